@@ -1,0 +1,39 @@
+"""Fast gradient method: delta = eps * (steepest direction at the clean image).
+
+For Linf that is eps * sign(g), for L2 eps * g / ||g||. One backward pass and three forward passes. Goodfellow,
+Shlens & Szegedy, "Explaining and harnessing adversarial examples", ICLR 2015.
+"""
+
+from __future__ import annotations
+
+from imaseg.attacks.base import Attack
+from imaseg.attacks.search import Search
+from imaseg.objectives import Objective
+from imaseg.perturbations import Perturbation
+
+
+class FGSM(Attack):
+    """One full-length step from the clean image; see `Attack` for arguments.
+
+    Raises:
+        ValueError: if steps or restarts is not 1: nothing would differ between them.
+    """
+
+    def __init__(
+        self,
+        perturbation: Perturbation,
+        *,
+        steps: int = 1,
+        objective: Objective | None = None,
+        restarts: int = 1,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(perturbation, steps=steps, objective=objective, restarts=restarts, seed=seed)
+        if (steps, restarts) != (1, 1):
+            msg = f"steps and restarts of FGSM must be 1, got {steps} and {restarts}. Use IFGSM or PGD for more."
+            raise ValueError(msg)
+
+    def _run(self, search: Search) -> None:
+        params = search.begin(0, random=False)
+        params = search.ascend(params, search.gradient(params), self.perturbation.radius(search.image))
+        search.score(params)

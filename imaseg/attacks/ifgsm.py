@@ -1,0 +1,15 @@
+"""Iterated fast gradient method: `PGD` that starts at the clean image instead of a random point.
+
+Its first step is FGSM's, so it is never weaker than FGSM. `steps` backward and `steps` + 3 forward passes.
+Kurakin, Goodfellow & Bengio, "Adversarial machine learning at scale", ICLR 2017.
+"""
+
+from __future__ import annotations
+
+from imaseg.attacks.pgd import PGD
+
+
+class IFGSM(PGD):
+    """Projected gradient ascent from the clean image; arguments as in `PGD`. Restarts after the first are random."""
+
+    random_start = False

@@ -1,0 +1,60 @@
+"""What an attack found, and what is needed to judge and replay it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class AttackResult:
+    """The worst point an attack saw for each sample, scored again after projection.
+
+    Attributes:
+        image: (B, C, *spatial) perturbed image, in the units the model takes.
+        params: parameters of the perturbation set that give `image`.
+        size: (B,) size of the perturbation in the set's own unit, at most its eps.
+        objective: (B,) objective at `image`; `objective_clean` at the unperturbed image.
+        dice: (B, K) hard Dice per logits channel at `image` (column 0 is the background of softmax models);
+            `dice_clean` at the unperturbed image.
+        foreground_dice: (B,) mean of `dice` over foreground classes; `foreground_dice_clean` likewise.
+        prediction: (B, *spatial) int64 decided label at `image`; (B, K, *spatial) bool for region-based models.
+        met: (B,) bool, whether `until` was met (always False without it).
+        sizes: the change of the image in further units, each (B,): "l2", "rms", "linf" in image units, and
+            "range", the largest change as a fraction of the sample's intensity range.
+        seed: seed of the search.
+        forward_calls: forward passes of the model; each covers the samples still searched.
+        backward_calls: backward passes, likewise.
+        zero_gradients: (B,) fraction of exactly zero values in the gradients seen, high when a model masks them.
+        nonfinite_gradients: (B,) fraction of infinite or undefined ones.
+    """
+
+    image: Tensor
+    params: Tensor = field(repr=False)
+    size: Tensor
+    objective: Tensor
+    objective_clean: Tensor
+    dice: Tensor
+    dice_clean: Tensor
+    foreground_dice: Tensor
+    foreground_dice_clean: Tensor
+    prediction: Tensor = field(repr=False)
+    met: Tensor
+    sizes: dict[str, Tensor]
+    seed: int
+    forward_calls: int
+    backward_calls: int
+    zero_gradients: Tensor
+    nonfinite_gradients: Tensor
+
+
+def measure(change: Tensor, image: Tensor) -> dict[str, Tensor]:
+    """Size of a change (B, C, *spatial) of image in every intensity unit, each (B,)."""
+    flat = change.flatten(1).float()
+    length = torch.linalg.vector_norm(flat, dim=1)
+    highest = flat.abs().amax(1)
+    values = image.flatten(1).float()
+    spread = (values.amax(1) - values.amin(1)).clamp(min=torch.finfo(torch.float32).tiny)
+    return {"l2": length, "rms": length / flat.shape[1] ** 0.5, "linf": highest, "range": highest / spread}

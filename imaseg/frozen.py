@@ -1,0 +1,49 @@
+"""A model held still while it is searched: eval mode, no weight gradients, everything put back afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+Model = Callable[[Tensor], Tensor]
+
+
+@contextmanager
+def frozen(model: Model) -> Iterator[None]:
+    """Put `model` into eval mode without weight gradients; restore each submodule's mode on the way out.
+
+    Eval mode keeps BatchNorm statistics and dropout out of the search; without weight gradients the backward
+    pass is shorter. A plain callable is left alone. Inference mode, which knows no gradients, is off inside.
+    """
+    modules = list(model.modules()) if isinstance(model, nn.Module) else []
+    modes = [(module, module.training) for module in modules]
+    parameters = model.parameters() if isinstance(model, nn.Module) else []
+    wanted = [parameter for parameter in parameters if parameter.requires_grad]
+    try:
+        for module in modules:
+            module.training = False
+        for parameter in wanted:
+            parameter.requires_grad_(False)
+        with torch.inference_mode(mode=False):
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
+        for parameter in wanted:
+            parameter.requires_grad_(True)
+
+
+def full_resolution(output: Tensor | list[Tensor] | tuple[Tensor, ...]) -> Tensor:
+    """The logits that count: deep-supervision models return a list whose first entry has full resolution."""
+    return output if isinstance(output, Tensor) else output[0]
+
+
+def plain(tensor: Tensor) -> Tensor:
+    """Detached plain tensor in the caller's precision but at least float32 when floating; sheds tensor subclasses."""
+    with torch.inference_mode(mode=False):
+        bare = tensor.detach().as_subclass(Tensor)
+        bare = bare.clone() if bare.is_inference() else bare
+        return bare.float() if bare.dtype in (torch.float16, torch.bfloat16) else bare

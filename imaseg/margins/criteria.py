@@ -1,0 +1,119 @@
+"""When a prediction counts as broken: `criterion(logits, label, clean_logits) -> (B,) bool`.
+
+Any function of that form serves; those here decide on hard labels at full resolution.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor
+
+from imaseg.registry import Registered
+from imaseg.scores import Target, decide, dice_of, encode
+
+
+class Criterion(Registered, ABC):
+    """Judges each sample of a batch on its own.
+
+    Args:
+        ignore_index: label value that does not count. Negative labels never do.
+    """
+
+    def __init__(self, *, ignore_index: int | None = None) -> None:
+        self.ignore_index = ignore_index
+
+    def __call__(self, logits: Tensor, label: Tensor, clean_logits: Tensor) -> Tensor:
+        """Whether each sample is broken.
+
+        Args:
+            logits: (B, K, *spatial) or (B, K), at the perturbed image.
+            label: as in `imaseg.scores.encode`.
+            clean_logits: like `logits`, at the unperturbed image.
+
+        Returns:
+            (B,) bool.
+        """
+        target = encode(logits, label, ignore_index=self.ignore_index)
+        return self._broken(logits, target, clean_logits)
+
+    @abstractmethod
+    def _broken(self, logits: Tensor, target: Target, clean_logits: Tensor) -> Tensor:
+        """Whether each sample is broken, (B,) bool."""
+
+
+def _fraction(name: str, value: float, *, below_one: bool) -> float:
+    if not (0 <= value < 1 if below_one else 0 < value <= 1):
+        allowed = "in [0, 1)" if below_one else "in (0, 1]"
+        msg = f"{name} must be {allowed}, got {value}."
+        raise ValueError(msg)
+    return value
+
+
+class DiceBelow(Criterion):
+    """Mean foreground hard Dice fell below `threshold`, or below that share of the clean Dice.
+
+    Args:
+        threshold: in (0, 1].
+        relative: compare with threshold times the sample's own clean Dice.
+        ignore_index: label value that does not count.
+
+    Raises:
+        ValueError: if threshold is outside (0, 1].
+    """
+
+    def __init__(self, threshold: float, relative: bool = False, *, ignore_index: int | None = None) -> None:
+        super().__init__(ignore_index=ignore_index)
+        self.threshold = _fraction("threshold", threshold, below_one=False)
+        self.relative = relative
+
+    def _broken(self, logits: Tensor, target: Target, clean_logits: Tensor) -> Tensor:
+        dice = dice_of(logits, target)[:, target.foreground].mean(1)
+        if not self.relative:
+            return dice < self.threshold
+        return dice < self.threshold * dice_of(clean_logits, target)[:, target.foreground].mean(1)
+
+    def __repr__(self) -> str:
+        return f"Dice below {self.threshold:g}" + (" of the clean Dice" if self.relative else "")
+
+
+class VoxelsFlipped(Criterion):
+    """More than `fraction` of the initially right voxels became wrong; 0.0 means any voxel.
+
+    Args:
+        fraction: in [0, 1).
+        ignore_index: label value that does not count.
+
+    Raises:
+        ValueError: if fraction is outside [0, 1).
+    """
+
+    def __init__(self, fraction: float, *, ignore_index: int | None = None) -> None:
+        super().__init__(ignore_index=ignore_index)
+        self.fraction = _fraction("fraction", fraction, below_one=True)
+
+    def _broken(self, logits: Tensor, target: Target, clean_logits: Tensor) -> Tensor:
+        right = _right(clean_logits, target)
+        flipped = right & ~_right(logits, target)
+        return flipped.sum(1) > self.fraction * right.sum(1)
+
+    def __repr__(self) -> str:
+        return (
+            "any voxel flipped" if self.fraction == 0 else f"more than {self.fraction:.0%} of the right voxels flipped"
+        )
+
+
+class Misclassified(Criterion):
+    """A classifier's decision is wrong; for a segmenter, any voxel's is (initially wrong ones too)."""
+
+    def _broken(self, logits: Tensor, target: Target, clean_logits: Tensor) -> Tensor:
+        return (~_right(logits, target) & target.valid[:, 0]).any(1)
+
+    def __repr__(self) -> str:
+        return "misclassified"
+
+
+def _right(logits: Tensor, target: Target) -> Tensor:
+    """Valid voxels (B, N) whose decision equals the label in every channel."""
+    same = decide(logits, regions=target.regions) == target.onehot
+    return same.all(1) & target.valid[:, 0]

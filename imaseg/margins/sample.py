@@ -1,0 +1,151 @@
+"""Sample margin: the smallest budget at which an attack breaks the whole case.
+
+First the full budget: cases that survive are censored there. For the others the bad point is drawn back along the
+segment to the clean image (forward passes only), then the budget is bisected, each attack starting from the last bad
+point scaled down, until the bracket is narrower than `rtol`. The margin is an upper bound on the true distance: the
+size of a perturbation that is known to break the case.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from imaseg.attacks import PGD, Attack
+from imaseg.attacks.search import Search, Until
+from imaseg.frozen import Model, frozen, plain
+from imaseg.margins.bisection import bisect
+from imaseg.margins.criteria import DiceBelow
+from imaseg.perturbations import Perturbation
+from imaseg.perturbations.base import expand
+
+_LINE_STEPS = 5
+
+
+@dataclass(frozen=True)
+class SampleMarginResult:
+    """Margins of a batch.
+
+    Attributes:
+        margin: (B,) in the set's unit; 0 where the clean image already fails; eps where censored.
+        censored: (B,) bool, True where no attack within eps broke the sample.
+        adversarial: (B, C, *spatial) image of size `margin` that breaks the sample (the clean image where margin
+            is 0 or censored).
+        forward_calls: forward passes of the model; each covers the samples still searched.
+        backward_calls: backward passes, likewise.
+    """
+
+    margin: Tensor
+    censored: Tensor
+    adversarial: Tensor = field(repr=False)
+    forward_calls: int
+    backward_calls: int
+
+
+class SampleMargin:
+    """Smallest budget within `perturbation` at which `criterion` is met.
+
+    Args:
+        perturbation: set to search; its eps is the largest budget looked at.
+        criterion: `(logits, label, clean_logits) -> (B,) bool`; `DiceBelow(0.5)` if not given.
+        attack: search used at each budget, `PGD` with 20 steps if not given. Only its own perturbation is replaced.
+        rtol: the bracket around each margin ends narrower than rtol times the margin.
+
+    Raises:
+        ValueError: if rtol is not in (0, 1).
+    """
+
+    def __init__(
+        self,
+        perturbation: Perturbation,
+        *,
+        criterion: Until | None = None,
+        attack: Attack | None = None,
+        rtol: float = 0.05,
+    ) -> None:
+        if not 0 < rtol < 1:
+            msg = f"rtol must be in (0, 1), got {rtol}. Use 0.05."
+            raise ValueError(msg)
+        self.perturbation = perturbation
+        self.criterion = criterion if criterion is not None else DiceBelow(0.5)
+        self.attack = attack if attack is not None else PGD(perturbation)
+        self.rtol = rtol
+
+    def __call__(self, model: Model, image: Tensor, label: Tensor) -> SampleMarginResult:
+        """Margin of each sample of a batch.
+
+        Args:
+            model: callable image -> logits.
+            image: (B, C, *spatial) float.
+            label: as in `imaseg.attacks.Attack`.
+
+        Returns:
+            Margins, their censoring and the breaking images.
+        """
+        image, label = plain(image), plain(label)
+        with frozen(model):
+            bracket = _Bracket(model, image, label, self)
+            bracket.open()
+            while bracket.narrow():
+                pass
+            return bracket.result()
+
+
+class _Bracket:
+    """For each sample the largest budget that failed to break it and the smallest perturbation that did."""
+
+    def __init__(self, model: Model, image: Tensor, label: Tensor, margin: SampleMargin) -> None:
+        self.model, self.image, self.label, self.margin = model, image, label, margin
+        self.ground = Search(model, image, label, margin.perturbation, margin.attack.objective, until=margin.criterion)
+        self.ceiling = margin.perturbation.radius(image)
+        self.low = torch.zeros_like(self.ceiling)
+        self.high = self.ceiling.clone()
+        self.bad = margin.perturbation.zeros(image)
+        self.high[self.ground.failed_clean] = 0.0
+        self.censored = torch.zeros(len(image), dtype=torch.bool, device=image.device)
+        self.backward_calls = 0
+
+    def open(self) -> None:
+        """Attack at the full budget: what survives is censored."""
+        index = torch.arange(len(self.image), device=self.image.device)[~self.ground.failed_clean]
+        if len(index):
+            self.censored[index] = ~self._attack(index, self.ceiling[index], start=None)
+
+    def narrow(self) -> bool:
+        """Halve the bracket of every sample that is still too wide; False when none is left."""
+        wide = (self.high - self.low > self.margin.rtol * self.high) & ~self.censored & ~self.ground.failed_clean
+        index = wide.nonzero()[:, 0]
+        if not len(index):
+            return False
+        budget = (self.low[index] + self.high[index]) / 2
+        # Just below the last bad point in the same direction lies a better start than a random one.
+        start = self.bad[index] * expand(budget / self.high[index], self.bad)
+        broken = self._attack(index, budget, start=start)
+        self.low[index[~broken]] = budget[~broken]
+        return True
+
+    def _attack(self, index: Tensor, budget: Tensor, *, start: Tensor | None) -> Tensor:
+        perturbation = self.margin.perturbation.take(index).with_eps(budget)
+        result = self.margin.attack.on(perturbation)(
+            self.model, self.image[index], self.label[index], until=self.margin.criterion, start=start
+        )
+        self.ground.forward_calls += result.forward_calls
+        self.backward_calls += result.backward_calls
+        hit = index[result.met]
+        params = bisect(self.ground, torch.zeros_like(self.bad[hit]), result.params[result.met], hit, _LINE_STEPS)
+        self.bad[hit] = params
+        self.high[hit] = self.margin.perturbation.take(hit).size(params)
+        # Drawn back along its own segment a point may undercut a budget that an attack failed at.
+        self.low = torch.minimum(self.low, self.high)
+        return result.met
+
+    def result(self) -> SampleMarginResult:
+        return SampleMarginResult(
+            margin=self.high,
+            censored=self.censored,
+            adversarial=self.margin.perturbation.apply(self.image, self.bad),
+            forward_calls=self.ground.forward_calls,
+            backward_calls=self.backward_calls,
+        )

@@ -1,0 +1,7 @@
+"""What may change, and by how much: each set owns its budget `eps`, its unit and its projection."""
+
+from imaseg.perturbations.base import Perturbation
+from imaseg.perturbations.l2 import L2
+from imaseg.perturbations.linf import Linf
+
+__all__ = ["L2", "Linf", "Perturbation"]

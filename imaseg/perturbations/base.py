@@ -1,0 +1,149 @@
+"""Base of all perturbation sets: parameters, their effect on an image, and the ball they live in.
+
+A search moves `params`; only the set knows what they mean. `eps` lives here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from abc import ABC, abstractmethod
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from imaseg.registry import Registered
+
+Bounds = tuple[float | Tensor, float | Tensor]
+
+
+class Perturbation(Registered, ABC):
+    """Set of allowed changes of an image, a ball of radius `eps` around "no change".
+
+    Args:
+        eps: radius in the set's own unit, one float or a tensor (B,) with one radius per sample.
+        bounds: (lowest, highest) value of the perturbed image, floats or tensors (B,); None leaves it free.
+        region: boolean mask that broadcasts to the image (B, C, *spatial); only there may it change.
+
+    Raises:
+        ValueError: if eps is negative or not finite, or bounds are out of order.
+    """
+
+    unit: str = ""
+
+    def __init__(self, eps: float | Tensor, *, bounds: Bounds | None = None, region: Tensor | None = None) -> None:
+        values = torch.as_tensor(eps)
+        if not bool(torch.isfinite(values).all()) or bool((values < 0).any()):
+            msg = f"eps must be finite and >= 0 (unit: {self.unit}), got {eps}. Use eps=0 for the clean baseline."
+            raise ValueError(msg)
+        if bounds is not None and not bool((torch.as_tensor(bounds[0]) < torch.as_tensor(bounds[1])).all()):
+            msg = f"bounds must be (low, high) with low < high, got {bounds}. Use None to leave values free."
+            raise ValueError(msg)
+        self.eps = eps
+        self.bounds = bounds
+        self.region = region
+
+    @abstractmethod
+    def zeros(self, image: Tensor) -> Tensor:
+        """Parameters (B, ...) of "no change" for image (B, C, *spatial)."""
+
+    @abstractmethod
+    def init(self, image: Tensor, generator: torch.Generator) -> Tensor:
+        """Random parameters inside the set. All samples share one draw, so that a batch equals its singles."""
+
+    @abstractmethod
+    def apply(self, image: Tensor, params: Tensor) -> Tensor:
+        """The changed image (B, C, *spatial), differentiable in `params`."""
+
+    @abstractmethod
+    def step(self, params: Tensor, gradient: Tensor, length: Tensor) -> Tensor:
+        """Move along the steepest ascent of this geometry by `length` (B,), in the set's unit."""
+
+    @abstractmethod
+    def project(self, image: Tensor, params: Tensor) -> Tensor:
+        """Nearest parameters whose size is at most eps and whose image lies within bounds and region."""
+
+    @abstractmethod
+    def size(self, params: Tensor) -> Tensor:
+        """Size (B,) in the set's own unit."""
+
+    def radius(self, image: Tensor) -> Tensor:
+        """`eps` as a tensor (B,) on the image's device.
+
+        Raises:
+            ValueError: if eps is a tensor whose length is not the batch size.
+        """
+        values = torch.as_tensor(self.eps, dtype=image.dtype, device=image.device).flatten()
+        if values.numel() not in (1, len(image)):
+            msg = f"eps must have one value or one per sample ({len(image)}), got {values.numel()}."
+            raise ValueError(msg)
+        return values.expand(len(image))
+
+    def check(self, image: Tensor) -> None:
+        """Refuse an image that lies outside `bounds`, since then "no change" is not allowed.
+
+        Raises:
+            ValueError: naming the image's range.
+        """
+        if self.bounds is None:
+            return
+        low, high = (expand(value, image) for value in self.bounds)
+        if bool(((image < low) | (image > high)).any()):
+            msg = (
+                f"image must lie within bounds {self.bounds}, got values from {float(image.min()):.4g} to "
+                f"{float(image.max()):.4g}. Use bounds=None, or bounds in the units of the image."
+            )
+            raise ValueError(msg)
+
+    def with_eps(self, eps: float | Tensor) -> Self:
+        """The same set with another budget."""
+        other = copy.copy(self)
+        other.eps = eps
+        return other
+
+    def take(self, index: Tensor) -> Self:
+        """The same set for the samples `index` of a batch."""
+        other = copy.copy(self)
+        other.eps = _take(self.eps, index)
+        if self.bounds is not None:
+            other.bounds = (_take(self.bounds[0], index), _take(self.bounds[1], index))
+        if self.region is not None and len(self.region) > 1:
+            other.region = self.region[index.to(self.region.device)]
+        return other
+
+    def __repr__(self) -> str:
+        eps = (
+            self.eps if not isinstance(self.eps, Tensor) else [round(value, 6) for value in self.eps.flatten().tolist()]
+        )
+        return f"{type(self).__name__}(eps={eps}, unit={self.unit!r})"
+
+
+def _take(value: float | Tensor, index: Tensor) -> float | Tensor:
+    if isinstance(value, Tensor) and value.numel() > 1:
+        return value.flatten()[index.to(value.device)]
+    return value
+
+
+def expand(value: float | Tensor, image: Tensor) -> Tensor:
+    """A float or a tensor (B,) shaped to broadcast over image (B, ...)."""
+    values = torch.as_tensor(value, dtype=image.dtype, device=image.device).flatten()
+    return values.view(-1, *[1] * (image.ndim - 1))
+
+
+def norm(params: Tensor) -> Tensor:
+    """Euclidean norm (B,) of each sample."""
+    length: Tensor = torch.linalg.vector_norm(params.flatten(1), dim=1)
+    return length
+
+
+def draw(image: Tensor, generator: torch.Generator, *, gaussian: bool) -> Tensor:
+    """Noise (B, C, *spatial), the same for every sample: standard normal or uniform in [-1, 1]."""
+    shape = image.shape[1:]
+    noise = torch.randn(shape, generator=generator) if gaussian else torch.rand(shape, generator=generator) * 2 - 1
+    return noise.to(image).expand(len(image), *shape).clone()
+
+
+def per_sample_count(params: Tensor) -> int:
+    """Number of values in one sample."""
+    return math.prod(params.shape[1:])

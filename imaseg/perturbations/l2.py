@@ -1,0 +1,103 @@
+"""Changes of bounded Euclidean length: ||delta||_2 <= eps, or RMS(delta) <= eps."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from imaseg.perturbations.additive import _Additive
+from imaseg.perturbations.base import Bounds, draw, expand, norm, per_sample_count
+
+_BISECTIONS = 50
+
+
+class L2(_Additive):
+    """Euclidean ball around the image.
+
+    Args:
+        eps: radius. unit="norm": the norm over all values of a sample. unit="rms": that norm divided by
+            sqrt(number of values of the whole image), in the units of the image, so that the radius does not
+            depend on the number of voxels.
+        unit: "norm" or "rms".
+        bounds: (low, high) of the perturbed image; the projection on to ball and box together is exact.
+        region: boolean mask, broadcasts to the image; only there may it change.
+
+    Raises:
+        ValueError: if eps is negative or unit unknown.
+
+    >>> L2(0.1, unit="rms").size(torch.full((1, 1, 4, 4), 0.1))
+    tensor([0.1000])
+    """
+
+    def __init__(
+        self,
+        eps: float | Tensor,
+        unit: Literal["norm", "rms"] = "norm",
+        *,
+        bounds: Bounds | None = None,
+        region: Tensor | None = None,
+    ) -> None:
+        if unit not in ("norm", "rms"):
+            msg = f"unit must be 'norm' or 'rms', got {unit!r}."
+            raise ValueError(msg)
+        self.unit = unit
+        super().__init__(eps, bounds=bounds, region=region)
+
+    def init(self, image: Tensor, generator: torch.Generator) -> Tensor:
+        """Random direction, radius uniform in [0, eps]."""
+        direction = self._masked(draw(image, generator, gaussian=True))
+        fraction = float(torch.rand((), generator=generator))
+        return self.project(image, self.step(torch.zeros_like(direction), direction, self.radius(image) * fraction))
+
+    def step(self, params: Tensor, gradient: Tensor, length: Tensor) -> Tensor:
+        gradient = self._masked(gradient)
+        # Scaling by the largest value first keeps the norm of tiny gradients from underflowing.
+        scale = gradient.flatten(1).abs().amax(1)
+        unit = gradient / expand(scale.where(scale > 0, 1.0), gradient)
+        length = length * self._norm_per_unit(params) / norm(unit).clamp(min=1.0)
+        return params + expand(length, params) * unit
+
+    def project(self, image: Tensor, params: Tensor) -> Tensor:
+        params = self._masked(params)
+        radius = self.radius(image) * self._norm_per_unit(params)
+        room = self._room(image)
+        if room is None:
+            return _shrink(params, radius)
+        return _shrink(_onto_ball_and_box(params, radius, *room), radius)
+
+    def size(self, params: Tensor) -> Tensor:
+        return norm(params) / self._norm_per_unit(params)
+
+    def _norm_per_unit(self, params: Tensor) -> float:
+        return 1.0 if self.unit == "norm" else math.sqrt(per_sample_count(params))
+
+
+def _shrink(params: Tensor, radius: Tensor) -> Tensor:
+    """Scale samples that are longer than `radius` back on to the sphere, leave the others untouched."""
+    length = norm(params)
+    return torch.where(
+        expand(length > radius, params).bool(),
+        params * expand(radius / length.clamp(min=1e-30), params),
+        params,
+    )
+
+
+def _onto_ball_and_box(params: Tensor, radius: Tensor, fall: Tensor, rise: Tensor) -> Tensor:
+    """Exact projection on to {||z|| <= radius, fall <= z <= rise}, with fall <= 0 <= rise.
+
+    By the Karush-Kuhn-Tucker conditions z = clip(t * params, fall, rise) for one t in [0, 1] per sample, and
+    ||z|| grows with t: bisect for the largest t whose z fits into the ball.
+    """
+    clipped = params.clamp(fall, rise)
+    if bool((norm(clipped) <= radius).all()):
+        return clipped
+    low, high = torch.zeros_like(radius), torch.ones_like(radius)
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        fits = norm((expand(middle, params) * params).clamp(fall, rise)) <= radius
+        low, high = low.where(~fits, middle), high.where(fits, middle)
+    inside = expand(norm(clipped) <= radius, params).bool()
+    return torch.where(inside, clipped, (expand(low, params) * params).clamp(fall, rise))

@@ -1,0 +1,73 @@
+"""Names for attacks, objectives, perturbations and criteria: a class enters its family's table by being defined."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+
+def kebab(name: str) -> str:
+    """Turn a class name into its command-line name.
+
+    >>> kebab("BiasField"), kebab("DiceCE"), kebab("L2"), kebab("PGDTraining"), kebab("UniformNoise")
+    ('bias-field', 'dice-ce', 'l2', 'pgd-training', 'uniform-noise')
+    """
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name).lower()
+
+
+class Registered:
+    """Base of a family: the first subclass starts a table, every later named subclass is an entry in it."""
+
+    registry: ClassVar[dict[str, type[Self]]]
+    name: ClassVar[str]
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        super().__init_subclass__(**kwargs)
+        if Registered in cls.__bases__:
+            cls.registry = {}
+        elif not cls.__name__.startswith("_"):
+            cls.name = kebab(cls.__name__)
+            table: dict[str, Any] = cls.registry
+            table[cls.name] = cls
+
+    @classmethod
+    def named(cls, name: str) -> type[Self]:
+        """Class of this family called `name`.
+
+        Raises:
+            ValueError: if no member has that name; the message lists those that exist.
+        """
+        if name not in cls.registry:
+            msg = f"{cls.__name__.lower()} must be one of {', '.join(sorted(cls.registry))}, got {name!r}."
+            raise ValueError(msg)
+        return cls.registry[name]
+
+    @classmethod
+    def build(cls, spec: str | Mapping[str, Any], *args: Any, **extra: Any) -> Self:
+        """Make a member from plain data, as a configuration file holds it.
+
+        Args:
+            spec: a name, or a mapping with `name` and the constructor's arguments.
+            args: positional arguments put before those of `spec`.
+            extra: arguments added to those of `spec`.
+
+        Raises:
+            ValueError: if the name or an argument is unknown, or a value is refused.
+        """
+        given = {"name": spec} if isinstance(spec, str) else dict(spec)
+        if "name" not in given:
+            msg = f"{cls.__name__.lower()} must be a name or a mapping with a name, got {given}."
+            raise ValueError(msg)
+        member = cls.named(str(given.pop("name")))
+        known = list(inspect.signature(member).parameters)[len(args) :]
+        for key in given:
+            if key not in known:
+                msg = f"arguments of {member.name} must be among {', '.join(known)}, got {key!r}."
+                raise ValueError(msg)
+        try:
+            return member(*args, **given, **extra)
+        except TypeError as error:
+            msg = f"arguments of {member.name} must fit {known}, got {given} ({error})."
+            raise ValueError(msg) from error

@@ -1,0 +1,115 @@
+"""Labels in one form, and the hard Dice that decides success.
+
+Softmax models: logits `(B, K, *spatial)`, integer label `(B, *spatial)` or `(B, 1, *spatial)`, channel 0 is
+background. Region-based (sigmoid) models: boolean label of the logits' shape, every channel is foreground. One
+logit channel is a sigmoid model, whatever the label's type. Classifiers are softmax models with one voxel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Target:
+    """A label next to the logits it belongs to.
+
+    Attributes:
+        onehot: (B, K, N) bool, True where voxel n belongs to channel k; False on ignored voxels.
+        valid: (B, 1, N) bool, False where the label says "ignore".
+        regions: whether channels are independent (sigmoid) or exclude each other (softmax).
+    """
+
+    onehot: Tensor
+    valid: Tensor
+    regions: bool
+
+    @property
+    def foreground(self) -> slice:
+        """Channels that count as foreground."""
+        return slice(0 if self.regions else 1, None)
+
+
+def encode(logits: Tensor, label: Tensor, *, ignore_index: int | None = None) -> Target:
+    """Bring a label into one-hot form.
+
+    Args:
+        logits: (B, K, *spatial) or (B, K).
+        label: integer (B, *spatial) or (B, 1, *spatial), or boolean (B, K, *spatial) for region-based models.
+            Negative values are always ignored.
+        ignore_index: a further value that is ignored.
+
+    Returns:
+        The target, voxels flattened to N (1 for classifiers).
+
+    Raises:
+        ValueError: if shapes do not fit or a label names a class that the logits lack.
+    """
+    batch, channels = logits.shape[:2]
+    if label.dtype == torch.bool and label.shape == logits.shape:
+        onehot = label.reshape(batch, channels, -1)
+        return Target(onehot, torch.ones_like(onehot[:, :1]), regions=True)
+    flat = _class_indices(logits, label).reshape(batch, 1, -1)
+    valid = flat >= 0
+    if ignore_index is not None:
+        valid = valid & (flat != ignore_index)
+    highest = int(flat.where(valid, -1).amax()) if flat.numel() else -1
+    if highest >= max(channels, 2):
+        limit = max(channels, 2)
+        msg = f"label must be below the number of classes ({limit}), got {highest}. Use ignore_index to leave it out."
+        raise ValueError(msg)
+    classes = torch.arange(channels, device=flat.device).view(1, -1, 1) + (channels == 1)
+    return Target((flat == classes) & valid, valid, regions=channels == 1)
+
+
+def _class_indices(logits: Tensor, label: Tensor) -> Tensor:
+    shape = logits.shape[:1] + logits.shape[2:]
+    if label.shape == (shape[0], 1, *shape[1:]):
+        label = label[:, 0]
+    if label.shape != shape:
+        msg = (
+            f"label must be (B, *spatial) or (B, 1, *spatial) = {tuple(shape)}, or boolean of the logits' shape "
+            f"{tuple(logits.shape)} for region-based models, got {label.dtype} {tuple(label.shape)}."
+        )
+        raise ValueError(msg)
+    return label.long()
+
+
+def decide(logits: Tensor, *, regions: bool) -> Tensor:
+    """Hard decision (B, K, N) bool: argmax for softmax models, logit > 0 for regions."""
+    flat = logits.detach().flatten(2) if logits.ndim > 2 else logits.detach().unsqueeze(2)
+    if regions:
+        return flat > 0
+    channels = torch.arange(flat.shape[1], device=flat.device).view(1, -1, 1)
+    return flat.argmax(1, keepdim=True) == channels
+
+
+def hard_dice(logits: Tensor, label: Tensor, *, ignore_index: int | None = None) -> Tensor:
+    """Dice of the hard decision, per sample and channel.
+
+    Returns:
+        (B, K) float32; 1 where a channel is empty in both label and decision. Column 0 is the background of
+        softmax models.
+
+    >>> logits = torch.tensor([[[2.0, 0.0, 0.0], [0.0, 2.0, 1.0], [0.0, 0.0, 0.0]]])
+    >>> hard_dice(logits, torch.tensor([[0, 1, 0]]))
+    tensor([[0.6667, 0.6667, 1.0000]])
+    """
+    return dice_of(logits, encode(logits, label, ignore_index=ignore_index))
+
+
+def dice_of(logits: Tensor, target: Target) -> Tensor:
+    """As `hard_dice`, for a label that is encoded already."""
+    decision = decide(logits, regions=target.regions) & target.valid
+    overlap = (decision & target.onehot).sum(2)
+    total = decision.sum(2) + target.onehot.sum(2)
+    return torch.where(total > 0, 2 * overlap / total.clamp(min=1), 1.0).float()
+
+
+def foreground_dice(logits: Tensor, label: Tensor, *, ignore_index: int | None = None) -> Tensor:
+    """Mean of the hard Dice over foreground classes, (B,)."""
+    target = encode(logits, label, ignore_index=ignore_index)
+    return dice_of(logits, target)[:, target.foreground].mean(1)

@@ -1,0 +1,62 @@
+"""The call shape that all training methods share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from imaseg.frozen import Model
+from imaseg.registry import Registered
+
+Loss = Callable[[Any, Tensor], Tensor]
+
+
+class TrainingMethod(Registered, ABC):
+    """Computes the loss of one batch; the caller does backward and the optimiser's step.
+
+    Args:
+        loss: `loss(logits, label)` -> one value per sample (B,) or a scalar. It gets the model's output and the
+            label exactly as given, so any MONAI, nnU-Net or own loss works.
+    """
+
+    def __init__(self, loss: Loss) -> None:
+        self.loss = loss
+
+    @abstractmethod
+    def __call__(self, model: Model, image: Tensor, label: Tensor, ids: Sequence[str] | None = None) -> Tensor:
+        """Scalar loss of a batch, with the graph to the weights.
+
+        Args:
+            model: in train mode.
+            image: (B, C, *spatial).
+            label: as the loss takes it; methods that attack need a form that `imaseg.scores.encode` takes.
+            ids: one name per sample, for methods that keep something per case.
+        """
+
+    def end_epoch(self) -> None:
+        """Tell the method that an epoch has ended."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that is needed to go on as if never interrupted; plain numbers and dicts."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what `state_dict` gave."""
+
+    def _mean_loss(self, model: Model, image: Tensor, label: Tensor) -> Tensor:
+        return self.loss(model(image), label).mean()
+
+
+def check_share(name: str, value: float) -> float:
+    """A share in [0, 1].
+
+    Raises:
+        ValueError: if it is not.
+    """
+    if not 0 <= value <= 1:
+        msg = f"{name} must be in [0, 1], got {value}."
+        raise ValueError(msg)
+    return value

@@ -1,0 +1,86 @@
+"""One margin per training case, grown until the decision boundary stops it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class MarginTable:
+    """Margins by case id, in the unit of the perturbation set.
+
+    A case starts at one increment. At the end of an epoch a case that was never broken grows by one increment, up to
+    the ceiling; one that was broken moves by `smoothing` towards the mean boundary distance of the visits that
+    broke it, and never below one increment.
+
+    Args:
+        increment: growth per epoch, > 0.
+        ceiling: largest margin, at least one increment.
+        smoothing: weight of the new boundary distance, in (0, 1]; 1 forgets the past.
+
+    Raises:
+        ValueError: if one of them is out of its range.
+    """
+
+    def __init__(self, increment: float, ceiling: float, *, smoothing: float = 0.5) -> None:
+        if not 0 < increment <= ceiling:
+            msg = f"increment must be in (0, eps = {ceiling:g}], got {increment:g}. Use eps / 10."
+            raise ValueError(msg)
+        if not 0 < smoothing <= 1:
+            msg = f"smoothing must be in (0, 1], got {smoothing}. Use 1 to forget the past."
+            raise ValueError(msg)
+        self.increment, self.ceiling, self.smoothing = increment, ceiling, smoothing
+        self.margins: dict[str, float] = {}
+        self._visits: dict[str, int] = {}
+        self._broken: dict[str, list[float]] = {}
+
+    def look_up(self, ids: Iterable[str]) -> Tensor:
+        """Margins (B,) of these cases; one increment for a case not seen before."""
+        return torch.tensor([self.margins.get(key, self.increment) for key in ids])
+
+    def record(self, ids: Sequence[str], distances: Sequence[float], broken: Sequence[bool]) -> None:
+        """Note one visit of each case: whether it broke, and at what distance."""
+        for key, distance, hit in zip(ids, distances, broken, strict=True):
+            self.margins.setdefault(key, self.increment)
+            self._visits[key] = self._visits.get(key, 0) + 1
+            if hit:
+                self._broken.setdefault(key, []).append(distance)
+
+    def end_epoch(self) -> dict[str, float]:
+        """Move every margin that was visited.
+
+        Returns:
+            A summary of the epoch: cases visited, share broken, mean margin and share at the ceiling.
+        """
+        visited, broken = len(self._visits), len(self._broken)
+        for key in self._visits:
+            self.margins[key] = self._moved(self.margins[key], self._broken.get(key))
+        self._visits, self._broken = {}, {}
+        values = list(self.margins.values())
+        count = max(len(values), 1)
+        return {
+            "cases": float(visited),
+            "broken": broken / max(visited, 1),
+            "mean_margin": sum(values) / count,
+            "at_ceiling": sum(value >= self.ceiling for value in values) / count,
+        }
+
+    def _moved(self, margin: float, distances: list[float] | None) -> float:
+        if not distances:
+            return min(margin + self.increment, self.ceiling)
+        boundary = sum(distances) / len(distances)
+        moved = (1 - self.smoothing) * margin + self.smoothing * boundary
+        return min(max(moved, self.increment), self.ceiling)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Margins and the visits of the running epoch."""
+        return {"margins": dict(self.margins), "visits": dict(self._visits), "broken": dict(self._broken)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what `state_dict` gave."""
+        self.margins = {str(key): float(value) for key, value in state["margins"].items()}
+        self._visits = {str(key): int(value) for key, value in state["visits"].items()}
+        self._broken = {str(key): [float(item) for item in value] for key, value in state["broken"].items()}

@@ -1,0 +1,18 @@
+"""Training on clean samples only, in the call shape of the robust methods."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from imaseg.frozen import Model
+from imaseg.training.base import TrainingMethod
+
+
+class Standard(TrainingMethod):
+    """Loss of the clean batch; see `TrainingMethod`."""
+
+    def __call__(self, model: Model, image: Tensor, label: Tensor, ids: Sequence[str] | None = None) -> Tensor:
+        """Mean loss of the batch."""
+        return self._mean_loss(model, image, label)

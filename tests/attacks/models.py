@@ -1,0 +1,53 @@
+"""Small models with every kind of state that an attack must leave alone, and linear ones with known margins."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+def messy_model(dims: int, *, classes: int = 3, channels: int = 2, seed: int = 0) -> nn.Module:
+    """Convolutions with BatchNorm statistics, dropout, a frozen layer and mixed train/eval modes."""
+    conv = nn.Conv2d if dims == 2 else nn.Conv3d
+    norm = nn.BatchNorm2d if dims == 2 else nn.BatchNorm3d
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = nn.Sequential(
+            conv(channels, 8, 3, padding=1), norm(8), nn.GELU(), nn.Dropout(0.5), conv(8, classes, 3, padding=1)
+        )
+        model[1].running_mean.normal_()
+    model.train()
+    model[1].eval()
+    model[0].bias.requires_grad_(False)
+    model[4].weight.grad = torch.ones_like(model[4].weight)
+    return model
+
+
+def state_of(model: nn.Module) -> list:
+    """Modes, flags, gradients, weights and buffers, for comparison."""
+    modes = [module.training for module in model.modules()]
+    flags = [p.requires_grad for p in model.parameters()]
+    grads = [None if p.grad is None else p.grad.clone() for p in model.parameters()]
+    return [modes, flags, grads, {k: v.clone() for k, v in model.state_dict().items()}]
+
+
+def same_state(a: list, b: list) -> bool:
+    """Whether two results of `state_of` agree exactly."""
+    grads = all((x is None and y is None) or torch.equal(x, y) for x, y in zip(a[2], b[2], strict=True))
+    return a[0] == b[0] and a[1] == b[1] and grads and all(torch.equal(a[3][k], b[3][k]) for k in a[3])
+
+
+class LinearPerVoxel(nn.Module):
+    """Two classes; logit gap w.x + b at each voxel, so every voxel's margin is |w.x + b| over the dual norm of w."""
+
+    def __init__(self, weight: torch.Tensor, bias: float = 0.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+        self.bias = bias
+
+    def gap(self, image: torch.Tensor) -> torch.Tensor:
+        return torch.einsum("bc...,c->b...", image, self.weight) + self.bias
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        gap = self.gap(image)
+        return torch.stack([-gap / 2, gap / 2], 1)

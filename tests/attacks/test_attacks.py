@@ -1,0 +1,214 @@
+"""Strength and exactness: closed forms on linear models, order between attacks, counters, precision."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from imaseg import FGSM, IFGSM, L2, PGD, GaussianNoise, Linf, UniformNoise
+from imaseg.attacks import Attack
+from imaseg.margins import VoxelsFlipped
+from imaseg.objectives import CrossEntropy
+from tests.attacks.models import LinearPerVoxel, messy_model
+
+
+def _linear():
+    torch.manual_seed(0)
+    model = LinearPerVoxel(torch.tensor([3.0, -4.0]), bias=0.5)
+    image = torch.randn(6, 2, 1, 1)
+    with torch.no_grad():
+        gap = model.gap(image).flatten()
+    return model, image, (gap > 0).long().view(-1, 1, 1), gap.abs()
+
+
+@pytest.mark.parametrize("name", ["fgsm", "ifgsm", "pgd"])
+@pytest.mark.parametrize(("kind", "dual"), [(L2, 5.0), (Linf, 7.0)])
+@pytest.mark.parametrize("objective", ["dice", "cross-entropy", "dice-ce"])
+def test_linear_model_breaks_just_above_its_margin_and_not_just_below(name, kind, dual, objective):
+    model, image, label, gap = _linear()
+    spec = {"name": name, "objective": None}
+    for factor, broken in ((1.01, True), (0.99, False)):
+        spec = {"name": name} | ({} if name == "fgsm" else {"steps": 10})
+        attack = Attack.build(spec, kind(gap / dual * factor), objective=_objective(objective))
+        result = attack(model, image, label, until=VoxelsFlipped(0.0))
+        assert (result.met == broken).all()
+
+
+def _objective(name):
+    from imaseg.objectives import Objective
+
+    return Objective.build(name)
+
+
+def _trained():
+    """A small 2D net trained for a moment, so that attacks have something to break."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        label = torch.zeros(8, 16, 16, dtype=torch.long)
+        for i in range(8):
+            label[i, 2 + i % 4 : 9 + i % 5, 3 + i % 3 : 10] = 1
+        image = label[:, None].float() + 0.3 * torch.randn(8, 1, 16, 16)
+        model = messy_model(2, classes=2, channels=1)
+        model[3].p = 0.0
+        model.train()
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+        for _ in range(60):
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(model(image), label).backward()
+            optimizer.step()
+    return model.eval(), image, label
+
+
+def test_noise_is_weaker_than_fgsm_and_fgsm_no_stronger_than_pgd():
+    model, image, label = _trained()
+    for eps in (0.1, 0.2, 0.3):
+        budget = L2(eps, unit="rms")
+        dice = {
+            attack.name: attack(model, image, label).foreground_dice.mean().item()
+            for attack in (
+                UniformNoise(budget), GaussianNoise(budget), FGSM(budget), IFGSM(budget, steps=20), PGD(budget, steps=20)
+            )
+        }  # fmt: skip
+        assert min(dice["uniform-noise"], dice["gaussian-noise"]) > dice["fgsm"] + 0.02, dice
+        assert dice["fgsm"] >= dice["ifgsm"], dice
+        assert dice["fgsm"] >= dice["pgd"] - 1e-6, dice
+
+
+@pytest.mark.parametrize("kind", [L2, Linf])
+@pytest.mark.parametrize("name", ["ifgsm", "pgd", "gaussian-noise", "uniform-noise"])
+def test_more_steps_or_restarts_never_weaken_the_result(name, kind):
+    model, image, label = _trained()
+    budget = kind(0.15) if kind is Linf else kind(2.0)
+    for longer in ({"steps": 7}, {"steps": 15}):
+        short = Attack.build({"name": name, "steps": 3}, budget)(model, image, label).foreground_dice
+        assert (Attack.build({"name": name, **longer}, budget)(model, image, label).foreground_dice <= short).all()
+    once = Attack.build({"name": name, "steps": 3}, budget)(model, image, label).foreground_dice
+    more = Attack.build({"name": name, "steps": 3, "restarts": 3}, budget)(model, image, label).foreground_dice
+    assert (more <= once).all()
+
+
+@pytest.mark.parametrize("kind", [L2, Linf])
+def test_ifgsm_is_never_weaker_than_fgsm(kind):
+    model, image, label = _trained()
+    for eps in (0.05, 0.2):
+        budget = kind(eps * (16 if kind is L2 else 1))
+        single = FGSM(budget)(model, image, label).foreground_dice
+        assert (IFGSM(budget, steps=1)(model, image, label).foreground_dice <= single).all()
+
+
+def test_a_large_budget_destroys_a_trained_model():
+    model, image, label = _trained()
+    assert PGD(L2(3.0, unit="rms"), steps=20)(model, image, label).foreground_dice.max() < 0.05
+
+
+def test_noise_has_exactly_the_size_asked_for():
+    model, image, label = _trained()
+    for attack in (UniformNoise, GaussianNoise):
+        for budget in (L2(0.4, unit="rms"), L2(3.0), Linf(0.3)):
+            result = attack(budget, steps=3)(model, image, label)
+            touched = result.size > 0
+            assert touched.any()
+            torch.testing.assert_close(result.size[touched], torch.full_like(result.size[touched], budget.eps))
+
+
+def test_calls_are_counted_where_the_model_is_called():
+    model, image, label = _trained()
+    calls = []
+    model.register_forward_hook(lambda *_: calls.append(1))
+    for attack in (FGSM(L2(0.1)), PGD(L2(0.1), steps=5, restarts=2), GaussianNoise(L2(0.1), steps=3)):
+        calls.clear()
+        result = attack(model, image, label)
+        assert result.forward_calls == len(calls)
+    assert PGD(L2(0.1), steps=5, restarts=2)(model, image, label).backward_calls == 10
+    assert FGSM(L2(0.1))(model, image, label).backward_calls == 1
+    assert GaussianNoise(L2(0.1))(model, image, label).backward_calls == 0
+
+
+def test_samples_that_are_destroyed_leave_the_batch():
+    model, image, label = _trained()
+    sizes = []
+    model.register_forward_hook(lambda _, given, __: sizes.append(len(given[0])))
+    radii = torch.tensor([100.0] * 4 + [1e-3] * 4)
+    result = PGD(L2(radii), steps=10)(model, image, label)
+    finished = int((result.foreground_dice == 0).sum())
+    assert finished > 0
+    assert sizes[0] == 8
+    assert sizes[-2] == 8 - finished
+
+
+def test_masked_gradients_are_counted():
+    model, image, label = _trained()
+    saturated = PGD(L2(0.1), steps=2)(lambda x: torch.round(model(x)), image, label)
+    assert saturated.zero_gradients.min() == 1.0
+    usual = PGD(L2(0.1), steps=2)(model, image, label)
+    assert usual.zero_gradients.max() < 0.1
+
+
+def test_undefined_gradients_are_counted_and_do_not_spread():
+    model, image, label = _trained()
+
+    def broken(x):
+        logits = model(x)
+        hole = torch.sqrt((x[:, :, :2] * 0).abs()).sum()
+        return logits + hole * 0
+
+    result = PGD(L2(0.5), steps=3)(broken, image, label)
+    assert result.nonfinite_gradients.min() > 0
+    assert torch.isfinite(result.image).all()
+
+
+def test_gradient_signs_under_bf16_autocast_agree_with_fp32():
+    model, image, label = _trained()
+    attack = FGSM(Linf(0.1), objective=CrossEntropy())
+    full = attack(model, image, label).params.sign()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = attack(model, image, label)
+    assert half.image.dtype == torch.float32
+    assert (half.params.sign() == full).float().mean() > 0.95
+
+
+def test_half_precision_images_are_attacked_in_fp32():
+    model, image, label = _trained()
+    assert PGD(L2(0.1), steps=2)(model, image.half(), label).image.dtype == torch.float32
+
+
+def test_classifiers_are_attacked_too():
+    torch.manual_seed(0)
+    model = torch.nn.Linear(4, 3)
+    image = torch.randn(5, 4)
+    label = model(image).argmax(1)
+    result = PGD(L2(10.0), steps=10, objective=CrossEntropy())(model, image, label)
+    assert (model(result.image).argmax(1) != label).all()
+
+
+def test_monai_tensors_are_taken_as_plain_ones():
+    from monai.data import MetaTensor
+
+    model, image, label = _trained()
+    result = PGD(L2(0.1), steps=1)(model, MetaTensor(image), MetaTensor(label))
+    assert type(result.image) is torch.Tensor
+
+
+@pytest.mark.parametrize(
+    ("attack", "text"),
+    [
+        (lambda: PGD(L2(1.0), steps=0), "steps must be >= 1, got 0"),
+        (lambda: PGD(L2(1.0), restarts=0), "restarts must be >= 1, got 0"),
+        (lambda: PGD(L2(1.0), step_size=0.0), "step_size must be > 0"),
+        (lambda: FGSM(L2(1.0), steps=2), "steps and restarts of FGSM must be 1, got 2 and 1"),
+    ],
+)
+def test_nonsense_is_refused(attack, text):
+    with pytest.raises(ValueError, match=text):
+        attack()
+
+
+def test_integer_images_are_refused():
+    with pytest.raises(ValueError, match=r"image must be floating, got torch.int64"):
+        PGD(L2(1.0))(messy_model(2), torch.ones(1, 2, 4, 4, dtype=torch.long), torch.zeros(1, 4, 4))
+
+
+def test_image_outside_bounds_is_refused():
+    model, image, label = _trained()
+    with pytest.raises(ValueError, match="image must lie within bounds"):
+        PGD(L2(1.0, bounds=(0.0, 1.0)))(model, image, label)

@@ -1,0 +1,189 @@
+"""What every attack must do, on every set, in 2D and 3D: one table over the registry."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from imaseg import L2, Linf
+from imaseg.attacks import Attack
+from imaseg.objectives import Dice
+from imaseg.scores import foreground_dice, hard_dice
+from tests.attacks.models import messy_model, same_state, state_of
+
+SETS = {
+    "l2": lambda eps, **kw: L2(eps, **kw),
+    "l2-rms": lambda eps, **kw: L2(eps, unit="rms", **kw),
+    "linf": lambda eps, **kw: Linf(eps, **kw),
+}
+EPS = {"l2": 3.0, "l2-rms": 0.3, "linf": 0.3}
+
+pytestmark = [
+    pytest.mark.parametrize("name", Attack.registry),
+    pytest.mark.parametrize("kind", SETS),
+    pytest.mark.parametrize("dims", [2, 3]),
+]
+
+
+def _data(dims, batch=3, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    shape = (9, 8) if dims == 2 else (6, 5, 4)
+    image = torch.randn(batch, 2, *shape, generator=generator)
+    label = torch.randint(3, (batch, *shape), generator=generator)
+    return image, label
+
+
+def _attack(name, kind, eps=None, **kw):
+    steps = {} if name == "fgsm" else {"steps": 4}
+    perturbation = SETS[kind](EPS[kind] if eps is None else eps, **kw)
+    return Attack.build({"name": name, **steps}, perturbation, seed=3)
+
+
+def test_result_has_the_promised_shapes_and_keeps_the_budget(name, kind, dims):
+    image, label = _data(dims)
+    result = _attack(name, kind)(messy_model(dims), image, label)
+    assert result.image.shape == image.shape
+    assert result.image.dtype == torch.float32
+    assert result.dice.shape == (3, 3)
+    assert result.prediction.shape == label.shape
+    for values in (result.size, result.objective, result.foreground_dice, result.met, *result.sizes.values()):
+        assert values.shape == (3,)
+    assert (result.size <= EPS[kind] * (1 + 1e-5)).all()
+    change = result.image - image
+    assert (SETS[kind](1.0).size(change) <= EPS[kind] * (1 + 1e-4)).all()
+    assert not result.image.requires_grad
+
+
+def test_every_unit_is_stated_and_right(name, kind, dims):
+    image, label = _data(dims)
+    result = _attack(name, kind)(messy_model(dims), image, label)
+    change = (result.image - image).flatten(1)
+    torch.testing.assert_close(result.sizes["l2"], change.norm(dim=1))
+    torch.testing.assert_close(result.sizes["rms"], change.square().mean(1).sqrt())
+    torch.testing.assert_close(result.sizes["linf"], change.abs().amax(1))
+    spread = image.flatten(1).amax(1) - image.flatten(1).amin(1)
+    torch.testing.assert_close(result.sizes["range"], change.abs().amax(1) / spread)
+
+
+def test_success_is_what_the_image_gives_when_scored_anew(name, kind, dims):
+    image, label = _data(dims)
+    model = messy_model(dims)
+    result = _attack(name, kind)(model, image, label)
+    model.eval()
+    logits, clean = model(result.image).detach(), model(image).detach()
+    assert torch.equal(result.dice, hard_dice(logits, label))
+    assert torch.equal(result.dice_clean, hard_dice(clean, label))
+    assert torch.equal(result.foreground_dice, foreground_dice(logits, label))
+    assert torch.equal(result.prediction, logits.argmax(1))
+    torch.testing.assert_close(result.objective, Dice()(logits, label))
+    assert (result.foreground_dice <= result.foreground_dice_clean).all()
+
+
+def test_eps_zero_returns_the_image_bitwise(name, kind, dims):
+    image, label = _data(dims)
+    assert torch.equal(_attack(name, kind, eps=0.0)(messy_model(dims), image, label).image, image)
+
+
+def test_bounds_hold_exactly_and_nothing_is_clamped_without_them(name, kind, dims):
+    image, label = _data(dims)
+    low, high = float(image.min()) - 0.01, float(image.max()) + 0.01
+    bounded = _attack(name, kind, bounds=(low, high))(messy_model(dims), image, label)
+    assert bounded.image.min() >= low
+    assert bounded.image.max() <= high
+    free = _attack(name, kind)(messy_model(dims), image, label)
+    assert free.image.min() < 0
+    assert free.image.max() > 1
+
+
+def test_model_and_global_random_state_are_left_as_they_were(name, kind, dims):
+    image, label = _data(dims)
+    model = messy_model(dims)
+    before, random = state_of(model), torch.get_rng_state()
+    _attack(name, kind)(model, image, label)
+    assert same_state(before, state_of(model))
+    assert torch.equal(random, torch.get_rng_state())
+
+
+def test_a_batch_equals_its_singles(name, kind, dims):
+    image, label = _data(dims)
+    model = messy_model(dims)
+    radii = torch.tensor([0.5, 1.0, 2.0]) * EPS[kind]
+    together = _attack(name, kind, eps=radii)(model, image, label)
+    for i in range(3):
+        alone = _attack(name, kind, eps=float(radii[i]))(model, image[i : i + 1], label[i : i + 1])
+        torch.testing.assert_close(alone.image[0], together.image[i], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(alone.dice[0], together.dice[i])
+
+
+def test_the_same_seed_gives_the_same_result(name, kind, dims):
+    image, label = _data(dims)
+    model = messy_model(dims)
+    first, second = (_attack(name, kind)(model, image, label) for _ in range(2))
+    assert torch.equal(first.image, second.image)
+    assert first.forward_calls == second.forward_calls
+
+
+def test_double_precision_is_kept_and_agrees(name, kind, dims):
+    image, label = _data(dims)
+    model = messy_model(dims)
+    single = _attack(name, kind)(model, image, label)
+    double = _attack(name, kind)(model.double(), image.double(), label)
+    assert double.image.dtype == torch.float64
+    assert (double.foreground_dice - single.foreground_dice).abs().max() < 0.05
+    torch.testing.assert_close(double.objective.float(), single.objective, rtol=0.05, atol=0.01)
+
+
+def test_channels_last_changes_nothing(name, kind, dims):
+    image, label = _data(dims)
+    model = messy_model(dims)
+    layout = torch.channels_last if dims == 2 else torch.channels_last_3d
+    usual, other = (_attack(name, kind)(model, x, label) for x in (image, image.to(memory_format=layout)))
+    torch.testing.assert_close(usual.image, other.image, rtol=1e-3, atol=1e-3)
+
+
+def test_an_empty_foreground_is_attacked_by_painting(name, kind, dims):
+    image, label = _data(dims)
+    result = _attack(name, kind)(messy_model(dims), image, torch.zeros_like(label))
+    assert torch.isfinite(result.objective).all()
+    assert (result.foreground_dice <= result.foreground_dice_clean).all()
+
+
+def test_ignored_voxels_neither_count_nor_attract(name, kind, dims):
+    image, label = _data(dims)
+    ignored = label.clone()
+    ignored[:, :2] = -1
+    result = _attack(name, kind)(messy_model(dims), image, ignored)
+    swapped = label.clone()
+    swapped[:, :2] = -5
+    again = _attack(name, kind)(messy_model(dims), image, swapped)
+    assert torch.equal(result.image, again.image)
+    assert torch.equal(result.dice, again.dice)
+
+
+def test_finished_samples_end_on_a_point_that_meets_the_criterion(name, kind, dims):
+    image, label = _data(dims)
+    model = messy_model(dims)
+
+    def until(logits, truth, clean):
+        return foreground_dice(logits, truth) < foreground_dice(clean, truth)
+
+    result = _attack(name, kind)(model, image, label, until=until)
+    expected = result.foreground_dice < result.foreground_dice_clean
+    assert torch.equal(result.met, expected)
+
+
+def test_it_works_under_no_grad_and_inference_mode(name, kind, dims):
+    image, label = _data(dims)
+    model = messy_model(dims)
+    usual = _attack(name, kind)(model, image, label)
+    for context in (torch.no_grad(), torch.inference_mode()):
+        with context:
+            assert torch.equal(_attack(name, kind)(model, image.clone(), label.clone()).image, usual.image)
+
+
+def test_plain_callables_work(name, kind, dims):
+    image, label = _data(dims)
+    model = messy_model(dims).eval()
+    assert torch.equal(
+        _attack(name, kind)(lambda x: model(x), image, label).image, _attack(name, kind)(model, image, label).image
+    )

@@ -1,0 +1,45 @@
+"""Members enter their table by name; plain data builds them."""
+
+from __future__ import annotations
+
+import pytest
+
+from imaseg.attacks import Attack
+from imaseg.margins import Criterion, DiceBelow
+from imaseg.objectives import Objective
+from imaseg.perturbations import L2, Perturbation
+from imaseg.training import TrainingMethod
+
+
+def test_families_hold_their_public_members():
+    assert set(Attack.registry) == {"fgsm", "ifgsm", "pgd", "gaussian-noise", "uniform-noise"}
+    assert set(Objective.registry) == {"dice", "cross-entropy", "dice-ce"}
+    assert set(Perturbation.registry) == {"l2", "linf"}
+    assert set(Criterion.registry) == {"dice-below", "voxels-flipped", "misclassified"}
+    assert set(TrainingMethod.registry) == {"standard", "pgd-training", "ima"}
+
+
+def test_build_passes_arguments():
+    built = Perturbation.build({"name": "l2", "eps": 0.5, "unit": "rms"})
+    assert isinstance(built, L2)
+    assert (built.eps, built.unit) == (0.5, "rms")
+
+
+def test_build_puts_positional_arguments_first():
+    built = Criterion.build({"name": "dice-below", "threshold": 0.25})
+    assert isinstance(built, DiceBelow)
+    assert Attack.build({"name": "pgd", "steps": 3}, L2(1.0)).steps == 3
+
+
+@pytest.mark.parametrize(
+    ("family", "spec", "text"),
+    [
+        (Attack, "pdg", "attack must be one of fgsm"),
+        (Perturbation, {"eps": 1.0}, "must be a name or a mapping with a name"),
+        (Perturbation, {"name": "l2", "radius": 1.0}, "arguments of l2 must be among eps, unit, bounds, region"),
+        (Perturbation, {"name": "l2"}, "arguments of l2 must fit"),
+    ],
+)
+def test_build_says_what_is_wrong(family, spec, text):
+    with pytest.raises(ValueError, match=text):
+        family.build(spec)
