@@ -1,24 +1,25 @@
 """Robust medical image segmentation: exact attacks, margins, IMA training and audits.
 
-Importing `imaseg` needs torch only; `load_model`, `load_cases` and `audit` import what they need when first used.
+Every public name is imported when it is first used: `imaseg --help` waits for nothing, the core needs torch only, and
+`load_model`, `load_cases` and `audit` bring what they need.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from imaseg import objectives
-from imaseg.attacks import FGSM, IFGSM, PGD, Attack, AttackResult, GaussianNoise, UniformNoise
-from imaseg.errors import InputError
-from imaseg.margins import Criterion, DiceBelow, Misclassified, SampleMargin, SampleMarginResult, VoxelsFlipped
-from imaseg.objectives import CrossEntropy, Dice, DiceCE, Objective
-from imaseg.perturbations import L2, Linf, Perturbation
-from imaseg.training import IMA, MarginTable, PGDTraining, Standard, TrainingMethod
-
 if TYPE_CHECKING:
+    from imaseg import objectives
+    from imaseg.attacks import FGSM, IFGSM, PGD, Attack, AttackResult, GaussianNoise, UniformNoise
     from imaseg.auditing import audit
     from imaseg.data import load_cases
+    from imaseg.errors import InputError
+    from imaseg.margins import Criterion, DiceBelow, Misclassified, SampleMargin, SampleMarginResult, VoxelsFlipped
     from imaseg.models import load_model
+    from imaseg.objectives import CrossEntropy, Dice, DiceCE, Objective
+    from imaseg.perturbations import L2, Linf, Perturbation
+    from imaseg.training import IMA, MarginTable, PGDTraining, Standard, TrainingMethod
 
 __version__ = "0.1.0"
 
@@ -56,14 +57,30 @@ __all__ = [
     "objectives",
 ]
 
-_LAZY = {"audit": "imaseg.auditing", "load_cases": "imaseg.data", "load_model": "imaseg.models"}
+_HOME = {
+    "attacks": "FGSM IFGSM PGD Attack AttackResult GaussianNoise UniformNoise",
+    "auditing": "audit",
+    "data": "load_cases",
+    "errors": "InputError",
+    "margins": "Criterion DiceBelow Misclassified SampleMargin SampleMarginResult VoxelsFlipped",
+    "models": "load_model",
+    "objectives": "CrossEntropy Dice DiceCE Objective",
+    "perturbations": "L2 Linf Perturbation",
+    "training": "IMA MarginTable PGDTraining Standard TrainingMethod",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        msg = f"module 'imaseg' has no attribute {name!r}"
-        raise AttributeError(msg)
-    from importlib import import_module
+    if name in _HOME:
+        return import_module(f"imaseg.{name}")
+    for room, names in _HOME.items():
+        if name in names.split():
+            value = getattr(import_module(f"imaseg.{room}"), name)
+            globals()[name] = value
+            return value
+    msg = f"module 'imaseg' has no attribute {name!r}"
+    raise AttributeError(msg)
 
-    module = import_module(_LAZY[name])
-    return getattr(module, name)
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_HOME})

@@ -19,7 +19,55 @@ def real_data() -> Path:
     return folder
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="session", autouse=True)
 def _threads() -> None:
-    # Under xdist each worker would otherwise use every core.
+    # Under xdist each worker would otherwise use every core, and other thread counts round differently.
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def raw_phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six small raw phantoms, four of them for training; read only."""
+    from imaseg.data.phantom import write_phantom
+
+    return write_phantom(tmp_path_factory.mktemp("phantom") / "raw", cases=6, shape=(24, 24, 16))
+
+
+@pytest.fixture(scope="session")
+def prepared_phantom(raw_phantom: Path) -> Path:
+    """The same, prepared; read only."""
+    from imaseg.data.prepare import prepare
+    from imaseg.data.recipe import load_recipe
+
+    out = raw_phantom.parent / "prepared"
+    prepare(raw_phantom, out, load_recipe("msd"))
+    return out
+
+
+@pytest.fixture
+def tiny_config(tmp_path: Path) -> Path:
+    """A configuration that trains within a second or two."""
+    path = tmp_path / "tiny.yaml"
+    path.write_text(
+        "network: {name: UNet, channels: [4, 8], strides: [2], num_res_units: 0, norm: batch, dropout: 0.1}\n"
+        "patch: [24, 24, 16]\nbatch_size: 2\nepochs: 2\nlearning_rate: 0.01\n"
+        "method: {name: standard}\n"
+    )
+    return path
+
+
+IMA_METHOD = "method={name: ima, perturbation: {name: l2, eps: 0.2, unit: rms}, steps: 2, bisections: 2}"
+
+
+@pytest.fixture(scope="session")
+def tiny_run(prepared_phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small model trained for a few epochs on the phantoms; read only."""
+    from imaseg.runs import TrainConfig, train
+
+    config = TrainConfig(
+        network={"name": "UNet", "channels": [4, 8], "strides": [2], "num_res_units": 0, "norm": "batch"},
+        patch=[24, 24, 16],
+        epochs=15,
+        learning_rate=0.02,
+    )
+    return train(config, prepared_phantom, tmp_path_factory.mktemp("runs") / "tiny")

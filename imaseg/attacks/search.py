@@ -210,7 +210,6 @@ class Search:
 
 def prediction_of(logits: Tensor, target: Target) -> Tensor:
     """Decided label (B, *spatial), or (B, K, *spatial) bool for region-based models."""
-    decision = decide(logits, regions=target.regions)
     if target.regions:
-        return decision.reshape(logits.shape)
-    return decision.float().argmax(1).reshape(logits.shape[:1] + logits.shape[2:])
+        return decide(logits, regions=True).reshape(logits.shape)
+    return logits.max(1).indices

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import nn
+from torch.nn.functional import cross_entropy
 
 
 def messy_model(dims: int, *, classes: int = 3, channels: int = 2, seed: int = 0) -> nn.Module:
@@ -51,3 +52,22 @@ class LinearPerVoxel(nn.Module):
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         gap = self.gap(image)
         return torch.stack([-gap / 2, gap / 2], 1)
+
+
+def trained_model() -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
+    """A small 2D net trained for a moment, so that attacks have something to break."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        label = torch.zeros(8, 16, 16, dtype=torch.long)
+        for i in range(8):
+            label[i, 2 + i % 4 : 9 + i % 5, 3 + i % 3 : 10] = 1
+        image = label[:, None].float() + 0.3 * torch.randn(8, 1, 16, 16)
+        model = messy_model(2, classes=2, channels=1)
+        model[3].p = 0.0
+        model.train()
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+        for _ in range(60):
+            optimizer.zero_grad()
+            cross_entropy(model(image), label).backward()
+            optimizer.step()
+    return model.eval(), image, label

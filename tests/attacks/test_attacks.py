@@ -9,7 +9,7 @@ from imaseg import FGSM, IFGSM, L2, PGD, GaussianNoise, Linf, UniformNoise
 from imaseg.attacks import Attack
 from imaseg.margins import VoxelsFlipped
 from imaseg.objectives import CrossEntropy
-from tests.attacks.models import LinearPerVoxel, messy_model
+from tests.attacks.models import LinearPerVoxel, messy_model, trained_model
 
 
 def _linear():
@@ -40,35 +40,20 @@ def _objective(name):
     return Objective.build(name)
 
 
-def _trained():
-    """A small 2D net trained for a moment, so that attacks have something to break."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        label = torch.zeros(8, 16, 16, dtype=torch.long)
-        for i in range(8):
-            label[i, 2 + i % 4 : 9 + i % 5, 3 + i % 3 : 10] = 1
-        image = label[:, None].float() + 0.3 * torch.randn(8, 1, 16, 16)
-        model = messy_model(2, classes=2, channels=1)
-        model[3].p = 0.0
-        model.train()
-        optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
-        for _ in range(60):
-            optimizer.zero_grad()
-            torch.nn.functional.cross_entropy(model(image), label).backward()
-            optimizer.step()
-    return model.eval(), image, label
-
-
 def test_noise_is_weaker_than_fgsm_and_fgsm_no_stronger_than_pgd():
-    model, image, label = _trained()
+    model, image, label = trained_model()
     for eps in (0.1, 0.2, 0.3):
         budget = L2(eps, unit="rms")
         dice = {
             attack.name: attack(model, image, label).foreground_dice.mean().item()
             for attack in (
-                UniformNoise(budget), GaussianNoise(budget), FGSM(budget), IFGSM(budget, steps=20), PGD(budget, steps=20)
+                UniformNoise(budget),
+                GaussianNoise(budget),
+                FGSM(budget),
+                IFGSM(budget, steps=20),
+                PGD(budget, steps=20),
             )
-        }  # fmt: skip
+        }
         assert min(dice["uniform-noise"], dice["gaussian-noise"]) > dice["fgsm"] + 0.02, dice
         assert dice["fgsm"] >= dice["ifgsm"], dice
         assert dice["fgsm"] >= dice["pgd"] - 1e-6, dice
@@ -77,7 +62,7 @@ def test_noise_is_weaker_than_fgsm_and_fgsm_no_stronger_than_pgd():
 @pytest.mark.parametrize("kind", [L2, Linf])
 @pytest.mark.parametrize("name", ["ifgsm", "pgd", "gaussian-noise", "uniform-noise"])
 def test_more_steps_or_restarts_never_weaken_the_result(name, kind):
-    model, image, label = _trained()
+    model, image, label = trained_model()
     budget = kind(0.15) if kind is Linf else kind(2.0)
     for longer in ({"steps": 7}, {"steps": 15}):
         short = Attack.build({"name": name, "steps": 3}, budget)(model, image, label).foreground_dice
@@ -89,7 +74,7 @@ def test_more_steps_or_restarts_never_weaken_the_result(name, kind):
 
 @pytest.mark.parametrize("kind", [L2, Linf])
 def test_ifgsm_is_never_weaker_than_fgsm(kind):
-    model, image, label = _trained()
+    model, image, label = trained_model()
     for eps in (0.05, 0.2):
         budget = kind(eps * (16 if kind is L2 else 1))
         single = FGSM(budget)(model, image, label).foreground_dice
@@ -97,12 +82,12 @@ def test_ifgsm_is_never_weaker_than_fgsm(kind):
 
 
 def test_a_large_budget_destroys_a_trained_model():
-    model, image, label = _trained()
+    model, image, label = trained_model()
     assert PGD(L2(3.0, unit="rms"), steps=20)(model, image, label).foreground_dice.max() < 0.05
 
 
 def test_noise_has_exactly_the_size_asked_for():
-    model, image, label = _trained()
+    model, image, label = trained_model()
     for attack in (UniformNoise, GaussianNoise):
         for budget in (L2(0.4, unit="rms"), L2(3.0), Linf(0.3)):
             result = attack(budget, steps=3)(model, image, label)
@@ -112,7 +97,7 @@ def test_noise_has_exactly_the_size_asked_for():
 
 
 def test_calls_are_counted_where_the_model_is_called():
-    model, image, label = _trained()
+    model, image, label = trained_model()
     calls = []
     model.register_forward_hook(lambda *_: calls.append(1))
     for attack in (FGSM(L2(0.1)), PGD(L2(0.1), steps=5, restarts=2), GaussianNoise(L2(0.1), steps=3)):
@@ -125,7 +110,7 @@ def test_calls_are_counted_where_the_model_is_called():
 
 
 def test_samples_that_are_destroyed_leave_the_batch():
-    model, image, label = _trained()
+    model, image, label = trained_model()
     sizes = []
     model.register_forward_hook(lambda _, given, __: sizes.append(len(given[0])))
     radii = torch.tensor([100.0] * 4 + [1e-3] * 4)
@@ -137,7 +122,7 @@ def test_samples_that_are_destroyed_leave_the_batch():
 
 
 def test_masked_gradients_are_counted():
-    model, image, label = _trained()
+    model, image, label = trained_model()
     saturated = PGD(L2(0.1), steps=2)(lambda x: torch.round(model(x)), image, label)
     assert saturated.zero_gradients.min() == 1.0
     usual = PGD(L2(0.1), steps=2)(model, image, label)
@@ -145,7 +130,7 @@ def test_masked_gradients_are_counted():
 
 
 def test_undefined_gradients_are_counted_and_do_not_spread():
-    model, image, label = _trained()
+    model, image, label = trained_model()
 
     def broken(x):
         logits = model(x)
@@ -158,7 +143,7 @@ def test_undefined_gradients_are_counted_and_do_not_spread():
 
 
 def test_gradient_signs_under_bf16_autocast_agree_with_fp32():
-    model, image, label = _trained()
+    model, image, label = trained_model()
     attack = FGSM(Linf(0.1), objective=CrossEntropy())
     full = attack(model, image, label).params.sign()
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -168,7 +153,7 @@ def test_gradient_signs_under_bf16_autocast_agree_with_fp32():
 
 
 def test_half_precision_images_are_attacked_in_fp32():
-    model, image, label = _trained()
+    model, image, label = trained_model()
     assert PGD(L2(0.1), steps=2)(model, image.half(), label).image.dtype == torch.float32
 
 
@@ -184,7 +169,7 @@ def test_classifiers_are_attacked_too():
 def test_monai_tensors_are_taken_as_plain_ones():
     from monai.data import MetaTensor
 
-    model, image, label = _trained()
+    model, image, label = trained_model()
     result = PGD(L2(0.1), steps=1)(model, MetaTensor(image), MetaTensor(label))
     assert type(result.image) is torch.Tensor
 
@@ -209,6 +194,6 @@ def test_integer_images_are_refused():
 
 
 def test_image_outside_bounds_is_refused():
-    model, image, label = _trained()
+    model, image, label = trained_model()
     with pytest.raises(ValueError, match="image must lie within bounds"):
         PGD(L2(1.0, bounds=(0.0, 1.0)))(model, image, label)

@@ -1,0 +1,168 @@
+"""The audit of one case: every probe and margin of the plan, as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from imaseg.attacks import AttackResult
+from imaseg.auditing.metrics import Scores, score
+from imaseg.auditing.plan import Plan, Probe
+from imaseg.data.nifti import Volume
+from imaseg.errors import InputError
+from imaseg.frozen import Model
+from imaseg.models.segmentation import SegmentationModel
+
+Slices = dict[str, NDArray[Any]]
+
+
+@dataclass
+class CaseRecord:
+    """What one case gave; all of it goes into `cases/<id>.json`.
+
+    Attributes:
+        case: id.
+        clean: scores of the clean prediction.
+        probes: one entry per probe and eps, with scores, size and gradient statistics.
+        margins: one entry per margin search.
+        checks: results of the extra attacks for the validity panel.
+        native_scale: native intensity units per unit of the model's input; None if unknown.
+        forward_calls, backward_calls: passes of the model spent on this case.
+        seconds: wall time.
+    """
+
+    case: str
+    clean: Scores = field(default_factory=dict)
+    probes: list[dict[str, Any]] = field(default_factory=list)
+    margins: list[dict[str, Any]] = field(default_factory=list)
+    checks: dict[str, Any] = field(default_factory=dict)
+    native_scale: float | None = None
+    forward_calls: int = 0
+    backward_calls: int = 0
+    seconds: float = 0.0
+
+    def count(self, result: Any) -> None:
+        """Add the passes that a search took."""
+        self.forward_calls += result.forward_calls
+        self.backward_calls += result.backward_calls
+
+
+class CaseAudit:
+    """Runs a plan on one case.
+
+    Args:
+        model: in eval mode, on its device.
+        volume: the case, prepared, with label.
+        plan: what to do.
+        native_scale: native intensity units per unit of the prepared image.
+
+    Raises:
+        InputError: if the case does not fit the model.
+    """
+
+    def __init__(self, model: SegmentationModel, volume: Volume, plan: Plan, *, native_scale: float | None) -> None:
+        card = model.card
+        if volume.label is None:
+            msg = f"case {volume.id} must have a label to be audited, got none."
+            raise InputError(msg)
+        if volume.image.shape[0] != card.in_channels or volume.image.ndim != card.spatial_dims + 1:
+            msg = (
+                f"case {volume.id} must have {card.in_channels} channels and {card.spatial_dims} dimensions for this "
+                f"model, got shape {volume.image.shape}."
+            )
+            raise InputError(msg)
+        device = next(model.parameters()).device
+        self.model, self.volume, self.plan = model, volume, plan
+        self.image = torch.from_numpy(volume.image)[None].to(device)
+        self.label = torch.from_numpy(volume.label)[None].to(device)
+        self.classes = [k for k in card.labels if k > 0]
+        self.record = CaseRecord(volume.id, native_scale=native_scale)
+
+    def run(self, *, checks: bool) -> tuple[CaseRecord, Slices]:
+        """All probes and margins; with `checks` also the extra attacks of the validity panel."""
+        slices: Slices = {}
+        for probe in self.plan.probes:
+            for eps in probe.eps:
+                result = self._attack(probe, eps)
+                showcase = self.plan.showcase
+                if probe is self.plan.probe(showcase.attack) and eps == showcase.eps:
+                    slices = self._slices(result)
+        self._margins()
+        if checks:
+            self._checks()
+        return self.record, slices
+
+    def _attack(self, probe: Probe, eps: float) -> AttackResult:
+        result = probe.build(eps, self.plan.seed)(self.model, self.image, self.label)
+        self.record.count(result)
+        if not self.record.clean:
+            with torch.no_grad():
+                self._clean = self.model(self.image).argmax(1)[0]
+            self.record.clean = self._scores(self._clean, result.dice_clean)
+        self.record.probes.append(
+            {
+                "probe": probe.name,
+                "eps": eps,
+                "scores": self._scores(result.prediction[0], result.dice),
+                "sizes": {unit: float(size) for unit, size in result.sizes.items()},
+                "objective": float(result.objective),
+                "zero_gradients": float(result.zero_gradients),
+                "nonfinite_gradients": float(result.nonfinite_gradients),
+            }
+        )
+        return result
+
+    def _margins(self) -> None:
+        for probe in self.plan.margins:
+            result = probe.build(self.plan.seed)(self.model, self.image, self.label)
+            self.record.count(result)
+            entry = {"probe": probe.name, "margin": float(result.margin), "censored": bool(result.censored)}
+            self.record.margins.append(entry)
+
+    def _checks(self) -> None:
+        """A budget that must destroy any model, and the same attack on logits scaled up and down."""
+        plan = self.plan.validity
+        if plan is None:
+            return
+        probe = self.plan.probe(plan.attack)
+        self.record.checks["large_eps"] = self._dice_under(self.model, probe, plan.large_eps)
+        for factor in (0.1, 1.0, 10.0):
+            scaled = _scaled(self.model, factor)
+            self.record.checks[f"logits_x{factor:g}"] = self._dice_under(scaled, probe, plan.scaled_eps)
+
+    def _dice_under(self, model: Model, probe: Probe, eps: float) -> float:
+        result = probe.build(eps, self.plan.seed)(model, self.image, self.label)
+        self.record.count(result)
+        return float(result.foreground_dice)
+
+    def _scores(self, prediction: Tensor, dice: Tensor) -> Scores:
+        return score(prediction.cpu(), self.label[0].cpu(), dice[0], spacing=self.volume.spacing, classes=self.classes)
+
+    def _slices(self, result: AttackResult) -> Slices:
+        """The slice with the largest labelled area, rows and columns as a viewer shows them."""
+        foreground = np.asarray(self.label[0].cpu() > 0)
+        areas = [foreground.sum(tuple(a for a in range(foreground.ndim) if a != axis)) for axis in range(3)]
+        axis = int(np.argmax([area.max() for area in areas]))
+        place = int(areas[axis].argmax())
+
+        def cut(volume: Tensor, kind: type) -> NDArray[Any]:
+            return np.rot90(volume.cpu().numpy().take(place, axis)).astype(kind)
+
+        columns, rows = (size for a, size in enumerate(self.volume.spacing) if a != axis)
+        return {
+            "image": cut(self.image[0, 0], np.float32),
+            "attacked_image": cut(result.image[0, 0], np.float32),
+            "label": cut(self.label[0].clamp(min=0), np.uint8),
+            "clean_prediction": cut(self._clean, np.uint8),
+            "attacked_prediction": cut(result.prediction[0], np.uint8),
+            "spacing": np.array([rows, columns]),
+        }
+
+
+def _scaled(model: Model, factor: float) -> Model:
+    return lambda image: model(image) * factor

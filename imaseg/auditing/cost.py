@@ -1,0 +1,47 @@
+"""What an audit will cost, before it starts."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import torch
+
+from imaseg.auditing.plan import Plan
+from imaseg.auditing.source import CaseSource
+from imaseg.data import CaseSet
+from imaseg.errors import InputError
+from imaseg.models import SegmentationModel
+
+
+def estimate(model: SegmentationModel, cases: CaseSet, source: CaseSource, plan: Plan) -> float:
+    """Expected seconds of an audit: the passes that the plan asks for, times one measured on the first readable case.
+
+    Returns:
+        Seconds; 0 if no case can be read, since then nothing will be run.
+    """
+    for case in cases:
+        try:
+            volume, _ = source.read(case)
+        except InputError:
+            continue
+        return _passes(plan, len(cases)) * _seconds_per_pass(model, torch.from_numpy(volume.image)[None])
+    return 0.0
+
+
+def _passes(plan: Plan, cases: int) -> int:
+    """Forward and backward passes; a margin takes about log2(1 / rtol) halvings beyond its first search."""
+    steps = [probe.build(eps, 0).steps * probe.restarts + 2 for probe in plan.probes for eps in probe.eps]
+    steps += [margin.steps * (1 + math.ceil(-math.log2(margin.rtol))) for margin in plan.margins]
+    extra = 4 * plan.probe(plan.validity.attack).build(0.0, 0).steps * plan.validity.cases if plan.validity else 0
+    return sum(steps) * cases + extra
+
+
+def _seconds_per_pass(model: SegmentationModel, image: torch.Tensor) -> float:
+    leaf = image.to(next(model.parameters()).device).requires_grad_()
+    pauses = []
+    for _ in range(2):
+        begin = time.perf_counter()
+        torch.autograd.grad(model(leaf).square().mean(), leaf)
+        pauses.append(time.perf_counter() - begin)
+    return min(pauses)

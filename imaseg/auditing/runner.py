@@ -1,0 +1,153 @@
+"""`audit`: run a plan over many cases; each finished case is on disk, so that a killed audit resumes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from imaseg.auditing.case import CaseAudit, CaseRecord
+from imaseg.auditing.cost import estimate
+from imaseg.auditing.identity import describe
+from imaseg.auditing.plan import Plan, load_plan
+from imaseg.auditing.results import read_case, summarise, write_case, write_table
+from imaseg.auditing.source import CaseSource, choose
+from imaseg.data import CaseSet, load_cases
+from imaseg.data.files import read_json, write_json
+from imaseg.errors import InputError
+from imaseg.models import SegmentationModel, load_model
+from imaseg.progress import bar, duration
+
+
+@dataclass(frozen=True)
+class AuditResult:
+    """Where an audit lies, and what went wrong.
+
+    Attributes:
+        folder: holds `summary.json`, `cases.csv`, `run.json` and `cases/`.
+        summary: content of `summary.json`.
+        failed: cases that could not be audited, each with its reason.
+    """
+
+    folder: Path
+    summary: dict[str, Any]
+    failed: list[dict[str, str]]
+
+
+def audit(
+    model: str | Path | SegmentationModel,
+    cases: str | Path | CaseSet,
+    plan: str | Path | Plan,
+    out: str | Path,
+    *,
+    select: str | Sequence[str] | None = None,
+    resume: bool = False,
+    device: str | torch.device = "cpu",
+    announce: Callable[[str], None] | None = None,
+) -> AuditResult:
+    """Audit a checkpoint.
+
+    Args:
+        model: what `load_model` takes, or a loaded model.
+        cases: what `load_cases` takes, or loaded cases; raw ones are prepared in memory by the model's own recipe.
+        plan: "quick", a YAML file, or a plan.
+        out: folder to write `summary.json`, `cases.csv`, `run.json` and `cases/` to.
+        select: which cases: None for those held out of training, "all", the name of a split, or ids.
+        resume: take finished cases in `out` as they are; refused if model, data or plan differ.
+        device: where the model runs.
+        announce: told once, before the first case, how many cases there are and how long they will take.
+
+    Returns:
+        The summary, also on disk.
+
+    Raises:
+        InputError: if something does not fit, `out` holds another audit, or no case could be audited.
+    """
+    started = time.perf_counter()
+    settings = load_plan(plan)
+    network = (model if isinstance(model, SegmentationModel) else load_model(model)).to(device).eval()
+    network.requires_grad_(False)
+    cohort = cases if isinstance(cases, CaseSet) else load_cases(cases)
+    chosen, selection = choose(cohort, network.card, select)
+    source = CaseSource(chosen, network.card)
+    folder = Path(out)
+    run = describe(network, str(model) if not isinstance(model, SegmentationModel) else "", chosen, settings)
+    _claim(folder, run, resume=resume)
+    if announce is not None and (seconds := estimate(network, chosen, source, settings)):
+        announce(f"{len(chosen)} cases ({selection}), plan {settings.name}: about {duration(seconds)} on {device}.")
+    records, failed = _run_cases(network, chosen, source, settings, folder)
+    if not records:
+        msg = f"no case of {chosen.root} could be audited. First reason: {failed[0]['reason']}"
+        raise InputError(msg)
+    seen = [record.case for record in records if record.case in set(network.card.train_ids)]
+    data = {"name": chosen.name, "cases": len(records), "selection": selection, "seen_in_training": seen}
+    data["labels"] = {str(value): label for value, label in network.card.labels.items() if value > 0}
+    summary = {
+        "model": run["model"],
+        "data": data,
+        **summarise(records, settings, labels=network.card.labels, seen=seen),
+    }
+    write_table(folder / "cases.csv", records)
+    run |= {
+        "seconds": round(time.perf_counter() - started, 1),
+        "case_seconds": round(sum(record.seconds for record in records), 1),
+        "forward_calls": sum(record.forward_calls for record in records),
+        "backward_calls": sum(record.backward_calls for record in records),
+        "failed": failed,
+    }
+    write_json(folder / "run.json", run)
+    write_json(folder / "summary.json", summary)
+    return AuditResult(folder, summary, failed)
+
+
+def _run_cases(
+    model: SegmentationModel, cases: CaseSet, source: CaseSource, plan: Plan, folder: Path
+) -> tuple[list[CaseRecord], list[dict[str, str]]]:
+    checked = set(cases.ids[: plan.validity.cases]) if plan.validity else set()
+    records, failed = [], []
+    with bar(f"audit {model.card.name}") as tell:
+        for number, case in enumerate(cases):
+            tell(number, len(cases), case.id)
+            record = read_case(folder / "cases", case.id)
+            if record is None:
+                begin = time.perf_counter()
+                try:
+                    volume, scale = source.read(case)
+                    runner = CaseAudit(model, volume, plan, native_scale=scale)
+                    record, slices = runner.run(checks=case.id in checked)
+                except (InputError, RuntimeError) as error:
+                    failed.append({"case": case.id, "reason": str(error)})
+                    continue
+                record.seconds = round(time.perf_counter() - begin, 2)
+                write_case(folder / "cases", record, slices)
+            records.append(record)
+    return records, failed
+
+
+def _claim(folder: Path, run: dict[str, Any], *, resume: bool) -> None:
+    """Make `folder` this audit's, or go on with the one it holds if that is the same audit."""
+    path = folder / "run.json"
+    if path.is_file():
+        if not resume:
+            msg = f"{folder} must be a new folder, got one with an audit in it. Add --resume, or name another --out."
+            raise InputError(msg)
+        before = read_json(path)
+        for part in ("plan_sha256", "data_sha256"):
+            if before.get(part) != run[part]:
+                what = part.removesuffix("_sha256")
+                msg = (
+                    f"{folder} must hold an audit with the same {what} to be resumed, got another. Name another --out."
+                )
+                raise InputError(msg)
+        if before["model"]["sha256"] != run["model"]["sha256"]:
+            msg = f"{folder} must hold an audit of the same weights to be resumed, got others. Name another --out."
+            raise InputError(msg)
+    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        msg = f"{folder} must be a new or empty folder, got one with other content. Name another --out."
+        raise InputError(msg)
+    else:
+        write_json(path, run)

@@ -1,0 +1,104 @@
+"""`imaseg COMMAND`: the commands, and what their exit codes mean.
+
+0 done; 1 finished, but some cases failed (they are listed); 2 wrong usage or input (one line, no traceback).
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from imaseg.errors import InputError
+
+app = typer.Typer(
+    name="imaseg",
+    help="Make medical image segmenters robust, and measure how robust they are.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Out = Annotated[Path, typer.Option("--out", help="Folder to write.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with what the folder holds.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+
+
+def run() -> None:
+    """Entry point: an `InputError` becomes one line on stderr and exit code 2."""
+    warnings.filterwarnings("ignore", module=r"(monai|torch|ignite|tensorboard)\b.*")
+    try:
+        app(standalone_mode=True)
+    except InputError as error:
+        typer.echo(f"imaseg: {error}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("imaseg: stopped. Finished work is kept; the same command with --resume goes on.", err=True)
+        sys.exit(130)
+
+
+@app.command()
+def demo(out: Out = Path("imaseg-demo")) -> None:
+    """Phantom cohort -> prepare -> train two models -> audit both -> report.html. About two minutes on two cores."""
+    from imaseg.demo import demo as run_demo
+
+    run_demo(out)
+
+
+@app.command()
+def prepare(
+    source: Annotated[Path, typer.Argument(help="Folder with images and labels, as received.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write.")],
+    recipe: Annotated[str, typer.Option("--recipe", help="Name of a shipped recipe, or a YAML file.")] = "msd",
+) -> None:
+    """Check and prepare a cohort: orientation, spacing, crop, intensities; bad cases are set aside with the reason."""
+    from imaseg.cli.prepare import prepare as run_prepare
+
+    run_prepare(source, out, recipe)
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="YAML file; `configs/` holds examples.")],
+    data: Annotated[Path, typer.Option("--data", help="Folder that `imaseg prepare` wrote.")],
+    out: Out,
+    overrides: Annotated[Optional[list[str]], typer.Argument(help="key=value, e.g. epochs=5 method.steps=4")] = None,  # noqa: UP045
+    resume: Resume = False,
+) -> None:
+    """Train a segmenter: standard, PGD or IMA. A checkpoint after every epoch; --resume goes on exactly."""
+    from imaseg.cli.train import train as run_train
+
+    run_train(config, data, out, overrides or [], resume=resume)
+
+
+@app.command()
+def audit(
+    model: Annotated[str, typer.Argument(help="Folder that `imaseg train` wrote.")],
+    data: Annotated[Path, typer.Argument(help="Folder with cases, prepared or raw.")],
+    out: Out,
+    plan: Annotated[str, typer.Option("--plan", help="quick, or a YAML file.")] = "quick",
+    cases: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--cases", help="all, a split (train, val), or ids with commas; those held out if not given."),
+    ] = None,
+    resume: Resume = False,
+    device: Device = "auto",
+) -> None:
+    """Attack a checkpoint over a ladder of budgets, measure margins, write tables and a page."""
+    from imaseg.cli.audit import audit as run_audit
+
+    raise typer.Exit(run_audit(model, data, out, plan=plan, cases=cases, resume=resume, device=device))
+
+
+@app.command()
+def report(
+    folders: Annotated[list[Path], typer.Argument(help="Audit folders; the first is the reference.")],
+    out: Annotated[Path, typer.Option("--out", help="HTML file to write.")],
+) -> None:
+    """One page for one audit, or for several side by side."""
+    from imaseg.report import write_report
+
+    typer.echo(f"Created {write_report(folders, out)}")

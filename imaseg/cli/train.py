@@ -1,0 +1,20 @@
+"""`imaseg train`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import typer
+
+from imaseg.runs import load_config
+from imaseg.runs import train as run
+
+
+def train(config: Path, data: Path, out: Path, overrides: Sequence[str], *, resume: bool) -> None:
+    """Train and say where the run lies."""
+    settings = load_config(config, overrides)
+    run(settings, data, out, resume=resume)
+    for name in ("weights.safetensors", "metrics.csv", "margins.csv"):
+        if (out / name).is_file():
+            typer.echo(f"Created {out / name}")

@@ -1,0 +1,65 @@
+"""Cases, NIfTI in and out, quality checks, preparation, and a phantom cohort.
+
+Listing cases is light; names that need nibabel, pydantic or SimpleITK load them when first used. The
+function that prepares a folder is `imaseg.data.prepare.prepare`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from imaseg.data.cases import Case, CaseSet, load_cases
+
+if TYPE_CHECKING:
+    from imaseg.data.cohort import CohortStatistics
+    from imaseg.data.invert import invert_image, invert_label, native_scale
+    from imaseg.data.nifti import Volume, read_volume, write_nifti
+    from imaseg.data.phantom import write_phantom
+    from imaseg.data.recipe import Recipe, load_recipe, parse_recipe
+    from imaseg.data.resources import resource, resource_names
+    from imaseg.data.steps import apply_recipe
+
+__all__ = [
+    "Case",
+    "CaseSet",
+    "CohortStatistics",
+    "Recipe",
+    "Volume",
+    "apply_recipe",
+    "invert_image",
+    "invert_label",
+    "load_cases",
+    "load_recipe",
+    "native_scale",
+    "parse_recipe",
+    "read_volume",
+    "resource",
+    "resource_names",
+    "write_nifti",
+    "write_phantom",
+]
+
+_HOME = {
+    "CohortStatistics": "cohort",
+    "Recipe": "recipe",
+    "Volume": "nifti",
+    "apply_recipe": "steps",
+    "invert_image": "invert",
+    "invert_label": "invert",
+    "load_recipe": "recipe",
+    "native_scale": "invert",
+    "parse_recipe": "recipe",
+    "read_volume": "nifti",
+    "resource": "resources",
+    "resource_names": "resources",
+    "write_nifti": "nifti",
+    "write_phantom": "phantom",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    return getattr(import_module(f"imaseg.data.{_HOME[name]}"), name)

@@ -1,0 +1,126 @@
+"""Cases on disk: which image belongs to which label, what the labels are called, who is in which split.
+
+Nothing is opened here except JSON, so that listing a cohort costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, overload
+
+from imaseg.errors import InputError
+
+
+@dataclass(frozen=True)
+class Case:
+    """One subject: its image files (one per channel, or a single 4D file) and its label file, if any."""
+
+    id: str
+    image: tuple[Path, ...]
+    label: Path | None
+
+
+@dataclass(frozen=True)
+class CaseSet(Sequence[Case]):
+    """An ordered cohort with its label names and splits.
+
+    Attributes:
+        root: the folder it was read from.
+        name: name for tables and plots.
+        modality: one name per channel, e.g. `("MRI",)`; empty if nobody says.
+        cases: the cases, in the order of the data set.
+        declared_labels: label names by value, background included; None if no file declares them.
+        split: ids per split name, e.g. `train` and `val`; empty if there is none.
+        prepared: content of `prepare.json` if `imaseg prepare` wrote this folder.
+    """
+
+    root: Path
+    name: str
+    modality: tuple[str, ...]
+    cases: tuple[Case, ...]
+    declared_labels: dict[int, str] | None = None
+    split: dict[str, list[str]] = field(default_factory=dict)
+    prepared: dict[str, Any] | None = None
+
+    @overload
+    def __getitem__(self, index: int) -> Case: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Case]: ...
+    def __getitem__(self, index: int | slice) -> Case | Sequence[Case]:
+        return self.cases[index]
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def __iter__(self) -> Iterator[Case]:
+        return iter(self.cases)
+
+    @property
+    def ids(self) -> list[str]:
+        """Ids in order."""
+        return [case.id for case in self.cases]
+
+    @cached_property
+    def labels(self) -> dict[int, str]:
+        """Label names by value, background included; read from the label files where none are declared."""
+        if self.declared_labels is not None:
+            return self.declared_labels
+        from imaseg.data.nifti import label_values
+
+        values = set().union(*(label_values(case.label) for case in self.cases if case.label is not None))
+        return {0: "background"} | {value: str(value) for value in sorted(values - {0})}
+
+    def select(self, ids: Iterable[str]) -> CaseSet:
+        """The cases with these ids, in the order given; label names stay those of the whole cohort.
+
+        Raises:
+            InputError: if an id is not in the cohort.
+        """
+        known = {case.id: case for case in self.cases}
+        ids = list(ids)
+        for name in ids:
+            if name not in known:
+                few = ", ".join(list(known)[:5])
+                msg = f"case id must be one of the {len(known)} in {self.root} ({few}, ...), got {name!r}."
+                raise InputError(msg)
+        return replace(self, cases=tuple(known[name] for name in ids), declared_labels=self.labels)
+
+
+def load_cases(path: Path | str, *, missing_ok: bool = False) -> CaseSet:
+    """Find the cases of a folder: MSD, nnU-Net raw, `imagesTr` + `labelsTr` or `images` + `labels`.
+
+    Args:
+        path: the folder.
+        missing_ok: list a case whose named file is absent instead of raising; reading it will then fail.
+
+    Raises:
+        InputError: if the folder, its JSON files or a named file is missing or malformed.
+    """
+    from imaseg.data.layouts import find_cases
+
+    root = Path(path)
+    if not root.is_dir():
+        what = "a file" if root.is_file() else "nothing there"
+        msg = f"data must be a folder with imagesTr/ and labelsTr/, got {what}: {root}."
+        raise InputError(msg)
+    cohort = find_cases(root)
+    if not cohort.cases:
+        msg = f"{root} must hold at least one case (.nii or .nii.gz), got none."
+        raise InputError(msg)
+    if not missing_ok:
+        _require_files(cohort)
+    return cohort
+
+
+def _require_files(cohort: CaseSet) -> None:
+    for case in cohort:
+        for path in (*case.image, *([case.label] if case.label else [])):
+            if not path.is_file():
+                msg = (
+                    f"{path} must exist (case {case.id}), got nothing there. "
+                    "Restore it, or run `imaseg prepare`, which sets such cases aside."
+                )
+                raise InputError(msg)

@@ -1,0 +1,79 @@
+"""Names and files: what counts as a volume, and writing a file whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from imaseg.errors import InputError
+
+NIFTI_SUFFIXES = (".nii.gz", ".nii")
+
+
+def stem(path: Path) -> str:
+    """File name without `.nii` or `.nii.gz`.
+
+    >>> stem(Path("imagesTr/case.01.nii.gz"))
+    'case.01'
+    """
+    for suffix in NIFTI_SUFFIXES:
+        if path.name.endswith(suffix):
+            return path.name.removesuffix(suffix)
+    return path.name
+
+
+def list_volumes(folder: Path) -> list[Path]:
+    """NIfTI files of a folder by name; hidden ones (`._x.nii.gz` of a Mac, temporary files) are not data."""
+    found = (p for p in folder.iterdir() if p.name.endswith(NIFTI_SUFFIXES) and not p.name.startswith("."))
+    return sorted(found)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        InputError: if the file cannot be read, is not JSON, or holds something else than an object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"{path} must be a readable text file, got {error}."
+        raise InputError(msg) from error
+    except json.JSONDecodeError as error:
+        msg = f"{path} must be valid JSON, got {error}. Mend that line."
+        raise InputError(msg) from error
+    if not isinstance(content, dict):
+        msg = f"{path} must hold a JSON object {{...}}, got {type(content).__name__}."
+        raise InputError(msg)
+    return content
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Hand out a hidden temporary path beside `path` and move it there when the block ends well.
+
+    The process id keeps two writers apart; the suffix stays, since writers choose the format by it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write `content` as indented JSON, whole or not at all; NaN is refused because JSON has none.
+
+    A file that holds just this already is left alone, so that a rerun that changes nothing touches nothing.
+    """
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    if path.is_file() and path.read_text(encoding="utf-8") == text:
+        return
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -1,0 +1,170 @@
+"""Folder layouts told apart by inspection; each function turns one of them into a CaseSet."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from imaseg.data.cases import Case, CaseSet
+from imaseg.data.files import NIFTI_SUFFIXES, list_volumes, read_json, stem
+from imaseg.errors import InputError
+
+_CHANNEL = re.compile(r"^(?P<id>.+)_(?P<channel>\d{4})$")
+_FOLDER_PAIRS = (("imagesTr", "labelsTr"), ("images", "labels"))
+
+
+def find_cases(root: Path) -> CaseSet:
+    """Read whichever supported layout `root` has.
+
+    Raises:
+        InputError: if it has none, or the one it has is malformed.
+    """
+    description = root / "dataset.json"
+    if description.is_file():
+        return _described(root, read_json(description))
+    return CaseSet(root, root.resolve().name, (), tuple(_paired(root)), None, _split(root), _prepared(root))
+
+
+def _described(root: Path, content: dict[str, Any]) -> CaseSet:
+    """MSD lists its cases under `training`; nnU-Net leaves them to the file names."""
+    listed = content.get("training")
+    cases = _listed(root, listed) if isinstance(listed, list) and listed else _paired(root)
+    return CaseSet(
+        root=root,
+        name=str(content.get("name") or root.resolve().name),
+        modality=_modality(root, content),
+        cases=tuple(cases),
+        declared_labels=_labels(root, content.get("labels")),
+        split=_split(root),
+        prepared=_prepared(root),
+    )
+
+
+def _listed(root: Path, entries: list[Any]) -> list[Case]:
+    cases = []
+    for entry in entries:
+        if not isinstance(entry, dict) or not isinstance(entry.get("image"), str | list):
+            _malformed(root, "each entry of training", '{"image": ..., "label": ...}', entry)
+        names = entry["image"] if isinstance(entry["image"], list) else [entry["image"]]
+        label = entry.get("label")
+        if not all(isinstance(name, str) for name in (*names, label or "")) or not names:
+            _malformed(root, "image and label of each entry of training", "file names", entry)
+        image = tuple(path for name in names for path in _channels(root / name))
+        cases.append(Case(_case_id(Path(names[0])), image, root / label if label else None))
+    _require_unique((case.id for case in cases), root)
+    return cases
+
+
+def _case_id(image: Path) -> str:
+    """Id of a listed image: its stem, without the channel number that nnU-Net files carry."""
+    match = _CHANNEL.match(stem(image))
+    return match["id"] if match else stem(image)
+
+
+def _channels(image: Path) -> list[Path]:
+    """The file itself, or the `_0000`, `_0001` files that nnU-Net keeps under one listed name."""
+    if image.is_file() or not image.parent.is_dir():
+        return [image]
+    name = stem(image)
+    siblings = [p for p in list_volumes(image.parent) if _CHANNEL.match(stem(p)) and stem(p)[:-5] == name]
+    return siblings or [image]
+
+
+def _paired(root: Path) -> list[Case]:
+    """Pair images and labels by stem; images that end in `_0000`, `_0001` are channels of one case."""
+    pair = next((pair for pair in _FOLDER_PAIRS if (root / pair[0]).is_dir()), None)
+    if pair is None:
+        wanted = " or ".join(f"{image}/ + {label}/" for image, label in _FOLDER_PAIRS)
+        msg = f"{root} must hold dataset.json or {wanted}, got none of them."
+        raise InputError(msg)
+    image_folder, label_folder = pair
+    labels_at = root / label_folder
+    labels = {stem(path): path for path in list_volumes(labels_at)} if labels_at.is_dir() else {}
+    images: dict[str, list[Path]] = {}
+    for path in list_volumes(root / image_folder):
+        images.setdefault(_image_id(path, labels), []).append(path)
+    for name, paths in images.items():
+        if len(paths) > 1 and not all(_CHANNEL.match(stem(path)) for path in paths):
+            msg = f"{root} must hold one file per case and channel, got {len(paths)} files for {name}."
+            raise InputError(msg)
+    return [
+        Case(name, tuple(paths), labels.get(name) or _absent(labels_at, name, labels)) for name, paths in images.items()
+    ]
+
+
+def _image_id(path: Path, labels: dict[str, Path]) -> str:
+    """Case id: the stem if a label has it, else the stem without its channel number."""
+    name = stem(path)
+    match = _CHANNEL.match(name)
+    return name if name in labels or not match else match["id"]
+
+
+def _absent(folder: Path, name: str, labels: dict[str, Path]) -> Path | None:
+    """Where the label of this case should be; None for a cohort without labels."""
+    return folder / f"{name}{NIFTI_SUFFIXES[0]}" if labels else None
+
+
+def _labels(root: Path, declared: Any) -> dict[int, str] | None:
+    """`{"0": "background"}` (MSD) and `{"background": 0}` (nnU-Net) both become `{0: "background"}`."""
+    if not declared:
+        return None
+    if not isinstance(declared, dict):
+        _malformed(root, "labels", 'an object such as {"0": "background", "1": "tumour"}', declared)
+    labels: dict[int, str] = {}
+    for key, value in declared.items():
+        if str(key).strip().isdecimal():
+            number, name = int(key), str(value)
+        elif isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+            number, name = value, str(key)
+        else:
+            _malformed(root, f"label {key!r}", "one whole number (regions are not read)", value)
+        if number in labels:
+            _malformed(root, f"label value {number}", "declared once", [labels[number], name])
+        labels[number] = name
+    return dict(sorted(({0: "background"} | labels).items()))
+
+
+def _modality(root: Path, content: dict[str, Any]) -> tuple[str, ...]:
+    declared = content.get("channel_names") or content.get("modality") or {}
+    if isinstance(declared, str):
+        return (declared,)
+    if not isinstance(declared, dict) or not all(str(key).isdecimal() for key in declared):
+        _malformed(root, "modality", 'an object such as {"0": "MRI"}', declared)
+    return tuple(str(declared[key]) for key in sorted(declared, key=int))
+
+
+def _split(root: Path) -> dict[str, list[str]]:
+    path = root / "split.json"
+    if not path.is_file():
+        return {}
+    content = read_json(path)
+    seen: dict[str, str] = {}
+    for name, ids in content.items():
+        if not isinstance(ids, list) or not all(isinstance(i, str) for i in ids):
+            msg = f"{path} must map split names to lists of case ids, got {type(ids).__name__} for {name!r}."
+            raise InputError(msg)
+        for i in ids:
+            if seen.setdefault(i, name) != name:
+                msg = f"{path} must keep every case in one split, got {i} in {seen[i]} and in {name}."
+                raise InputError(msg)
+    return content
+
+
+def _prepared(root: Path) -> dict[str, Any] | None:
+    path = root / "prepare.json"
+    return read_json(path) if path.is_file() else None
+
+
+def _require_unique(ids: Iterable[str], root: Path) -> None:
+    seen: set[str] = set()
+    for i in ids:
+        if i in seen:
+            _malformed(root, "case ids", "unique", i)
+        seen.add(i)
+
+
+def _malformed(root: Path, what: str, constraint: str, value: object) -> None:
+    msg = f"{what} in {root / 'dataset.json'} must be {constraint}, got {value!r}."
+    raise InputError(msg)

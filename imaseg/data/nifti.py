@@ -1,0 +1,108 @@
+"""Volumes in memory, and NIfTI in and out of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from imaseg.data.cases import Case
+from imaseg.data.checks import check_image, check_label
+from imaseg.data.files import whole_file
+from imaseg.data.scan import Scan, label_values, on_grid_of, read_scan
+from imaseg.errors import InputError
+
+__all__ = ["Step", "Volume", "label_values", "read_volume", "to_volume", "write_nifti"]
+
+
+Step = dict[str, Any]
+"""Record of one step of a preparation: `name` and its parameters, fit for JSON."""
+
+
+@dataclass
+class Volume:
+    """A case in memory.
+
+    Attributes:
+        id: case id.
+        image: float32 (C, X, Y, Z).
+        label: int64 (X, Y, Z), or None.
+        affine: voxel index to world in mm, (4, 4).
+    """
+
+    id: str
+    image: NDArray[np.float32]
+    label: NDArray[np.int64] | None
+    affine: NDArray[np.float64]
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Voxel size in mm along X, Y, Z."""
+        x, y, z = (float(size) for size in np.linalg.norm(self.affine[:3, :3], axis=0))
+        return x, y, z
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Voxels along X, Y, Z."""
+        return self.image.shape[1:]
+
+
+def read_volume(case: Case) -> Volume:
+    """Read a case; a label stored along other axes is brought on to the grid of its image.
+
+    Raises:
+        InputError: if a file is missing, unreadable or not finite, or its files disagree.
+    """
+    images = [read_scan(path) for path in case.image]
+    label = read_scan(case.label, dtype=None) if case.label else None
+    reasons, blamed = check_image(images), case.image[0]
+    if label is not None and not reasons:
+        label = on_grid_of(label, images[0])
+        reasons, blamed = check_label(label, images[0]), label.path
+    if reasons:
+        msg = f"{case.id}: {reasons[0]} Mend or leave out {blamed}."
+        raise InputError(msg)
+    return to_volume(case.id, images, label)
+
+
+def to_volume(name: str, images: list[Scan], label: Scan | None) -> Volume:
+    """Join checked scans: channels first, label whole numbers."""
+    channels = [np.moveaxis(scan.data, 3, 0) if scan.data.ndim == 4 else scan.data[None] for scan in images]
+    image = np.concatenate(channels).astype(np.float32, copy=False)
+    return Volume(name, image, None if label is None else label.data.astype(np.int64), images[0].affine)
+
+
+def write_nifti(
+    path: Path, array: NDArray[np.generic], affine: NDArray[np.float64], *, dtype: DTypeLike = np.float32
+) -> None:
+    """Write (X, Y, Z) or (C, X, Y, Z) as NIfTI in mm, whole or not at all.
+
+    Args:
+        path: ends in `.nii` or `.nii.gz`.
+        array: voxels; channels go last in the file, a single one is dropped.
+        affine: voxel index to world in mm, (4, 4).
+        dtype: type on disk; whole-number types round.
+
+    Raises:
+        InputError: if `array` does not fit into `dtype`.
+    """
+    if array.ndim == 4:
+        array = array[0] if array.shape[0] == 1 else np.moveaxis(array, 0, 3)
+    if np.issubdtype(dtype, np.integer):
+        array = np.rint(array)
+        limits = np.iinfo(np.dtype(dtype))
+        if array.size and not (limits.min <= array.min() and array.max() <= limits.max):
+            msg = f"{path} must hold values that fit {np.dtype(dtype)}, got {array.min()} to {array.max()}."
+            raise InputError(msg)
+    image = nib.Nifti1Image(array.astype(dtype, copy=False), affine)
+    image.set_sform(affine, code=1)
+    image.set_qform(affine, code=1)
+    if not np.allclose(image.get_qform(), affine, atol=1e-3):  # a sheared affine has no quaternion
+        image.set_qform(None, code=0)
+    image.header.set_xyzt_units("mm")
+    with whole_file(path) as temporary:
+        nib.save(image, temporary)

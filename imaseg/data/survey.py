@@ -1,0 +1,126 @@
+"""One look at one raw case: is it fit, and what does it add to the figures of its cohort."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imaseg.data.cases import Case
+from imaseg.data.checks import check_image, check_label, header_flags
+from imaseg.data.nifti import Volume, to_volume
+from imaseg.data.scan import on_grid_of, read_scan
+from imaseg.data.steps import orient
+from imaseg.errors import InputError
+
+_SAMPLE = 2000
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Findings on a case, small enough to keep on disk.
+
+    Attributes:
+        reasons: why the case cannot be used; empty if it can, and then the rest is filled in.
+        flags: what is unusual about its headers.
+        spacing: mm, axes as in RAS, like `shape`.
+        shape: voxels.
+        channels: number of channels.
+        class_volume_ml: volume per label above 0.
+        sample: per channel, up to 2000 grey values from labelled voxels (from all if none is labelled).
+        spread: how far grey values spread inside the label: as it is, mirrored along x, y, z.
+        image_sha256: of the voxels in RAS, so that a copy with other axes is still a copy.
+        label_sha256: of the label in RAS.
+    """
+
+    reasons: list[str] = field(default_factory=list)
+    flags: list[str] = field(default_factory=list)
+    spacing: list[float] = field(default_factory=list)
+    shape: list[int] = field(default_factory=list)
+    channels: int = 0
+    class_volume_ml: dict[str, float] = field(default_factory=dict)
+    sample: list[list[float]] = field(default_factory=list)
+    spread: list[float] = field(default_factory=list)
+    image_sha256: str = ""
+    label_sha256: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """As kept on disk."""
+        return asdict(self)
+
+
+def survey_case(case: Case, labels: Mapping[int, str] | None) -> Survey:
+    """Read and check a case; what is wrong ends up in `reasons`, never in an exception."""
+    try:
+        volume, reasons, flags = inspect_case(case, labels)
+    except InputError as error:
+        return Survey(reasons=[str(error)])
+    if volume is None:
+        return Survey(reasons=reasons, flags=flags)
+    volume, _ = orient(volume, "RAS")
+    label = volume.label
+    ml = abs(float(np.linalg.det(volume.affine[:3, :3]))) / 1000
+    counts = zip(*np.unique(label, return_counts=True), strict=True) if label is not None else ()
+    return Survey(
+        flags=flags,
+        spacing=[round(size, 6) for size in volume.spacing],
+        shape=list(volume.shape),
+        channels=len(volume.image),
+        class_volume_ml={str(int(k)): round(int(n) * ml, 6) for k, n in counts if k > 0},
+        sample=_sample(volume),
+        spread=[] if label is None else [round(v, 6) for v in _spread(volume.image[0], label)],
+        image_sha256=_sha256(volume.image),
+        label_sha256="" if label is None else _sha256(label),
+    )
+
+
+def inspect_case(case: Case, labels: Mapping[int, str] | None) -> tuple[Volume | None, list[str], list[str]]:
+    """All findings on a case at once: the volume if it is fit, else None; reasons; flags.
+
+    Raises:
+        InputError: if a file cannot be read at all.
+    """
+    images = [read_scan(path) for path in case.image]
+    flags = [flag for scan in images for flag in header_flags(scan)]
+    reasons = check_image(images)
+    label = None
+    if case.label is not None:
+        label = on_grid_of(read_scan(case.label, dtype=None), images[0])
+        reasons += check_label(label, images[0], labels)
+        flags += header_flags(label)
+    return (None if reasons else to_volume(case.id, images, label)), reasons, flags
+
+
+def _sample(volume: Volume) -> list[list[float]]:
+    """Grey values at evenly spaced labelled voxels: the same each time, the same number from each case."""
+    at = np.flatnonzero(volume.label) if volume.label is not None and volume.label.any() else None
+    flat = volume.image.reshape(len(volume.image), -1)
+    at = np.arange(flat.shape[1]) if at is None else at
+    at = at[np.linspace(0, len(at) - 1, min(len(at), _SAMPLE)).astype(int)]
+    return [[float(value) for value in channel[at]] for channel in flat]
+
+
+def _spread(image: NDArray[np.float32], label: NDArray[np.int64]) -> list[float]:
+    """Standard deviation inside the structures, pooled, as a share of the image's 1 to 99 percentile range."""
+    low, high = np.percentile(image, [1, 99])
+    if not high > low:
+        return []
+    grey = np.clip((image - low) / (high - low), 0, 1)
+    return [_pooled_std(grey, label)] + [_pooled_std(grey, np.flip(label, axis)) for axis in range(3)]
+
+
+def _pooled_std(grey: NDArray[np.float32], label: NDArray[np.int64]) -> float:
+    inside = label > 0
+    values, classes = grey[inside].astype(np.float64), label[inside]
+    squares = sum(((v := values[classes == k]) - v.mean()) @ (v - v.mean()) for k in np.unique(classes))
+    return float(np.sqrt(squares / len(values)))
+
+
+def _sha256(array: NDArray[np.generic]) -> str:
+    digest = hashlib.sha256(str(array.shape).encode())
+    digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""imaseg inside other people's training loops."""

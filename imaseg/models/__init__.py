@@ -1,0 +1,6 @@
+"""Every checkpoint behind one `SegmentationModel`."""
+
+from imaseg.models.load import load_model
+from imaseg.models.segmentation import ModelCard, SegmentationModel
+
+__all__ = ["ModelCard", "SegmentationModel", "load_model"]

@@ -1,0 +1,69 @@
+"""Networks by the name of their MONAI class."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from imaseg.errors import InputError
+
+
+def build_network(spec: Mapping[str, Any], *, spatial_dims: int, in_channels: int, out_channels: int) -> nn.Module:
+    """Make a network of `monai.networks.nets`.
+
+    Args:
+        spec: `name` of the class and its arguments, without dimensions and channels.
+        spatial_dims: 2 or 3.
+        in_channels: channels of the image.
+        out_channels: classes, background included.
+
+    Raises:
+        InputError: if there is no such network, or it refuses the arguments.
+    """
+    from monai.networks import nets
+
+    arguments = {key: value for key, value in spec.items() if key != "name"}
+    kind = getattr(nets, str(spec.get("name")), None)
+    if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
+        msg = (
+            f"network.name must be a class of monai.networks.nets, such as UNet or SegResNet, got {spec.get('name')!r}."
+        )
+        raise InputError(msg)
+    try:
+        return kind(spatial_dims=spatial_dims, in_channels=in_channels, out_channels=out_channels, **arguments)
+    except (TypeError, ValueError) as error:
+        msg = f"network must be arguments that {kind.__name__} takes, got {arguments}: {error}."
+        raise InputError(msg) from error
+
+
+def divisor_of(spec: Mapping[str, Any]) -> int:
+    """What the sides of an image must be a multiple of: the product of the strides, 32 where none are given."""
+    strides = spec.get("strides")
+    if not strides:
+        return 32
+    return math.prod(max(stride) if isinstance(stride, list) else stride for stride in strides)
+
+
+def load_weights(network: nn.Module, weights: Mapping[str, Tensor], *, source: str) -> None:
+    """Put weights into a network, all of them or none.
+
+    Raises:
+        InputError: if names or shapes differ; the message names the first difference.
+    """
+    own = network.state_dict()
+    missing = sorted(own.keys() - weights.keys())
+    extra = sorted(weights.keys() - own.keys())
+    misshapen = [name for name in own.keys() & weights.keys() if own[name].shape != weights[name].shape]
+    if not (missing or extra or misshapen):
+        network.load_state_dict(dict(weights))
+        return
+    first = (missing or extra or sorted(misshapen))[0]
+    msg = (
+        f"{source} must hold weights of this {type(network).__name__}, got another architecture: {len(missing)} "
+        f"tensors missing, {len(extra)} unknown, {len(misshapen)} of another shape, first {first!r}. "
+        "Use the network settings that the checkpoint was trained with."
+    )
+    raise InputError(msg)

@@ -1,0 +1,69 @@
+"""The part of a training run that makes it a model: `model.json` (the card) and `weights.safetensors`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from imaseg.data.files import read_json, whole_file
+from imaseg.errors import InputError
+from imaseg.models.networks import build_network, load_weights
+from imaseg.models.segmentation import ModelCard, SegmentationModel
+
+CARD = "model.json"
+WEIGHTS = "weights.safetensors"
+
+
+def build_model(card: ModelCard) -> SegmentationModel:
+    """A model with fresh weights."""
+    network = build_network(
+        card.network, spatial_dims=card.spatial_dims, in_channels=card.in_channels, out_channels=len(card.labels)
+    )
+    return SegmentationModel(network, card)
+
+
+def save_run_model(model: SegmentationModel, folder: Path) -> None:
+    """Write card and weights, each whole or not at all."""
+    with whole_file(folder / CARD) as part:
+        part.write_text(model.card.model_dump_json(indent=1))
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.network.state_dict().items()}
+    with whole_file(folder / WEIGHTS) as part:
+        save_file(weights, part)
+
+
+def load_run_model(folder: Path) -> SegmentationModel:
+    """Read a run that `imaseg train` wrote. Data only: nothing in the folder is executed.
+
+    Raises:
+        InputError: if a file is missing, unreadable, or does not fit the network.
+    """
+    try:
+        card = ModelCard.model_validate(read_json(folder / CARD))
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        msg = f"{folder / CARD} must be a model card, got {wrong['loc']}: {wrong['msg']}. Restore it or train again."
+        raise InputError(msg) from error
+    model = build_model(card)
+    load_weights(model.network, read_weights(folder), source=str(folder / WEIGHTS))
+    return model
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """Weights of a run folder, by name.
+
+    Raises:
+        InputError: if the file is missing or damaged.
+    """
+    path = folder / WEIGHTS
+    try:
+        return load_file(path)
+    except FileNotFoundError as error:
+        msg = f"{path} must exist, got nothing there. Give a folder that `imaseg train` wrote and finished an epoch in."
+        raise InputError(msg) from error
+    except SafetensorError as error:
+        msg = f"{path} must be a safetensors file, got a damaged one ({error}). Restore it or train again."
+        raise InputError(msg) from error

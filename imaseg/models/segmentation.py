@@ -1,0 +1,70 @@
+"""One shape for every segmenter: image (B, C, *spatial) of any size -> logits of the same size, and its card."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from imaseg.frozen import full_resolution
+
+
+class ModelCard(BaseModel):
+    """What one has to know to use a set of weights.
+
+    Attributes:
+        name: for tables and plots.
+        network: class name and arguments of the network.
+        labels: names by output channel, background included.
+        in_channels: channels of the image.
+        spatial_dims: 2 or 3.
+        divisor: the network takes sides that are multiples of this.
+        method: how it was trained, as the configuration said.
+        recipe: preparation of the images it was trained on; None if unknown.
+        fingerprint: statistics of the training cohort that the recipe refers to; None if unknown.
+        train_ids: cases it was trained on.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    network: dict[str, Any]
+    labels: dict[int, str]
+    in_channels: int
+    spatial_dims: int
+    divisor: int = 1
+    method: dict[str, Any] = {}
+    recipe: dict[str, Any] | None = None
+    fingerprint: dict[str, Any] | None = None
+    train_ids: list[str] = []
+
+
+class SegmentationModel(nn.Module):
+    """A network and its card.
+
+    Args:
+        network: image (B, C, *spatial) -> logits (B, K, *spatial), for sides that are multiples of `card.divisor`.
+        card: what it is.
+    """
+
+    def __init__(self, network: nn.Module, card: ModelCard) -> None:
+        super().__init__()
+        self.network = network
+        self.card = card
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits of the image's own size; sides are padded with 0 at both ends as the network needs it."""
+        size = image.shape[2:]
+        short = [-side % self.card.divisor for side in size]
+        if not any(short):
+            return full_resolution(self.network(image))
+        widths = [width for side in reversed(short) for width in (side // 2, side - side // 2)]
+        logits = full_resolution(self.network(pad(image, widths)))
+        inside = (
+            slice(None),
+            slice(None),
+            *(slice(gap // 2, gap // 2 + side) for gap, side in zip(short, size, strict=True)),
+        )
+        return logits[inside]

@@ -1,0 +1,97 @@
+"""Load audit folders and refuse, in one sentence, what a page cannot be written from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from imaseg.errors import InputError
+from imaseg.report.schema import Run, Summary
+
+_Part = TypeVar("_Part", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Audit:
+    """One audit folder: its name on the page, its two JSON files, and where the slice of each case lies."""
+
+    name: str
+    folder: Path
+    summary: Summary
+    run: Run
+    slices: dict[str, Path]
+
+
+def read_audits(folders: Sequence[Path]) -> list[Audit]:
+    """Read audit folders, the reference first.
+
+    Args:
+        folders: what `imaseg audit` wrote, one or several.
+
+    Returns:
+        One `Audit` per folder in the same order. Where two models share a name the folders' names are used.
+
+    Raises:
+        InputError: if a folder has no `summary.json` or `run.json`, or one of them is malformed.
+    """
+    if not folders:
+        msg = "folders must be at least one audit folder, got none. Name a folder that `imaseg audit` wrote."
+        raise InputError(msg)
+    folders = [Path(folder) for folder in folders]
+    summaries = [_load(folder, "summary.json", Summary) for folder in folders]
+    runs = [_load(folder, "run.json", Run) for folder in folders]
+    names = _names(folders, [summary.model.name for summary in summaries])
+    return [
+        Audit(name, folder, summary, run, _slices(folder))
+        for name, folder, summary, run in zip(names, folders, summaries, runs, strict=True)
+    ]
+
+
+def _slices(folder: Path) -> dict[str, Path]:
+    return {path.stem: path for path in sorted((folder / "cases").glob("*.npz"))}
+
+
+def _load(folder: Path, file: str, kind: type[_Part]) -> _Part:
+    path = folder / file
+    if not folder.is_dir():
+        msg = f"{folder} must be an audit folder, got no such folder. Give a folder that `imaseg audit` wrote."
+        raise InputError(msg)
+    if not path.is_file():
+        msg = (
+            f"{path} must exist, got no such file. "
+            "Finish the audit with `imaseg audit ... --resume`, or give a folder that it wrote."
+        )
+        raise InputError(msg)
+    content = _parse(path)
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(step) for step in first["loc"]) or "the file"
+        got = "nothing" if first["type"] == "missing" else f"{first['input']!r:.60}"
+        msg = f"{path} must be a complete {file}, got {got} at {where} ({first['msg']}). Run `imaseg audit` again."
+        raise InputError(msg) from error
+
+
+def _parse(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        msg = f"{path} must be readable JSON, got {error}. Run `imaseg audit` again."
+        raise InputError(msg) from error
+
+
+def _names(folders: list[Path], models: list[str]) -> list[str]:
+    """Shortest naming under which every audit has its own name."""
+    full = [folder.resolve() for folder in folders]
+    last = [folder.name for folder in full]
+    two = [f"{folder.parent.name}/{folder.name}" for folder in full]
+    for names in (models, last, two):
+        if len(set(names)) == len(names):
+            return names
+    return [f"{name} ({place})" for place, name in enumerate(models, start=1)]

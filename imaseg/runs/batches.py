@@ -1,0 +1,143 @@
+"""Batches for training: cached volumes, random changes that depend on seed, epoch and case alone.
+
+Since no random state runs on from one item to the next, an interrupted run continues exactly, with any number of
+workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import CacheDataset, DataLoader
+from monai.transforms import (
+    CenterSpatialCropd,
+    Compose,
+    EnsureChannelFirstd,
+    LoadImaged,
+    RandAdjustContrastd,
+    RandAffined,
+    RandFlipd,
+    RandGaussianNoised,
+    RandScaleIntensityd,
+    RandSpatialCropd,
+    SpatialPadd,
+    ToTensord,
+    Transform,
+)
+from torch.utils.data import Dataset, Sampler
+
+from imaseg.data import Case, CaseSet
+from imaseg.runs.config import TrainConfig
+
+_BOTH = ["image", "label"]
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """Yields (epoch, index) in an order that depends on seed and epoch alone.
+
+    Args:
+        length: number of cases.
+        seed: of the order.
+        start: epoch that the first pass counts as.
+    """
+
+    def __init__(self, length: int, *, seed: int, start: int = 0) -> None:
+        self.length, self.seed, self.epoch = length, seed, start
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        epoch = self.epoch
+        self.epoch += 1
+        order = np.random.default_rng([self.seed, epoch]).permutation(self.length)
+        return iter([(epoch, int(index)) for index in order])
+
+
+class SeededDataset(Dataset[dict[str, Any]]):
+    """Applies random transforms with a generator made from seed, epoch and index.
+
+    Args:
+        data: dataset of items ready for augmentation.
+        transform: random transforms.
+        seed: of all of them.
+    """
+
+    def __init__(self, data: Dataset[Any], transform: Compose, *, seed: int) -> None:
+        self.data, self.transform, self.seed = data, transform, seed
+
+    def __len__(self) -> int:
+        return len(self.data)  # type: ignore[arg-type]
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
+        epoch, index = key
+        state = np.random.default_rng([self.seed, epoch, index]).integers(2**31)
+        self.transform.set_random_state(seed=int(state))
+        return self.transform(dict(self.data[index]))
+
+
+def training_loader(cases: CaseSet, config: TrainConfig, *, start: int) -> DataLoader:
+    """Batches with keys image (B, C, *patch), label (B, 1, *patch) and id, beginning at epoch `start`."""
+    data = CacheDataset([_item(case) for case in cases], Compose(_reading(config)), progress=False)
+    seeded = SeededDataset(data, Compose(_augmentation(config)), seed=config.seed)
+    return DataLoader(
+        seeded,
+        batch_size=config.batch_size,
+        sampler=EpochSampler(len(data), seed=config.seed, start=start),
+        num_workers=config.workers,
+        # Without its own generator the loader moves the global one, differently with and without workers.
+        generator=torch.Generator().manual_seed(config.seed),
+        persistent_workers=config.workers > 0,
+    )
+
+
+def monitor_loader(cases: CaseSet) -> DataLoader:
+    """Whole cases one at a time."""
+    plain = [LoadImaged(_BOTH, image_only=True), EnsureChannelFirstd(_BOTH), ToTensord(_BOTH, track_meta=False)]
+    return DataLoader(CacheDataset([_item(case) for case in cases], Compose(plain), progress=False), batch_size=1)
+
+
+def _item(case: Case) -> dict[str, Any]:
+    return {"image": [str(path) for path in case.image], "label": str(case.label), "id": case.id}
+
+
+def _reading(config: TrainConfig) -> list[Transform]:
+    return [
+        LoadImaged(_BOTH, image_only=True),
+        EnsureChannelFirstd(_BOTH),
+        ToTensord(_BOTH, track_meta=False),
+        SpatialPadd(_BOTH, config.patch),
+    ]
+
+
+def _augmentation(config: TrainConfig) -> list[Transform]:
+    if not config.augment:
+        return [CenterSpatialCropd(_BOTH, config.patch), ToTensord(_BOTH, track_meta=False)]
+    turn, grow = [0.15] * len(config.patch), [0.1] * len(config.patch)
+    return [
+        RandSpatialCropd(_BOTH, config.patch, random_size=False),
+        RandFlipd(_BOTH, prob=0.5, spatial_axis=0),
+        RandAffined(_BOTH, prob=0.3, rotate_range=turn, scale_range=grow, mode=("bilinear", "nearest")),
+        RandGaussianNoised("image", prob=0.2, std=0.05),
+        RandScaleIntensityd("image", factors=0.1, prob=0.3),
+        RandAdjustContrastd("image", prob=0.2, gamma=(0.8, 1.25), retain_stats=True),
+        ToTensord(_BOTH, track_meta=False),
+    ]
+
+
+def held_out(ids: list[str], share: float, seed: int) -> tuple[list[str], list[str]]:
+    """Split ids into (train, monitor); at least one to monitor with if share is positive and two cases exist."""
+    if share == 0 or len(ids) < 2:
+        return ids, []
+    order = np.random.default_rng(seed).permutation(len(ids))
+    chosen = {int(index) for index in order[: max(1, round(share * len(ids)))]}
+    keep = [name for index, name in enumerate(ids) if index not in chosen]
+    return keep, [name for index, name in enumerate(ids) if index in chosen]
+
+
+def seed_everything(seed: int, epoch: int) -> None:
+    """Set torch's generators for one epoch, so that dropout too depends on seed and epoch alone."""
+    torch.manual_seed(int(np.random.default_rng([seed, epoch]).integers(2**31)))

@@ -1,0 +1,76 @@
+"""From the configuration's plain data to loss, training method and schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from imaseg.errors import InputError
+from imaseg.margins import Criterion
+from imaseg.objectives import Objective
+from imaseg.perturbations import Perturbation
+from imaseg.runs.config import TrainConfig, named
+from imaseg.training import TrainingMethod
+from imaseg.training.base import Loss
+
+_PARTS: dict[str, Any] = {"perturbation": Perturbation, "objective": Objective, "criterion": Criterion}
+
+
+def build_loss(spec: Mapping[str, Any]) -> Loss:
+    """A loss of `monai.losses`, called with integer labels (B, 1, *spatial).
+
+    Raises:
+        InputError: if there is no such loss or it refuses the arguments.
+    """
+    from monai import losses
+
+    name, arguments = named(spec, "loss")
+    kind = getattr(losses, name, None)
+    if kind is None:
+        msg = f"loss.name must be a class of monai.losses, such as DiceCELoss, got {name!r}."
+        raise InputError(msg)
+    try:
+        loss = kind(**arguments)
+    except (TypeError, ValueError) as error:
+        msg = f"loss must be arguments that {name} takes, got {arguments}: {error}."
+        raise InputError(msg) from error
+
+    def call(logits: Any, label: Tensor) -> Tensor:
+        return loss(logits, label)
+
+    return call
+
+
+def build_method(config: TrainConfig) -> TrainingMethod:
+    """The training method, its perturbation set, objective and criterion.
+
+    Raises:
+        InputError: if a name or an argument is unknown or refused.
+    """
+    name, arguments = named(config.method, "method")
+    try:
+        for key, family in _PARTS.items():
+            if key in arguments:
+                arguments[key] = family.build(arguments[key])
+        extra = {} if name == "standard" else {"seed": config.seed}
+        return TrainingMethod.build({"name": name, **arguments}, build_loss(config.loss), **extra)
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        msg = f"method: {error}"
+        raise InputError(msg) from error
+
+
+def build_schedule(config: TrainConfig, optimizer: Optimizer) -> LRScheduler:
+    """Learning rate over the epochs."""
+    from torch.optim import lr_scheduler
+
+    if config.schedule == "cosine":
+        return lr_scheduler.CosineAnnealingLR(optimizer, T_max=config.epochs)
+    if config.schedule == "poly":
+        return lr_scheduler.PolynomialLR(optimizer, total_iters=config.epochs, power=0.9)
+    return lr_scheduler.ConstantLR(optimizer, factor=1.0)

@@ -1,0 +1,76 @@
+"""The state a run resumes from: one file, written whole after every epoch, read as data."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from imaseg.data.files import whole_file
+from imaseg.errors import InputError
+from imaseg.training import TrainingMethod
+
+CHECKPOINT = "checkpoint.pt"
+
+
+@dataclass
+class RunState:
+    """All that changes while a run goes on. Random numbers depend on seed and epoch only, so none are kept.
+
+    Attributes:
+        network: its weights.
+        optimizer: its moments.
+        schedule: its epoch.
+        method: margins and counters.
+        scaler: loss scaling under mixed precision on a GPU.
+        history: one row of metrics per finished epoch.
+    """
+
+    network: nn.Module
+    optimizer: Optimizer
+    schedule: LRScheduler
+    method: TrainingMethod
+    scaler: torch.amp.GradScaler
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def epoch(self) -> int:
+        """Finished epochs."""
+        return len(self.history)
+
+    def save(self, folder: Path) -> None:
+        """Write the checkpoint, whole or not at all."""
+        parts: dict[str, Any] = {name: part.state_dict() for name, part in self._parts().items()}
+        with whole_file(folder / CHECKPOINT) as path:
+            torch.save({**parts, "history": self.history}, path)
+
+    def load(self, folder: Path) -> None:
+        """Take up the checkpoint of `folder`.
+
+        Raises:
+            InputError: if it is damaged or belongs to another configuration.
+        """
+        path = folder / CHECKPOINT
+        try:
+            saved = torch.load(path, map_location="cpu", weights_only=True)
+            for name, part in self._parts().items():
+                part.load_state_dict(saved[name])
+            self.history = list(saved["history"])
+        except (OSError, RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
+            msg = f"{path} must be the checkpoint of this configuration, got {type(error).__name__}. Use another --out."
+            raise InputError(msg) from error
+
+    def _parts(self) -> dict[str, Any]:
+        return {
+            "network": self.network,
+            "optimizer": self.optimizer,
+            "schedule": self.schedule,
+            "method": self.method,
+            "scaler": self.scaler,
+        }

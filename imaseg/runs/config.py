@@ -1,0 +1,124 @@
+"""The training configuration: one YAML file, every key checked before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from imaseg.errors import InputError
+
+
+class TrainConfig(BaseModel):
+    """Settings of a training run; unknown keys are refused.
+
+    Attributes:
+        network: class of `monai.networks.nets` and its arguments, without dimensions and channels.
+        patch: side lengths of a training patch in voxels; larger than the cases means whole cases.
+        batch_size: cases per step.
+        epochs: passes over the training cases.
+        learning_rate: of AdamW at the start.
+        weight_decay: of AdamW.
+        schedule: course of the learning rate over the epochs.
+        loss: class of `monai.losses` and its arguments.
+        augment: random flips, small affine changes, intensity changes.
+        method: training method and its arguments.
+        monitor: share of the training cases kept out to follow progress (at least one). The `val` split is not
+            touched: it belongs to the audit.
+        seed: of initial weights, order, augmentation and attacks.
+        init: run folder whose weights training starts from.
+        amp: mixed precision.
+        workers: processes that load data.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    network: dict[str, Any]
+    patch: list[int] = Field(min_length=2, max_length=3)
+    batch_size: int = Field(2, ge=1)
+    epochs: int = Field(20, ge=1)
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(1e-4, ge=0)
+    schedule: Literal["cosine", "poly", "constant"] = "cosine"
+    loss: dict[str, Any] = {"name": "DiceCELoss", "softmax": True, "to_onehot_y": True}
+    augment: bool = True
+    method: dict[str, Any] = {"name": "standard"}
+    monitor: float = Field(0.05, ge=0, lt=1)
+    seed: int = Field(0, ge=0)
+    init: str | None = None
+    amp: bool = False
+    workers: int = Field(0, ge=0)
+    device: str = "auto"
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
+    """Read a YAML file and apply `key=value` overrides; dots reach into mappings, values are YAML.
+
+    Raises:
+        InputError: if the file cannot be read, a key is unknown or a value is refused.
+    """
+    settings = _read_yaml(path)
+    for override in overrides:
+        _override(settings, override)
+    try:
+        return TrainConfig.model_validate(settings)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        place = ".".join(str(part) for part in wrong["loc"])
+        if wrong["type"] == "extra_forbidden":
+            msg = f"{path}: key must be one of {', '.join(TrainConfig.model_fields)}, got {place!r}."
+        else:
+            msg = f"{path}: {place} must be valid, got {wrong.get('input')!r}. {wrong['msg']}."
+        raise InputError(msg) from error
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        msg = f"{path} must be a readable YAML file, got {error.strerror}. `configs/` holds examples."
+        raise InputError(msg) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        msg = f"{path} must be valid YAML, got {' '.join(str(error).split())}."
+        raise InputError(msg) from error
+    if not isinstance(content, dict):
+        msg = f"{path} must hold `key: value` lines, got {type(content).__name__}."
+        raise InputError(msg)
+    return content
+
+
+def _override(settings: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        msg = f"override must be key=value, got {override!r}. Example: epochs=5 method.steps=4."
+        raise InputError(msg)
+    *parents, last = key.split(".")
+    place: Any = settings
+    for parent in parents:
+        place = place.setdefault(parent, {})
+        if not isinstance(place, dict):
+            msg = f"override must reach into a mapping, got {override!r}: {parent!r} is a value."
+            raise InputError(msg)
+    try:
+        place[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        msg = f"override must have a YAML value, got {override!r}."
+        raise InputError(msg) from error
+
+
+def named(spec: Mapping[str, Any], what: str) -> tuple[str, dict[str, Any]]:
+    """Split a `name: ..., argument: ...` mapping.
+
+    Raises:
+        InputError: if the name is missing.
+    """
+    arguments = dict(spec)
+    name = arguments.pop("name", None)
+    if not isinstance(name, str):
+        msg = f"{what} must have a name, got {dict(spec)}."
+        raise InputError(msg)
+    return name, arguments

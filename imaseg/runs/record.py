@@ -1,0 +1,93 @@
+"""What a run leaves behind after each epoch: metrics, margins, TensorBoard, weights, checkpoint; and its bar."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Self
+
+from ignite.engine import Engine, Events
+from monai.engines import SupervisedTrainer
+from torch.utils.tensorboard import SummaryWriter
+
+from imaseg.data.files import whole_file
+from imaseg.models.run_folder import save_run_model
+from imaseg.models.segmentation import SegmentationModel
+from imaseg.progress import bar
+from imaseg.runs.checkpoint import RunState
+from imaseg.runs.monitor import Monitor
+from imaseg.training import IMA
+
+
+class EpochRecord:
+    """Handler for a MONAI trainer; attach it last, so that margins and schedule have moved on before it writes.
+
+    Args:
+        model: the model in training.
+        state: what the checkpoint holds.
+        out: run folder.
+        monitor: follows the clean Dice, if given.
+    """
+
+    def __init__(self, model: SegmentationModel, state: RunState, out: Path, *, monitor: Monitor | None) -> None:
+        self.model, self.state, self.out, self.monitor = model, state, out, monitor
+        self._losses: list[float] = []
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        self.writer = SummaryWriter(str(self.out / "tensorboard"), purge_step=self.state.epoch + 1)
+        self._stack.callback(self.writer.close)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def attach(self, trainer: SupervisedTrainer) -> None:
+        """Listen to a trainer that has not started."""
+        trainer.add_event_handler(Events.STARTED, self._open_bar)
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, self._iteration)
+        trainer.add_event_handler(Events.EPOCH_COMPLETED, self._epoch)
+
+    def _open_bar(self, engine: Engine) -> None:
+        self._tell = self._stack.enter_context(bar(f"train {self.out.name}"))
+
+    def _iteration(self, engine: Engine) -> None:
+        self._losses.append(float(engine.state.output["loss"]))
+        latest = self.state.history[-1] if self.state.history else {}
+        note = " ".join(f"{key} {latest[key]:.3f}" for key in ("monitor_dice", "mean_margin") if key in latest)
+        total = (engine.state.epoch_length or 0) * (engine.state.max_epochs or 0)
+        self._tell(engine.state.iteration, total, note)
+
+    def _epoch(self, engine: Engine) -> None:
+        row: dict[str, float] = {
+            "epoch": float(engine.state.epoch),
+            "learning_rate": float(self.state.optimizer.param_groups[0]["lr"]),
+            "loss": sum(self._losses) / len(self._losses),
+        }
+        self._losses.clear()
+        if self.monitor is not None:
+            row["monitor_dice"] = self.monitor.look()
+        method = self.state.method
+        if isinstance(method, IMA):
+            row |= method.last_epoch
+            write_rows(self.out / "margins.csv", [{"case": k, "margin": v} for k, v in sorted(method.margins.items())])
+        self.state.history.append(row)
+        for key, value in row.items():
+            self.writer.add_scalar(key, value, engine.state.epoch)
+        write_rows(self.out / "metrics.csv", self.state.history)
+        save_run_model(self.model, self.out)
+        # Last: a run killed before this line repeats the epoch, one killed after it has all files of the epoch.
+        self.state.save(self.out)
+
+
+def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write a CSV file, whole or not at all."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else [])
+    writer.writeheader()
+    writer.writerows(rows)
+    with whole_file(path) as part:
+        part.write_text(text.getvalue())

@@ -1,0 +1,158 @@
+"""Training: MONAI's engine and handlers around a training method, a checkpoint after every epoch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import yaml
+from ignite.engine import Events
+from monai.engines import SupervisedTrainer
+from monai.handlers import LrScheduleHandler
+
+from imaseg.data import CaseSet, load_cases
+from imaseg.data.files import whole_file
+from imaseg.errors import InputError
+from imaseg.integrations.monai import RobustIteration
+from imaseg.models.device import pick_device
+from imaseg.models.networks import divisor_of, load_weights
+from imaseg.models.run_folder import build_model, read_weights
+from imaseg.models.segmentation import ModelCard, SegmentationModel
+from imaseg.runs.batches import held_out, seed_everything, training_loader
+from imaseg.runs.build import build_method, build_schedule
+from imaseg.runs.checkpoint import CHECKPOINT, RunState
+from imaseg.runs.config import TrainConfig
+from imaseg.runs.monitor import Monitor
+from imaseg.runs.record import EpochRecord
+
+
+def train(config: TrainConfig, data: Path, out: Path, *, resume: bool = False) -> Path:
+    """Train a segmenter.
+
+    Args:
+        config: settings.
+        data: folder that `imaseg prepare` wrote; its `split.json` names the training cases, all cases without it.
+        out: run folder to write: `config.yaml`, `model.json`, `weights.safetensors`, `checkpoint.pt`, `metrics.csv`,
+            `margins.csv` for IMA, `tensorboard/`.
+        resume: go on with the run in `out`; on the CPU the result equals an uninterrupted run bit by bit.
+
+    Returns:
+        `out`.
+
+    Raises:
+        InputError: if data, configuration or `out` do not fit.
+    """
+    cases = training_cases(data)
+    train_ids, monitor_ids = held_out(cases.ids, config.monitor, config.seed)
+    seed_everything(config.seed, 0)
+    model = build_model(_card(config, cases, train_ids, out.name)).to(pick_device(config.device))
+    if config.init is not None:
+        load_weights(model.network, read_weights(Path(config.init)), source=config.init)
+    state = _state(config, model)
+    _claim(out, config, resume=resume)
+    if (out / CHECKPOINT).is_file():
+        state.load(out)
+    if state.epoch < config.epochs:
+        monitor = Monitor(model, cases.select(monitor_ids)) if monitor_ids else None
+        trainer = _trainer(config, model, state, cases.select(train_ids))
+        with EpochRecord(model, state, out, monitor=monitor) as record:
+            record.attach(trainer)
+            trainer.run()
+    return out
+
+
+def training_cases(data: Path) -> CaseSet:
+    """The `train` cases of a prepared folder; all its cases if it has no split.
+
+    Raises:
+        InputError: if the folder was not prepared, or a case has no label.
+    """
+    cohort = load_cases(data)
+    if cohort.prepared is None:
+        msg = (
+            f"{data} must be a folder that `imaseg prepare` wrote, got one without prepare.json. "
+            f"Run `imaseg prepare {data} OUT` and train on OUT."
+        )
+        raise InputError(msg)
+    if "train" in cohort.split:
+        cohort = cohort.select(cohort.split["train"])
+    bare = [case.id for case in cohort if case.label is None]
+    if bare:
+        msg = f"{data} must have a label for each training case, got none for {', '.join(bare[:3])}."
+        raise InputError(msg)
+    return cohort
+
+
+def _claim(out: Path, config: TrainConfig, *, resume: bool) -> None:
+    """Make `out` this run's folder, without touching another run."""
+    path = out / "config.yaml"
+    settings = config.model_dump()
+    if path.is_file():
+        if not resume:
+            msg = f"{out} must be a new folder, got one with a run in it. Add --resume, or name another --out."
+            raise InputError(msg)
+        before = yaml.safe_load(path.read_text())
+        changed = [key for key in settings if settings[key] != before.get(key)]
+        if changed:
+            msg = (
+                f"{out} must go on with the settings it was started with, got another {changed[0]}. Name another --out."
+            )
+            raise InputError(msg)
+        return
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        msg = f"{out} must be a new or empty folder, got one with other content. Name another --out."
+        raise InputError(msg)
+    with whole_file(path) as part:
+        part.write_text(yaml.safe_dump(settings, sort_keys=False))
+
+
+def _card(config: TrainConfig, cases: CaseSet, train_ids: list[str], name: str) -> ModelCard:
+    return ModelCard(
+        name=name,
+        network=config.network,
+        labels=cases.labels,
+        in_channels=max(1, len(cases.modality)),
+        spatial_dims=len(config.patch),
+        divisor=divisor_of(config.network),
+        method=config.method,
+        recipe=(cases.prepared or {}).get("recipe"),
+        fingerprint=(cases.prepared or {}).get("fingerprint"),
+        train_ids=train_ids,
+    )
+
+
+def _state(config: TrainConfig, model: SegmentationModel) -> RunState:
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    scaler = torch.amp.GradScaler(enabled=config.amp and torch.cuda.is_available())
+    return RunState(model.network, optimizer, build_schedule(config, optimizer), build_method(config), scaler)
+
+
+def _trainer(config: TrainConfig, model: SegmentationModel, state: RunState, cases: CaseSet) -> SupervisedTrainer:
+    iteration = RobustIteration(state.method)
+    loader = training_loader(cases, config, start=state.epoch)
+    trainer = SupervisedTrainer(
+        device=next(model.parameters()).device,
+        max_epochs=config.epochs,
+        train_data_loader=loader,
+        network=model,
+        optimizer=state.optimizer,
+        loss_function=state.method.loss,
+        iteration_update=iteration,
+        amp=config.amp,
+        decollate=False,
+    )
+    iteration.attach(trainer)
+    LrScheduleHandler(state.schedule, print_lr=False).attach(trainer)
+    trainer.state.epoch = state.epoch
+    trainer.state.iteration = state.epoch * len(loader)
+
+    @trainer.on(Events.STARTED)
+    def keep_scale(engine: SupervisedTrainer) -> None:
+        # MONAI makes a new scaler when a run starts; a resumed run needs the one it had.
+        engine.scaler = state.scaler
+
+    @trainer.on(Events.EPOCH_STARTED)
+    def seed_epoch(engine: SupervisedTrainer) -> None:
+        seed_everything(config.seed, engine.state.epoch)
+
+    return trainer

@@ -1,0 +1,227 @@
+"""Audits end to end on the phantoms: files, honesty about cases, resumption, raw input."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from imaseg import L2, PGD, InputError, audit, load_cases, load_model
+from imaseg.auditing import Plan
+from imaseg.auditing.cost import estimate
+from imaseg.auditing.source import CaseSource
+from imaseg.auditing.table import ladder_table, strongest
+from imaseg.data.nifti import read_volume
+
+PLAN = Plan.model_validate(
+    {
+        "name": "test",
+        "probes": [
+            {"attack": "gaussian-noise", "unit": "rms", "eps": [0.1, 0.4]},
+            {"attack": "fgsm", "unit": "rms", "eps": [0.1, 0.4]},
+            {"attack": "pgd", "unit": "rms", "eps": [0.1, 0.4], "steps": 4},
+        ],
+        "margins": [{"unit": "rms", "eps": 1.0, "steps": 4, "rtol": 0.2}],
+        "validity": {"cases": 1, "large_eps": 5.0, "scaled_eps": 0.1},
+        "showcase": {"eps": 0.4},
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def done(tiny_run, prepared_phantom, tmp_path_factory):
+    return audit(tiny_run, prepared_phantom, PLAN, tmp_path_factory.mktemp("audits") / "a")
+
+
+def test_it_runs_on_the_held_out_cases_and_writes_the_promised_files(done):
+    assert done.summary["data"]["selection"] == "val"
+    assert done.summary["data"]["seen_in_training"] == []
+    ids = [row["case"] for row in done.summary["metric_per_case"]]
+    assert ids == ["phantom_005", "phantom_006"]
+    names = {path.name for path in done.folder.iterdir()}
+    assert names == {"summary.json", "cases.csv", "run.json", "cases"}
+    assert {path.name for path in (done.folder / "cases").iterdir()} == {
+        f"{i}.{e}" for i in ids for e in ("json", "npz")
+    }
+    assert not done.failed
+
+
+def test_numbers_are_those_of_a_direct_attack(done, tiny_run, prepared_phantom):
+    model = load_model(tiny_run)
+    dice = []
+    for name in ("phantom_005", "phantom_006"):
+        volume = read_volume(load_cases(prepared_phantom).select([name])[0])
+        image, label = torch.from_numpy(volume.image)[None], torch.from_numpy(volume.label)[None]
+        result = PGD(L2(0.4, unit="rms"), steps=4, seed=0)(model, image, label)
+        dice.append(result.foreground_dice.item())
+    (entry,) = [p for p in done.summary["probes"] if p["probe"] == "pgd-l2" and p["eps"] == 0.4]
+    assert entry["foreground_mean"]["dice"] == pytest.approx(sum(dice) / 2, abs=1e-6)
+    assert entry["n"] == 2
+    assert entry["sizes"]["rms"] == pytest.approx(0.4, rel=1e-4)
+
+
+def test_worst_case_takes_the_lowest_dice_of_each_case(done):
+    probes = {(p["probe"], p["eps"]): p for p in done.summary["probes"]}
+    for eps in (0.1, 0.4):
+        worst = {
+            row["case"]: row["metrics"]["foreground_mean"]["dice"]
+            for row in probes["worst-case-l2", eps]["metric_per_case"]
+        }
+        for case, value in worst.items():
+            rivals = [
+                row["metrics"]["foreground_mean"]["dice"]
+                for name in ("fgsm-l2", "pgd-l2")
+                for row in probes[name, eps]["metric_per_case"]
+                if row["case"] == case
+            ]
+            assert value == min(rivals)
+        assert strongest(done.summary)["l2", "rms", eps] == probes["worst-case-l2", eps]["foreground_mean"]["dice"]
+
+
+def test_the_table_is_tidy_and_agrees_with_the_summary(done):
+    rows = list(csv.DictReader((done.folder / "cases.csv").open()))
+    assert list(rows[0]) == ["case", "probe", "eps", "class", "metric", "value"]
+    clean = [r for r in rows if r["probe"] == "clean" and r["class"] == "foreground_mean" and r["metric"] == "dice"]
+    mean = sum(float(row["value"]) for row in clean) / len(clean)
+    assert mean == pytest.approx(done.summary["foreground_mean"]["dice"])
+    assert {row["probe"] for row in rows} == {"clean", "gaussian-noise-l2", "fgsm-l2", "pgd-l2", "margin-l2"}
+
+
+def test_run_json_says_what_was_run_and_what_it_cost(done):
+    run = json.loads((done.folder / "run.json").read_text())
+    assert run["plan"]["probes"][2]["steps"] == 4
+    assert {"torch", "monai", "python"} <= run["versions"].keys()
+    assert run["forward_calls"] > run["backward_calls"] > 0
+    assert run["seconds"] > 0
+    assert len(run["model"]["sha256"]) == len(run["data_sha256"]) == 64
+
+
+def test_eps_is_stated_in_native_units(done, prepared_phantom):
+    prepared = json.loads((prepared_phantom / "prepare.json").read_text())
+    std = [
+        step["std"]
+        for case in prepared["cases"]
+        if case["id"] in ("phantom_005", "phantom_006")
+        for step in case["steps"]
+        if step["name"] == "normalise"
+    ]
+    entry = done.summary["probes"][0]
+    assert entry["eps_native"]["max"] == pytest.approx(0.1 * max(std))
+    assert entry["eps_native"]["min"] == pytest.approx(0.1 * min(std))
+
+
+def test_slices_show_one_plane_of_every_volume(done):
+    with np.load(done.folder / "cases" / "phantom_005.npz") as slices:
+        shapes = {slices[name].shape for name in slices.files if name != "spacing"}
+        assert len(shapes) == 1
+        assert slices["label"].max() == 2
+        assert not np.array_equal(slices["image"], slices["attacked_image"])
+        assert slices["spacing"].shape == (2,)
+
+
+def test_raw_data_give_what_prepared_data_give(done, tiny_run, raw_phantom, tmp_path):
+    raw = audit(tiny_run, raw_phantom, PLAN, tmp_path / "raw")
+    for ours, theirs in zip(raw.summary["probes"], done.summary["probes"], strict=True):
+        assert ours["foreground_mean"]["dice"] == pytest.approx(theirs["foreground_mean"]["dice"], abs=0.01)
+
+
+def test_training_cases_are_flagged(tiny_run, prepared_phantom, tmp_path):
+    seen = load_model(tiny_run).card.train_ids[:1]
+    result = audit(tiny_run, prepared_phantom, PLAN, tmp_path / "seen", select=[*seen, "phantom_005"])
+    assert result.summary["data"]["seen_in_training"] == seen
+    panel = {check["check"]: check["ok"] for check in result.summary["validity"]}
+    assert panel["No audited case was in the training set"] is False
+
+
+def _content(folder):
+    cases = {path.name: json.loads(path.read_text()) for path in sorted((folder / "cases").glob("*.json"))}
+    for record in cases.values():
+        record.pop("seconds")
+    return cases, json.loads((folder / "summary.json").read_text()), (folder / "cases.csv").read_text()
+
+
+def test_a_killed_audit_resumes_and_ends_the_same(done, tiny_run, prepared_phantom, tmp_path, monkeypatch):
+    import imaseg.auditing.runner as runner
+
+    finish, written = runner.write_case, []
+
+    class Killed(BaseException):
+        pass
+
+    def die_after_one(folder, record, slices):
+        if written:
+            raise Killed
+        finish(folder, record, slices)
+        written.append(record.case)
+
+    out = tmp_path / "part"
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(runner, "write_case", die_after_one)
+        audit(tiny_run, prepared_phantom, PLAN, out)
+    first = (out / "cases" / f"{written[0]}.json").stat().st_mtime_ns
+    audit(tiny_run, prepared_phantom, PLAN, out, resume=True)
+    assert _content(out) == _content(done.folder)
+    assert (out / "cases" / f"{written[0]}.json").stat().st_mtime_ns == first, "a finished case is not run again"
+
+
+def test_another_audit_is_not_touched(done, tiny_run, prepared_phantom, tmp_path):
+    out = shutil.copytree(done.folder, tmp_path / "a")
+    with pytest.raises(InputError, match="got one with an audit in it. Add --resume"):
+        audit(tiny_run, prepared_phantom, PLAN, out)
+    other = PLAN.model_copy(update={"seed": 1})
+    with pytest.raises(InputError, match="must hold an audit with the same plan"):
+        audit(tiny_run, prepared_phantom, other, out, resume=True)
+    with pytest.raises(InputError, match="must hold an audit with the same data"):
+        audit(tiny_run, prepared_phantom, PLAN, out, resume=True, select="train")
+    changed = load_model(tiny_run)
+    with torch.no_grad():
+        next(changed.parameters()).add_(1e-3)
+    with pytest.raises(InputError, match="must hold an audit of the same weights"):
+        audit(changed, prepared_phantom, PLAN, out, resume=True)
+    assert _content(out) == _content(done.folder)
+
+
+def test_a_case_that_cannot_be_read_is_listed_and_the_rest_goes_on(tiny_run, prepared_phantom, tmp_path):
+    data = shutil.copytree(prepared_phantom, tmp_path / "data")
+    image = data / "imagesTr" / "phantom_005.nii.gz"
+    image.write_bytes(image.read_bytes()[:500])
+    result = audit(tiny_run, data, PLAN, tmp_path / "a")
+    assert [entry["case"] for entry in result.failed] == ["phantom_005"]
+    assert "phantom_005" in result.failed[0]["reason"]
+    assert result.summary["data"]["cases"] == 1
+    assert json.loads((tmp_path / "a" / "run.json").read_text())["failed"] == result.failed
+
+
+def test_labels_the_model_does_not_know_are_refused(tiny_run, prepared_phantom, tmp_path):
+    data = shutil.copytree(prepared_phantom, tmp_path / "data")
+    description = json.loads((data / "dataset.json").read_text())
+    description["labels"]["7"] = "Tumour"
+    (data / "dataset.json").write_text(json.dumps(description))
+    with pytest.raises(InputError, match=r"must be among the model's \[0, 1, 2\], got \[7\] as well"):
+        audit(tiny_run, data, PLAN, tmp_path / "a")
+
+
+def test_channels_that_do_not_fit_fail_the_case(tiny_run, prepared_phantom, tmp_path):
+    model = load_model(tiny_run)
+    model.card.in_channels = 2
+    with pytest.raises(InputError, match="no case of .* could be audited.*must have 2 channels"):
+        audit(model, prepared_phantom, PLAN, tmp_path / "a")
+
+
+def test_the_estimate_counts_the_passes_of_the_plan(tiny_run, prepared_phantom):
+    model, cases = load_model(tiny_run), load_cases(prepared_phantom).select(["phantom_005", "phantom_006"])
+    source = CaseSource(cases, model.card)
+    long = PLAN.model_copy(update={"probes": [PLAN.probes[2].model_copy(update={"steps": 4000})]})
+    assert 0 < estimate(model, cases, source, PLAN) < 60
+    assert estimate(model, cases, source, long) > 20 * estimate(model, cases, source, PLAN)
+
+
+def test_the_ladder_table_lines_up(done):
+    table = ladder_table([done.summary, done.summary])
+    lines = table.splitlines()
+    assert len({len(line) for line in lines[1:]}) == 1
+    assert f"{done.summary['foreground_mean']['dice']:.3f}" in lines[2]

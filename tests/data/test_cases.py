@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from imaseg.data.cases import load_cases
+from imaseg.errors import InputError
+
+
+def test_msd_folder_is_listed_in_the_order_of_its_json(raw):
+    cohort = load_cases(raw)
+    assert cohort.ids == [f"case_{i}" for i in range(6)]
+    assert cohort.labels == {0: "background", 1: "front", 2: "back"}
+    assert (cohort.name, cohort.modality, len(cohort)) == ("Balls", ("MRI",), 6)
+    assert cohort.split["val"] == ["case_4", "case_5"]
+    assert cohort[0].label == raw / "labelsTr" / "case_0.nii.gz"
+    assert cohort.prepared is None
+
+
+def test_select_keeps_the_order_asked_for_and_the_labels(raw):
+    chosen = load_cases(raw).select(["case_3", "case_1"])
+    assert chosen.ids == ["case_3", "case_1"]
+    assert chosen.labels == {0: "background", 1: "front", 2: "back"}
+
+
+def test_select_names_known_cases_when_one_is_unknown(raw):
+    with pytest.raises(InputError, match=r"must be one of the 6 in .*case_0, case_1.* got 'nobody'"):
+        load_cases(raw).select(["nobody"])
+
+
+def test_labels_are_read_from_the_files_when_nobody_declares_them(raw):
+    (raw / "dataset.json").unlink()
+    cohort = load_cases(raw)
+    assert cohort.declared_labels is None
+    assert cohort.labels == {0: "background", 1: "1", 2: "2"}
+
+
+def test_missing_folder_and_file_as_folder(tmp_path, raw):
+    with pytest.raises(InputError, match=r"must be a folder .* got nothing there"):
+        load_cases(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="got a file"):
+        load_cases(raw / "dataset.json")
+
+
+def test_empty_folders_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"must hold dataset.json or imagesTr/"):
+        load_cases(tmp_path)
+    (tmp_path / "imagesTr").mkdir()
+    with pytest.raises(InputError, match=r"at least one case \(.nii or .nii.gz\), got none"):
+        load_cases(tmp_path)
+
+
+@pytest.mark.parametrize("folder", ["imagesTr", "labelsTr"])
+def test_a_named_file_that_is_missing_stops_loading_unless_told_otherwise(raw, folder):
+    (raw / folder / "case_2.nii.gz").unlink()
+    with pytest.raises(InputError, match=rf"{folder}/case_2.nii.gz must exist \(case case_2\)"):
+        load_cases(raw)
+    assert len(load_cases(raw, missing_ok=True)) == 6
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("{", "must be valid JSON, got .*line 1"), ("[]", "must hold a JSON object"), ("\xff", "must be")],
+)
+def test_malformed_json_is_named(raw, text, message):
+    (raw / "dataset.json").write_text(text, encoding="latin-1")
+    with pytest.raises(InputError, match=f"dataset.json {message}"):
+        load_cases(raw)
+
+
+def test_splits_must_be_lists_of_ids_and_disjoint(raw):
+    (raw / "split.json").write_text(json.dumps({"train": "case_0"}))
+    with pytest.raises(InputError, match=r"must map split names to lists .* got str for 'train'"):
+        load_cases(raw)
+    (raw / "split.json").write_text(json.dumps({"train": ["case_0"], "val": ["case_0"]}))
+    with pytest.raises(InputError, match="every case in one split, got case_0 in train and in val"):
+        load_cases(raw)
+
+
+def test_listing_cases_loads_no_imaging_library():
+    code = (
+        "import sys; before = set(sys.modules); import imaseg.data.cases;"
+        "heavy = {'nibabel', 'SimpleITK', 'monai', 'pydantic', 'scipy'} & (set(sys.modules) - before);"
+        "sys.exit(f'loaded {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,138 @@
+"""Sample margins: closed forms on linear models, censoring, clean failures, and what they promise."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from imaseg import L2, PGD, DiceBelow, Linf, SampleMargin, VoxelsFlipped
+from imaseg.scores import foreground_dice
+from tests.attacks.models import LinearPerVoxel, messy_model, same_state, state_of, trained_model
+
+
+def _case(seed=0, voxels=(3, 3), batch=4):
+    generator = torch.Generator().manual_seed(seed)
+    model = LinearPerVoxel(torch.tensor([1.0, -2.0, 2.0]), bias=0.1)
+    image = torch.randn(batch, 3, *voxels, generator=generator)
+    with torch.no_grad():
+        gap = model.gap(image)
+    return model, image, (gap > 0).long(), gap.abs()
+
+
+def _any_voxel(perturbation, rtol=0.01):
+    return SampleMargin(perturbation, criterion=VoxelsFlipped(0.0), rtol=rtol)
+
+
+@pytest.mark.parametrize(("kind", "dual"), [(L2, 3.0), (Linf, 5.0)])
+def test_one_voxel_cases_hit_the_closed_form_within_one_percent(kind, dual):
+    model, image, label, gap = _case(voxels=(1, 1), batch=8)
+    result = _any_voxel(kind(10.0))(model, image, label)
+    torch.testing.assert_close(result.margin, gap.flatten() / dual, rtol=0.01, atol=0)
+    assert not result.censored.any()
+
+
+def test_linf_margin_of_any_voxel_is_the_smallest_voxel_margin():
+    model, image, label, gap = _case()
+    result = _any_voxel(Linf(10.0))(model, image, label)
+    torch.testing.assert_close(result.margin, gap.flatten(1).amin(1) / 5.0, rtol=0.01, atol=0)
+
+
+def test_bounds_make_the_margin_larger_as_the_closed_form_says():
+    # One channel of weight 1, one voxel, gap 0.5: free margin 0.5; with room for 0.5 only it is still 0.5,
+    # with two channels of which one has no room the other carries all: Linf needs 0.5, not 0.25.
+    model = LinearPerVoxel(torch.tensor([1.0, 1.0]), bias=-0.5)
+    image = torch.zeros(1, 2, 1, 1)
+    label = torch.zeros(1, 1, 1, dtype=torch.long)
+    free = _any_voxel(Linf(2.0))(model, image, label)
+    assert free.margin.item() == pytest.approx(0.25, rel=0.01)
+    image[0, 1] = 1.0
+    model.bias = -1.5
+    bounded = _any_voxel(Linf(2.0, bounds=(-5.0, 1.0)))(model, image, label)
+    assert bounded.margin.item() == pytest.approx(0.5, rel=0.01)
+
+
+@pytest.mark.parametrize("kind", [L2, Linf])
+def test_a_case_beyond_the_budget_is_censored_at_it(kind):
+    model, image, label, gap = _case(voxels=(1, 1))
+    budget = kind(float(gap.min()) / 20)
+    result = _any_voxel(budget)(model, image, label)
+    assert result.censored.all()
+    torch.testing.assert_close(result.margin, torch.full((4,), budget.eps))
+    assert torch.equal(result.adversarial, image)
+
+
+def test_a_clean_failure_has_margin_zero():
+    model, image, label, _ = _case(batch=3)
+    label[1] = 1 - label[1]
+    result = SampleMargin(L2(5.0), criterion=DiceBelow(0.5))(model, image, label)
+    assert result.margin[1] == 0
+    assert not result.censored[1]
+    assert (result.margin[[0, 2]] > 0).all()
+
+
+@given(scale=st.floats(0.1, 10), seed=st.integers(0, 20))
+@settings(max_examples=10, deadline=None)
+def test_scaling_image_and_bias_scales_the_margin(scale, seed):
+    model, image, label, _ = _case(seed, voxels=(2, 2), batch=2)
+    usual = _any_voxel(Linf(10.0))(model, image, label).margin
+    model.bias *= scale
+    scaled = _any_voxel(Linf(10.0 * scale))(model, image * scale, label).margin
+    torch.testing.assert_close(scaled, usual * scale, rtol=0.02, atol=0)
+
+
+def _net():
+    torch.manual_seed(0)
+    model = messy_model(2, channels=1, classes=3)
+    image = torch.randn(4, 1, 10, 10)
+    with torch.no_grad():
+        label = model.eval()(image).argmax(1)
+    model.train()
+    return model, image, label
+
+
+@pytest.mark.parametrize("perturbation", [L2(5.0), L2(0.5, unit="rms"), Linf(0.5)], ids=["l2", "rms", "linf"])
+def test_the_adversarial_image_breaks_the_case_at_exactly_the_margin(perturbation):
+    model, image, label = _net()
+    result = SampleMargin(perturbation, criterion=DiceBelow(0.5))(model, image, label)
+    broken = ~result.censored & (result.margin > 0)
+    assert broken.any()
+    with torch.no_grad():
+        dice = foreground_dice(model.eval()(result.adversarial), label)
+    assert (dice[broken] < 0.5).all()
+    torch.testing.assert_close(perturbation.size(result.adversarial - image)[broken], result.margin[broken])
+
+
+def test_pgd_with_three_restarts_fails_just_below_the_margin():
+    model, image, label = trained_model()
+    rtol = 0.05
+    result = SampleMargin(L2(9.0), criterion=DiceBelow(0.5), rtol=rtol)(model, image, label)
+    assert not result.censored.any()
+    below = PGD(L2(result.margin * (1 - rtol)), restarts=3, seed=7)
+    assert not below(model, image, label, until=DiceBelow(0.5)).met.any()
+
+
+def test_model_is_left_as_it_was_and_calls_are_counted():
+    model, image, label = _net()
+    before, calls = state_of(model), []
+    handle = model.register_forward_hook(lambda *_: calls.append(1))
+    result = SampleMargin(L2(5.0))(model, image, label)
+    handle.remove()
+    assert same_state(before, state_of(model))
+    assert result.forward_calls == len(calls)
+    assert 0 < result.backward_calls < result.forward_calls
+
+
+def test_a_batch_equals_its_singles():
+    model, image, label = _net()
+    together = SampleMargin(Linf(0.5))(model, image, label)
+    for i in range(4):
+        alone = SampleMargin(Linf(0.5))(model, image[i : i + 1], label[i : i + 1])
+        torch.testing.assert_close(alone.margin[0], together.margin[i], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("rtol", [0.0, 1.0])
+def test_rtol_must_be_a_fraction(rtol):
+    with pytest.raises(ValueError, match=r"rtol must be in \(0, 1\)"):
+        SampleMargin(L2(1.0), rtol=rtol)

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import pytest
+
+from imaseg.report.numerals import bracket, count, decimal, in_words, listing, short, signed, unit_name
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.05, "0.05"),
+        (0.1, "0.1"),
+        (12.14, "12.1"),
+        (999.6, "1000"),
+        (4031.2, "4030"),
+        (100.0, "100"),
+        (0, "0"),
+        (None, "undefined"),
+    ],
+)
+def test_short_keeps_three_significant_digits(value, text):
+    assert short(value) == text
+
+
+def test_minus_signs_are_typographic_and_zero_has_none():
+    assert decimal(-0.25, 2) == "\N{MINUS SIGN}0.25"
+    assert decimal(-0.0, 1) == "0.0"
+    assert signed(0.5, 1) == "+0.5"
+    assert signed(None) == "undefined"
+
+
+def test_half_known_intervals_are_no_intervals():
+    assert bracket((0.1, None)) == ""
+    assert in_words(None) == "no interval"
+
+
+def test_words():
+    assert count(2, "case") == "2 cases"
+    assert listing([]) == ""
+    assert unit_name("furlong") == "furlong"

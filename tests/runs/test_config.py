@@ -1,0 +1,94 @@
+"""Configurations: shipped ones hold, overrides reach in, mistakes are named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from imaseg.errors import InputError
+from imaseg.runs import load_config
+from imaseg.runs.build import build_loss, build_method
+from imaseg.training import IMA, PGDTraining, Standard
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_configuration_builds(path):
+    build_method(load_config(path))
+
+
+def test_the_three_hippocampus_runs_differ_in_method_only():
+    kinds = {}
+    for name, kind in (("pgd", PGDTraining), ("ima", IMA)):
+        config = load_config(CONFIGS / f"hippocampus_{name}.yaml")
+        assert isinstance(build_method(config), kind)
+        kinds[name] = config.model_dump(exclude={"method"})
+    assert kinds["pgd"] == kinds["ima"]
+    assert isinstance(build_method(load_config(CONFIGS / "hippocampus_standard.yaml")), Standard)
+
+
+def test_overrides_reach_into_mappings_and_are_typed(tiny_config):
+    config = load_config(tiny_config, ["epochs=7", "network.norm=instance", "amp=true", "patch=[8, 8, 8]"])
+    assert (config.epochs, config.network["norm"], config.amp, config.patch) == (7, "instance", True, [8, 8, 8])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "text"),
+    [
+        (["epoch=3"], r"key must be one of network, patch.*got 'epoch'"),
+        (["epochs=three"], "epochs must be valid, got 'three'"),
+        (["epochs=0"], "epochs must be valid, got 0"),
+        (["epochs"], "override must be key=value, got 'epochs'"),
+        (["epochs.more=3"], "override must reach into a mapping"),
+        (["epochs=[1"], "override must have a YAML value"),
+    ],
+)
+def test_mistakes_are_named(tiny_config, overrides, text):
+    with pytest.raises(InputError, match=text):
+        load_config(tiny_config, overrides)
+
+
+@pytest.mark.parametrize(
+    ("method", "text"),
+    [
+        ("{}", "method must have a name"),
+        ("{name: imaa}", "trainingmethod must be one of ima, pgd-training, standard"),
+        ("{name: standard, steps: 3}", "arguments of standard must be among"),
+        ("{name: ima, perturbation: {name: l3, eps: 1}}", "perturbation must be one of"),
+        ("{name: ima, perturbation: {name: l2, eps: -1}}", "eps must be finite and >= 0"),
+        ("{name: ima}", "arguments of ima must fit"),
+    ],
+)
+def test_methods_that_do_not_exist_are_refused(tiny_config, method, text):
+    config = load_config(tiny_config, [f"method={method}"])
+    with pytest.raises(InputError, match=text):
+        build_method(config)
+
+
+@pytest.mark.parametrize(
+    ("spec", "text"),
+    [
+        ({"name": "NoLoss"}, r"loss\.name must be a class of monai\.losses"),
+        ({"name": "DiceLoss", "soft": 1}, "loss must be arguments that DiceLoss takes"),
+    ],
+)
+def test_losses_that_do_not_exist_are_refused(spec, text):
+    with pytest.raises(InputError, match=text):
+        build_loss(spec)
+
+
+@pytest.mark.parametrize(
+    ("content", "text"), [("a: [", "must be valid YAML"), ("- 1", "must hold `key: value` lines, got list")]
+)
+def test_files_that_are_no_configuration_are_refused(tmp_path, content, text):
+    path = tmp_path / "bad.yaml"
+    path.write_text(content)
+    with pytest.raises(InputError, match=text):
+        load_config(path)
+
+
+def test_a_missing_file_is_one_clear_line(tmp_path):
+    with pytest.raises(InputError, match="must be a readable YAML file"):
+        load_config(tmp_path / "none.yaml")

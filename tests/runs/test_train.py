@@ -1,0 +1,137 @@
+"""Training runs: what they leave behind, exact resumption, and inputs that do not fit."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from imaseg import InputError
+from imaseg.runs import load_config, train
+from imaseg.runs.record import EpochRecord
+from tests.conftest import IMA_METHOD
+
+
+def _weights(run):
+    return load_file(run / "weights.safetensors")
+
+
+def _same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_run_leaves_model_metrics_and_tensorboard(prepared_phantom, tiny_config, tmp_path):
+    run = train(load_config(tiny_config, [IMA_METHOD]), prepared_phantom, tmp_path / "run")
+    rows = list(csv.DictReader((run / "metrics.csv").open()))
+    assert [float(row["epoch"]) for row in rows] == [1.0, 2.0]
+    assert {"loss", "learning_rate", "monitor_dice", "broken", "mean_margin", "at_ceiling"} <= rows[0].keys()
+    card = json.loads((run / "model.json").read_text())
+    margins = list(csv.DictReader((run / "margins.csv").open()))
+    assert {row["case"] for row in margins} == set(card["train_ids"])
+    assert all(0 < float(row["margin"]) <= 0.2 for row in margins)
+    assert list((run / "tensorboard").iterdir())
+    assert not [path for path in run.rglob(".*") if path.is_file()], "temporary files stay nowhere"
+
+
+@pytest.mark.parametrize("method", ["method={name: standard}", IMA_METHOD], ids=["standard", "ima"])
+def test_a_killed_run_goes_on_bit_by_bit(prepared_phantom, tiny_config, tmp_path, monkeypatch, method):
+    config = load_config(tiny_config, ["epochs=4", method])
+    whole = train(config, prepared_phantom, tmp_path / "whole")
+
+    class Killed(Exception):
+        pass
+
+    finish = EpochRecord._iteration
+
+    def kill(self, engine):
+        finish(self, engine)
+        # Three cases in batches of two: the fifth step is the first of the third epoch.
+        if engine.state.iteration == 5:
+            raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(EpochRecord, "_iteration", kill)
+        train(config, prepared_phantom, tmp_path / "part")
+    assert not _same(_weights(whole), _weights(tmp_path / "part"))
+    part = train(config, prepared_phantom, tmp_path / "part", resume=True)
+    assert _same(_weights(whole), _weights(part))
+    for name in ("metrics.csv", "margins.csv"):
+        if (whole / name).is_file():
+            assert (whole / name).read_text() == (part / name).read_text()
+    states = [torch.load(run / "checkpoint.pt", weights_only=True) for run in (whole, part)]
+    assert states[0]["method"] == states[1]["method"]
+    assert states[0]["schedule"] == states[1]["schedule"]
+    moments = [state["optimizer"]["state"] for state in states]
+    assert all(torch.equal(moments[0][k]["exp_avg"], moments[1][k]["exp_avg"]) for k in moments[0])
+
+
+def test_workers_change_nothing(prepared_phantom, tiny_config, tmp_path):
+    alone = train(load_config(tiny_config), prepared_phantom, tmp_path / "alone")
+    helped = train(load_config(tiny_config, ["workers=1"]), prepared_phantom, tmp_path / "helped")
+    assert _same(_weights(alone), _weights(helped))
+
+
+def test_another_seed_gives_another_model(prepared_phantom, tiny_config, tmp_path):
+    first = train(load_config(tiny_config, ["epochs=1"]), prepared_phantom, tmp_path / "a")
+    second = train(load_config(tiny_config, ["epochs=1", "seed=1"]), prepared_phantom, tmp_path / "b")
+    assert not _same(_weights(first), _weights(second))
+
+
+def test_init_starts_from_given_weights(prepared_phantom, tiny_config, tiny_run, tmp_path):
+    config = load_config(tiny_config, ["epochs=1", "learning_rate=1e-12", "network.dropout=0.0", f"init={tiny_run}"])
+    config.network.pop("dropout")
+    run = train(config, prepared_phantom, tmp_path / "run")
+    given, found = _weights(tiny_run), _weights(run)
+    trained = [name for name in given if "running" not in name and "tracked" not in name]
+    assert all(torch.allclose(given[name], found[name], atol=1e-6) for name in trained)
+
+
+def test_init_of_another_architecture_is_refused_before_anything_is_written(
+    prepared_phantom, tiny_config, tiny_run, tmp_path
+):
+    config = load_config(tiny_config, ["network.channels=[8, 16]", f"init={tiny_run}"])
+    with pytest.raises(InputError, match="must hold weights of this UNet"):
+        train(config, prepared_phantom, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_another_runs_folder_is_not_touched(prepared_phantom, tiny_config, tiny_run, tmp_path):
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    before = (run / "weights.safetensors").read_bytes()
+    with pytest.raises(InputError, match="got one with a run in it. Add --resume"):
+        train(load_config(tiny_config), prepared_phantom, run)
+    with pytest.raises(InputError, match="must go on with the settings it was started with"):
+        train(load_config(tiny_config), prepared_phantom, run, resume=True)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").write_text("mine")
+    with pytest.raises(InputError, match="got one with other content"):
+        train(load_config(tiny_config), prepared_phantom, tmp_path / "other")
+    assert (run / "weights.safetensors").read_bytes() == before
+
+
+def test_a_damaged_checkpoint_is_one_clear_line(prepared_phantom, tiny_config, tmp_path):
+    config = load_config(tiny_config, ["epochs=1"])
+    run = train(config, prepared_phantom, tmp_path / "run")
+    (run / "checkpoint.pt").write_bytes(b"not a checkpoint")
+    with pytest.raises(InputError, match=r"checkpoint\.pt must be the checkpoint of this configuration"):
+        train(config, prepared_phantom, run, resume=True)
+
+
+def test_raw_data_are_refused_with_the_mend(raw_phantom, tiny_config, tmp_path):
+    with pytest.raises(InputError, match="got one without prepare.json. Run `imaseg prepare"):
+        train(load_config(tiny_config), raw_phantom, tmp_path / "run")
+
+
+def test_a_device_that_is_not_here_is_refused(prepared_phantom, tiny_config, tmp_path):
+    for name, text in (("cuda:99", "device must exist on this machine"), ("gpu", "device must be auto, cpu, cuda")):
+        with pytest.raises(InputError, match=text):
+            train(load_config(tiny_config, [f"device={name}"]), prepared_phantom, tmp_path / "run")
+
+
+def test_mixed_precision_trains(prepared_phantom, tiny_config, tmp_path):
+    config = load_config(tiny_config, ["amp=true", "epochs=1", IMA_METHOD])
+    assert all(value.isfinite().all() for value in _weights(train(config, prepared_phantom, tmp_path / "run")).values())

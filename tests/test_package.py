@@ -1,0 +1,64 @@
+"""Public names, start-up cost, and the import rules between rooms."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import imaseg
+
+PUBLIC = {
+    "FGSM", "IFGSM", "IMA", "L2", "PGD", "Attack", "AttackResult", "Criterion", "CrossEntropy", "Dice", "DiceBelow",
+    "DiceCE", "GaussianNoise", "InputError", "Linf", "MarginTable", "Misclassified", "Objective", "PGDTraining",
+    "Perturbation", "SampleMargin", "SampleMarginResult", "Standard", "TrainingMethod", "UniformNoise",
+    "VoxelsFlipped", "__version__", "audit", "load_cases", "load_model", "objectives",
+}  # fmt: skip
+
+
+def _python(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_public_names_are_these_and_all_resolve():
+    assert set(imaseg.__all__) == PUBLIC
+    for name in PUBLIC:
+        assert getattr(imaseg, name) is not None
+
+
+def test_audit_stays_a_function_after_its_room_was_imported():
+    import imaseg.auditing
+
+    assert callable(imaseg.audit)
+
+
+def test_importing_imaseg_needs_torch_only():
+    heavy = _python(
+        "import sys, torch; before = set(sys.modules); from imaseg import PGD, IMA, SampleMargin, L2, DiceCE;"
+        "roots = {name.split('.')[0] for name in set(sys.modules) - before};"
+        "print(sorted(roots & {'monai', 'ignite', 'nnunetv2', 'SimpleITK', 'segmentation_models_pytorch', 'scipy',"
+        "'matplotlib', 'pandas', 'plotly', 'skimage', 'nibabel', 'pydantic', 'rich', 'typer'}))"
+    )
+    assert heavy == "[]"
+
+
+def test_importing_imaseg_costs_less_than_three_tenths_of_a_second():
+    code = (
+        "import torch, time; t = time.perf_counter(); from imaseg import PGD, IMA, SampleMargin, L2, DiceBelow;"
+        "print(time.perf_counter() - t)"
+    )
+    assert min(float(_python(code)) for _ in range(3)) < 0.3
+
+
+def test_unknown_attribute_is_an_attribute_error():
+    assert not hasattr(imaseg, "nonsense")
+
+
+def test_rooms_import_only_lower_rooms():
+    done = subprocess.run(
+        [sys.executable, "-c", "from importlinter.cli import lint_imports_command as run; run()"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 kept, 0 broken" in done.stdout

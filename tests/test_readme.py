@@ -1,0 +1,34 @@
+"""The README's blocks run, and its promises about itself hold."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=["attack", "train"])
+def test_python_blocks_run_as_they_stand(block, tmp_path):
+    done = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_the_first_block_comes_early_and_the_whole_is_short():
+    before, _, _ = README.partition("```")
+    assert len(README.splitlines()) <= 200
+    assert len(before.splitlines()) <= 40
+    assert len(before.split()) <= 150
+
+
+def test_local_links_lead_somewhere():
+    root = Path(__file__).resolve().parents[1]
+    links = re.findall(r"\]\(([^)#]+)\)", README)
+    assert links
+    assert [link for link in links if not link.startswith("http") and not (root / link).exists()] == []
