@@ -45,14 +45,13 @@ def demo(out: Path) -> Path:
 
 
 def _train(config: str, data: Path, run: Path, *overrides: str) -> None:
-    _say(f"training {run.name} ({config}.yaml)")
-    train(load_config(resource(f"configs/{config}.yaml"), overrides), data, run, resume=True)
+    _say(f"train {run.name} ({config}.yaml)")
+    train(load_config(resource(f"configs/{config}.yaml"), overrides), data, run, resume=True, announce=_say)
 
 
 def _audit(run: Path, data: Path, out: Path) -> tuple[Path, dict[str, object]]:
-    _say(f"auditing {run.name}")
-    result = audit(run, data, "demo", out, resume=True, device=pick_device("auto"))
-    write_report([out], out / "report.html")
+    _say(f"audit {run.name}")
+    result = audit(run, data, "demo", out, resume=True, device=pick_device("auto"), announce=_say)
     return out, result.summary
 
 

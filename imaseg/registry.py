@@ -56,9 +56,9 @@ class Registered:
         Raises:
             ValueError: if the name or an argument is unknown, or a value is refused.
         """
-        given = {"name": spec} if isinstance(spec, str) else dict(spec)
+        given = {"name": spec} if isinstance(spec, str) else dict(spec) if isinstance(spec, Mapping) else {}
         if "name" not in given:
-            msg = f"{cls.__name__.lower()} must be a name or a mapping with a name, got {given}."
+            msg = f"{cls.__name__.lower()} must be a name or a mapping with a name, got {spec!r}."
             raise ValueError(msg)
         member = cls.named(str(given.pop("name")))
         known = list(inspect.signature(member).parameters)[len(args) :]
@@ -68,6 +68,6 @@ class Registered:
                 raise ValueError(msg)
         try:
             return member(*args, **given, **extra)
-        except TypeError as error:
+        except (TypeError, RuntimeError) as error:
             msg = f"arguments of {member.name} must fit {known}, got {given} ({error})."
             raise ValueError(msg) from error

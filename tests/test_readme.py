@@ -32,3 +32,17 @@ def test_local_links_lead_somewhere():
     links = re.findall(r"\]\(([^)#]+)\)", README)
     assert links
     assert [link for link in links if not link.startswith("http") and not (root / link).exists()] == []
+
+
+def test_ci_runs_the_test_command():
+    script = (Path(__file__).resolve().parents[1] / ".ci" / "run").read_text()
+    extraction = next(line for line in script.splitlines() if line.startswith("command="))
+    done = subprocess.run(
+        ["bash", "-c", f'{extraction}; echo "$command"'],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).resolve().parents[1],
+    )
+    assert done.stdout.startswith("python -m pip install")
+    assert "python -m pytest" in done.stdout

@@ -40,8 +40,8 @@ class Attack(Registered, ABC):
         seed: int = 0,
     ) -> None:
         for argument, value in (("steps", steps), ("restarts", restarts)):
-            if value < 1:
-                msg = f"{argument} must be >= 1, got {value}. Use eps=0 for the clean baseline."
+            if not isinstance(value, int) or value < 1:
+                msg = f"{argument} must be a whole number >= 1, got {value}. Use eps=0 for the clean baseline."
                 raise ValueError(msg)
         self.perturbation = perturbation
         self.steps = steps

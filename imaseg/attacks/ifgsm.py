@@ -1,6 +1,6 @@
 """Iterated fast gradient method: `PGD` that starts at the clean image instead of a random point.
 
-Its first step is FGSM's, so it is never weaker than FGSM. `steps` backward and `steps` + 3 forward passes.
+Its first step is FGSM's, so it is never weaker than FGSM. Passes as in `PGD`.
 Kurakin, Goodfellow & Bengio, "Adversarial machine learning at scale", ICLR 2017.
 """
 

@@ -1,6 +1,7 @@
 """Random noise of the full size: the baseline every gradient attack has to beat. No backward passes.
 
-Each step draws one noise image and scales it to exactly eps in the set's unit; `steps` + 2 forward passes.
+Each step draws one noise image and scales it to eps in the set's unit; bounds may shorten it. `steps` + 2 forward
+passes.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ class _Noise(Attack):
         perturbation = search.perturbation
         radius = perturbation.radius(search.image)
         for _ in range(self.steps * self.restarts):
-            params = draw(perturbation.zeros(search.image), search.generator, gaussian=self.gaussian)
+            noise = draw(perturbation.zeros(search.image), search.generator, gaussian=self.gaussian)
+            params = perturbation.masked(noise)
             size = perturbation.size(params).clamp(min=torch.finfo(params.dtype).tiny)
             search.score(perturbation.project(search.image, params * expand(radius / size, params)))
 

@@ -3,9 +3,10 @@
     delta <- project(delta + a_t * steepest(g)),   a_t = step_size * eps / sqrt(t),   t = 1, 2, ...
 
 The step shrinks as in the subgradient method and does not depend on the number of steps: a longer search walks the
-same path further, so that more steps can never weaken the result. `steps` backward passes, `steps` + 3 forward
-passes (clean, last point, final check) per restart. Madry et al., "Towards deep learning models resistant to
-adversarial attacks", ICLR 2018 (there with a constant step).
+same path further, so that more steps can never weaken the result. restarts * steps backward passes and
+restarts * (steps + 1) + 2 forward passes (last point of each restart, clean image, final check).
+
+Madry et al., "Towards deep learning models resistant to adversarial attacks", ICLR 2018 (there with a constant step).
 """
 
 from __future__ import annotations

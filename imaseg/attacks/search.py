@@ -6,7 +6,6 @@ bookkeeping and the counters are kept here, so that a new attack cannot get them
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -16,6 +15,7 @@ from imaseg.attacks.result import AttackResult, measure
 from imaseg.frozen import Model, full_resolution
 from imaseg.objectives import Objective
 from imaseg.perturbations import Perturbation
+from imaseg.perturbations.base import expand
 from imaseg.scores import Target, decide, dice_of, encode
 
 Until = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -125,11 +125,12 @@ class Search:
             self._record(index, params, logits.detach(), values.detach())
             if self.done:
                 return full
-            # A mean over millions of voxels underflows in half precision; a power of two changes nothing else.
-            scale = 2.0 ** int(math.log2(max(logits[0, 0].numel(), 1)))
-            (found,) = torch.autograd.grad((values * scale).sum(), leaf)
+            if torch.is_autocast_enabled(leaf.device.type) or logits.dtype.itemsize < 4:
+                found = self._scaled_gradient(logits, leaf, index, progress)
+            else:
+                (found,) = torch.autograd.grad(values.sum(), leaf)
         self.backward_calls += 1
-        full[index] = self._counted(found / scale, index)
+        full[index] = self._counted(found, index)
         return full
 
     def result(self) -> AttackResult:
@@ -198,6 +199,20 @@ class Search:
         self.last[index] = params[index].detach()
         self.last_good[index[~met]] = params[index[~met]].detach()
         self.met[index] = met
+
+    def _scaled_gradient(self, logits: Tensor, leaf: Tensor, index: Tensor, progress: float) -> Tensor:
+        """Gradient through layers in half precision, where means over millions of voxels underflow.
+
+        Each sample's gradient at the logits is found in float32 and scaled to a largest value of 1 before it goes
+        back through the model.
+        """
+        wide = logits.detach().float().requires_grad_()
+        with torch.autocast(leaf.device.type, enabled=False):
+            (at_logits,) = torch.autograd.grad(self.objective.of(wide, self._target(index), progress).sum(), wide)
+        largest = at_logits.flatten(1).abs().amax(1)
+        largest = expand(largest.where(largest > 0, 1.0), at_logits)
+        (found,) = torch.autograd.grad(logits, leaf, grad_outputs=(at_logits / largest).to(logits.dtype))
+        return found * expand(largest, found)
 
     def _counted(self, gradient: Tensor, index: Tensor) -> Tensor:
         finite = torch.isfinite(gradient)

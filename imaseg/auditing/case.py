@@ -17,6 +17,7 @@ from imaseg.data.nifti import Volume
 from imaseg.errors import InputError
 from imaseg.frozen import Model
 from imaseg.models.segmentation import SegmentationModel
+from imaseg.scores import hard_dice
 
 Slices = dict[str, NDArray[Any]]
 
@@ -57,34 +58,26 @@ class CaseAudit:
 
     Args:
         model: in eval mode, on its device.
-        volume: the case, prepared, with label.
+        volume: the case, prepared, with label, as `CaseSource.read` gives it.
         plan: what to do.
         native_scale: native intensity units per unit of the prepared image.
-
-    Raises:
-        InputError: if the case does not fit the model.
     """
 
     def __init__(self, model: SegmentationModel, volume: Volume, plan: Plan, *, native_scale: float | None) -> None:
-        card = model.card
-        if volume.label is None:
-            msg = f"case {volume.id} must have a label to be audited, got none."
-            raise InputError(msg)
-        if volume.image.shape[0] != card.in_channels or volume.image.ndim != card.spatial_dims + 1:
-            msg = (
-                f"case {volume.id} must have {card.in_channels} channels and {card.spatial_dims} dimensions for this "
-                f"model, got shape {volume.image.shape}."
-            )
-            raise InputError(msg)
         device = next(model.parameters()).device
         self.model, self.volume, self.plan = model, volume, plan
         self.image = torch.from_numpy(volume.image)[None].to(device)
         self.label = torch.from_numpy(volume.label)[None].to(device)
-        self.classes = [k for k in card.labels if k > 0]
+        self.classes = [k for k in model.card.labels if k > 0]
         self.record = CaseRecord(volume.id, native_scale=native_scale)
 
     def run(self, *, checks: bool) -> tuple[CaseRecord, Slices]:
-        """All probes and margins; with `checks` also the extra attacks of the validity panel."""
+        """All probes and margins; with `checks` also the extra attacks of the validity panel.
+
+        Raises:
+            InputError: if the model's output on the clean case is not finite.
+        """
+        self._look()
         slices: Slices = {}
         for probe in self.plan.probes:
             for eps in probe.eps:
@@ -97,20 +90,29 @@ class CaseAudit:
             self._checks()
         return self.record, slices
 
+    def _look(self) -> None:
+        """Score the clean prediction."""
+        with torch.no_grad():
+            logits = self.model(self.image)
+        self.record.forward_calls += 1
+        if not bool(torch.isfinite(logits).all()):
+            msg = (
+                f"the model must give finite logits on case {self.record.case}, got undefined ones. Check its weights."
+            )
+            raise InputError(msg)
+        self._clean = logits.max(1).indices[0]
+        self.record.clean = self._scores(self._clean, hard_dice(logits, self.label))
+
     def _attack(self, probe: Probe, eps: float) -> AttackResult:
         result = probe.build(eps, self.plan.seed)(self.model, self.image, self.label)
         self.record.count(result)
-        if not self.record.clean:
-            with torch.no_grad():
-                self._clean = self.model(self.image).argmax(1)[0]
-            self.record.clean = self._scores(self._clean, result.dice_clean)
         self.record.probes.append(
             {
                 "probe": probe.name,
                 "eps": eps,
                 "scores": self._scores(result.prediction[0], result.dice),
                 "sizes": {unit: float(size) for unit, size in result.sizes.items()},
-                "objective": float(result.objective),
+                "objective": _number(result.objective),
                 "zero_gradients": float(result.zero_gradients),
                 "nonfinite_gradients": float(result.nonfinite_gradients),
             }
@@ -162,6 +164,11 @@ class CaseAudit:
             "attacked_prediction": cut(result.prediction[0], np.uint8),
             "spacing": np.array([rows, columns]),
         }
+
+
+def _number(value: Tensor) -> float | None:
+    """A number for JSON, which has no NaN."""
+    return float(value) if bool(torch.isfinite(value)) else None
 
 
 def _scaled(model: Model, factor: float) -> Model:

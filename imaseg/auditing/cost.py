@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 
 import torch
 
@@ -12,6 +11,7 @@ from imaseg.auditing.source import CaseSource
 from imaseg.data import CaseSet
 from imaseg.errors import InputError
 from imaseg.models import SegmentationModel
+from imaseg.models.device import seconds_per_pass
 
 
 def estimate(model: SegmentationModel, cases: CaseSet, source: CaseSource, plan: Plan) -> float:
@@ -25,7 +25,7 @@ def estimate(model: SegmentationModel, cases: CaseSet, source: CaseSource, plan:
             volume, _ = source.read(case)
         except InputError:
             continue
-        return _passes(plan, len(cases)) * _seconds_per_pass(model, torch.from_numpy(volume.image)[None])
+        return _passes(plan, len(cases)) * seconds_per_pass(model, torch.from_numpy(volume.image)[None])
     return 0.0
 
 
@@ -35,13 +35,3 @@ def _passes(plan: Plan, cases: int) -> int:
     steps += [margin.steps * (1 + math.ceil(-math.log2(margin.rtol))) for margin in plan.margins]
     extra = 4 * plan.probe(plan.validity.attack).build(0.0, 0).steps * plan.validity.cases if plan.validity else 0
     return sum(steps) * cases + extra
-
-
-def _seconds_per_pass(model: SegmentationModel, image: torch.Tensor) -> float:
-    leaf = image.to(next(model.parameters()).device).requires_grad_()
-    pauses = []
-    for _ in range(2):
-        begin = time.perf_counter()
-        torch.autograd.grad(model(leaf).square().mean(), leaf)
-        pauses.append(time.perf_counter() - begin)
-    return min(pauses)

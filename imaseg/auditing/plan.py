@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -15,6 +15,7 @@ from imaseg.margins import Criterion, SampleMargin
 from imaseg.objectives import Objective
 from imaseg.perturbations import Perturbation
 
+Budget = Annotated[float, Field(allow_inf_nan=False)]
 SHIPPED = ("quick", "demo")
 
 
@@ -39,21 +40,22 @@ class Probe(_Part):
         attack: registered name.
         perturbation: registered name of the set.
         unit: of eps, where the set offers several.
-        eps: the ladder, ascending.
+        eps: the ladder.
         objective: what the attack maximises.
         steps, restarts: of the attack; its own default if not given.
         name: in tables; made from the others if not given, unique within a plan.
     """
 
     attack: str
-    eps: list[float] = Field(min_length=1)
+    eps: list[Budget] = Field(min_length=1)
     objective: str = "dice"
     steps: int | None = Field(None, ge=1)
     restarts: int = Field(1, ge=1)
     name: str = ""
 
     def model_post_init(self, context: Any, /) -> None:
-        """Fill in the name: attack, set, and the objective where it is not Dice."""
+        """Sort the ladder; fill in the name: attack, set, and the objective where it is not Dice."""
+        self.eps = sorted(set(self.eps))
         if not self.name:
             parts = [self.attack, self.perturbation, *([self.objective] if self.objective != "dice" else [])]
             self.name = "-".join(parts)
@@ -77,10 +79,10 @@ class MarginProbe(_Part):
         rtol: relative width of the bracket.
     """
 
-    eps: float = Field(gt=0)
+    eps: Budget = Field(gt=0)
     criterion: dict[str, Any] = {"name": "dice-below", "threshold": 0.5}
     steps: int = Field(10, ge=1)
-    rtol: float = Field(0.05, gt=0, lt=1)
+    rtol: Budget = 0.05
 
     @property
     def name(self) -> str:
@@ -109,8 +111,8 @@ class ValidityPlan(BaseModel):
 
     cases: int = Field(3, ge=1)
     attack: str = "pgd"
-    large_eps: float = Field(gt=0)
-    scaled_eps: float = Field(gt=0)
+    large_eps: Budget
+    scaled_eps: Budget
 
 
 class Showcase(BaseModel):
@@ -119,7 +121,7 @@ class Showcase(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     attack: str = "pgd"
-    eps: float = Field(gt=0)
+    eps: Budget
 
 
 class Plan(BaseModel):
@@ -162,7 +164,7 @@ def load_plan(plan: str | Path | Plan) -> Plan:
     except OSError as error:
         msg = f"plan must be one of {', '.join(SHIPPED)} or a YAML file, got {str(plan)!r}: {error.strerror}."
         raise InputError(msg) from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         msg = f"{path} must be valid YAML, got {' '.join(str(error).split())}."
         raise InputError(msg) from error
     except ValidationError as error:
@@ -181,19 +183,28 @@ def _try(plan: Plan, path: Path) -> None:
                 probe.build(eps, plan.seed)
         for margin in plan.margins:
             margin.build(plan.seed)
+        for eps in (plan.validity.large_eps, plan.validity.scaled_eps) if plan.validity else ():
+            plan.probes[0].build(eps, plan.seed)
     except ValueError as error:
         msg = f"{path}: {error}"
         raise InputError(msg) from error
+    _check_names(plan, path)
+
+
+def _check_names(plan: Plan, path: Path) -> None:
+    """Names are unique, and what refers to a probe finds it."""
     names = [probe.name for probe in plan.probes]
     for name in names:
         if names.count(name) > 1:
             msg = f"{path}: probes must have different names, got {name!r} twice. Give one of them a `name`."
             raise InputError(msg)
     attacks = [probe.attack for probe in plan.probes]
-    for key, attack in (
-        ("showcase", plan.showcase.attack),
-        *([("validity", plan.validity.attack)] if plan.validity else []),
-    ):
+    wanted = {"showcase": plan.showcase.attack} | ({"validity": plan.validity.attack} if plan.validity else {})
+    for key, attack in wanted.items():
         if attack not in attacks:
             msg = f"{path}: {key}.attack must be one of the plan's probes ({', '.join(attacks)}), got {attack!r}."
             raise InputError(msg)
+    ladder = plan.probe(plan.showcase.attack).eps
+    if plan.showcase.eps not in ladder:
+        msg = f"{path}: showcase.eps must be one of its probe's {ladder}, got {plan.showcase.eps}."
+        raise InputError(msg)

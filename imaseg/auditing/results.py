@@ -100,10 +100,10 @@ def _probe(
 
 def _rivals(plan: Plan) -> list[tuple[float, list[Probe]]]:
     """For each set, unit and eps the attacks that competed there, where there are several."""
-    groups: dict[tuple[str, str | None, float], list[Probe]] = {}
+    groups: dict[tuple[str, str, float], list[Probe]] = {}
     for probe in plan.probes:
         for eps in probe.eps if not probe.attack.endswith("noise") else []:
-            groups.setdefault((probe.perturbation, probe.unit, eps), []).append(probe)
+            groups.setdefault((probe.perturbation, probe.build_set(eps).unit, eps), []).append(probe)
     return [(eps, probes) for (_, _, eps), probes in groups.items() if len(probes) > 1]
 
 

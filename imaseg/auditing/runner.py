@@ -17,10 +17,12 @@ from imaseg.auditing.plan import Plan, load_plan
 from imaseg.auditing.results import read_case, summarise, write_case, write_table
 from imaseg.auditing.source import CaseSource, choose
 from imaseg.data import CaseSet, load_cases
-from imaseg.data.files import read_json, write_json
+from imaseg.data.files import occupied, read_json, sweep, write_json
 from imaseg.errors import InputError
+from imaseg.frozen import frozen
 from imaseg.models import SegmentationModel, load_model
 from imaseg.progress import bar, duration
+from imaseg.report import write_report
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class AuditResult:
     """Where an audit lies, and what went wrong.
 
     Attributes:
-        folder: holds `summary.json`, `cases.csv`, `run.json` and `cases/`.
+        folder: holds `summary.json`, `cases.csv`, `report.html`, `run.json` and `cases/`.
         summary: content of `summary.json`.
         failed: cases that could not be audited, each with its reason.
     """
@@ -46,7 +48,7 @@ def audit(
     *,
     select: str | Sequence[str] | None = None,
     resume: bool = False,
-    device: str | torch.device = "cpu",
+    device: str | torch.device | None = None,
     announce: Callable[[str], None] | None = None,
 ) -> AuditResult:
     """Audit a checkpoint.
@@ -55,10 +57,10 @@ def audit(
         model: what `load_model` takes, or a loaded model.
         cases: what `load_cases` takes, or loaded cases; raw ones are prepared in memory by the model's own recipe.
         plan: "quick", a YAML file, or a plan.
-        out: folder to write `summary.json`, `cases.csv`, `run.json` and `cases/` to.
+        out: folder to write `summary.json`, `cases.csv`, `report.html`, `run.json` and `cases/` to.
         select: which cases: None for those held out of training, "all", the name of a split, or ids.
         resume: take finished cases in `out` as they are; refused if model, data or plan differ.
-        device: where the model runs.
+        device: where the model runs; None leaves it where it is.
         announce: told once, before the first case, how many cases there are and how long they will take.
 
     Returns:
@@ -67,19 +69,19 @@ def audit(
     Raises:
         InputError: if something does not fit, `out` holds another audit, or no case could be audited.
     """
-    started = time.perf_counter()
     settings = load_plan(plan)
-    network = (model if isinstance(model, SegmentationModel) else load_model(model)).to(device).eval()
-    network.requires_grad_(False)
+    network = model if isinstance(model, SegmentationModel) else load_model(model)
+    network = network if device is None else network.to(device)
     cohort = cases if isinstance(cases, CaseSet) else load_cases(cases)
     chosen, selection = choose(cohort, network.card, select)
     source = CaseSource(chosen, network.card)
-    folder = Path(out)
+    folder, started = Path(out), time.perf_counter()
     run = describe(network, str(model) if not isinstance(model, SegmentationModel) else "", chosen, settings)
     _claim(folder, run, resume=resume)
-    if announce is not None and (seconds := estimate(network, chosen, source, settings)):
-        announce(f"{len(chosen)} cases ({selection}), plan {settings.name}: about {duration(seconds)} on {device}.")
-    records, failed = _run_cases(network, chosen, source, settings, folder)
+    with frozen(network):
+        if announce is not None and (seconds := estimate(network, chosen, source, settings)):
+            announce(f"{len(chosen)} cases ({selection}), plan {settings.name}: about {duration(seconds)}.")
+        records, failed = _run_cases(network, chosen, source, settings, folder)
     if not records:
         msg = f"no case of {chosen.root} could be audited. First reason: {failed[0]['reason']}"
         raise InputError(msg)
@@ -101,6 +103,7 @@ def audit(
     }
     write_json(folder / "run.json", run)
     write_json(folder / "summary.json", summary)
+    write_report([folder], folder / "report.html")
     return AuditResult(folder, summary, failed)
 
 
@@ -119,11 +122,11 @@ def _run_cases(
                     volume, scale = source.read(case)
                     runner = CaseAudit(model, volume, plan, native_scale=scale)
                     record, slices = runner.run(checks=case.id in checked)
-                except (InputError, RuntimeError) as error:
+                    record.seconds = round(time.perf_counter() - begin, 2)
+                    write_case(folder / "cases", record, slices)
+                except (InputError, RuntimeError, ValueError) as error:
                     failed.append({"case": case.id, "reason": str(error)})
                     continue
-                record.seconds = round(time.perf_counter() - begin, 2)
-                write_case(folder / "cases", record, slices)
             records.append(record)
     return records, failed
 
@@ -146,7 +149,8 @@ def _claim(folder: Path, run: dict[str, Any], *, resume: bool) -> None:
         if before["model"]["sha256"] != run["model"]["sha256"]:
             msg = f"{folder} must hold an audit of the same weights to be resumed, got others. Name another --out."
             raise InputError(msg)
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        sweep(folder)
+    elif occupied(folder):
         msg = f"{folder} must be a new or empty folder, got one with other content. Name another --out."
         raise InputError(msg)
     else:

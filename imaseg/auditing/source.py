@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
 
 from imaseg.data import Case, CaseSet
 from imaseg.data.cohort import CohortStatistics
+from imaseg.data.intensity import method_for
 from imaseg.data.invert import native_scale
 from imaseg.data.nifti import Volume, read_volume
 from imaseg.data.recipe import parse_recipe
@@ -26,12 +30,14 @@ class CaseSource:
     """
 
     def __init__(self, cases: CaseSet, card: ModelCard) -> None:
+        self._card = card
         missing = sorted(cases.labels.keys() - card.labels.keys())
         if missing:
             msg = f"labels of {cases.root} must be among the model's {sorted(card.labels)}, got {missing} as well."
             raise InputError(msg)
         self._prepared = None
         if cases.prepared is not None:
+            _same_preparation(cases, card)
             self._prepared = {entry["id"]: entry["steps"] for entry in cases.prepared["cases"] if "steps" in entry}
         elif card.recipe is None or card.fingerprint is None:
             msg = f"{cases.root} must be prepared for this model, which does not say how. Run `imaseg prepare` first."
@@ -44,13 +50,60 @@ class CaseSource:
         """The case in the model's units, and how many native units one of them is.
 
         Raises:
-            InputError: if the case cannot be read.
+            InputError: if the case cannot be read, has no label, or does not fit the model.
         """
         volume = read_volume(case)
+        self._check(volume)
         if self._prepared is not None:
             return volume, native_scale(self._prepared.get(case.id, []))
         prepared, steps = apply_recipe(volume, self._recipe, self._statistics)
         return prepared, native_scale(steps)
+
+    def _check(self, volume: Volume) -> None:
+        card = self._card
+        if volume.label is None:
+            msg = f"case {volume.id} must have a label to be audited, got none."
+            raise InputError(msg)
+        unknown = sorted(set(np.unique(volume.label).tolist()) - card.labels.keys())
+        if unknown:
+            msg = f"label of case {volume.id} must hold values among {sorted(card.labels)}, got {unknown} as well."
+            raise InputError(msg)
+        if volume.image.shape[0] != card.in_channels or volume.image.ndim != card.spatial_dims + 1:
+            msg = (
+                f"case {volume.id} must have {card.in_channels} channels and {card.spatial_dims} dimensions for this "
+                f"model, got shape {volume.image.shape}."
+            )
+            raise InputError(msg)
+
+
+def _same_preparation(cases: CaseSet, card: ModelCard) -> None:
+    """Refuse cases prepared otherwise than the model's own: the same eps would mean something else."""
+    prepared = cases.prepared or {}
+    if card.recipe is None or card.fingerprint is None:
+        return
+    differs = [key for key in card.recipe if prepared.get("recipe", {}).get(key) != card.recipe[key]]
+    if not differs:
+        ours, theirs = (
+            _figures_used(card.recipe, fingerprint) for fingerprint in (card.fingerprint, prepared["fingerprint"])
+        )
+        differs = [key for key in ours if ours[key] != theirs[key]]
+    if differs:
+        msg = (
+            f"{cases.root} must be prepared as the model's training cases were, got another {differs[0]}. "
+            "Audit the folder as it was before `imaseg prepare`: the model prepares raw cases itself."
+        )
+        raise InputError(msg)
+
+
+def _figures_used(recipe: Mapping[str, Any], fingerprint: Mapping[str, Any]) -> dict[str, Any]:
+    """Figures of a cohort that rule how its cases are prepared."""
+    modality = tuple(fingerprint["modality"])
+    methods = {method_for(modality, channel) for channel in range(len(fingerprint["intensity"]))}
+    by_cohort = recipe["normalise"] == "ct" or (recipe["normalise"] == "auto" and "ct" in methods)
+    return {
+        "spacing": [round(size, 3) for size in fingerprint["spacing"]] if recipe["spacing"] == "median" else None,
+        "intensity": fingerprint["intensity"] if by_cohort else None,
+    }
 
 
 def held_out(cases: CaseSet, card: ModelCard) -> tuple[CaseSet, str]:
@@ -80,10 +133,17 @@ def choose(cases: CaseSet, card: ModelCard, wanted: str | Sequence[str] | None) 
         InputError: if there is no such split or id.
     """
     if wanted is None:
-        return held_out(cases, card)
-    if wanted == "all":
-        return cases, "all"
-    if isinstance(wanted, str) and wanted in cases.split:
-        return cases.select(cases.split[wanted]), wanted
-    ids = wanted.split(",") if isinstance(wanted, str) else wanted
-    return cases.select(ids), "chosen"
+        chosen, selection = held_out(cases, card)
+    elif wanted == "all":
+        chosen, selection = cases, "all"
+    elif isinstance(wanted, str) and wanted in cases.split:
+        chosen, selection = cases.select(cases.split[wanted]), wanted
+    else:
+        ids = wanted.split(",") if isinstance(wanted, str) else wanted
+        chosen, selection = cases.select(ids), "chosen"
+    if not len(chosen):
+        msg = (
+            f"selection must hold at least one case of {cases.root}, got none in {selection!r}. Choose others, or all."
+        )
+        raise InputError(msg)
+    return chosen, selection

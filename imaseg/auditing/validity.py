@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from imaseg.auditing.case import CaseRecord
-from imaseg.auditing.plan import Plan
+from imaseg.auditing.plan import Plan, Probe
 
 _TOLERANCE = 0.005
 _SCALE_TOLERANCE = 0.05
@@ -70,7 +70,7 @@ def _ordered(means: dict[tuple[str, float], float], plan: Plan, weak: str, stron
         (means[a.name, eps] - means[b.name, eps], eps, means[a.name, eps], means[b.name, eps])
         for a in plan.probes
         for b in plan.probes
-        if a.attack.endswith(weak) and b.attack == strong and a.perturbation == b.perturbation
+        if a.attack.endswith(weak) and b.attack == strong and _same_set(a, b)
         for eps in a.eps
         if (b.name, eps) in means and (a.name, eps) in means and a.attack != "ifgsm"
     ]
@@ -85,6 +85,10 @@ def _ordered(means: dict[tuple[str, float], float], plan: Plan, weak: str, stron
             "detail": f"mean over cases at eps {eps:g}, where the gap is smallest; {len(gaps)} pairs compared",
         }
     ]
+
+
+def _same_set(a: Probe, b: Probe) -> bool:
+    return (a.perturbation, a.build_set(0.0).unit) == (b.perturbation, b.build_set(0.0).unit)
 
 
 def _monotone(means: dict[tuple[str, float], float], plan: Plan) -> list[Check]:
@@ -109,8 +113,13 @@ def _monotone(means: dict[tuple[str, float], float], plan: Plan) -> list[Check]:
 
 def _extra(records: Sequence[CaseRecord], plan: Plan) -> list[Check]:
     checked = [record for record in records if record.checks]
-    if not checked or plan.validity is None:
+    if plan.validity is None:
         return []
+    if not checked:
+        detail = "the cases chosen for them could not be audited"
+        return [
+            {"check": "Extra attacks on the attacks themselves", "ok": False, "number": "not run", "detail": detail}
+        ]
     name, count = plan.probe(plan.validity.attack).name, len(checked)
     large = sum(record.checks["large_eps"] for record in checked) / count
     unscaled, small, big = (

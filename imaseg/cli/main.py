@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -35,9 +37,16 @@ def run() -> None:
     except InputError as error:
         typer.echo(f"imaseg: {error}", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("imaseg: stopped. Finished work is kept; the same command with --resume goes on.", err=True)
-        sys.exit(130)
+
+
+@contextmanager
+def stoppable(how: str) -> Iterator[None]:
+    """Say after Ctrl-C how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        typer.echo(f"imaseg: stopped. Finished work is kept; {how} goes on.", err=True)
+        raise typer.Exit(130) from stop
 
 
 @app.command()
@@ -45,7 +54,8 @@ def demo(out: Out = Path("imaseg-demo")) -> None:
     """Phantom cohort -> prepare -> train two models -> audit both -> report.html. About two minutes on two cores."""
     from imaseg.demo import demo as run_demo
 
-    run_demo(out)
+    with stoppable("the same command"):
+        run_demo(out)
 
 
 @app.command()
@@ -57,7 +67,8 @@ def prepare(
     """Check and prepare a cohort: orientation, spacing, crop, intensities; bad cases are set aside with the reason."""
     from imaseg.cli.prepare import prepare as run_prepare
 
-    run_prepare(source, out, recipe)
+    with stoppable("the same command"):
+        raise typer.Exit(run_prepare(source, out, recipe))
 
 
 @app.command()
@@ -71,7 +82,8 @@ def train(
     """Train a segmenter: standard, PGD or IMA. A checkpoint after every epoch; --resume goes on exactly."""
     from imaseg.cli.train import train as run_train
 
-    run_train(config, data, out, overrides or [], resume=resume)
+    with stoppable("the same command with --resume"):
+        run_train(config, data, out, overrides or [], resume=resume)
 
 
 @app.command()
@@ -90,7 +102,8 @@ def audit(
     """Attack a checkpoint over a ladder of budgets, measure margins, write tables and a page."""
     from imaseg.cli.audit import audit as run_audit
 
-    raise typer.Exit(run_audit(model, data, out, plan=plan, cases=cases, resume=resume, device=device))
+    with stoppable("the same command with --resume"):
+        raise typer.Exit(run_audit(model, data, out, plan=plan, cases=cases, resume=resume, device=device))
 
 
 @app.command()

@@ -11,8 +11,8 @@ from imaseg.data.recipe import load_recipe
 from imaseg.progress import bar
 
 
-def prepare(source: Path, out: Path, recipe: str) -> None:
-    """Prepare a cohort and say what was set aside."""
+def prepare(source: Path, out: Path, recipe: str) -> int:
+    """Prepare a cohort and say what was set aside; 1 if any case was."""
     steps = load_recipe(recipe)
     with bar(f"prepare {source.name}") as tell:
         summary = run(source, out, steps, progress=tell)
@@ -24,3 +24,4 @@ def prepare(source: Path, out: Path, recipe: str) -> None:
         f"{len(summary.kept)} cases prepared, {len(summary.quarantined)} quarantined, {len(summary.flagged)} flagged."
     )
     typer.echo(f"Created {out / 'prepare.json'}")
+    return 1 if summary.quarantined else 0

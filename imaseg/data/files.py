@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,22 @@ def whole_file(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def occupied(folder: Path) -> bool:
+    """Whether there is anything at `folder` but what a killed `whole_file` left behind."""
+    return folder.exists() and (not folder.is_dir() or any(not _left_over(path) for path in folder.iterdir()))
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a killed `whole_file` left behind in `folder` and below."""
+    for path in folder.rglob(".[0-9]*-*"):
+        if path.is_file() and _left_over(path):
+            path.unlink()
+
+
+def _left_over(path: Path) -> bool:
+    return re.fullmatch(r"\.\d+-.+", path.name) is not None
 
 
 def write_json(path: Path, content: object) -> None:

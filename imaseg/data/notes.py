@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from imaseg.data.cases import Case
-from imaseg.data.files import read_json, write_json
+from imaseg.data.files import read_json, sweep, write_json
 from imaseg.errors import InputError
 
 
@@ -17,8 +17,7 @@ class Notes:
 
     def __init__(self, out: Path) -> None:
         self.out = out
-        for left in out.rglob(".[0-9]*-*"):  # what a killed run was writing
-            left.unlink()
+        sweep(out)
 
     @staticmethod
     def key(case: Case, settings: object) -> str:

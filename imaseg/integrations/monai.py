@@ -17,7 +17,8 @@ class RobustIteration:
     """Replaces the trainer's own iteration: the loss comes from a training method.
 
     Fires the iteration events that MONAI's handlers wait for, works under AMP, and tells the method when an epoch
-    ends once `attach`ed.
+    ends once `attach`ed. `engine.state.output` holds image, label and loss; there is no single prediction, since a
+    method may run the network on several images, so metrics belong to an evaluator.
 
     Args:
         method: `Standard`, `PGDTraining`, `IMA`, ...

@@ -18,10 +18,12 @@ from imaseg.attacks.search import Search, Until
 from imaseg.frozen import Model, frozen, plain
 from imaseg.margins.bisection import bisect
 from imaseg.margins.criteria import DiceBelow
+from imaseg.objectives import Dice
 from imaseg.perturbations import Perturbation
 from imaseg.perturbations.base import expand
 
 _LINE_STEPS = 5
+_FINEST = 1e-4
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class SampleMargin:
         rtol: the bracket around each margin ends narrower than rtol times the margin.
 
     Raises:
-        ValueError: if rtol is not in (0, 1).
+        ValueError: if rtol is not in [0.0001, 1).
     """
 
     def __init__(
@@ -65,12 +67,13 @@ class SampleMargin:
         attack: Attack | None = None,
         rtol: float = 0.05,
     ) -> None:
-        if not 0 < rtol < 1:
-            msg = f"rtol must be in (0, 1), got {rtol}. Use 0.05."
+        if not _FINEST <= rtol < 1:
+            msg = f"rtol must be in [{_FINEST:g}, 1), got {rtol}. Use 0.05."
             raise ValueError(msg)
         self.perturbation = perturbation
-        self.criterion = criterion if criterion is not None else DiceBelow(0.5)
-        self.attack = attack if attack is not None else PGD(perturbation)
+        ignored = attack.objective.ignore_index if attack is not None else getattr(criterion, "ignore_index", None)
+        self.criterion = criterion if criterion is not None else DiceBelow(0.5, ignore_index=ignored)
+        self.attack = attack if attack is not None else PGD(perturbation, objective=Dice(ignore_index=ignored))
         self.rtol = rtol
 
     def __call__(self, model: Model, image: Tensor, label: Tensor) -> SampleMarginResult:

@@ -1,8 +1,11 @@
-"""Which device a model runs on."""
+"""Which device a model runs on, and how fast it is there."""
 
 from __future__ import annotations
 
+import time
+
 import torch
+from torch import Tensor, nn
 
 from imaseg.errors import InputError
 
@@ -20,7 +23,22 @@ def pick_device(name: str) -> torch.device:
     except RuntimeError as error:
         msg = f"device must be auto, cpu, cuda or cuda:N, got {name!r}."
         raise InputError(msg) from error
+    if device.type not in ("cpu", "cuda"):
+        msg = f"device must be auto, cpu, cuda or cuda:N, got {name!r}."
+        raise InputError(msg)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         msg = f"device must exist on this machine, got {name!r} with {torch.cuda.device_count()} GPUs. Use device=cpu."
         raise InputError(msg)
     return device
+
+
+def seconds_per_pass(model: nn.Module, image: Tensor) -> float:
+    """Time of one forward pass with the gradient of the image, the better of two."""
+    leaf = image.detach().to(next(model.parameters()).device).requires_grad_()
+    pauses = []
+    for _ in range(2):
+        begin = time.perf_counter()
+        (gradient,) = torch.autograd.grad(model(leaf).square().mean(), leaf)
+        float(gradient.sum())  # waits for a GPU to finish
+        pauses.append(time.perf_counter() - begin)
+    return min(pauses)

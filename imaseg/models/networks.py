@@ -27,6 +27,9 @@ def build_network(spec: Mapping[str, Any], *, spatial_dims: int, in_channels: in
 
     arguments = {key: value for key, value in spec.items() if key != "name"}
     kind = getattr(nets, str(spec.get("name")), None)
+    if any(key.startswith("pretrained") for key in arguments):
+        msg = f"network must not fetch weights, got {sorted(arguments)}. Start from a run with init=RUN."
+        raise InputError(msg)
     if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
         msg = (
             f"network.name must be a class of monai.networks.nets, such as UNet or SegResNet, got {spec.get('name')!r}."
@@ -42,9 +45,9 @@ def build_network(spec: Mapping[str, Any], *, spatial_dims: int, in_channels: in
 def divisor_of(spec: Mapping[str, Any]) -> int:
     """What the sides of an image must be a multiple of: the product of the strides, 32 where none are given."""
     strides = spec.get("strides")
-    if not strides:
+    if not isinstance(strides, list | tuple) or not strides:
         return 32
-    return math.prod(max(stride) if isinstance(stride, list) else stride for stride in strides)
+    return math.prod(max(stride) if isinstance(stride, list | tuple) else stride for stride in strides)
 
 
 def load_weights(network: nn.Module, weights: Mapping[str, Tensor], *, source: str) -> None:

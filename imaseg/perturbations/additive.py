@@ -22,7 +22,7 @@ class _Additive(Perturbation):
         # Only rounding is clamped here: project has already kept params within the bounds.
         return changed.clamp(low, high)
 
-    def _masked(self, values: Tensor) -> Tensor:
+    def masked(self, values: Tensor) -> Tensor:
         return values if self.region is None else values * self.region.to(values)
 
     def _room(self, image: Tensor) -> tuple[Tensor, Tensor] | None:

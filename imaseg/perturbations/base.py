@@ -33,10 +33,7 @@ class Perturbation(Registered, ABC):
     unit: str = ""
 
     def __init__(self, eps: float | Tensor, *, bounds: Bounds | None = None, region: Tensor | None = None) -> None:
-        values = torch.as_tensor(eps)
-        if not bool(torch.isfinite(values).all()) or bool((values < 0).any()):
-            msg = f"eps must be finite and >= 0 (unit: {self.unit}), got {eps}. Use eps=0 for the clean baseline."
-            raise ValueError(msg)
+        self._check_eps(eps)
         if bounds is not None and not bool((torch.as_tensor(bounds[0]) < torch.as_tensor(bounds[1])).all()):
             msg = f"bounds must be (low, high) with low < high, got {bounds}. Use None to leave values free."
             raise ValueError(msg)
@@ -97,7 +94,12 @@ class Perturbation(Registered, ABC):
             raise ValueError(msg)
 
     def with_eps(self, eps: float | Tensor) -> Self:
-        """The same set with another budget."""
+        """The same set with another budget.
+
+        Raises:
+            ValueError: if eps is negative or not finite.
+        """
+        self._check_eps(eps)
         other = copy.copy(self)
         other.eps = eps
         return other
@@ -111,6 +113,16 @@ class Perturbation(Registered, ABC):
         if self.region is not None and len(self.region) > 1:
             other.region = self.region[index.to(self.region.device)]
         return other
+
+    def masked(self, values: Tensor) -> Tensor:
+        """`values`, shaped like parameters, with what lies outside the region set to 0."""
+        return values
+
+    def _check_eps(self, eps: float | Tensor) -> None:
+        values = torch.as_tensor(eps)
+        if not bool(torch.isfinite(values).all()) or bool((values < 0).any()):
+            msg = f"eps must be finite and >= 0 (unit: {self.unit}), got {eps}. Use eps=0 for the clean baseline."
+            raise ValueError(msg)
 
     def __repr__(self) -> str:
         eps = (

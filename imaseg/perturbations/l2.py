@@ -48,12 +48,12 @@ class L2(_Additive):
 
     def init(self, image: Tensor, generator: torch.Generator) -> Tensor:
         """Random direction, radius uniform in [0, eps]."""
-        direction = self._masked(draw(image, generator, gaussian=True))
+        direction = self.masked(draw(image, generator, gaussian=True))
         fraction = float(torch.rand((), generator=generator))
         return self.project(image, self.step(torch.zeros_like(direction), direction, self.radius(image) * fraction))
 
     def step(self, params: Tensor, gradient: Tensor, length: Tensor) -> Tensor:
-        gradient = self._masked(gradient)
+        gradient = self.masked(gradient)
         # Scaling by the largest value first keeps the norm of tiny gradients from underflowing.
         scale = gradient.flatten(1).abs().amax(1)
         unit = gradient / expand(scale.where(scale > 0, 1.0), gradient)
@@ -61,7 +61,7 @@ class L2(_Additive):
         return params + expand(length, params) * unit
 
     def project(self, image: Tensor, params: Tensor) -> Tensor:
-        params = self._masked(params)
+        params = self.masked(params)
         radius = self.radius(image) * self._norm_per_unit(params)
         room = self._room(image)
         if room is None:

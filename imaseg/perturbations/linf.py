@@ -33,11 +33,11 @@ class Linf(_Additive):
         return self.project(image, draw(image, generator, gaussian=False) * expand(self.radius(image), image))
 
     def step(self, params: Tensor, gradient: Tensor, length: Tensor) -> Tensor:
-        return params + expand(length, params) * self._masked(gradient).sign()
+        return params + expand(length, params) * self.masked(gradient).sign()
 
     def project(self, image: Tensor, params: Tensor) -> Tensor:
         radius = expand(self.radius(image), image)
-        params = self._masked(params).clamp(-radius, radius)
+        params = self.masked(params).clamp(-radius, radius)
         room = self._room(image)
         return params if room is None else params.clamp(*room)
 

@@ -79,6 +79,7 @@ class Probe(_Part):
     mean: dict[str, Metrics] = Field(default_factory=dict)
     dice_ci95: Interval = None
     objective: str | None = None
+    members: list[str] = Field(default_factory=list)
     steps: int | None = None
     restarts: int | None = None
     seed: int | None = None

@@ -48,6 +48,7 @@ def settings(point: Point) -> str:
         return ""
     noise = probe.attack.endswith("noise")
     known = [
+        f"the lowest Dice of each case over {listing(probe.members)}" if probe.members else "",
         f"objective {probe.objective}" if probe.objective and not noise else "",
         count(probe.steps, "step") if probe.steps is not None and not noise else "",
         count(probe.restarts, "draw" if noise else "restart") if probe.restarts is not None else "",
@@ -118,7 +119,8 @@ def _margins(audits: Sequence[Audit]) -> list[Sentence]:
     questions: dict[tuple[str, str, str, str], dict[str, str]] = {}
     for audit in audits:
         for m in audit.summary.margins:
-            said = f"{median_text(m)}; {m.censored} of {m.n} cases never broke up to {short(m.eps)}"
+            survived = f"{m.censored} of {m.n} cases" if m.censored else "no case"
+            said = f"{median_text(m)}; {survived} survived every budget up to {short(m.eps)}"
             questions.setdefault((m.perturbation, m.unit, m.criterion, m.probe), {})[audit.name] = said
     return [
         Sentence(

@@ -60,7 +60,9 @@ class RunState:
         try:
             saved = torch.load(path, map_location="cpu", weights_only=True)
             for name, part in self._parts().items():
-                part.load_state_dict(saved[name])
+                # Without mixed precision on a GPU there is no scale, and a scaler refuses an empty state.
+                if saved[name] or name != "scaler":
+                    part.load_state_dict(saved[name])
             self.history = list(saved["history"])
         except (OSError, RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
             msg = f"{path} must be the checkpoint of this configuration, got {type(error).__name__}. Use another --out."

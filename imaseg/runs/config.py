@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -38,7 +38,7 @@ class TrainConfig(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     network: dict[str, Any]
-    patch: list[int] = Field(min_length=2, max_length=3)
+    patch: list[Annotated[int, Field(ge=1)]] = Field(min_length=3, max_length=3)
     batch_size: int = Field(2, ge=1)
     epochs: int = Field(20, ge=1)
     learning_rate: float = Field(1e-3, gt=0)

@@ -48,11 +48,16 @@ class EpochRecord:
     def attach(self, trainer: SupervisedTrainer) -> None:
         """Listen to a trainer that has not started."""
         trainer.add_event_handler(Events.STARTED, self._open_bar)
+        trainer.add_event_handler(Events.EPOCH_STARTED, self._note_rate)
         trainer.add_event_handler(Events.ITERATION_COMPLETED, self._iteration)
         trainer.add_event_handler(Events.EPOCH_COMPLETED, self._epoch)
 
     def _open_bar(self, engine: Engine) -> None:
         self._tell = self._stack.enter_context(bar(f"train {self.out.name}"))
+
+    def _note_rate(self, _: Engine) -> None:
+        # At the end of the epoch the schedule has moved on to the next one's.
+        self._rate = float(self.state.optimizer.param_groups[0]["lr"])
 
     def _iteration(self, engine: Engine) -> None:
         self._losses.append(float(engine.state.output["loss"]))
@@ -64,7 +69,7 @@ class EpochRecord:
     def _epoch(self, engine: Engine) -> None:
         row: dict[str, float] = {
             "epoch": float(engine.state.epoch),
-            "learning_rate": float(self.state.optimizer.param_groups[0]["lr"]),
+            "learning_rate": self._rate,
             "loss": sum(self._losses) / len(self._losses),
         }
         self._losses.clear()

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
-import yaml
 from ignite.engine import Events
 from monai.engines import SupervisedTrainer
 from monai.handlers import LrScheduleHandler
 
 from imaseg.data import CaseSet, load_cases
-from imaseg.data.files import whole_file
 from imaseg.errors import InputError
 from imaseg.integrations.monai import RobustIteration
 from imaseg.models.device import pick_device
@@ -21,12 +20,21 @@ from imaseg.models.segmentation import ModelCard, SegmentationModel
 from imaseg.runs.batches import held_out, seed_everything, training_loader
 from imaseg.runs.build import build_method, build_schedule
 from imaseg.runs.checkpoint import CHECKPOINT, RunState
+from imaseg.runs.claim import claim
 from imaseg.runs.config import TrainConfig
 from imaseg.runs.monitor import Monitor
 from imaseg.runs.record import EpochRecord
+from imaseg.runs.rehearsal import outlook, rehearse
 
 
-def train(config: TrainConfig, data: Path, out: Path, *, resume: bool = False) -> Path:
+def train(
+    config: TrainConfig,
+    data: Path,
+    out: Path,
+    *,
+    resume: bool = False,
+    announce: Callable[[str], None] | None = None,
+) -> Path:
     """Train a segmenter.
 
     Args:
@@ -35,6 +43,7 @@ def train(config: TrainConfig, data: Path, out: Path, *, resume: bool = False) -
         out: run folder to write: `config.yaml`, `model.json`, `weights.safetensors`, `checkpoint.pt`, `metrics.csv`,
             `margins.csv` for IMA, `tensorboard/`.
         resume: go on with the run in `out`; on the CPU the result equals an uninterrupted run bit by bit.
+        announce: told once, before the first batch, how many cases there are and how long it will take.
 
     Returns:
         `out`.
@@ -45,14 +54,18 @@ def train(config: TrainConfig, data: Path, out: Path, *, resume: bool = False) -
     cases = training_cases(data)
     train_ids, monitor_ids = held_out(cases.ids, config.monitor, config.seed)
     seed_everything(config.seed, 0)
-    model = build_model(_card(config, cases, train_ids, out.name)).to(pick_device(config.device))
+    card = _card(config, cases, train_ids, out.name)
+    model = build_model(card).to(pick_device(config.device))
     if config.init is not None:
         load_weights(model.network, read_weights(Path(config.init)), source=config.init)
     state = _state(config, model)
-    _claim(out, config, resume=resume)
+    rehearse(config, model, state.method)
+    claim(out, config, card, resume=resume)
     if (out / CHECKPOINT).is_file():
         state.load(out)
     if state.epoch < config.epochs:
+        if announce is not None:
+            announce(outlook(config, model, state, len(train_ids)))
         monitor = Monitor(model, cases.select(monitor_ids)) if monitor_ids else None
         trainer = _trainer(config, model, state, cases.select(train_ids))
         with EpochRecord(model, state, out, monitor=monitor) as record:
@@ -65,7 +78,7 @@ def training_cases(data: Path) -> CaseSet:
     """The `train` cases of a prepared folder; all its cases if it has no split.
 
     Raises:
-        InputError: if the folder was not prepared, or a case has no label.
+        InputError: if the folder was not prepared, is empty, a case has no label, or label values have gaps.
     """
     cohort = load_cases(data)
     if cohort.prepared is None:
@@ -80,30 +93,13 @@ def training_cases(data: Path) -> CaseSet:
     if bare:
         msg = f"{data} must have a label for each training case, got none for {', '.join(bare[:3])}."
         raise InputError(msg)
-    return cohort
-
-
-def _claim(out: Path, config: TrainConfig, *, resume: bool) -> None:
-    """Make `out` this run's folder, without touching another run."""
-    path = out / "config.yaml"
-    settings = config.model_dump()
-    if path.is_file():
-        if not resume:
-            msg = f"{out} must be a new folder, got one with a run in it. Add --resume, or name another --out."
-            raise InputError(msg)
-        before = yaml.safe_load(path.read_text())
-        changed = [key for key in settings if settings[key] != before.get(key)]
-        if changed:
-            msg = (
-                f"{out} must go on with the settings it was started with, got another {changed[0]}. Name another --out."
-            )
-            raise InputError(msg)
-        return
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        msg = f"{out} must be a new or empty folder, got one with other content. Name another --out."
+    if not len(cohort):
+        msg = f"{data} must hold at least one training case, got an empty `train` in split.json. Mend split.json."
         raise InputError(msg)
-    with whole_file(path) as part:
-        part.write_text(yaml.safe_dump(settings, sort_keys=False))
+    if sorted(cohort.labels) != list(range(len(cohort.labels))):
+        msg = f"labels of {data} must be 0, 1, 2, ... without gaps, got {sorted(cohort.labels)}. Renumber them."
+        raise InputError(msg)
+    return cohort
 
 
 def _card(config: TrainConfig, cases: CaseSet, train_ids: list[str], name: str) -> ModelCard:

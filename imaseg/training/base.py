@@ -36,6 +36,11 @@ class TrainingMethod(Registered, ABC):
             ids: one name per sample, for methods that keep something per case.
         """
 
+    @property
+    def passes(self) -> int:
+        """Forward-and-backward passes that one batch costs at most, the caller's own included."""
+        return 1
+
     def end_epoch(self) -> None:
         """Tell the method that an epoch has ended."""
 

@@ -69,7 +69,10 @@ class IMA(TrainingMethod):
             raise ValueError(msg)
         ceiling = float(perturbation.eps)
         self.beta = check_share("beta", beta)
-        self.criterion = criterion if criterion is not None else DiceBelow(0.6)
+        self.criterion = criterion if criterion is not None else _default_criterion(objective)
+        if not isinstance(bisections, int) or bisections < 0:
+            msg = f"bisections must be a whole number >= 0, got {bisections}. Use 4."
+            raise ValueError(msg)
         self.bisections = bisections
         self.attack = PGD(perturbation, steps=steps, objective=objective)
         self.table = MarginTable(increment if increment is not None else ceiling / 10, ceiling, smoothing=smoothing)
@@ -88,6 +91,10 @@ class IMA(TrainingMethod):
         perturbed = self._perturb(model, image, label, list(ids))
         loss = (1 - self.beta) * self._mean_loss(model, image, label)
         return loss + self.beta * self._mean_loss(model, perturbed, label)
+
+    @property
+    def passes(self) -> int:
+        return self.attack.steps + 2
 
     @property
     def margins(self) -> dict[str, float]:
@@ -130,3 +137,7 @@ class IMA(TrainingMethod):
         self.table.record(ids, perturbation.size(params).tolist(), search.met.tolist())
         with torch.no_grad():
             return perturbation.apply(image, params)
+
+
+def _default_criterion(objective: Objective | None) -> DiceBelow:
+    return DiceBelow(0.6, ignore_index=objective.ignore_index if objective is not None else None)

@@ -64,6 +64,10 @@ class PGDTraining(TrainingMethod):
         return loss if self.mix == 1 else loss + (1 - self.mix) * self._mean_loss(model, image, label)
 
     @property
+    def passes(self) -> int:
+        return self.attack.steps + (1 if self.mix == 1 else 2)
+
+    @property
     def ramp(self) -> float:
         """Share of eps that this epoch trains with."""
         return min(1.0, (self._epoch + 1) / self.ramp_epochs) if self.ramp_epochs else 1.0

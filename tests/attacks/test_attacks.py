@@ -96,6 +96,17 @@ def test_noise_has_exactly_the_size_asked_for():
             torch.testing.assert_close(result.size[touched], torch.full_like(result.size[touched], budget.eps))
 
 
+def test_noise_fills_its_region_up_to_the_same_size():
+    model, image, label = trained_model()
+    region = torch.zeros(1, 1, 16, 16, dtype=torch.bool)
+    region[..., 4:10, 4:10] = True
+    result = UniformNoise(L2(0.4, unit="rms", region=region), steps=8)(model, image, label)
+    touched = result.size > 0
+    assert touched.any()
+    torch.testing.assert_close(result.size[touched], torch.full_like(result.size[touched], 0.4))
+    assert ((result.image - image) * ~region).abs().max() == 0
+
+
 def test_calls_are_counted_where_the_model_is_called():
     model, image, label = trained_model()
     calls = []
@@ -104,7 +115,8 @@ def test_calls_are_counted_where_the_model_is_called():
         calls.clear()
         result = attack(model, image, label)
         assert result.forward_calls == len(calls)
-    assert PGD(L2(0.1), steps=5, restarts=2)(model, image, label).backward_calls == 10
+    twice = PGD(L2(0.1), steps=5, restarts=2)(model, image, label)
+    assert (twice.backward_calls, twice.forward_calls) == (10, 2 * (5 + 1) + 2)
     assert FGSM(L2(0.1))(model, image, label).backward_calls == 1
     assert GaussianNoise(L2(0.1))(model, image, label).backward_calls == 0
 
@@ -152,6 +164,24 @@ def test_gradient_signs_under_bf16_autocast_agree_with_fp32():
     assert (half.params.sign() == full).float().mean() > 0.95
 
 
+@pytest.mark.parametrize("objective", ["dice", "cross-entropy", "dice-ce"])
+def test_few_labelled_voxels_neither_overflow_nor_underflow_in_half_precision(objective):
+    """One labelled voxel among 16 384: its gradient is 1, the mean's over all voxels 6e-5 before any layer."""
+    torch.manual_seed(0)
+    model = torch.nn.Conv2d(1, 3, 3, padding=1)
+    image = torch.randn(2, 1, 128, 128)
+    for label in (torch.full((2, 128, 128), -1), torch.zeros(2, 128, 128, dtype=torch.long)):
+        label[:, 60, 60] = 1
+        attack = FGSM(L2(0.5), objective=_objective(objective))
+        full = attack(model, image, label)
+        with torch.autocast("cpu", dtype=torch.float16):
+            half = attack(model, image, label)
+        assert half.nonfinite_gradients.max() == 0
+        assert half.zero_gradients.max() <= full.zero_gradients.max() + 0.05
+        cosine = torch.nn.functional.cosine_similarity(half.params.flatten(1), full.params.flatten(1))
+        assert (cosine[full.size > 0] > 0.99).all()
+
+
 def test_half_precision_images_are_attacked_in_fp32():
     model, image, label = trained_model()
     assert PGD(L2(0.1), steps=2)(model, image.half(), label).image.dtype == torch.float32
@@ -177,8 +207,9 @@ def test_monai_tensors_are_taken_as_plain_ones():
 @pytest.mark.parametrize(
     ("attack", "text"),
     [
-        (lambda: PGD(L2(1.0), steps=0), "steps must be >= 1, got 0"),
-        (lambda: PGD(L2(1.0), restarts=0), "restarts must be >= 1, got 0"),
+        (lambda: PGD(L2(1.0), steps=0), "steps must be a whole number >= 1, got 0"),
+        (lambda: PGD(L2(1.0), steps=2.5), "steps must be a whole number >= 1, got 2.5"),
+        (lambda: PGD(L2(1.0), restarts=0), "restarts must be a whole number >= 1, got 0"),
         (lambda: PGD(L2(1.0), step_size=0.0), "step_size must be > 0"),
         (lambda: FGSM(L2(1.0), steps=2), "steps and restarts of FGSM must be 1, got 2 and 1"),
     ],

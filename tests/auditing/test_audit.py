@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -43,7 +44,7 @@ def test_it_runs_on_the_held_out_cases_and_writes_the_promised_files(done):
     ids = [row["case"] for row in done.summary["metric_per_case"]]
     assert ids == ["phantom_005", "phantom_006"]
     names = {path.name for path in done.folder.iterdir()}
-    assert names == {"summary.json", "cases.csv", "run.json", "cases"}
+    assert names == {"summary.json", "cases.csv", "run.json", "report.html", "cases"}
     assert {path.name for path in (done.folder / "cases").iterdir()} == {
         f"{i}.{e}" for i in ids for e in ("json", "npz")
     }
@@ -205,11 +206,70 @@ def test_labels_the_model_does_not_know_are_refused(tiny_run, prepared_phantom, 
         audit(tiny_run, data, PLAN, tmp_path / "a")
 
 
+def _mute(_):
+    pass
+
+
 def test_channels_that_do_not_fit_fail_the_case(tiny_run, prepared_phantom, tmp_path):
     model = load_model(tiny_run)
     model.card.in_channels = 2
     with pytest.raises(InputError, match="no case of .* could be audited.*must have 2 channels"):
-        audit(model, prepared_phantom, PLAN, tmp_path / "a")
+        audit(model, prepared_phantom, PLAN, tmp_path / "a", announce=_mute)
+
+
+def test_a_label_value_nobody_declared_fails_its_case_only(tiny_run, prepared_phantom, tmp_path):
+    data = shutil.copytree(prepared_phantom, tmp_path / "data")
+    path = data / "labelsTr" / "phantom_005.nii.gz"
+    label = nib.load(path)
+    voxels = np.asarray(label.dataobj).copy()
+    voxels[3, 3, 3] = 7
+    nib.save(nib.Nifti1Image(voxels, label.affine), path)
+    result = audit(tiny_run, data, PLAN, tmp_path / "a", announce=_mute)
+    assert [entry["case"] for entry in result.failed] == ["phantom_005"]
+    assert "got [7] as well" in result.failed[0]["reason"]
+
+
+def test_a_model_with_undefined_weights_is_one_clear_line(tiny_run, prepared_phantom, tmp_path):
+    model = load_model(tiny_run)
+    with torch.no_grad():
+        next(model.parameters()).fill_(torch.nan)
+    with pytest.raises(InputError, match="the model must give finite logits on case phantom_005"):
+        audit(model, prepared_phantom, PLAN, tmp_path / "a", announce=_mute)
+
+
+def test_cases_prepared_otherwise_than_the_models_are_refused(tiny_run, raw_phantom, tmp_path):
+    from imaseg.data.prepare import prepare
+    from imaseg.data.recipe import Recipe
+
+    prepare(raw_phantom, tmp_path / "other", Recipe(normalise="percentile"))
+    with pytest.raises(InputError, match="got another normalise. Audit the folder as it was before"):
+        audit(tiny_run, tmp_path / "other", PLAN, tmp_path / "a")
+
+
+def test_an_empty_split_is_one_clear_line(tiny_run, prepared_phantom, tmp_path):
+    data = shutil.copytree(prepared_phantom, tmp_path / "data")
+    (data / "split.json").write_text('{"train": ["phantom_001"], "val": []}')
+    with pytest.raises(InputError, match="selection must hold at least one case"):
+        audit(tiny_run, data, PLAN, tmp_path / "a")
+
+
+def test_a_model_that_was_handed_in_is_left_as_it_was(tiny_run, prepared_phantom, tmp_path):
+    model = load_model(tiny_run).train()
+    quick = PLAN.model_copy(update={"margins": [], "validity": None})
+    audit(model, prepared_phantom, quick, tmp_path / "a", select=["phantom_005"])
+    assert model.training
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_what_a_killed_write_left_behind_is_no_other_content(tiny_run, prepared_phantom, tmp_path):
+    out = tmp_path / "a"
+    out.mkdir()
+    (out / ".123-run.json").write_text("{")
+    quick = PLAN.model_copy(update={"margins": [], "validity": None})
+    audit(tiny_run, prepared_phantom, quick, out, select=["phantom_005"])
+    (out / ".124-summary.json").write_text("{")
+    audit(tiny_run, prepared_phantom, quick, out, select=["phantom_005"], resume=True)
+    assert not (out / ".124-summary.json").exists()
 
 
 def test_the_estimate_counts_the_passes_of_the_plan(tiny_run, prepared_phantom):

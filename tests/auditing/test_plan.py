@@ -58,6 +58,10 @@ def test_names_tell_objectives_apart():
         ({"probes": [{"attack": "fgsm", "eps": [1.0], "steps": 5}]}, "of FGSM must be 1"),
         ({"probes": [{"attack": "pgd", "eps": [0.1], "perturbation": "linf", "unit": "rms"}]}, "arguments of linf"),
         ({"probes": GOOD["probes"] * 2}, "probes must have different names"),
+        ({"showcase": {"eps": 0.3}}, r"showcase.eps must be one of its probe's \[0.1\], got 0.3"),
+        ({"validity": {"large_eps": float("inf"), "scaled_eps": 0.1}}, "validity.large_eps must be valid"),
+        ({"validity": {"large_eps": -2.0, "scaled_eps": 0.1}}, "eps must be finite and >= 0"),
+        ({"margins": [{"eps": 0.5, "rtol": 1e-9}]}, "rtol must be in"),
         ({"extra": 1}, "extra must be valid"),
         ({"showcase": {"attack": "fgsm", "eps": 0.1}}, r"showcase\.attack must be one of the plan's probes"),
         ({"margins": [{"eps": 0.5, "criterion": {"name": "dice-under"}}]}, "criterion must be one of"),
@@ -66,6 +70,11 @@ def test_names_tell_objectives_apart():
 def test_mistakes_are_named(tmp_path, changes, text):
     with pytest.raises(InputError, match=text):
         load_plan(_write(tmp_path, **changes))
+
+
+def test_ladders_are_sorted():
+    plan = Plan.model_validate(GOOD | {"probes": [{**GOOD["probes"][0], "eps": [0.3, 0.1, 0.2, 0.1]}]})
+    assert plan.probes[0].eps == [0.1, 0.2, 0.3]
 
 
 def test_a_missing_plan_lists_the_shipped_ones(tmp_path):

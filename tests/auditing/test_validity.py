@@ -65,6 +65,7 @@ def test_each_fault_turns_its_check_red_and_no_other(case, red):
     assert [name for name, check in panel.items() if not check["ok"]] == [red]
 
 
-def test_without_extra_attacks_their_checks_are_absent_not_green():
+def test_extra_attacks_that_were_planned_and_not_run_are_red():
     panel = _panel(checks={})
-    assert len(panel) == 5
+    assert panel["Extra attacks on the attacks themselves"]["ok"] is False
+    assert panel["Extra attacks on the attacks themselves"]["number"] == "not run"

@@ -139,7 +139,7 @@ def test_prepare_sets_bad_cases_aside_and_keeps_the_rest(raw_phantom, tmp_path, 
     data = shutil.copytree(raw_phantom, tmp_path / "raw")
     damage(data)
     done = imaseg("prepare", data, tmp_path / "out")
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 1, done.stderr
     assert "5 cases prepared, 1 quarantined" in done.stdout
     records = {case["id"]: case for case in json.loads((tmp_path / "out" / "prepare.json").read_text())["cases"]}
     assert records["phantom_001"]["status"] == "quarantined"

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imaseg import L2, PGD, DiceBelow, Linf, SampleMargin, VoxelsFlipped
+from imaseg import L2, PGD, Dice, DiceBelow, Linf, SampleMargin, VoxelsFlipped
 from imaseg.scores import foreground_dice
 from tests.attacks.models import LinearPerVoxel, messy_model, same_state, state_of, trained_model
 
@@ -132,7 +132,17 @@ def test_a_batch_equals_its_singles():
         torch.testing.assert_close(alone.margin[0], together.margin[i], rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("rtol", [0.0, 1.0])
+def test_ignored_voxels_are_the_same_for_criterion_and_attack():
+    model, image, label, _ = _case(batch=2)
+    label[:, 0, 0] = 255
+    for arguments in (
+        {"attack": PGD(L2(9.0), steps=5, objective=Dice(ignore_index=255))},
+        {"criterion": DiceBelow(0.5, ignore_index=255)},
+    ):
+        assert (SampleMargin(L2(9.0), **arguments)(model, image, label).margin > 0).all()
+
+
+@pytest.mark.parametrize("rtol", [0.0, 1e-8, 1.0])
 def test_rtol_must_be_a_fraction(rtol):
-    with pytest.raises(ValueError, match=r"rtol must be in \(0, 1\)"):
+    with pytest.raises(ValueError, match=r"rtol must be in \[0.0001, 1\)"):
         SampleMargin(L2(1.0), rtol=rtol)

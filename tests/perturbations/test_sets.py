@@ -160,6 +160,12 @@ def test_nonsense_is_refused(name, arguments, text):
         Perturbation.named(name)(**arguments)
 
 
+@pytest.mark.parametrize("name", Perturbation.registry)
+def test_another_budget_is_checked_too(name):
+    with pytest.raises(ValueError, match="eps must be finite and >= 0"):
+        Perturbation.named(name)(1.0).with_eps(torch.tensor([1.0, -1.0]))
+
+
 def test_unit_must_be_known():
     with pytest.raises(ValueError, match="unit must be 'norm' or 'rms', got 'mm'"):
         L2(1.0, unit="mm")

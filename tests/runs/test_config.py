@@ -40,6 +40,8 @@ def test_overrides_reach_into_mappings_and_are_typed(tiny_config):
         (["epoch=3"], r"key must be one of network, patch.*got 'epoch'"),
         (["epochs=three"], "epochs must be valid, got 'three'"),
         (["epochs=0"], "epochs must be valid, got 0"),
+        (["patch=[8, 8]"], "patch must be valid"),
+        (["patch=[0, 8, 8]"], "patch.0 must be valid"),
         (["epochs"], "override must be key=value, got 'epochs'"),
         (["epochs.more=3"], "override must reach into a mapping"),
         (["epochs=[1"], "override must have a YAML value"),

@@ -28,6 +28,7 @@ def test_a_run_leaves_model_metrics_and_tensorboard(prepared_phantom, tiny_confi
     run = train(load_config(tiny_config, [IMA_METHOD]), prepared_phantom, tmp_path / "run")
     rows = list(csv.DictReader((run / "metrics.csv").open()))
     assert [float(row["epoch"]) for row in rows] == [1.0, 2.0]
+    assert [float(row["learning_rate"]) for row in rows] == pytest.approx([0.01, 0.005])
     assert {"loss", "learning_rate", "monitor_dice", "broken", "mean_margin", "at_ceiling"} <= rows[0].keys()
     card = json.loads((run / "model.json").read_text())
     margins = list(csv.DictReader((run / "margins.csv").open()))
@@ -97,6 +98,60 @@ def test_init_of_another_architecture_is_refused_before_anything_is_written(
     with pytest.raises(InputError, match="must hold weights of this UNet"):
         train(config, prepared_phantom, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_other_data_do_not_continue_a_run(raw_phantom, prepared_phantom, tiny_config, tmp_path):
+    from imaseg.data.prepare import prepare
+    from imaseg.data.recipe import Recipe
+
+    prepare(raw_phantom, tmp_path / "other", Recipe(normalise="percentile"))
+    config = load_config(tiny_config, ["epochs=1"])
+    run = train(config, prepared_phantom, tmp_path / "run")
+    with pytest.raises(InputError, match="must go on with the data it was started with, got another recipe"):
+        train(config, tmp_path / "other", run, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "text"),
+    [
+        ("split.json", {"train": []}, "must hold at least one training case"),
+        ("dataset.json", {"0": "background", "1": "a", "2": "b", "4": "c"}, "without gaps, got \\[0, 1, 2, 4\\]"),
+    ],
+)
+def test_cohorts_that_cannot_be_trained_on_are_refused(prepared_phantom, tiny_config, tmp_path, file, content, text):
+    data = shutil.copytree(prepared_phantom, tmp_path / "data")
+    if file == "dataset.json":
+        content = json.loads((data / file).read_text()) | {"labels": content}
+    (data / file).write_text(json.dumps(content))
+    with pytest.raises(InputError, match=text):
+        train(load_config(tiny_config), data, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "text"),
+    [
+        ("loss={name: DiceLoss}", "network, patch and loss must fit together"),
+        ("network.strides=2", "network must be arguments that UNet takes"),
+        ("network.pretrained=true", "network must not fetch weights"),
+        ("method={name: ima, perturbation: {name: l2, eps: null}}", "arguments of l2 must fit"),
+        ("method={name: ima, perturbation: 5}", "perturbation must be a name or a mapping"),
+        ("device=mps", "device must be auto, cpu, cuda"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused_before_anything_is_written(
+    prepared_phantom, tiny_config, tmp_path, override, text
+):
+    with pytest.raises(InputError, match=text):
+        train(load_config(tiny_config, [override]), prepared_phantom, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_a_killed_write_left_behind_is_no_other_content(prepared_phantom, tiny_config, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / ".99-config.yaml").write_text("network:")
+    train(load_config(tiny_config, ["epochs=1"]), prepared_phantom, run)
 
 
 def test_another_runs_folder_is_not_touched(prepared_phantom, tiny_config, tiny_run, tmp_path):

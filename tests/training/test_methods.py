@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from imaseg import IMA, L2, PGD, DiceBelow, Linf, PGDTraining, Standard
+from imaseg import IMA, L2, PGD, Dice, DiceBelow, Linf, PGDTraining, Standard
 from imaseg.scores import foreground_dice
 from tests.attacks.models import messy_model, same_state, state_of
 
@@ -69,6 +71,18 @@ def test_scalar_losses_and_labels_with_a_channel_axis_work(make):
     again = make()
     again.loss = lambda logits, truth: cross_entropy(logits, truth[:, 0])
     torch.testing.assert_close(again(model, image, label[:, None], IDS), per_sample)
+
+
+@pytest.mark.parametrize("make", METHODS.values(), ids=METHODS)
+def test_passes_is_what_an_unbroken_batch_costs(make):
+    model, image, label = _batch()
+    method = make()
+    if isinstance(method, IMA):
+        method.criterion = lambda logits, truth, clean: torch.zeros(len(truth), dtype=torch.bool)
+    seen = []
+    model.register_forward_hook(lambda *_: seen.append(torch.is_grad_enabled()))
+    method(model, image, label, IDS)
+    assert sum(seen) == method.passes
 
 
 def test_standard_is_the_clean_loss():
@@ -193,9 +207,11 @@ def test_two_halves_with_saved_state_equal_one_run(perturbation):
 
     model, optimizer, method = fresh()
     steps(method, model, optimizer, 4)
-    first = torch.save, method.state_dict()
+    saved = io.BytesIO()
+    torch.save(method.state_dict(), saved)
+    saved.seek(0)
     other = IMA(loss, perturbation, steps=3)
-    other.load_state_dict(first[1])
+    other.load_state_dict(torch.load(saved, weights_only=True))
     steps(other, model, optimizer, 4)
     whole_model, whole_optimizer, whole = fresh()
     steps(whole, whole_model, whole_optimizer, 8)
@@ -236,12 +252,21 @@ def test_training_with_ima_enlarges_the_margin_of_a_small_model():
         (lambda: IMA(loss, L2(1.0), beta=-0.1), r"beta must be in \[0, 1\], got -0.1"),
         (lambda: IMA(loss, L2(1.0), increment=2.0), r"increment must be in \(0, eps = 1\], got 2"),
         (lambda: IMA(loss, L2(1.0), smoothing=0.0), r"smoothing must be in \(0, 1\], got 0"),
+        (lambda: IMA(loss, L2(1.0), bisections=-3), "bisections must be a whole number >= 0, got -3"),
+        (lambda: IMA(loss, L2(1.0), steps=2.5), "steps must be a whole number >= 1, got 2.5"),
         (lambda: IMA(loss, L2(torch.ones(3))), "eps of IMA's perturbation must be one number"),
     ],
 )
 def test_nonsense_is_refused(make, text):
     with pytest.raises(ValueError, match=text):
         make()
+
+
+def test_ima_ignores_what_its_objective_ignores():
+    model, image, label = _batch()
+    label[:, 0] = 255
+    method = IMA(lambda z, y: cross_entropy(z, y, ignore_index=255), L2(1.0), steps=2, objective=Dice(ignore_index=255))
+    assert method(model, image, label, IDS).isfinite()
 
 
 @pytest.mark.parametrize("ids", [None, ["a"]])
