@@ -19,7 +19,8 @@ from imaseg.data.prepare import prepare
 from imaseg.data.recipe import load_recipe
 from imaseg.models.device import pick_device
 from imaseg.progress import bar
-from imaseg.report import write_report
+from imaseg.report import read_audits, write_report
+from imaseg.report.compare import all_series, at, budgets, clean_point, paired
 from imaseg.runs import load_config, train
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,6 +49,7 @@ def main() -> None:
     ]  # fmt: skip
     page = write_report([result.folder for result in results], out / "report.html")
     print(table([result.folder for result in results]))
+    print(differences(results[1].folder, results[2].folder))
     print(f"Created {page}")
 
 
@@ -77,6 +79,21 @@ def table(folders: list[Path]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items())
     lines.append(f"\nn = {rows[0][5]} cases, seed {run['seed']}, {run['hardware']}, imaseg {run['imaseg']}, {versions}")
     return "\n".join(lines)
+
+
+def differences(control: Path, other: Path) -> str:
+    """Other minus control, paired by case, clean and under the worst case over attacks."""
+    before, after = read_audits([control, other])
+    points = {"clean": paired(clean_point(before), clean_point(after))}
+    (series,) = (found for found in all_series([before]) if found.attack == "worst-case")
+    for eps in budgets([before], series):
+        points[f"{eps:g}"] = paired(at(before, series, eps), at(after, series, eps))
+    cells = [
+        f"{name}: {gap.mean:+.3f} [{gap.ci95[0]:+.3f}, {gap.ci95[1]:+.3f}]"
+        for name, gap in points.items()
+        if gap is not None and gap.ci95 is not None
+    ]
+    return f"\n{after.name} minus {before.name}, paired by case: " + "; ".join(cells)
 
 
 def _cell(mean: float, interval: list[float]) -> str:

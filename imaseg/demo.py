@@ -28,7 +28,7 @@ def demo(out: Path) -> Path:
     Returns:
         The page.
     """
-    _say("A phantom cohort, two models, two audits and a page: about two minutes on two cores.")
+    _say("A phantom cohort, two models, two audits and a page: a few minutes on two cores.")
     raw, prepared = out / "raw", out / "prepared"
     if not (raw / "dataset.json").is_file():
         write_phantom(raw, cases=_CASES)

@@ -51,7 +51,7 @@ def stoppable(how: str) -> Iterator[None]:
 
 @app.command()
 def demo(out: Out = Path("imaseg-demo")) -> None:
-    """Phantom cohort -> prepare -> train two models -> audit both -> report.html. About two minutes on two cores."""
+    """Phantom cohort -> prepare -> train two models -> audit both -> report.html. A few minutes on two cores."""
     from imaseg.demo import demo as run_demo
 
     with stoppable("the same command"):
