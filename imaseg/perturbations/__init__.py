@@ -3,5 +3,6 @@
 from imaseg.perturbations.base import Perturbation
 from imaseg.perturbations.l2 import L2
 from imaseg.perturbations.linf import Linf
+from imaseg.perturbations.units import eps_of_native, eps_of_range
 
-__all__ = ["L2", "Linf", "Perturbation"]
+__all__ = ["L2", "Linf", "Perturbation", "eps_of_native", "eps_of_range"]
