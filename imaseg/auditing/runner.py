@@ -128,6 +128,7 @@ def _run_cases(
                     failed.append({"case": case.id, "reason": str(error)})
                     continue
             records.append(record)
+        tell(len(cases), len(cases), "")
     return records, failed
 
 
