@@ -3,7 +3,7 @@
     python benchmarks/hippocampus_3d.py DATA [--out DIR]
 
 DATA is MSD Task04_Hippocampus with a `split.json` (train, val). PGD and IMA start from the standard model and share
-schedule, epochs, steps and the half-and-half mix; no setting was chosen on `val`. Attacked Dice is the worst of all
+schedule, epochs, steps and the half-and-half mix. Attacked Dice is the worst of all
 probes of `configs/plans/benchmark_3d.yaml`. Stopped at any moment, the same command goes on.
 """
 
