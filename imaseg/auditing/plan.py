@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from imaseg.attacks import Attack
 from imaseg.data.resources import resource
+from imaseg.data.yaml_file import read_yaml
 from imaseg.errors import InputError
 from imaseg.margins import Criterion, SampleMargin
 from imaseg.objectives import Objective
@@ -159,14 +159,11 @@ def load_plan(plan: str | Path | Plan) -> Plan:
     if isinstance(plan, Plan):
         return plan
     path = resource(f"configs/plans/{plan}.yaml") if str(plan) in SHIPPED else Path(plan)
+    if not path.is_file():
+        msg = f"plan must be one of {', '.join(SHIPPED)} or a YAML file, got {str(plan)!r}, which is no file."
+        raise InputError(msg)
     try:
-        loaded = Plan.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        msg = f"plan must be one of {', '.join(SHIPPED)} or a YAML file, got {str(plan)!r}: {error.strerror}."
-        raise InputError(msg) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        msg = f"{path} must be valid YAML, got {' '.join(str(error).split())}."
-        raise InputError(msg) from error
+        loaded = Plan.model_validate(read_yaml(path))
     except ValidationError as error:
         wrong = error.errors()[0]
         msg = f"{path}: {'.'.join(map(str, wrong['loc'])) or 'plan'} must be valid. {wrong['msg']}."

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from imaseg.data.resources import resource
+from imaseg.data.yaml_file import read_yaml
 from imaseg.errors import InputError
 
 Millimetres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -46,15 +46,7 @@ def load_recipe(name: str | Path) -> Recipe:
     path = Path(name)
     if path.suffix not in {".yaml", ".yml"}:
         path = resource(f"data_prep/{name}.yaml")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        msg = f"recipe must be a readable YAML file, got {path}: {' '.join(str(error).split())}."
-        raise InputError(msg) from error
-    if not isinstance(content, dict):
-        msg = f"{path} must map keys to values, got {type(content).__name__}."
-        raise InputError(msg)
-    return parse_recipe(content, source=str(path))
+    return parse_recipe(read_yaml(path), source=str(path))
 
 
 def parse_recipe(content: dict[str, Any], *, source: str) -> Recipe:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from imaseg.data.yaml_file import read_yaml
 from imaseg.errors import InputError
 
 
@@ -61,7 +62,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
     Raises:
         InputError: if the file cannot be read, a key is unknown or a value is refused.
     """
-    settings = _read_yaml(path)
+    settings = read_yaml(path)
     for override in overrides:
         _override(settings, override)
     try:
@@ -74,21 +75,6 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
         else:
             msg = f"{path}: {place} must be valid, got {wrong.get('input')!r}. {wrong['msg']}."
         raise InputError(msg) from error
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        msg = f"{path} must be a readable YAML file, got {error.strerror}. `configs/` holds examples."
-        raise InputError(msg) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        msg = f"{path} must be valid YAML, got {' '.join(str(error).split())}."
-        raise InputError(msg) from error
-    if not isinstance(content, dict):
-        msg = f"{path} must hold `key: value` lines, got {type(content).__name__}."
-        raise InputError(msg)
-    return content
 
 
 def _override(settings: dict[str, Any], override: str) -> None:

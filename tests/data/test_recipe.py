@@ -36,8 +36,8 @@ def test_unknown_key_names_file_key_and_known_keys(tmp_path):
         ("crop: tight", "crop must be foreground or null, got 'tight'"),
         ("crop_margin: -1", "crop_margin must be a whole number of voxels from 0, got -1"),
         ("normalise: minmax", "normalise must be auto, zscore, percentile, ct or none, got 'minmax'"),
-        ("[1, 2]", "must map keys to values, got list"),
-        ("a: [", "recipe must be a readable YAML file"),
+        ("[1, 2]", "must hold `key: value` lines, got list"),
+        ("a: [", "must be valid YAML"),
     ],
 )
 def test_wrong_values_are_named(tmp_path, text, message):
@@ -50,5 +50,5 @@ def test_wrong_values_are_named(tmp_path, text, message):
 def test_unknown_recipe_and_missing_file(tmp_path):
     with pytest.raises(InputError, match=r"must be one of those that ship \(.*msd.*\), got 'nobody'"):
         load_recipe("nobody")
-    with pytest.raises(InputError, match=r"recipe must be a readable YAML file, got .*gone.yaml"):
+    with pytest.raises(InputError, match=r"gone.yaml must be a readable YAML file"):
         load_recipe(tmp_path / "gone.yaml")
