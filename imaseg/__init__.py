@@ -11,19 +11,50 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from imaseg import objectives
-    from imaseg.attacks import FGSM, IFGSM, PGD, Attack, AttackResult, GaussianNoise, UniformNoise
+    from imaseg.attacks import (
+        APGD,
+        FGSM,
+        IFGSM,
+        PGD,
+        Attack,
+        AttackResult,
+        GaussianNoise,
+        MinimumNorm,
+        Square,
+        Strong,
+        UniformNoise,
+        WorstCase,
+    )
     from imaseg.auditing import audit
     from imaseg.data import load_cases
     from imaseg.errors import InputError
     from imaseg.margins import Criterion, DiceBelow, Misclassified, SampleMargin, SampleMarginResult, VoxelsFlipped
     from imaseg.models import load_model
-    from imaseg.objectives import CrossEntropy, Dice, DiceCE, Objective
-    from imaseg.perturbations import L2, Linf, Perturbation
+    from imaseg.objectives import (
+        BalancedMaskedCE,
+        CosPGDLoss,
+        CrossEntropy,
+        Dice,
+        DiceCE,
+        Erase,
+        Grow,
+        JensenShannon,
+        LogitMargin,
+        MaskedCE,
+        MaskedSpherical,
+        Objective,
+        SegPGDLoss,
+        Swap,
+        TemperedDice,
+        Towards,
+    )
+    from imaseg.perturbations import L2, BiasField, Deformation, Frequency, Gamma, Linf, Perturbation
     from imaseg.training import IMA, MarginTable, PGDTraining, Standard, TrainingMethod
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "APGD",
     "FGSM",
     "IFGSM",
     "IMA",
@@ -31,25 +62,45 @@ __all__ = [
     "PGD",
     "Attack",
     "AttackResult",
+    "BalancedMaskedCE",
+    "BiasField",
+    "CosPGDLoss",
     "Criterion",
     "CrossEntropy",
+    "Deformation",
     "Dice",
     "DiceBelow",
     "DiceCE",
+    "Erase",
+    "Frequency",
+    "Gamma",
     "GaussianNoise",
+    "Grow",
     "InputError",
+    "JensenShannon",
     "Linf",
+    "LogitMargin",
     "MarginTable",
+    "MaskedCE",
+    "MaskedSpherical",
+    "MinimumNorm",
     "Misclassified",
     "Objective",
     "PGDTraining",
     "Perturbation",
     "SampleMargin",
     "SampleMarginResult",
+    "SegPGDLoss",
+    "Square",
     "Standard",
+    "Strong",
+    "Swap",
+    "TemperedDice",
+    "Towards",
     "TrainingMethod",
     "UniformNoise",
     "VoxelsFlipped",
+    "WorstCase",
     "__version__",
     "audit",
     "load_cases",
@@ -58,14 +109,19 @@ __all__ = [
 ]
 
 _HOME = {
-    "attacks": "FGSM IFGSM PGD Attack AttackResult GaussianNoise UniformNoise",
+    "attacks": (
+        "APGD FGSM IFGSM PGD Attack AttackResult GaussianNoise MinimumNorm Square Strong UniformNoise WorstCase"
+    ),
     "auditing": "audit",
     "data": "load_cases",
     "errors": "InputError",
     "margins": "Criterion DiceBelow Misclassified SampleMargin SampleMarginResult VoxelsFlipped",
     "models": "load_model",
-    "objectives": "CrossEntropy Dice DiceCE Objective",
-    "perturbations": "L2 Linf Perturbation",
+    "objectives": (
+        "BalancedMaskedCE CosPGDLoss CrossEntropy Dice DiceCE Erase Grow JensenShannon LogitMargin MaskedCE "
+        "MaskedSpherical Objective SegPGDLoss Swap TemperedDice Towards"
+    ),
+    "perturbations": "BiasField Deformation Frequency Gamma L2 Linf Perturbation",
     "training": "IMA MarginTable PGDTraining Standard TrainingMethod",
 }
 

@@ -15,6 +15,8 @@ Model = Callable[[Tensor], Tensor]
 def frozen(model: Model) -> Iterator[None]:
     """Put `model` into eval mode without weight gradients; restore each submodule's mode on the way out.
 
+    The global random state is put back too, so that a model which draws random numbers may be seeded inside.
+
     Eval mode keeps BatchNorm statistics and dropout out of the search; without weight gradients the backward
     pass is shorter. A plain callable is left alone. Inference mode, which knows no gradients, is off inside.
     """
@@ -27,7 +29,8 @@ def frozen(model: Model) -> Iterator[None]:
             module.training = False
         for parameter in wanted:
             parameter.requires_grad_(False)
-        with torch.inference_mode(mode=False):
+        gpus = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+        with torch.inference_mode(mode=False), torch.random.fork_rng(devices=gpus):
             yield
     finally:
         for module, training in modes:

@@ -71,3 +71,15 @@ class Registered:
         except (TypeError, RuntimeError) as error:
             msg = f"arguments of {member.name} must fit {known}, got {given} ({error})."
             raise ValueError(msg) from error
+
+    def __repr__(self) -> str:
+        """The constructor's call, as far as its arguments are kept under their names."""
+        known = [name for name in inspect.signature(type(self)).parameters if hasattr(self, name)]
+        return f"{type(self).__name__}({', '.join(f'{name}={_shown(getattr(self, name))}' for name in known)})"
+
+
+def _shown(value: Any) -> str:
+    """Large tensors by their shape, small ones by their values."""
+    if not hasattr(value, "tolist"):
+        return repr(value)
+    return f"<{tuple(value.shape)}>" if value.numel() > 8 else repr(value.flatten().tolist())

@@ -8,9 +8,12 @@ logit channel is a sigmoid model, whatever the label's type. Classifiers are sof
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
+
+_EXACT = 2**24  # float32 counts exactly up to here
 
 
 @dataclass(frozen=True)
@@ -21,11 +24,36 @@ class Target:
         onehot: (B, K, N) bool, True where voxel n belongs to channel k; False on ignored voxels.
         valid: (B, 1, N) bool, False where the label says "ignore".
         regions: whether channels are independent (sigmoid) or exclude each other (softmax).
+        soft: (B, K, N) floating one-hot of a label that moved with a deformation, differentiable in the motion;
+            None where the label stands still.
     """
 
     onehot: Tensor
     valid: Tensor
     regions: bool
+    soft: Tensor | None = None
+
+    @cached_property
+    def complete(self) -> bool:
+        """Whether no voxel is ignored."""
+        return bool(self.valid.all())
+
+    @cached_property
+    def volumes(self) -> Tensor:
+        """Labelled voxels (B, K) of each channel."""
+        return self.onehot.sum(2)
+
+    @cached_property
+    def _numbers(self) -> Tensor:
+        return self.onehot.float()
+
+    def counted(self, values: Tensor) -> Tensor:
+        """`values` (B, K, N), 0 on ignored voxels."""
+        return values if self.complete else values * self.valid
+
+    def truth(self, dtype: torch.dtype) -> Tensor:
+        """The label as numbers (B, K, N), as losses need it."""
+        return (self.onehot if self.soft is None else self.soft).to(dtype)
 
     @property
     def foreground(self) -> slice:
@@ -83,8 +111,8 @@ def decide(logits: Tensor, *, regions: bool) -> Tensor:
     flat = logits.detach().flatten(2) if logits.ndim > 2 else logits.detach().unsqueeze(2)
     if regions:
         return flat > 0
+    # Equals argmax, first of equals too, and is some 30 times faster on a CPU.
     channels = torch.arange(flat.shape[1], device=flat.device).view(1, -1, 1)
-    # Equals argmax, first of equals too, and is some 30 times faster on a CPU, where argmax would rule a PGD step.
     return flat.max(1, keepdim=True).indices == channels
 
 
@@ -104,10 +132,22 @@ def hard_dice(logits: Tensor, label: Tensor, *, ignore_index: int | None = None)
 
 def dice_of(logits: Tensor, target: Target) -> Tensor:
     """As `hard_dice`, for a label that is encoded already."""
-    decision = decide(logits, regions=target.regions) & target.valid
-    overlap = (decision & target.onehot).sum(2)
-    total = decision.sum(2) + target.onehot.sum(2)
+    overlap, volume = _counts(logits, target)
+    total = volume + target.volumes
     return torch.where(total > 0, 2 * overlap / total.clamp(min=1), 1.0).float()
+
+
+def _counts(logits: Tensor, target: Target) -> tuple[Tensor, Tensor]:
+    """Voxels (B, K) decided rightly, and decided at all, for each channel."""
+    if target.complete and not target.regions and target.onehot.shape[2] < _EXACT:
+        # An attack counts at every step; numbers are several times faster than booleans on a CPU.
+        flat = logits.detach().flatten(2) if logits.ndim > 2 else logits.detach().unsqueeze(2)
+        decision = (flat - flat.amax(1, keepdim=True)).sign_().add_(1).float()
+        volume = decision.sum(2)
+        if bool((volume.sum(1) == flat.shape[2]).all()):  # no ties between channels, nothing undefined
+            return (decision * target._numbers).sum(2), volume
+    decision = target.counted(decide(logits, regions=target.regions))
+    return (decision & target.onehot).sum(2), decision.sum(2)
 
 
 def foreground_dice(logits: Tensor, label: Tensor, *, ignore_index: int | None = None) -> Tensor:

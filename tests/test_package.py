@@ -8,10 +8,13 @@ import sys
 import imaseg
 
 PUBLIC = {
-    "FGSM", "IFGSM", "IMA", "L2", "PGD", "Attack", "AttackResult", "Criterion", "CrossEntropy", "Dice", "DiceBelow",
-    "DiceCE", "GaussianNoise", "InputError", "Linf", "MarginTable", "Misclassified", "Objective", "PGDTraining",
-    "Perturbation", "SampleMargin", "SampleMarginResult", "Standard", "TrainingMethod", "UniformNoise",
-    "VoxelsFlipped", "__version__", "audit", "load_cases", "load_model", "objectives",
+    "APGD", "FGSM", "IFGSM", "IMA", "L2", "PGD", "Attack", "AttackResult", "BalancedMaskedCE", "BiasField",
+    "CosPGDLoss", "Criterion", "CrossEntropy", "Deformation", "Dice", "DiceBelow", "DiceCE", "Erase", "Frequency",
+    "Gamma", "GaussianNoise", "Grow", "InputError", "JensenShannon", "Linf", "LogitMargin", "MarginTable",
+    "MaskedCE", "MaskedSpherical", "MinimumNorm", "Misclassified", "Objective", "PGDTraining", "Perturbation",
+    "SampleMargin", "SampleMarginResult", "SegPGDLoss", "Square", "Standard", "Strong", "Swap", "TemperedDice",
+    "Towards", "TrainingMethod", "UniformNoise", "VoxelsFlipped", "WorstCase", "__version__", "audit", "load_cases",
+    "load_model", "objectives",
 }  # fmt: skip
 
 

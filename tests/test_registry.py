@@ -12,9 +12,13 @@ from imaseg.training import TrainingMethod
 
 
 def test_families_hold_their_public_members():
-    assert set(Attack.registry) == {"fgsm", "ifgsm", "pgd", "gaussian-noise", "uniform-noise"}
-    assert set(Objective.registry) == {"dice", "cross-entropy", "dice-ce"}
-    assert set(Perturbation.registry) == {"l2", "linf"}
+    searches = {"fgsm", "ifgsm", "pgd", "apgd", "square", "strong", "worst-case", "minimum-norm"}
+    assert set(Attack.registry) == {*searches, "gaussian-noise", "uniform-noise"}
+    untargeted = {"dice", "tempered-dice", "cross-entropy", "dice-ce", "masked-ce", "balanced-masked-ce"} | {
+        "seg-pgd-loss", "cos-pgd-loss", "jensen-shannon", "masked-spherical", "logit-margin",
+    }  # fmt: skip
+    assert set(Objective.registry) == {*untargeted, "erase", "grow", "swap", "towards"}
+    assert set(Perturbation.registry) == {"l2", "linf", "bias-field", "gamma", "frequency", "deformation"}
     assert set(Criterion.registry) == {"dice-below", "voxels-flipped", "misclassified"}
     assert set(TrainingMethod.registry) == {"standard", "pgd-training", "ima"}
 
@@ -34,7 +38,7 @@ def test_build_puts_positional_arguments_first():
 @pytest.mark.parametrize(
     ("family", "spec", "text"),
     [
-        (Attack, "pdg", "attack must be one of fgsm"),
+        (Attack, "pdg", "attack must be one of apgd, .*fgsm, .*sea, "),
         (Perturbation, {"eps": 1.0}, "must be a name or a mapping with a name"),
         (Perturbation, {"name": "l2", "radius": 1.0}, "arguments of l2 must be among eps, unit, bounds, region"),
         (Perturbation, {"name": "l2"}, "arguments of l2 must fit"),

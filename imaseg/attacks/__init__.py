@@ -1,10 +1,31 @@
-"""How to look for the worst change: searches over any perturbation set under any objective."""
+"""How to look for the worst change: the searches, their results, and published settings under their names."""
 
+from imaseg.attacks.apgd import APGD
 from imaseg.attacks.base import Attack
 from imaseg.attacks.fgsm import FGSM
 from imaseg.attacks.ifgsm import IFGSM
+from imaseg.attacks.minimum_norm import MinimumNorm
 from imaseg.attacks.noise import GaussianNoise, UniformNoise
 from imaseg.attacks.pgd import PGD
+from imaseg.attacks.presets import PRESETS, Preset
 from imaseg.attacks.result import AttackResult
+from imaseg.attacks.square import Square
+from imaseg.attacks.strong import Strong
+from imaseg.attacks.worst_case import WorstCase
 
-__all__ = ["FGSM", "IFGSM", "PGD", "Attack", "AttackResult", "GaussianNoise", "UniformNoise"]
+__all__ = [
+    "APGD",
+    "FGSM",
+    "IFGSM",
+    "PGD",
+    "PRESETS",
+    "Attack",
+    "AttackResult",
+    "GaussianNoise",
+    "MinimumNorm",
+    "Preset",
+    "Square",
+    "Strong",
+    "UniformNoise",
+    "WorstCase",
+]

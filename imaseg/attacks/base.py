@@ -1,18 +1,23 @@
-"""Base of all attacks: validate, hold the model still, search, project, score again. Subclasses write `_run` only."""
+"""Base of all attacks: validate, hold the model still, search, project, score. Subclasses write `_run` only."""
 
 from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from typing import Self, final
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Self, final
 
+import torch
 from torch import Tensor
 
+from imaseg.attacks.presets import PRESETS
 from imaseg.attacks.result import AttackResult
 from imaseg.attacks.search import Search, Until
 from imaseg.frozen import Model, frozen, plain
 from imaseg.objectives import Dice, Objective
 from imaseg.perturbations import Perturbation
+from imaseg.perturbations.base import expand
 from imaseg.registry import Registered
 
 
@@ -25,10 +30,14 @@ class Attack(Registered, ABC):
         objective: what is maximised, `Dice()` if not given. Its `ignore_index` also rules the hard Dice.
         restarts: independent repetitions; the worst point over all of them counts.
         seed: of every random number used; the global generators are neither read nor moved.
+        samples: passes over which every gradient and score of a random model is averaged (dropout kept on, noise,
+            random flips; expectation over transformation, Athalye et al., ICML 2018). 1 for deterministic models.
 
     Raises:
-        ValueError: if steps or restarts is below 1.
+        ValueError: if steps, restarts or samples is below 1.
     """
+
+    smallest = False
 
     def __init__(
         self,
@@ -38,8 +47,9 @@ class Attack(Registered, ABC):
         objective: Objective | None = None,
         restarts: int = 1,
         seed: int = 0,
+        samples: int = 1,
     ) -> None:
-        for argument, value in (("steps", steps), ("restarts", restarts)):
+        for argument, value in (("steps", steps), ("restarts", restarts), ("samples", samples)):
             if not isinstance(value, int) or value < 1:
                 msg = f"{argument} must be a whole number >= 1, got {value}. Use eps=0 for the clean baseline."
                 raise ValueError(msg)
@@ -48,6 +58,35 @@ class Attack(Registered, ABC):
         self.objective = objective if objective is not None else Dice()
         self.restarts = restarts
         self.seed = seed
+        self.samples = samples
+
+    @classmethod
+    def build(cls, spec: str | Mapping[str, Any], *args: Any, **extra: Any) -> Self:
+        """As `Registered.build`; presets stand for their settings, and `objective` may be plain data too.
+
+        Raises:
+            ValueError: as `Registered.build`, or if a preset is not meant for the perturbation set.
+        """
+        given: dict[str, Any] = {"name": spec} if isinstance(spec, str) else dict(spec)
+        name = str(given.get("name"))
+        if name in PRESETS:
+            preset = PRESETS[name]
+            given = {**preset.settings, **given, "name": preset.attack}
+            if preset.perturbation not in (None, *(arg.name for arg in args if isinstance(arg, Perturbation))):
+                msg = f"perturbation of {name} must be {preset.perturbation}, got {args}."
+                raise ValueError(msg)
+        given = {**given, **extra}
+        if isinstance(given.get("objective"), str | Mapping):
+            given["objective"] = Objective.build(given["objective"])
+        return super().build(given, *args)
+
+    @classmethod
+    def named(cls, name: str) -> type[Self]:
+        """As `Registered.named`; the message lists the presets too."""
+        if name not in cls.registry:
+            msg = f"attack must be one of {', '.join(sorted({*cls.registry, *PRESETS}))}, got {name!r}."
+            raise ValueError(msg)
+        return super().named(name)
 
     @final
     def __call__(
@@ -75,27 +114,89 @@ class Attack(Registered, ABC):
         Raises:
             ValueError: if image is not floating, or image, label, logits, eps or bounds do not fit together.
         """
-        if not image.is_floating_point():
-            msg = f"image must be floating, got {image.dtype}. Convert it with image.float()."
-            raise ValueError(msg)
-        image, label = plain(image), plain(label)
+        image, label = _checked(image), plain(label)
         with frozen(model):
-            search = Search(
-                model,
-                image,
-                label,
-                self.perturbation,
-                self.objective,
-                seed=self.seed,
-                until=until,
-                start=start,
-            )
-            self._run(search)
-            return search.result()
+            return self._searched(self._search(model, image, label, until=until, start=start))
+
+    @final
+    def ladder(
+        self,
+        model: Model,
+        image: Tensor,
+        label: Tensor,
+        eps: Sequence[float | Tensor],
+        *,
+        until: Until | None = None,
+    ) -> list[AttackResult]:
+        """Attack at several budgets, each search starting from what the one before it found.
+
+        A point of a small ball lies in every larger one, so Dice never rises along the ladder.
+
+        Args:
+            model: as in calling the attack, like the next two and `until`.
+            image: (B, C, *spatial).
+            label: of the image.
+            eps: budgets in rising order, in the unit of the attack's perturbation set.
+            until: criterion that ends the search of a sample.
+
+        Returns:
+            One result per budget, with the calls that this budget took.
+
+        Raises:
+            ValueError: as calling the attack does, or if eps is not in rising order.
+        """
+        image, label = _checked(image), plain(label)
+        results: list[AttackResult] = []
+        known: Search | None = None
+        with frozen(model):
+            for budget in eps:
+                attack = self.on(self.perturbation.with_eps(budget))
+                start = None if known is None else _stretched(known, attack.perturbation)
+                known = attack._search(model, image, label, until=until, start=start, known=known)
+                results.append(attack._searched(known))
+        return results
 
     @abstractmethod
     def _run(self, search: Search) -> None:
         """Walk through the set; `search` remembers the worst point."""
+
+    def default_until(self) -> Until | None:
+        """The criterion of searches that were given none."""
+        return None
+
+    def with_steps(self, steps: int) -> Self:
+        """The same attack with another length."""
+        other = copy.copy(self)
+        other.steps = steps
+        return other
+
+    def _search(
+        self,
+        model: Model,
+        image: Tensor,
+        label: Tensor,
+        *,
+        until: Until | None,
+        start: Tensor | None = None,
+        known: Search | None = None,
+    ) -> Search:
+        return Search(
+            model,
+            image,
+            label,
+            self.perturbation,
+            self.objective,
+            seed=self.seed,
+            samples=self.samples,
+            smallest=self.smallest,
+            until=until if until is not None else self.default_until(),
+            start=start,
+            known=known,
+        )
+
+    def _searched(self, search: Search) -> AttackResult:
+        self._run(search)
+        return replace(search.result(), attack=repr(self))
 
     def on(self, perturbation: Perturbation, *, seed: int | None = None) -> Self:
         """The same attack on another set (or the same with another eps), optionally with another seed."""
@@ -104,8 +205,19 @@ class Attack(Registered, ABC):
         other.seed = self.seed if seed is None else seed
         return other
 
-    def __repr__(self) -> str:
-        return (
-            f"{type(self).__name__}({self.perturbation!r}, steps={self.steps}, objective={self.objective!r}, "
-            f"restarts={self.restarts}, seed={self.seed})"
-        )
+
+def _checked(image: Tensor) -> Tensor:
+    if not image.is_floating_point():
+        msg = f"image must be floating, got {image.dtype}. Convert it with image.float()."
+        raise ValueError(msg)
+    return plain(image)
+
+
+def _stretched(known: Search, perturbation: Perturbation) -> Tensor:
+    """The worst point of a smaller ball, blown up to the size of the larger one."""
+    before, now = known.perturbation.radius(known.image), perturbation.radius(known.image)
+    if bool((now < before).any()):
+        msg = f"eps of a ladder must be in rising order, got {before.tolist()} before {now.tolist()}."
+        raise ValueError(msg)
+    factor = torch.where(before > 0, now / before.clamp(min=torch.finfo(now.dtype).tiny), 0.0)
+    return perturbation.project(known.image, known.best * expand(factor, known.best))

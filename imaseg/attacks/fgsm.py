@@ -27,13 +27,14 @@ class FGSM(Attack):
         objective: Objective | None = None,
         restarts: int = 1,
         seed: int = 0,
+        samples: int = 1,
     ) -> None:
-        super().__init__(perturbation, steps=steps, objective=objective, restarts=restarts, seed=seed)
+        super().__init__(perturbation, steps=steps, objective=objective, restarts=restarts, seed=seed, samples=samples)
         if (steps, restarts) != (1, 1):
             msg = f"steps and restarts of FGSM must be 1, got {steps} and {restarts}. Use IFGSM or PGD for more."
             raise ValueError(msg)
 
     def _run(self, search: Search) -> None:
         params = search.begin(0, random=False)
-        params = search.ascend(params, search.gradient(params), self.perturbation.radius(search.image))
+        params = search.ascend(params, search.gradient(params), search.perturbation.radius(search.image))
         search.score(params)

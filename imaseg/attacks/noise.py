@@ -1,6 +1,6 @@
 """Random noise of the full size: the baseline every gradient attack has to beat. No backward passes.
 
-Each step draws one noise image and scales it to eps in the set's unit; bounds may shorten it. `steps` + 2 forward
+Each step draws one noise image and scales it to eps in the set's unit; bounds may shorten it. `steps` + 1 forward
 passes.
 """
 
@@ -28,15 +28,17 @@ class _Noise(Attack):
         objective: Objective | None = None,
         restarts: int = 1,
         seed: int = 0,
+        samples: int = 1,
     ) -> None:
-        super().__init__(perturbation, steps=steps, objective=objective, restarts=restarts, seed=seed)
+        super().__init__(perturbation, steps=steps, objective=objective, restarts=restarts, seed=seed, samples=samples)
 
     def _run(self, search: Search) -> None:
         perturbation = search.perturbation
         radius = perturbation.radius(search.image)
         for _ in range(self.steps * self.restarts):
             noise = draw(perturbation.zeros(search.image), search.generator, gaussian=self.gaussian)
-            params = perturbation.masked(noise)
+            # Into the set first, since some sets have room on one side of 0 only.
+            params = perturbation.project(search.image, perturbation.masked(noise))
             size = perturbation.size(params).clamp(min=torch.finfo(params.dtype).tiny)
             search.score(perturbation.project(search.image, params * expand(radius / size, params)))
 

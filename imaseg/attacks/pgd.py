@@ -1,10 +1,10 @@
 """Projected gradient ascent from a random start inside the set.
 
-    delta <- project(delta + a_t * steepest(g)),   a_t = step_size * eps / sqrt(t),   t = 1, 2, ...
+    delta <- project(delta + a_t * steepest(g)),   a_t = step_size * eps / t ** decay,   t = 1, 2, ...
 
 The step shrinks as in the subgradient method and does not depend on the number of steps: a longer search walks the
 same path further, so that more steps can never weaken the result. restarts * steps backward passes and
-restarts * (steps + 1) + 2 forward passes (last point of each restart, clean image, final check).
+restarts * (steps + 1) + 1 forward passes (last point of each restart, clean image).
 
 Madry et al., "Towards deep learning models resistant to adversarial attacks", ICLR 2018 (there with a constant step).
 """
@@ -22,9 +22,10 @@ class PGD(Attack):
 
     Args:
         step_size: length of the first step, in units of eps; 2 reaches across the whole set.
+        decay: power of the step's number by which the length shrinks; 0 keeps it constant, as published.
 
     Raises:
-        ValueError: if step_size is not positive.
+        ValueError: if step_size is not positive or decay negative.
     """
 
     random_start = True
@@ -37,13 +38,19 @@ class PGD(Attack):
         objective: Objective | None = None,
         restarts: int = 1,
         seed: int = 0,
+        samples: int = 1,
         step_size: float = 2.0,
+        decay: float = 0.5,
     ) -> None:
-        super().__init__(perturbation, steps=steps, objective=objective, restarts=restarts, seed=seed)
+        super().__init__(perturbation, steps=steps, objective=objective, restarts=restarts, seed=seed, samples=samples)
         if not step_size > 0:
             msg = f"step_size must be > 0 (units of eps), got {step_size}."
             raise ValueError(msg)
+        if not decay >= 0:
+            msg = f"decay must be >= 0, got {decay}. Use 0 for a constant step."
+            raise ValueError(msg)
         self.step_size = step_size
+        self.decay = decay
 
     def _run(self, search: Search) -> None:
         longest = search.perturbation.radius(search.image) * self.step_size
@@ -53,5 +60,5 @@ class PGD(Attack):
                 gradient = search.gradient(params, progress=step / self.steps)
                 if search.done:
                     return
-                params = search.ascend(params, gradient, longest / (step + 1) ** 0.5)
+                params = search.ascend(params, gradient, longest / (step + 1) ** self.decay)
             search.score(params)

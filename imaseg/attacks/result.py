@@ -14,7 +14,9 @@ class AttackResult:
 
     Attributes:
         image: (B, C, *spatial) perturbed image, in the units the model takes.
-        params: parameters of the perturbation set that give `image`.
+        label: the label that `image` is judged by: the given one, moved with the image by a deformation.
+        params: parameters of the perturbation set that give `image`: `perturbation.apply(image, params)`.
+        eps: (B,) budget in the set's own unit.
         size: (B,) size of the perturbation in the set's own unit, at most its eps.
         objective: (B,) objective at `image`; `objective_clean` at the unperturbed image.
         dice: (B, K) hard Dice per logits channel at `image` (column 0 is the background of softmax models);
@@ -29,10 +31,13 @@ class AttackResult:
         backward_calls: backward passes, likewise.
         zero_gradients: (B,) fraction of exactly zero values in the gradients seen, high when a model masks them.
         nonfinite_gradients: (B,) fraction of infinite or undefined ones.
+        attack: the attack with all its settings, perturbation set included, as it would be written in Python.
     """
 
     image: Tensor
+    label: Tensor = field(repr=False)
     params: Tensor = field(repr=False)
+    eps: Tensor
     size: Tensor
     objective: Tensor
     objective_clean: Tensor
@@ -48,6 +53,7 @@ class AttackResult:
     backward_calls: int
     zero_gradients: Tensor
     nonfinite_gradients: Tensor
+    attack: str = ""
 
 
 def measure(change: Tensor, image: Tensor) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""The ground an attack walks on: it evaluates points, counts passes and keeps each sample's worst one.
+"""The ground an attack walks on: it evaluates points and keeps each sample's worst one.
 
 An attack asks for `gradient` and `ascend`; whatever it does in between, the best iterate, the budget, per-sample
 bookkeeping and the counters are kept here, so that a new attack cannot get them wrong.
@@ -11,12 +11,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from imaseg.attacks.evaluate import Evaluator, Point
 from imaseg.attacks.result import AttackResult, measure
-from imaseg.frozen import Model, full_resolution
+from imaseg.frozen import Model
 from imaseg.objectives import Objective
 from imaseg.perturbations import Perturbation
-from imaseg.perturbations.base import expand
-from imaseg.scores import Target, decide, dice_of, encode
+from imaseg.scores import Target, decide
 
 Until = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -24,19 +24,29 @@ Until = Callable[[Tensor, Tensor, Tensor], Tensor]
 class Search:
     """State of one attack on one batch.
 
-    Worse means: lower mean foreground hard Dice; among equals, a higher objective. A sample is finished, and
-    leaves the batch, once `until` holds for it or, without `until`, once its Dice is 0.
+    Worse means: lower mean foreground hard Dice; among equals, a higher objective. For targeted objectives it means
+    a higher objective. A sample is finished, and leaves the batch, once `until` holds for it or, without `until`,
+    once its Dice is 0 (targeted objectives never finish). With `smallest`, samples stay, and among points at which
+    `until` holds the smallest counts.
 
     Args:
         model: image (B, C, *spatial) -> logits, held still by the caller (`imaseg.frozen`).
         image: (B, C, *spatial), float32 or float64.
         label: as in `imaseg.scores.encode`.
         perturbation: the set to search.
-        objective: what is maximised.
+        objective: what is maximised; attacks of several objectives assign another one as they go.
         seed: of all random starts.
         until: `until(logits, label, clean_logits) -> (B,) bool`, the criterion that finishes a sample.
         start: parameters from which the first restart begins, instead of random ones.
+        samples: passes per point over which a random model is averaged.
+        smallest: look for the smallest point at which `until` holds.
+        known: the search of a smaller budget of the same set on the same batch; its worst points count here too.
     """
+
+    best: Tensor
+    values: Tensor
+    _best_values: Tensor
+    _best_dice: Tensor
 
     def __init__(
         self,
@@ -49,38 +59,56 @@ class Search:
         seed: int = 0,
         until: Until | None = None,
         start: Tensor | None = None,
+        samples: int = 1,
+        smallest: bool = False,
+        known: Search | None = None,
     ) -> None:
         perturbation.check(image)
-        self.model, self.image, self.label = model, image, label
-        self.perturbation, self.objective, self.until = perturbation, objective, until
-        self.seed, self.start = seed, start
+        self.image, self.perturbation, self.until = image, perturbation, until
+        self.objective = self._first_objective = objective
+        self.seed, self.start, self._smallest = seed, start, smallest
+        self._switched = False
         self.generator = torch.Generator().manual_seed(seed)
-        self.forward_calls = self.backward_calls = 0
         self._everyone = torch.arange(len(image), device=image.device)
-        self._zero, self._nonfinite = (torch.zeros(len(image), device=image.device) for _ in range(2))
-        self._gradients = torch.zeros(len(image), device=image.device)
-        self._score_clean()
+        self._zero, self._nonfinite, self._gradients = (torch.zeros(len(image), device=image.device) for _ in range(3))
+        if known is None:
+            self._see = Evaluator(
+                model,
+                image,
+                label,
+                perturbation,
+                ignore_index=objective.ignore_index,
+                samples=samples,
+                seed=seed,
+            )
+            self._start_clean()
+        else:
+            self._see = known._see.on(perturbation)
+            self._start_known(known)
 
-    def _score_clean(self) -> None:
-        params = self.perturbation.zeros(self.image)
-        with torch.no_grad():
-            self.clean_logits = self._forward(self.image)
-            self.target = encode(self.clean_logits, self.label, ignore_index=self.objective.ignore_index)
-            self.objective_clean = self.objective.of(self.clean_logits, self.target)
-            self.dice_clean = dice_of(self.clean_logits, self.target)
-        self.foreground_clean = self._foreground(self.dice_clean)
-        self.best = params.clone()
-        self.last_good = params.clone()
-        self.last = params.clone()
-        self._best_objective, self._best_dice = self.objective_clean.clone(), self.foreground_clean.clone()
-        self.met = self._judge(self.clean_logits, self._everyone)
-        self.failed_clean = self.met.clone()
+    @property
+    def forward_calls(self) -> int:
+        """Forward passes so far; each covers the samples still searched."""
+        return self._see.forward_calls
+
+    @property
+    def backward_calls(self) -> int:
+        """Backward passes so far, likewise."""
+        return self._see.backward_calls
+
+    @property
+    def target(self) -> Target:
+        """The unmoved label."""
+        return self._see.target
 
     @property
     def active(self) -> Tensor:
         """Indices of the samples still searched."""
-        finished = self.met if self.until is not None else self._best_dice <= 0
-        return self._everyone[~finished]
+        if self._smallest:
+            return self._everyone[~self.failed_clean]
+        if self.until is not None:
+            return self._everyone[~self.met]
+        return self._everyone if self.objective.targeted else self._everyone[self._best_dice > 0]
 
     @property
     def done(self) -> bool:
@@ -99,126 +127,176 @@ class Search:
         """A steepest-ascent step of `length` (B,), projected back into the set."""
         return self.perturbation.project(self.image, self.perturbation.step(params, gradient, length))
 
-    def score(self, params: Tensor, progress: float = 1.0) -> None:
-        """Evaluate a point (forward pass only) and remember it where it is the worst so far."""
+    def score(self, params: Tensor, progress: float = 1.0) -> Tensor:
+        """Evaluate a point (forward pass only) and remember it where it is the worst so far.
+
+        Returns:
+            (B,) objective there; for finished samples the last value they had.
+        """
         index = self.active
         if len(index):
-            with torch.no_grad():
-                logits = self._forward(self._apply(params[index], index))
-                values = self.objective.of(logits, self._target(index), progress)
-            self._record(index, params, logits, values)
+            self._record(index, params, self._see.at(self._some(params, index), index, self.objective, progress))
+        return self.values
 
-    def gradient(self, params: Tensor, progress: float = 1.0) -> Tensor:
-        """Evaluate a point and return the gradient of the objective; zero for finished samples.
+    def gradient(self, params: Tensor, progress: float = 1.0, *, inside: bool = True) -> Tensor:
+        """Evaluate a point, remember it, and return the gradient of the objective; zero for finished samples.
+
+        Args:
+            params: where.
+            progress: how far the search has come, 0 to 1.
+            inside: whether params lie in the set. Points of a larger set guide a search but never count.
 
         Returns:
             Tensor like `params`; infinite and undefined values are replaced by 0 and counted.
         """
         full = torch.zeros_like(params)
         index = self.active
-        if not len(index):
-            return full
-        leaf = params[index].detach().requires_grad_()
-        with torch.enable_grad():
-            logits = self._forward(self._apply(leaf, index))
-            values = self.objective.of(logits, self._target(index), progress)
-            self._record(index, params, logits.detach(), values.detach())
-            if self.done:
-                return full
-            if torch.is_autocast_enabled(leaf.device.type) or logits.dtype.itemsize < 4:
-                found = self._scaled_gradient(logits, leaf, index, progress)
-            else:
-                (found,) = torch.autograd.grad(values.sum(), leaf)
-        self.backward_calls += 1
-        full[index] = self._counted(found, index)
+        if len(index):
+
+            def keep(point: Point) -> bool:
+                self._record(index, params, point, inside=inside)
+                return not self.done
+
+            found = self._see.with_gradient(self._some(params, index), index, self.objective, progress, keep).gradient
+            if found is not None:
+                full[index] = self._counted(found, index)
         return full
 
+    def switch(self, objective: Objective) -> None:
+        """Go on with another objective; among points of equal Dice the one found first is kept."""
+        if objective is not self.objective:
+            self.objective, self._switched = objective, True
+            self._best_values = torch.full_like(self._best_values, torch.inf)
+
     def result(self) -> AttackResult:
-        """The worst point of each sample, projected and scored once more."""
+        """The worst point of each sample; a random model is scored again with draws the search has not seen."""
+        see, index = self._see, self._everyone
         params = self.perturbation.project(self.image, self.best)
+        known = torch.equal(params, self.best) and see.samples == 1 and not self._switched
+        point = (
+            Point(self._best_logits, self._best_values, self._best_channels)
+            if known
+            else see.at(params, index, self._first_objective)
+        )
         with torch.no_grad():
             image = self.perturbation.apply(self.image, params)
-            logits = self._forward(image)
-            objective = self.objective.of(logits, self.target)
-            dice = dice_of(logits, self.target)
         seen = self._gradients.clamp(min=1)
         return AttackResult(
             image=image,
+            label=self.label_of(params),
             params=params,
+            eps=self.perturbation.radius(self.image),
             size=self.perturbation.size(params),
-            objective=objective,
+            objective=point.values,
             objective_clean=self.objective_clean,
-            dice=dice,
+            dice=point.dice,
             dice_clean=self.dice_clean,
-            foreground_dice=self._foreground(dice),
-            foreground_dice_clean=self.foreground_clean,
-            prediction=prediction_of(logits, self.target),
-            met=self.met if self.until is None else self._judge(logits, self._everyone),
+            foreground_dice=self._foreground(point.dice),
+            foreground_dice_clean=self._foreground(self.dice_clean),
+            prediction=prediction_of(point.logits, self.target),
+            met=self.met if self.until is None else self._judge(point.logits, index, params),
             sizes=measure(image - self.image, self.image),
             seed=self.seed,
-            forward_calls=self.forward_calls,
-            backward_calls=self.backward_calls,
+            forward_calls=see.forward_calls,
+            backward_calls=see.backward_calls,
             zero_gradients=self._zero / seen,
             nonfinite_gradients=self._nonfinite / seen,
         )
 
+    def label_of(self, params: Tensor) -> Tensor:
+        """The label next to params (B, ...), moved where the set moves it."""
+        return self._see.label_of(self._everyone, params)
+
     def broken(self, params: Tensor, index: Tensor) -> Tensor:
         """Whether `until` holds at params (len(index), ...) of the samples `index`; one forward pass."""
-        with torch.no_grad():
-            return self._judge(self._forward(self._apply(params, index)), index)
+        return self._judge(self._see.at(params, index, self.objective).logits, index, params)
 
-    def _forward(self, image: Tensor) -> Tensor:
-        self.forward_calls += 1
-        return full_resolution(self.model(image))
+    def _start_clean(self) -> None:
+        """The clean image is the first candidate."""
+        clean = self._see.clean(self.objective)
+        self.objective_clean, self.dice_clean = clean.values, clean.dice
+        self.best = self.perturbation.zeros(self.image)
+        self.last_good, self.last = self.best.clone(), self.best.clone()
+        self.values = clean.values.clone()
+        self.succeeded = torch.zeros_like(self.values, dtype=torch.bool)
+        self._best_logits, self._best_channels = clean.logits.clone(), clean.dice.clone()
+        self._best_values, self._best_dice = clean.values.clone(), self._foreground(clean.dice)
+        self.met = self._judge(clean.logits, self._everyone, self.best)
+        self.failed_clean = self.met.clone()
+        self.smallest_size = torch.full_like(clean.values, torch.inf).where(~self.met, 0.0)
 
-    def _apply(self, params: Tensor, index: Tensor) -> Tensor:
-        return self.perturbation.take(index).apply(self.image[index], params)
-
-    def _target(self, index: Tensor) -> Target:
-        return Target(self.target.onehot[index], self.target.valid[index], self.target.regions)
+    def _start_known(self, known: Search) -> None:
+        """What a search of a smaller budget found is the first candidate."""
+        for name, value in vars(known).items():
+            if isinstance(value, Tensor) and name not in ("image", "start", "_zero", "_nonfinite", "_gradients"):
+                setattr(self, name, value.clone())
 
     def _foreground(self, dice: Tensor) -> Tensor:
         return dice[:, self.target.foreground].mean(1)
 
-    def _judge(self, logits: Tensor, index: Tensor) -> Tensor:
+    def _judge(self, logits: Tensor, index: Tensor, params: Tensor) -> Tensor:
         if self.until is None:
             return torch.zeros(len(index), dtype=torch.bool, device=logits.device)
-        return self.until(logits, self.label[index], self.clean_logits[index])
+        return self.until(logits, self._see.label_of(index, params), self._see.clean_of(index, params))
 
-    def _record(self, index: Tensor, params: Tensor, logits: Tensor, values: Tensor) -> None:
-        dice = self._foreground(dice_of(logits, self._target(index)))
-        worst_dice, worst_value = self._best_dice[index], self._best_objective[index]
-        met = self._judge(logits, index)
-        better = (dice < worst_dice) | ((dice == worst_dice) & (values > worst_value)) | met
+    def _some(self, values: Tensor, index: Tensor) -> Tensor:
+        """`values[index]`, without a copy where that is all of them."""
+        return values if len(index) == len(self.image) else values[index]
+
+    def _put(self, name: str, index: Tensor, values: Tensor) -> None:
+        """Set attribute[index] = values, without a copy where that is all of it."""
+        stored = getattr(self, name)
+        if len(index) == len(stored):
+            setattr(self, name, values.detach().to(stored.dtype))
+        else:
+            stored[index] = values.detach().to(stored.dtype)
+
+    def _record(self, index: Tensor, params: Tensor, point: Point, *, inside: bool = True) -> None:
+        self._put("values", index, point.values)
+        if not inside:
+            return
+        here = self._some(params, index)
+        met = self._judge(point.logits, index, here)
+        self._put("succeeded", index, met)
+        dice = self._foreground(point.dice)
+        better = self._better(index, here, point, dice, met)
         chosen = index[better]
-        self.best[chosen] = params[chosen].detach()
-        self._best_dice[chosen], self._best_objective[chosen] = (
-            dice[better],
-            values[better].to(self._best_objective),
-        )
-        self.last[index] = params[index].detach()
-        self.last_good[index[~met]] = params[index[~met]].detach()
-        self.met[index] = met
+        found = {
+            "best": here,
+            "_best_logits": point.logits,
+            "_best_channels": point.dice,
+            "_best_dice": dice,
+            "_best_values": point.values,
+        }
+        for name, values in found.items():
+            self._put(name, chosen, values if len(chosen) == len(index) else values[better])
+        self._put("last", index, here)
+        if self.until is not None:
+            self.last_good[index[~met]] = here[~met].detach()
+        self._put("met", index, met | self.met[index] if self._smallest else met)
 
-    def _scaled_gradient(self, logits: Tensor, leaf: Tensor, index: Tensor, progress: float) -> Tensor:
-        """Gradient through layers in half precision, where means over millions of voxels underflow.
-
-        Each sample's gradient at the logits is found in float32 and scaled to a largest value of 1 before it goes
-        back through the model.
-        """
-        wide = logits.detach().float().requires_grad_()
-        with torch.autocast(leaf.device.type, enabled=False):
-            (at_logits,) = torch.autograd.grad(self.objective.of(wide, self._target(index), progress).sum(), wide)
-        largest = at_logits.flatten(1).abs().amax(1)
-        largest = expand(largest.where(largest > 0, 1.0), at_logits)
-        (found,) = torch.autograd.grad(logits, leaf, grad_outputs=(at_logits / largest).to(logits.dtype))
-        return found * expand(largest, found)
+    def _better(self, index: Tensor, params: Tensor, point: Point, dice: Tensor, met: Tensor) -> Tensor:
+        """Which samples have not seen a point this bad."""
+        higher = point.values > self._best_values[index]
+        if self.objective.targeted:
+            worse = higher
+        else:
+            worse = (dice < self._best_dice[index]) | ((dice == self._best_dice[index]) & higher)
+        if not self._smallest:
+            return worse | met
+        size = self.perturbation.take(index).size(params)
+        smaller = met & (size < self.smallest_size[index])
+        self.smallest_size[index[smaller]] = size[smaller]
+        return smaller | (worse & ~self.met[index] & ~met)
 
     def _counted(self, gradient: Tensor, index: Tensor) -> Tensor:
-        finite = torch.isfinite(gradient)
-        gradient = gradient.where(finite, 0.0)
-        self._nonfinite[index] += (~finite).flatten(1).float().mean(1)
-        self._zero[index] += ((gradient == 0) & finite).flatten(1).float().mean(1)
+        size = gradient[0].numel()
+        if not bool(torch.isfinite(gradient.sum())):
+            finite = torch.isfinite(gradient)
+            self._nonfinite[index] += (~finite).flatten(1).sum(1) / size
+            self._zero[index] -= (~finite).flatten(1).sum(1) / size
+            gradient = gradient.where(finite, 0.0)
+        self._zero[index] += 1 - torch.stack([torch.count_nonzero(one) for one in gradient]) / size
         self._gradients[index] += 1
         return gradient
 

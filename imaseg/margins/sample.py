@@ -108,7 +108,7 @@ class _Bracket:
         self.bad = margin.perturbation.zeros(image)
         self.high[self.ground.failed_clean] = 0.0
         self.censored = torch.zeros(len(image), dtype=torch.bool, device=image.device)
-        self.backward_calls = 0
+        self.forward_calls = self.backward_calls = 0
 
     def open(self) -> None:
         """Attack at the full budget: what survives is censored."""
@@ -134,7 +134,7 @@ class _Bracket:
         result = self.margin.attack.on(perturbation)(
             self.model, self.image[index], self.label[index], until=self.margin.criterion, start=start
         )
-        self.ground.forward_calls += result.forward_calls
+        self.forward_calls += result.forward_calls
         self.backward_calls += result.backward_calls
         hit = index[result.met]
         params = bisect(self.ground, torch.zeros_like(self.bad[hit]), result.params[result.met], hit, _LINE_STEPS)
@@ -149,6 +149,6 @@ class _Bracket:
             margin=self.high,
             censored=self.censored,
             adversarial=self.margin.perturbation.apply(self.image, self.bad),
-            forward_calls=self.ground.forward_calls,
+            forward_calls=self.forward_calls + self.ground.forward_calls,
             backward_calls=self.backward_calls,
         )

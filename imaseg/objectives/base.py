@@ -15,7 +15,12 @@ class Objective(Registered, ABC):
 
     Args:
         ignore_index: label value whose voxels carry no loss. Negative labels never do.
+
+    Attributes:
+        targeted: whether the objective, not the hard Dice, says which point of a search is the worst.
     """
+
+    targeted: bool = False
 
     def __init__(self, *, ignore_index: int | None = None) -> None:
         self.ignore_index = ignore_index
@@ -45,12 +50,3 @@ class Objective(Registered, ABC):
     @abstractmethod
     def _loss(self, logits: Tensor, target: Target, progress: float) -> Tensor:
         """Loss (B,) of logits (B, K, N) in float32 or better."""
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}()"
-
-
-def voxel_mean(values: Tensor, target: Target) -> Tensor:
-    """Mean over the valid voxels of values (B, N), 0 for a sample that has none."""
-    valid = target.valid[:, 0]
-    return (values * valid).sum(1) / valid.sum(1).clamp(min=1)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits
 
-from imaseg.objectives.base import Objective, voxel_mean
+from imaseg.objectives.base import Objective
+from imaseg.objectives.decisions import decision_ce, decision_mean
 from imaseg.scores import Target
 
 
@@ -18,12 +18,4 @@ class CrossEntropy(Objective):
     """
 
     def _loss(self, logits: Tensor, target: Target, progress: float) -> Tensor:
-        return voxel_mean(voxel_cross_entropy(logits, target), target)
-
-
-def voxel_cross_entropy(logits: Tensor, target: Target) -> Tensor:
-    """Cross-entropy (B, N) of each voxel; for regions the mean over channels."""
-    onehot = target.onehot.to(logits.dtype)
-    if target.regions:
-        return binary_cross_entropy_with_logits(logits, onehot, reduction="none").mean(1)
-    return -(logits.log_softmax(1) * onehot).sum(1)
+        return decision_mean(decision_ce(logits, target), target)

@@ -31,8 +31,8 @@ class Dice(Objective):
 
     def _loss(self, logits: Tensor, target: Target, progress: float) -> Tensor:
         probability = logits.sigmoid() if target.regions else logits.softmax(1)
-        probability = (probability * target.valid)[:, target.foreground]
-        truth = target.onehot[:, target.foreground].to(logits.dtype)
+        probability = target.counted(probability)[:, target.foreground]
+        truth = target.truth(logits.dtype)[:, target.foreground]
         overlap = (probability * truth).sum(2)
         total = probability.sum(2) + truth.sum(2)
         return 1 - ((2 * overlap + self.smooth) / (total + self.smooth)).mean(1)

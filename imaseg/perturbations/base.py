@@ -21,6 +21,13 @@ Bounds = tuple[float | Tensor, float | Tensor]
 class Perturbation(Registered, ABC):
     """Set of allowed changes of an image, a ball of radius `eps` around "no change".
 
+    Parameters of size s times a number f >= 0 have size s * f, in every set.
+
+    Attributes:
+        unit: of eps and size.
+        moves_label: whether the label moves with the image.
+        shared_budget: whether all values share the budget (a norm over the image) or each has it to itself.
+
     Args:
         eps: radius in the set's own unit, one float or a tensor (B,) with one radius per sample.
         bounds: (lowest, highest) value of the perturbed image, floats or tensors (B,); None leaves it free.
@@ -31,6 +38,8 @@ class Perturbation(Registered, ABC):
     """
 
     unit: str = ""
+    moves_label: bool = False
+    shared_budget: bool = False
 
     def __init__(self, eps: float | Tensor, *, bounds: Bounds | None = None, region: Tensor | None = None) -> None:
         self._check_eps(eps)
@@ -64,6 +73,20 @@ class Perturbation(Registered, ABC):
     @abstractmethod
     def size(self, params: Tensor) -> Tensor:
         """Size (B,) in the set's own unit."""
+
+    def move(self, volume: Tensor, params: Tensor, *, nearest: bool) -> Tensor:
+        """Carry a volume (B, K, *spatial) along with the image; only sets with `moves_label` change it.
+
+        Args:
+            volume: one-hot or integer label, mask or logits, floating.
+            params: as in `apply`.
+            nearest: take the nearest voxel's value (labels) instead of interpolating (differentiable in `params`).
+        """
+        return volume
+
+    def stretched(self, factor: float) -> Self:
+        """The same set with `factor` times the budget, for searches that look outside first."""
+        return self if factor == 1 else self.with_eps(self.eps * factor)
 
     def radius(self, image: Tensor) -> Tensor:
         """`eps` as a tensor (B,) on the image's device.
@@ -123,12 +146,6 @@ class Perturbation(Registered, ABC):
         if not bool(torch.isfinite(values).all()) or bool((values < 0).any()):
             msg = f"eps must be finite and >= 0 (unit: {self.unit}), got {eps}. Use eps=0 for the clean baseline."
             raise ValueError(msg)
-
-    def __repr__(self) -> str:
-        eps = (
-            self.eps if not isinstance(self.eps, Tensor) else [round(value, 6) for value in self.eps.flatten().tolist()]
-        )
-        return f"{type(self).__name__}(eps={eps}, unit={self.unit!r})"
 
 
 def _take(value: float | Tensor, index: Tensor) -> float | Tensor:

@@ -32,6 +32,8 @@ class L2(_Additive):
     tensor([0.1000])
     """
 
+    shared_budget = True
+
     def __init__(
         self,
         eps: float | Tensor,
@@ -55,7 +57,7 @@ class L2(_Additive):
     def step(self, params: Tensor, gradient: Tensor, length: Tensor) -> Tensor:
         gradient = self.masked(gradient)
         # Scaling by the largest value first keeps the norm of tiny gradients from underflowing.
-        scale = gradient.flatten(1).abs().amax(1)
+        scale = torch.linalg.vector_norm(gradient.flatten(1), torch.inf, dim=1)
         unit = gradient / expand(scale.where(scale > 0, 1.0), gradient)
         length = length * self._norm_per_unit(params) / norm(unit).clamp(min=1.0)
         return params + expand(length, params) * unit
@@ -78,11 +80,9 @@ class L2(_Additive):
 def _shrink(params: Tensor, radius: Tensor) -> Tensor:
     """Scale samples that are longer than `radius` back on to the sphere, leave the others untouched."""
     length = norm(params)
-    return torch.where(
-        expand(length > radius, params).bool(),
-        params * expand(radius / length.clamp(min=1e-30), params),
-        params,
-    )
+    # Without the slack of a few roundings a point that was scaled before would be scaled again, and never stand still.
+    outside = length > radius * (1 + 8 * torch.finfo(params.dtype).eps)
+    return params * expand((radius / length.clamp(min=1e-30)).where(outside, 1.0), params)
 
 
 def _onto_ball_and_box(params: Tensor, radius: Tensor, fall: Tensor, rise: Tensor) -> Tensor:

@@ -88,9 +88,9 @@ class IMA(TrainingMethod):
         if ids is None or len(ids) != len(image):
             msg = f"ids must name each of the {len(image)} samples, got {ids!r}. IMA keeps one margin per case."
             raise ValueError(msg)
-        perturbed = self._perturb(model, image, label, list(ids))
+        perturbed, moved = self._perturb(model, image, label, list(ids))
         loss = (1 - self.beta) * self._mean_loss(model, image, label)
-        return loss + self.beta * self._mean_loss(model, perturbed, label)
+        return loss + self.beta * self._mean_loss(model, perturbed, moved)
 
     @property
     def passes(self) -> int:
@@ -114,8 +114,8 @@ class IMA(TrainingMethod):
         self.table.load_state_dict(state["table"])
         self._calls = int(state["calls"])
 
-    def _perturb(self, model: Model, image: Tensor, label: Tensor, ids: list[str]) -> Tensor:
-        """Each sample at its margin, or on its boundary if that is nearer."""
+    def _perturb(self, model: Model, image: Tensor, label: Tensor, ids: list[str]) -> tuple[Tensor, Tensor]:
+        """Each sample at its margin, or on its boundary if that is nearer, and the label that goes with it."""
         self._calls += 1
         image, label = plain(image), plain(label)
         perturbation = self.attack.perturbation.with_eps(self.table.look_up(ids))
@@ -131,12 +131,12 @@ class IMA(TrainingMethod):
             )
             self.attack._run(search)
             index = search.met.nonzero()[:, 0]
-            params = search.last
+            params = search.last.clone()
             # A case whose clean image fails already has good == bad == "no change": it trains on itself.
             params[index] = bisect(search, search.last_good[index], search.best[index], index, self.bisections)
         self.table.record(ids, perturbation.size(params).tolist(), search.met.tolist())
         with torch.no_grad():
-            return perturbation.apply(image, params)
+            return perturbation.apply(image, params), search.label_of(params)
 
 
 def _default_criterion(objective: Objective | None) -> DiceBelow:

@@ -59,8 +59,8 @@ class PGDTraining(TrainingMethod):
         self._calls += 1
         perturbation = self.attack.perturbation
         budget = perturbation.with_eps(perturbation.radius(image) * self.ramp)
-        attacked = self.attack.on(budget, seed=self.seed + self._calls)(model, image, label).image
-        loss = self.mix * self._mean_loss(model, attacked, label)
+        attacked = self.attack.on(budget, seed=self.seed + self._calls)(model, image, label)
+        loss = self.mix * self._mean_loss(model, attacked.image, attacked.label)
         return loss if self.mix == 1 else loss + (1 - self.mix) * self._mean_loss(model, image, label)
 
     @property

@@ -1,4 +1,4 @@
-"""Every objective against a reference written elsewhere, and what all of them must do."""
+"""The training losses against a reference written elsewhere, and what all of them must do."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from imaseg.objectives import CrossEntropy, Dice, DiceCE, Objective
 
-ALL = list(Objective.registry.values())
+ALL = [CrossEntropy, Dice, DiceCE]
 
 
 def _monai_dice(logits, label):
@@ -25,7 +25,7 @@ REFERENCES = {
 }
 
 
-@pytest.mark.parametrize("name", Objective.registry)
+@pytest.mark.parametrize("name", REFERENCES)
 @pytest.mark.parametrize("shape", [(6, 5), (4, 3, 5)])
 @pytest.mark.parametrize("classes", [2, 5])
 def test_equals_the_reference_on_each_sample(name, shape, classes):

@@ -185,7 +185,7 @@ def test_perturbed_samples_stay_within_each_cases_margin():
     model, image, label = _batch()
     method = _ima(beta=1.0)
     method.table.load_state_dict({"margins": {"a": 0.5, "b": 1.5, "c": 3.0}, "visits": {}, "broken": {}})
-    perturbed = method._perturb(model, image, label, IDS)
+    perturbed, _ = method._perturb(model, image, label, IDS)
     sizes = (perturbed - image).flatten(1).norm(dim=1)
     assert (sizes <= torch.tensor([0.5, 1.5, 3.0]) * (1 + 1e-5)).all()
 

@@ -1,0 +1,201 @@
+"""The one place where an attack spends passes of the model: parameters in, logits, scores and gradient out."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from imaseg.frozen import Model, full_resolution
+from imaseg.objectives import Objective
+from imaseg.perturbations import Perturbation
+from imaseg.perturbations.base import expand
+from imaseg.scores import Target, dice_of, encode
+
+
+@dataclass(frozen=True)
+class Point:
+    """What the model does at one point of the set, for the samples `index` of the batch.
+
+    Attributes:
+        logits: (len(index), K, *spatial), mean over the draws of a random model.
+        values: (len(index),) objective, mean over draws.
+        dice: (len(index), K) hard Dice per channel, mean over draws.
+        gradient: like the parameters, of the objective; None unless asked for.
+    """
+
+    logits: Tensor
+    values: Tensor
+    dice: Tensor
+    gradient: Tensor | None = None
+
+
+class Evaluator:
+    """Calls the model on perturbed images and scores what it says.
+
+    Args:
+        model: image (B, C, *spatial) -> logits, held still by the caller (`imaseg.frozen`).
+        image: (B, C, *spatial), float32 or float64.
+        label: as in `imaseg.scores.encode`.
+        perturbation: what parameters mean.
+        ignore_index: label value that does not count.
+        samples: passes per point over which a random model is averaged.
+        seed: of the model's own random numbers; every point gets fresh ones.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        image: Tensor,
+        label: Tensor,
+        perturbation: Perturbation,
+        *,
+        ignore_index: int | None,
+        samples: int = 1,
+        seed: int = 0,
+    ) -> None:
+        self.model, self.image, self.label, self.perturbation = model, image, label, perturbation
+        self.samples, self._seed = samples, seed
+        self.forward_calls = self.backward_calls = self._points = 0
+        with torch.no_grad():
+            self.clean_logits = torch.stack([self._forward(image, draw) for draw in range(samples)]).mean(0)
+        self.target = encode(self.clean_logits, label, ignore_index=ignore_index)
+
+    def clean(self, objective: Objective) -> Point:
+        """The unperturbed image; its passes are spent already."""
+        return Point(
+            self.clean_logits, objective.of(self.clean_logits, self.target), dice_of(self.clean_logits, self.target)
+        )
+
+    def at(self, params: Tensor, index: Tensor, objective: Objective, progress: float = 1.0) -> Point:
+        """Scores at params (len(index), ...): `samples` forward passes."""
+        self._points += 1
+        with torch.no_grad():
+            image, target = self._apply(params, index), self.target_of(index, params)
+            drawn = [self._score(image, target, objective, progress, draw) for draw in range(self.samples)]
+        return _mean(drawn)
+
+    def with_gradient(
+        self,
+        params: Tensor,
+        index: Tensor,
+        objective: Objective,
+        progress: float,
+        keep: Callable[[Point], bool],
+    ) -> Point:
+        """Scores and gradient at params (len(index), ...): `samples` forward and backward passes.
+
+        `keep` is shown the scores once; if it says False before the backward pass, that pass is saved.
+        """
+        self._points += 1
+        drawn = []
+        for draw in range(self.samples):
+            leaf = params.detach().requires_grad_()
+            with torch.enable_grad():
+                target = self.target_of(index, leaf)
+                point = self._score(self._apply(leaf, index), target, objective, progress, draw)
+                bare = Point(point.logits.detach(), point.values.detach(), point.dice)
+                if self.samples == 1 and not keep(bare):
+                    return bare
+                found = _gradient(point, leaf, target, objective, progress)
+            self.backward_calls += 1
+            drawn.append(replace(bare, gradient=found))
+        point = _mean(drawn)
+        if self.samples > 1:
+            keep(point)
+        return point
+
+    def on(self, perturbation: Perturbation) -> Self:
+        """The same evaluator for another budget, with counters at 0."""
+        other = copy.copy(self)
+        other.perturbation, other.forward_calls, other.backward_calls = perturbation, 0, 0
+        return other
+
+    def target_of(self, index: Tensor, params: Tensor) -> Target:
+        """The label as the objective sees it, moved where the set moves it."""
+        if len(index) == len(self.image) and not self.perturbation.moves_label:
+            return self.target
+        target = Target(self.target.onehot[index], self.target.valid[index], self.target.regions)
+        if not self.perturbation.moves_label:
+            return target
+        shape = (len(index), -1, *self.image.shape[2:])
+        perturbation, kind = self.perturbation.take(index), self.image.dtype
+        moved = [
+            perturbation.move(mask.to(kind).reshape(shape), params.detach(), nearest=True).flatten(2) > 0.5
+            for mask in (target.onehot, target.valid)
+        ]
+        soft = perturbation.move(target.onehot.to(kind).reshape(shape), params, nearest=False).flatten(2)
+        return Target(moved[0] & moved[1], moved[1], target.regions, soft)
+
+    def label_of(self, index: Tensor, params: Tensor) -> Tensor:
+        """The label in the form it was given in, moved where the set moves it."""
+        return self._carried(self.label[index], index, params)
+
+    def clean_of(self, index: Tensor, params: Tensor) -> Tensor:
+        """The clean logits next to `label_of`."""
+        return self._carried(self.clean_logits[index], index, params)
+
+    def _carried(self, volume: Tensor, index: Tensor, params: Tensor) -> Tensor:
+        if not self.perturbation.moves_label:
+            return volume
+        shape = (len(index), -1, *self.image.shape[2:])
+        values = volume.to(self.image.dtype).reshape(shape)
+        moved = self.perturbation.take(index).move(values, params, nearest=True)
+        return moved.reshape(volume.shape).to(volume.dtype)
+
+    def _apply(self, params: Tensor, index: Tensor) -> Tensor:
+        if len(index) == len(self.image):
+            return self.perturbation.apply(self.image, params)
+        return self.perturbation.take(index).apply(self.image[index], params)
+
+    def _score(self, image: Tensor, target: Target, objective: Objective, progress: float, draw: int) -> Point:
+        logits = self._forward(image, draw)
+        return Point(logits, objective.of(logits, target, progress), dice_of(logits, target))
+
+    def _forward(self, image: Tensor, draw: int) -> Tensor:
+        self.forward_calls += 1
+        # A random model must be replayable, and the same for every order of evaluations before this one.
+        torch.manual_seed(self._seed + 1_000_003 * self._points + draw)
+        return full_resolution(self.model(image))
+
+
+def _gradient(point: Point, leaf: Tensor, target: Target, objective: Objective, progress: float) -> Tensor:
+    logits = point.logits
+    if not (torch.is_autocast_enabled(leaf.device.type) or logits.dtype.itemsize < 4):
+        (found,) = torch.autograd.grad(point.values.sum(), leaf)
+        return found
+    return _scaled_gradient(logits, leaf, target, objective, progress)
+
+
+def _scaled_gradient(logits: Tensor, leaf: Tensor, target: Target, objective: Objective, progress: float) -> Tensor:
+    """Gradient through layers in half precision, where means over millions of voxels underflow.
+
+    Each sample's gradient at the logits is found in float32 and scaled to a largest value of 1 before it goes
+    back through the model.
+    """
+    wide = logits.detach().float().requires_grad_()
+    moved = target.soft is not None
+    with torch.autocast(leaf.device.type, enabled=False):
+        value = objective.of(wide, target, progress).sum()
+        at_logits, direct = torch.autograd.grad(value, [wide, leaf], retain_graph=moved, allow_unused=True)
+    largest = at_logits.flatten(1).abs().amax(1)
+    largest = expand(largest.where(largest > 0, 1.0), at_logits)
+    (found,) = torch.autograd.grad(logits, leaf, grad_outputs=(at_logits / largest).to(logits.dtype))
+    found = found * expand(largest, found)
+    return found if direct is None else found + direct
+
+
+def _mean(drawn: list[Point]) -> Point:
+    """Mean over the draws of a random model."""
+    if len(drawn) == 1:
+        return drawn[0]
+
+    def mean(name: str) -> Tensor:
+        return torch.stack([getattr(point, name) for point in drawn]).mean(0)
+
+    gradient = None if drawn[0].gradient is None else mean("gradient")
+    return Point(mean("logits"), mean("values"), mean("dice"), gradient)

@@ -1,0 +1,74 @@
+"""The project's own worst case: steepest ascent on soft Dice through shrinking sets.
+
+    stages of 25 / 20 / 15 / 40 % of the steps in the set at 2, 1.5, 1.2 and 1 times eps; in step k of a stage of n
+    delta <- project(delta + 2 eps' (1 - k / n) steepest(g)),   eps' the budget of the stage
+
+Four choices, each by measurement (docs/attacks.md; `benchmarks/attack_strength.py` makes the table):
+- what is maximised is soft Dice itself, since a budget is wasted on whatever hard Dice does not count;
+- it grows sharper on the way, towards hard Dice, and sees through saturated logits (`TemperedDice`);
+- larger sets come first (Croce, Singh & Hein, arXiv 2306.12941, there with APGD), since inside the set a search settles
+  for the structure that happens to be nearest;
+- steps reach across the whole set and fall linearly to 0 in every stage; momentum and step halving lost to that.
+
+restarts * steps backward passes and at most restarts * (steps + 1) + 1 forward passes. The schedule depends on `steps`:
+a longer search is another search.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from imaseg.attacks.base import Attack
+from imaseg.attacks.search import Search
+from imaseg.objectives import Objective, TemperedDice
+from imaseg.perturbations import Perturbation
+
+_STAGES = ((0.25, 2.0), (0.2, 1.5), (0.15, 1.2), (0.4, 1.0))
+
+
+class Strong(Attack):
+    """Larger sets first, soft Dice, linearly falling steps; see `Attack` for the arguments.
+
+    Args:
+        objective: what is maximised, `TemperedDice()` if not given.
+    """
+
+    def __init__(
+        self,
+        perturbation: Perturbation,
+        *,
+        steps: int = 20,
+        objective: Objective | None = None,
+        restarts: int = 1,
+        seed: int = 0,
+        samples: int = 1,
+    ) -> None:
+        chosen = objective if objective is not None else TemperedDice()
+        super().__init__(perturbation, steps=steps, objective=chosen, restarts=restarts, seed=seed, samples=samples)
+
+    def _run(self, search: Search) -> None:
+        for restart in range(self.restarts):
+            params = search.begin(restart)
+            done = 0
+            for length, stretch in self._stages():
+                params = self._walk(search, params, stretch, length, done)
+                done += length
+            search.score(params)
+
+    def _stages(self) -> list[tuple[int, float]]:
+        """Steps and stretch of each stage; what is rounded off goes to the last one."""
+        lengths = [int(share * self.steps) for share, _ in _STAGES[:-1]]
+        lengths.append(self.steps - sum(lengths))
+        return [(steps, stretch) for steps, (_, stretch) in zip(lengths, _STAGES, strict=True) if steps]
+
+    def _walk(self, search: Search, params: Tensor, stretch: float, steps: int, done: int) -> Tensor:
+        within = search.perturbation.stretched(stretch)
+        reach = 2 * within.radius(search.image)
+        params = within.project(search.image, params)
+        for step in range(steps):
+            gradient = search.gradient(params, progress=(done + step) / self.steps, inside=stretch == 1)
+            if search.done:
+                break
+            moved = within.step(params, gradient, reach * (1 - step / steps))
+            params = within.project(search.image, moved)
+        return params

@@ -1,0 +1,74 @@
+"""Worst case over several attacks: for each sample the lowest Dice that any member reaches.
+
+The members search one after the other on the same ground: what one destroyed, the next does not search again, and
+the clean image is evaluated once. Backward and forward passes: the sum over members.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from imaseg.attacks.base import Attack
+from imaseg.attacks.search import Search
+from imaseg.objectives import Objective
+from imaseg.perturbations import Perturbation
+
+Member = Attack | str | Mapping[str, Any]
+_SEA = ("masked-ce", "seg-pgd-loss", "jensen-shannon", "masked-spherical")
+
+
+class WorstCase(Attack):
+    """Worst of several attacks; see `Attack` for the other arguments.
+
+    Args:
+        perturbation: what may change, for all members.
+        members: attacks, or what `Attack.build` takes (names, presets, mappings); the perturbation sets and seeds of
+            attacks are replaced by this one's. APGD on the four objectives of SEA if not given.
+        steps: total over members, shared out evenly, the first members taking the remainder; None leaves each
+            member its own.
+        objective: by which points of equal Dice are told apart, and which the result states; members have their own.
+        restarts: repetitions of the whole with other random starts.
+
+    Raises:
+        ValueError: if there are no members, or fewer steps than members.
+    """
+
+    def __init__(
+        self,
+        perturbation: Perturbation,
+        *,
+        members: Sequence[Member] | None = None,
+        steps: int | None = None,
+        objective: Objective | None = None,
+        restarts: int = 1,
+        seed: int = 0,
+        samples: int = 1,
+    ) -> None:
+        chosen = list(members) if members is not None else [{"name": "apgd", "objective": name} for name in _SEA]
+        if not chosen:
+            msg = "members must hold at least one attack, got none. Use None for the default ones."
+            raise ValueError(msg)
+        if steps is not None and steps < len(chosen):
+            msg = f"steps must be at least the number of members ({len(chosen)}), got {steps}."
+            raise ValueError(msg)
+        self.members = [_made(member, perturbation, seed) for member in chosen]
+        if steps is not None:
+            shares = [steps // len(chosen) + (place < steps % len(chosen)) for place in range(len(chosen))]
+            self.members = [member.with_steps(share) for member, share in zip(self.members, shares, strict=True)]
+        total = sum(member.steps for member in self.members)
+        super().__init__(perturbation, steps=total, objective=objective, restarts=restarts, seed=seed, samples=samples)
+
+    def _run(self, search: Search) -> None:
+        for _ in range(self.restarts):
+            for member in self.members:
+                if search.done:
+                    return
+                search.switch(member.objective)
+                member._run(search)
+
+
+def _made(member: Member, perturbation: Perturbation, seed: int) -> Attack:
+    if isinstance(member, Attack):
+        return member.on(perturbation, seed=seed)
+    return Attack.build(member, perturbation, seed=seed)
