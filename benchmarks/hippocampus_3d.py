@@ -33,13 +33,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("work/hippocampus_3d"))
     arguments = parser.parse_args()
     out = arguments.out
-    prepared = out / "prepared"
-    with bar("prepare") as tell:
-        prepare(arguments.data, prepared, load_recipe("msd"), progress=tell)
-    for method in METHODS:
-        start = [] if method == "standard" else [f"init={out / 'standard'}"]
-        config = load_config(ROOT / "configs" / f"hippocampus_{method}.yaml", start)
-        train(config, prepared, out / method, resume=True)
+    prepared = prepare_data(arguments.data, out)
+    train_methods(prepared, out)
     results = [
         audit(
             out / method, prepared, ROOT / "configs/plans/benchmark_3d.yaml", out / f"audit-{method}",
@@ -51,6 +46,21 @@ def main() -> None:
     print(table([result.folder for result in results]))
     print(differences(results[1].folder, results[2].folder))
     print(f"Created {page}")
+
+
+def prepare_data(data: Path, out: Path) -> Path:
+    """The prepared cohort; does only what is missing."""
+    with bar("prepare") as tell:
+        prepare(data, out / "prepared", load_recipe("msd"), progress=tell)
+    return out / "prepared"
+
+
+def train_methods(prepared: Path, out: Path) -> None:
+    """One run folder per method; goes on where it was stopped."""
+    for method in METHODS:
+        start = [] if method == "standard" else [f"init={out / 'standard'}"]
+        config = load_config(ROOT / "configs" / f"hippocampus_{method}.yaml", start)
+        train(config, prepared, out / method, resume=True)
 
 
 def table(folders: list[Path]) -> str:

@@ -20,6 +20,8 @@ from imaseg.models.segmentation import SegmentationModel
 from imaseg.scores import hard_dice
 
 Slices = dict[str, NDArray[Any]]
+BLACK_BOX_STEPS = 50
+"""Windows that the attack without gradients tries in the validity checks."""
 
 
 @dataclass
@@ -80,11 +82,10 @@ class CaseAudit:
         self._look()
         slices: Slices = {}
         for probe in self.plan.probes:
-            for eps in probe.eps:
-                result = self._attack(probe, eps)
-                showcase = self.plan.showcase
-                if probe is self.plan.probe(showcase.attack) and eps == showcase.eps:
-                    slices = self._slices(result)
+            found = self._attack(probe)
+            showcase = self.plan.showcase
+            if probe is self.plan.probe(showcase.attack):
+                slices = self._slices(found[probe.eps.index(showcase.eps)])
         self._margins()
         if checks:
             self._checks()
@@ -92,32 +93,28 @@ class CaseAudit:
 
     def _look(self) -> None:
         """Score the clean prediction."""
-        with torch.no_grad():
-            logits = self.model(self.image)
+        logits = finite_logits(self.model, self.image, self.record.case)
         self.record.forward_calls += 1
-        if not bool(torch.isfinite(logits).all()):
-            msg = (
-                f"the model must give finite logits on case {self.record.case}, got undefined ones. Check its weights."
-            )
-            raise InputError(msg)
         self._clean = logits.max(1).indices[0]
-        self.record.clean = self._scores(self._clean, hard_dice(logits, self.label))
+        self.record.clean = self._scores(self._clean, hard_dice(logits, self.label), self.label[0])
 
-    def _attack(self, probe: Probe, eps: float) -> AttackResult:
-        result = probe.build(eps, self.plan.seed)(self.model, self.image, self.label)
-        self.record.count(result)
-        self.record.probes.append(
-            {
-                "probe": probe.name,
-                "eps": eps,
-                "scores": self._scores(result.prediction[0], result.dice),
-                "sizes": {unit: float(size) for unit, size in result.sizes.items()},
-                "objective": _number(result.objective),
-                "zero_gradients": float(result.zero_gradients),
-                "nonfinite_gradients": float(result.nonfinite_gradients),
-            }
-        )
-        return result
+    def _attack(self, probe: Probe) -> list[AttackResult]:
+        """All budgets of a probe, each search starting from what the one before found."""
+        found = probe.build(0.0, self.plan.seed).ladder(self.model, self.image, self.label, probe.eps)
+        for eps, result in zip(probe.eps, found, strict=True):
+            self.record.count(result)
+            self.record.probes.append(
+                {
+                    "probe": probe.name,
+                    "eps": eps,
+                    "scores": self._scores(result.prediction[0], result.dice, result.label[0]),
+                    "sizes": {unit: float(size) for unit, size in result.sizes.items()},
+                    "objective": number(result.objective),
+                    "zero_gradients": float(result.zero_gradients),
+                    "nonfinite_gradients": float(result.nonfinite_gradients),
+                }
+            )
+        return found
 
     def _margins(self) -> None:
         for probe in self.plan.margins:
@@ -127,7 +124,7 @@ class CaseAudit:
             self.record.margins.append(entry)
 
     def _checks(self) -> None:
-        """A budget that must destroy any model, and the same attack on logits scaled up and down."""
+        """A budget that must destroy any model, the same attack on scaled logits, and one that needs no gradients."""
         plan = self.plan.validity
         if plan is None:
             return
@@ -136,14 +133,16 @@ class CaseAudit:
         for factor in (0.1, 1.0, 10.0):
             scaled = _scaled(self.model, factor)
             self.record.checks[f"logits_x{factor:g}"] = self._dice_under(scaled, probe, plan.scaled_eps)
+        blind = probe.model_copy(update={"attack": "square", "steps": BLACK_BOX_STEPS, "restarts": 1})
+        self.record.checks["black_box"] = self._dice_under(self.model, blind, plan.scaled_eps)
 
     def _dice_under(self, model: Model, probe: Probe, eps: float) -> float:
         result = probe.build(eps, self.plan.seed)(model, self.image, self.label)
         self.record.count(result)
         return float(result.foreground_dice)
 
-    def _scores(self, prediction: Tensor, dice: Tensor) -> Scores:
-        return score(prediction.cpu(), self.label[0].cpu(), dice[0], spacing=self.volume.spacing, classes=self.classes)
+    def _scores(self, prediction: Tensor, dice: Tensor, label: Tensor) -> Scores:
+        return score(prediction.cpu(), label.cpu(), dice[0], spacing=self.volume.spacing, classes=self.classes)
 
     def _slices(self, result: AttackResult) -> Slices:
         """The slice with the largest labelled area, rows and columns as a viewer shows them."""
@@ -166,7 +165,21 @@ class CaseAudit:
         }
 
 
-def _number(value: Tensor) -> float | None:
+def finite_logits(model: SegmentationModel, image: Tensor, case: str) -> Tensor:
+    """Logits of an image (1, C, *spatial).
+
+    Raises:
+        InputError: if one of them is not finite.
+    """
+    with torch.no_grad():
+        logits: Tensor = model(image)
+    if not bool(torch.isfinite(logits).all()):
+        msg = f"the model must give finite logits on case {case}, got undefined ones. Check its weights."
+        raise InputError(msg)
+    return logits
+
+
+def number(value: Tensor) -> float | None:
     """A number for JSON, which has no NaN."""
     return float(value) if bool(torch.isfinite(value)) else None
 

@@ -6,6 +6,7 @@ import math
 
 import torch
 
+from imaseg.auditing.case import BLACK_BOX_STEPS
 from imaseg.auditing.plan import Plan
 from imaseg.auditing.source import CaseSource
 from imaseg.data import CaseSet
@@ -33,5 +34,8 @@ def _passes(plan: Plan, cases: int) -> int:
     """Forward and backward passes; a margin takes about log2(1 / rtol) halvings beyond its first search."""
     steps = [probe.build(eps, 0).steps * probe.restarts + 2 for probe in plan.probes for eps in probe.eps]
     steps += [margin.steps * (1 + math.ceil(-math.log2(margin.rtol))) for margin in plan.margins]
-    extra = 4 * plan.probe(plan.validity.attack).build(0.0, 0).steps * plan.validity.cases if plan.validity else 0
+    extra = 0
+    if plan.validity is not None:
+        each = 4 * plan.probe(plan.validity.attack).build(0.0, 0).steps + BLACK_BOX_STEPS // 2  # forward passes only
+        extra = each * plan.validity.cases
     return sum(steps) * cases + extra

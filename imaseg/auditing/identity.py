@@ -1,4 +1,4 @@
-"""What exactly was audited, with what: names, versions, hashes, plan, hardware."""
+"""What exactly was run, on what and with what: names, versions, hashes, settings, hardware; and whose a folder is."""
 
 from __future__ import annotations
 
@@ -14,17 +14,27 @@ from typing import Any
 import torch
 
 import imaseg
-from imaseg.auditing.plan import Plan
 from imaseg.data import CaseSet
+from imaseg.data.files import occupied, read_json, sweep, write_json
+from imaseg.errors import InputError
 from imaseg.models import SegmentationModel
 
 _PACKAGES = ("torch", "monai", "numpy", "nibabel")
 
 
-def describe(model: SegmentationModel, spec: str, cases: CaseSet, plan: Plan) -> dict[str, Any]:
-    """The part of `run.json` that is known before the first case, and that a resumed audit must share."""
+def describe(
+    model: SegmentationModel, spec: str, cases: CaseSet, content: dict[str, Any], *, kind: str = "plan"
+) -> dict[str, Any]:
+    """What is known before the first case, and what a resumed run must share.
+
+    Args:
+        model: that runs.
+        spec: what it was loaded from.
+        cases: that it runs on.
+        content: the settings, `seed` among them, fit for JSON.
+        kind: key under which they stand.
+    """
     device = next(model.parameters()).device
-    content = plan.model_dump()
     return {
         "imaseg": imaseg.__version__,
         "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in _PACKAGES},
@@ -37,9 +47,9 @@ def describe(model: SegmentationModel, spec: str, cases: CaseSet, plan: Plan) ->
             "trained_by": str(model.card.method.get("name", "unknown")),
         },
         "data_sha256": _hash_files(cases),
-        "plan": content,
-        "plan_sha256": hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(),
-        "seed": plan.seed,
+        kind: content,
+        f"{kind}_sha256": hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(),
+        "seed": content["seed"],
         "hardware": {
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
             "cpu": _cpu_name(),
@@ -47,6 +57,45 @@ def describe(model: SegmentationModel, spec: str, cases: CaseSet, plan: Plan) ->
         },
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
     }
+
+
+def claim(path: Path, run: dict[str, Any], *, what: str, resume: bool) -> None:
+    """Make the folder of `path` this run's, or go on with the one it holds if that is the same run.
+
+    Args:
+        path: where `run` is written, e.g. `run.json` of an audit.
+        run: what `describe` returned.
+        what: name of such a run, with article.
+        resume: whether to go on.
+
+    Raises:
+        InputError: if the folder holds something else.
+    """
+    folder = path.parent
+    if path.is_file():
+        if not resume:
+            msg = f"{folder} must be a new folder, got one with {what} in it. Add --resume, or name another --out."
+            raise InputError(msg)
+        _same(folder, read_json(path), run, what)
+        sweep(folder)
+    elif occupied(folder):
+        msg = f"{folder} must be a new or empty folder, got one with other content. Name another --out."
+        raise InputError(msg)
+    else:
+        write_json(path, run)
+
+
+def _same(folder: Path, before: dict[str, Any], run: dict[str, Any], what: str) -> None:
+    for part in (key.removesuffix("_sha256") for key in run if key.endswith("_sha256")):
+        if before.get(f"{part}_sha256") != run[f"{part}_sha256"]:
+            known, wanted = before.get(part, {}), run.get(part, {})
+            differs = ", ".join(key for key in wanted if known.get(key) != wanted[key])
+            got = f"another ({differs})" if differs else "another"
+            msg = f"{folder} must hold {what} with the same {part} to be resumed, got {got}. Name another --out."
+            raise InputError(msg)
+    if before.get("model", {}).get("sha256") != run["model"]["sha256"]:
+        msg = f"{folder} must hold {what} of the same weights to be resumed, got others. Name another --out."
+        raise InputError(msg)
 
 
 def _hash_weights(model: SegmentationModel) -> str:

@@ -12,12 +12,12 @@ import torch
 
 from imaseg.auditing.case import CaseAudit, CaseRecord
 from imaseg.auditing.cost import estimate
-from imaseg.auditing.identity import describe
+from imaseg.auditing.identity import claim, describe
 from imaseg.auditing.plan import Plan, load_plan
 from imaseg.auditing.results import read_case, summarise, write_case, write_table
 from imaseg.auditing.source import CaseSource, choose
 from imaseg.data import CaseSet, load_cases
-from imaseg.data.files import occupied, read_json, sweep, write_json
+from imaseg.data.files import write_json
 from imaseg.errors import InputError
 from imaseg.frozen import frozen
 from imaseg.models import SegmentationModel, load_model
@@ -76,8 +76,9 @@ def audit(
     chosen, selection = choose(cohort, network.card, select)
     source = CaseSource(chosen, network.card)
     folder, started = Path(out), time.perf_counter()
-    run = describe(network, str(model) if not isinstance(model, SegmentationModel) else "", chosen, settings)
-    _claim(folder, run, resume=resume)
+    spec = str(model) if not isinstance(model, SegmentationModel) else ""
+    run = describe(network, spec, chosen, settings.model_dump())
+    claim(folder / "run.json", run, what="an audit", resume=resume)
     with frozen(network):
         if announce is not None and (seconds := estimate(network, chosen, source, settings)):
             announce(f"{len(chosen)} cases ({selection}), plan {settings.name}: about {duration(seconds)}.")
@@ -130,29 +131,3 @@ def _run_cases(
             records.append(record)
         tell(len(cases), len(cases), "")
     return records, failed
-
-
-def _claim(folder: Path, run: dict[str, Any], *, resume: bool) -> None:
-    """Make `folder` this audit's, or go on with the one it holds if that is the same audit."""
-    path = folder / "run.json"
-    if path.is_file():
-        if not resume:
-            msg = f"{folder} must be a new folder, got one with an audit in it. Add --resume, or name another --out."
-            raise InputError(msg)
-        before = read_json(path)
-        for part in ("plan_sha256", "data_sha256"):
-            if before.get(part) != run[part]:
-                what = part.removesuffix("_sha256")
-                msg = (
-                    f"{folder} must hold an audit with the same {what} to be resumed, got another. Name another --out."
-                )
-                raise InputError(msg)
-        if before["model"]["sha256"] != run["model"]["sha256"]:
-            msg = f"{folder} must hold an audit of the same weights to be resumed, got others. Name another --out."
-            raise InputError(msg)
-        sweep(folder)
-    elif occupied(folder):
-        msg = f"{folder} must be a new or empty folder, got one with other content. Name another --out."
-        raise InputError(msg)
-    else:
-        write_json(path, run)

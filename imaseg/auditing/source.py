@@ -3,19 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from imaseg.data import Case, CaseSet
 from imaseg.data.cohort import CohortStatistics
 from imaseg.data.intensity import method_for
 from imaseg.data.invert import native_scale
-from imaseg.data.nifti import Volume, read_volume
+from imaseg.data.nifti import Step, Volume, read_volume
 from imaseg.data.recipe import parse_recipe
 from imaseg.data.steps import apply_recipe
 from imaseg.errors import InputError
 from imaseg.models.segmentation import ModelCard
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A case as the model takes it, next to what lies on disk.
+
+    Attributes:
+        native: as the files hold it.
+        volume: as the model takes it.
+        steps: what was done in between; none if the files are prepared.
+        native_scale: native units per unit of the model; None if unknown.
+    """
+
+    native: Volume
+    volume: Volume
+    steps: list[Step]
+    native_scale: float | None
+
+    @property
+    def label(self) -> NDArray[np.int64]:
+        """Of `volume`; a case without one is never loaded."""
+        return cast("NDArray[np.int64]", self.volume.label)
+
+    @property
+    def native_label(self) -> NDArray[np.int64]:
+        """Of `native`."""
+        return cast("NDArray[np.int64]", self.native.label)
 
 
 class CaseSource:
@@ -52,12 +81,25 @@ class CaseSource:
         Raises:
             InputError: if the case cannot be read, has no label, or does not fit the model.
         """
+        loaded = self.load(case)
+        return loaded.volume, loaded.native_scale
+
+    def load(self, case: Case) -> Loaded:
+        """As `read`, with what is needed to go back to the files.
+
+        Raises:
+            InputError: as `read`.
+        """
         volume = read_volume(case)
         self._check(volume)
         if self._prepared is not None:
-            return volume, native_scale(self._prepared.get(case.id, []))
+            return Loaded(volume, volume, [], native_scale(self._prepared.get(case.id, [])))
         prepared, steps = apply_recipe(volume, self._recipe, self._statistics)
-        return prepared, native_scale(steps)
+        # Flipped axes are views that run backwards, which torch does not take.
+        prepared = replace(
+            prepared, image=np.ascontiguousarray(prepared.image), label=np.ascontiguousarray(prepared.label)
+        )
+        return Loaded(volume, prepared, steps, native_scale(steps))
 
     def _check(self, volume: Volume) -> None:
         card = self._card

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from imaseg.auditing.case import CaseRecord
+from imaseg.auditing.case import BLACK_BOX_STEPS, CaseRecord
 from imaseg.auditing.plan import Plan, Probe
 
 _TOLERANCE = 0.005
@@ -31,6 +31,7 @@ def validity(records: Sequence[CaseRecord], plan: Plan, seen: Sequence[str]) -> 
     checks = [_seen(seen, len(records)), _gradients(records)]
     checks += _ordered(means, plan, "noise", "fgsm", "Noise is weaker than FGSM")
     checks += _ordered(means, plan, "fgsm", "pgd", "FGSM is no stronger than PGD")
+    checks += _ordered(means, plan, "pgd", "strong", "PGD is no stronger than the project's own worst case")
     checks += _monotone(means, plan)
     return checks + _extra(records, plan)
 
@@ -121,7 +122,7 @@ def _extra(records: Sequence[CaseRecord], plan: Plan) -> list[Check]:
             {"check": "Extra attacks on the attacks themselves", "ok": False, "number": "not run", "detail": detail}
         ]
     name, count = plan.probe(plan.validity.attack).name, len(checked)
-    large = sum(record.checks["large_eps"] for record in checked) / count
+    large, blind = (sum(record.checks[key] for record in checked) / count for key in ("large_eps", "black_box"))
     unscaled, small, big = (
         sum(record.checks[f"logits_x{factor}"] for record in checked) / count for factor in ("1", "0.1", "10")
     )
@@ -138,5 +139,12 @@ def _extra(records: Sequence[CaseRecord], plan: Plan) -> list[Check]:
             "number": f"Dice {unscaled:.3f}; scaled {small:.3f} and {big:.3f}",
             "detail": f"{name} at eps {plan.validity.scaled_eps:g}, mean of n = {count}; a fall of more than "
             f"{_SCALE_TOLERANCE} would mean that saturated logits hid gradients",
+        },
+        {
+            "check": "An attack that needs no gradients is no stronger",
+            "ok": blind >= unscaled - _TOLERANCE,
+            "number": f"Dice {blind:.3f} against {unscaled:.3f}",
+            "detail": f"Square with {BLACK_BOX_STEPS} windows and {name} at eps {plan.validity.scaled_eps:g}, "
+            f"n = {count}; if it were, gradients would be hidden",
         },
     ]

@@ -27,6 +27,12 @@ app = typer.Typer(
 Out = Annotated[Path, typer.Option("--out", help="Folder to write.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with what the folder holds.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+Model = Annotated[str, typer.Argument(help="Folder that `imaseg train` wrote.")]
+Data = Annotated[Path, typer.Argument(help="Folder with cases, prepared or raw.")]
+Cases = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--cases", help="all, a split (train, val), or ids with commas; those held out if not given."),
+]
 
 
 def run() -> None:
@@ -88,14 +94,11 @@ def train(
 
 @app.command()
 def audit(
-    model: Annotated[str, typer.Argument(help="Folder that `imaseg train` wrote.")],
-    data: Annotated[Path, typer.Argument(help="Folder with cases, prepared or raw.")],
+    model: Model,
+    data: Data,
     out: Out,
     plan: Annotated[str, typer.Option("--plan", help="quick, or a YAML file.")] = "quick",
-    cases: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option("--cases", help="all, a split (train, val), or ids with commas; those held out if not given."),
-    ] = None,
+    cases: Cases = None,
     resume: Resume = False,
     device: Device = "auto",
 ) -> None:
@@ -104,6 +107,49 @@ def audit(
 
     with stoppable("the same command with --resume"):
         raise typer.Exit(run_audit(model, data, out, plan=plan, cases=cases, resume=resume, device=device))
+
+
+@app.command()
+def attack(
+    model: Model,
+    data: Data,
+    out: Out,
+    eps: Annotated[float, typer.Option("--eps", help="Budget.")],
+    name: Annotated[str, typer.Option("--attack", help="A search or a preset; `imaseg list attacks`.")] = "pgd",
+    norm: Annotated[str, typer.Option("--norm", help="What may change; `imaseg list perturbations`.")] = "l2",
+    unit: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--unit", help="norm or rms (l2); native (HU ...) or range (l2, linf); else the set's own."),
+    ] = None,
+    steps: Annotated[Optional[int], typer.Option("--steps", help="Length; else the attack's own.")] = None,  # noqa: UP045
+    objective: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--objective", help="What is maximised; `imaseg list objectives`; else the attack's own."),
+    ] = None,
+    restarts: Annotated[Optional[int], typer.Option("--restarts", help="Worst of so many searches.")] = None,  # noqa: UP045
+    seed: Annotated[int, typer.Option("--seed", help="Of every random number.")] = 0,
+    cases: Cases = None,
+    resume: Resume = False,
+    device: Device = "auto",
+) -> None:
+    """Attack cases and write adversarial NIfTI files; the Dice is taken again from the file as written."""
+    from imaseg.auditing.attack_settings import AttackSettings
+    from imaseg.cli.attack import attack as run_attack
+
+    settings = AttackSettings(eps, name, norm, unit, steps, objective, restarts, seed)
+    with stoppable("the same command with --resume"):
+        raise typer.Exit(run_attack(model, data, out, settings, cases=cases, resume=resume, device=device))
+
+
+@app.command(name="list")
+def list_names(
+    kind: Annotated[str, typer.Argument(help="attacks, objectives, perturbations, criteria or recipes.")],
+    as_json: Annotated[bool, typer.Option("--json", help="A list of objects, for scripts.")] = False,
+) -> None:
+    """What there is to choose from, with settings and sources."""
+    from imaseg.cli.listing import show
+
+    show(kind, as_json=as_json)
 
 
 @app.command()

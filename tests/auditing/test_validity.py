@@ -15,13 +15,14 @@ PLAN = Plan.model_validate(
             {"attack": "gaussian-noise", "eps": [0.1, 0.2]},
             {"attack": "fgsm", "eps": [0.1, 0.2]},
             {"attack": "pgd", "eps": [0.1, 0.2]},
+            {"attack": "strong", "eps": [0.1, 0.2]},
         ],
         "validity": {"large_eps": 2.0, "scaled_eps": 0.1},
         "showcase": {"eps": 0.1},
     }
 )
-GOOD = {"gaussian-noise-l2": [0.85, 0.84], "fgsm-l2": [0.7, 0.6], "pgd-l2": [0.5, 0.2]}
-CHECKS = {"large_eps": 0.01, "logits_x1": 0.5, "logits_x0.1": 0.52, "logits_x10": 0.49}
+GOOD = {"gaussian-noise-l2": [0.85, 0.84], "fgsm-l2": [0.7, 0.6], "pgd-l2": [0.5, 0.2], "strong-l2": [0.4, 0.1]}
+CHECKS = {"large_eps": 0.01, "black_box": 0.6, "logits_x1": 0.5, "logits_x0.1": 0.52, "logits_x10": 0.49}
 
 
 def _panel(dice=GOOD, checks=CHECKS, zero=0.01, undefined=0.0, seen=()):
@@ -39,7 +40,7 @@ def _panel(dice=GOOD, checks=CHECKS, zero=0.01, undefined=0.0, seen=()):
 
 def test_a_sound_audit_is_green_throughout():
     panel = _panel()
-    assert len(panel) == 7
+    assert len(panel) == 9
     assert all(check["ok"] for check in panel.values())
     assert panel["A very large budget destroys the segmentation"]["number"] == "Dice 0.010"
 
@@ -49,7 +50,9 @@ def test_a_sound_audit_is_green_throughout():
     [
         ({"dice": GOOD | {"gaussian-noise-l2": [0.6, 0.84]}}, "Noise is weaker than FGSM"),
         ({"dice": GOOD | {"pgd-l2": [0.72, 0.2]}}, "FGSM is no stronger than PGD"),
-        ({"dice": GOOD | {"pgd-l2": [0.2, 0.3]}}, "A larger budget never helps the model"),
+        ({"dice": GOOD | {"strong-l2": [0.52, 0.1]}}, "PGD is no stronger than the project's own worst case"),
+        ({"dice": GOOD | {"fgsm-l2": [0.7, 0.75]}}, "A larger budget never helps the model"),
+        ({"checks": CHECKS | {"black_box": 0.45}}, "An attack that needs no gradients is no stronger"),
         ({"checks": CHECKS | {"large_eps": 0.4}}, "A very large budget destroys the segmentation"),
         (
             {"checks": CHECKS | {"logits_x0.1": 0.3}},

@@ -1,0 +1,54 @@
+"""What a registered class says of itself: first sentence, arguments, papers, units."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+import typing
+from typing import Any
+
+Entry = dict[str, Any]
+_YEAR = re.compile(r"\b(19|20)\d\d\b|arXiv")
+_SENTENCE = re.compile(r"(?<=[\w)\"`])\.\s+(?=[A-Z`])")
+_ELSEWHERE = re.compile(r"; (?:see|arguments as in) `")
+_BRACKETS = re.compile(r"\(([^()]*)\)")
+
+
+def described(member: type, *, leave_out: str = "") -> Entry:
+    """First sentence of the docstring, arguments with their defaults and without, and the papers it names."""
+    words = " ".join((inspect.getdoc(member) or "").partition("\n\n")[0].split())
+    arguments = {key: value for key, value in inspect.signature(member).parameters.items() if key != leave_out}
+    bare = [key for key, argument in arguments.items() if argument.default is inspect.Parameter.empty]
+    return {
+        "summary": _ELSEWHERE.split(_SENTENCE.split(words)[0])[0].rstrip(".") + ".",
+        "required": bare,
+        "settings": {key: argument.default for key, argument in arguments.items() if key not in bare},
+        "source": _source(member),
+    }
+
+
+def _source(member: type) -> str:
+    """What the module's docstring cites."""
+    found: list[str] = []
+    for paragraph in (sys.modules[member.__module__].__doc__ or "").split("\n\n"):
+        for sentence in _SENTENCE.split(" ".join(paragraph.split())):
+            inside = [part for part in _BRACKETS.findall(sentence) if _YEAR.search(part)]
+            found += inside or ([sentence] if _YEAR.search(sentence) else [])
+    return "; ".join(part.rstrip(".") for part in found)
+
+
+def objective_of(member: Any) -> str:
+    """Name of the objective that a search takes if it is given none."""
+    from imaseg.perturbations import L2
+
+    return str(getattr(member(L2(0.0)).objective, "name", "its own"))
+
+
+def units_of(member: Any) -> list[str]:
+    """Units that eps can be given in, the set's own first."""
+    known = inspect.signature(member).parameters
+    if "unit" in known:
+        return list(typing.get_args(typing.get_type_hints(member.__init__)["unit"]))
+    units = [member(0.0).unit]
+    return [*units, member(0.0, spacing=(1.0, 1.0, 1.0)).unit] if "spacing" in known else units

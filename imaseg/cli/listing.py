@@ -1,0 +1,143 @@
+"""`imaseg list`: what the registries hold, so that nothing has to be written down twice."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from imaseg.cli.describing import Entry, described, objective_of, units_of
+from imaseg.errors import InputError
+from imaseg.registry import Registered
+
+_WIDTH = 120
+_HEADINGS = ("name", "kind", "unit")
+
+
+def show(kind: str, *, as_json: bool) -> None:
+    """Print the entries of a kind, sorted by name.
+
+    Raises:
+        InputError: if there is no such kind.
+    """
+    if kind not in KINDS:
+        msg = f"list must be one of {', '.join(KINDS)}, got {kind!r}."
+        raise InputError(msg)
+    entries = sorted(KINDS[kind](), key=lambda entry: entry["name"])
+    if as_json:
+        typer.echo(json.dumps(entries, indent=1, ensure_ascii=False, default=repr))
+    else:
+        _print(entries)
+
+
+def attacks() -> list[Entry]:
+    """Searches and presets; `differs` is None where nobody says."""
+    from imaseg.attacks import Attack
+    from imaseg.attacks.presets import PRESETS
+
+    searches = [
+        {"name": name, "kind": "search", **described(member, leave_out="perturbation"), "differs": None}
+        for name, member in Attack.registry.items()
+    ]
+    for entry in searches:
+        entry["settings"]["objective"] = objective_of(Attack.registry[entry["name"]])
+    presets = [
+        {
+            "name": name,
+            "kind": "preset",
+            "summary": f"{preset.attack} with these settings, on {preset.perturbation or 'any set'}.",
+            "settings": {"attack": preset.attack, **preset.settings},
+            "source": preset.source,
+            "differs": preset.differs,
+        }
+        for name, preset in PRESETS.items()
+    ]
+    return searches + presets
+
+
+def objectives() -> list[Entry]:
+    """What an attack can maximise."""
+    from imaseg.objectives import Objective
+
+    return _family(Objective)
+
+
+def criteria() -> list[Entry]:
+    """When a prediction counts as broken."""
+    from imaseg.margins import Criterion
+
+    return _family(Criterion)
+
+
+def perturbations() -> list[Entry]:
+    """What may change, and the units of its budget."""
+    from imaseg.perturbations import Perturbation
+
+    units = {name: units_of(member) for name, member in Perturbation.registry.items()}
+    return [entry | {"unit": units[entry["name"]]} for entry in _family(Perturbation)]
+
+
+def recipes() -> list[Entry]:
+    """How `imaseg prepare` can prepare."""
+    from imaseg.data.recipe import load_recipe
+    from imaseg.data.resources import resource, resource_names
+
+    return [
+        {
+            "name": name,
+            "summary": resource(f"data_prep/{name}.yaml").read_text().partition("\n")[0].lstrip("# "),
+            "settings": load_recipe(name).model_dump(mode="json"),
+        }
+        for name in resource_names("data_prep")
+    ]
+
+
+KINDS: dict[str, Callable[[], list[Entry]]] = {
+    "attacks": attacks,
+    "objectives": objectives,
+    "perturbations": perturbations,
+    "criteria": criteria,
+    "recipes": recipes,
+}
+
+
+def _family(base: type[Registered]) -> list[Entry]:
+    return [{"name": name, **described(member)} for name, member in base.registry.items()]
+
+
+def _print(entries: list[Entry]) -> None:
+    width = min(_WIDTH, Console().width) if sys.stdout.isatty() else _WIDTH
+    console = Console(width=width, highlight=False)
+    table = Table(box=None, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    headings = [key for key in _HEADINGS if key in entries[0]]
+    for key in headings:
+        table.add_column(key, no_wrap=True)
+    table.add_column("what it is, settings, source")
+    for entry in entries:
+        table.add_row(*(Text(_words(entry[key])) for key in headings), Text("\n".join(_lines(entry))))
+    console.print(table)
+
+
+def _lines(entry: Entry) -> Iterator[str]:
+    yield entry["summary"]
+    settings = [*entry.get("required", []), *([_words(entry["settings"])] if entry["settings"] else [])]
+    if settings:
+        yield ", ".join(settings)
+    if entry.get("source"):
+        yield entry["source"]
+    if entry.get("differs"):
+        yield f"Not as published: {entry['differs']}"
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}={_words(part)}" for key, part in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(f"({_words(part)})" if isinstance(part, Mapping) else _words(part) for part in value)
+    return str(value)

@@ -1,0 +1,150 @@
+"""`imaseg attack` as a user types it: table, files named, exit codes, one clear line for bad input."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+
+import nibabel as nib
+import pytest
+
+from imaseg.auditing.attack_record import AttackRecord
+from imaseg.cli.attack import table
+from imaseg.cli.main import run
+
+
+@pytest.fixture
+def imaseg(monkeypatch, capsys):
+    """Run the command in this process; exit code, stdout, stderr."""
+
+    def command(*arguments):
+        monkeypatch.setattr(sys, "argv", ["imaseg", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            run()
+        return stop.value.code or 0, *capsys.readouterr()
+
+    return command
+
+
+def test_it_prints_a_row_per_case_and_names_what_it_made(imaseg, tiny_run, raw_phantom, tmp_path):
+    out = tmp_path / "a"
+    code, stdout, stderr = imaseg(
+        "attack", tiny_run, raw_phantom, "--out", out, "--eps", "0.1", "--unit", "rms", "--steps", "3"
+    )
+    assert code == 0, stderr
+    lines = stdout.splitlines()
+    assert lines[1].split() == ["case", "clean", "attacked", "re-read", "size", "(rms)"]
+    assert [line.split()[0] for line in lines[2:4]] == ["phantom_005", "phantom_006"]
+    for line in lines[2:4]:
+        clean, attacked, _, size = map(float, line.split()[1:5])
+        assert attacked <= clean
+        assert size == pytest.approx(0.1, rel=1e-3)
+    assert "what the attack found in the model's space" in lines[4]
+    created = [line.removeprefix("Created ") for line in lines[5:]]
+    assert created == [
+        str(out / name) for name in ("images", "predictions", "clean_predictions", "cases", "attack.csv", "attack.json")
+    ]
+    assert stderr == "2 of 2 cases (val): about 0 s.\n"
+    assert max(map(len, lines[:5])) <= 120
+
+
+def test_every_search_preset_and_set_can_be_named(imaseg, tiny_run, prepared_phantom, tmp_path):
+    from imaseg.attacks import Attack
+    from imaseg.attacks.presets import PRESETS
+    from imaseg.perturbations import Perturbation
+
+    searches = {name: (name, None) for name in Attack.registry}
+    for name, (search, norm) in (searches | {n: (p.attack, p.perturbation) for n, p in PRESETS.items()}).items():
+        steps, norm = {"worst-case": 8, "fgsm": None}.get(search, 2), norm or "l2"
+        arguments = ["--eps", "0.5", "--attack", name, "--norm", norm, *(["--steps", steps] if steps else [])]
+        out = tmp_path / name
+        code, _, stderr = imaseg(
+            "attack", tiny_run, prepared_phantom, "--out", out, "--cases", "phantom_005", *arguments
+        )
+        assert code == 0, (name, stderr)
+    for norm in Perturbation.registry:
+        arguments = ["--eps", "0.5", "--norm", norm, "--steps", "2", "--cases", "phantom_005"]
+        code, stdout, stderr = imaseg("attack", tiny_run, prepared_phantom, "--out", tmp_path / norm, *arguments)
+        assert code == 0, (norm, stderr)
+        assert (str(tmp_path / norm / "labels") in stdout) == Perturbation.registry[norm].moves_label
+
+
+def test_overrides_count_only_when_given(imaseg, tiny_run, prepared_phantom, tmp_path):
+    base = ["attack", tiny_run, prepared_phantom, "--eps", "0.5", "--cases", "phantom_005", "--attack", "pgd-ce"]
+    more = ["--steps", "2", "--objective", "dice-ce", "--restarts", "2", "--seed", "5"]
+    for out, arguments in ((tmp_path / "a", ["--steps", "2"]), (tmp_path / "b", more)):
+        assert imaseg(*base, "--out", out, *arguments)[0] == 0
+    first, second = (json.loads((tmp_path / x / "cases" / "phantom_005.json").read_text())["attack"] for x in "ab")
+    for text in ("objective=CrossEntropy", "steps=2", "restarts=1", "step_size=0.25", "seed=0"):
+        assert text in first
+    for text in ("objective=DiceCE", "steps=2", "restarts=2", "step_size=0.25", "seed=5"):
+        assert text in second
+
+
+def test_running_again_asks_for_resume_and_resuming_for_the_same_settings(imaseg, tiny_run, prepared_phantom, tmp_path):
+    base = ["attack", tiny_run, prepared_phantom, "--out", tmp_path / "a", "--steps", "2", "--eps"]
+    _, first, _ = imaseg(*base, "0.5")
+    for arguments, text in ((["0.5"], "Add --resume"), (["0.6", "--resume"], "another (eps)")):
+        code, stdout, stderr = imaseg(*base, *arguments)
+        assert (code, stdout) == (2, "")
+        assert stderr.startswith("imaseg: ")
+        assert len(stderr.splitlines()) == 1
+        assert text in stderr
+    assert imaseg(*base, "0.5", "--resume")[:2] == (0, first)
+
+
+def test_a_failed_case_is_listed_and_exits_with_one(imaseg, tiny_run, raw_phantom, tmp_path):
+    data = shutil.copytree(raw_phantom, tmp_path / "data")
+    path = data / "imagesTr" / "phantom_006.nii.gz"
+    path.write_bytes(path.read_bytes()[:400])
+    code, stdout, stderr = imaseg("attack", tiny_run, data, "--out", tmp_path / "a", "--eps", "1", "--steps", "2")
+    assert code == 1
+    assert "failed phantom_006: " in stderr
+    assert "phantom_005" in stdout
+    assert nib.load(tmp_path / "a" / "images" / "phantom_005.nii.gz").shape == (24, 24, 16)
+    assert not (tmp_path / "a" / "images" / "phantom_006.nii.gz").exists()
+
+
+REFUSED = [
+    (["--attack", "nonsense"], "attack must be one of "),
+    (["--norm", "nonsense"], "perturbation must be one of "),
+    (["--objective", "nonsense"], "objective must be one of "),
+    (["--unit", "nonsense"], "unit must be 'norm' or 'rms'"),
+    (["--norm", "gamma", "--unit", "native"], "must go with linf and l2"),
+    (["--attack", "vafa"], "perturbation of vafa must be frequency"),
+    (["--cases", "phantom_999"], "case id must be one of the 6"),
+    (["--device", "cuda:99"], "device must exist"),
+    (["--eps", "-1"], "eps must be finite and >= 0"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "text"), REFUSED, ids=[" ".join(pair[0]) for pair in REFUSED])
+def test_bad_input_is_one_clear_line(imaseg, tiny_run, raw_phantom, tmp_path, arguments, text):
+    eps = [] if "--eps" in arguments else ["--eps", "1"]
+    code, stdout, stderr = imaseg("attack", tiny_run, raw_phantom, "--out", tmp_path / "a", *eps, *arguments)
+    assert (code, stdout) == (2, "")
+    assert stderr.startswith("imaseg: ")
+    assert len(stderr.splitlines()) == 1, stderr
+    assert text in stderr
+    assert not (tmp_path / "a").exists()
+
+
+def test_the_budget_has_to_be_named(imaseg, tiny_run, raw_phantom, tmp_path):
+    code, _, stderr = imaseg("attack", tiny_run, raw_phantom, "--out", tmp_path / "a")
+    assert code == 2
+    assert "--eps" in stderr
+
+
+def test_the_table_lines_up_and_says_what_was_lost():
+    def record(case, note):
+        dice = {"foreground_mean": {"clean": 0.9, "attacked": 0.1, "reread": 0.9}}
+        fixed = {"attack": "", "perturbation": "", "seed": 0, "native_scale": None, "sizes": {}, "free": 1.0}
+        counts = {"forward_calls": 1, "backward_calls": 1, "zero_gradients": 0.0, "nonfinite_gradients": 0.0}
+        return AttackRecord(
+            case=case, eps=5.0, unit="norm", size=5.0, objective={}, dice=dice, note=note, **fixed, **counts
+        )
+
+    lines = table([record("a", "lost in the file: rounding to int16"), record("a_longer_name", "")]).splitlines()
+    assert lines[1].endswith("  lost in the file: rounding to int16")
+    assert len(lines[0]) == len(lines[2]) == len(lines[1].partition("  lost")[0])
