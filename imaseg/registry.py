@@ -22,6 +22,7 @@ class Registered:
 
     registry: ClassVar[dict[str, type[Self]]]
     name: ClassVar[str]
+    _unshown: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
@@ -75,11 +76,12 @@ class Registered:
     def __repr__(self) -> str:
         """The constructor's call, as far as its arguments are kept under their names."""
         known = [name for name in inspect.signature(type(self)).parameters if hasattr(self, name)]
+        known = [name for name in known if name not in self._unshown]
         return f"{type(self).__name__}({', '.join(f'{name}={_shown(getattr(self, name))}' for name in known)})"
 
 
 def _shown(value: Any) -> str:
     """Large tensors by their shape, small ones by their values."""
-    if not hasattr(value, "tolist"):
-        return repr(value)
+    if not hasattr(value, "numel"):
+        return repr(value.tolist() if hasattr(value, "tolist") else value)  # scalars of NumPy as plain ones
     return f"<{tuple(value.shape)}>" if value.numel() > 8 else repr(value.flatten().tolist())

@@ -77,7 +77,7 @@ def checkpoints(steps: int) -> list[int]:
     places, place, interval = [], 0, 22
     while place + interval <= 100:
         place += interval
-        places.append(max(1, round(place * steps / 100)))
+        places.append(-(-place * steps // 100))
         interval = max(interval - 3, 6)
     return sorted(set(places))
 
@@ -103,7 +103,7 @@ class _Walk:
     def go(self, params: Tensor) -> Tensor:
         """Walk from params; the last point reached, or in a larger set the best one."""
         params = self._project(params)
-        best, before, value = None, params, torch.full_like(self.length, -torch.inf)
+        best, before, value = None, params, torch.full_like(self.length, torch.inf)
         at_last = value
         due, since = checkpoints(self.steps), 0
         for step in range(self.steps):
@@ -115,7 +115,7 @@ class _Walk:
             best = _better(best, params, gradient, now)
             value = now
             if step in due:
-                params, before, gradient = self._judge(best, at_last, step - since, params, before, gradient)
+                params, gradient = self._judge(best, at_last, step - since, params, gradient)
                 at_last, since = best.value, step
             params, before = self._move(params, before, gradient, first=step == 0), params
         return params if self.inside or best is None else best.params
@@ -127,14 +127,14 @@ class _Walk:
         return self._project(params + _MOMENTUM * (reached - params) + (1 - _MOMENTUM) * (params - before))
 
     def _judge(
-        self, best: _Best, at_last: Tensor, steps: int, params: Tensor, before: Tensor, gradient: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        self, best: _Best, at_last: Tensor, steps: int, params: Tensor, gradient: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """At a checkpoint: halve the step of samples that stall and send them back to their best point."""
         stalled = (self.improved < 0.75 * steps) | (~self.halved & (best.value <= at_last))
         self.length = torch.where(stalled, self.length / 2, self.length)
         self.improved, self.halved = torch.zeros_like(self.improved), stalled
         back = expand(stalled, params).bool()
-        return best.params.where(back, params), best.params.where(back, before), best.gradient.where(back, gradient)
+        return best.params.where(back, params), best.gradient.where(back, gradient)
 
     def _project(self, params: Tensor) -> Tensor:
         return self.within.project(self.search.image, params)

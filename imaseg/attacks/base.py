@@ -67,13 +67,16 @@ class Attack(Registered, ABC):
         Raises:
             ValueError: as `Registered.build`, or if a preset is not meant for the perturbation set.
         """
+        if not isinstance(spec, str | Mapping) or (isinstance(spec, Mapping) and "name" not in spec):
+            return super().build(spec, *args, **extra)  # which says what is wrong
         given: dict[str, Any] = {"name": spec} if isinstance(spec, str) else dict(spec)
         name = str(given.get("name"))
         if name in PRESETS:
             preset = PRESETS[name]
             given = {**preset.settings, **given, "name": preset.attack}
-            if preset.perturbation not in (None, *(arg.name for arg in args if isinstance(arg, Perturbation))):
-                msg = f"perturbation of {name} must be {preset.perturbation}, got {args}."
+            sets = [arg.name for arg in (*args, *extra.values()) if isinstance(arg, Perturbation)]
+            if preset.perturbation not in (None, *sets):
+                msg = f"perturbation of {name} must be {preset.perturbation}, got {', '.join(sets)}."
                 raise ValueError(msg)
         given = {**given, **extra}
         if isinstance(given.get("objective"), str | Mapping):
@@ -165,7 +168,14 @@ class Attack(Registered, ABC):
         return None
 
     def with_steps(self, steps: int) -> Self:
-        """The same attack with another length."""
+        """The same attack with another length.
+
+        Raises:
+            ValueError: if steps is below 1.
+        """
+        if steps < 1:
+            msg = f"steps must be a whole number >= 1, got {steps}."
+            raise ValueError(msg)
         other = copy.copy(self)
         other.steps = steps
         return other

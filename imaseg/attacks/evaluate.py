@@ -62,14 +62,20 @@ class Evaluator:
         self.samples, self._seed = samples, seed
         self.forward_calls = self.backward_calls = self._points = 0
         with torch.no_grad():
-            self.clean_logits = torch.stack([self._forward(image, draw) for draw in range(samples)]).mean(0)
+            self._clean_draws = [self._forward(image, draw) for draw in range(samples)]
+            self.clean_logits = torch.stack(self._clean_draws).mean(0)
         self.target = encode(self.clean_logits, label, ignore_index=ignore_index)
 
     def clean(self, objective: Objective) -> Point:
         """The unperturbed image; its passes are spent already."""
-        return Point(
-            self.clean_logits, objective.of(self.clean_logits, self.target), dice_of(self.clean_logits, self.target)
-        )
+        draws, self._clean_draws = self._clean_draws, []
+        return _mean([Point(one, objective.of(one, self.target), dice_of(one, self.target)) for one in draws])
+
+    def rated(self, logits: Tensor, params: Tensor, objective: Objective) -> Tensor:
+        """Objective (B,) of logits that were seen at params (B, ...); no pass."""
+        with torch.no_grad():
+            everyone = torch.arange(len(self.image), device=self.image.device)
+            return objective.of(logits, self.target_of(everyone, params))
 
     def at(self, params: Tensor, index: Tensor, objective: Objective, progress: float = 1.0) -> Point:
         """Scores at params (len(index), ...): `samples` forward passes."""
@@ -159,7 +165,7 @@ class Evaluator:
     def _forward(self, image: Tensor, draw: int) -> Tensor:
         self.forward_calls += 1
         # A random model must be replayable, and the same for every order of evaluations before this one.
-        torch.manual_seed(self._seed + 1_000_003 * self._points + draw)
+        torch.manual_seed(((self._seed * 1_000_003 + self._points) * 1_000_003 + draw) % 2**63)
         return full_resolution(self.model(image))
 
 

@@ -6,6 +6,8 @@ Shlens & Szegedy, "Explaining and harnessing adversarial examples", ICLR 2015.
 
 from __future__ import annotations
 
+from typing import Self
+
 from imaseg.attacks.base import Attack
 from imaseg.attacks.search import Search
 from imaseg.objectives import Objective
@@ -33,6 +35,10 @@ class FGSM(Attack):
         if (steps, restarts) != (1, 1):
             msg = f"steps and restarts of FGSM must be 1, got {steps} and {restarts}. Use IFGSM or PGD for more."
             raise ValueError(msg)
+
+    def with_steps(self, steps: int) -> Self:
+        """Itself: there is one step, whatever is left to it."""
+        return self
 
     def _run(self, search: Search) -> None:
         params = search.begin(0, random=False)

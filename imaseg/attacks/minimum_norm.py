@@ -13,12 +13,15 @@ restarts * steps backward passes and restarts * (steps + 1) + 8 forward passes.
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor
 
 from imaseg.attacks.base import Attack
 from imaseg.attacks.search import Search, Until
-from imaseg.objectives import Objective
+from imaseg.frozen import Model
+from imaseg.objectives import Dice, Objective
 from imaseg.objectives.decisions import decision_margin
 from imaseg.perturbations import Perturbation
 from imaseg.perturbations.base import expand
@@ -37,7 +40,7 @@ class MinimumNorm(Attack):
     Args:
         wrong: share of the foreground voxels that must be wrong, in (0, 1]; `until`, if given to the call, rules
             instead.
-        objective: what is maximised; the one described above if not given.
+        objective: what is maximised; if not given, the one described above, or `Dice()` next to a given `until`.
 
     Raises:
         ValueError: if wrong is outside (0, 1].
@@ -62,6 +65,22 @@ class MinimumNorm(Attack):
         chosen = objective if objective is not None else _NeededMargin(wrong)
         super().__init__(perturbation, steps=steps, objective=chosen, restarts=restarts, seed=seed, samples=samples)
         self.wrong = wrong
+
+    def _search(
+        self,
+        model: Model,
+        image: Tensor,
+        label: Tensor,
+        *,
+        until: Until | None,
+        start: Tensor | None = None,
+        known: Search | None = None,
+    ) -> Search:
+        if until is not None and isinstance(self.objective, _NeededMargin):
+            other = copy.copy(self)
+            other.objective = Dice()
+            return other._search(model, image, label, until=until, start=start, known=known)
+        return super()._search(model, image, label, until=until, start=start, known=known)
 
     def default_until(self) -> Until:
         """At least `wrong` of the foreground voxels are wrong."""
@@ -110,6 +129,9 @@ class _NeededMargin(Objective):
         super().__init__(ignore_index=ignore_index)
         self.wrong = wrong
 
+    def __repr__(self) -> str:
+        return "None"  # what the attack is given for it
+
     def _loss(self, logits: Tensor, target: Target, progress: float) -> Tensor:
         margin, counted = _voxel_margins(logits, target)
         needed = _needed(counted, self.wrong)
@@ -124,7 +146,7 @@ class _NeededMargin(Objective):
 
 def _needed(counted: Tensor, wrong: float) -> Tensor:
     """Number of voxels (B,) that have to be wrong."""
-    return (counted.sum(1) * wrong - 1e-6).ceil().long()
+    return (counted.sum(1) * wrong - 1e-6).ceil().long().clamp(min=1)
 
 
 def _voxel_margins(logits: Tensor, target: Target) -> tuple[Tensor, Tensor]:

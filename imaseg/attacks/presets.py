@@ -27,7 +27,8 @@ class Preset:
 
 
 _SEA = (
-    "Croce, Singh & Hein, Robust semantic segmentation: strong adversarial attacks and fast training, arXiv 2306.12941"
+    "Croce, Singh & Hein, Robust semantic segmentation: strong adversarial attacks and fast training, "
+    "ECCV 2024 (arXiv 2306.12941)"
 )
 _APGD = "Croce & Hein, Reliable evaluation of adversarial robustness, ICML 2020"
 _BEST = "The worst point by Dice over all iterates is kept, not the last one."

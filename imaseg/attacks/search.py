@@ -165,16 +165,16 @@ class Search:
     def switch(self, objective: Objective) -> None:
         """Go on with another objective; among points of equal Dice the one found first is kept."""
         if objective is not self.objective:
-            self.objective, self._switched = objective, True
-            self._best_values = torch.full_like(self._best_values, torch.inf)
+            self.objective = objective
+            self._best_values = self._see.rated(self._best_logits, self.best, objective)
 
     def result(self) -> AttackResult:
         """The worst point of each sample; a random model is scored again with draws the search has not seen."""
         see, index = self._see, self._everyone
         params = self.perturbation.project(self.image, self.best)
-        known = torch.equal(params, self.best) and see.samples == 1 and not self._switched
+        known = torch.equal(params, self.best) and see.samples == 1
         point = (
-            Point(self._best_logits, self._best_values, self._best_channels)
+            Point(self._best_logits, see.rated(self._best_logits, params, self._first_objective), self._best_channels)
             if known
             else see.at(params, index, self._first_objective)
         )
@@ -244,12 +244,12 @@ class Search:
         return values if len(index) == len(self.image) else values[index]
 
     def _put(self, name: str, index: Tensor, values: Tensor) -> None:
-        """Set attribute[index] = values, without a copy where that is all of it."""
+        """Set attribute[index] = values, never in place: attacks, results and models hold the same tensors."""
+        if not len(index):
+            return
         stored = getattr(self, name)
-        if len(index) == len(stored):
-            setattr(self, name, values.detach().to(stored.dtype))
-        else:
-            stored[index] = values.detach().to(stored.dtype)
+        values = values.detach().to(stored.dtype)
+        setattr(self, name, values if len(index) == len(stored) else stored.index_put((index,), values))
 
     def _record(self, index: Tensor, params: Tensor, point: Point, *, inside: bool = True) -> None:
         self._put("values", index, point.values)

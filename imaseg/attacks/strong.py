@@ -1,14 +1,15 @@
 """The project's own worst case: steepest ascent on soft Dice through shrinking sets.
 
     stages of 25 / 20 / 15 / 40 % of the steps in the set at 2, 1.5, 1.2 and 1 times eps; in step k of a stage of n
-    delta <- project(delta + 2 eps' (1 - k / n) steepest(g)),   eps' the budget of the stage
+    delta <- project(delta + a eps' (1 - k / n) steepest(g)),   a = 6, 3, 2, 1 and eps' the budget of the stage
 
 Four choices, each by measurement (docs/attacks.md; `benchmarks/attack_strength.py` makes the table):
 - what is maximised is soft Dice itself, since a budget is wasted on whatever hard Dice does not count;
 - it grows sharper on the way, towards hard Dice, and sees through saturated logits (`TemperedDice`);
 - larger sets come first (Croce, Singh & Hein, arXiv 2306.12941, there with APGD), since inside the set a search settles
   for the structure that happens to be nearest;
-- steps reach across the whole set and fall linearly to 0 in every stage; momentum and step halving lost to that.
+- steps start far longer than the set is wide, so that early points are little more than the gradient blown up to the
+  budget, and fall linearly to 0 in every stage; momentum and step halving lost to that.
 
 restarts * steps backward passes and at most restarts * (steps + 1) + 1 forward passes. The schedule depends on `steps`:
 a longer search is another search.
@@ -23,7 +24,7 @@ from imaseg.attacks.search import Search
 from imaseg.objectives import Objective, TemperedDice
 from imaseg.perturbations import Perturbation
 
-_STAGES = ((0.25, 2.0), (0.2, 1.5), (0.15, 1.2), (0.4, 1.0))
+_STAGES = ((0.25, 2.0, 6.0), (0.2, 1.5, 3.0), (0.15, 1.2, 2.0), (0.4, 1.0, 1.0))  # share of steps, set, first step
 
 
 class Strong(Attack):
@@ -50,20 +51,20 @@ class Strong(Attack):
         for restart in range(self.restarts):
             params = search.begin(restart)
             done = 0
-            for length, stretch in self._stages():
-                params = self._walk(search, params, stretch, length, done)
-                done += length
+            for steps, stretch, longest in self._stages():
+                params = self._walk(search, params, steps, done, stretch=stretch, longest=longest)
+                done += steps
             search.score(params)
 
-    def _stages(self) -> list[tuple[int, float]]:
-        """Steps and stretch of each stage; what is rounded off goes to the last one."""
-        lengths = [int(share * self.steps) for share, _ in _STAGES[:-1]]
+    def _stages(self) -> list[tuple[int, float, float]]:
+        """Steps, stretch and first step of each stage; what is rounded off goes to the last one."""
+        lengths = [int(share * self.steps) for share, _, _ in _STAGES[:-1]]
         lengths.append(self.steps - sum(lengths))
-        return [(steps, stretch) for steps, (_, stretch) in zip(lengths, _STAGES, strict=True) if steps]
+        return [(steps, *stage[1:]) for steps, stage in zip(lengths, _STAGES, strict=True) if steps]
 
-    def _walk(self, search: Search, params: Tensor, stretch: float, steps: int, done: int) -> Tensor:
+    def _walk(self, search: Search, params: Tensor, steps: int, done: int, *, stretch: float, longest: float) -> Tensor:
         within = search.perturbation.stretched(stretch)
-        reach = 2 * within.radius(search.image)
+        reach = longest * within.radius(search.image)
         params = within.project(search.image, params)
         for step in range(steps):
             gradient = search.gradient(params, progress=(done + step) / self.steps, inside=stretch == 1)

@@ -6,8 +6,9 @@ the clean image is evaluated once. Backward and forward passes: the sum over mem
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from imaseg.attacks.base import Attack
 from imaseg.attacks.search import Search
@@ -34,6 +35,8 @@ class WorstCase(Attack):
         ValueError: if there are no members, or fewer steps than members.
     """
 
+    _unshown = ("steps",)
+
     def __init__(
         self,
         perturbation: Perturbation,
@@ -49,15 +52,22 @@ class WorstCase(Attack):
         if not chosen:
             msg = "members must hold at least one attack, got none. Use None for the default ones."
             raise ValueError(msg)
-        if steps is not None and steps < len(chosen):
-            msg = f"steps must be at least the number of members ({len(chosen)}), got {steps}."
-            raise ValueError(msg)
         self.members = [_made(member, perturbation, seed) for member in chosen]
         if steps is not None:
-            shares = [steps // len(chosen) + (place < steps % len(chosen)) for place in range(len(chosen))]
-            self.members = [member.with_steps(share) for member, share in zip(self.members, shares, strict=True)]
+            self.members = _shared(self.members, steps)
         total = sum(member.steps for member in self.members)
         super().__init__(perturbation, steps=total, objective=objective, restarts=restarts, seed=seed, samples=samples)
+
+    def on(self, perturbation: Perturbation, *, seed: int | None = None) -> Self:
+        other = super().on(perturbation, seed=seed)
+        other.members = [member.on(perturbation, seed=other.seed) for member in self.members]
+        return other
+
+    def with_steps(self, steps: int) -> Self:
+        other = copy.copy(self)
+        other.members = _shared(self.members, steps)
+        other.steps = sum(member.steps for member in other.members)
+        return other
 
     def _run(self, search: Search) -> None:
         for _ in range(self.restarts):
@@ -66,6 +76,14 @@ class WorstCase(Attack):
                     return
                 search.switch(member.objective)
                 member._run(search)
+
+
+def _shared(members: list[Attack], steps: int) -> list[Attack]:
+    if steps < len(members):
+        msg = f"steps must be at least the number of members ({len(members)}), got {steps}."
+        raise ValueError(msg)
+    shares = [steps // len(members) + (place < steps % len(members)) for place in range(len(members))]
+    return [member.with_steps(share) for member, share in zip(members, shares, strict=True)]
 
 
 def _made(member: Member, perturbation: Perturbation, seed: int) -> Attack:

@@ -46,7 +46,8 @@ class Perturbation(Registered, ABC):
         if bounds is not None and not bool((torch.as_tensor(bounds[0]) < torch.as_tensor(bounds[1])).all()):
             msg = f"bounds must be (low, high) with low < high, got {bounds}. Use None to leave values free."
             raise ValueError(msg)
-        self.eps = eps
+        # Lists come from configuration files.
+        self.eps = eps if isinstance(eps, int | float | Tensor) else torch.as_tensor(eps)
         self.bounds = bounds
         self.region = region
 

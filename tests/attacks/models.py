@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import conv2d, conv3d, cross_entropy
 
 
 def messy_model(dims: int, *, classes: int = 3, channels: int = 2, seed: int = 0) -> nn.Module:
@@ -48,6 +48,34 @@ class LinearPerVoxel(nn.Module):
 
     def gap(self, image: torch.Tensor) -> torch.Tensor:
         return torch.einsum("bc...,c->b...", image, self.weight) + self.bias
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        gap = self.gap(image)
+        return torch.stack([-gap / 2, gap / 2], 1)
+
+
+class LinearConvolution(nn.Module):
+    """Two classes; logit gap (w * x)(v) + b at voxel v, one kernel for all, zeros around: neighbours share voxels.
+
+    A voxel's own margin is |gap| over the dual norm of the part of the kernel that lies within the image.
+    """
+
+    def __init__(self, weight: torch.Tensor, bias: float = 0.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight)  # (1, channels, *odd sizes)
+        self.bias = bias
+
+    def _convolve(self, image: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        conv = conv2d if image.ndim == 4 else conv3d
+        return conv(image, weight, padding=[size // 2 for size in weight.shape[2:]])[:, 0]
+
+    def gap(self, image: torch.Tensor) -> torch.Tensor:
+        return self._convolve(image, self.weight) + self.bias
+
+    def dual(self, image: torch.Tensor, order: float) -> torch.Tensor:
+        """Norm of that order (1 for Linf, 2 for L2) of each voxel's kernel, (1, *spatial)."""
+        whole = torch.ones_like(image[:1])
+        return self._convolve(whole, self.weight.detach().abs() ** order) ** (1 / order)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         gap = self.gap(image)

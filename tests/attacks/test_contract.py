@@ -142,7 +142,8 @@ def test_double_precision_is_kept_and_agrees(name, kind, dims):
     double = _attack(name, kind)(model.double(), image.double(), label)
     assert double.image.dtype == torch.float64
     assert (double.foreground_dice - single.foreground_dice).abs().max() < 0.05
-    torch.testing.assert_close(double.objective.float(), single.objective, rtol=0.05, atol=0.02)
+    if name != "minimum-norm":  # its point is the smallest that succeeds, whatever its objective
+        torch.testing.assert_close(double.objective.float(), single.objective, rtol=0.05, atol=0.02)
 
 
 def test_channels_last_changes_nothing(name, kind, dims):

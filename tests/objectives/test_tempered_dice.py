@@ -1,0 +1,151 @@
+"""Tempered Dice: Dice at the temperature announced, blind to the scale of saturated logits."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from imaseg import FGSM, Linf
+from imaseg.objectives import Dice, Objective, TemperedDice
+
+
+def _sample(channels=3, batch=4, shape=(5, 6), seed=0, scale=3.0):
+    generator = torch.Generator().manual_seed(seed)
+    logits = scale * torch.randn(batch, channels, *shape, generator=generator)
+    return logits, torch.randint(channels, (batch, *shape), generator=generator)
+
+
+def _reference(logits, label, progress, sharpest):
+    """Loops over samples, classes and voxels; label integer with -1 for ignored voxels."""
+    results = []
+    for z, y in zip(logits.flatten(2).double().tolist(), label.flatten(1).tolist(), strict=True):
+        voxels = [n for n in range(len(y)) if y[n] >= 0]
+        rivals = {n: max(z[k][n] for k in range(len(z)) if k != y[n]) for n in voxels}
+        gaps = [abs(z[y[n]][n] - rivals[n]) for n in voxels if y[n] > 0]
+        mean = sum(gaps) / len(gaps) if gaps else 0.0
+        temperature = max(1.0, mean / 3) ** (1 - progress) * (sharpest * max(1.0, mean / 10)) ** progress
+        scores = []
+        for k in range(1, len(z)):
+            overlap = total = 0.0
+            for n in voxels:
+                powers = [
+                    math.exp((z[j][n] - max(z[i][n] for i in range(len(z)))) / temperature) for j in range(len(z))
+                ]
+                p = powers[k] / sum(powers)
+                overlap += p * (y[n] == k)
+                total += p + (y[n] == k)
+            scores.append((2 * overlap + 1) / (total + 1))
+        results.append(1 - sum(scores) / len(scores))
+    return torch.tensor(results)
+
+
+@pytest.mark.parametrize("progress", [0.0, 0.4, 1.0])
+@pytest.mark.parametrize("scale", [0.5, 3.0, 40.0])
+@pytest.mark.parametrize("channels", [2, 4])
+def test_equals_loops_over_voxels(channels, scale, progress):
+    logits, label = _sample(channels, scale=scale)
+    label[:, 0] = -1
+    label[3] = 0  # no foreground, ordinary logits
+    logits[3] /= scale
+    found = TemperedDice(sharpest=0.3)(logits, label, progress)
+    torch.testing.assert_close(found, _reference(logits, label, progress, 0.3), rtol=1e-4, atol=1e-5)
+
+
+def test_is_dice_at_the_start_of_a_search_with_ordinary_logits():
+    logits, label = _sample(scale=1.0)
+    torch.testing.assert_close(TemperedDice()(logits, label, 0.0), Dice()(logits, label))
+    torch.testing.assert_close(TemperedDice(sharpest=1.0)(logits, label, 1.0), Dice()(logits, label))
+    hotter = TemperedDice(sharpest=0.25)(logits, label, 1.0)
+    torch.testing.assert_close(hotter, Dice()(4 * logits, label))
+
+
+@pytest.mark.parametrize("regions", [False, True], ids=["softmax", "regions"])
+@pytest.mark.parametrize("factor", [10.0, 1000.0, 1e6])
+def test_saturated_logits_count_like_any_multiple_of_them(regions, factor):
+    logits, label = _sample(scale=30.0)
+    label = torch.stack([label == k for k in range(3)], 1) if regions else label
+    usual = TemperedDice()(logits, label, 0.5)
+    torch.testing.assert_close(TemperedDice()(factor * logits, label, 0.5), usual, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(Dice()(factor * logits, label), usual, atol=1e-2)
+
+
+@pytest.mark.parametrize("regions", [False, True], ids=["softmax", "regions"])
+def test_saturated_logits_keep_a_gradient(regions):
+    logits, label = _sample(scale=1000.0)
+    label = torch.stack([label == k for k in range(3)], 1) if regions else label
+    gradients = []
+    for objective in (Dice(), TemperedDice()):
+        leaf = logits.clone().requires_grad_()
+        gradients.append(torch.autograd.grad(objective(leaf, label, 0.0).sum(), leaf)[0])
+    blind, seeing = ((one != 0).float().mean() for one in gradients)
+    assert blind < 0.1
+    assert seeing > 0.9
+
+
+def test_the_temperature_carries_no_gradient():
+    logits, label = _sample(scale=30.0)
+    gap = []
+    for z, y in zip(logits, label, strict=True):
+        right = z.gather(0, y[None])[0]
+        other = z.scatter(0, y[None], -math.inf).amax(0)
+        gap.append((right - other).abs()[y > 0].mean())
+    temperature = (torch.stack(gap) / 3).clamp(min=1).view(-1, 1, 1, 1)
+    assert temperature.min() > 1
+    left, right = (logits.clone().requires_grad_() for _ in range(2))
+    (found,) = torch.autograd.grad(TemperedDice()(left, label, 0.0).sum(), left)
+    (expected,) = torch.autograd.grad(Dice()(right / temperature, label).sum(), right)
+    torch.testing.assert_close(found, expected)
+
+
+def test_samples_do_not_share_a_temperature():
+    logits, label = _sample()
+    logits[0] *= 1000
+    together = TemperedDice()(logits, label)
+    alone = torch.cat([TemperedDice()(logits[i, None], label[i, None]) for i in range(4)])
+    torch.testing.assert_close(together, alone)
+
+
+@pytest.mark.parametrize("label", ["empty", "ignored"])
+def test_a_case_without_foreground_is_finite_and_can_be_painted(label):
+    logits, _ = _sample(scale=0.5)
+    given = torch.full((4, 5, 6), 0 if label == "empty" else -1)
+    leaf = logits.requires_grad_()
+    value = TemperedDice()(leaf, given)
+    (gradient,) = torch.autograd.grad(value.sum(), leaf)
+    assert torch.isfinite(value).all()
+    assert torch.isfinite(gradient).all()
+    assert (gradient.abs().sum() > 0) == (label == "empty")
+
+
+def test_a_saturated_model_cannot_hide_behind_an_empty_label():
+    """Painting a structure that is not there must be possible too: 1000 times the logits, as far as the original."""
+    torch.manual_seed(0)
+    net = torch.nn.Conv2d(1, 2, 3, padding=1)
+    with torch.no_grad():
+        net.bias[0] += 1.5
+    image, label = torch.randn(2, 1, 8, 8), torch.zeros(2, 8, 8).long()
+    attack = FGSM(Linf(1.0), objective=TemperedDice())
+    honest, saturated = attack(net, image, label), attack(lambda x: 1000 * net(x), image, label)
+    assert (honest.prediction == 1).any()
+    assert (saturated.prediction == 1).sum() >= 0.8 * (honest.prediction == 1).sum()
+
+
+def test_it_is_registered_and_takes_plain_data():
+    built = Objective.build({"name": "tempered-dice", "sharpest": 0.5, "ignore_index": 9})
+    assert (built.sharpest, built.ignore_index, built.smooth) == (0.5, 9, 1.0)
+    assert repr(built) == "TemperedDice(sharpest=0.5, smooth=1.0, ignore_index=9)"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"sharpest": 0.0}, r"sharpest must be in \(0, 1\], got 0.0. Use 0.3"),
+        ({"sharpest": 1.5}, r"sharpest must be in \(0, 1\], got 1.5"),
+        ({"smooth": 0.0}, "smooth must be > 0"),
+    ],
+)
+def test_nonsense_is_refused(arguments, text):
+    with pytest.raises(ValueError, match=text):
+        TemperedDice(**arguments)
