@@ -1,0 +1,215 @@
+"""How strong each preset is at equal gradient calls, on 3D and 2D networks, next to two outside libraries.
+
+    python -m pip install torchattacks adv-lib   # only for the outside references; left out where they are missing
+    python benchmarks/attack_strength.py DATA [--runs DIR] [--out DIR] [--cases N] [--calls 20 100] [--only NET ...]
+
+DATA is MSD Task04_Hippocampus with a `split.json`. RUNS holds the networks of `benchmarks/hippocampus_3d.py`, which
+trains what is missing. The 2D network, a U-Net of segmentation-models-pytorch on slices scaled to [0, 1], is trained
+here.
+
+Every figure is the mean foreground hard Dice over the cases and over three seeds, each case under the worst point of
+the attack, as the library returns it. Stopped at any moment, the same command goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import outside
+import torch
+from hippocampus_3d import prepare_data, train_methods
+from slices import train_slice_net
+from torch import Tensor, nn
+
+from imaseg import L2, Linf, MinimumNorm, Perturbation, load_cases, load_model
+from imaseg.attacks import Attack
+from imaseg.data.nifti import read_volume
+from imaseg.progress import bar
+from imaseg.scores import foreground_dice
+
+SEEDS = (0, 1, 2)
+PRESETS = ("pgd-ce", "segpgd", "cospgd", "pgd", "apgd-ce", "apgd-dice", "sea", "strong")
+Batches = list[tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A network, the set it is attacked in, and the cases."""
+
+    name: str
+    model: nn.Module
+    perturbation: Perturbation
+    batches: Batches
+    presets: tuple[str, ...] = PRESETS
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--runs", type=Path, default=Path("work/hippocampus_3d"))
+    parser.add_argument("--out", type=Path, default=Path("work/attack_strength"))
+    parser.add_argument("--cases", type=int, default=9, help="of the val split, evenly spread")
+    parser.add_argument("--calls", type=int, nargs="+", default=[20, 100])
+    parser.add_argument("--only", nargs="+", help="names of rows")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    prepared = prepare_data(arguments.data, arguments.runs)
+    train_methods(prepared, arguments.runs)
+    rows = [
+        row
+        for row in all_rows(prepared, arguments.runs, arguments.out, arguments.cases)
+        if not arguments.only or row.name in arguments.only
+    ]
+    book = Book(arguments.out / "results.json")
+    jobs = [job for row in rows for job in jobs_of(row, arguments.calls)]
+    with bar("attacks") as tell:
+        for place, (key, run) in enumerate(jobs):
+            book.fill(key, run)
+            tell(place + 1, len(jobs), key)
+    for row in rows:
+        print(table(row, arguments.calls, book))
+        if row.name == "slices":
+            print(smallest_changes(row, arguments.calls))
+    print(footer(f"{arguments.cases} val cases", SEEDS))
+
+
+class Book:
+    """Results on disk, one entry per finished job."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.entries: dict[str, list[float]] = json.loads(path.read_text()) if path.is_file() else {}
+
+    def fill(self, key: str, run: Callable[[], list[float]]) -> None:
+        """Run a job whose result is not there yet."""
+        if key not in self.entries:
+            self.entries[key] = run()
+            other = self.path.with_suffix(".new")
+            other.write_text(json.dumps(self.entries))
+            other.replace(self.path)
+
+    def mean(self, keys: list[str]) -> float | None:
+        """Mean over all values of some jobs; None while there are none."""
+        values = [value for key in keys for value in self.entries.get(key, [])]
+        return sum(values) / len(values) if values else None
+
+
+def all_rows(prepared: Path, runs: Path, out: Path, cases: int) -> Iterator[Row]:
+    """Three 3D networks in RMS, at budgets that about halve their Dice, and a 2D one in Linf."""
+    volumes = whole_cases(prepared, "val", cases)
+    for name, eps in (("standard", 0.05), ("pgd", 0.15), ("ima", 0.15)):
+        yield Row(name, load_model(runs / name), L2(eps, unit="rms"), volumes)
+    yield Row("standard-linf", load_model(runs / "standard"), Linf(0.03), volumes)
+    model, slices = train_slice_net(prepared, out / "slice_net.pt", cases)
+    yield Row("slices", model, Linf(8 / 255, bounds=(0.0, 1.0)), slices, (*PRESETS, *outside.fixed_budget()))
+
+
+def whole_cases(prepared: Path, split: str, cases: int) -> Batches:
+    """Image and label of some cases, evenly spread over a split."""
+    cohort = load_cases(prepared)
+    names = cohort.split[split]
+    names = names[:: max(1, len(names) // cases)][:cases]
+    volumes = (read_volume(case) for case in cohort.select(names))
+    return [
+        (torch.from_numpy(volume.image)[None].float(), torch.from_numpy(volume.label)[None].long())
+        for volume in volumes
+        if volume.label is not None
+    ]
+
+
+def jobs_of(row: Row, calls: list[int]) -> Iterator[tuple[str, Callable[[], list[float]]]]:
+    """Clean Dice, and every preset at every number of calls with every seed."""
+    yield f"{row.name} clean", lambda: [d for image, label in row.batches for d in dice(row.model, image, label)]
+    for preset in row.presets:
+        for steps in calls:
+            for seed in SEEDS:
+                key = f"{row.name} {preset} {steps} {seed}"
+                yield key, lambda preset=preset, steps=steps, seed=seed: attacked(row, preset, steps, seed)
+
+
+def attacked(row: Row, preset: str, steps: int, seed: int) -> list[float]:
+    """Dice of each case under one attack."""
+    if preset in outside.fixed_budget():
+        attack = outside.fixed_budget()[preset]
+        found = [attack(row.model, image, label, row.perturbation.eps, steps, seed) for image, label in row.batches]
+        return [
+            value
+            for image, (_, label) in zip(found, row.batches, strict=True)
+            for value in dice(row.model, image, label)
+        ]
+    search = Attack.build({"name": preset, "steps": steps, "seed": seed}, row.perturbation)
+    results = [search(row.model, image, label) for image, label in row.batches]
+    spent = max(result.backward_calls for result in results)
+    if spent > steps:
+        raise RuntimeError(f"{preset} must spend at most {steps} gradient calls, got {spent}.")
+    return [value for result in results for value in result.foreground_dice.tolist()]
+
+
+def dice(model: nn.Module, image: Tensor, label: Tensor) -> list[float]:
+    with torch.no_grad():
+        return foreground_dice(model(image), label).tolist()
+
+
+def table(row: Row, calls: list[int], book: Book) -> str:
+    """Markdown: one line per preset, one column per number of calls."""
+    clean = book.mean([f"{row.name} clean"])
+    count = sum(len(image) for image, _ in row.batches)
+    lines = [
+        f"\n**{row.name}**, {row.perturbation!r}, {count} cases, clean {clean:.3f}\n",
+        "| preset | " + " | ".join(f"{steps} calls" for steps in calls) + " |",
+        "| --- |" + " --- |" * len(calls),
+    ]
+    for preset in row.presets:
+        means = [book.mean([f"{row.name} {preset} {steps} {seed}" for seed in SEEDS]) for steps in calls]
+        lines.append(f"| {preset} | " + " | ".join("" if mean is None else f"{mean:.3f}" for mean in means) + " |")
+    return "\n".join(lines)
+
+
+def smallest_changes(row: Row, calls: list[int]) -> str:
+    """Markdown: smallest Linf change that makes 99 % of the foreground wrong, here and by ALMA-prox."""
+    ((image, label),) = row.batches
+    lines = ["\nMedian smallest Linf change (grey levels) that makes 99 % of the foreground wrong; cases found\n"]
+    lines += ["| search | " + " | ".join(f"{steps} calls" for steps in calls) + " |", "| --- |" + " --- |" * len(calls)]
+    searches = {"minimum-norm": lambda steps: MinimumNorm(Linf(0.5, bounds=(0.0, 1.0)), steps=steps)(
+        row.model, image, label
+    ).image}  # fmt: skip
+    reference = outside.alma_prox()
+    if reference is not None:
+        # Its constraint masking fails where 1 % of the foreground is less than a voxel.
+        searches["adversarial-library ALMA-prox"] = lambda steps: reference(
+            row.model, image, label, masks=label > 0, adv_threshold=0.99, num_steps=steps, constraint_masking=False
+        )
+    for name, search in searches.items():
+        cells = []
+        for steps in calls:
+            found = search(steps)
+            with torch.no_grad():
+                wrong = (row.model(found).max(1).indices != label) & (label > 0)
+            share = wrong.flatten(1).sum(1) / (label > 0).flatten(1).sum(1)
+            size = (found - image).flatten(1).abs().amax(1)[share >= 0.99]
+            cells.append(f"{255 * float(size.median()):.2f} ({len(size)}/{len(image)})" if len(size) else "none")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def footer(cases: str, seeds: tuple[int, ...]) -> str:
+    """Cases, seeds, hardware and versions."""
+    found = []
+    for name in ("imaseg", "torch", "monai", "segmentation-models-pytorch", "torchattacks", "adv-lib"):
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            found.append(f"no {name}")
+    threads = torch.get_num_threads()
+    hardware = platform.processor() or platform.machine()
+    return f"\n{cases}, seeds {seeds}, {hardware}, {threads} threads, {', '.join(found)}"
+
+
+if __name__ == "__main__":
+    main()
