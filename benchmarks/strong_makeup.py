@@ -38,7 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--runs", type=Path, default=Path("work/hippocampus_3d"))
-    parser.add_argument("--cases", type=int, default=16)
+    parser.add_argument("--cases", type=int, default=8)
     parser.add_argument("--calls", type=int, default=20)
     arguments = parser.parse_args()
     prepared = prepare_data(arguments.data, arguments.runs)
