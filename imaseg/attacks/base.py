@@ -163,6 +163,10 @@ class Attack(Registered, ABC):
     def _run(self, search: Search) -> None:
         """Walk through the set; `search` remembers the worst point."""
 
+    def objective_for(self, until: Until | None) -> Objective:
+        """What a search with that criterion maximises."""
+        return self.objective
+
     def default_until(self) -> Until | None:
         """The criterion of searches that were given none."""
         return None
@@ -195,7 +199,7 @@ class Attack(Registered, ABC):
             image,
             label,
             self.perturbation,
-            self.objective,
+            self.objective_for(until),
             seed=self.seed,
             samples=self.samples,
             smallest=self.smallest,

@@ -13,14 +13,11 @@ restarts * steps backward passes and restarts * (steps + 1) + 8 forward passes.
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import Tensor
 
 from imaseg.attacks.base import Attack
 from imaseg.attacks.search import Search, Until
-from imaseg.frozen import Model
 from imaseg.objectives import Dice, Objective
 from imaseg.objectives.decisions import decision_margin
 from imaseg.perturbations import Perturbation
@@ -66,21 +63,9 @@ class MinimumNorm(Attack):
         super().__init__(perturbation, steps=steps, objective=chosen, restarts=restarts, seed=seed, samples=samples)
         self.wrong = wrong
 
-    def _search(
-        self,
-        model: Model,
-        image: Tensor,
-        label: Tensor,
-        *,
-        until: Until | None,
-        start: Tensor | None = None,
-        known: Search | None = None,
-    ) -> Search:
-        if until is not None and isinstance(self.objective, _NeededMargin):
-            other = copy.copy(self)
-            other.objective = Dice()
-            return other._search(model, image, label, until=until, start=start, known=known)
-        return super()._search(model, image, label, until=until, start=start, known=known)
+    def objective_for(self, until: Until | None) -> Objective:
+        """Its own needs the criterion that it was made for."""
+        return Dice() if until is not None and isinstance(self.objective, _NeededMargin) else self.objective
 
     def default_until(self) -> Until:
         """At least `wrong` of the foreground voxels are wrong."""

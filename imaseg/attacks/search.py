@@ -67,7 +67,6 @@ class Search:
         self.image, self.perturbation, self.until = image, perturbation, until
         self.objective = self._first_objective = objective
         self.seed, self.start, self._smallest = seed, start, smallest
-        self._switched = False
         self.generator = torch.Generator().manual_seed(seed)
         self._everyone = torch.arange(len(image), device=image.device)
         self._zero, self._nonfinite, self._gradients = (torch.zeros(len(image), device=image.device) for _ in range(3))

@@ -32,7 +32,7 @@ class WorstCase(Attack):
         restarts: repetitions of the whole with other random starts.
 
     Raises:
-        ValueError: if there are no members, or fewer steps than members.
+        ValueError: if there are no members, fewer steps than members, or a member looks for the smallest change.
     """
 
     _unshown = ("steps",)
@@ -53,6 +53,10 @@ class WorstCase(Attack):
             msg = "members must hold at least one attack, got none. Use None for the default ones."
             raise ValueError(msg)
         self.members = [_made(member, perturbation, seed) for member in chosen]
+        for member in self.members:
+            if member.smallest:
+                msg = f"members must look for the lowest Dice, got {member.name}. Run it by itself."
+                raise ValueError(msg)
         if steps is not None:
             self.members = _shared(self.members, steps)
         total = sum(member.steps for member in self.members)

@@ -172,6 +172,7 @@ def test_restarts_repeat_the_whole_and_never_weaken_it(trained):
         ({"members": ["sea", "pgd"], "steps": 4}, r"steps must be at least the number of members \(4\), got 2"),
         ({"members": ["pdg"]}, "attack must be one of .*pgd.*, got 'pdg'"),
         ({"members": ["vafa"]}, "perturbation of vafa must be frequency"),
+        ({"members": ["pgd", "minimum-norm"]}, "members must look for the lowest Dice, got minimum-norm"),
     ],
 )
 def test_nonsense_is_refused(arguments, text):
