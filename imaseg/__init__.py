@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         Swap,
         TemperedDice,
         Towards,
+        WeakestVoxels,
     )
     from imaseg.perturbations import L2, BiasField, Deformation, Frequency, Gamma, Linf, Perturbation
     from imaseg.training import IMA, MarginTable, PGDTraining, Standard, TrainingMethod
@@ -100,6 +101,7 @@ __all__ = [
     "TrainingMethod",
     "UniformNoise",
     "VoxelsFlipped",
+    "WeakestVoxels",
     "WorstCase",
     "__version__",
     "audit",
@@ -119,7 +121,7 @@ _HOME = {
     "models": "load_model",
     "objectives": (
         "BalancedMaskedCE CosPGDLoss CrossEntropy Dice DiceCE Erase Grow JensenShannon LogitMargin MaskedCE "
-        "MaskedSpherical Objective SegPGDLoss Swap TemperedDice Towards"
+        "MaskedSpherical Objective SegPGDLoss Swap TemperedDice Towards WeakestVoxels"
     ),
     "perturbations": "BiasField Deformation Frequency Gamma L2 Linf Perturbation",
     "training": "IMA MarginTable PGDTraining Standard TrainingMethod",

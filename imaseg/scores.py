@@ -7,6 +7,7 @@ logit channel is a sigmoid model, whatever the label's type. Classifiers are sof
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -59,6 +60,24 @@ class Target:
     def foreground(self) -> slice:
         """Channels that count as foreground."""
         return slice(0 if self.regions else 1, None)
+
+    def channels(self, classes: Sequence[int] | None) -> slice | list[int]:
+        """The channels `classes`, or all of the foreground for None.
+
+        Raises:
+            ValueError: if there is no such channel.
+        """
+        if classes is None:
+            return self.foreground
+        number = self.onehot.shape[1]
+        if not classes or not all(0 <= channel < number for channel in classes):
+            msg = f"classes must name some of the {number} channels, got {list(classes)}. Use None for all foreground."
+            raise ValueError(msg)
+        return list(classes)
+
+    def among(self, classes: Sequence[int] | None) -> Tensor:
+        """Valid voxels (B, N) labelled with one of `classes`, or all valid ones for None."""
+        return self.valid[:, 0] if classes is None else self.onehot[:, self.channels(classes)].any(1)
 
 
 def encode(logits: Tensor, label: Tensor, *, ignore_index: int | None = None) -> Target:

@@ -13,8 +13,8 @@ PUBLIC = {
     "Gamma", "GaussianNoise", "Grow", "InputError", "JensenShannon", "Linf", "LogitMargin", "MarginTable",
     "MaskedCE", "MaskedSpherical", "MinimumNorm", "Misclassified", "Objective", "PGDTraining", "Perturbation",
     "SampleMargin", "SampleMarginResult", "SegPGDLoss", "Square", "Standard", "Strong", "Swap", "TemperedDice",
-    "Towards", "TrainingMethod", "UniformNoise", "VoxelsFlipped", "WorstCase", "__version__", "audit", "load_cases",
-    "load_model", "objectives",
+    "Towards", "TrainingMethod", "UniformNoise", "VoxelsFlipped", "WeakestVoxels", "WorstCase", "__version__",
+    "audit", "load_cases", "load_model", "objectives",
 }  # fmt: skip
 
 

@@ -6,9 +6,11 @@ Any function of that form serves; those here decide on hard labels at full resol
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 from torch import Tensor
 
+from imaseg.objectives import Dice, Objective, WeakestVoxels
 from imaseg.registry import Registered
 from imaseg.scores import Target, decide, dice_of, encode
 
@@ -37,6 +39,10 @@ class Criterion(Registered, ABC):
         target = encode(logits, label, ignore_index=self.ignore_index)
         return self._broken(logits, target, clean_logits)
 
+    def objective(self) -> Objective:
+        """The loss whose ascent leads to where the criterion holds."""
+        return Dice(ignore_index=self.ignore_index)
+
     @abstractmethod
     def _broken(self, logits: Tensor, target: Target, clean_logits: Tensor) -> Tensor:
         """Whether each sample is broken, (B,) bool."""
@@ -56,25 +62,40 @@ class DiceBelow(Criterion):
     Args:
         threshold: in (0, 1].
         relative: compare with threshold times the sample's own clean Dice.
+        classes: channels of the logits over which the mean is taken; None for all of the foreground.
         ignore_index: label value that does not count.
 
     Raises:
         ValueError: if threshold is outside (0, 1].
     """
 
-    def __init__(self, threshold: float, relative: bool = False, *, ignore_index: int | None = None) -> None:
+    def __init__(
+        self,
+        threshold: float,
+        relative: bool = False,
+        *,
+        classes: Sequence[int] | None = None,
+        ignore_index: int | None = None,
+    ) -> None:
         super().__init__(ignore_index=ignore_index)
         self.threshold = _fraction("threshold", threshold, below_one=False)
         self.relative = relative
+        self.classes = None if classes is None else tuple(classes)
+
+    def objective(self) -> Objective:
+        """Soft Dice of the same classes."""
+        return Dice(classes=self.classes, ignore_index=self.ignore_index)
 
     def _broken(self, logits: Tensor, target: Target, clean_logits: Tensor) -> Tensor:
-        dice = dice_of(logits, target)[:, target.foreground].mean(1)
+        channels = target.channels(self.classes)
+        dice = dice_of(logits, target)[:, channels].mean(1)
         if not self.relative:
             return dice < self.threshold
-        return dice < self.threshold * dice_of(clean_logits, target)[:, target.foreground].mean(1)
+        return dice < self.threshold * dice_of(clean_logits, target)[:, channels].mean(1)
 
     def __repr__(self) -> str:
-        return f"Dice below {self.threshold:g}" + (" of the clean Dice" if self.relative else "")
+        text = f"Dice below {self.threshold:g}" + (" of the clean Dice" if self.relative else "")
+        return text + _of(self.classes)
 
 
 class VoxelsFlipped(Criterion):
@@ -82,35 +103,50 @@ class VoxelsFlipped(Criterion):
 
     Args:
         fraction: in [0, 1).
+        classes: only voxels labelled with one of these channels of the logits count; None for all.
         ignore_index: label value that does not count.
 
     Raises:
         ValueError: if fraction is outside [0, 1).
     """
 
-    def __init__(self, fraction: float, *, ignore_index: int | None = None) -> None:
+    def __init__(
+        self, fraction: float, *, classes: Sequence[int] | None = None, ignore_index: int | None = None
+    ) -> None:
         super().__init__(ignore_index=ignore_index)
         self.fraction = _fraction("fraction", fraction, below_one=True)
+        self.classes = None if classes is None else tuple(classes)
+
+    def objective(self) -> Objective:
+        """The voxels nearest to flipping."""
+        return WeakestVoxels(self.fraction, classes=self.classes, ignore_index=self.ignore_index)
 
     def _broken(self, logits: Tensor, target: Target, clean_logits: Tensor) -> Tensor:
-        right = _right(clean_logits, target)
+        right = _right(clean_logits, target) & target.among(self.classes)
         flipped = right & ~_right(logits, target)
         return flipped.sum(1) > self.fraction * right.sum(1)
 
     def __repr__(self) -> str:
-        return (
-            "any voxel flipped" if self.fraction == 0 else f"more than {self.fraction:.0%} of the right voxels flipped"
-        )
+        share = f"more than {self.fraction:.0%} of the right voxels flipped"
+        return ("any voxel flipped" if self.fraction == 0 else share) + _of(self.classes)
 
 
 class Misclassified(Criterion):
     """A classifier's decision is wrong; for a segmenter, any voxel's is (initially wrong ones too)."""
+
+    def objective(self) -> Objective:
+        """The voxel nearest to flipping."""
+        return WeakestVoxels(ignore_index=self.ignore_index)
 
     def _broken(self, logits: Tensor, target: Target, clean_logits: Tensor) -> Tensor:
         return (~_right(logits, target) & target.valid[:, 0]).any(1)
 
     def __repr__(self) -> str:
         return "misclassified"
+
+
+def _of(classes: tuple[int, ...] | None) -> str:
+    return "" if classes is None else f" (class {', '.join(map(str, classes))})"
 
 
 def _right(logits: Tensor, target: Target) -> Tensor:

@@ -2,8 +2,9 @@
 
 First the full budget: cases that survive are censored there. For the others the bad point is drawn back along the
 segment to the clean image (forward passes only), then the budget is bisected, each attack starting from the last bad
-point scaled down, until the bracket is narrower than `rtol`. The margin is an upper bound on the true distance: the
-size of a perturbation that is known to break the case.
+point scaled down, until the bracket is narrower than `rtol`. That stays in one basin, so the end is challenged: by
+searches just below the margin, from the clean image and from a random point; where one breaks the case, the bracket
+opens again. The margin is an upper bound on the true distance: the size of a perturbation known to break the case.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ from imaseg.attacks import PGD, Attack
 from imaseg.attacks.search import Search, Until
 from imaseg.frozen import Model, frozen, plain
 from imaseg.margins.bisection import bisect
-from imaseg.margins.criteria import DiceBelow
+from imaseg.margins.criteria import Criterion, DiceBelow
 from imaseg.objectives import Dice
 from imaseg.perturbations import Perturbation
 from imaseg.perturbations.base import expand
 
 _LINE_STEPS = 5
+_ROUNDS = 8
+_RESTARTS = 3
 _FINEST = 1e-4
 
 
@@ -35,6 +38,7 @@ class SampleMarginResult:
         censored: (B,) bool, True where no attack within eps broke the sample.
         adversarial: (B, C, *spatial) image of size `margin` that breaks the sample (the clean image where margin
             is 0 or censored).
+        params: the parameters of `adversarial`.
         forward_calls: forward passes of the model; each covers the samples still searched.
         backward_calls: backward passes, likewise.
     """
@@ -42,6 +46,7 @@ class SampleMarginResult:
     margin: Tensor
     censored: Tensor
     adversarial: Tensor = field(repr=False)
+    params: Tensor = field(repr=False)
     forward_calls: int
     backward_calls: int
 
@@ -52,7 +57,8 @@ class SampleMargin:
     Args:
         perturbation: set to search; its eps is the largest budget looked at.
         criterion: `(logits, label, clean_logits) -> (B,) bool`; `DiceBelow(0.5)` if not given.
-        attack: search used at each budget, `PGD` with 20 steps if not given. Only its own perturbation is replaced.
+        attack: search used at each budget; if not given, `PGD` with 20 steps on the loss that leads to the criterion.
+            Only its own perturbation is replaced.
         rtol: the bracket around each margin ends narrower than rtol times the margin.
 
     Raises:
@@ -73,7 +79,8 @@ class SampleMargin:
         self.perturbation = perturbation
         ignored = attack.objective.ignore_index if attack is not None else getattr(criterion, "ignore_index", None)
         self.criterion = criterion if criterion is not None else DiceBelow(0.5, ignore_index=ignored)
-        self.attack = attack if attack is not None else PGD(perturbation, objective=Dice(ignore_index=ignored))
+        leading = self.criterion.objective() if isinstance(self.criterion, Criterion) else Dice(ignore_index=ignored)
+        self.attack = attack if attack is not None else PGD(perturbation, objective=leading)
         self.rtol = rtol
 
     def __call__(self, model: Model, image: Tensor, label: Tensor) -> SampleMarginResult:
@@ -91,9 +98,28 @@ class SampleMargin:
         with frozen(model):
             bracket = _Bracket(model, image, label, self)
             bracket.open()
-            while bracket.narrow():
-                pass
+            for _ in range(_ROUNDS):
+                while bracket.narrow():
+                    pass
+                if not bracket.challenge():
+                    break
             return bracket.result()
+
+    def confirm(self, model: Model, image: Tensor, label: Tensor, result: SampleMarginResult) -> Tensor:
+        """Whether each margin stands: PGD with three new restarts at (1 - rtol) * margin fails to break the sample.
+
+        Args:
+            model: as in the call that gave `result`, like the next two.
+            image: (B, C, *spatial).
+            label: of the image.
+            result: what the call returned.
+
+        Returns:
+            (B,) bool; True where the clean image fails already, as no smaller margin exists.
+        """
+        below = self.perturbation.with_eps(result.margin * (1 - self.rtol))
+        fresh = PGD(below, objective=self.attack.objective, restarts=_RESTARTS, seed=self.attack.seed + 1)
+        return ~fresh(model, image, label, until=self.criterion).met | (result.margin == 0)
 
 
 class _Bracket:
@@ -107,7 +133,7 @@ class _Bracket:
         self.high = self.ceiling.clone()
         self.bad = margin.perturbation.zeros(image)
         self.high[self.ground.failed_clean] = 0.0
-        self.censored = torch.zeros(len(image), dtype=torch.bool, device=image.device)
+        self.censored, self.settled = torch.zeros(2, len(image), dtype=torch.bool, device=image.device)
         self.forward_calls = self.backward_calls = 0
 
     def open(self) -> None:
@@ -129,11 +155,22 @@ class _Bracket:
         self.low[index[~broken]] = budget[~broken]
         return True
 
-    def _attack(self, index: Tensor, budget: Tensor, *, start: Tensor | None) -> Tensor:
-        perturbation = self.margin.perturbation.take(index).with_eps(budget)
-        result = self.margin.attack.on(perturbation)(
-            self.model, self.image[index], self.label[index], until=self.margin.criterion, start=start
-        )
+    def challenge(self) -> bool:
+        """Search afresh just below each margin not challenged yet; False when all of them stand."""
+        index = (~self.settled & ~self.censored & ~self.ground.failed_clean).nonzero()[:, 0]
+        if not len(index):
+            return False
+        budget = self.high[index] * (1 - self.margin.rtol)
+        broken = self._attack(index, budget, start=torch.zeros_like(self.bad[index]), restarts=2)
+        self.settled[index[~broken]] = True
+        # An attack failed at budgets that break the case: what it said of smaller ones does not count either.
+        self.low[index[broken]] = 0.0
+        return bool(broken.any())
+
+    def _attack(self, index: Tensor, budget: Tensor, *, start: Tensor | None, restarts: int = 1) -> Tensor:
+        attack = self.margin.attack.on(self.margin.perturbation.take(index).with_eps(budget))
+        attack.restarts = max(attack.restarts, restarts)
+        result = attack(self.model, self.image[index], self.label[index], until=self.margin.criterion, start=start)
         self.forward_calls += result.forward_calls
         self.backward_calls += result.backward_calls
         hit = index[result.met]
@@ -149,6 +186,7 @@ class _Bracket:
             margin=self.high,
             censored=self.censored,
             adversarial=self.margin.perturbation.apply(self.image, self.bad),
+            params=self.bad,
             forward_calls=self.forward_calls + self.ground.forward_calls,
             backward_calls=self.backward_calls,
         )

@@ -13,6 +13,7 @@ from imaseg.objectives.masked_spherical import MaskedSpherical
 from imaseg.objectives.segpgd import SegPGDLoss
 from imaseg.objectives.targeted import Erase, Grow, Swap, Towards
 from imaseg.objectives.tempered_dice import TemperedDice
+from imaseg.objectives.weakest_voxels import WeakestVoxels
 
 __all__ = [
     "BalancedMaskedCE",
@@ -31,4 +32,5 @@ __all__ = [
     "Swap",
     "TemperedDice",
     "Towards",
+    "WeakestVoxels",
 ]

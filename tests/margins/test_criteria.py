@@ -42,6 +42,28 @@ def test_voxels_flipped_counts_initially_right_voxels_only(fraction, broken):
     assert VoxelsFlipped(fraction)(now, LABEL, CLEAN).item() is broken
 
 
+def test_classes_are_judged_by_themselves():
+    # Class 1 loses all three voxels, class 2 is painted; class 0 keeps its one.
+    now = _logits([[0, 2, 2, 2]])
+    assert DiceBelow(0.1, classes=[1])(now, LABEL, CLEAN).item()
+    assert not DiceBelow(0.9, classes=[0])(now, LABEL, CLEAN).item()
+    assert VoxelsFlipped(0.5, classes=[1])(now, LABEL, CLEAN).item()
+    assert not VoxelsFlipped(0.0, classes=[0])(now, LABEL, CLEAN).item()
+    assert repr(DiceBelow(0.1, classes=[1])) == "Dice below 0.1 (class 1)"
+
+
+def test_relative_dice_of_a_class_compares_with_its_own():
+    # Class 1 falls from 0.8 to 2*1/(3+1) = 0.5, 0.625 of it.
+    now = _logits([[0, 1, 0, 0]])
+    assert DiceBelow(0.63, relative=True, classes=[1])(now, LABEL, CLEAN).item()
+    assert not DiceBelow(0.62, relative=True, classes=[1])(now, LABEL, CLEAN).item()
+
+
+def test_a_class_that_the_model_lacks_is_refused():
+    with pytest.raises(ValueError, match="classes must name some of the 3 channels"):
+        DiceBelow(0.5, classes=[3])(CLEAN, LABEL, CLEAN)
+
+
 def test_any_voxel_means_more_than_none():
     assert not VoxelsFlipped(0.0)(CLEAN, LABEL, CLEAN).item()
 

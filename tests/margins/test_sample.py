@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -33,10 +35,19 @@ def test_one_voxel_cases_hit_the_closed_form_within_one_percent(kind, dual):
     assert not result.censored.any()
 
 
-def test_linf_margin_of_any_voxel_is_the_smallest_voxel_margin():
+@pytest.mark.parametrize(("kind", "dual"), [(L2, 3.0), (Linf, 5.0)])
+@pytest.mark.parametrize("voxels", [(3, 3), (3, 2, 4)])
+def test_margin_of_any_voxel_is_the_smallest_voxel_margin(kind, dual, voxels):
+    model, image, label, gap = _case(voxels=voxels)
+    result = _any_voxel(kind(10.0))(model, image, label)
+    torch.testing.assert_close(result.margin, gap.flatten(1).amin(1) / dual, rtol=0.01, atol=0)
+
+
+def test_margin_of_a_class_is_that_of_its_weakest_voxel():
     model, image, label, gap = _case()
-    result = _any_voxel(Linf(10.0))(model, image, label)
-    torch.testing.assert_close(result.margin, gap.flatten(1).amin(1) / 5.0, rtol=0.01, atol=0)
+    margin = SampleMargin(L2(10.0), criterion=VoxelsFlipped(0.0, classes=[1]), rtol=0.01)
+    own = gap.where(label == 1, torch.inf).flatten(1).amin(1)
+    torch.testing.assert_close(margin(model, image, label).margin, own / 3.0, rtol=0.01, atol=0)
 
 
 def test_bounds_make_the_margin_larger_as_the_closed_form_says():
@@ -111,6 +122,16 @@ def test_pgd_with_three_restarts_fails_just_below_the_margin():
     assert not result.censored.any()
     below = PGD(L2(result.margin * (1 - rtol)), restarts=3, seed=7)
     assert not below(model, image, label, until=DiceBelow(0.5)).met.any()
+
+
+def test_confirming_tells_true_margins_from_inflated_ones():
+    model, image, label, _ = _case()
+    label[1] = 1 - label[1]
+    search = SampleMargin(Linf(10.0), criterion=DiceBelow(0.5), rtol=0.02)
+    result = search(model, image, label)
+    assert search.confirm(model, image, label, result).all()
+    inflated = replace(result, margin=result.margin * 1.1)
+    assert search.confirm(model, image, label, inflated).tolist() == [False, True, False, False]
 
 
 def test_model_is_left_as_it_was_and_calls_are_counted():
