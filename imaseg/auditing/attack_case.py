@@ -7,15 +7,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from imaseg.attacks import AttackResult
 from imaseg.auditing.attack_record import MEAN, AttackRecord, dice_of_maps
 from imaseg.auditing.attack_settings import AttackSettings
 from imaseg.auditing.case import finite_logits
 from imaseg.auditing.source import CaseSource, Loaded
+from imaseg.auditing.subject import tensors
 from imaseg.data import Case
 from imaseg.data.files import write_json
 from imaseg.data.invert import invert_label
@@ -48,7 +47,7 @@ class CaseAttack:
         loaded = self.source.load(case)
         attack = self.settings.build(loaded)
         clean = self._decide(loaded)
-        result = attack(self.model, *self._tensors(loaded))
+        result = attack(self.model, *tensors(self.model, loaded))
         record = AttackRecord.of(attack, result, loaded)
         try:
             reread = self.source.load(self._write(case, loaded, result, record, moved=attack.perturbation.moves_label))
@@ -63,14 +62,9 @@ class CaseAttack:
         write_json(self.out / "cases" / f"{case.id}.json", asdict(record))
         return record
 
-    def _tensors(self, loaded: Loaded) -> tuple[Tensor, Tensor]:
-        device = next(self.model.parameters()).device
-        image, label = (torch.from_numpy(array)[None] for array in (loaded.volume.image, loaded.label))
-        return image.to(device), label.to(device)
-
     def _decide(self, loaded: Loaded) -> NDArray[np.int64]:
         """The predicted label in the model's space."""
-        logits = finite_logits(self.model, self._tensors(loaded)[0], loaded.volume.id)
+        logits = finite_logits(self.model, tensors(self.model, loaded)[0], loaded.volume.id)
         decided: NDArray[np.int64] = logits.max(1).indices[0].cpu().numpy()
         return decided
 

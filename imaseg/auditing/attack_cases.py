@@ -14,17 +14,16 @@ import torch
 
 from imaseg.auditing.attack_case import CaseAttack
 from imaseg.auditing.attack_record import AttackRecord
-from imaseg.auditing.attack_results import read_record, summarise, write_table
+from imaseg.auditing.attack_results import summarise, write_table
 from imaseg.auditing.attack_settings import AttackSettings
-from imaseg.auditing.identity import claim, describe
-from imaseg.auditing.source import CaseSource, choose
-from imaseg.data import CaseSet, load_cases
+from imaseg.auditing.identity import claim
+from imaseg.auditing.subject import Subject
+from imaseg.data import CaseSet
 from imaseg.data.files import write_json
-from imaseg.errors import InputError
 from imaseg.frozen import frozen
-from imaseg.models import SegmentationModel, load_model
+from imaseg.models import SegmentationModel
 from imaseg.models.device import seconds_per_pass
-from imaseg.progress import bar, duration
+from imaseg.progress import duration
 
 _PASSES_BESIDES = 4
 """Forward passes of a case outside of the search's steps."""
@@ -75,69 +74,40 @@ def attack_cases(
     Raises:
         InputError: if something does not fit, `out` holds something else, or no case could be attacked.
     """
-    network = model if isinstance(model, SegmentationModel) else load_model(model)
-    network = network if device is None else network.to(device)
-    cohort = cases if isinstance(cases, CaseSet) else load_cases(cases)
-    chosen, selection = choose(cohort, network.card, select)
-    source, folder, started = CaseSource(chosen, network.card), Path(out), time.perf_counter()
-    cost = _Cost(chosen, source, settings)
-    spec = str(model) if not isinstance(model, SegmentationModel) else ""
-    run = describe(network, spec, chosen, asdict(settings), kind="settings")
+    subject, folder, started = Subject.of(model, cases, select=select, device=device), Path(out), time.perf_counter()
+    cost = _Cost(subject, settings)
+    run = subject.describe(asdict(settings))
     claim(folder / "attack.json", run, what="an attack", resume=resume)
-    known = {case.id: record for case in chosen if (record := read_record(folder, case.id)) is not None}
-    with frozen(network):
+    known = subject.finished(folder, AttackRecord)
+    with frozen(subject.model):
         if announce is not None:
-            left = len(chosen) - len(known)
-            _announce(announce, chosen, f"{left} of {len(chosen)} cases ({selection})", cost.seconds(network, left))
-        records, failed = _run_cases(CaseAttack(network, source, settings, folder), chosen, known)
-    if not records:
-        msg = f"no case of {chosen.root} could be attacked. First reason: {failed[0]['reason']}"
-        raise InputError(msg)
-    seen = [record.case for record in records if record.case in set(network.card.train_ids)]
-    run["data"] = {"name": chosen.name, "cases": len(records), "selection": selection, "seen_in_training": seen}
-    run |= {"summary": summarise(records), "failed": failed, "seconds": round(time.perf_counter() - started, 1)}
+            _announce(announce, subject, cost, len(subject.cases) - len(known))
+        attack = CaseAttack(subject.model, subject.source, settings, folder)
+        records, failed = subject.run("attack", known, attack.run, done="attacked")
+    run |= {"data": subject.data(records), "summary": summarise(records), "failed": failed}
     write_table(folder / "attack.csv", records)
-    write_json(folder / "attack.json", run)
+    write_json(folder / "attack.json", run | {"seconds": round(time.perf_counter() - started, 1)})
     return AttackedCases(folder, records, failed)
 
 
 class _Cost:
     """What a case costs, judged by the first one that can be read; building its attack shows wrong settings early."""
 
-    def __init__(self, cases: CaseSet, source: CaseSource, settings: AttackSettings) -> None:
-        self.image, self.passes = None, 0
-        for case in cases:
-            try:
-                loaded = source.load(case)
-            except InputError:
-                continue
-            attack = settings.build(loaded)
-            self.image = torch.from_numpy(loaded.volume.image)[None]
+    def __init__(self, subject: Subject, settings: AttackSettings) -> None:
+        self.model, self.first, self.passes = subject.model, subject.first(), 0
+        if self.first is not None:
+            attack = settings.build(self.first)
             self.passes = attack.steps * attack.restarts * attack.samples + _PASSES_BESIDES
-            return
 
-    def seconds(self, model: SegmentationModel, cases: int) -> float:
+    def seconds(self, cases: int) -> float:
         """Expected seconds for so many cases."""
-        return cases * self.passes * seconds_per_pass(model, self.image) if self.image is not None and cases else 0.0
+        if self.first is None or not cases:
+            return 0.0
+        return cases * self.passes * seconds_per_pass(self.model, torch.from_numpy(self.first.volume.image)[None])
 
 
-def _announce(announce: Callable[[str], None], cases: CaseSet, what: str, seconds: float) -> None:
-    if cases.prepared is not None:
-        announce(f"{cases.root} is prepared: images are written on its grid and in its intensities.")
-    if seconds:
-        announce(f"{what}: about {duration(seconds)}.")
-
-
-def _run_cases(
-    attack: CaseAttack, cases: CaseSet, known: dict[str, AttackRecord]
-) -> tuple[list[AttackRecord], list[dict[str, str]]]:
-    records, failed = [], []
-    with bar(f"attack {attack.model.card.name}") as tell:
-        for done, case in enumerate(cases):
-            tell(done, len(cases), case.id)
-            try:
-                records.append(known[case.id] if case.id in known else attack.run(case))
-            except (InputError, RuntimeError, ValueError) as error:
-                failed.append({"case": case.id, "reason": str(error)})
-        tell(len(cases), len(cases), "")
-    return records, failed
+def _announce(announce: Callable[[str], None], subject: Subject, cost: _Cost, left: int) -> None:
+    if subject.cases.prepared is not None:
+        announce(f"{subject.cases.root} is prepared: images are written on its grid and in its intensities.")
+    if seconds := cost.seconds(left):
+        announce(f"{left} of {len(subject.cases)} cases ({subject.selection}): about {duration(seconds)}.")

@@ -1,4 +1,4 @@
-"""Attacked cases on disk: records read back, and the table and means made from them."""
+"""Attacked cases on disk: the table and the means made from their records."""
 
 from __future__ import annotations
 
@@ -10,16 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from imaseg.auditing.attack_record import SCORES, AttackRecord
-from imaseg.data.files import read_json, whole_file
-
-
-def read_record(folder: Path, case: str) -> AttackRecord | None:
-    """The record of a finished case below `folder`; None if it is not finished or a file of it is gone."""
-    path = folder / "cases" / f"{case}.json"
-    if not path.is_file():
-        return None
-    record = AttackRecord(**read_json(path))
-    return record if all((folder / name).is_file() for name in record.files) else None
+from imaseg.data.files import whole_file
 
 
 def write_table(path: Path, records: Sequence[AttackRecord]) -> None:

@@ -141,6 +141,65 @@ def attack(
         raise typer.Exit(run_attack(model, data, out, settings, cases=cases, resume=resume, device=device))
 
 
+@app.command()
+def margin(
+    model: Model,
+    data: Data,
+    out: Out,
+    perturbation: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            "--perturbation",
+            help="NAME, NAME:EPS or NAME:EPS:UNIT, repeatable: what may change, and how far at most; "
+            "if not given: l2, linf, bias-field, gamma and deformation.",
+        ),
+    ] = None,
+    criterion: Annotated[str, typer.Option("--criterion", help="dice-below or voxels-flipped.")] = "dice-below",
+    threshold: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option("--threshold", help="Dice below which a case is broken; 0.5 if not given."),
+    ] = None,
+    relative: Annotated[bool, typer.Option("--relative", help="Threshold as a share of the clean Dice.")] = False,
+    fraction: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option("--fraction", help="Share of the right voxels that may flip; 0.1 if not given."),
+    ] = None,
+    voxel: Annotated[bool, typer.Option("--voxel", help="Also a margin per voxel, as NIfTI maps; costly.")] = False,
+    method: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--method", help="Of voxel margins: attack, gradient (cheap estimate) or both."),
+    ] = None,
+    certify: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option("--certify", help="Also certified radii under Gaussian noise of this size (input units)."),
+    ] = None,
+    samples: Annotated[int, typer.Option("--samples", help="Noisy copies per case for --certify.")] = 100,
+    steps: Annotated[int, typer.Option("--steps", help="Length of each attack.")] = 20,
+    rtol: Annotated[float, typer.Option("--rtol", help="Relative tolerance of a margin.")] = 0.05,
+    seed: Annotated[int, typer.Option("--seed", help="Of every random number.")] = 0,
+    cases: Cases = None,
+    resume: Resume = False,
+    device: Device = "auto",
+) -> None:
+    """How far each case, structure and voxel is from breaking: tables, NIfTI maps and a page."""
+    from imaseg.auditing.margin_settings import Ceiling, MarginSettings, criterion_of, voxel_methods
+    from imaseg.cli.margin import margin as run_margin
+
+    given = {} if not perturbation else {"sets": tuple(Ceiling.parse(text) for text in perturbation)}
+    settings = MarginSettings(
+        **given,
+        criterion=criterion_of(criterion, threshold=threshold, relative=relative, fraction=fraction),
+        steps=steps,
+        rtol=rtol,
+        seed=seed,
+        voxel=voxel_methods(method, wanted=voxel),
+        certify=certify,
+        samples=samples,
+    )
+    with stoppable("the same command with --resume"):
+        raise typer.Exit(run_margin(model, data, out, settings, cases=cases, resume=resume, device=device))
+
+
 @app.command(name="list")
 def list_names(
     kind: Annotated[str, typer.Argument(help="attacks, objectives, perturbations, criteria or recipes.")],

@@ -3,7 +3,7 @@
 First the full budget: cases that survive are censored there. For the others the bad point is drawn back along the
 segment to the clean image (forward passes only), then the budget is bisected, each attack starting from the last bad
 point scaled down, until the bracket is narrower than `rtol`. That stays in one basin, so the end is challenged: by
-searches just below the margin, from the clean image and from a random point; where one breaks the case, the bracket
+searches just below the margin, from the clean image and from random points; where one breaks the case, the bracket
 opens again. The margin is an upper bound on the true distance: the size of a perturbation known to break the case.
 """
 
@@ -161,7 +161,7 @@ class _Bracket:
         if not len(index):
             return False
         budget = self.high[index] * (1 - self.margin.rtol)
-        broken = self._attack(index, budget, start=torch.zeros_like(self.bad[index]), restarts=2)
+        broken = self._attack(index, budget, start=torch.zeros_like(self.bad[index]), restarts=1 + _RESTARTS)
         self.settled[index[~broken]] = True
         # An attack failed at budgets that break the case: what it said of smaller ones does not count either.
         self.low[index[broken]] = 0.0
