@@ -1,7 +1,9 @@
 """How strong each preset is at equal gradient calls, on 3D and 2D networks, next to two outside libraries.
 
     python -m pip install torchattacks adv-lib   # only for the outside references; left out where they are missing
+    python -m pip install matplotlib             # only for --figure
     python benchmarks/attack_strength.py DATA [--runs DIR] [--out DIR] [--cases N] [--calls 20 100] [--only NET ...]
+                                         [--figure FILE]
 
 DATA is MSD Task04_Hippocampus with a `split.json`. RUNS holds the networks of `benchmarks/hippocampus_3d.py`, which
 trains what is missing. The 2D network, a U-Net of segmentation-models-pytorch on slices scaled to [0, 1], is trained
@@ -57,6 +59,7 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=9, help="of the val split, evenly spread")
     parser.add_argument("--calls", type=int, nargs="+", default=[20, 100])
     parser.add_argument("--only", nargs="+", help="names of rows")
+    parser.add_argument("--figure", type=Path, help="SVG or PNG of Dice against calls")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     prepared = prepare_data(arguments.data, arguments.runs)
@@ -75,7 +78,9 @@ def main() -> None:
     for row in rows:
         print(table(row, arguments.calls, book))
         if row.name == "slices":
-            print(smallest_changes(row, arguments.calls))
+            print(*(smallest_changes(row, arguments.calls, norm) for norm in ("linf", "l2")), sep="\n")
+    if arguments.figure is not None:
+        draw(rows, arguments.calls, book, arguments.figure)
     print(footer(f"{arguments.cases} val cases", SEEDS))
 
 
@@ -171,31 +176,47 @@ def table(row: Row, calls: list[int], book: Book) -> str:
     return "\n".join(lines)
 
 
-def smallest_changes(row: Row, calls: list[int]) -> str:
-    """Markdown: smallest Linf change that makes 99 % of the foreground wrong, here and by ALMA-prox."""
+def smallest_changes(row: Row, calls: list[int], norm: str) -> str:
+    """Markdown: smallest change that makes 99 % of the foreground wrong, here and by adversarial-library."""
     ((image, label),) = row.batches
-    lines = ["\nMedian smallest Linf change (grey levels) that makes 99 % of the foreground wrong; cases found\n"]
+    limits = {"linf": Linf(0.5, bounds=(0.0, 1.0)), "l2": L2(100.0, bounds=(0.0, 1.0))}
+    lines = [f"\nMedian smallest {norm} change (grey levels) that makes 99 % of the foreground wrong; cases found\n"]
     lines += ["| search | " + " | ".join(f"{steps} calls" for steps in calls) + " |", "| --- |" + " --- |" * len(calls)]
-    searches = {"minimum-norm": lambda steps: MinimumNorm(Linf(0.5, bounds=(0.0, 1.0)), steps=steps)(
-        row.model, image, label
-    ).image}  # fmt: skip
-    reference = outside.alma_prox()
-    if reference is not None:
-        # Its constraint masking fails where 1 % of the foreground is less than a voxel.
-        searches["adversarial-library ALMA-prox"] = lambda steps: reference(
-            row.model, image, label, masks=label > 0, adv_threshold=0.99, num_steps=steps, constraint_masking=False
+    searches: dict[str, outside.Smallest] = {
+        "minimum-norm": lambda model, image, label, steps: (
+            MinimumNorm(limits[norm], steps=steps)(model, image, label).image
         )
-    for name, search in searches.items():
+    }
+    for name, search in {**searches, **outside.smallest(norm)}.items():
         cells = []
         for steps in calls:
-            found = search(steps)
+            found = search(row.model, image, label, steps)
             with torch.no_grad():
                 wrong = (row.model(found).max(1).indices != label) & (label > 0)
             share = wrong.flatten(1).sum(1) / (label > 0).flatten(1).sum(1)
-            size = (found - image).flatten(1).abs().amax(1)[share >= 0.99]
-            cells.append(f"{255 * float(size.median()):.2f} ({len(size)}/{len(image)})" if len(size) else "none")
+            size = limits[norm].size(found - image)[share >= 0.99]
+            cells.append(f"{255 * float(size.median()):.1f} ({len(size)}/{len(image)})" if len(size) else "none")
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def draw(rows: list[Row], calls: list[int], book: Book, path: Path) -> None:
+    """Dice against gradient calls, one panel per network."""
+    from matplotlib import pyplot
+
+    figure, panels = pyplot.subplots(1, len(rows), figsize=(4 * len(rows), 4), squeeze=False, layout="constrained")
+    for panel, row in zip(panels[0], rows, strict=True):
+        for preset in row.presets:
+            means = [book.mean([f"{row.name} {preset} {steps} {seed}" for seed in SEEDS]) for steps in calls]
+            ours = preset == "strong"
+            panel.plot(calls, means, marker="o", markersize=3, label=preset, color="black" if ours else None,
+                       linewidth=2.5 if ours else 1.2, linestyle="-" if preset in PRESETS else "--")  # fmt: skip
+        panel.set(xscale="log", xlabel="gradient calls", title=f"{row.name}, {row.perturbation.name}")
+        panel.set_xticks(calls, [str(steps) for steps in calls])
+        panel.minorticks_off()
+    panels[0][0].set_ylabel("mean foreground Dice")
+    panels[0][-1].legend(fontsize="small")
+    figure.savefig(path)
 
 
 def footer(cases: str, seeds: tuple[int, ...]) -> str:

@@ -161,10 +161,10 @@ def _counts(logits: Tensor, target: Target) -> tuple[Tensor, Tensor]:
     if target.complete and not target.regions and target.onehot.shape[2] < _EXACT:
         # An attack counts at every step; numbers are several times faster than booleans on a CPU.
         flat = logits.detach().flatten(2) if logits.ndim > 2 else logits.detach().unsqueeze(2)
-        decision = (flat - flat.amax(1, keepdim=True)).sign_().add_(1).float()
-        volume = decision.sum(2)
+        others = (flat - flat.amax(1, keepdim=True)).sign_().float()  # -1 where a channel is not the highest
+        volume = others.sum(2) + flat.shape[2]
         if bool((volume.sum(1) == flat.shape[2]).all()):  # no ties between channels, nothing undefined
-            return (decision * target._numbers).sum(2), volume
+            return target.volumes + (others * target._numbers).sum(2), volume
     decision = target.counted(decide(logits, regions=target.regions))
     return (decision & target.onehot).sum(2), decision.sum(2)
 

@@ -57,7 +57,7 @@ class L2(_Additive):
     def step(self, params: Tensor, gradient: Tensor, length: Tensor) -> Tensor:
         gradient = self.masked(gradient)
         # Scaling by the largest value first keeps the norm of tiny gradients from underflowing.
-        scale = torch.linalg.vector_norm(gradient.flatten(1), torch.inf, dim=1)
+        scale = gradient.abs().flatten(1).amax(1)
         unit = gradient / expand(scale.where(scale > 0, 1.0), gradient)
         length = length * self._norm_per_unit(params) / norm(unit).clamp(min=1.0)
         return params + expand(length, params) * unit
