@@ -6,7 +6,7 @@ Any function of that form serves; those here decide on hard labels at full resol
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
@@ -143,6 +143,11 @@ class Misclassified(Criterion):
 
     def __repr__(self) -> str:
         return "misclassified"
+
+
+def leading_to(criterion: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Objective:
+    """The loss whose ascent leads to where a criterion holds; Dice for functions of the user's own."""
+    return criterion.objective() if isinstance(criterion, Criterion) else Dice()
 
 
 def _of(classes: tuple[int, ...] | None) -> str:

@@ -18,8 +18,7 @@ from imaseg.attacks import PGD, Attack
 from imaseg.attacks.search import Search, Until
 from imaseg.frozen import Model, frozen, plain
 from imaseg.margins.bisection import bisect
-from imaseg.margins.criteria import Criterion, DiceBelow
-from imaseg.objectives import Dice
+from imaseg.margins.criteria import DiceBelow, leading_to
 from imaseg.perturbations import Perturbation
 from imaseg.perturbations.base import expand
 
@@ -77,10 +76,9 @@ class SampleMargin:
             msg = f"rtol must be in [{_FINEST:g}, 1), got {rtol}. Use 0.05."
             raise ValueError(msg)
         self.perturbation = perturbation
-        ignored = attack.objective.ignore_index if attack is not None else getattr(criterion, "ignore_index", None)
+        ignored = attack.objective.ignore_index if attack is not None else None
         self.criterion = criterion if criterion is not None else DiceBelow(0.5, ignore_index=ignored)
-        leading = self.criterion.objective() if isinstance(self.criterion, Criterion) else Dice(ignore_index=ignored)
-        self.attack = attack if attack is not None else PGD(perturbation, objective=leading)
+        self.attack = attack if attack is not None else PGD(perturbation, objective=leading_to(self.criterion))
         self.rtol = rtol
 
     def __call__(self, model: Model, image: Tensor, label: Tensor) -> SampleMarginResult:

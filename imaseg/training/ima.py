@@ -22,7 +22,7 @@ from imaseg.attacks import PGD
 from imaseg.attacks.search import Search, Until
 from imaseg.frozen import Model, frozen, plain
 from imaseg.margins.bisection import bisect
-from imaseg.margins.criteria import DiceBelow
+from imaseg.margins.criteria import DiceBelow, leading_to
 from imaseg.objectives import Objective
 from imaseg.perturbations import Perturbation
 from imaseg.training.base import Loss, TrainingMethod, check_share
@@ -42,7 +42,7 @@ class IMA(TrainingMethod):
         steps: ascent steps at most; a broken case stops early.
         bisections: forward passes spent on placing a broken case on the boundary.
         smoothing: weight of the newest boundary distance in the margin.
-        objective: what the ascent maximises, `Dice()` if not given.
+        objective: what the ascent maximises; the loss that leads to the criterion if not given.
         seed: of the random starts.
 
     Raises:
@@ -74,7 +74,8 @@ class IMA(TrainingMethod):
             msg = f"bisections must be a whole number >= 0, got {bisections}. Use 4."
             raise ValueError(msg)
         self.bisections = bisections
-        self.attack = PGD(perturbation, steps=steps, objective=objective)
+        leading = objective if objective is not None else leading_to(self.criterion)
+        self.attack = PGD(perturbation, steps=steps, objective=leading)
         self.table = MarginTable(increment if increment is not None else ceiling / 10, ceiling, smoothing=smoothing)
         self.last_epoch: dict[str, float] = {}
         self.seed, self._calls = seed, 0
