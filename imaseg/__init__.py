@@ -28,7 +28,18 @@ if TYPE_CHECKING:
     from imaseg.auditing import audit
     from imaseg.data import load_cases
     from imaseg.errors import InputError
-    from imaseg.margins import Criterion, DiceBelow, Misclassified, SampleMargin, SampleMarginResult, VoxelsFlipped
+    from imaseg.margins import (
+        CertifiedMargin,
+        CertifiedMarginResult,
+        Criterion,
+        DiceBelow,
+        Misclassified,
+        SampleMargin,
+        SampleMarginResult,
+        Smoothed,
+        VoxelsFlipped,
+        certified_gap,
+    )
     from imaseg.models import load_model
     from imaseg.objectives import (
         BalancedMaskedCE,
@@ -65,6 +76,8 @@ __all__ = [
     "AttackResult",
     "BalancedMaskedCE",
     "BiasField",
+    "CertifiedMargin",
+    "CertifiedMarginResult",
     "CosPGDLoss",
     "Criterion",
     "CrossEntropy",
@@ -92,6 +105,7 @@ __all__ = [
     "SampleMargin",
     "SampleMarginResult",
     "SegPGDLoss",
+    "Smoothed",
     "Square",
     "Standard",
     "Strong",
@@ -105,6 +119,7 @@ __all__ = [
     "WorstCase",
     "__version__",
     "audit",
+    "certified_gap",
     "load_cases",
     "load_model",
     "objectives",
@@ -117,7 +132,10 @@ _HOME = {
     "auditing": "audit",
     "data": "load_cases",
     "errors": "InputError",
-    "margins": "Criterion DiceBelow Misclassified SampleMargin SampleMarginResult VoxelsFlipped",
+    "margins": (
+        "CertifiedMargin CertifiedMarginResult Criterion DiceBelow Misclassified SampleMargin SampleMarginResult "
+        "Smoothed VoxelsFlipped certified_gap"
+    ),
     "models": "load_model",
     "objectives": (
         "BalancedMaskedCE CosPGDLoss CrossEntropy Dice DiceCE Erase Grow JensenShannon LogitMargin MaskedCE "

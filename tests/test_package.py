@@ -9,12 +9,13 @@ import imaseg
 
 PUBLIC = {
     "APGD", "FGSM", "IFGSM", "IMA", "L2", "PGD", "Attack", "AttackResult", "BalancedMaskedCE", "BiasField",
-    "CosPGDLoss", "Criterion", "CrossEntropy", "Deformation", "Dice", "DiceBelow", "DiceCE", "Erase", "Frequency",
-    "Gamma", "GaussianNoise", "Grow", "InputError", "JensenShannon", "Linf", "LogitMargin", "MarginTable",
-    "MaskedCE", "MaskedSpherical", "MinimumNorm", "Misclassified", "Objective", "PGDTraining", "Perturbation",
-    "SampleMargin", "SampleMarginResult", "SegPGDLoss", "Square", "Standard", "Strong", "Swap", "TemperedDice",
-    "Towards", "TrainingMethod", "UniformNoise", "VoxelsFlipped", "WeakestVoxels", "WorstCase", "__version__",
-    "audit", "load_cases", "load_model", "objectives",
+    "CertifiedMargin", "CertifiedMarginResult", "CosPGDLoss", "Criterion", "CrossEntropy", "Deformation", "Dice",
+    "DiceBelow", "DiceCE", "Erase", "Frequency", "Gamma", "GaussianNoise", "Grow", "InputError", "JensenShannon",
+    "Linf", "LogitMargin", "MarginTable", "MaskedCE", "MaskedSpherical", "MinimumNorm", "Misclassified",
+    "Objective", "PGDTraining", "Perturbation", "SampleMargin", "SampleMarginResult", "SegPGDLoss", "Smoothed",
+    "Square", "Standard", "Strong", "Swap", "TemperedDice", "Towards", "TrainingMethod", "UniformNoise",
+    "VoxelsFlipped", "WeakestVoxels", "WorstCase", "__version__", "audit", "certified_gap", "load_cases",
+    "load_model", "objectives",
 }  # fmt: skip
 
 

@@ -117,7 +117,7 @@ class Attack(Registered, ABC):
         Raises:
             ValueError: if image is not floating, or image, label, logits, eps or bounds do not fit together.
         """
-        image, label = _checked(image), plain(label)
+        image, label = checked(image), plain(label)
         with frozen(model):
             return self._searched(self._search(model, image, label, until=until, start=start))
 
@@ -148,7 +148,7 @@ class Attack(Registered, ABC):
         Raises:
             ValueError: as calling the attack does, or if eps is not in rising order.
         """
-        image, label = _checked(image), plain(label)
+        image, label = checked(image), plain(label)
         results: list[AttackResult] = []
         known: Search | None = None
         with frozen(model):
@@ -220,7 +220,12 @@ class Attack(Registered, ABC):
         return other
 
 
-def _checked(image: Tensor) -> Tensor:
+def checked(image: Tensor) -> Tensor:
+    """A batch of images as a plain tensor, at least float32.
+
+    Raises:
+        ValueError: if it is not floating.
+    """
     if not image.is_floating_point():
         msg = f"image must be floating, got {image.dtype}. Convert it with image.float()."
         raise ValueError(msg)

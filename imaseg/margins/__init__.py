@@ -1,6 +1,21 @@
-"""How far a case is from breaking: the smallest budget that meets a criterion."""
+"""How far a case, a structure or a voxel is from breaking: the smallest budget that meets a criterion."""
 
+from imaseg.margins.certified import CertifiedMargin, CertifiedMarginResult
 from imaseg.margins.criteria import Criterion, DiceBelow, Misclassified, VoxelsFlipped
+from imaseg.margins.gap import CertifiedGap, certified_gap
 from imaseg.margins.sample import SampleMargin, SampleMarginResult
+from imaseg.margins.smoothed import Smoothed
 
-__all__ = ["Criterion", "DiceBelow", "Misclassified", "SampleMargin", "SampleMarginResult", "VoxelsFlipped"]
+__all__ = [
+    "CertifiedGap",
+    "CertifiedMargin",
+    "CertifiedMarginResult",
+    "Criterion",
+    "DiceBelow",
+    "Misclassified",
+    "SampleMargin",
+    "SampleMarginResult",
+    "Smoothed",
+    "VoxelsFlipped",
+    "certified_gap",
+]
