@@ -20,6 +20,7 @@ import json
 import platform
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -64,11 +65,8 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     prepared = prepare_data(arguments.data, arguments.runs)
     train_methods(prepared, arguments.runs)
-    rows = [
-        row
-        for row in all_rows(prepared, arguments.runs, arguments.out, arguments.cases)
-        if not arguments.only or row.name in arguments.only
-    ]
+    makers = all_rows(prepared, arguments.runs, arguments.out, arguments.cases)
+    rows = [make() for name, make in makers.items() if not arguments.only or name in arguments.only]
     book = Book(arguments.out / "results.json")
     jobs = [job for row in rows for job in jobs_of(row, arguments.calls)]
     with bar("attacks") as tell:
@@ -105,14 +103,19 @@ class Book:
         return sum(values) / len(values) if values else None
 
 
-def all_rows(prepared: Path, runs: Path, out: Path, cases: int) -> Iterator[Row]:
-    """Three 3D networks in RMS, at budgets that about halve their Dice, and a 2D one in Linf."""
-    volumes = whole_cases(prepared, "val", cases)
-    for name, eps in (("standard", 0.05), ("pgd", 0.15), ("ima", 0.15)):
-        yield Row(name, load_model(runs / name), L2(eps, unit="rms"), volumes)
-    yield Row("standard-linf", load_model(runs / "standard"), Linf(0.03), volumes)
-    model, slices = train_slice_net(prepared, out / "slice_net.pt", cases)
-    yield Row("slices", model, Linf(8 / 255, bounds=(0.0, 1.0)), slices, (*PRESETS, *outside.fixed_budget()))
+def all_rows(prepared: Path, runs: Path, out: Path, cases: int) -> dict[str, Callable[[], Row]]:
+    """How each row is made: 3D networks in RMS, at budgets that about halve their Dice, and a 2D one in Linf."""
+
+    def whole(name: str, run: str, perturbation: Perturbation) -> Row:
+        return Row(name, load_model(runs / run), perturbation, whole_cases(prepared, "val", cases))
+
+    def slices() -> Row:
+        model, batches = train_slice_net(prepared, out / "slice_net.pt", cases)
+        return Row("slices", model, Linf(8 / 255, bounds=(0.0, 1.0)), batches, (*PRESETS, *outside.fixed_budget()))
+
+    rms = {"standard": 0.05, "pgd": 0.15, "ima": 0.15}
+    makers = {name: partial(whole, name, name, L2(eps, unit="rms")) for name, eps in rms.items()}
+    return {**makers, "standard-linf": partial(whole, "standard-linf", "standard", Linf(0.03)), "slices": slices}
 
 
 def whole_cases(prepared: Path, split: str, cases: int) -> Batches:
