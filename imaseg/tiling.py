@@ -1,0 +1,404 @@
+"""Whole volumes through a network that sees tiles: sliding-window inference with exact gradients in one tile's memory.
+
+    logits = sum_t s_t f(x_t),   s_t = w_t / W,   W = sum_t w_t      tiles t, blending weights w, shares s
+
+The tiles are run without a graph. Going back, with G = dL/d(logits), each tile's forward pass is run once more with a
+graph, s_t G_t is sent back through it and added into the gradient at x_t. That is the gradient of the full graph to
+rounding, for one more forward pass, while no more than `batch_size` tiles have a graph at any moment. Forward mode
+(Jacobian-vector products) goes tile by tile likewise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain, combinations, product
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import Function, forward_ad
+from torch.func import functional_call
+from torch.nn.functional import pad
+
+from imaseg.frozen import Model, full_resolution
+
+_LEAST_WEIGHT = 1e-3  # of a Gaussian's corners, as in MONAI
+_dual: Any = forward_ad  # torch ships it without types
+
+
+class TiledModel(nn.Module):
+    """Runs `model` tile by tile over images of any size and blends what it says, as MONAI's sliding window does.
+
+    For attacks and margins it is a model like any other; one call counts as one forward pass. Logits come in float32
+    or better, whatever precision the network computes in.
+
+    Gradients are exact for the image and, where `model` is an nn.Module, for its weights, so that training through it
+    takes the memory of one tile too. The weights that a plain callable uses are constants. Dropout and noise draw the
+    same random numbers when a tile is run again (generators of the CPU and of the image's device), and buffers that
+    move in train mode, such as BatchNorm's, move once. With `create_graph=True`, and in forward mode with gradients
+    enabled, second derivatives are exact too, at the memory of all tiles.
+
+    Args:
+        model: image (N, C, *tile) -> logits (N, K, *tile), or a list of them whose first entry has full resolution.
+        roi_size: voxels of a tile along each spatial axis, one number for all of them; -1 for the whole axis.
+        overlap: of neighbouring tiles as a share of the tile, in [0, 1), one number or one per axis.
+        mode: "gaussian" trusts the middle of a tile more than its border, "constant" trusts all of it alike.
+        sigma_scale: standard deviation of the Gaussian as a share of the tile, one number or one per axis.
+        padding_mode: how axes shorter than the tile are padded at both ends: "constant", "reflect", "replicate" or
+            "circular". The logits are cropped back.
+        cval: value of constant padding, in the units of the image.
+        mirror_axes: spatial axes of the image, from 0; logits are the mean over all combinations of flips along them.
+        slices_along: spatial axis of the image along which a 2D network walks slice by slice; `roi_size`, `overlap`
+            and `sigma_scale` then speak of the other axes.
+        batch_size: tiles that the network sees at once.
+
+    Raises:
+        ValueError: if an argument is out of range; when called, if image and arguments differ in their axes, or the
+            size of the network's output from that of its input.
+        RuntimeError: going back, if a module of the network has moved between train and eval mode since.
+
+    >>> model = TiledModel(nn.Conv3d(1, 2, 3, padding=1), roi_size=16, mirror_axes=(0,))
+    >>> model(torch.zeros(1, 1, 40, 24, 8)).shape, model.tiles((1, 1, 40, 24, 8))
+    (torch.Size([1, 2, 40, 24, 8]), 12)
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        roi_size: int | Sequence[int],
+        overlap: float | Sequence[float] = 0.25,
+        mode: Literal["gaussian", "constant"] = "gaussian",
+        *,
+        sigma_scale: float | Sequence[float] = 0.125,
+        padding_mode: Literal["constant", "reflect", "replicate", "circular"] = "constant",
+        cval: float = 0.0,
+        mirror_axes: Sequence[int] = (),
+        slices_along: int | None = None,
+        batch_size: int = 1,
+    ) -> None:
+        super().__init__()
+        _each(
+            "roi_size",
+            roi_size,
+            "whole, >= 1 or -1 for a whole axis",
+            lambda n: hasattr(n, "__index__") and (n > 0 or n == -1),
+        )
+        _each("overlap", overlap, "in [0, 1)", lambda share: 0 <= share < 1)
+        _each("sigma_scale", sigma_scale, "> 0", lambda scale: scale > 0)
+        _each("batch_size", batch_size, "whole and >= 1", lambda n: hasattr(n, "__index__") and n > 0)
+        _one_of("mode", mode, ("gaussian", "constant"))
+        _one_of("padding_mode", padding_mode, ("constant", "reflect", "replicate", "circular"))
+        self.model = model
+        self.roi_size, self.overlap, self.sigma_scale = roi_size, overlap, sigma_scale
+        self.mode, self.padding_mode, self.cval = mode, padding_mode, cval
+        self.mirror_axes, self.slices_along, self.batch_size = tuple(mirror_axes), slices_along, batch_size
+        self._blending: tuple[object, tuple[Tensor, Tensor]] | None = None
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Blended logits (B, K, *spatial) of image (B, C, *spatial)."""
+        image = image if type(image) is Tensor else image.as_subclass(Tensor)
+        if image.ndim < 3 or not len(image) or not image.is_floating_point():
+            msg = f"image must be floating (B, C, *spatial) with B >= 1, got {image.dtype} {tuple(image.shape)}."
+            raise ValueError(msg)
+        layout = self._layout(image.shape[2:])
+        short = any(layout.margins)
+        if short:
+            value = self.cval if self.padding_mode == "constant" else None
+            image = pad(image, layout.margins, self.padding_mode, value)
+        weights = dict(self.model.named_parameters()) if isinstance(self.model, nn.Module) else {}
+        logits: Tensor = _Blend.apply(image, _Call(self, layout, image, tuple(weights)), *weights.values())
+        return logits[layout.inside] if short else logits
+
+    def tiles(self, shape: Sequence[int]) -> int:
+        """How many tiles, mirrored ones included, the network sees of an image of that shape (B, C, *spatial)."""
+        return shape[0] * len(self._layout(shape[2:]).tiles) * len(self._flips)
+
+    def extra_repr(self) -> str:
+        """The arguments, for `print`."""
+        shown = ("roi_size", "overlap", "mode", "mirror_axes", "slices_along", "batch_size")
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in shown)
+
+    @property
+    def _flips(self) -> list[tuple[int, ...]]:
+        """Axes of tiles (N, C, *roi) that are mirrored together, one entry per combination."""
+        axes = [axis + 2 for axis in self.mirror_axes]
+        return [*chain.from_iterable(combinations(axes, count) for count in range(len(axes) + 1))]
+
+    def _layout(self, size: Sequence[int]) -> _Layout:
+        named = (*self.mirror_axes, *(() if self.slices_along is None else (self.slices_along,)))
+        if len({*named} & {*range(len(size))}) < len(named):
+            msg = (
+                f"mirror_axes and slices_along must be different spatial axes of the image, 0 to {len(size) - 1}, "
+                f"got {self.mirror_axes} and {self.slices_along}."
+            )
+            raise ValueError(msg)
+        roi = [int(side) for side in self._per_axis("roi_size", self.roi_size, len(size), of_slices=1)]
+        overlap = self._per_axis("overlap", self.overlap, len(size), of_slices=0)
+        return _Layout.of(size, roi, overlap)
+
+    def _per_axis(self, name: str, value: float | Sequence[float], axes: int, *, of_slices: float) -> list[float]:
+        """One number per spatial axis of the image, `of_slices` along the axis that is walked slice by slice."""
+        wanted = axes - (self.slices_along is not None)
+        values = [*value] if isinstance(value, Sequence) else [value] * wanted
+        if len(values) != wanted:
+            msg = (
+                f"{name} must be one number or one for each of {wanted} axes, got {value}. "
+                f"Use slices_along for a 2D network on a volume."
+            )
+            raise ValueError(msg)
+        if self.slices_along is not None:
+            values.insert(self.slices_along, of_slices)
+        return values
+
+    def _weights(self, layout: _Layout, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Blending weight w of a tile (1, 1, *roi) and the sum W of all (1, 1, *padded), kept for the next call."""
+        dtype = torch.promote_types(image.dtype, torch.float32)
+        key = (layout, dtype, image.device)
+        if self._blending is None or self._blending[0] != key:
+            with torch.inference_mode(mode=False), torch.no_grad():
+                weight = torch.ones(layout.roi)
+                if self.mode == "gaussian":
+                    scales = self._per_axis("sigma_scale", self.sigma_scale, len(layout.roi), of_slices=1)
+                    weight = _gaussian(layout.roi, scales)
+                weight = weight.to(image.device, dtype)
+                total = weight.new_zeros(layout.padded)
+                for tile in layout.tiles:
+                    total[tile] += weight
+            self._blending = key, (weight[None, None], total[None, None])
+        return self._blending[1]
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where the tiles lie.
+
+    Attributes:
+        roi: size of a tile.
+        padded: size of the image after padding.
+        margins: what is padded, as `torch.nn.functional.pad` takes it.
+        inside: the image's place (B, K, *spatial) in the padded one.
+        tiles: their places in the padded image.
+    """
+
+    roi: tuple[int, ...]
+    padded: tuple[int, ...]
+    margins: list[int]
+    inside: tuple[slice, ...]
+    tiles: list[tuple[slice, ...]]
+
+    @classmethod
+    def of(cls, size: Sequence[int], roi: Sequence[int], overlap: Sequence[float]) -> _Layout:
+        """Tiles of size `roi` (-1: the whole axis) from corner to corner, the last one moved back to the border."""
+        sides = [whole if side < 0 else side for side, whole in zip(roi, size, strict=True)]
+        before = [max(side - whole, 0) // 2 for side, whole in zip(sides, size, strict=True)]
+        after = [max(side - whole, 0) - first for side, whole, first in zip(sides, size, before, strict=True)]
+        padded = [max(side, whole) for side, whole in zip(sides, size, strict=True)]
+        starts = []
+        for side, whole, share in zip(sides, padded, overlap, strict=True):
+            step = max(1, int(side * (1 - share)))
+            starts.append([*range(0, whole - side, step), whole - side])
+        return cls(
+            roi=tuple(sides),
+            padded=tuple(padded),
+            margins=[width for pair in reversed([*zip(before, after, strict=True)]) for width in pair],
+            inside=(slice(None), slice(None), *map(slice, before, map(sum, zip(before, size, strict=True)))),
+            tiles=[tuple(map(slice, corner, map(sum, zip(corner, sides, strict=True)))) for corner in product(*starts)],
+        )
+
+
+class _Tiles:
+    """Some tiles, mirrored one way, that go through the network at once."""
+
+    def __init__(self, places: list[tuple[slice, ...]], flip: tuple[int, ...]) -> None:
+        self.places, self.flip = places, flip
+
+    def cut(self, volume: Tensor) -> Tensor:
+        """The tiles (N, C, *roi) of volume (B, C, *padded)."""
+        tiles = torch.cat([volume[place] for place in self.places])
+        return tiles.flip(self.flip) if self.flip else tiles
+
+    def add(self, volume: Tensor, tiles: Tensor) -> None:
+        """Add tiles on to their places in the volume: the adjoint of `cut`."""
+        for place, tile in zip(self.places, tiles.flip(self.flip) if self.flip else tiles, strict=True):
+            volume[place].add_(tile)
+
+
+class _Call:
+    """One call of a TiledModel, and all that is needed to run its tiles again in the same way."""
+
+    def __init__(self, tiled: TiledModel, layout: _Layout, image: Tensor, names: tuple[str, ...]) -> None:
+        self.tiled, self.names = tiled, names
+        self._weight, self._total = tiled._weights(layout, image)
+        self._places = [(slice(b, b + 1), slice(None), *tile) for b in range(len(image)) for tile in layout.tiles]
+        self._batch, self.size = len(image), layout.padded
+        kind = image.device.type
+        self._precision = (kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind))
+        self._gpus = [image.device] if kind == "cuda" else []
+        self._random = torch.get_rng_state(), [torch.cuda.get_rng_state(gpu) for gpu in self._gpus]
+        self._modes = self._modes_now()
+
+    def passes(self) -> Iterator[tuple[_Tiles, Tensor]]:
+        """The tiles of each pass, and the share (N, 1, *roi) that their logits have in the result."""
+        flips = self.tiled._flips
+        total = self._total.expand(self._batch, *self._total.shape[1:])
+        for first in range(0, len(self._places), self.tiled.batch_size):
+            for flip in flips:
+                tiles = _Tiles(self._places[first : first + self.tiled.batch_size], flip)
+                yield tiles, self._weight / (tiles.cut(total) * len(flips))  # the weight is its own mirror image
+
+    def logits(self, model: Model, tiles: Tensor) -> Tensor:
+        """What the network says on tiles (N, C, *roi)."""
+        axis = None if self.tiled.slices_along is None else self.tiled.slices_along + 2
+        kind, dtype, enabled = self._precision
+        seen = tiles if axis is None else tiles.squeeze(axis)
+        # Weights cast without a graph must not be found in the cache when the graph is built.
+        with torch.autocast(kind, dtype, enabled, cache_enabled=False):
+            logits = full_resolution(model(seen))
+        if logits.shape[:1] + logits.shape[2:] != seen.shape[:1] + seen.shape[2:]:
+            msg = (
+                f"model must return logits of its input's size (N, K, *tile), got {tuple(logits.shape)} for a tile "
+                f"{tuple(seen.shape)}. Choose a roi_size that the network keeps, or pad inside the model."
+            )
+            raise ValueError(msg)
+        return logits if axis is None else logits.unsqueeze(axis)
+
+    @contextmanager
+    def again(self, weights: Sequence[Tensor]) -> Iterator[Callable[[Tensor], Tensor]]:
+        """`logits` with the network, the random numbers and the precision of the first time."""
+        with torch.random.fork_rng(devices=self._gpus):
+            torch.set_rng_state(self._random[0])
+            for gpu, state in zip(self._gpus, self._random[1], strict=True):
+                torch.cuda.set_rng_state(state, gpu)
+            yield partial(self.logits, self._model_then(dict(zip(self.names, weights, strict=True))))
+
+    def pulled(self, logits: Tensor, seed: Tensor, sources: list[Tensor]) -> list[Tensor]:
+        """Gradient of <seed, logits> at each source, with a graph of its own where gradients are enabled."""
+        half = self._precision[2] or logits.dtype.itemsize < 4
+        # Shares of means over millions of voxels underflow in half precision.
+        scale = seed.abs().amax().clamp(min=torch.finfo(seed.dtype).tiny) if half else 1.0
+        found = torch.autograd.grad(
+            logits,
+            sources,
+            (seed / scale).to(logits.dtype),
+            create_graph=torch.is_grad_enabled(),
+            materialize_grads=True,
+        )
+        return [one * scale for one in found] if half else [*found]
+
+    def _model_then(self, weights: dict[str, Tensor]) -> Model:
+        """The network with the weights it had, and with buffers that may move without consequence."""
+        model = self.tiled.model
+        if not isinstance(model, nn.Module):
+            return model
+        if self._modes_now() != self._modes:
+            msg = (
+                "model must be in the same mode, train or eval, going forward and back, got a module that was switched "
+                "in between. Call backward first."
+            )
+            raise RuntimeError(msg)
+        same = all(weights[name] is now for name, now in model.named_parameters())
+        state = {} if same else weights
+        if any(self._modes):
+            state = state | {name: buffer.clone() for name, buffer in model.named_buffers()}
+        return partial(functional_call, model, state) if state else model
+
+    def _modes_now(self) -> list[bool]:
+        model = self.tiled.model
+        return [module.training for module in model.modules()] if isinstance(model, nn.Module) else []
+
+
+class _Blend(Function):
+    """Image (B, C, *padded) -> blended logits (B, K, *padded), with derivatives that run the tiles again."""
+
+    @staticmethod
+    def forward(image: Tensor, call: _Call, *_: Tensor) -> Tensor:
+        return _blended(call, len(image), lambda tiles: call.logits(call.tiled.model, tiles.cut(image)))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], _: Tensor) -> None:
+        image, ctx.call, *weights = inputs
+        ctx.save_for_backward(image, *weights)
+        ctx.save_for_forward(image, *weights)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        image, *weights = ctx.saved_tensors
+        call: _Call = ctx.call
+        at_image, _, *at_weights = (
+            torch.zeros_like(given, dtype=torch.promote_types(given.dtype, torch.float32)) if needed else None
+            for given, needed in zip((image, None, *weights), ctx.needs_input_grad, strict=True)
+        )
+        wanted = [(weight, at) for weight, at in zip(weights, at_weights, strict=True) if at is not None]
+        with call.again(weights) as network:
+            for tiles, share in call.passes():
+                pixels = tiles.cut(image).requires_grad_(at_image is not None)
+                with torch.enable_grad():
+                    logits = network(pixels)
+                sources = [pixels] * (at_image is not None) + [weight for weight, _ in wanted]
+                found = call.pulled(logits, share * tiles.cut(gradient), sources)
+                if at_image is not None:
+                    tiles.add(at_image, found.pop(0))
+                for (_, at), more in zip(wanted, found, strict=True):
+                    at += more
+        return at_image, None, *at_weights
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor | None, _: None, *of_weights: Tensor | None) -> Tensor:
+        image, *weights = ctx.saved_tensors
+        call: _Call = ctx.call
+
+        def moved(tiles: _Tiles) -> Tensor:
+            pixels = _turned(tiles.cut(image), None if tangent is None else tiles.cut(tangent))
+            logits = _dual.unpack_dual(network(pixels))
+            return torch.zeros_like(logits.primal) if logits.tangent is None else logits.tangent
+
+        enabled = torch.is_grad_enabled()
+        # Forward mode is off in here; leaving inference mode is the public way of switching it on.
+        with torch.inference_mode(mode=False), torch.set_grad_enabled(enabled):
+            weights = [_turned(*pair) for pair in zip(weights, of_weights, strict=True)]
+            with call.again(weights) as network:
+                return _blended(call, len(image), moved)
+
+
+def _turned(value: Tensor, tangent: Tensor | None) -> Tensor:
+    """The value with that tangent; torch.func gives values that stand still one of 0."""
+    if tangent is None or not bool(tangent.any()):
+        return value
+    dual: Tensor = _dual.make_dual(_dual.unpack_dual(value).primal, tangent)
+    return dual
+
+
+def _blended(call: _Call, batch: int, logits_of: Callable[[_Tiles], Tensor]) -> Tensor:
+    """Sum of all tiles' logits (B, K, *padded), each times its share."""
+    blended = torch.empty(0)
+    for tiles, share in call.passes():
+        logits = logits_of(tiles)
+        if not len(blended):
+            kind = torch.promote_types(logits.dtype, torch.float32)
+            blended = logits.new_zeros(batch, logits.shape[1], *call.size, dtype=kind)
+        tiles.add(blended, share * logits)
+    return blended
+
+
+def _gaussian(roi: Sequence[int], scales: Sequence[float]) -> Tensor:
+    """exp(-r^2 / 2), r the distance from the middle of the tile in standard deviations of `scales` sides each."""
+    weight = torch.ones(())
+    for side, scale in zip(roi, scales, strict=True):
+        r = (torch.arange(side) - (side - 1) / 2) / (scale * side)
+        weight = weight[..., None] * torch.exp(-(r**2) / 2)
+    return weight.clamp(min=max(float(weight.min()), _LEAST_WEIGHT))
+
+
+def _each(name: str, value: float | Sequence[float], what: str, holds: Callable[[Any], bool]) -> None:
+    if not all(holds(number) for number in (value if isinstance(value, Sequence) else [value])):
+        msg = f"{name} must be {what}, got {value}."
+        raise ValueError(msg)
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        msg = f"{name} must be one of {', '.join(known)}, got {value!r}."
+        raise ValueError(msg)
