@@ -37,6 +37,8 @@ if TYPE_CHECKING:
         SampleMargin,
         SampleMarginResult,
         Smoothed,
+        VoxelMargin,
+        VoxelMarginResult,
         VoxelsFlipped,
         certified_gap,
     )
@@ -61,6 +63,7 @@ if TYPE_CHECKING:
         WeakestVoxels,
     )
     from imaseg.perturbations import L2, BiasField, Deformation, Frequency, Gamma, Linf, Perturbation
+    from imaseg.tiling import TiledModel
     from imaseg.training import IMA, MarginTable, PGDTraining, Standard, TrainingMethod
 
 __version__ = "0.1.0"
@@ -111,9 +114,12 @@ __all__ = [
     "Strong",
     "Swap",
     "TemperedDice",
+    "TiledModel",
     "Towards",
     "TrainingMethod",
     "UniformNoise",
+    "VoxelMargin",
+    "VoxelMarginResult",
     "VoxelsFlipped",
     "WeakestVoxels",
     "WorstCase",
@@ -134,7 +140,7 @@ _HOME = {
     "errors": "InputError",
     "margins": (
         "CertifiedMargin CertifiedMarginResult Criterion DiceBelow Misclassified SampleMargin SampleMarginResult "
-        "Smoothed VoxelsFlipped certified_gap"
+        "Smoothed VoxelMargin VoxelMarginResult VoxelsFlipped certified_gap"
     ),
     "models": "load_model",
     "objectives": (
@@ -142,6 +148,7 @@ _HOME = {
         "MaskedSpherical Objective SegPGDLoss Swap TemperedDice Towards WeakestVoxels"
     ),
     "perturbations": "BiasField Deformation Frequency Gamma L2 Linf Perturbation",
+    "tiling": "TiledModel",
     "training": "IMA MarginTable PGDTraining Standard TrainingMethod",
 }
 

@@ -13,9 +13,9 @@ PUBLIC = {
     "DiceBelow", "DiceCE", "Erase", "Frequency", "Gamma", "GaussianNoise", "Grow", "InputError", "JensenShannon",
     "Linf", "LogitMargin", "MarginTable", "MaskedCE", "MaskedSpherical", "MinimumNorm", "Misclassified",
     "Objective", "PGDTraining", "Perturbation", "SampleMargin", "SampleMarginResult", "SegPGDLoss", "Smoothed",
-    "Square", "Standard", "Strong", "Swap", "TemperedDice", "Towards", "TrainingMethod", "UniformNoise",
-    "VoxelsFlipped", "WeakestVoxels", "WorstCase", "__version__", "audit", "certified_gap", "load_cases",
-    "load_model", "objectives",
+    "Square", "Standard", "Strong", "Swap", "TemperedDice", "TiledModel", "Towards", "TrainingMethod",
+    "UniformNoise", "VoxelMargin", "VoxelMarginResult", "VoxelsFlipped", "WeakestVoxels", "WorstCase",
+    "__version__", "audit", "certified_gap", "load_cases", "load_model", "objectives",
 }  # fmt: skip
 
 

@@ -164,11 +164,19 @@ def margin(
         Optional[float],  # noqa: UP045
         typer.Option("--fraction", help="Share of the right voxels that may flip; 0.1 if not given."),
     ] = None,
-    voxel: Annotated[bool, typer.Option("--voxel", help="Also a margin per voxel, as NIfTI maps; costly.")] = False,
+    voxel: Annotated[
+        bool,
+        typer.Option(
+            "--voxel", help="Also a margin per voxel, as NIfTI maps (minutes each); of l2 and linf if no set is named."
+        ),
+    ] = False,
     method: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option("--method", help="Of voxel margins: attack, gradient (cheap estimate) or both."),
     ] = None,
+    focus: Annotated[
+        int, typer.Option("--focus", help="Groups of voxels attacked one by one per map; 0 is quick and coarse.")
+    ] = 1000,
     certify: Annotated[
         Optional[float],  # noqa: UP045
         typer.Option("--certify", help="Also certified radii under Gaussian noise of this size (input units)."),
@@ -182,17 +190,18 @@ def margin(
     device: Device = "auto",
 ) -> None:
     """How far each case, structure and voxel is from breaking: tables, NIfTI maps and a page."""
-    from imaseg.auditing.margin_settings import Ceiling, MarginSettings, criterion_of, voxel_methods
+    from imaseg.auditing.margin_settings import MAPPED, USUAL, Ceiling, MarginSettings, criterion_of, voxel_methods
     from imaseg.cli.margin import margin as run_margin
 
-    given = {} if not perturbation else {"sets": tuple(Ceiling.parse(text) for text in perturbation)}
     settings = MarginSettings(
-        **given,
+        tuple(Ceiling.parse(text) for text in perturbation or USUAL),
         criterion=criterion_of(criterion, threshold=threshold, relative=relative, fraction=fraction),
         steps=steps,
         rtol=rtol,
         seed=seed,
         voxel=voxel_methods(method, wanted=voxel),
+        voxel_sets=tuple(text.partition(":")[0] for text in perturbation or MAPPED),
+        focus=focus,
         certify=certify,
         samples=samples,
     )

@@ -5,6 +5,7 @@ from imaseg.margins.criteria import Criterion, DiceBelow, Misclassified, VoxelsF
 from imaseg.margins.gap import CertifiedGap, certified_gap
 from imaseg.margins.sample import SampleMargin, SampleMarginResult
 from imaseg.margins.smoothed import Smoothed
+from imaseg.margins.voxel import VoxelMargin, VoxelMarginResult
 
 __all__ = [
     "CertifiedGap",
@@ -16,6 +17,8 @@ __all__ = [
     "SampleMargin",
     "SampleMarginResult",
     "Smoothed",
+    "VoxelMargin",
+    "VoxelMarginResult",
     "VoxelsFlipped",
     "certified_gap",
 ]

@@ -8,9 +8,10 @@ from imaseg.report.compare import RESAMPLES, all_series, ladder
 from imaseg.report.numerals import attack_name, count, listing, set_name, short, unit_name
 from imaseg.report.parts import Table, row
 from imaseg.report.read import Audit
+from imaseg.report.schema import Model, Run
 from imaseg.report.words import settings
 
-_WORKS = {
+WORKS = {
     "fgsm": "Goodfellow IJ, Shlens J, Szegedy C. Explaining and harnessing adversarial examples. ICLR "
     "2015. arXiv:1412.6572.",
     "ifgsm": "Kurakin A, Goodfellow IJ, Bengio S. Adversarial examples in the physical world. ICLR "
@@ -64,12 +65,12 @@ def works(audits: Sequence[Audit]) -> list[str]:
     used = {series.attack for series in all_series(audits)} | {"monai", "surface", "evaluate"}
     if _trained_by_ima(audits) or any(audit.summary.margins for audit in audits):
         used.add("ima")
-    return sorted(text for key, text in _WORKS.items() if key in used)
+    return sorted(text for key, text in WORKS.items() if key in used)
 
 
 def provenance(audits: Sequence[Audit]) -> Table:
     """Versions, hashes, seed, hardware and cost, one column per model."""
-    facts = [_facts(audit) for audit in audits]
+    facts = [facts_of(audit.summary.model, audit.run) for audit in audits]
     rows = [
         row(name, *(fact.get(name) or "not recorded" for fact in facts))
         for name in dict.fromkeys(n for f in facts for n in f)
@@ -77,8 +78,15 @@ def provenance(audits: Sequence[Audit]) -> Table:
     return Table("What produced these numbers", ["", *(audit.name for audit in audits)], rows, numeric=False)
 
 
-def _facts(audit: Audit) -> dict[str, str]:
-    model, run = audit.summary.model, audit.run
+def facts_of(model: Model, run: Run, *, settings: tuple[str, str | None] | None = None) -> dict[str, str]:
+    """Versions, hashes, seed, hardware and cost of a run by name; empty where nothing was recorded.
+
+    Args:
+        model: that was run.
+        run: its record.
+        settings: what the settings are called, and their hash; those of an audit's plan if not given.
+    """
+    called, digest = settings if settings is not None else ("Plan", run.plan_sha256)
     facts = {
         "Model": model.spec,
         "Network": model.network,
@@ -86,7 +94,7 @@ def _facts(audit: Audit) -> dict[str, str]:
         "Trained by": model.trained_by or "",
         "Model SHA-256": model.sha256,
         "Data SHA-256": run.data_sha256 or "",
-        "Plan SHA-256": run.plan_sha256 or "",
+        f"{called} SHA-256": digest or "",
         "Seed": "" if run.seed is None else str(run.seed),
         "imaseg": run.imaseg or "",
     }

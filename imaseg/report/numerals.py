@@ -5,8 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 UNDEFINED = "undefined"
-_UNITS = {"rms": "RMS per voxel", "norm": "L2 norm", "max": "largest change per voxel"}
-_SETS = {"l2": "L2 ball", "linf": "L-infinity ball"}
+_UNITS = {
+    "rms": "RMS per voxel",
+    "norm": "L2 norm",
+    "max": "largest change per voxel",
+    "relative": "relative change",
+    "native": "native units",
+    "range": "share of the intensity range",
+}
+_SETS = {
+    "l2": "L2 ball",
+    "linf": "L-infinity ball",
+    "bias-field": "bias field",
+    "gamma": "contrast (gamma)",
+    "deformation": "deformation",
+    "frequency": "frequency table",
+}
 _ATTACKS = {
     "uniform-noise": "uniform noise",
     "gaussian-noise": "Gaussian noise",

@@ -33,14 +33,15 @@ def pictures(view: Slice) -> tuple[str, str, str]:
     low, high = np.percentile(view.image, [1, 99])
     if high <= low:
         high = low + 1.0
-    clean = _enlarged(_grey(view.image, low, high), view)
-    attacked = _enlarged(_grey(view.attacked_image, low, high), view)
-    _outline(clean, view.clean_prediction, view.label)
-    _outline(attacked, view.attacked_prediction, view.label)
-    return _data_uri(_few_colours(clean)), _data_uri(_diverging(view)), _data_uri(_few_colours(attacked))
+    clean = _enlarged(grey_levels(view.image, low, high), view)
+    attacked = _enlarged(grey_levels(view.attacked_image, low, high), view)
+    outline(clean, view.clean_prediction, view.label)
+    outline(attacked, view.attacked_prediction, view.label)
+    return data_uri(_few_colours(clean)), data_uri(_diverging(view)), data_uri(_few_colours(attacked))
 
 
-def _grey(image: np.ndarray, low: float, high: float) -> np.ndarray:
+def grey_levels(image: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Pixels (rows, columns, 3) of an image in the window from `low` (black) to `high` (white)."""
     levels = np.clip((image - low) / (high - low), 0, 1) * 255
     return np.repeat(levels.astype(np.uint8)[..., None], 3, axis=2)
 
@@ -65,17 +66,25 @@ def _enlarged(pixels: np.ndarray, view: Slice) -> Image.Image:
     return Image.fromarray(pixels).resize(_size(view, _SHARPER * _LONG_SIDE), Image.Resampling.BICUBIC)
 
 
-def _outline(picture: Image.Image, prediction: np.ndarray, label: np.ndarray) -> None:
-    draw = ImageDraw.Draw(picture)
+def outline(picture: Image.Image, prediction: np.ndarray, label: np.ndarray, *, thin: bool = False) -> None:
+    """Draw the outlines of two maps of classes: the prediction's solid, the label's dashed and paler.
+
+    Args:
+        picture: to draw on.
+        prediction: (rows, columns) integer.
+        label: likewise.
+        thin: lines for a picture that is not made smaller afterwards.
+    """
+    draw, share = ImageDraw.Draw(picture), 0.4 if thin else 1.0
     for value in [int(v) for v in np.unique(prediction) if v]:
         for line in _contours(prediction == value, picture.size):
-            draw.line(line, fill="#000000", width=11, joint="curve")
-            draw.line(line, fill=outline_colour(value), width=7, joint="curve")
+            draw.line(line, fill="#000000", width=round(11 * share), joint="curve")
+            draw.line(line, fill=outline_colour(value), width=round(7 * share), joint="curve")
     for value in [int(v) for v in np.unique(label) if v]:
         for line in _contours(label == value, picture.size):
-            for piece in _dashes(line, 16.0, 16.0):
-                draw.line(piece, fill="#000000", width=8)
-                draw.line(piece, fill=_paler(outline_colour(value)), width=5)
+            for piece in _dashes(line, 16.0 * share, 16.0 * share):
+                draw.line(piece, fill="#000000", width=round(8 * share))
+                draw.line(piece, fill=_paler(outline_colour(value)), width=round(5 * share))
 
 
 def outline_colour(value: int) -> str:
@@ -127,7 +136,8 @@ def _indexed(index: np.ndarray, palette: np.ndarray) -> Image.Image:
     return picture
 
 
-def _data_uri(picture: Image.Image) -> str:
+def data_uri(picture: Image.Image) -> str:
+    """A picture as the address of itself."""
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

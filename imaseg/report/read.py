@@ -43,8 +43,8 @@ def read_audits(folders: Sequence[Path]) -> list[Audit]:
         msg = "folders must be at least one audit folder, got none. Name a folder that `imaseg audit` wrote."
         raise InputError(msg)
     folders = [Path(folder) for folder in folders]
-    summaries = [_load(folder, "summary.json", Summary) for folder in folders]
-    runs = [_load(folder, "run.json", Run) for folder in folders]
+    summaries = [load_part(folder, "summary.json", Summary) for folder in folders]
+    runs = [load_part(folder, "run.json", Run) for folder in folders]
     names = _names(folders, [summary.model.name for summary in summaries])
     return [
         Audit(name, folder, summary, run, _slices(folder))
@@ -56,33 +56,45 @@ def _slices(folder: Path) -> dict[str, Path]:
     return {path.stem: path for path in sorted((folder / "cases").glob("*.npz"))}
 
 
-def _load(folder: Path, file: str, kind: type[_Part]) -> _Part:
-    path = folder / file
+def load_part(folder: Path, file: str, kind: type[_Part], *, writer: str = "imaseg audit") -> _Part:
+    """One JSON file of a results folder.
+
+    Args:
+        folder: that `writer` wrote.
+        file: its name below the folder.
+        kind: what it must hold.
+        writer: the command that writes such folders.
+
+    Raises:
+        InputError: if folder or file is missing, or the file does not hold that.
+    """
+    path, what = folder / file, writer.removeprefix("imaseg ")
     if not folder.is_dir():
-        msg = f"{folder} must be an audit folder, got no such folder. Give a folder that `imaseg audit` wrote."
+        article = "an" if what[0] in "aeiou" else "a"
+        msg = f"{folder} must be {article} {what} folder, got no such folder. Give a folder that `{writer}` wrote."
         raise InputError(msg)
     if not path.is_file():
         msg = (
             f"{path} must exist, got no such file. "
-            "Finish the audit with `imaseg audit ... --resume`, or give a folder that it wrote."
+            f"Finish the {what} with `{writer} ... --resume`, or give a folder that it wrote."
         )
         raise InputError(msg)
-    content = _parse(path)
+    content = _parse(path, writer)
     try:
         return kind.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(step) for step in first["loc"]) or "the file"
         got = "nothing" if first["type"] == "missing" else f"{first['input']!r:.60}"
-        msg = f"{path} must be a complete {file}, got {got} at {where} ({first['msg']}). Run `imaseg audit` again."
+        msg = f"{path} must be a complete {file}, got {got} at {where} ({first['msg']}). Run `{writer}` again."
         raise InputError(msg) from error
 
 
-def _parse(path: Path) -> Any:
+def _parse(path: Path, writer: str) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        msg = f"{path} must be readable JSON, got {error}. Run `imaseg audit` again."
+        msg = f"{path} must be readable JSON, got {error}. Run `{writer}` again."
         raise InputError(msg) from error
 
 

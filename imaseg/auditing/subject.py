@@ -1,0 +1,151 @@
+"""Which model a run is about, on which cases, and the cases one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from imaseg.auditing.identity import describe
+from imaseg.auditing.source import CaseSource, Loaded, choose
+from imaseg.data import Case, CaseSet, load_cases
+from imaseg.data.files import read_json
+from imaseg.errors import InputError
+from imaseg.models import SegmentationModel, load_model
+from imaseg.progress import bar
+
+Failed = list[dict[str, str]]
+
+
+class Record(Protocol):
+    """What a finished case leaves in `cases/<id>.json`: its id and the files it wrote, by name."""
+
+    case: str
+    files: dict[str, str]
+
+
+_R = TypeVar("_R", bound=Record)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model and the cases it is run on.
+
+    Attributes:
+        model: on its device.
+        spec: what it was loaded from; empty if it came loaded.
+        cases: that were chosen.
+        selection: how.
+        source: reads them for that model.
+    """
+
+    model: SegmentationModel
+    spec: str
+    cases: CaseSet
+    selection: str
+    source: CaseSource
+
+    @classmethod
+    def of(
+        cls,
+        model: str | Path | SegmentationModel,
+        cases: str | Path | CaseSet,
+        *,
+        select: str | Sequence[str] | None,
+        device: str | torch.device | None,
+    ) -> Subject:
+        """Load what has to be loaded.
+
+        Args:
+            model: what `load_model` takes, or a loaded model.
+            cases: what `load_cases` takes, or loaded cases.
+            select: which cases: None for those held out of training, "all", the name of a split, or ids.
+            device: where the model runs; None leaves it where it is.
+
+        Raises:
+            InputError: if something cannot be loaded or does not fit.
+        """
+        network = model if isinstance(model, SegmentationModel) else load_model(model)
+        network = network if device is None else network.to(device)
+        cohort = cases if isinstance(cases, CaseSet) else load_cases(cases)
+        chosen, selection = choose(cohort, network.card, select)
+        spec = "" if isinstance(model, SegmentationModel) else str(model)
+        return cls(network, spec, chosen, selection, CaseSource(chosen, network.card))
+
+    def describe(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """What is known before the first case, as `imaseg.auditing.identity.describe`."""
+        return describe(self.model, self.spec, self.cases, settings, kind="settings")
+
+    def data(self, records: Sequence[Record]) -> dict[str, Any]:
+        """Which cases were finished, and which of them the model was trained on."""
+        seen = [record.case for record in records if record.case in set(self.model.card.train_ids)]
+        return {
+            "name": self.cases.name,
+            "cases": len(records),
+            "selection": self.selection,
+            "seen_in_training": seen,
+            "labels": {str(value): label for value, label in self.model.card.labels.items() if value > 0},
+        }
+
+    def first(self) -> Loaded | None:
+        """The first case that can be read; None if there is none."""
+        for case in self.cases:
+            try:
+                return self.source.load(case)
+            except InputError:
+                continue
+        return None
+
+    def finished(self, folder: Path, kind: type[_R]) -> dict[str, _R]:
+        """Records below `folder` by case, of those cases whose files are all there."""
+        found = {}
+        for case in self.cases:
+            path = folder / "cases" / f"{case.id}.json"
+            if path.is_file():
+                record = kind(**read_json(path))
+                if all((folder / name).is_file() for name in record.files):
+                    found[case.id] = record
+        return found
+
+    def run(
+        self, title: str, known: Mapping[str, _R], work: Callable[[Case], _R], *, done: str
+    ) -> tuple[list[_R], Failed]:
+        """Work on every case that is not known yet, under a bar.
+
+        Args:
+            title: of the bar.
+            known: records of cases that need no more work.
+            work: from a case to its record.
+            done: past participle for the message.
+
+        Returns:
+            The records, and the cases that failed, each with its reason.
+
+        Raises:
+            InputError: if all failed.
+        """
+        records: list[_R] = []
+        failed: Failed = []
+        with bar(f"{title} {self.model.card.name}") as tell:
+            for place, case in enumerate(self.cases):
+                tell(place, len(self.cases), case.id)
+                try:
+                    records.append(known[case.id] if case.id in known else work(case))
+                except (InputError, RuntimeError, ValueError) as error:
+                    failed.append({"case": case.id, "reason": str(error)})
+            tell(len(self.cases), len(self.cases), "")
+        if not records:
+            msg = f"no case of {self.cases.root} could be {done}. First reason: {failed[0]['reason']}"
+            raise InputError(msg)
+        return records, failed
+
+
+def tensors(model: SegmentationModel, loaded: Loaded) -> tuple[Tensor, Tensor]:
+    """Image (1, C, X, Y, Z) and label (1, X, Y, Z) of a case on the model's device."""
+    device = next(model.parameters()).device
+    image, label = (torch.from_numpy(array)[None] for array in (loaded.volume.image, loaded.label))
+    return image.to(device), label.to(device)

@@ -1,0 +1,75 @@
+"""What is known of each voxel: the size of the smallest evaluated perturbation that flips it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from imaseg.attacks.evaluate import Evaluator
+from imaseg.margins.criteria import _right
+from imaseg.scores import Target
+
+_ROUNDING = 1e-5
+
+
+class Flips:
+    """Smallest size at which each voxel was seen wrong.
+
+    Attributes:
+        right: (B, N) bool, voxels that are right on the clean image and not ignored.
+        size: (B, N) float32, 0 where not right, infinite where nothing has flipped the voxel yet.
+        ceiling: (B,) float32, largest size that counts.
+
+    Args:
+        clean_logits: (B, K, *spatial).
+        target: the label.
+        ceiling: (B,).
+    """
+
+    def __init__(self, clean_logits: Tensor, target: Target, ceiling: Tensor) -> None:
+        self.right = _right(clean_logits, target)
+        self.size = torch.zeros(self.right.shape, device=self.right.device).masked_fill(self.right, torch.inf)
+        self.ceiling = ceiling.float()
+
+    @property
+    def standing(self) -> Tensor:
+        """Voxels (B, N) that nothing has flipped yet."""
+        return torch.isinf(self.size)
+
+    @property
+    def margin(self) -> Tensor:
+        """Sizes (B, N), the ceiling where a voxel stands."""
+        return torch.minimum(self.size, self.ceiling[:, None])
+
+    def see(self, samples: Sequence[int], sizes: Tensor, wrong: Tensor) -> None:
+        """Take note of one evaluated point per row.
+
+        Args:
+            samples: which sample of the batch each row is about; several rows may be about the same one.
+            sizes: (rows,) of the perturbations; those above the ceiling do not count.
+            wrong: (rows, N) bool, voxels that are wrong there.
+        """
+        ceiling = self.ceiling[list(samples)]
+        # A projected point lies on the sphere up to rounding; further out lie the guiding points of larger sets.
+        counts = (sizes <= ceiling * (1 + _ROUNDING)).tolist()
+        sizes = torch.minimum(sizes.float(), ceiling)
+        for row, sample in enumerate(samples):
+            if counts[row]:
+                known = self.size[sample]
+                self.size[sample] = torch.where(wrong[row] & (sizes[row] < known), sizes[row], known)
+
+
+def wrong_at(see: Evaluator, index: Tensor, params: Tensor, logits: Tensor) -> Tensor:
+    """Voxels (len(index), N) that are wrong at params (len(index), ...), counted at the places of the grid.
+
+    Where the set moves the label, a place is wrong if what has come there was right and now is not.
+    """
+    if see.perturbation.moves_label:
+        moved = see.target_of(index, params)
+        return _right(see.clean_of(index, params), moved) & ~_right(logits, moved)
+    target = see.target
+    if len(index) < len(see.image):
+        target = Target(target.onehot[index], target.valid[index], target.regions)
+    return ~_right(logits, target)

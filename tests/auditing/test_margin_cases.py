@@ -1,0 +1,231 @@
+"""`margin_cases` against a ruler: a model whose margins are closed forms, files read back by the tests' own means."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from imaseg import InputError, load_cases, load_model
+from imaseg.auditing.margin_cases import margin_cases
+from imaseg.auditing.margin_settings import Ceiling, MarginSettings
+from imaseg.auditing.source import CaseSource
+from imaseg.data.nifti import read_volume
+from tests.auditing.margin_ruler import distances, ruled, ruler
+
+CASES = ("phantom_005", "phantom_006")
+FLIPPED = {"name": "voxels-flipped", "fraction": 0.1}
+
+
+def settings(*sets, **more):
+    return MarginSettings(tuple(Ceiling.parse(text) for text in sets), **more)
+
+
+FAST = {"steps": 8, "rtol": 0.1}
+LINF = settings("linf:2", criterion=FLIPPED, **FAST)
+
+
+def measured(model, data, out, how=LINF, **more):
+    return margin_cases(model, data, how, out, **{"select": list(CASES)} | more)
+
+
+def rows(out):
+    with (out / "margins.csv").open() as file:
+        return {(row["case"], row["perturbation"], row["structure"]): row for row in csv.DictReader(file)}
+
+
+def smallest(gaps, fraction):
+    """The change of every voxel that turns more than that fraction of the right ones."""
+    gaps = np.sort(gaps[np.isfinite(gaps)])
+    return gaps[int(fraction * len(gaps))]
+
+
+@pytest.fixture(scope="module")
+def data(prepared_phantom, tmp_path_factory):
+    return ruled(prepared_phantom, tmp_path_factory.mktemp("ruled") / "data")
+
+
+@pytest.fixture(scope="module")
+def done(tiny_run, data, tmp_path_factory):
+    return measured(ruler(tiny_run), data, tmp_path_factory.mktemp("margin") / "a")
+
+
+def test_margins_are_what_a_ruler_says(done, data):
+    table = rows(done.folder)
+    assert len(table) == 2 * 3
+    for case in load_cases(data).select(CASES):
+        volume = read_volume(case)
+        gaps = distances(volume.image[0], volume.label)
+        for name, where in (("whole", volume.label >= 0), ("Front", volume.label == 1), ("Back", volume.label == 2)):
+            row = table[case.id, "linf", name]
+            margin, expected = float(row["margin"]), smallest(gaps[where], 0.1)
+            assert expected <= margin * (1 + 1e-5)
+            assert margin <= expected * 1.11
+            assert (row["unit"], row["censored"], row["confirmed"]) == ("max", "False", "True")
+            voxel = np.prod(volume.spacing) / 1000
+            assert float(row["volume_ml"]) == pytest.approx((volume.label[where] > 0).sum() * voxel)
+            assert int(row["backward_calls"]) > 0
+        right = {k: (np.isfinite(gaps) & (volume.label == k)).sum() for k in (1, 2)}
+        found = {1: (volume.image[0] > 1.6).sum(), 2: ((volume.image[0] > 0.7) & (volume.image[0] < 1.6)).sum()}
+        dice = {k: 2 * right[k] / ((volume.label == k).sum() + found[k]) for k in (1, 2)}
+        assert float(table[case.id, "linf", "Front"]["clean_dice"]) == pytest.approx(dice[1], abs=1e-6)
+        assert float(table[case.id, "linf", "whole"]["clean_dice"]) == pytest.approx((dice[1] + dice[2]) / 2, abs=1e-6)
+
+
+def test_a_structure_that_survives_is_censored_at_the_ceiling(tiny_run, data, tmp_path):
+    def margins(name, ceiling):
+        measured(ruler(tiny_run), data, tmp_path / name, settings(f"linf:{ceiling}", **FAST), select=CASES[0])
+        return rows(tmp_path / name)
+
+    known = {name: float(row["margin"]) for (_, _, name), row in margins("a", 2).items()}
+    weak, strong = sorted(("Front", "Back"), key=known.get)
+    ceiling = (known[weak] + known[strong]) / 2
+    row = margins("b", ceiling)[CASES[0], "linf", strong]
+    assert (float(row["margin"]), row["censored"], row["confirmed"]) == (pytest.approx(ceiling), "True", "True")
+    assert rows(tmp_path / "b")[CASES[0], "linf", weak]["censored"] == "False"
+
+
+def test_margins_in_native_units_and_shares_of_the_range(done, tiny_run, raw_phantom, tmp_path):
+    model = ruler(tiny_run)
+    how = {
+        "native": settings("linf:3:native", criterion=FLIPPED),
+        "range": settings("linf:0.4:range", criterion=FLIPPED),
+    }
+    source = CaseSource(load_cases(raw_phantom), model.card)
+    for unit, setting in how.items():
+        out = measured(model, raw_phantom, tmp_path / unit, setting, select=CASES[0]).folder
+        for case in load_cases(raw_phantom).select(CASES[:1]):
+            loaded = source.load(case)
+            one = {"native": loaded.native_scale, "range": 1 / float(np.ptp(loaded.volume.image))}[unit]
+            row = rows(out)[case.id, "linf", "Back"]
+            gaps = distances(loaded.volume.image[0], loaded.volume.label)[loaded.volume.label == 2]
+            ceiling = setting.sets[0].budget.eps
+            expected = min(smallest(gaps, 0.1) * one, ceiling)
+            assert row["unit"] == unit
+            assert float(row["margin"]) == pytest.approx(expected, rel=0.11)
+            assert (row["censored"] == "True") == (expected == ceiling)
+
+
+def test_the_summary_is_what_the_table_says(done):
+    table = [row for row in rows(done.folder).values() if row["structure"] == "Back"]
+    (entry,) = [one for one in done.content["summary"] if one["structure"] == "Back"]
+    margins = [float(row["margin"]) for row in table]
+    assert entry["median"] == pytest.approx(np.median(margins))
+    assert (entry["n"], entry["censored"], entry["clean_failures"], entry["absent"]) == (2, 0, 0, 0)
+    assert (entry["held"], entry["tested"]) == (2, 2)
+    assert (entry["perturbation"], entry["unit"], entry["eps"]) == ("linf", "max", 2.0)
+
+
+def test_the_record_of_the_run_says_what_a_replay_needs(done):
+    content = json.loads((done.folder / "margins.json").read_text())
+    assert content["settings"]["sets"] == [
+        {"budget": {"perturbation": "linf", "eps": 2.0, "unit": None}, "usual": False}
+    ]
+    assert content["settings"]["criterion"] == FLIPPED
+    assert content["criterion"] == "more than 10% of the right voxels flipped"
+    assert content["structures"] == ["whole", "Front", "Back"]
+    assert content["data"]["selection"] == "chosen"
+    assert len(content["model"]["sha256"]) == len(content["settings_sha256"]) == 64
+    table = rows(done.folder).values()
+    for calls in ("forward_calls", "backward_calls"):
+        spent = sum(int(row[calls]) for row in table)
+        assert content[calls] == spent + (len(CASES) if calls == "forward_calls" else 0)
+    assert {path.name for path in done.folder.iterdir()} == {"margins.csv", "margins.json", "margins.html", "cases"}
+
+
+def test_a_structure_that_the_label_lacks_has_no_margin(tiny_run, prepared_phantom, tmp_path):
+    data = shutil.copytree(prepared_phantom, tmp_path / "copy")
+    path = data / "labelsTr" / f"{CASES[0]}.nii.gz"
+    image = nib.load(path)
+    label = np.asarray(image.dataobj).copy()
+    label[label == 1] = 0
+    nib.save(nib.Nifti1Image(label, image.affine, image.header), path)
+    done = measured(ruler(tiny_run), data, tmp_path / "a")
+    row = rows(done.folder)[CASES[0], "linf", "Front"]
+    assert (row["margin"], row["confirmed"], row["volume_ml"]) == ("", "", "0.0")
+    (entry,) = [one for one in done.content["summary"] if one["structure"] == "Front"]
+    assert (entry["n"], entry["absent"]) == (1, 1)
+    assert entry["median"] == float(rows(done.folder)[CASES[1], "linf", "Front"]["margin"])
+
+
+def test_a_case_that_fails_unattacked_has_margin_zero(tiny_run, prepared_phantom, tmp_path):
+    how = settings("linf", "gamma", criterion={"name": "dice-below", "threshold": 0.99})
+    done = measured(ruler(tiny_run), prepared_phantom, tmp_path / "a", how)
+    for row in rows(done.folder).values():
+        assert (row["margin"], row["censored"], row["confirmed"]) == ("0.0", "False", "")
+    assert all((one["clean_failures"], one["tested"]) == (2, 0) for one in done.content["summary"])
+
+
+def test_a_structure_breaks_no_later_than_a_whole_that_takes_it_along(tiny_run, prepared_phantom, tmp_path):
+    half = {"name": "dice-below", "threshold": 0.5, "relative": True}
+    how = settings("l2:1", "deformation", "bias-field", criterion=half, steps=3, rtol=0.3)
+    measured(load_model(tiny_run), prepared_phantom, tmp_path / "a", how, select=CASES[0])
+    table = rows(tmp_path / "a")
+    for kind in ("l2", "deformation", "bias-field"):
+        whole, *parts = (float(table[CASES[0], kind, name]["margin"]) for name in ("whole", "Front", "Back"))
+        # Half of the mean is lost only if one of the two has lost half.
+        assert min(parts) <= whole * (1 + 1e-6)
+
+
+def test_a_killed_run_goes_on_and_does_nothing_twice(done, tiny_run, data, tmp_path):
+    model, out = ruler(tiny_run), shutil.copytree(done.folder, tmp_path / "a")
+    (out / "cases" / f"{CASES[1]}.json").unlink()
+    (out / "margins.csv").unlink()
+    kept = out / "cases" / f"{CASES[0]}.json"
+    time = kept.stat().st_mtime_ns
+    with pytest.raises(InputError, match="got one with margins in it. Add --resume"):
+        measured(model, data, out)
+    said = []
+    measured(model, data, out, resume=True, announce=said.append)
+    assert said[0].startswith("1 of 2 cases (chosen): about")
+    assert kept.stat().st_mtime_ns == time
+    assert (out / "margins.csv").read_text() == (done.folder / "margins.csv").read_text()
+
+
+def test_another_run_is_not_touched(done, tiny_run, data, tmp_path):
+    model, out = ruler(tiny_run), shutil.copytree(done.folder, tmp_path / "a")
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match=r"must hold margins with the same settings .* another \(sets, rtol\)"):
+        measured(model, data, out, settings("l2", criterion=FLIPPED, steps=8, rtol=0.2), resume=True)
+    with pytest.raises(InputError, match="must hold margins with the same data"):
+        measured(model, data, out, resume=True, select="train")
+    with torch.no_grad():
+        model.network.slopes.add_(1e-3)
+    with pytest.raises(InputError, match="must hold margins of the same weights"):
+        measured(model, data, out, resume=True)
+    assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+
+def test_a_case_that_fails_is_listed_and_the_others_go_on(tiny_run, prepared_phantom, tmp_path):
+    data = shutil.copytree(prepared_phantom, tmp_path / "copy")
+    path = data / "imagesTr" / f"{CASES[0]}.nii.gz"
+    path.write_bytes(path.read_bytes()[:400])
+    done = measured(ruler(tiny_run), data, tmp_path / "a")
+    assert [entry["case"] for entry in done.failed] == [CASES[0]]
+    assert [record.case for record in done.records] == [CASES[1]]
+    with pytest.raises(InputError, match="no case of .* could be measured. First reason: .*phantom_005"):
+        measured(ruler(tiny_run), data, tmp_path / "b", select=[CASES[0]])
+
+
+BAD = [
+    (settings("linf", criterion={"name": "nonsense"}), "criterion must be one of .*dice-below"),
+    (settings("linf", criterion={"name": "dice-below", "threshold": 2}), r"threshold must be in \(0, 1\], got 2"),
+    (settings("linf", steps=0), "steps must be a whole number >= 1"),
+    (settings("linf", rtol=2.0), r"rtol must be in \[0.0001, 1\)"),
+    (settings("linf:1:rms"), "unit of linf must be 'max', native or range, got 'rms'"),
+    (settings("deformation:40"), "eps must be at most .* mm, lest the image folds"),
+]
+
+
+@pytest.mark.parametrize(("how", "text"), BAD, ids=[str(i) for i in range(len(BAD))])
+def test_settings_that_do_not_fit_are_refused_before_anything_is_written(
+    tiny_run, prepared_phantom, tmp_path, how, text
+):
+    with pytest.raises(InputError, match=text):
+        measured(load_model(tiny_run), prepared_phantom, tmp_path / "a", how)
+    assert not (tmp_path / "a").exists()
