@@ -139,6 +139,11 @@ class _Bracket:
         index = torch.arange(len(self.image), device=self.image.device)[~self.ground.failed_clean]
         if len(index):
             self.censored[index] = ~self._attack(index, self.ceiling[index], start=None)
+        # A random start far out may lead to voxels that cannot flip.
+        index = self.censored.nonzero()[:, 0]
+        if len(index):
+            start = torch.zeros_like(self.bad[index])
+            self.censored[index] = ~self._attack(index, self.ceiling[index], start=start)
 
     def narrow(self) -> bool:
         """Halve the bracket of every sample that is still too wide; False when none is left."""

@@ -15,9 +15,9 @@ from imaseg.scores import Target
 class WeakestVoxels(Objective):
     """Minus the mean logit gap of the voxels still right that are nearest to flipping.
 
-    As many as are lacking until more than `fraction` of the valid voxels are wrong, at least one: with 0.0 the single
-    weakest voxel, so that a budget shared by the image is not spread over voxels that need not flip. A voxel of a
-    region-based model is wrong when one of its channels is.
+    As many as make more than `fraction` of the valid voxels: with 0.0 the single weakest voxel, so that a budget shared
+    by the image is not spread over voxels that need not flip. Voxels wrong already do not count towards them, since
+    they may have been wrong from the start. A voxel of a region-based model is wrong when one of its channels is.
 
     Args:
         fraction: of the valid voxels, in [0, 1).
@@ -45,11 +45,9 @@ class WeakestVoxels(Objective):
     def _loss(self, logits: Tensor, target: Target, progress: float) -> Tensor:
         margin = decision_margin(logits, target).amax(1)
         counted = target.among(self.classes)
-        wrong = ((margin > 0) & counted).sum(1)
-        lacking = (counted.sum(1) * self.fraction).floor().long() + 1 - wrong
         standing = counted & (margin <= 0)
         ordered = margin.detach().where(standing, -torch.inf).sort(1, descending=True).values
-        lacking = lacking.clamp(min=1).minimum(standing.sum(1).clamp(min=1))
-        threshold = ordered.gather(1, (lacking - 1)[:, None])
+        number = ((counted.sum(1) * self.fraction).floor().long() + 1).minimum(standing.sum(1).clamp(min=1))
+        threshold = ordered.gather(1, (number - 1)[:, None])
         chosen = standing & (margin >= threshold)
         return (margin * chosen).sum(1) / chosen.sum(1).clamp(min=1)

@@ -43,6 +43,17 @@ def test_margin_of_any_voxel_is_the_smallest_voxel_margin(kind, dual, voxels):
     torch.testing.assert_close(result.margin, gap.flatten(1).amin(1) / dual, rtol=0.01, atol=0)
 
 
+def test_voxels_wrong_from_the_start_do_not_count_as_flipped():
+    # Budgets of Linf do not compete: the margin is that of the voxel with which the share is exceeded.
+    model, image, label, gap = _case(voxels=(6, 6), batch=3)
+    wrong = torch.zeros_like(label, dtype=torch.bool)
+    wrong[:, :2] = True
+    result = SampleMargin(Linf(10.0), criterion=VoxelsFlipped(0.1), rtol=0.01)(model, image, label ^ wrong)
+    # 24 voxels are right: the third to flip is more than 10 percent of them.
+    expected = gap.masked_fill(wrong, torch.inf).flatten(1).sort(1).values[:, 2] / 5.0
+    torch.testing.assert_close(result.margin, expected, rtol=0.01, atol=0)
+
+
 def test_margin_of_a_class_is_that_of_its_weakest_voxel():
     model, image, label, gap = _case()
     margin = SampleMargin(L2(10.0), criterion=VoxelsFlipped(0.0, classes=[1]), rtol=0.01)
