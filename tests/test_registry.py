@@ -17,7 +17,7 @@ def test_families_hold_their_public_members():
     untargeted = {"dice", "tempered-dice", "cross-entropy", "dice-ce", "masked-ce", "balanced-masked-ce"} | {
         "seg-pgd-loss", "cos-pgd-loss", "jensen-shannon", "masked-spherical", "logit-margin",
     }  # fmt: skip
-    assert set(Objective.registry) == {*untargeted, "erase", "grow", "swap", "towards"}
+    assert set(Objective.registry) == {*untargeted, "erase", "grow", "swap", "towards", "weakest-voxels"}
     assert set(Perturbation.registry) == {"l2", "linf", "bias-field", "gamma", "frequency", "deformation"}
     assert set(Criterion.registry) == {"dice-below", "voxels-flipped", "misclassified"}
     assert set(TrainingMethod.registry) == {"standard", "pgd-training", "ima"}
