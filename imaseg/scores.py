@@ -54,7 +54,7 @@ class Target:
 
     def truth(self, dtype: torch.dtype) -> Tensor:
         """The label as numbers (B, K, N), as losses need it."""
-        return (self.onehot if self.soft is None else self.soft).to(dtype)
+        return (self._numbers if self.soft is None else self.soft).to(dtype)
 
     @property
     def foreground(self) -> slice:
@@ -161,10 +161,11 @@ def _counts(logits: Tensor, target: Target) -> tuple[Tensor, Tensor]:
     if target.complete and not target.regions and target.onehot.shape[2] < _EXACT:
         # An attack counts at every step; numbers are several times faster than booleans on a CPU.
         flat = logits.detach().flatten(2) if logits.ndim > 2 else logits.detach().unsqueeze(2)
-        others = (flat - flat.amax(1, keepdim=True)).sign_().float()  # -1 where a channel is not the highest
-        volume = others.sum(2) + flat.shape[2]
+        highest = torch.empty_like(flat, dtype=torch.float32)
+        torch.ge(flat, flat.amax(1, keepdim=True), out=highest)
+        volume = highest.sum(2)
         if bool((volume.sum(1) == flat.shape[2]).all()):  # no ties between channels, nothing undefined
-            return target.volumes + (others * target._numbers).sum(2), volume
+            return highest.mul_(target._numbers).sum(2), volume
     decision = target.counted(decide(logits, regions=target.regions))
     return (decision & target.onehot).sum(2), decision.sum(2)
 

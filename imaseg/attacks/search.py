@@ -6,6 +6,7 @@ bookkeeping and the counters are kept here, so that a new attack cannot get them
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -45,6 +46,7 @@ class Search:
 
     best: Tensor
     values: Tensor
+    _active: Tensor | None = None
     _best_values: Tensor
     _best_dice: Tensor
 
@@ -103,11 +105,9 @@ class Search:
     @property
     def active(self) -> Tensor:
         """Indices of the samples still searched."""
-        if self._smallest:
-            return self._everyone[~self.failed_clean]
-        if self.until is not None:
-            return self._everyone[~self.met]
-        return self._everyone if self.objective.targeted else self._everyone[self._best_dice > 0]
+        if self._active is None:
+            self._active = self._unfinished()
+        return self._active
 
     @property
     def done(self) -> bool:
@@ -230,6 +230,14 @@ class Search:
         for name, value in vars(known).items():
             if isinstance(value, Tensor) and name not in ("image", "start", "_zero", "_nonfinite", "_gradients"):
                 setattr(self, name, value.clone())
+        self._active = None
+
+    def _unfinished(self) -> Tensor:
+        if self._smallest:
+            return self._everyone[~self.failed_clean]
+        if self.until is not None:
+            return self._everyone[~self.met]
+        return self._everyone if self.objective.targeted else self._everyone[self._best_dice > 0]
 
     def _foreground(self, dice: Tensor) -> Tensor:
         return dice[:, self.target.foreground].mean(1)
@@ -257,31 +265,33 @@ class Search:
             return
         here = self._some(params, index)
         met = self._judge(point.logits, index, here)
-        self._put("succeeded", index, met)
         dice = self._foreground(point.dice)
         better = self._better(index, here, point, dice, met)
         chosen = index[better]
         found = {
             "best": here,
-            "_best_logits": point.logits,
+            # What is kept among the tensors of a pass holds their memory together: the next pass is slower.
+            "_best_logits": point.logits.clone() if len(chosen) else point.logits,
             "_best_channels": point.dice,
             "_best_dice": dice,
             "_best_values": point.values,
         }
         for name, values in found.items():
             self._put(name, chosen, values if len(chosen) == len(index) else values[better])
-        self._put("last", index, here)
         if self.until is not None:
+            self._put("succeeded", index, met)
+            self._put("last", index, here)
             self.last_good[index[~met]] = here[~met].detach()
-        self._put("met", index, met | self.met[index] if self._smallest else met)
+            self._put("met", index, met | self.met[index] if self._smallest else met)
+        self._active = None
 
     def _better(self, index: Tensor, params: Tensor, point: Point, dice: Tensor, met: Tensor) -> Tensor:
         """Which samples have not seen a point this bad."""
-        higher = point.values > self._best_values[index]
-        if self.objective.targeted:
-            worse = higher
-        else:
-            worse = (dice < self._best_dice[index]) | ((dice == self._best_dice[index]) & higher)
+        best_values, best_dice = self._some(self._best_values, index), self._some(self._best_dice, index)
+        higher = point.values > best_values
+        worse = higher
+        if not self.objective.targeted:
+            worse = (dice < best_dice) | ((dice == best_dice) & higher)
         if not self._smallest:
             return worse | met
         size = self.perturbation.take(index).size(params)
@@ -290,16 +300,22 @@ class Search:
         return smaller | (worse & ~self.met[index] & ~met)
 
     def _counted(self, gradient: Tensor, index: Tensor) -> Tensor:
-        size = gradient[0].numel()
-        if not bool(torch.isfinite(gradient.sum())):
+        flat = gradient.flatten(1)
+        if not math.isfinite(float(flat.sum())):
             finite = torch.isfinite(gradient)
-            self._nonfinite[index] += (~finite).flatten(1).sum(1) / size
-            self._zero[index] -= (~finite).flatten(1).sum(1) / size
+            self._count("_nonfinite", index, (~finite).flatten(1).float().mean(1))
+            self._count("_zero", index, -(~finite).flatten(1).float().mean(1))
             gradient = gradient.where(finite, 0.0)
-        # A sum of signs, since counting booleans takes several times as long on a CPU.
-        self._zero[index] += (1 - gradient.sign().abs_().flatten(1).sum(1) / size).clamp(min=0)
-        self._gradients[index] += 1
+            flat = gradient.flatten(1)
+        # A mean of signs, since counting booleans takes several times as long on a CPU.
+        self._count("_zero", index, (1 - flat.sign().abs_().mean(1)).clamp(min=0))
+        self._count("_gradients", index, torch.ones_like(self._gradients[: len(index)]))
         return gradient
+
+    def _count(self, name: str, index: Tensor, values: Tensor) -> None:
+        stored = getattr(self, name)
+        values = values.to(stored.dtype)
+        setattr(self, name, stored + values if len(index) == len(stored) else stored.index_add(0, index, values))
 
 
 def prediction_of(logits: Tensor, target: Target) -> Tensor:

@@ -19,7 +19,7 @@ from imaseg.models.device import seconds_per_pass
 from imaseg.perturbations import Perturbation
 
 _TRIAL = 3
-_BESIDES = 7
+_BESIDES = 8
 """Lengths of the search's attack spent outside of halving: first look, drawing back, challenges, confirmation."""
 _GROUP_BESIDES = 6
 """Passes on a group of voxels besides its gradients: blowing up and drawing back."""

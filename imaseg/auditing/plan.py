@@ -11,7 +11,7 @@ from imaseg.attacks import Attack
 from imaseg.data.resources import resource
 from imaseg.data.yaml_file import read_yaml
 from imaseg.errors import InputError
-from imaseg.margins import Criterion, SampleMargin
+from imaseg.margins import Criterion, SampleMargin, strong_like
 from imaseg.objectives import Objective
 from imaseg.perturbations import Perturbation
 
@@ -94,7 +94,9 @@ class MarginProbe(_Part):
         perturbation = self.build_set(self.eps)
         attack = Attack.build({"name": "pgd", "steps": self.steps}, perturbation, seed=seed)
         criterion = Criterion.build(self.criterion)
-        return SampleMargin(perturbation, criterion=criterion, attack=attack, rtol=self.rtol)
+        return SampleMargin(
+            perturbation, criterion=criterion, attack=attack, challenger=strong_like(attack), rtol=self.rtol
+        )
 
 
 class ValidityPlan(BaseModel):

@@ -3,8 +3,9 @@
 First the full budget: cases that survive are censored there. For the others the bad point is drawn back along the
 segment to the clean image (forward passes only), then the budget is bisected, each attack starting from the last bad
 point scaled down, until the bracket is narrower than `rtol`. That stays in one basin, so the end is challenged: by
-searches just below the margin, from the clean image and from random points; where one breaks the case, the bracket
-opens again. The margin is an upper bound on the true distance: the size of a perturbation known to break the case.
+searches just below the margin, from the clean image and from random points, and by a search of another kind; where one
+breaks the case, the bracket opens again. The margin is an upper bound on the true distance: the size of a perturbation
+known to break the case.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from imaseg.attacks import PGD, Attack
+from imaseg.attacks import PGD, Attack, Strong
 from imaseg.attacks.search import Search, Until
 from imaseg.frozen import Model, frozen, plain
 from imaseg.margins.bisection import bisect
 from imaseg.margins.criteria import DiceBelow, leading_to
+from imaseg.objectives import Dice, TemperedDice
 from imaseg.perturbations import Perturbation
 from imaseg.perturbations.base import expand
 
@@ -58,6 +60,8 @@ class SampleMargin:
         criterion: `(logits, label, clean_logits) -> (B,) bool`; `DiceBelow(0.5)` if not given.
         attack: search used at each budget; if not given, `PGD` with 20 steps on the loss that leads to the criterion.
             Only its own perturbation is replaced.
+        challenger: search of another kind that must fail just below each margin too; if neither this nor `attack` is
+            given, `Strong` of the same length.
         rtol: the bracket around each margin ends narrower than rtol times the margin.
 
     Raises:
@@ -70,6 +74,7 @@ class SampleMargin:
         *,
         criterion: Until | None = None,
         attack: Attack | None = None,
+        challenger: Attack | None = None,
         rtol: float = 0.05,
     ) -> None:
         if not _FINEST <= rtol < 1:
@@ -79,6 +84,7 @@ class SampleMargin:
         ignored = attack.objective.ignore_index if attack is not None else None
         self.criterion = criterion if criterion is not None else DiceBelow(0.5, ignore_index=ignored)
         self.attack = attack if attack is not None else PGD(perturbation, objective=leading_to(self.criterion))
+        self.challenger = challenger if attack is not None or challenger is not None else strong_like(self.attack)
         self.rtol = rtol
 
     def __call__(self, model: Model, image: Tensor, label: Tensor) -> SampleMarginResult:
@@ -118,6 +124,16 @@ class SampleMargin:
         below = self.perturbation.with_eps(result.margin * (1 - self.rtol))
         fresh = PGD(below, objective=self.attack.objective, restarts=_RESTARTS, seed=self.attack.seed + 1)
         return ~fresh(model, image, label, until=self.criterion).met | (result.margin == 0)
+
+
+def strong_like(attack: Attack) -> Strong:
+    """`Strong` with the length and seed of another attack, on its objective, sharpened where that is soft Dice."""
+    objective = attack.objective
+    if type(objective) is Dice:
+        objective = TemperedDice(
+            smooth=objective.smooth, classes=objective.classes, ignore_index=objective.ignore_index
+        )
+    return Strong(attack.perturbation, steps=attack.steps, objective=objective, seed=attack.seed)
 
 
 class _Bracket:
@@ -163,15 +179,21 @@ class _Bracket:
         index = (~self.settled & ~self.censored & ~self.ground.failed_clean).nonzero()[:, 0]
         if not len(index):
             return False
-        budget = self.high[index] * (1 - self.margin.rtol)
-        broken = self._attack(index, budget, start=torch.zeros_like(self.bad[index]), restarts=1 + _RESTARTS)
+        budget, start = self.high[index] * (1 - self.margin.rtol), torch.zeros_like(self.bad[index])
+        broken = self._attack(index, budget, start=start, restarts=1 + _RESTARTS)
+        if self.margin.challenger is not None and not bool(broken.all()):
+            left = ~broken
+            broken[left] = self._attack(index[left], budget[left], start=None, attack=self.margin.challenger)
         self.settled[index[~broken]] = True
         # An attack failed at budgets that break the case: what it said of smaller ones does not count either.
         self.low[index[broken]] = 0.0
         return bool(broken.any())
 
-    def _attack(self, index: Tensor, budget: Tensor, *, start: Tensor | None, restarts: int = 1) -> Tensor:
-        attack = self.margin.attack.on(self.margin.perturbation.take(index).with_eps(budget))
+    def _attack(
+        self, index: Tensor, budget: Tensor, *, start: Tensor | None, restarts: int = 1, attack: Attack | None = None
+    ) -> Tensor:
+        attack = attack if attack is not None else self.margin.attack
+        attack = attack.on(self.margin.perturbation.take(index).with_eps(budget))
         attack.restarts = max(attack.restarts, restarts)
         result = attack(self.model, self.image[index], self.label[index], until=self.margin.criterion, start=start)
         self.forward_calls += result.forward_calls

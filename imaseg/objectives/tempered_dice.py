@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -24,14 +26,21 @@ class TemperedDice(Dice):
 
     Args:
         sharpest: temperature at the end of the search for logits of ordinary size, in (0, 1].
-        smooth, ignore_index: as in `Dice`.
+        smooth, classes, ignore_index: as in `Dice`.
 
     Raises:
         ValueError: if sharpest is outside (0, 1].
     """
 
-    def __init__(self, *, sharpest: float = 0.3, smooth: float = 1.0, ignore_index: int | None = None) -> None:
-        super().__init__(smooth=smooth, ignore_index=ignore_index)
+    def __init__(
+        self,
+        *,
+        sharpest: float = 0.3,
+        smooth: float = 1.0,
+        classes: Sequence[int] | None = None,
+        ignore_index: int | None = None,
+    ) -> None:
+        super().__init__(smooth=smooth, classes=classes, ignore_index=ignore_index)
         if not 0 < sharpest <= 1:
             msg = f"sharpest must be in (0, 1], got {sharpest}. Use 0.3."
             raise ValueError(msg)

@@ -56,11 +56,12 @@ class L2(_Additive):
 
     def step(self, params: Tensor, gradient: Tensor, length: Tensor) -> Tensor:
         gradient = self.masked(gradient)
-        # Scaling by the largest value first keeps the norm of tiny gradients from underflowing.
-        scale = gradient.abs().flatten(1).amax(1)
-        unit = gradient / expand(scale.where(scale > 0, 1.0), gradient)
-        length = length * self._norm_per_unit(params) / norm(unit).clamp(min=1.0)
-        return params + expand(length, params) * unit
+        scale = _safe_scale(gradient)
+        if scale is not None:
+            gradient = gradient / expand(scale, gradient)
+        steepest = norm(gradient)
+        factor = length * self._norm_per_unit(params) / (steepest + (steepest == 0))
+        return (gradient * expand(factor, params)).add_(params)
 
     def project(self, image: Tensor, params: Tensor) -> Tensor:
         params = self.masked(params)
@@ -75,6 +76,17 @@ class L2(_Additive):
 
     def _norm_per_unit(self, params: Tensor) -> float:
         return 1.0 if self.unit == "norm" else math.sqrt(per_sample_count(params))
+
+
+def _safe_scale(gradient: Tensor) -> Tensor | None:
+    """What to divide each gradient by so that squares of it neither underflow nor overflow; None where nothing."""
+    length = norm(gradient)
+    limit = torch.finfo(gradient.dtype).tiny ** 0.25
+    safe = (length > limit) & (length < 1 / limit)
+    if bool(safe.all()):
+        return None
+    largest = gradient.abs().flatten(1).amax(1)
+    return torch.where(safe | (largest == 0), 1.0, largest)
 
 
 def _shrink(params: Tensor, radius: Tensor) -> Tensor:

@@ -135,7 +135,7 @@ def test_a_saturated_model_cannot_hide_behind_an_empty_label():
 def test_it_is_registered_and_takes_plain_data():
     built = Objective.build({"name": "tempered-dice", "sharpest": 0.5, "ignore_index": 9})
     assert (built.sharpest, built.ignore_index, built.smooth) == (0.5, 9, 1.0)
-    assert repr(built) == "TemperedDice(sharpest=0.5, smooth=1.0, ignore_index=9)"
+    assert repr(built) == "TemperedDice(sharpest=0.5, smooth=1.0, classes=None, ignore_index=9)"
 
 
 @pytest.mark.parametrize(
@@ -149,3 +149,10 @@ def test_it_is_registered_and_takes_plain_data():
 def test_nonsense_is_refused(arguments, text):
     with pytest.raises(ValueError, match=text):
         TemperedDice(**arguments)
+
+
+def test_classes_are_those_of_dice_on_tempered_logits():
+    torch.manual_seed(0)
+    logits, label = torch.randn(2, 4, 6, 6), torch.randint(4, (2, 6, 6))
+    whole = torch.stack([TemperedDice(classes=[k])(logits, label, 0.5) for k in (1, 2, 3)]).mean(0)
+    torch.testing.assert_close(TemperedDice()(logits, label, 0.5), whole)
