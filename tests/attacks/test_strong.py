@@ -42,9 +42,9 @@ def test_noise_is_weaker_than_fgsm_than_pgd_than_strong(trained):
 
 
 @pytest.mark.parametrize(("kind", "eps"), [(L2, 1.0), (Linf, 0.1)])
-@pytest.mark.parametrize(("steps", "lengths"), [(20, (5, 4, 3, 8)), (7, (1, 1, 1, 4)), (2, (0, 0, 0, 2))])
+@pytest.mark.parametrize(("steps", "lengths"), [(20, (3, 4, 3, 2, 8)), (7, (1, 1, 1, 0, 4)), (2, (0, 0, 0, 0, 2))])
 def test_every_point_equals_that_of_a_literal_loop(trained, kind, eps, steps, lengths):
-    """25 / 20 / 15 / 40 % at 2, 1.5, 1.2 and 1 eps, steps from 6, 3, 2 and 1 radii falling linearly in a stage."""
+    """15 / 20 / 15 / 10 / 40 % at 3, 2, 1.5, 1.2 and 1 eps, steps from 8, 6, 3, 2 and 1 radii falling linearly."""
     model, image, label = trained
     model, image = copy.deepcopy(model).double(), image.double()
     start = kind(eps).project(image, torch.randn(image.shape, generator=torch.Generator().manual_seed(1)).double())
@@ -56,15 +56,18 @@ def test_every_point_equals_that_of_a_literal_loop(trained, kind, eps, steps, le
     assert (result.size <= eps * (1 + 1e-9)).all()
 
     delta, points = start, []
-    for length, stretch, longest in zip(lengths, (2.0, 1.5, 1.2, 1.0), (6, 3, 2, 1), strict=True):
+    for length, stretch, longest in zip(lengths, (3.0, 2.0, 1.5, 1.2, 1.0), (8, 6, 3, 2, 1), strict=True):
         radius = stretch * eps
-        delta = _onto(delta, radius, kind) if length else delta
+        delta, velocity = _onto(delta, radius, kind) if length else delta, torch.zeros_like(delta)
         for k in range(length):
             points.append(delta)
             leaf = delta.clone().requires_grad_()
             (gradient,) = torch.autograd.grad(CrossEntropy()(model(image + leaf), label).sum(), leaf)
             norms = gradient.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
-            direction = gradient.sign() if kind is Linf else gradient / norms
+            velocity = velocity / 2 + gradient / norms
+            direction = (
+                velocity.sign() if kind is Linf else velocity / velocity.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+            )
             delta = _onto(delta + longest * radius * (1 - k / length) * direction, radius, kind)
     for found, expected in zip(seen[1:], [*points, delta], strict=True):
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
@@ -117,10 +120,15 @@ def test_logits_times_1000_do_not_protect(trained):
         return 1000 * model(x)
 
     for budget in (L2(2.0), Linf(0.21)):
-        usual = Strong(budget, steps=20)(model, image, label)
+        usual = PGD(budget, steps=20)(model, image, label)
         found = Strong(budget, steps=20)(saturated, image, label)
-        assert found.foreground_dice.mean() <= usual.foreground_dice.mean() + 0.02
+        assert found.foreground_dice.mean() <= usual.foreground_dice.mean()
         assert found.zero_gradients.max() < 0.05
         blind = PGD(budget, steps=20, objective=CrossEntropy())(saturated, image, label)
         assert blind.zero_gradients.mean() > 0.5
         assert blind.foreground_dice.mean() > found.foreground_dice.mean() + 0.02
+
+
+def test_momentum_is_a_share():
+    with pytest.raises(ValueError, match=r"momentum must be in \[0, 1\), got 1.0. Use 0.5."):
+        Strong(L2(1.0), momentum=1.0)
