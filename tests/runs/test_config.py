@@ -56,7 +56,7 @@ def test_mistakes_are_named(tiny_config, overrides, text):
     ("method", "text"),
     [
         ("{}", "method must have a name"),
-        ("{name: imaa}", "trainingmethod must be one of ima, pgd-training, standard"),
+        ("{name: imaa}", "trainingmethod must be one of ima, pgd-training, standard, trades"),
         ("{name: standard, steps: 3}", "arguments of standard must be among"),
         ("{name: ima, perturbation: {name: l3, eps: 1}}", "perturbation must be one of"),
         ("{name: ima, perturbation: {name: l2, eps: -1}}", "eps must be finite and >= 0"),
