@@ -36,7 +36,7 @@ from imaseg.training.starts import Starts
 
 
 class IMA(TrainingMethod):
-    """IMA training; see `TrainingMethod` for the call shape. `ids` are required, unless the image's meta has them.
+    """Trains each case at its own margin; see `TrainingMethod`. `ids` are required, unless the image's meta has them.
 
     Args:
         loss: the model's own training loss, `loss(logits, label)` -> (B,) or scalar.
