@@ -100,8 +100,8 @@ class MarginTable:
             return min(margin + self.increment, self.ceiling)
         # An exact sum: how the visits were shared among ranks must not show.
         boundary = fsum(distances) / len(distances)
-        kept = (1 - self.smoothing) ** len(distances)
-        moved = kept * margin + (1 - kept) * boundary
+        kept = [(1 - self.smoothing) ** visit for visit in range(len(distances) + 1)]
+        moved = kept[-1] * margin + self.smoothing * sum(kept[:-1]) * boundary
         return min(max(moved, self.increment), self.ceiling)
 
     def state_dict(self) -> dict[str, Any]:
