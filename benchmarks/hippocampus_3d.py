@@ -1,16 +1,22 @@
-"""Standard, half-and-half PGD and IMA on whole hippocampus volumes: one table, one command, resumable.
+"""Standard, PGD, TRADES and IMA on whole hippocampus volumes, and a sweep over the ceiling: one command, resumable.
 
-    python benchmarks/hippocampus_3d.py DATA [--out DIR]
+    python benchmarks/hippocampus_3d.py DATA [--out DIR] [--runs NAME ...] [--sweep] [--seeds 0 1 2] [--small]
 
-DATA is MSD Task04_Hippocampus with a `split.json` (train, val). PGD and IMA start from the standard model and share
-schedule, epochs, steps and the half-and-half mix. Attacked Dice is the worst of all
-probes of `configs/plans/benchmark_3d.yaml`. Stopped at any moment, the same command goes on.
+DATA is MSD Task04_Hippocampus with a `split.json` (train, val). All but `standard` and `ima-scratch` start from the
+standard model of their seed and share schedule, epochs, search length (`ima-thrifty` aside) and the half-and-half mix
+(`pgd-only` aside); `ima-scratch` has the epochs of both. `pgd-at-margin` trains at the mean of IMA's final margins.
+--sweep adds IMA, PGD and ramped PGD at larger budgets: where IMA keeps its promise its clean Dice stays flat as the
+ceiling rises. Attacked Dice is the worst of all probes of `configs/plans/benchmark_3d.yaml`. Stopped at any moment, the
+same command goes on.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from imaseg.auditing import audit
@@ -21,30 +27,88 @@ from imaseg.models.device import pick_device
 from imaseg.progress import bar
 from imaseg.report import read_audits, write_report
 from imaseg.report.compare import all_series, at, budgets, clean_point, paired
-from imaseg.runs import load_config, train
+from imaseg.runs import TrainConfig, load_config, train
+from imaseg.runs.build import build_method
 
 ROOT = Path(__file__).resolve().parents[1]
-METHODS = ("standard", "pgd", "ima")
+METHODS = ("standard", "pgd", "ima")  # those that other benchmarks use
+BUDGETS = (0.2, 0.4, 0.8)
+SMALL = (
+    "epochs=1", "patch=[24, 24, 16]", "network={name: UNet, channels: [4, 8], strides: [2], num_res_units: 0}",
+)  # fmt: skip
+SMALL_PLAN = """name: small
+probes:
+  - {attack: pgd, unit: rms, eps: [0.05, 0.10], steps: 2}
+  - {attack: strong, unit: rms, eps: [0.05, 0.10], steps: 3}
+margins:
+  - {perturbation: l2, unit: rms, eps: 0.4, criterion: {name: dice-below, threshold: 0.5}, steps: 2, rtol: 0.2}
+validity: {cases: 1, attack: pgd, large_eps: 2.0, scaled_eps: 0.05}
+showcase: {attack: pgd, eps: 0.05}
+seed: 0
+"""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a run is made: a configuration, changes to it, and whether it starts from the standard model."""
+
+    config: str
+    changes: tuple[str, ...] = ()
+    pretrained: bool = True
+
+
+MAIN = {
+    "standard": Recipe("hippocampus_standard", pretrained=False),
+    "pgd-only": Recipe("hippocampus_pgd_only"),
+    "pgd": Recipe("hippocampus_pgd"),
+    "pgd-ramp": Recipe("hippocampus_pgd_ramp"),
+    "trades": Recipe("hippocampus_trades"),
+    "ima-scratch": Recipe("hippocampus_ima", ("epochs=32", "learning_rate=0.002"), pretrained=False),
+    "ima": Recipe("hippocampus_ima"),
+    "ima-thrifty": Recipe("hippocampus_ima_thrifty"),
+    "pgd-at-margin": Recipe("hippocampus_pgd"),
+}
+SWEEP = {
+    f"{name}-{eps:g}": Recipe(
+        MAIN[name].config,
+        (f"method.perturbation.eps={eps}", *([f"method.increment={eps / 10}"] if name == "ima" else [])),
+    )
+    for name, eps in product(("pgd", "pgd-ramp", "ima"), BUDGETS)
+}
+RECIPES = MAIN | SWEEP
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="MSD Task04_Hippocampus with split.json")
     parser.add_argument("--out", type=Path, default=Path("work/hippocampus_3d"))
+    parser.add_argument("--runs", nargs="+", choices=list(RECIPES), help="instead of all of the main table")
+    parser.add_argument("--sweep", action="store_true", help="also the larger budgets")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--small", action="store_true", help="one epoch of tiny networks, short attacks, for tests")
     arguments = parser.parse_args()
-    out = arguments.out
+    out, names = arguments.out, list(arguments.runs or MAIN) + (list(SWEEP) if arguments.sweep else [])
     prepared = prepare_data(arguments.data, out)
-    train_methods(prepared, out)
-    results = [
-        audit(
-            out / method, prepared, ROOT / "configs/plans/benchmark_3d.yaml", out / f"audit-{method}",
-            resume=True, device=pick_device("auto"),
-        )
-        for method in METHODS
-    ]  # fmt: skip
-    page = write_report([result.folder for result in results], out / "report.html")
-    print(table([result.folder for result in results]))
-    print(differences(results[1].folder, results[2].folder))
+    plan = ROOT / "configs/plans/benchmark_3d.yaml"
+    if arguments.small:
+        plan = out / "small.yaml"
+        plan.write_text(SMALL_PLAN)
+    folders = []
+    for seed, name in product(arguments.seeds, names):
+        run = train_run(name, seed, prepared, out, SMALL if arguments.small else ())
+        audited = audit(run, prepared, plan, out / f"audit-{run.name}", resume=True, device=pick_device("auto"))
+        folders.append(audited.folder)
+        print(f"{run.name} is done", flush=True)
+    page = write_report(folders, out / "report.html")
+    print(table(folders))
+    if len(arguments.seeds) > 1:
+        print(spread(folders))
+    print(stopped(out, folders))
+    first = {folder.name: folder for folder in folders}
+    for other in ("ima", "ima-scratch", "ima-thrifty"):
+        for control in ("pgd-only", "pgd", "pgd-ramp", "trades", "pgd-at-margin"):
+            if {f"audit-{other}", f"audit-{control}"} <= first.keys():
+                print(differences(first[f"audit-{control}"], first[f"audit-{other}"]))
     print(f"Created {page}")
 
 
@@ -56,11 +120,75 @@ def prepare_data(data: Path, out: Path) -> Path:
 
 
 def train_methods(prepared: Path, out: Path) -> None:
-    """One run folder per method; goes on where it was stopped."""
-    for method in METHODS:
-        start = [] if method == "standard" else [f"init={out / 'standard'}"]
-        config = load_config(ROOT / "configs" / f"hippocampus_{method}.yaml", start)
-        train(config, prepared, out / method, resume=True)
+    """One run folder for each of `METHODS`; goes on where it was stopped."""
+    for name in METHODS:
+        train_run(name, 0, prepared, out)
+
+
+def train_run(name: str, seed: int, prepared: Path, out: Path, more: tuple[str, ...] = ()) -> Path:
+    """The run folder of a recipe; seed 0 has the recipe's name, others carry their seed."""
+    run = folder_of(out, name, seed)
+    train(settings(name, seed, out, prepared, more), prepared, run, resume=True)
+    return run
+
+
+def settings(name: str, seed: int, out: Path, prepared: Path, more: tuple[str, ...]) -> TrainConfig:
+    """The configuration of a recipe; trains first what it starts from."""
+    recipe = RECIPES[name]
+    changes = [*recipe.changes, *more, f"seed={seed}"]
+    if recipe.pretrained:
+        changes.append(f"init={train_run('standard', seed, prepared, out, more)}")
+    if name == "pgd-at-margin":
+        margins = margins_of(train_run("ima", seed, prepared, out, more))
+        changes.append(f"method.perturbation.eps={sum(margins) / len(margins):.6f}")
+    return load_config(ROOT / "configs" / f"{recipe.config}.yaml", changes)
+
+
+def folder_of(out: Path, name: str, seed: int) -> Path:
+    return out / (name if seed == 0 else f"{name}-seed{seed}")
+
+
+def margins_of(run: Path) -> list[float]:
+    """IMA's final margins; none for other methods."""
+    path = run / "margins.csv"
+    if not path.is_file():
+        return []
+    with path.open(newline="") as file:
+        return [float(row["margin"]) for row in csv.DictReader(file)]
+
+
+def compute_of(run: Path) -> float:
+    """Passes of the network per training case, at most, with those of the model it started from."""
+    config = load_config(run / "config.yaml")
+    before = 0.0 if config.init is None else compute_of(Path(config.init))
+    return before + build_method(config).passes * config.epochs
+
+
+def spread(folders: list[Path]) -> str:
+    """Markdown: mean and range over seeds, clean and under the worst attack at each budget."""
+    values: dict[str, list[list[float]]] = {}
+    for folder in folders:
+        summary = json.loads((folder / "summary.json").read_text())
+        name = folder.name.removeprefix("audit-").partition("-seed")[0]
+        values.setdefault(name, []).append([summary["foreground_mean"]["dice"], *strongest(summary).values()])
+    lines = ["\nMean over seeds (range):\n"]
+    for name, runs in values.items():
+        cells = [f"{sum(one) / len(one):.3f} ({min(one):.3f} to {max(one):.3f})" for one in zip(*runs, strict=True)]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def stopped(out: Path, folders: list[Path]) -> str:
+    """How many of IMA's margins stopped below the ceiling."""
+    lines = ["\nMargins below the ceiling at the end of training:"]
+    for run in (out / folder.name.removeprefix("audit-") for folder in folders):
+        margins = margins_of(run)
+        if margins:
+            ceiling = load_config(run / "config.yaml").method["perturbation"]["eps"]
+            below = sum(margin < ceiling for margin in margins)
+            mean = sum(margins) / len(margins)
+            lines.append(f"- {run.name}: {below} of {len(margins)} below {ceiling:g}, mean {mean:.3f}")
+    return "\n".join(lines)
 
 
 def table(folders: list[Path]) -> str:
@@ -79,8 +207,9 @@ def table(folders: list[Path]) -> str:
         pgd20 = [f"{p['foreground_mean']['dice']:.3f}" for p in summary["probes"] if p["probe"] == "pgd-l2"]
         margin = summary["margins"][0]
         cells.append(f"{margin['median']:.3f} ({margin['censored']}/{margin['n']} beyond {margin['eps']:g})")
+        cells.append(f"{compute_of(folder.parent / folder.name.removeprefix('audit-')):.0f}")
         rows.append((summary["model"]["name"], cells, pgd20, run, list(worst), summary["data"]["cases"]))
-    header = ["method", "clean", *[f"{eps:g}" for *_, eps in rows[0][4]], "median margin"]
+    header = ["method", "clean", *[f"{eps:g}" for *_, eps in rows[0][4]], "median margin", "passes per case"]
     lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
     lines += ["| " + " | ".join([name, *cells]) + " |" for name, cells, *_ in rows]
     lines += ["", "PGD-20 alone (mean Dice at the same budgets):"]

@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     )
     from imaseg.perturbations import L2, BiasField, Deformation, Frequency, Gamma, Linf, Perturbation
     from imaseg.tiling import TiledModel
-    from imaseg.training import IMA, MarginTable, PGDTraining, Standard, TrainingMethod
+    from imaseg.training import IMA, TRADES, MarginTable, PGDTraining, Standard, TrainingMethod
 
 __version__ = "0.1.0"
 
@@ -75,6 +75,7 @@ __all__ = [
     "IMA",
     "L2",
     "PGD",
+    "TRADES",
     "Attack",
     "AttackResult",
     "BalancedMaskedCE",
@@ -149,7 +150,7 @@ _HOME = {
     ),
     "perturbations": "BiasField Deformation Frequency Gamma L2 Linf Perturbation",
     "tiling": "TiledModel",
-    "training": "IMA MarginTable PGDTraining Standard TrainingMethod",
+    "training": "IMA TRADES MarginTable PGDTraining Standard TrainingMethod",
 }
 
 

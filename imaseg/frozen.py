@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 Model = Callable[[Tensor], Tensor]
 
@@ -37,6 +38,23 @@ def frozen(model: Model) -> Iterator[None]:
             module.training = training
         for parameter in wanted:
             parameter.requires_grad_(True)
+
+
+def bare(model: Model) -> Model:
+    """The network inside `DistributedDataParallel`, which must not hear of passes that ranks do not make together."""
+    return model.module if isinstance(model, DistributedDataParallel) else model
+
+
+def heads(output: Tensor | list[Tensor] | tuple[Tensor, ...], image: Tensor) -> list[Tensor]:
+    """The logits (B, K, *size) of each head of a deep-supervision model, full resolution first; else of the only one.
+
+    Args:
+        output: of the model; MONAI's DynUNet stacks its heads on axis 1, others return a list.
+        image: what the model was given.
+    """
+    if not isinstance(output, Tensor):
+        return list(output)
+    return list(output.unbind(1)) if output.ndim == image.ndim + 1 else [output]
 
 
 def full_resolution(output: Tensor | list[Tensor] | tuple[Tensor, ...]) -> Tensor:

@@ -8,7 +8,7 @@ import sys
 import imaseg
 
 PUBLIC = {
-    "APGD", "FGSM", "IFGSM", "IMA", "L2", "PGD", "Attack", "AttackResult", "BalancedMaskedCE", "BiasField",
+    "APGD", "FGSM", "IFGSM", "IMA", "L2", "PGD", "TRADES", "Attack", "AttackResult", "BalancedMaskedCE", "BiasField",
     "CertifiedMargin", "CertifiedMarginResult", "CosPGDLoss", "Criterion", "CrossEntropy", "Deformation", "Dice",
     "DiceBelow", "DiceCE", "Erase", "Frequency", "Gamma", "GaussianNoise", "Grow", "InputError", "JensenShannon",
     "Linf", "LogitMargin", "MarginTable", "MaskedCE", "MaskedSpherical", "MinimumNorm", "Misclassified",

@@ -20,7 +20,7 @@ def test_families_hold_their_public_members():
     assert set(Objective.registry) == {*untargeted, "erase", "grow", "swap", "towards", "weakest-voxels"}
     assert set(Perturbation.registry) == {"l2", "linf", "bias-field", "gamma", "frequency", "deformation"}
     assert set(Criterion.registry) == {"dice-below", "voxels-flipped", "misclassified"}
-    assert set(TrainingMethod.registry) == {"standard", "pgd-training", "ima"}
+    assert set(TrainingMethod.registry) == {"standard", "pgd-training", "trades", "ima"}
 
 
 def test_build_passes_arguments():

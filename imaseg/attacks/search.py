@@ -47,6 +47,7 @@ class Search:
     best: Tensor
     values: Tensor
     _active: Tensor | None = None
+    _confined: Tensor | None = None
     _best_values: Tensor
     _best_dice: Tensor
 
@@ -113,6 +114,10 @@ class Search:
     def done(self) -> bool:
         """Whether every sample is finished."""
         return not len(self.active)
+
+    def confine(self, samples: Tensor) -> None:
+        """From now on search only those of the samples (B,) bool that are not finished."""
+        self._confined, self._active = samples, None
 
     def begin(self, restart: int, *, random: bool = True) -> Tensor:
         """Parameters a restart starts from: the warm start, a random point of the set, or no change."""
@@ -234,10 +239,14 @@ class Search:
 
     def _unfinished(self) -> Tensor:
         if self._smallest:
-            return self._everyone[~self.failed_clean]
-        if self.until is not None:
-            return self._everyone[~self.met]
-        return self._everyone if self.objective.targeted else self._everyone[self._best_dice > 0]
+            left = ~self.failed_clean
+        elif self.until is not None:
+            left = ~self.met
+        elif self.objective.targeted:
+            left = torch.ones_like(self.met)
+        else:
+            left = self._best_dice > 0
+        return self._everyone[left if self._confined is None else left & self._confined]
 
     def _foreground(self, dice: Tensor) -> Tensor:
         return dice[:, self.target.foreground].mean(1)

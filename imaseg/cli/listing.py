@@ -83,6 +83,13 @@ def perturbations() -> list[Entry]:
     return [entry | {"unit": units[entry["name"]]} for entry in _family(Perturbation)]
 
 
+def methods() -> list[Entry]:
+    """How `imaseg train` can train."""
+    from imaseg.training import TrainingMethod
+
+    return [{"name": name, **described(member, leave_out="loss")} for name, member in TrainingMethod.registry.items()]
+
+
 def recipes() -> list[Entry]:
     """How `imaseg prepare` can prepare."""
     from imaseg.data.recipe import load_recipe
@@ -103,6 +110,7 @@ KINDS: dict[str, Callable[[], list[Entry]]] = {
     "objectives": objectives,
     "perturbations": perturbations,
     "criteria": criteria,
+    "methods": methods,
     "recipes": recipes,
 }
 

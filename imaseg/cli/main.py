@@ -85,7 +85,7 @@ def train(
     overrides: Annotated[Optional[list[str]], typer.Argument(help="key=value, e.g. epochs=5 method.steps=4")] = None,  # noqa: UP045
     resume: Resume = False,
 ) -> None:
-    """Train a segmenter: standard, PGD or IMA. A checkpoint after every epoch; --resume goes on exactly."""
+    """Train a segmenter: standard, PGD, TRADES or IMA. A checkpoint after every epoch; --resume goes on exactly."""
     from imaseg.cli.train import train as run_train
 
     with stoppable("the same command with --resume"):
@@ -211,7 +211,7 @@ def margin(
 
 @app.command(name="list")
 def list_names(
-    kind: Annotated[str, typer.Argument(help="attacks, objectives, perturbations, criteria or recipes.")],
+    kind: Annotated[str, typer.Argument(help="attacks, objectives, perturbations, criteria, methods or recipes.")],
     as_json: Annotated[bool, typer.Option("--json", help="A list of objects, for scripts.")] = False,
 ) -> None:
     """What there is to choose from, with settings and sources."""

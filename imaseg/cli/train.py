@@ -15,6 +15,6 @@ def train(config: Path, data: Path, out: Path, overrides: Sequence[str], *, resu
     """Train and say where the run lies."""
     settings = load_config(config, overrides)
     run(settings, data, out, resume=resume, announce=lambda text: typer.echo(text, err=True))
-    for name in ("weights.safetensors", "metrics.csv", "margins.csv"):
+    for name in ("weights.safetensors", "metrics.csv", "margins.csv", "margin_trajectories.csv"):
         if (out / name).is_file():
             typer.echo(f"Created {out / name}")

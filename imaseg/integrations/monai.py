@@ -1,66 +1,172 @@
-"""MONAI engines: a training method as the `iteration_update` of a `SupervisedTrainer`."""
+"""MONAI engines: a training method as the `iteration_update` of a `SupervisedTrainer`, and handlers for its margins."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
-from ignite.engine import Events
+from ignite.engine import Engine, Events
 from monai.engines import SupervisedTrainer
 from monai.engines.utils import IterationEvents
+from monai.losses import DeepSupervisionLoss
 from monai.utils.enums import CommonKeys as Keys
+from torch import Tensor, distributed
 
-from imaseg.training import TrainingMethod
+from imaseg.integrations.trajectories import write_trajectories
+from imaseg.training import IMA, TrainingMethod
+
+_LOG = logging.getLogger(__name__)
 
 
 class RobustIteration:
     """Replaces the trainer's own iteration: the loss comes from a training method.
 
-    Fires the iteration events that MONAI's handlers wait for, works under AMP, and tells the method when an epoch
-    ends once `attach`ed. `engine.state.output` holds image, label and loss; there is no single prediction, since a
-    method may run the network on several images, so metrics belong to an evaluator.
+    Takes batches through the trainer's `prepare_batch`, fires the iteration events that MONAI's handlers wait for,
+    works under AMP, with `accumulation_steps` and in `DistributedDataParallel`, repeats a batch as often as the method
+    asks (`PGDTraining(replays=...)`), and once `attach`ed tells the method when an epoch ends. `engine.state.output`
+    holds image, label and loss; there is no single prediction, since a method may run the network on several images,
+    so metrics belong to an evaluator. The trainer's `inferer` is not used.
 
     Args:
-        method: `Standard`, `PGDTraining`, `IMA`, ...
-        id_key: key of the batch that holds the case ids, a list of strings.
+        method: `Standard`, `PGDTraining`, `TRADES`, `IMA`, ...
+        id_key: key of the batch that holds the case ids, a list of strings. Batches without it need images that are
+            `MetaTensor`s with the file they were read from.
 
     Example::
 
-        iteration = RobustIteration(IMA(loss, L2(0.1, unit="rms")))
+        ima = IMA(loss, L2(0.1, unit="rms"))
+        iteration = RobustIteration(ima)
         trainer = SupervisedTrainer(..., loss_function=loss, iteration_update=iteration)
         iteration.attach(trainer)
+        CheckpointSaver(folder, save_dict={"net": net, "ima": ima}, save_interval=1).attach(trainer)
     """
 
     def __init__(self, method: TrainingMethod, *, id_key: str = "id") -> None:
         self.method = method
         self.id_key = id_key
+        self._ended = 0
 
     def attach(self, trainer: SupervisedTrainer) -> None:
-        """Call `method.end_epoch()` at the end of each epoch, before handlers attached later."""
-        trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda _: self.method.end_epoch())
+        """Call `method.end_epoch()` after the last iteration of each epoch, before any handler of the epoch's end."""
+        trainer.add_event_handler(Events.STARTED, self._started)
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, self._last_of_epoch)
+        # The first epoch of a loader without a length is known to be over only here.
+        trainer.add_event_handler(Events.EPOCH_COMPLETED, self._end)
 
-    def __call__(self, engine: SupervisedTrainer, batchdata: dict[str, Any]) -> dict[str, Any]:
-        """One optimiser step."""
-        image, label = engine.prepare_batch(batchdata, engine.state.device, engine.non_blocking, **engine.to_kwargs)
-        engine.state.output = {Keys.IMAGE: image, Keys.LABEL: label}
+    def __call__(self, engine: SupervisedTrainer, batchdata: Any) -> dict[str, Any]:
+        """One optimiser step, or as many as the method replays a batch.
+
+        Raises:
+            ValueError: if `prepare_batch` gives more than image and label, or replays meet accumulation.
+        """
+        batch = engine.prepare_batch(batchdata, engine.state.device, engine.non_blocking, **engine.to_kwargs)
+        if len(batch) != 2:
+            msg = f"prepare_batch must give (image, label), got {len(batch)} parts. Methods call the network on images."
+            raise ValueError(msg)
+        accumulated = getattr(engine, "accumulation_steps", 1)
+        if accumulated > 1 and self.method.replays > 1:
+            msg = f"accumulation_steps must be 1 where batches are replayed, got {accumulated}. Use a larger batch."
+            raise ValueError(msg)
+        ids = batchdata.get(self.id_key) if isinstance(batchdata, Mapping) else None
+        engine.state.output = {Keys.IMAGE: batch[0], Keys.LABEL: batch[1]}
         engine.network.train()
-        engine.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(engine.state.device.type, enabled=bool(engine.amp), **engine.amp_kwargs):
-            loss = self.method(engine.network, image, label, batchdata.get(self.id_key))
-        engine.state.output[Keys.LOSS] = loss.detach()
-        engine.fire_event(IterationEvents.FORWARD_COMPLETED)
-        engine.fire_event(IterationEvents.LOSS_COMPLETED)
-        self._descend(engine, loss)
+        for _ in range(self.method.replays):
+            self._step(engine, ids, accumulated)
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
         return engine.state.output
 
-    @staticmethod
-    def _descend(engine: SupervisedTrainer, loss: torch.Tensor) -> None:
+    def _step(self, engine: SupervisedTrainer, ids: Sequence[str] | None, accumulated: int) -> None:
+        image, label = engine.state.output[Keys.IMAGE], engine.state.output[Keys.LABEL]
+        length = engine.state.epoch_length
+        place = engine.state.iteration - 1 if length is None else (engine.state.iteration - 1) % length
+        if place % accumulated == 0:
+            engine.optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(engine.state.device.type, enabled=bool(engine.amp), **engine.amp_kwargs):
+            loss = self.method(engine.network, image, label, ids)
+        engine.state.output[Keys.LOSS] = loss.detach()
+        engine.fire_event(IterationEvents.FORWARD_COMPLETED)
+        engine.fire_event(IterationEvents.LOSS_COMPLETED)
         scaler = engine.scaler if engine.amp else None
+        loss = loss / accumulated if accumulated > 1 else loss
         (scaler.scale(loss) if scaler is not None else loss).backward()
         engine.fire_event(IterationEvents.BACKWARD_COMPLETED)
+        # As in MONAI: what is left over at the end of an epoch is not lost.
+        if (place + 1) % accumulated == 0 or place + 1 == length:
+            self._descend(engine, scaler)
+
+    @staticmethod
+    def _descend(engine: SupervisedTrainer, scaler: Any) -> None:
         if scaler is None:
             engine.optimizer.step()
         else:
             scaler.step(engine.optimizer)
             scaler.update()
+
+    def _started(self, engine: Engine) -> None:
+        self._ended = engine.state.epoch
+
+    def _last_of_epoch(self, engine: Engine) -> None:
+        length = engine.state.epoch_length
+        if length is not None and engine.state.iteration % length == 0:
+            self._end(engine)
+
+    def _end(self, engine: Engine) -> None:
+        if self._ended < engine.state.epoch:
+            self._ended = engine.state.epoch
+            self.method.end_epoch()
+
+
+class MarginHandler:
+    """Logs IMA's margins at the end of each epoch: one line, and where asked for a CSV file and TensorBoard.
+
+    In distributed training only rank 0 writes.
+
+    Args:
+        ima: the method; its `RobustIteration` has to be attached too, in any order.
+        file: CSV file of trajectories: epoch, case, margin, visits, broken.
+        writer: TensorBoard `SummaryWriter` for a histogram and the summary of the epoch.
+    """
+
+    def __init__(self, ima: IMA, *, file: str | Path | None = None, writer: Any = None) -> None:
+        self.ima = ima
+        self.file = None if file is None else Path(file)
+        self.writer = writer
+
+    def attach(self, engine: Engine) -> None:
+        """Listen to a trainer."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Write the margins as they stand."""
+        if distributed.is_available() and distributed.is_initialized() and distributed.get_rank() > 0:
+            return
+        epoch, summary = engine.state.epoch, self.ima.last_epoch
+        _LOG.info("epoch %d: %s", epoch, " ".join(f"{key} {value:.4g}" for key, value in summary.items()))
+        if self.file is not None:
+            write_trajectories(self.file, epoch, self.ima.table)
+        if self.writer is not None and self.ima.margins:
+            self.writer.add_histogram("margins", torch.tensor(list(self.ima.margins.values())), epoch)
+            for key, value in summary.items():
+                self.writer.add_scalar(f"margins/{key}", value, epoch)
+
+
+def deep_supervision(loss: Callable[[Tensor, Tensor], Tensor], **options: Any) -> Callable[[Any, Tensor], Tensor]:
+    """MONAI's `DeepSupervisionLoss` for all outputs: a list of heads, heads stacked on axis 1 (DynUNet), one tensor.
+
+    Args:
+        loss: of one head and its label (B, 1, *spatial) or (B, K, *spatial).
+        options: `weight_mode` or `weights` of `DeepSupervisionLoss`.
+    """
+    several = DeepSupervisionLoss(loss, **options)
+
+    def call(output: Any, label: Tensor) -> Tensor:
+        if isinstance(output, Tensor) and output.ndim == label.ndim:
+            return loss(output, label)
+        parts = list(output.unbind(1)) if isinstance(output, Tensor) else list(output)
+        # Labels shrink with the heads, by interpolation that knows floating numbers only.
+        return several(parts, label.float())
+
+    return call

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -30,7 +31,11 @@ def save_run_model(model: SegmentationModel, folder: Path) -> None:
     """Write card and weights, each whole or not at all."""
     with whole_file(folder / CARD) as part:
         part.write_text(model.card.model_dump_json(indent=1))
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.network.state_dict().items()}
+    # Copies, since some networks (DynUNet) hold the same layer under two names, which the format refuses.
+    state = model.network.state_dict()
+    weights = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in state.items()
+    }
     with whole_file(folder / WEIGHTS) as part:
         save_file(weights, part)
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from imaseg.frozen import full_resolution
+from imaseg.frozen import heads
 
 
 class ModelCard(BaseModel):
@@ -54,14 +54,18 @@ class SegmentationModel(nn.Module):
         self.network = network
         self.card = card
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Logits of the image's own size; sides are padded with 0 at both ends as the network needs it."""
+    def forward(self, image: Tensor) -> Any:
+        """Logits of the image's own size; sides are padded with 0 at both ends as the network needs it.
+
+        In train mode the list of all heads, if the network has several and the sides need no padding.
+        """
         size = image.shape[2:]
         short = [-side % self.card.divisor for side in size]
         if not any(short):
-            return full_resolution(self.network(image))
+            several = heads(self.network(image), image)
+            return several if self.training and len(several) > 1 else several[0]
         widths = [width for side in reversed(short) for width in (side // 2, side - side // 2)]
-        logits = full_resolution(self.network(pad(image, widths)))
+        logits = heads(self.network(pad(image, widths)), image)[0]
         inside = (
             slice(None),
             slice(None),

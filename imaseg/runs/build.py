@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from imaseg.errors import InputError
+from imaseg.integrations.monai import deep_supervision
 from imaseg.margins import Criterion
 from imaseg.objectives import Objective
 from imaseg.perturbations import Perturbation
@@ -21,7 +21,7 @@ _PARTS: dict[str, Any] = {"perturbation": Perturbation, "objective": Objective, 
 
 
 def build_loss(spec: Mapping[str, Any]) -> Loss:
-    """A loss of `monai.losses`, called with integer labels (B, 1, *spatial).
+    """A loss of `monai.losses`, called with integer labels (B, 1, *spatial); of several heads, the weighted sum.
 
     Raises:
         InputError: if there is no such loss or it refuses the arguments.
@@ -39,10 +39,7 @@ def build_loss(spec: Mapping[str, Any]) -> Loss:
         msg = f"loss must be arguments that {name} takes, got {arguments}: {error}."
         raise InputError(msg) from error
 
-    def call(logits: Any, label: Tensor) -> Tensor:
-        return loss(logits, label)
-
-    return call
+    return deep_supervision(loss)
 
 
 def build_method(config: TrainConfig) -> TrainingMethod:

@@ -9,11 +9,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
+import torch
 from ignite.engine import Engine, Events
 from monai.engines import SupervisedTrainer
 from torch.utils.tensorboard import SummaryWriter
 
 from imaseg.data.files import whole_file
+from imaseg.integrations.trajectories import write_trajectories
 from imaseg.models.run_folder import save_run_model
 from imaseg.models.segmentation import SegmentationModel
 from imaseg.progress import bar
@@ -79,6 +81,8 @@ class EpochRecord:
         if isinstance(method, IMA):
             row |= method.last_epoch
             write_rows(self.out / "margins.csv", [{"case": k, "margin": v} for k, v in sorted(method.margins.items())])
+            write_trajectories(self.out / "margin_trajectories.csv", engine.state.epoch, method.table)
+            self.writer.add_histogram("margins", torch.tensor(list(method.margins.values())), engine.state.epoch)
         self.state.history.append(row)
         for key, value in row.items():
             self.writer.add_scalar(key, value, engine.state.epoch)

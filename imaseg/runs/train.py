@@ -41,7 +41,7 @@ def train(
         config: settings.
         data: folder that `imaseg prepare` wrote; its `split.json` names the training cases, all cases without it.
         out: run folder to write: `config.yaml`, `model.json`, `weights.safetensors`, `checkpoint.pt`, `metrics.csv`,
-            `margins.csv` for IMA, `tensorboard/`.
+            `margins.csv` and `margin_trajectories.csv` for IMA, `tensorboard/`.
         resume: go on with the run in `out`; on the CPU the result equals an uninterrupted run bit by bit.
         announce: told once, before the first batch, how many cases there are and how long it will take.
 

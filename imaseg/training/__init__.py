@@ -5,5 +5,6 @@ from imaseg.training.ima import IMA
 from imaseg.training.margin_table import MarginTable
 from imaseg.training.pgd import PGDTraining
 from imaseg.training.standard import Standard
+from imaseg.training.trades import TRADES
 
-__all__ = ["IMA", "MarginTable", "PGDTraining", "Standard", "TrainingMethod"]
+__all__ = ["IMA", "TRADES", "MarginTable", "PGDTraining", "Standard", "TrainingMethod"]

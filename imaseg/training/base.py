@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from imaseg.frozen import Model
+from imaseg.perturbations import Perturbation
 from imaseg.registry import Registered
 
 Loss = Callable[[Any, Tensor], Tensor]
@@ -41,6 +42,11 @@ class TrainingMethod(Registered, ABC):
         """Forward-and-backward passes that one batch costs at most, the caller's own included."""
         return 1
 
+    @property
+    def replays(self) -> int:
+        """How often the caller is to repeat each batch: loss, backward, optimiser's step."""
+        return 1
+
     def end_epoch(self) -> None:
         """Tell the method that an epoch has ended."""
 
@@ -65,3 +71,26 @@ def check_share(name: str, value: float) -> float:
         msg = f"{name} must be in [0, 1], got {value}."
         raise ValueError(msg)
     return value
+
+
+def check_count(name: str, value: int, mend: str, *, at_least: int = 1) -> int:
+    """A whole number.
+
+    Raises:
+        ValueError: if it is not, or is below `at_least`.
+    """
+    if not isinstance(value, int) or value < at_least:
+        msg = f"{name} must be a whole number >= {at_least}, got {value}. {mend}"
+        raise ValueError(msg)
+    return value
+
+
+def check_still(perturbation: Perturbation, method: str) -> None:
+    """Refuse a set that moves the label along.
+
+    Raises:
+        ValueError: if it is one.
+    """
+    if perturbation.moves_label:
+        msg = f"perturbation of {method} must leave the label in place, got {perturbation.name}. Use IMA or plain PGD."
+        raise ValueError(msg)

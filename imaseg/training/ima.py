@@ -8,6 +8,9 @@
 Ma & Liang, "Increasing-Margin Adversarial (IMA) training to improve adversarial robustness of neural networks",
 CMPB 2023, arXiv 2005.09147. Differences from the published code: empty structures score 1, not 0; the criterion is the
 mean over foreground classes, not the best class; a case is "never broken" only if no visit of the epoch broke it.
+
+One ascent serves the margin and the perturbed sample; broken samples leave the batch, and only they are bisected.
+`warm`, `fewest_steps` and `every` save more and are off unless asked for; `benchmarks/ima_cost.py` measures them.
 """
 
 from __future__ import annotations
@@ -20,17 +23,20 @@ from torch import Tensor
 
 from imaseg.attacks import PGD
 from imaseg.attacks.search import Search, Until
-from imaseg.frozen import Model, frozen, plain
+from imaseg.frozen import Model, bare, frozen, plain
 from imaseg.margins.bisection import bisect
 from imaseg.margins.criteria import DiceBelow, leading_to
 from imaseg.objectives import Objective
 from imaseg.perturbations import Perturbation
-from imaseg.training.base import Loss, TrainingMethod, check_share
+from imaseg.training.ascent import ascend
+from imaseg.training.base import Loss, TrainingMethod, check_count, check_share
+from imaseg.training.ids import case_ids
 from imaseg.training.margin_table import MarginTable
+from imaseg.training.starts import Starts
 
 
 class IMA(TrainingMethod):
-    """IMA training; see `TrainingMethod` for the call shape. `ids` are required.
+    """Trains each case at its own margin; see `TrainingMethod`. `ids` are required, unless the image's meta has them.
 
     Args:
         loss: the model's own training loss, `loss(logits, label)` -> (B,) or scalar.
@@ -43,6 +49,12 @@ class IMA(TrainingMethod):
         bisections: forward passes spent on placing a broken case on the boundary.
         smoothing: weight of the newest boundary distance in the margin.
         objective: what the ascent maximises; the loss that leads to the criterion if not given.
+        warm: start each ascent where the case's last one ended and go on with shorter steps, so that fewer suffice.
+            Only for images that look the same at every visit: after another crop, flip or turn the old end is a bad
+            start.
+        fewest_steps: ascent steps of a case at one increment, growing linearly with its margin up to `steps` at the
+            ceiling; None for `steps` throughout.
+        every: perturb every so many batches; those in between cost one plain step and train on the clean loss alone.
         seed: of the random starts.
 
     Raises:
@@ -61,6 +73,9 @@ class IMA(TrainingMethod):
         bisections: int = 4,
         smoothing: float = 0.5,
         objective: Objective | None = None,
+        warm: bool = False,
+        fewest_steps: int | None = None,
+        every: int = 1,
         seed: int = 0,
     ) -> None:
         super().__init__(loss)
@@ -70,12 +85,15 @@ class IMA(TrainingMethod):
         ceiling = float(perturbation.eps)
         self.beta = check_share("beta", beta)
         self.criterion = criterion if criterion is not None else _default_criterion(objective)
-        if not isinstance(bisections, int) or bisections < 0:
-            msg = f"bisections must be a whole number >= 0, got {bisections}. Use 4."
-            raise ValueError(msg)
-        self.bisections = bisections
+        self.bisections = check_count("bisections", bisections, "Use 4.", at_least=0)
+        self.every = check_count("every", every, "Use 1 to perturb every batch.")
         leading = objective if objective is not None else leading_to(self.criterion)
         self.attack = PGD(perturbation, steps=steps, objective=leading)
+        self.fewest_steps = steps if fewest_steps is None else check_count("fewest_steps", fewest_steps, "Use 2.")
+        if self.fewest_steps > steps:
+            msg = f"fewest_steps must be at most steps = {steps}, got {fewest_steps}. Use 2."
+            raise ValueError(msg)
+        self.starts = Starts() if warm else None
         self.table = MarginTable(increment if increment is not None else ceiling / 10, ceiling, smoothing=smoothing)
         self.last_epoch: dict[str, float] = {}
         self.seed, self._calls = seed, 0
@@ -86,12 +104,13 @@ class IMA(TrainingMethod):
         Raises:
             ValueError: if ids are missing or not one per sample.
         """
-        if ids is None or len(ids) != len(image):
-            msg = f"ids must name each of the {len(image)} samples, got {ids!r}. IMA keeps one margin per case."
-            raise ValueError(msg)
-        perturbed, moved = self._perturb(model, image, label, list(ids))
+        names = case_ids(image, ids)
+        self._calls += 1
+        if (self._calls - 1) % self.every:
+            return self._mean_loss(model, image, label)
+        perturbed, moved = self._perturb(model, image, label, names)
         loss = (1 - self.beta) * self._mean_loss(model, image, label)
-        return loss + self.beta * self._mean_loss(model, perturbed, moved)
+        return loss + self.beta * self._mean_loss(bare(model), perturbed, moved)
 
     @property
     def passes(self) -> int:
@@ -107,19 +126,23 @@ class IMA(TrainingMethod):
         self.last_epoch = self.table.end_epoch()
 
     def state_dict(self) -> dict[str, Any]:
-        """Margins and the counter that rules the random starts."""
-        return {"table": self.table.state_dict(), "calls": self._calls}
+        """Margins, the counter that rules the random starts, and with `warm` the starts themselves."""
+        state = {"table": self.table.state_dict(), "calls": self._calls}
+        return state if self.starts is None else {**state, "starts": self.starts.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up what `state_dict` gave."""
         self.table.load_state_dict(state["table"])
         self._calls = int(state["calls"])
+        if self.starts is not None:
+            self.starts.load_state_dict(state.get("starts", {}))
 
     def _perturb(self, model: Model, image: Tensor, label: Tensor, ids: list[str]) -> tuple[Tensor, Tensor]:
         """Each sample at its margin, or on its boundary if that is nearer, and the label that goes with it."""
-        self._calls += 1
         image, label = plain(image), plain(label)
-        perturbation = self.attack.perturbation.with_eps(self.table.look_up(ids))
+        margins = self.table.look_up(ids).to(image.device)
+        perturbation, seed = self.attack.perturbation.with_eps(margins), self.seed + self._calls
+        start, known = self._start(image, perturbation, ids, seed)
         with frozen(model):
             search = Search(
                 model,
@@ -127,17 +150,38 @@ class IMA(TrainingMethod):
                 label,
                 perturbation,
                 self.attack.objective,
-                seed=self.seed + self._calls,
+                seed=seed,
                 until=self.criterion,
+                start=start,
             )
-            self.attack._run(search)
+            steps = self._steps(margins)
+            ascend(search, self.attack, steps, None if known is None else steps * known)
             index = search.met.nonzero()[:, 0]
             params = search.last.clone()
             # A case whose clean image fails already has good == bad == "no change": it trains on itself.
             params[index] = bisect(search, search.last_good[index], search.best[index], index, self.bisections)
+        if self.starts is not None:
+            self.starts.keep(ids, params)
         self.table.record(ids, perturbation.size(params).tolist(), search.met.tolist())
         with torch.no_grad():
             return perturbation.apply(image, params), search.label_of(params)
+
+    def _start(
+        self, image: Tensor, perturbation: Perturbation, ids: list[str], seed: int
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Warm starts, random where there is none, and which samples (B,) have one; None for all random."""
+        if self.starts is None:
+            return None, None
+        start = perturbation.init(image, torch.Generator().manual_seed(seed))
+        return start, self.starts.fill(ids, start)
+
+    def _steps(self, margins: Tensor) -> Tensor:
+        """Ascent steps (B,) of cases at these margins."""
+        low, high = self.table.increment, self.table.ceiling
+        share = ((margins - low) / (high - low)).clamp(0, 1) if high > low else torch.ones_like(margins)
+        grown = self.fewest_steps + (self.attack.steps - self.fewest_steps) * share
+        # Margins are float32: without the slack one that has reached a whole step might miss it by a rounding.
+        return (grown + 1e-4).floor().long()
 
 
 def _default_criterion(objective: Objective | None) -> DiceBelow:

@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from math import fsum
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 
 
 class MarginTable:
     """Margins by case id, in the unit of the perturbation set.
 
     A case starts at one increment. At the end of an epoch a case that was never broken grows by one increment, up to
-    the ceiling; one that was broken moves by `smoothing` towards the mean boundary distance of the visits that
-    broke it, and never below one increment.
+    the ceiling; one that was broken moves towards the mean boundary distance of the visits that broke it, by
+    `smoothing` for each of them (an exponential moving average over visits), and never below one increment.
+
+    Where `torch.distributed` is initialised every rank has to end its epochs: visits of all ranks are put together
+    there, and all leave with the same table. States are to be saved at the end of an epoch.
 
     Args:
         increment: growth per epoch, > 0.
         ceiling: largest margin, at least one increment.
-        smoothing: weight of the new boundary distance, in (0, 1]; 1 forgets the past.
+        smoothing: weight of a new boundary distance, in (0, 1]; 1 forgets the past.
+
+    Attributes:
+        margins: by case id.
+        counts: by case id, visits in all finished epochs, and those that broke the case.
 
     Raises:
-        ValueError: if one of them is out of its range.
+        ValueError: if one of the arguments is out of its range.
     """
 
     def __init__(self, increment: float, ceiling: float, *, smoothing: float = 0.5) -> None:
@@ -34,6 +42,7 @@ class MarginTable:
             raise ValueError(msg)
         self.increment, self.ceiling, self.smoothing = increment, ceiling, smoothing
         self.margins: dict[str, float] = {}
+        self.counts: dict[str, tuple[int, int]] = {}
         self._visits: dict[str, int] = {}
         self._broken: dict[str, list[float]] = {}
 
@@ -50,14 +59,19 @@ class MarginTable:
                 self._broken.setdefault(key, []).append(distance)
 
     def end_epoch(self) -> dict[str, float]:
-        """Move every margin that was visited.
+        """Move every margin that was visited, on whichever rank.
 
         Returns:
             A summary of the epoch: cases visited, share broken, mean margin and share at the ceiling.
         """
+        if distributed.is_available() and distributed.is_initialized():
+            self._gather()
         visited, broken = len(self._visits), len(self._broken)
-        for key in self._visits:
-            self.margins[key] = self._moved(self.margins[key], self._broken.get(key))
+        for key, count in self._visits.items():
+            distances = self._broken.get(key, [])
+            self.margins[key] = self._moved(self.margins[key], distances)
+            before = self.counts.get(key, (0, 0))
+            self.counts[key] = (before[0] + count, before[1] + len(distances))
         self._visits, self._broken = {}, {}
         values = list(self.margins.values())
         count = max(len(values), 1)
@@ -68,19 +82,40 @@ class MarginTable:
             "at_ceiling": sum(value >= self.ceiling for value in values) / count,
         }
 
-    def _moved(self, margin: float, distances: list[float] | None) -> float:
+    def _gather(self) -> None:
+        """Take up the visits of all ranks, in the order of the ranks."""
+        ranks: list[Any] = [None] * distributed.get_world_size()
+        distributed.all_gather_object(ranks, (self.margins, self._visits, self._broken))
+        self.margins, self._visits, self._broken = {}, {}, {}
+        for margins, visits, broken in ranks:
+            # Within an epoch ranks differ only in cases that are new to some of them.
+            self.margins |= margins
+            for key, count in visits.items():
+                self._visits[key] = self._visits.get(key, 0) + count
+            for key, distances in broken.items():
+                self._broken.setdefault(key, []).extend(distances)
+
+    def _moved(self, margin: float, distances: Sequence[float]) -> float:
         if not distances:
             return min(margin + self.increment, self.ceiling)
-        boundary = sum(distances) / len(distances)
-        moved = (1 - self.smoothing) * margin + self.smoothing * boundary
+        # An exact sum: how the visits were shared among ranks must not show.
+        boundary = fsum(distances) / len(distances)
+        kept = [(1 - self.smoothing) ** visit for visit in range(len(distances) + 1)]
+        moved = kept[-1] * margin + self.smoothing * sum(kept[:-1]) * boundary
         return min(max(moved, self.increment), self.ceiling)
 
     def state_dict(self) -> dict[str, Any]:
-        """Margins and the visits of the running epoch."""
-        return {"margins": dict(self.margins), "visits": dict(self._visits), "broken": dict(self._broken)}
+        """Margins, counts, and the visits of the running epoch."""
+        return {
+            "margins": dict(self.margins),
+            "counts": dict(self.counts),
+            "visits": dict(self._visits),
+            "broken": {key: list(distances) for key, distances in self._broken.items()},
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up what `state_dict` gave."""
         self.margins = {str(key): float(value) for key, value in state["margins"].items()}
+        self.counts = {str(key): (int(seen), int(hit)) for key, (seen, hit) in state.get("counts", {}).items()}
         self._visits = {str(key): int(value) for key, value in state["visits"].items()}
         self._broken = {str(key): [float(item) for item in value] for key, value in state["broken"].items()}

@@ -2,6 +2,9 @@
 
 mix = 1 is Madry et al., ICLR 2018; mix = 0.5 is the half-and-half control that IMA has to beat. `steps` + 1 backward
 passes per batch (the last one the caller's, over both halves).
+
+With `replays` no search is made: each batch is trained on several times, and the backward pass that moves the weights
+moves the perturbation too (Shafahi et al., "Adversarial training for free!", NeurIPS 2019).
 """
 
 from __future__ import annotations
@@ -12,10 +15,11 @@ from typing import Any
 from torch import Tensor
 
 from imaseg.attacks import PGD
-from imaseg.frozen import Model
+from imaseg.frozen import Model, bare, plain
 from imaseg.objectives import Objective
 from imaseg.perturbations import Perturbation
-from imaseg.training.base import Loss, TrainingMethod, check_share
+from imaseg.training.base import Loss, TrainingMethod, check_count, check_share, check_still
+from imaseg.training.replay import Replay
 
 
 class PGDTraining(TrainingMethod):
@@ -27,11 +31,14 @@ class PGDTraining(TrainingMethod):
         mix: weight of the adversarial loss, 0 to 1.
         steps: of PGD.
         ramp_epochs: epochs over which the budget grows linearly from eps / ramp_epochs to eps; 0 for fixed.
+        replays: 0 for PGD; else the free variant: make that many optimiser's steps on each batch (`method.replays`
+            tells the caller), in as many fewer epochs. `steps` and `objective` play no part then.
         objective: what PGD maximises, `Dice()` if not given.
         seed: of the random starts.
 
     Raises:
-        ValueError: if mix is outside [0, 1] or ramp_epochs negative.
+        ValueError: if mix is outside [0, 1], ramp_epochs or replays are negative, or replays come with a set that
+            moves the label.
     """
 
     def __init__(
@@ -42,6 +49,7 @@ class PGDTraining(TrainingMethod):
         mix: float = 0.5,
         steps: int = 8,
         ramp_epochs: int = 0,
+        replays: int = 0,
         objective: Objective | None = None,
         seed: int = 0,
     ) -> None:
@@ -52,6 +60,10 @@ class PGDTraining(TrainingMethod):
         self.mix = check_share("mix", mix)
         self.ramp_epochs = ramp_epochs
         self.attack = PGD(perturbation, steps=steps, objective=objective)
+        self._replay = Replay() if check_count("replays", replays, "Use 0 for PGD.", at_least=0) else None
+        self._replays = replays
+        if self._replay is not None:
+            check_still(perturbation, "PGDTraining with replays")
         self.seed, self._epoch, self._calls = seed, 0, 0
 
     def __call__(self, model: Model, image: Tensor, label: Tensor, ids: Sequence[str] | None = None) -> Tensor:
@@ -59,13 +71,22 @@ class PGDTraining(TrainingMethod):
         self._calls += 1
         perturbation = self.attack.perturbation
         budget = perturbation.with_eps(perturbation.radius(image) * self.ramp)
-        attacked = self.attack.on(budget, seed=self.seed + self._calls)(model, image, label)
-        loss = self.mix * self._mean_loss(model, attacked.image, attacked.label)
-        return loss if self.mix == 1 else loss + (1 - self.mix) * self._mean_loss(model, image, label)
+        if self._replay is not None:
+            attacked, moved = self._replay.attacked(budget, plain(image)), label
+        else:
+            result = self.attack.on(budget, seed=self.seed + self._calls)(model, image, label)
+            attacked, moved = result.image, result.label
+        loss = self.mix * self._mean_loss(model, attacked, moved)
+        return loss if self.mix == 1 else loss + (1 - self.mix) * self._mean_loss(bare(model), image, label)
 
     @property
     def passes(self) -> int:
-        return self.attack.steps + (1 if self.mix == 1 else 2)
+        halves = 1 if self.mix == 1 else 2
+        return self.attack.steps + halves if self._replay is None else self.replays * halves
+
+    @property
+    def replays(self) -> int:
+        return max(1, self._replays)
 
     @property
     def ramp(self) -> float:
@@ -77,9 +98,12 @@ class PGDTraining(TrainingMethod):
         self._epoch += 1
 
     def state_dict(self) -> dict[str, Any]:
-        """Counters that rule ramp and random starts."""
-        return {"epoch": self._epoch, "calls": self._calls}
+        """Counters that rule ramp and random starts; with replays the perturbation of the last batch."""
+        state = {"epoch": self._epoch, "calls": self._calls}
+        return state if self._replay is None else {**state, "replay": self._replay.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up what `state_dict` gave."""
         self._epoch, self._calls = int(state["epoch"]), int(state["calls"])
+        if self._replay is not None:
+            self._replay.load_state_dict(state.get("replay", {}))

@@ -15,6 +15,7 @@ from imaseg.cli.main import run
 from imaseg.margins import Criterion
 from imaseg.objectives import Objective
 from imaseg.perturbations import Perturbation
+from imaseg.training import TrainingMethod
 
 
 @pytest.fixture
@@ -39,6 +40,7 @@ NAMES = {
     "objectives": lambda: set(Objective.registry),
     "perturbations": lambda: set(Perturbation.registry),
     "criteria": lambda: set(Criterion.registry),
+    "methods": lambda: set(TrainingMethod.registry),
     "recipes": lambda: {"msd"},
 }
 

@@ -9,7 +9,7 @@ import pytest
 from imaseg.errors import InputError
 from imaseg.runs import load_config
 from imaseg.runs.build import build_loss, build_method
-from imaseg.training import IMA, PGDTraining, Standard
+from imaseg.training import IMA, TRADES, PGDTraining, Standard
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
@@ -19,14 +19,23 @@ def test_every_shipped_configuration_builds(path):
     build_method(load_config(path))
 
 
-def test_the_three_hippocampus_runs_differ_in_method_only():
-    kinds = {}
-    for name, kind in (("pgd", PGDTraining), ("ima", IMA)):
+def test_the_hippocampus_runs_differ_in_method_only():
+    kinds = {
+        "pgd": PGDTraining, "pgd_only": PGDTraining, "pgd_ramp": PGDTraining, "trades": TRADES,
+        "ima": IMA, "ima_thrifty": IMA,
+    }  # fmt: skip
+    rest = []
+    for name, kind in kinds.items():
         config = load_config(CONFIGS / f"hippocampus_{name}.yaml")
         assert isinstance(build_method(config), kind)
-        kinds[name] = config.model_dump(exclude={"method"})
-    assert kinds["pgd"] == kinds["ima"]
+        rest.append(config.model_dump(exclude={"method"}))
+    assert all(settings == rest[0] for settings in rest)
     assert isinstance(build_method(load_config(CONFIGS / "hippocampus_standard.yaml")), Standard)
+
+
+def test_free_training_makes_as_many_steps_as_the_others():
+    config, pgd = (load_config(CONFIGS / f"hippocampus_{name}.yaml") for name in ("pgd_free", "pgd"))
+    assert build_method(config).replays * config.epochs == pgd.epochs
 
 
 def test_overrides_reach_into_mappings_and_are_typed(tiny_config):
@@ -56,7 +65,7 @@ def test_mistakes_are_named(tiny_config, overrides, text):
     ("method", "text"),
     [
         ("{}", "method must have a name"),
-        ("{name: imaa}", "trainingmethod must be one of ima, pgd-training, standard"),
+        ("{name: imaa}", "trainingmethod must be one of ima, pgd-training, standard, trades"),
         ("{name: standard, steps: 3}", "arguments of standard must be among"),
         ("{name: ima, perturbation: {name: l3, eps: 1}}", "perturbation must be one of"),
         ("{name: ima, perturbation: {name: l2, eps: -1}}", "eps must be finite and >= 0"),

@@ -9,8 +9,9 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.utils._pytree import tree_flatten
 
-from imaseg import InputError
+from imaseg import InputError, load_model
 from imaseg.runs import load_config, train
 from imaseg.runs.record import EpochRecord
 from tests.conftest import IMA_METHOD
@@ -38,7 +39,17 @@ def test_a_run_leaves_model_metrics_and_tensorboard(prepared_phantom, tiny_confi
     assert not [path for path in run.rglob(".*") if path.is_file()], "temporary files stay nowhere"
 
 
-@pytest.mark.parametrize("method", ["method={name: standard}", IMA_METHOD], ids=["standard", "ima"])
+L2 = "perturbation: {name: l2, eps: 0.2, unit: rms}"
+METHODS = {
+    "standard": "method={name: standard}",
+    "ima": IMA_METHOD,
+    "ima-warm": f"method={{name: ima, {L2}, steps: 2, bisections: 1, warm: true, fewest_steps: 1}}",
+    "pgd-free": f"method={{name: pgd-training, {L2}, replays: 2, ramp_epochs: 3}}",
+    "trades": f"method={{name: trades, {L2}, steps: 2}}",
+}
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 def test_a_killed_run_goes_on_bit_by_bit(prepared_phantom, tiny_config, tmp_path, monkeypatch, method):
     config = load_config(tiny_config, ["epochs=4", method])
     whole = train(config, prepared_phantom, tmp_path / "whole")
@@ -60,11 +71,13 @@ def test_a_killed_run_goes_on_bit_by_bit(prepared_phantom, tiny_config, tmp_path
     assert not _same(_weights(whole), _weights(tmp_path / "part"))
     part = train(config, prepared_phantom, tmp_path / "part", resume=True)
     assert _same(_weights(whole), _weights(part))
-    for name in ("metrics.csv", "margins.csv"):
+    for name in ("metrics.csv", "margins.csv", "margin_trajectories.csv"):
         if (whole / name).is_file():
             assert (whole / name).read_text() == (part / name).read_text()
     states = [torch.load(run / "checkpoint.pt", weights_only=True) for run in (whole, part)]
-    assert states[0]["method"] == states[1]["method"]
+    left, right = tree_flatten(states[0]["method"]), tree_flatten(states[1]["method"])
+    assert left[1] == right[1]
+    assert all(torch.equal(a, b) if torch.is_tensor(a) else a == b for a, b in zip(left[0], right[0], strict=True))
     assert states[0]["schedule"] == states[1]["schedule"]
     moments = [state["optimizer"]["state"] for state in states]
     assert all(torch.equal(moments[0][k]["exp_avg"], moments[1][k]["exp_avg"]) for k in moments[0])
@@ -190,3 +203,18 @@ def test_a_device_that_is_not_here_is_refused(prepared_phantom, tiny_config, tmp
 def test_mixed_precision_trains(prepared_phantom, tiny_config, tmp_path):
     config = load_config(tiny_config, ["amp=true", "epochs=1", IMA_METHOD])
     assert all(value.isfinite().all() for value in _weights(train(config, prepared_phantom, tmp_path / "run")).values())
+
+
+def test_deep_supervision_trains_and_the_full_head_predicts(prepared_phantom, tiny_config, tmp_path):
+    network = (
+        "{name: DynUNet, kernel_size: [3, 3, 3], strides: [1, 2, 2], upsample_kernel_size: [2, 2], filters: [4, 8, 8],"
+        " deep_supervision: true, deep_supr_num: 1}"
+    )
+    config = load_config(tiny_config, [f"network={network}", "epochs=3", IMA_METHOD])
+    run = train(config, prepared_phantom, tmp_path / "run")
+    rows = list(csv.DictReader((run / "metrics.csv").open()))
+    assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
+    model = load_model(run)
+    image = torch.zeros(1, 1, 17, 24, 16)
+    assert model(image).shape == (1, 3, 17, 24, 16)
+    assert [head.shape for head in model.train()(image[:, :, :16])] == [(1, 3, 16, 24, 16)] * 2

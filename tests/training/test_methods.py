@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from imaseg import IMA, L2, PGD, Dice, DiceBelow, Linf, PGDTraining, Standard
+from imaseg import IMA, L2, PGD, TRADES, Dice, DiceBelow, Linf, PGDTraining, Standard
 from imaseg.scores import foreground_dice
 from tests.attacks.models import messy_model, same_state, state_of
 
@@ -40,7 +40,10 @@ def _model():
 METHODS = {
     "standard": lambda: Standard(loss),
     "pgd": lambda: PGDTraining(loss, L2(1.0), steps=3),
+    "pgd-free": lambda: PGDTraining(loss, L2(1.0), replays=1),
+    "trades": lambda: TRADES(loss, L2(1.0), steps=3),
     "ima": lambda: IMA(loss, L2(1.0), steps=3),
+    "ima-thrifty": lambda: IMA(loss, L2(1.0), steps=3, fewest_steps=2, increment=1.0, warm=True),
 }
 
 

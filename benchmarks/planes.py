@@ -1,0 +1,218 @@
+"""What the 2D benchmarks share: resumable training by any method, and Dice under attack, counted in four ways.
+
+Every slice is attacked alone, by `strong` on a ladder of budgets. What is kept of it are the voxels of each class that
+are right, predicted and labelled, so that all four ways of counting come from the same attack:
+
+- pooled: the voxels of all slices with foreground together, then Dice;
+- slices: Dice of each slice with foreground, then the mean; a class absent from both counts 1;
+- all slices: the same over all slices, so that foreground painted into empty ones counts;
+- cases: the voxels of all slices of a case together, then Dice, then the mean over cases.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import torch
+from attack_strength import Book
+from torch import Tensor, nn
+
+from imaseg import Strong, TrainingMethod
+from imaseg.models.device import pick_device
+from imaseg.objectives import DiceCE
+from imaseg.perturbations import Perturbation
+from imaseg.progress import bar
+from imaseg.scores import encode
+
+CHUNK = 64
+WAYS = ("pooled", "slices", "all slices", "cases")
+
+
+@dataclass(frozen=True)
+class Planes:
+    """Slices of many cases.
+
+    Attributes:
+        names: `case/slice` of each.
+        image: (N, 1, H, W).
+        label: (N, H, W) integer.
+    """
+
+    names: list[str]
+    image: Tensor
+    label: Tensor
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def where(self, chosen: Tensor) -> Planes:
+        """The slices for which chosen (N,) bool holds."""
+        names = [name for name, take in zip(self.names, chosen.tolist(), strict=True) if take]
+        return Planes(names, self.image[chosen], self.label[chosen])
+
+
+def loss(logits: Tensor, label: Tensor) -> Tensor:
+    """Soft Dice plus cross-entropy, (B,)."""
+    return DiceCE()(logits, label)
+
+
+def train(
+    folder: Path, make_model: Callable[[], nn.Module], method: TrainingMethod, planes: Planes, *,
+    epochs: int, seed: int, batch: int = 16, start: Path | None = None, rate: float = 2e-3,
+) -> nn.Module:  # fmt: skip
+    """Train, or take up what `folder` holds of it; leaves `weights.pt` and for IMA `margins.json`.
+
+    Args:
+        folder: of this run.
+        make_model: a network with fresh weights.
+        method: of training.
+        planes: training slices.
+        epochs: passes over them; a method that replays batches makes as many fewer.
+        seed: of weights, order and flips.
+        batch: slices per step.
+        start: folder of the run whose weights this one starts from.
+        rate: learning rate of AdamW at the start; falls to 0 on a cosine.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(seed)
+    device = pick_device("auto")
+    model = make_model()
+    if start is not None:
+        model.load_state_dict(torch.load(start / "weights.pt", weights_only=True))
+    model = model.to(device)
+    if (folder / "weights.pt").is_file():
+        model.load_state_dict(torch.load(folder / "weights.pt", weights_only=True, map_location=device))
+        return model.eval()
+    epochs = max(1, epochs // method.replays)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs)
+    parts = {"model": model, "optimizer": optimizer, "schedule": schedule, "method": method}
+    done = _restore(folder / "checkpoint.pt", parts)
+    with bar(f"train {folder.name}") as tell:
+        for epoch in range(done, epochs):
+            model.train()
+            _epoch(model, method, optimizer, planes, batch, torch.Generator().manual_seed(seed * 1000 + epoch), device)
+            method.end_epoch()
+            schedule.step()
+            state = {name: part.state_dict() for name, part in parts.items()}
+            _save({**state, "epoch": epoch + 1}, folder / "checkpoint.pt")
+            tell(
+                epoch + 1, epochs, f"margin {method.last_epoch['mean_margin']:.3f}" if hasattr(method, "table") else ""
+            )
+    if hasattr(method, "margins"):
+        (folder / "margins.json").write_text(json.dumps(method.margins))
+    _save(model.state_dict(), folder / "weights.pt")
+    return model.eval()
+
+
+def _epoch(
+    model: nn.Module, method: TrainingMethod, optimizer: torch.optim.Optimizer, planes: Planes, batch: int,
+    generator: torch.Generator, device: torch.device,
+) -> None:  # fmt: skip
+    for index in torch.randperm(len(planes), generator=generator).split(batch):
+        image, label = planes.image[index], planes.label[index]
+        flip = torch.rand(len(index), generator=generator) < 0.5
+        image = torch.where(flip[:, None, None, None], image.flip(3), image).to(device)
+        label = torch.where(flip[:, None, None], label.flip(2), label).to(device)
+        names = [planes.names[i] for i in index]
+        for _ in range(method.replays):
+            optimizer.zero_grad()
+            method(model, image, label, names).backward()
+            optimizer.step()
+
+
+def _restore(path: Path, parts: dict[str, nn.Module]) -> int:
+    """Take up a checkpoint; how many epochs are done."""
+    if not path.is_file():
+        return 0
+    saved = torch.load(path, map_location="cpu", weights_only=True)
+    for name, part in parts.items():
+        part.load_state_dict(saved[name])
+    return int(saved["epoch"])
+
+
+def _save(state: object, path: Path) -> None:
+    other = path.with_suffix(".new")
+    torch.save(state, other)
+    other.replace(path)
+
+
+def counts(
+    book: Book, key: str, model: nn.Module, planes: Planes, perturbation: Perturbation, eps: list[float], *, steps: int
+) -> Tensor:
+    """Voxels (1 + budgets, N, K, 3) right, predicted and labelled, clean first; what is there already is not redone."""
+    device, model = pick_device("auto"), model.eval()
+    places = range(0, len(planes), CHUNK)
+    with bar(f"attack {key}") as tell:
+        for number, place in enumerate(places):
+            part = slice(place, place + CHUNK)
+            image, label = planes.image[part].to(device), planes.label[part].to(device)
+            book.fill(f"{key} {place}", lambda i=image, y=label: _attacked(model, i, y, perturbation, eps, steps))
+            tell(number + 1, len(places), "")
+    found = [torch.tensor(book.entries[f"{key} {place}"]) for place in places]
+    shaped = [
+        one.reshape(1 + len(eps), min(CHUNK, len(planes) - place), -1, 3)
+        for one, place in zip(found, places, strict=True)
+    ]
+    return torch.cat(shaped, 1)
+
+
+def _attacked(
+    model: nn.Module, image: Tensor, label: Tensor, perturbation: Perturbation, eps: list[float], steps: int
+) -> list[float]:
+    with torch.no_grad():
+        pictures = [image]
+    pictures += [result.image for result in Strong(perturbation, steps=steps).ladder(model, image, label, eps)]
+    with torch.no_grad():
+        return [value for picture in pictures for value in _counted(model(picture), label).flatten().tolist()]
+
+
+def _counted(logits: Tensor, label: Tensor) -> Tensor:
+    """Voxels (B, K - 1, 3) of each foreground class that are right, predicted and labelled."""
+    truth = encode(logits, label).onehot
+    decision = encode(logits, logits.argmax(1)).onehot
+    return torch.stack([(truth & decision).sum(2), decision.sum(2), truth.sum(2)], 2)[:, 1:]
+
+
+def dice_in_four_ways(found: Tensor, names: list[str]) -> dict[str, list[float]]:
+    """Dice at each budget, clean first, by each of `WAYS`.
+
+    Args:
+        found: what `counts` returned.
+        names: of the slices.
+    """
+    filled = found[0, :, :, 2].sum(1) > 0
+    cases = [list(group) for _, group in groupby(range(len(names)), lambda i: names[i].rpartition("/")[0])]
+    whole = torch.stack([found[:, index].sum(1) for index in cases], 1)
+    return {
+        "pooled": _dice(found[:, filled].sum(1)).mean(1).tolist(),
+        "slices": _dice(found[:, filled]).mean((1, 2)).tolist(),
+        "all slices": _dice(found).mean((1, 2)).tolist(),
+        "cases": _dice(whole).mean((1, 2)).tolist(),
+    }
+
+
+def _dice(found: Tensor) -> Tensor:
+    right, predicted, labelled = found.unbind(-1)
+    return torch.where(predicted + labelled > 0, 2 * right / (predicted + labelled).clamp(min=1), 1.0)
+
+
+def table(rows: dict[str, list[dict[str, list[float]]]], ways: tuple[str, ...], eps: list[float]) -> str:
+    """Markdown: mean over the runs of a method, with the range where there are several; cells are `way/way`."""
+    lines = [
+        "| training | " + " | ".join(["clean", *(f"{one:g}" for one in eps)]) + " |",
+        "| --- |" + " --- |" * (1 + len(eps)),
+    ]
+    for name, runs in rows.items():
+        cells = []
+        for place in range(1 + len(eps)):
+            columns = [[run[way][place] for run in runs] for way in ways]
+            means = "/".join(f"{sum(values) / len(values):.3f}" for values in columns)
+            spread = f" (+-{(max(columns[0]) - min(columns[0])) / 2:.3f})" if len(runs) > 1 else ""
+            cells.append(means + spread)
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)

@@ -1,0 +1,34 @@
+"""IMA's ascent: PGD's walk, where each sample may have a length and a start of its own."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from imaseg.attacks import PGD
+from imaseg.attacks.search import Search
+
+
+def ascend(search: Search, attack: PGD, steps: Tensor, ahead: Tensor | None = None) -> None:
+    """Walk as `attack` does; a sample that has made its steps is scored once more and leaves the batch.
+
+    Args:
+        search: of one batch, with a criterion.
+        attack: says how long the steps are, and how many at most.
+        steps: (B,) integers >= 1, how many each sample makes.
+        ahead: (B,) integers, steps after which the lengths go on shrinking; None for the first step's.
+    """
+    longest = search.perturbation.radius(search.image) * attack.step_size
+    params = search.begin(0)
+    for step in range(int(steps.max())):
+        search.confine(steps == step)
+        search.score(params)
+        search.confine(steps > step)
+        gradient = search.gradient(params, progress=step / attack.steps)
+        if search.done:
+            return
+        length = longest / (step + 1) ** attack.decay
+        if ahead is not None:
+            length = length * ((step + 1) / (ahead + step + 1)) ** attack.decay
+        params = search.ascend(params, gradient, length)
+    search.confine(steps == steps.max())
+    search.score(params)

@@ -1,0 +1,120 @@
+"""TRADES: the clean loss, and how far the prediction drifts when the image is perturbed.
+
+    loss = L(f(x), y) + beta * KL(p(x) || p(x')),   x' = the point of the set where that KL is largest
+    KL = mean over voxels of sum_k p_k(x) [log p_k(x) - log p_k(x')]
+
+The sum runs over classes and the mean over voxels, so that beta means the same for every image size; p(x) is a fixed
+target, in the search and in the loss. Regions: the sum over channels of the two-point KL. `steps` + 1 backward passes
+per batch (the last one the caller's, over both).
+
+Zhang et al., "Theoretically principled trade-off between robustness and accuracy", ICML 2019.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from imaseg.attacks import PGD
+from imaseg.attacks.search import Search
+from imaseg.frozen import Model, bare, frozen, heads, plain
+from imaseg.objectives import Objective
+from imaseg.perturbations import Perturbation
+from imaseg.scores import Target
+from imaseg.training.base import Loss, TrainingMethod, check_still
+
+
+class TRADES(TrainingMethod):
+    """Clean loss plus the drift of the prediction under attack.
+
+    Args:
+        loss: see `TrainingMethod`. Of deep-supervision models it gets all heads, the drift that of full resolution.
+        perturbation: what may change; its eps is the training budget.
+        beta: weight of the drift, >= 0; the paper uses 1 to 6.
+        steps: of the search.
+        ignore_index: label value whose voxels carry no drift. Negative labels never do.
+        seed: of the random starts.
+
+    Raises:
+        ValueError: if beta is negative, or the set moves the label.
+    """
+
+    def __init__(
+        self,
+        loss: Loss,
+        perturbation: Perturbation,
+        *,
+        beta: float = 6.0,
+        steps: int = 8,
+        ignore_index: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(loss)
+        if not beta >= 0:
+            msg = f"beta must be >= 0, got {beta}. The paper uses 1 to 6."
+            raise ValueError(msg)
+        check_still(perturbation, "TRADES")
+        self.beta = beta
+        self.ignore_index = ignore_index
+        self.attack = PGD(perturbation, steps=steps)
+        self.seed, self._calls = seed, 0
+
+    def __call__(self, model: Model, image: Tensor, label: Tensor, ids: Sequence[str] | None = None) -> Tensor:
+        """Clean loss and drift of the batch."""
+        self._calls += 1
+        attacked = self._furthest(model, plain(image), plain(label))
+        output = model(image)
+        before = heads(output, image)[0].detach()
+        after = heads(bare(model)(attacked), image)[0]
+        drift = _Drift(before, ignore_index=self.ignore_index)(after, label).mean()
+        return self.loss(output, label).mean() + self.beta * drift
+
+    @property
+    def passes(self) -> int:
+        return self.attack.steps + 2
+
+    def state_dict(self) -> dict[str, Any]:
+        """The counter that rules the random starts."""
+        return {"calls": self._calls}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what `state_dict` gave."""
+        self._calls = int(state["calls"])
+
+    def _furthest(self, model: Model, image: Tensor, label: Tensor) -> Tensor:
+        """The image whose prediction drifted most, of those that the search saw."""
+        drift = _Drift(ignore_index=self.ignore_index)
+        with frozen(model):
+            search = Search(model, image, label, self.attack.perturbation, drift, seed=self.seed + self._calls)
+            self.attack._run(search)
+            return search.result().image
+
+
+class _Drift(Objective):
+    """KL from the prediction `before` (B, K, *spatial); of the first logits it is given, if none are."""
+
+    targeted = True  # the drift itself, not the Dice, says which point is the worst, and no sample leaves the batch
+
+    def __init__(self, before: Tensor | None = None, *, ignore_index: int | None = None) -> None:
+        super().__init__(ignore_index=ignore_index)
+        self.before = before
+
+    def _loss(self, logits: Tensor, target: Target, progress: float) -> Tensor:
+        if self.before is None:
+            self.before = logits.detach()
+        before = self.before.to(logits.dtype).reshape(logits.shape)
+        divergence = _two_point(before, logits) if target.regions else _kl(before.log_softmax(1), logits.log_softmax(1))
+        return target.counted(divergence.sum(1, keepdim=True)).sum((1, 2)) / target.valid.sum((1, 2)).clamp(min=1)
+
+
+def _kl(before: Tensor, after: Tensor) -> Tensor:
+    """Terms p (log p - log q) of two log-probabilities."""
+    return before.exp() * (before - after)
+
+
+def _two_point(before: Tensor, after: Tensor) -> Tensor:
+    """Terms of "in" and "out" together, for each channel."""
+    return _kl(logsigmoid(before), logsigmoid(after)) + _kl(logsigmoid(-before), logsigmoid(-after))

@@ -1,0 +1,116 @@
+"""The benchmark scripts run in their small form, and go on where they were stopped."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+pytestmark = pytest.mark.slow
+FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def bench(monkeypatch, capsys):
+    """Runs a script of `benchmarks/` in this process; gives what it printed."""
+    threads = torch.get_num_threads()
+    monkeypatch.syspath_prepend(str(FOLDER))
+
+    def run(name, *arguments):
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        runpy.run_path(str(FOLDER / name), run_name="__main__")
+        return capsys.readouterr().out
+
+    yield run
+    torch.set_num_threads(threads)
+
+
+def _rows(text):
+    """Cells of all table rows that begin with a number."""
+    lines = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    return {cells[0]: cells[1:] for cells in lines if cells[1][:1].isdigit()}
+
+
+def test_hippocampus_2d(bench, raw_phantom, tmp_path):
+    options = ("--out", tmp_path, "--small", "--methods", "standard", "trades", "ima", "pgd-at-margin")
+    first = bench("hippocampus_2d.py", raw_phantom, *options)
+    assert {"standard", "trades", "ima", "pgd-at-margin"} <= _rows(first).keys()
+    assert "margins below the ceiling" in first
+    (tmp_path / "ima-0" / "weights.pt").unlink()  # as if stopped before the last line: its checkpoint has all epochs
+    assert bench("hippocampus_2d.py", raw_phantom, *options) == first
+
+
+def test_sunnybrook_2d(bench, tmp_path):
+    rng = np.random.default_rng(0)
+    for patient in range(5):
+        for name in ("images", "labels"):
+            (tmp_path / "data" / name).mkdir(parents=True, exist_ok=True)
+        label = np.zeros((64, 64), np.uint8)
+        label[20:40, 15 + 2 * patient : 40] = 255
+        image = (label // 2 + rng.integers(0, 60, label.shape)).astype(np.uint8)
+        for name, values in (("images", image), ("labels", label)):
+            Image.fromarray(np.stack([values] * 3, 2)).save(tmp_path / "data" / name / f"SC-{patient}-IM-0001.png")
+    found = _rows(
+        bench("sunnybrook_2d.py", tmp_path / "data", "--out", tmp_path, "--small", "--methods", "standard", "ima")
+    )
+    assert found.keys() >= {"standard", "ima"}
+    assert len(found["ima"]) == 5
+
+
+def test_hippocampus_3d(bench, raw_phantom, tmp_path):
+    options = ("--out", tmp_path, "--small", "--runs", "standard", "ima-0.8")
+    first = bench("hippocampus_3d.py", raw_phantom, *options)
+    rows = _rows(first)
+    assert (rows["standard"][-1], rows["ima-0.8"][-1]) == ("1", "11")
+    assert "- ima-0.8: 3 of 3 below 0.8" in first
+    assert _rows(bench("hippocampus_3d.py", raw_phantom, *options)) == rows
+
+
+def test_every_run_of_hippocampus_3d_differs_from_ima_as_its_name_says(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import hippocampus_3d
+
+    def pretend(name, seed, *_):
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / "margins.csv").write_text("case,margin\na,0.02\nb,0.06\n")
+        return tmp_path / name
+
+    monkeypatch.setattr(hippocampus_3d, "train_run", pretend)
+    configs = {name: hippocampus_3d.settings(name, 3, tmp_path, tmp_path, ()) for name in hippocampus_3d.RECIPES}
+    eps = {name: config.method.get("perturbation", {}).get("eps") for name, config in configs.items()}
+    assert (eps["ima-0.8"], eps["pgd-ramp-0.4"], eps["pgd-at-margin"], eps["ima"]) == (0.8, 0.4, 0.04, 0.1)
+    assert configs["ima-0.8"].method["increment"] == pytest.approx(0.08)
+    alike = {
+        (config.epochs, config.learning_rate, config.schedule, config.init, config.seed)
+        for name, config in configs.items()
+        if name not in ("standard", "ima-scratch")
+    }
+    assert alike == {(12, 0.001, "cosine", str(tmp_path / "standard"), 3)}
+    assert configs["ima-scratch"].init is None
+    assert configs["ima-scratch"].epochs == configs["standard"].epochs + configs["ima"].epochs
+
+
+def test_ima_cost(bench, raw_phantom, tmp_path):
+    options = ("--out", tmp_path, "--small", "--only", "default", "thrifty, every 2")
+    rows = _rows(bench("ima_cost.py", raw_phantom, *options))
+    default, thrifty = rows["default"], rows["thrifty, every 2"]
+    assert float(thrifty[1]) < float(default[1]) <= 9
+    assert float(thrifty[2]) < float(default[2])
+
+
+def test_two_moons(bench):
+    rows = _rows(bench("two_moons.py", "--small"))
+    assert all(float(rows[name][0]) > 0.8 for name in ("standard", "IMA"))
+
+
+def test_digits(bench):
+    pytest.importorskip("sklearn", reason="scikit-learn is one of the extras `dev`")
+    rows = _rows(bench("digits.py", "--small", "--methods", "standard", "PGD at 1", "IMA, ceiling 2"))
+    shares = {name: [float(cell.split(" ")[0]) for cell in cells] for name, cells in rows.items()}
+    assert all(values == sorted(values, reverse=True) for values in shares.values())
+    assert shares.keys() == {"standard", "PGD at 1", "IMA, ceiling 2"}

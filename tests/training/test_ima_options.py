@@ -1,0 +1,153 @@
+"""What IMA saves when asked to: warm starts, fewer steps at small margins, plain batches in between."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from imaseg import IMA, L2, DiceBelow
+from imaseg.attacks.search import Search
+from imaseg.frozen import frozen
+from imaseg.training.ascent import ascend
+from tests.attacks.models import messy_model, trained_model
+
+
+def _loss(logits, label):
+    return cross_entropy(logits, label)
+
+
+def _never(logits, label, clean):
+    return torch.zeros(len(label), dtype=torch.bool)
+
+
+def _ima(**more):
+    return IMA(_loss, L2(4.0), **{"increment": 0.5, "steps": 6, "criterion": _never, **more})
+
+
+def _gradients(model, call):
+    """Samples that each backward pass to the image covered."""
+    counted = []
+
+    def note(_, given, output):
+        if output.requires_grad and not next(model.parameters()).requires_grad:
+            counted.append(len(given[0]))
+
+    handle = model.register_forward_hook(note)
+    call()
+    handle.remove()
+    return counted
+
+
+def test_small_margins_take_few_steps_and_the_ceiling_all_of_them():
+    model, image, label = trained_model()
+    method = _ima(fewest_steps=2)
+    method.table.margins = {"a": 0.5, "b": 2.25, "c": 4.0}
+    assert method._steps(torch.tensor([0.5, 2.25, 4.0, 9.0])).tolist() == [2, 4, 6, 6]
+    covered = _gradients(model, lambda: method(model, image[:3], label[:3], list("abc")))
+    assert covered == [3, 3, 2, 2, 1, 1]
+
+
+def test_samples_of_different_lengths_walk_as_they_would_alone():
+    model, image, label = trained_model()
+    margins = {"a": 0.5, "b": 2.25, "c": 4.0}
+    together = _ima(fewest_steps=2, criterion=DiceBelow(0.6), bisections=3)
+    together.table.margins = dict(margins)
+    batch, _ = together._perturb(model, image[:3], label[:3], list("abc"))
+    for place, key in enumerate("abc"):
+        alone = _ima(fewest_steps=2, criterion=DiceBelow(0.6), bisections=3)
+        alone.table.margins = dict(margins)
+        single, _ = alone._perturb(model, image[place : place + 1], label[place : place + 1], [key])
+        torch.testing.assert_close(batch[place : place + 1], single, atol=1e-4, rtol=0)
+
+
+def test_batches_in_between_are_plain_training():
+    model, image, label = trained_model()
+    method = _ima(every=3)
+    covered = [len(_gradients(model, lambda: method(model, image, label, list("abcdefgh")))) for _ in range(7)]
+    assert covered == [6, 0, 0, 6, 0, 0, 6]
+    plain = _ima(every=2)
+    plain(model, image, label, list("abcdefgh"))
+    torch.testing.assert_close(plain(model, image, label, list("abcdefgh")), _loss(model(image), label))
+    assert plain.table._visits == dict.fromkeys("abcdefgh", 1)
+
+
+def _reached(method, model, image, label):
+    """Dice loss of what the method would train on."""
+    perturbed, _ = method._perturb(model, image, label, list("abcdefgh"))
+    with torch.no_grad():
+        return method.attack.objective(model(perturbed), label)
+
+
+def test_a_warm_start_needs_fewer_steps():
+    model, image, label = trained_model()
+    cold, warm = _ima(steps=1, increment=1.0), _ima(steps=1, increment=1.0, warm=True)
+    first = _reached(warm, model, image, label)
+    torch.testing.assert_close(first, _reached(cold, model, image, label))
+    for _ in range(6):
+        later, still = _reached(warm, model, image, label), _reached(cold, model, image, label)
+    assert later.mean() > 1.05 * still.mean()
+
+
+def test_warm_starts_are_kept_by_case_and_survive_a_checkpoint():
+    model, image, label = trained_model()
+    method, other = _ima(warm=True, steps=1), _ima(warm=True, steps=1)
+    _reached(method, model, image, label)
+    saved = io.BytesIO()
+    torch.save(method.state_dict(), saved)
+    saved.seek(0)
+    other.load_state_dict(torch.load(saved, weights_only=True))
+    ids = list("ha")
+    expected, _ = method._perturb(model, image[[7, 0]], label[[7, 0]], ids)
+    found, _ = other._perturb(model, image[[7, 0]], label[[7, 0]], ids)
+    assert torch.equal(expected, found)
+
+
+def test_a_case_that_is_new_or_has_another_shape_starts_as_without_warm_starts():
+    model, image, label = trained_model()
+    method, cold = _ima(warm=True), _ima()
+    method._perturb(model, image[:2], label[:2], ["a", "b"])
+    for place, (patch, truth) in enumerate(((image[2:4], label[2:4]), (image[:2, :, :8], label[:2, :8]))):
+        ids = ["c", "d"] if place == 0 else ["a", "b"]
+        expected, _ = cold._perturb(model, patch, truth, ids)
+        found, _ = method._perturb(model, patch, truth, ids)
+        assert torch.equal(expected, found)
+
+
+def test_walking_with_equal_lengths_is_the_attacks_own_walk():
+    model, image, label = trained_model()
+    method = _ima()
+    points = []
+    for walk in (method.attack._run, lambda search: ascend(search, method.attack, torch.full((8,), 6))):
+        with frozen(model):
+            search = Search(model, image, label, L2(1.0), method.attack.objective, seed=3, until=DiceBelow(0.8))
+            walk(search)
+        points.append((search.last, search.last_good, search.best, search.met, search.backward_calls))
+    assert all(torch.equal(a, b) for a, b in zip(points[0][:-1], points[1][:-1], strict=True))
+    assert points[0][-1] == points[1][-1]
+
+
+def test_statistics_stand_still_in_the_search_and_move_in_the_loss_passes():
+    model = messy_model(2).train()
+    image = torch.randn(3, 2, 8, 8, generator=torch.Generator().manual_seed(0))
+    label = torch.zeros(3, 8, 8, dtype=torch.long)
+    norm, modes = model[1], []
+    model.register_forward_hook(lambda *_: modes.append((norm.training, int(norm.num_batches_tracked))))
+    _ima(steps=3)(model, image, label, list("abc"))
+    assert [training for training, _ in modes] == [False] * (len(modes) - 2) + [True] * 2
+    assert [count for _, count in modes] == [0] * (len(modes) - 2) + [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"every": 0}, "every must be a whole number >= 1, got 0"),
+        ({"fewest_steps": 0}, "fewest_steps must be a whole number >= 1, got 0"),
+        ({"fewest_steps": 7}, "fewest_steps must be at most steps = 6, got 7"),
+    ],
+)
+def test_nonsense_is_refused(arguments, text):
+    with pytest.raises(ValueError, match=text):
+        _ima(**arguments)

@@ -1,0 +1,54 @@
+"""The table of margins: moving average over visits, counts, duplicates, new cases."""
+
+from __future__ import annotations
+
+import pytest
+
+from imaseg import MarginTable
+
+
+def test_each_broken_visit_moves_the_margin_by_the_smoothing():
+    table = MarginTable(0.5, 4.0, smoothing=0.25)
+    table.load_state_dict({"margins": {"a": 3.0}, "visits": {}, "broken": {}})
+    table.record(["a", "a", "a"], [2.0, 2.0, 3.0], [True, True, False])
+    table.end_epoch()
+    one_by_one = 3.0
+    for distance in (2.0, 2.0):
+        one_by_one += 0.25 * (distance - one_by_one)
+    assert table.margins["a"] == pytest.approx(one_by_one)
+
+
+def test_the_order_of_visits_does_not_matter():
+    tables = []
+    distances = [0.1, 0.7, 1.3, 2.9]
+    for order in (distances, distances[::-1]):
+        table = MarginTable(0.5, 4.0)
+        table.record(["a"] * 4, order, [True] * 4)
+        table.end_epoch()
+        tables.append(table.margins)
+    assert tables[0] == tables[1]
+
+
+def test_duplicates_in_a_batch_count_as_visits_and_new_cases_are_welcome():
+    table = MarginTable(0.5, 4.0)
+    table.record(["a", "a", "b"], [0.5, 0.2, 0.5], [False, True, False])
+    table.end_epoch()
+    table.record(["c", "a"], [0.5, 0.5], [False, False])
+    assert table.look_up(["a", "c", "d"]).tolist() == [0.5, 0.5, 0.5]
+    table.end_epoch()
+    assert table.counts == {"a": (3, 1), "b": (1, 0), "c": (1, 0)}
+    assert table.margins == {"a": 1.0, "b": 1.0, "c": 1.0}
+
+
+def test_state_holds_all_of_it_in_the_middle_of_an_epoch():
+    table, other = MarginTable(0.5, 4.0), MarginTable(0.5, 4.0)
+    table.record(["a", "b"], [0.5, 0.3], [False, True])
+    table.end_epoch()
+    table.record(["a"], [0.4], [True])
+    other.load_state_dict(table.state_dict())
+    table.record(["a"], [0.9], [True])
+    assert other.state_dict()["broken"] == {"a": [0.4]}
+    other.record(["a"], [0.9], [True])
+    for one in (table, other):
+        one.end_epoch()
+    assert table.state_dict() == other.state_dict()
