@@ -9,15 +9,11 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from imaseg import training
 from imaseg.errors import InputError
-from imaseg.margins import Criterion
-from imaseg.objectives import Objective
-from imaseg.perturbations import Perturbation
 from imaseg.runs.config import TrainConfig, named
 from imaseg.training import TrainingMethod
 from imaseg.training.base import Loss
-
-_PARTS: dict[str, Any] = {"perturbation": Perturbation, "objective": Objective, "criterion": Criterion}
 
 
 def build_loss(spec: Mapping[str, Any]) -> Loss:
@@ -51,13 +47,9 @@ def build_method(config: TrainConfig) -> TrainingMethod:
     Raises:
         InputError: if a name or an argument is unknown or refused.
     """
-    name, arguments = named(config.method, "method")
+    named(config.method, "method")
     try:
-        for key, family in _PARTS.items():
-            if key in arguments:
-                arguments[key] = family.build(arguments[key])
-        extra = {} if name == "standard" else {"seed": config.seed}
-        return TrainingMethod.build({"name": name, **arguments}, build_loss(config.loss), **extra)
+        return training.build_method(config.method, build_loss(config.loss), seed=config.seed)
     except ValueError as error:
         if isinstance(error, InputError):
             raise

@@ -60,7 +60,7 @@ def read_checkpoint(path: Path, *, trust: bool) -> Checkpoint:
             trainer=str(content["trainer_name"]),
             configuration=str(content["init_args"]["configuration"]),
             mirror_axes=tuple(int(axis) for axis in content.get("inference_allowed_mirroring_axes") or ()),
-            method=dict(content.get("imaseg", {}).get("method", {})),
+            method=dict(content["init_args"].get("imaseg", {}).get("config", {}).get("method", {})),
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         msg = f"{path} must be a checkpoint of nnU-Net v2, got one without {error}. Name another with @FOLD/CHECKPOINT."
