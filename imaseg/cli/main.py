@@ -14,6 +14,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from imaseg.cli.nnunet import nnunet
 from imaseg.errors import InputError
 
 app = typer.Typer(
@@ -23,6 +24,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(nnunet, name="nnunet")
 
 Out = Annotated[Path, typer.Option("--out", help="Folder to write.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with what the folder holds.")]
