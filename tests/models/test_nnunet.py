@@ -13,7 +13,7 @@ from imaseg import L2, PGD, InputError, load_cases, load_model
 from imaseg.auditing.source import CaseSource, choose
 from imaseg.data.invert import native_scale
 from imaseg.models.nnunet.decision import class_of_label, classes_of_regions
-from tests.nnunet_folder import REGIONS, dataset, plans, write_raw, write_results
+from tests.nnunet_folder import REGIONS, Harmful, dataset, plans, write_raw, write_results
 
 pytest.importorskip("nnunetv2", reason="nnunetv2 is not installed (pip install 'imaseg[nnunet]')")
 
@@ -204,16 +204,6 @@ def test_weights_under_ddp_and_compile_are_the_same_weights(tmp_path):
     torch.save(content, path)
     wrapped = load_model(f"nnunet:{folder}").state_dict()
     assert all(torch.equal(plain[name], wrapped[name]) for name in plain)
-
-
-class Harmful:
-    """Would touch a file if it were unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return (open, (str(self.path), "w"))
 
 
 def test_a_checkpoint_with_more_than_data_needs_trust(tmp_path):

@@ -7,8 +7,7 @@ import torch
 
 from imaseg import InputError, load_model
 from imaseg.models.nnunet.export import export_nnunet
-from tests.models.test_nnunet import Harmful
-from tests.nnunet_folder import plans, write_results
+from tests.nnunet_folder import Harmful, plans, write_results
 
 pytest.importorskip("nnunetv2", reason="nnunetv2 is not installed (pip install 'imaseg[nnunet]')")
 
