@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from imaseg import training
 from imaseg.errors import InputError
 from imaseg.runs.config import TrainConfig, named
 from imaseg.training import TrainingMethod
+from imaseg.training import build_method as build_from_settings
 from imaseg.training.base import Loss
 
 
@@ -49,7 +49,7 @@ def build_method(config: TrainConfig) -> TrainingMethod:
     """
     named(config.method, "method")
     try:
-        return training.build_method(config.method, build_loss(config.loss), seed=config.seed)
+        return build_from_settings(config.method, build_loss(config.loss), seed=config.seed)
     except ValueError as error:
         if isinstance(error, InputError):
             raise

@@ -200,8 +200,8 @@ def test_a_resumed_run_ends_with_the_weights_and_margins_of_one_that_was_not(tra
         first.run_training()
     monkeypatch.setattr("os.environ", {k: v for k, v in os.environ.items() if k != "IMASEG_CONFIG"})
     rest = type(first)(*_arguments("3d", resume=True))
-    assert rest.config == first.config, "taken from the fold's folder"
     rest.load_checkpoint(str(Path(rest.output_folder) / "checkpoint_latest.pth"))
+    assert rest.config == first.config, "taken from the checkpoint"
     assert rest.current_epoch == 1
     rest.run_training()
     one, other = (_read(trainer.output_folder, "checkpoint_final.pth") for trainer in (whole, rest))
@@ -261,6 +261,7 @@ def test_wrong_settings_are_one_clear_line(changed, text, trainer_of):
     ("method", "text"),
     [
         ({"step": 3}, "arguments of ima must be among"),
+        ({"name": "trades"}, "name must be ima, got 'trades'. Name another trainer with -tr."),
         ({"perturbation": {"name": "l3"}}, "perturbation must be one of"),
     ],
 )

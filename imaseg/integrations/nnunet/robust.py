@@ -23,7 +23,7 @@ from imaseg.errors import InputError
 from imaseg.integrations.nnunet.config import PERTURBATION, VARIABLE, RobustConfig, load_config, parse_config
 from imaseg.integrations.nnunet.network import SearchableNetwork
 from imaseg.integrations.nnunet.probe import RobustProbe
-from imaseg.integrations.nnunet.record import SETTINGS, margin_figures, plot_margins, write_settings, write_tables
+from imaseg.integrations.nnunet.record import margin_figures, plot_margins, write_settings, write_tables
 from imaseg.integrations.nnunet.targets import loss_target, search_label
 from imaseg.perturbations import Perturbation
 from imaseg.training import TrainingMethod, build_method
@@ -62,10 +62,10 @@ class RobustTrainer(nnUNetTrainer):
         dataset_json: dict[str, Any],
         device: torch.device = torch.device("cuda"),  # noqa: B008 (nnU-Net's own signature)
     ) -> None:
-        resumes = bool(plans.get("continue_training"))
         super().__init__(plans, configuration, fold, dataset_json, device)
         self.history: list[dict[str, float]] = []
-        self._take(self._settings(resumes=resumes))
+        named = os.environ.get(VARIABLE)
+        self._take(load_config(Path(named)) if named else parse_config({}, source="settings"))
 
     def initialize(self) -> None:
         """As nnU-Net, and the method.
@@ -107,8 +107,10 @@ class RobustTrainer(nnUNetTrainer):
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
         """nnU-Net's step on the method's loss."""
         self._ids = [str(key) for key in batch["keys"]]
+        found: dict[str, Any] = {}
         with self._exchanged():
-            found: dict[str, Any] = super().train_step(batch)
+            for _ in range(getattr(self.method, "replays", 1)):
+                found = super().train_step(batch)
         return found
 
     def on_train_epoch_end(self, train_outputs: list[dict[str, Any]]) -> None:
@@ -160,11 +162,16 @@ class RobustTrainer(nnUNetTrainer):
             self.my_init_kwargs = kept
 
     def load_checkpoint(self, filename_or_checkpoint: dict[str, Any] | str) -> None:
-        """As nnU-Net, with margins and history where the checkpoint has them.
+        """As nnU-Net, with margins and history; without `IMASEG_CONFIG` the settings are the checkpoint's too.
 
         Raises:
             InputError: if it was trained by another method or with other settings of it.
         """
+        if not (self.was_initialized or os.environ.get(VARIABLE)):
+            # nnU-Net reads the file in the same way in a moment.
+            content = torch.load(filename_or_checkpoint, map_location="cpu", weights_only=False)
+            if _KEY in content["init_args"]:
+                self._take(parse_config(content["init_args"][_KEY]["config"], source=str(filename_or_checkpoint)))
         super().load_checkpoint(filename_or_checkpoint)
         state = self.my_init_kwargs.pop(_KEY, None)
         if state is None or state["method_name"] != self.method_name:
@@ -185,14 +192,6 @@ class RobustTrainer(nnUNetTrainer):
         self._probe.load_state_dict(state["probe"])
         self.history = list(state["history"])
 
-    def _settings(self, *, resumes: bool) -> RobustConfig:
-        """Of `IMASEG_CONFIG`; a resumed run without it goes on with those it was started with."""
-        named = os.environ.get(VARIABLE)
-        if named:
-            return load_config(Path(named))
-        before = Path(self.output_folder or ".") / SETTINGS
-        return load_config(before) if resumes and before.is_file() else parse_config({}, source="settings")
-
     def _take(self, config: RobustConfig) -> None:
         self.config = config
         for name, value in {
@@ -211,7 +210,16 @@ class RobustTrainer(nnUNetTrainer):
         return {**self.preset, **self.config.method}
 
     def _method_settings(self) -> dict[str, Any]:
-        return {"name": self.method_name, **self._arguments()}
+        """As `build_method` takes them.
+
+        Raises:
+            ValueError: if the settings name another method.
+        """
+        settings = {"name": self.method_name, **self._arguments()}
+        if settings["name"] != self.method_name:
+            msg = f"name must be {self.method_name}, got {settings['name']!r}. Name another trainer with -tr."
+            raise ValueError(msg)
+        return settings
 
     def _perturbation(self) -> dict[str, Any]:
         """Set of the method; the usual one for methods without."""
