@@ -132,7 +132,7 @@ def train(out: Path, method: str, options: argparse.Namespace) -> None:
         "epochs": options.epochs,
         "iterations": options.iterations,
         "initial_lr": options.rate,
-        "val_iterations": 5,
+        "val_iterations": max(1, options.iterations // 10),
         "save_every": 1,
         "seed": 0,
         "robust_best": {"batches": 1, "steps": min(5, options.steps), "perturbation": arguments["perturbation"]},

@@ -195,8 +195,9 @@ def test_a_trainer_that_is_not_here_falls_back_with_every_weight_checked(tmp_pat
         load_model(f"nnunet:{folder}")
 
 
-def test_weights_under_ddp_and_compile_are_the_same_weights(tmp_path):
-    folder = write_results(tmp_path / "r", plans())
+@pytest.mark.parametrize("trainer", ["nnUNetTrainer_250epochs", "nnUNetTrainerIMA", "nnUNetTrainerStandard_1epoch"])
+def test_weights_under_ddp_and_compile_are_the_same_weights(trainer, tmp_path):
+    folder = write_results(tmp_path / "r", plans(), trainer=trainer)
     path = folder / "fold_0" / "checkpoint_final.pth"
     plain = load_model(f"nnunet:{folder}").state_dict()
     content = torch.load(path, weights_only=False)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _HOMES = ("torch.nn.", "dynamic_network_architectures.")
 """Where the classes that a plans file names may come from."""
 STOCK = "nnUNetTrainer"
-_OURS = ("nnUNetTrainerIMA", "nnUNetTrainerPGD", "nnUNetTrainerTRADES")
+_OURS = ("nnUNetTrainerIMA", "nnUNetTrainerPGD", "nnUNetTrainerStandard", "nnUNetTrainerTRADES")
 
 
 def build_network(plans: Plans, checkpoint: Checkpoint, *, trust: bool) -> nn.Module:
