@@ -1,8 +1,9 @@
 """Labels in one form, and the hard Dice that decides success.
 
 Softmax models: logits `(B, K, *spatial)`, integer label `(B, *spatial)` or `(B, 1, *spatial)`, channel 0 is
-background. Region-based (sigmoid) models: boolean label of the logits' shape, every channel is foreground. One
-logit channel is a sigmoid model, whatever the label's type. Classifiers are softmax models with one voxel.
+background. Region-based (sigmoid) models: boolean label of the logits' shape, every channel is foreground; one more
+channel, where there is one, marks voxels to ignore. One logit channel is a sigmoid model, whatever the label's type.
+Classifiers are softmax models with one voxel.
 """
 
 from __future__ import annotations
@@ -85,8 +86,8 @@ def encode(logits: Tensor, label: Tensor, *, ignore_index: int | None = None) ->
 
     Args:
         logits: (B, K, *spatial) or (B, K).
-        label: integer (B, *spatial) or (B, 1, *spatial), or boolean (B, K, *spatial) for region-based models.
-            Negative values are always ignored.
+        label: integer (B, *spatial) or (B, 1, *spatial), or boolean (B, K, *spatial) for region-based models, with
+            channel K + 1 for voxels to ignore. Negative values are always ignored.
         ignore_index: a further value that is ignored.
 
     Returns:
@@ -99,6 +100,10 @@ def encode(logits: Tensor, label: Tensor, *, ignore_index: int | None = None) ->
     if label.dtype == torch.bool and label.shape == logits.shape:
         onehot = label.reshape(batch, channels, -1)
         return Target(onehot, torch.ones_like(onehot[:, :1]), regions=True)
+    if label.dtype == torch.bool and label.shape == (batch, channels + 1, *logits.shape[2:]):
+        marked = label.reshape(batch, channels + 1, -1)
+        ignored = marked[:, channels:]
+        return Target(marked[:, :channels] & ~ignored, ~ignored, regions=True)
     flat = _class_indices(logits, label).reshape(batch, 1, -1)
     valid = flat >= 0
     if ignore_index is not None:

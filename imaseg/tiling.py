@@ -10,6 +10,7 @@ rounding, for one more forward pass, while no more than `batch_size` tiles have 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,6 +55,9 @@ class TiledModel(nn.Module):
         slices_along: spatial axis of the image along which a 2D network walks slice by slice; `roi_size`, `overlap`
             and `sigma_scale` then speak of the other axes.
         batch_size: tiles that the network sees at once.
+        even: neighbouring tiles overlap alike, at least by `overlap`, as in nnU-Net; else all but the last two overlap
+            by just that, as in MONAI.
+        weight: blending weights (*roi) > 0 in place of those that `mode` names.
 
     Raises:
         ValueError: if an argument is out of range; when called, if image and arguments differ in their axes, or the
@@ -78,6 +82,8 @@ class TiledModel(nn.Module):
         mirror_axes: Sequence[int] = (),
         slices_along: int | None = None,
         batch_size: int = 1,
+        even: bool = False,
+        weight: Tensor | None = None,
     ) -> None:
         super().__init__()
         _each(
@@ -91,10 +97,14 @@ class TiledModel(nn.Module):
         _each("batch_size", batch_size, "whole and >= 1", lambda n: hasattr(n, "__index__") and n > 0)
         _one_of("mode", mode, ("gaussian", "constant"))
         _one_of("padding_mode", padding_mode, ("constant", "reflect", "replicate", "circular"))
+        if weight is not None and not bool((weight > 0).all()):
+            msg = f"weight must be > 0 everywhere, got {float(weight.min())}."
+            raise ValueError(msg)
         self.model = model
         self.roi_size, self.overlap, self.sigma_scale = roi_size, overlap, sigma_scale
         self.mode, self.padding_mode, self.cval = mode, padding_mode, cval
         self.mirror_axes, self.slices_along, self.batch_size = tuple(mirror_axes), slices_along, batch_size
+        self.even, self.weight = even, weight
         self._blending: tuple[object, tuple[Tensor, Tensor]] | None = None
 
     def forward(self, image: Tensor) -> Tensor:
@@ -137,7 +147,7 @@ class TiledModel(nn.Module):
             raise ValueError(msg)
         roi = [int(side) for side in self._per_axis("roi_size", self.roi_size, len(size), of_slices=1)]
         overlap = self._per_axis("overlap", self.overlap, len(size), of_slices=0)
-        return _Layout.of(size, roi, overlap)
+        return _Layout.of(size, roi, overlap, even=self.even)
 
     def _per_axis(self, name: str, value: float | Sequence[float], axes: int, *, of_slices: float) -> list[float]:
         """One number per spatial axis of the image, `of_slices` along the axis that is walked slice by slice."""
@@ -159,8 +169,8 @@ class TiledModel(nn.Module):
         key = (layout, dtype, image.device)
         if self._blending is None or self._blending[0] != key:
             with torch.inference_mode(mode=False), torch.no_grad():
-                weight = torch.ones(layout.roi)
-                if self.mode == "gaussian":
+                weight = torch.ones(layout.roi) if self.weight is None else self._given_weight(layout.roi)
+                if self.mode == "gaussian" and self.weight is None:
                     scales = self._per_axis("sigma_scale", self.sigma_scale, len(layout.roi), of_slices=1)
                     weight = _gaussian(layout.roi, scales)
                 weight = weight.to(image.device, dtype)
@@ -169,6 +179,15 @@ class TiledModel(nn.Module):
                     total[tile] += weight
             self._blending = key, (weight[None, None], total[None, None])
         return self._blending[1]
+
+    def _given_weight(self, roi: tuple[int, ...]) -> Tensor:
+        weight = self.weight if self.weight is not None else torch.ones(roi)
+        if self.slices_along is not None:
+            weight = weight.unsqueeze(self.slices_along)
+        if weight.shape != roi:
+            msg = f"weight must have the size of a tile, {roi}, got {tuple(weight.shape)}."
+            raise ValueError(msg)
+        return weight
 
 
 @dataclass(frozen=True)
@@ -190,16 +209,13 @@ class _Layout:
     tiles: list[tuple[slice, ...]]
 
     @classmethod
-    def of(cls, size: Sequence[int], roi: Sequence[int], overlap: Sequence[float]) -> _Layout:
-        """Tiles of size `roi` (-1: the whole axis) from corner to corner, the last one moved back to the border."""
+    def of(cls, size: Sequence[int], roi: Sequence[int], overlap: Sequence[float], *, even: bool) -> _Layout:
+        """Tiles of size `roi` (-1: the whole axis) from corner to corner."""
         sides = [whole if side < 0 else side for side, whole in zip(roi, size, strict=True)]
         before = [max(side - whole, 0) // 2 for side, whole in zip(sides, size, strict=True)]
         after = [max(side - whole, 0) - first for side, whole, first in zip(sides, size, before, strict=True)]
         padded = [max(side, whole) for side, whole in zip(sides, size, strict=True)]
-        starts = []
-        for side, whole, share in zip(sides, padded, overlap, strict=True):
-            step = max(1, int(side * (1 - share)))
-            starts.append([*range(0, whole - side, step), whole - side])
+        starts = [_starts(*axis, even=even) for axis in zip(sides, padded, overlap, strict=True)]
         return cls(
             roi=tuple(sides),
             padded=tuple(padded),
@@ -207,6 +223,14 @@ class _Layout:
             inside=(slice(None), slice(None), *map(slice, before, map(sum, zip(before, size, strict=True)))),
             tiles=[tuple(map(slice, corner, map(sum, zip(corner, sides, strict=True)))) for corner in product(*starts)],
         )
+
+
+def _starts(side: int, whole: int, overlap: float, *, even: bool) -> list[int]:
+    """First voxels of the tiles along an axis; the last one ends at the border."""
+    if not even:
+        return [*range(0, whole - side, max(1, int(side * (1 - overlap)))), whole - side]
+    gaps = math.ceil((whole - side) / (side * (1 - overlap)))
+    return [round((whole - side) / gaps * place) for place in range(gaps + 1)] if gaps else [0]
 
 
 class _Tiles:
@@ -247,7 +271,8 @@ class _Call:
         for first in range(0, len(self._places), self.tiled.batch_size):
             for flip in flips:
                 tiles = _Tiles(self._places[first : first + self.tiled.batch_size], flip)
-                yield tiles, self._weight / (tiles.cut(total) * len(flips))  # the weight is its own mirror image
+                weight = self._weight.flip(flip) if flip else self._weight
+                yield tiles, weight / (tiles.cut(total) * len(flips))
 
     def logits(self, model: Model, tiles: Tensor) -> Tensor:
         """What the network says on tiles (N, C, *roi)."""

@@ -35,6 +35,15 @@ def test_region_models_decide_each_channel_and_have_no_background():
     torch.testing.assert_close(foreground_dice(logits, label), dice.mean(1))
 
 
+def test_one_more_channel_of_a_region_label_marks_ignored_voxels():
+    torch.manual_seed(0)
+    logits, label = torch.randn(2, 3, 6, 5), torch.rand(2, 3, 6, 5) > 0.5
+    ignored = torch.zeros(2, 1, 6, 5, dtype=torch.bool)
+    ignored[..., 4] = True
+    dice = hard_dice(logits, torch.cat([label, ignored], 1))
+    torch.testing.assert_close(dice, hard_dice(logits[..., :4], label[..., :4]))
+
+
 def test_one_logit_channel_is_a_sigmoid_model():
     logits, label = torch.tensor([[[2.0, -2.0, 2.0]]]), torch.tensor([[1, 0, 0]])
     torch.testing.assert_close(hard_dice(logits, label), torch.tensor([[2 / 3]]))

@@ -135,6 +135,34 @@ def test_mirroring_is_the_mean_over_all_combinations_of_flips(axes, batch_size):
     _agree(_pulled(tiled, image, net.parameters()), expected, 1e-5)
 
 
+@pytest.mark.parametrize("sides", [(11, 9), (8, 20), (5, 8)])
+def test_even_tiles_and_given_weights_are_blended_as_written_down(sides):
+    model, image, roi = _net(2), _image(1, 1, *sides), (8, 6)
+    weight = torch.rand(roi, generator=torch.Generator().manual_seed(3)) + 0.1
+    padded = torch.nn.functional.pad(image, (0, 0, max(8 - sides[0], 0) // 2, -(-max(8 - sides[0], 0) // 2)))
+    tops, lefts = ({11: [0, 3], 8: [0], 5: [0]}[sides[0]], {9: [0, 3], 20: [0, 3, 6, 8, 11, 14], 8: [0, 2]}[sides[1]])
+    total, norm = torch.zeros(1, 3, *padded.shape[2:]), torch.zeros(padded.shape[2:])
+    for top, left in itertools.product(tops, lefts):
+        place = (..., slice(top, top + 8), slice(left, left + 6))
+        logits = (model(padded[place]) + model(padded[place].flip(3)).flip(3)) / 2
+        total[place] += weight * logits
+        norm[place] += weight
+    before = max(8 - sides[0], 0) // 2
+    expected = (total / norm)[:, :, before : before + sides[0]]
+    tiled = TiledModel(model, roi, 0.5, even=True, weight=weight, mirror_axes=(1,))
+    torch.testing.assert_close(tiled(image), expected, rtol=1e-4, atol=1e-5)
+    volume = _image(1, 1, 8, 3, 6)
+    walked = TiledModel(model, roi, 0.5, even=True, weight=weight, slices_along=1)(volume)
+    torch.testing.assert_close(walked[:, :, :, 1], model(volume[:, :, :, 1]), rtol=1e-4, atol=1e-5)
+
+
+def test_weights_of_another_size_or_sign_are_refused():
+    with pytest.raises(ValueError, match="weight must be > 0 everywhere, got 0"):
+        TiledModel(_net(2), 4, weight=torch.zeros(4, 4))
+    with pytest.raises(ValueError, match=r"weight must have the size of a tile, \(4, 4\), got \(4, 5\)"):
+        TiledModel(_net(2), 4, weight=torch.ones(4, 5))(_image(1, 1, 8, 8))
+
+
 @pytest.mark.parametrize("axis", [0, 1, 2])
 @pytest.mark.parametrize("mirror", [False, True])
 def test_a_2d_network_walks_a_volume_slice_by_slice(axis, mirror):

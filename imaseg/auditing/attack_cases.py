@@ -17,6 +17,7 @@ from imaseg.auditing.attack_record import AttackRecord
 from imaseg.auditing.attack_results import summarise, write_table
 from imaseg.auditing.attack_settings import AttackSettings
 from imaseg.auditing.identity import claim
+from imaseg.auditing.source import training_cases_among
 from imaseg.auditing.subject import Subject
 from imaseg.data import CaseSet
 from imaseg.data.files import write_json
@@ -55,6 +56,7 @@ def attack_cases(
     resume: bool = False,
     device: str | torch.device | None = None,
     announce: Callable[[str], None] | None = None,
+    trust: bool = False,
 ) -> AttackedCases:
     """Attack cases and write the adversarial images as NIfTI, in the grid, units and type of their source.
 
@@ -66,7 +68,9 @@ def attack_cases(
         select: which cases: None for those held out of training, "all", the name of a split, or ids.
         resume: take finished cases in `out` as they are; refused if model, data or settings differ.
         device: where the model runs; None leaves it where it is.
-        announce: told, before the first case, how many cases there are and how long they will take.
+        announce: told, before the first case, how many cases there are and how long they will take, and whether the
+            model was trained on some of them.
+        trust: as in `load_model`.
 
     Returns:
         What was written.
@@ -74,7 +78,8 @@ def attack_cases(
     Raises:
         InputError: if something does not fit, `out` holds something else, or no case could be attacked.
     """
-    subject, folder, started = Subject.of(model, cases, select=select, device=device), Path(out), time.perf_counter()
+    subject = Subject.of(model, cases, select=select, device=device, trust=trust)
+    folder, started = Path(out), time.perf_counter()
     cost = _Cost(subject, settings)
     run = subject.describe(asdict(settings))
     claim(folder / "attack.json", run, what="an attack", resume=resume)
@@ -107,6 +112,8 @@ class _Cost:
 
 
 def _announce(announce: Callable[[str], None], subject: Subject, cost: _Cost, left: int) -> None:
+    if warning := training_cases_among(subject.cases, subject.model.card):
+        announce(warning)
     if subject.cases.prepared is not None:
         announce(f"{subject.cases.root} is prepared: images are written on its grid and in its intensities.")
     if seconds := cost.seconds(left):

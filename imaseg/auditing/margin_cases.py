@@ -21,6 +21,7 @@ from imaseg.auditing.margin_record import MarginRecord
 from imaseg.auditing.margin_results import summarise, summarise_maps, voxel_rows, write_margins, write_rows
 from imaseg.auditing.margin_settings import MarginSettings
 from imaseg.auditing.margin_voxel import LEGEND, VOXEL_COLUMNS
+from imaseg.auditing.source import training_cases_among
 from imaseg.auditing.subject import Failed, Subject
 from imaseg.data import CaseSet
 from imaseg.data.files import write_json
@@ -57,6 +58,7 @@ def margin_cases(
     resume: bool = False,
     device: str | torch.device | None = None,
     announce: Callable[[str], None] | None = None,
+    trust: bool = False,
 ) -> MeasuredCases:
     """Measure margins and write tables, maps and a page.
 
@@ -68,7 +70,9 @@ def margin_cases(
         select: which cases: None for those held out of training, "all", the name of a split, or ids.
         resume: take finished cases in `out` as they are; refused if model, data or settings differ.
         device: where the model runs; None leaves it where it is.
-        announce: told, before the first case, how many cases there are and how long they will take.
+        announce: told, before the first case, how many cases there are and how long they will take, and whether the
+            model was trained on some of them.
+        trust: as in `load_model`.
 
     Returns:
         What was written.
@@ -76,7 +80,8 @@ def margin_cases(
     Raises:
         InputError: if something does not fit, `out` holds something else, or no case could be measured.
     """
-    subject, folder, started = Subject.of(model, cases, select=select, device=device), Path(out), time.perf_counter()
+    subject = Subject.of(model, cases, select=select, device=device, trust=trust)
+    folder, started = Path(out), time.perf_counter()
     cost = MarginCost(subject, settings)
     content = json.loads(json.dumps(asdict(settings)))
     run = subject.describe(content)
@@ -84,6 +89,8 @@ def margin_cases(
     known = subject.finished(folder, MarginRecord)
     with frozen(subject.model):
         left = len(subject.cases) - len(known)
+        if announce is not None and (warning := training_cases_among(subject.cases, subject.model.card)):
+            announce(warning)
         if announce is not None and left and (seconds := cost.seconds()):
             announce(f"{left} of {len(subject.cases)} cases ({subject.selection}): about {duration(left * seconds)}.")
         margins = CaseMargins(subject.model, subject.source, settings, folder)

@@ -15,7 +15,7 @@ from imaseg.auditing.cost import estimate
 from imaseg.auditing.identity import claim, describe
 from imaseg.auditing.plan import Plan, load_plan
 from imaseg.auditing.results import read_case, summarise, write_case, write_table
-from imaseg.auditing.source import CaseSource, choose
+from imaseg.auditing.source import CaseSource, choose, training_cases_among
 from imaseg.data import CaseSet, load_cases
 from imaseg.data.files import write_json
 from imaseg.errors import InputError
@@ -50,6 +50,7 @@ def audit(
     resume: bool = False,
     device: str | torch.device | None = None,
     announce: Callable[[str], None] | None = None,
+    trust: bool = False,
 ) -> AuditResult:
     """Audit a checkpoint.
 
@@ -61,7 +62,9 @@ def audit(
         select: which cases: None for those held out of training, "all", the name of a split, or ids.
         resume: take finished cases in `out` as they are; refused if model, data or plan differ.
         device: where the model runs; None leaves it where it is.
-        announce: told once, before the first case, how many cases there are and how long they will take.
+        announce: told, before the first case, how many cases there are and how long they will take, and whether the
+            model was trained on some of them.
+        trust: as in `load_model`.
 
     Returns:
         The summary, also on disk.
@@ -70,16 +73,18 @@ def audit(
         InputError: if something does not fit, `out` holds another audit, or no case could be audited.
     """
     settings = load_plan(plan)
-    network = model if isinstance(model, SegmentationModel) else load_model(model)
+    network = model if isinstance(model, SegmentationModel) else load_model(model, trust=trust)
     network = network if device is None else network.to(device)
     cohort = cases if isinstance(cases, CaseSet) else load_cases(cases)
     chosen, selection = choose(cohort, network.card, select)
-    source = CaseSource(chosen, network.card)
+    source = CaseSource(chosen, network.card, network.prepare)
     folder, started = Path(out), time.perf_counter()
     spec = str(model) if not isinstance(model, SegmentationModel) else ""
     run = describe(network, spec, chosen, settings.model_dump())
     claim(folder / "run.json", run, what="an audit", resume=resume)
     with frozen(network):
+        if announce is not None and (warning := training_cases_among(chosen, network.card)):
+            announce(warning)
         if announce is not None and (seconds := estimate(network, chosen, source, settings)):
             announce(f"{len(chosen)} cases ({selection}), plan {settings.name}: about {duration(seconds)}.")
         records, failed = _run_cases(network, chosen, source, settings, folder)

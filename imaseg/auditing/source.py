@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -18,6 +18,8 @@ from imaseg.data.recipe import parse_recipe
 from imaseg.data.steps import apply_recipe
 from imaseg.errors import InputError
 from imaseg.models.segmentation import ModelCard
+
+Prepare = Callable[[Volume], tuple[Volume, list[Step]]]
 
 
 @dataclass(frozen=True)
@@ -53,27 +55,37 @@ class CaseSource:
     Args:
         cases: prepared or raw.
         card: of the model.
+        prepare: from a raw volume to what the model takes, where the model brings that along.
 
     Raises:
         InputError: if the cases are raw and the model does not say how to prepare them, or the labels differ.
     """
 
-    def __init__(self, cases: CaseSet, card: ModelCard) -> None:
-        self._card = card
-        missing = sorted(cases.labels.keys() - card.labels.keys())
+    def __init__(self, cases: CaseSet, card: ModelCard, prepare: Prepare | None = None) -> None:
+        self._card, self._prepare = card, prepare
+        self._values = {*card.labels, *card.other_labels}
+        missing = sorted(cases.labels.keys() - self._values)
         if missing:
             msg = f"labels of {cases.root} must be among the model's {sorted(card.labels)}, got {missing} as well."
             raise InputError(msg)
         self._prepared = None
-        if cases.prepared is not None:
+        if prepare is not None:
+            if cases.prepared is not None:
+                msg = (
+                    f"{cases.root} must hold raw cases for this model, which prepares them itself, got what `imaseg "
+                    "prepare` wrote. Name the folder that was prepared."
+                )
+                raise InputError(msg)
+        elif cases.prepared is not None:
             _same_preparation(cases, card)
             self._prepared = {entry["id"]: entry["steps"] for entry in cases.prepared["cases"] if "steps" in entry}
         elif card.recipe is None or card.fingerprint is None:
             msg = f"{cases.root} must be prepared for this model, which does not say how. Run `imaseg prepare` first."
             raise InputError(msg)
         else:
-            self._recipe = parse_recipe(card.recipe, source=f"model {card.name}")
-            self._statistics = CohortStatistics.from_json(card.fingerprint)
+            recipe = parse_recipe(card.recipe, source=f"model {card.name}")
+            statistics = CohortStatistics.from_json(card.fingerprint)
+            self._prepare = lambda volume: apply_recipe(volume, recipe, statistics)
 
     def read(self, case: Case) -> tuple[Volume, float | None]:
         """The case in the model's units, and how many native units one of them is.
@@ -92,9 +104,9 @@ class CaseSource:
         """
         volume = read_volume(case)
         self._check(volume)
-        if self._prepared is not None:
-            return Loaded(volume, volume, [], native_scale(self._prepared.get(case.id, [])))
-        prepared, steps = apply_recipe(volume, self._recipe, self._statistics)
+        if self._prepare is None:
+            return Loaded(volume, volume, [], native_scale((self._prepared or {}).get(case.id, [])))
+        prepared, steps = self._prepare(volume)
         # Flipped axes are views that run backwards, which torch does not take.
         prepared = replace(
             prepared, image=np.ascontiguousarray(prepared.image), label=np.ascontiguousarray(prepared.label)
@@ -106,9 +118,9 @@ class CaseSource:
         if volume.label is None:
             msg = f"case {volume.id} must have a label to be audited, got none."
             raise InputError(msg)
-        unknown = sorted(set(np.unique(volume.label).tolist()) - card.labels.keys())
+        unknown = sorted(set(np.unique(volume.label).tolist()) - self._values)
         if unknown:
-            msg = f"label of case {volume.id} must hold values among {sorted(card.labels)}, got {unknown} as well."
+            msg = f"label of case {volume.id} must hold values among {sorted(self._values)}, got {unknown} as well."
             raise InputError(msg)
         if volume.image.shape[0] != card.in_channels or volume.image.ndim != card.spatial_dims + 1:
             msg = (
@@ -152,15 +164,30 @@ def held_out(cases: CaseSet, card: ModelCard) -> tuple[CaseSet, str]:
     """Cases the model was not trained on, as far as anybody says.
 
     Returns:
-        The `val` split where there is one; else the cases that the model's card does not list as training cases;
-        else all of them; and which of these it was.
+        The cases that the model's training held out, where its card names them; else the `val` split where there is
+        one; else the cases that the card does not list as training cases; else all of them; and which of these it was.
     """
+    held = [name for name in cases.ids if name in set(card.val_ids)]
+    if held:
+        return cases.select(held), "held out"
     if "val" in cases.split:
         return cases.select(cases.split["val"]), "val"
     unseen = [name for name in cases.ids if name not in set(card.train_ids)]
     if unseen and len(unseen) < len(cases):
         return cases.select(unseen), "unseen"
     return cases, "all"
+
+
+def training_cases_among(cases: CaseSet, card: ModelCard) -> str | None:
+    """A warning if the model was trained on some of the cases."""
+    seen = [name for name in cases.ids if name in set(card.train_ids)]
+    if not seen:
+        return None
+    few = ", ".join(seen[:3]) + (", ..." if len(seen) > 3 else "")
+    return (
+        f"Warning: {card.name} was trained on {len(seen)} of these {len(cases)} cases ({few}), which makes it look "
+        "better than it is."
+    )
 
 
 def choose(cases: CaseSet, card: ModelCard, wanted: str | Sequence[str] | None) -> tuple[CaseSet, str]:

@@ -57,6 +57,7 @@ class Subject:
         *,
         select: str | Sequence[str] | None,
         device: str | torch.device | None,
+        trust: bool = False,
     ) -> Subject:
         """Load what has to be loaded.
 
@@ -65,16 +66,17 @@ class Subject:
             cases: what `load_cases` takes, or loaded cases.
             select: which cases: None for those held out of training, "all", the name of a split, or ids.
             device: where the model runs; None leaves it where it is.
+            trust: as in `load_model`.
 
         Raises:
             InputError: if something cannot be loaded or does not fit.
         """
-        network = model if isinstance(model, SegmentationModel) else load_model(model)
+        network = model if isinstance(model, SegmentationModel) else load_model(model, trust=trust)
         network = network if device is None else network.to(device)
         cohort = cases if isinstance(cases, CaseSet) else load_cases(cases)
         chosen, selection = choose(cohort, network.card, select)
         spec = "" if isinstance(model, SegmentationModel) else str(model)
-        return cls(network, spec, chosen, selection, CaseSource(chosen, network.card))
+        return cls(network, spec, chosen, selection, CaseSource(chosen, network.card, network.prepare))
 
     def describe(self, settings: dict[str, Any]) -> dict[str, Any]:
         """What is known before the first case, as `imaseg.auditing.identity.describe`."""

@@ -16,7 +16,15 @@ _FOLDERS = ("images", "labels", "predictions", "clean_predictions", "cases")
 
 
 def attack(
-    model: str, data: Path, out: Path, settings: AttackSettings, *, cases: str | None, resume: bool, device: str
+    model: str,
+    data: Path,
+    out: Path,
+    settings: AttackSettings,
+    *,
+    cases: str | None,
+    resume: bool,
+    device: str,
+    trust: bool,
 ) -> int:
     """Attack, print a row per case and where the files lie; 1 if some cases failed."""
     done = attack_cases(
@@ -28,6 +36,7 @@ def attack(
         resume=resume,
         device=pick_device(device),
         announce=lambda text: typer.echo(text, err=True),
+        trust=trust,
     )
     typer.echo(f"Mean foreground Dice under {settings.attack}, in the model's space and re-read from the written file")
     typer.echo(table(done.records))

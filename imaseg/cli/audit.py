@@ -11,7 +11,9 @@ from imaseg.auditing.table import ladder_table
 from imaseg.models.device import pick_device
 
 
-def audit(model: str, data: Path, out: Path, *, plan: str, cases: str | None, resume: bool, device: str) -> int:
+def audit(
+    model: str, data: Path, out: Path, *, plan: str, cases: str | None, resume: bool, device: str, trust: bool
+) -> int:
     """Audit, print the ladder and where the page lies; 1 if some cases failed."""
     result = run(
         model,
@@ -22,6 +24,7 @@ def audit(model: str, data: Path, out: Path, *, plan: str, cases: str | None, re
         resume=resume,
         device=pick_device(device),
         announce=lambda text: typer.echo(text, err=True),
+        trust=trust,
     )
     typer.echo(ladder_table([result.summary]))
     for entry in result.failed:

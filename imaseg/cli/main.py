@@ -14,6 +14,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from imaseg.cli.nnunet import nnunet
 from imaseg.errors import InputError
 
 app = typer.Typer(
@@ -24,10 +25,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+app.add_typer(nnunet, name="nnunet")
+
 Out = Annotated[Path, typer.Option("--out", help="Folder to write.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with what the folder holds.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
-Model = Annotated[str, typer.Argument(help="Folder that `imaseg train` wrote.")]
+Trust = Annotated[bool, typer.Option("--trust", help="Run code that comes with the checkpoint, where it has any.")]
+Model = Annotated[
+    str, typer.Argument(help="Folder that `imaseg train` wrote, or nnunet:DIR[@FOLD], a results folder of nnU-Net.")
+]
 Data = Annotated[Path, typer.Argument(help="Folder with cases, prepared or raw.")]
 Cases = Annotated[
     Optional[str],  # noqa: UP045
@@ -101,12 +107,13 @@ def audit(
     cases: Cases = None,
     resume: Resume = False,
     device: Device = "auto",
+    trust: Trust = False,
 ) -> None:
     """Attack a checkpoint over a ladder of budgets, measure margins, write tables and a page."""
     from imaseg.cli.audit import audit as run_audit
 
     with stoppable("the same command with --resume"):
-        raise typer.Exit(run_audit(model, data, out, plan=plan, cases=cases, resume=resume, device=device))
+        raise typer.Exit(run_audit(model, data, out, plan=plan, cases=cases, resume=resume, device=device, trust=trust))
 
 
 @app.command()
@@ -131,6 +138,7 @@ def attack(
     cases: Cases = None,
     resume: Resume = False,
     device: Device = "auto",
+    trust: Trust = False,
 ) -> None:
     """Attack cases and write adversarial NIfTI files; the Dice is taken again from the file as written."""
     from imaseg.auditing.attack_settings import AttackSettings
@@ -138,7 +146,7 @@ def attack(
 
     settings = AttackSettings(eps, name, norm, unit, steps, objective, restarts, seed)
     with stoppable("the same command with --resume"):
-        raise typer.Exit(run_attack(model, data, out, settings, cases=cases, resume=resume, device=device))
+        raise typer.Exit(run_attack(model, data, out, settings, cases=cases, resume=resume, device=device, trust=trust))
 
 
 @app.command()
@@ -188,6 +196,7 @@ def margin(
     cases: Cases = None,
     resume: Resume = False,
     device: Device = "auto",
+    trust: Trust = False,
 ) -> None:
     """How far each case, structure and voxel is from breaking: tables, NIfTI maps and a page."""
     from imaseg.auditing.margin_settings import MAPPED, USUAL, Ceiling, MarginSettings, criterion_of, voxel_methods
@@ -206,7 +215,7 @@ def margin(
         samples=samples,
     )
     with stoppable("the same command with --resume"):
-        raise typer.Exit(run_margin(model, data, out, settings, cases=cases, resume=resume, device=device))
+        raise typer.Exit(run_margin(model, data, out, settings, cases=cases, resume=resume, device=device, trust=trust))
 
 
 @app.command(name="list")

@@ -16,7 +16,15 @@ _MADE = ("voxel_margins", "certified", "cases", "margins.csv", "voxel_margins.cs
 
 
 def margin(
-    model: str, data: Path, out: Path, settings: MarginSettings, *, cases: str | None, resume: bool, device: str
+    model: str,
+    data: Path,
+    out: Path,
+    settings: MarginSettings,
+    *,
+    cases: str | None,
+    resume: bool,
+    device: str,
+    trust: bool,
 ) -> int:
     """Measure, print a row per set and structure and where the files lie; 1 if some cases failed."""
     done = margin_cases(
@@ -28,6 +36,7 @@ def margin(
         resume=resume,
         device=pick_device(device),
         announce=lambda text: typer.echo(text, err=True),
+        trust=trust,
     )
     typer.echo(
         f"Smallest change found that breaks a case ({done.content['criterion']}), over {len(done.records)} cases"

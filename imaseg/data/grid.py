@@ -1,7 +1,7 @@
 """What a preparation does to the grid, as a linear map: one sparse matrix per axis, so that it can be transposed.
 
-Orientation is a permutation and flips, resampling interpolates between two voxels along each axis, cropping takes
-rows out; each native voxel and each prepared one is a row or column.
+Orientation is a permutation and flips, resampling interpolates along each axis, cropping takes rows out; each native
+voxel and each prepared one is a row or column.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from collections.abc import Sequence
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import zoom
 from scipy.sparse import csr_array, eye_array
 
 from imaseg.data.nifti import Step
 
 Floats = NDArray[np.float32]
+_NEGLIGIBLE = 1e-3  # splines reach across the whole axis, ever more weakly
 
 
 class GridMap:
@@ -38,8 +40,10 @@ class GridMap:
         self._axes = [eye_array(side, dtype=np.float32, format="csr") for side in sides]
         for step in steps:
             if step["name"] == "resample":
-                figures = (step[key] for key in ("shape_from", "shape_to", "spacing_from", "spacing_to"))
-                self._axes = [_between(*axis) for axis in zip(*figures, strict=True)]
+                figures = [step[key] for key in ("shape_from", "shape_to", "spacing_from", "spacing_to")]
+                figures.append(step.get("order", [1] * len(figures[0])))
+                moves = [_between(*axis) for axis in zip(*figures, strict=True)]
+                self._axes = [move @ matrix for move, matrix in zip(moves, self._axes, strict=True)]
             elif step["name"] == "crop":
                 pieces = zip(self._axes, step["start"], step["shape"], strict=True)
                 self._axes = [matrix[start : start + n] for matrix, start, n in pieces]
@@ -47,7 +51,7 @@ class GridMap:
     @property
     def gain(self) -> float:
         """Upper bound of the factor by which the map and its transpose together lengthen a vector."""
-        return float(np.prod([matrix.sum(axis=0).max() for matrix in self._axes]))
+        return float(np.prod([abs(matrix).sum(axis).max() for matrix in self._axes for axis in (0, 1)]))
 
     def forward(self, native: Floats) -> Floats:
         """The prepared grid's values of an array (X, Y, Z) on the native one."""
@@ -71,7 +75,7 @@ class GridMap:
             steps: of the search.
         """
         largest, gain = np.float32(np.abs(wanted).max()), np.float32(self.gain)
-        free = self.transposed(np.abs(wanted)) > 0
+        free = self.transposed(np.abs(wanted)) != 0
         free = free if allowed is None else free & allowed
         found = np.zeros(free.shape, np.float32)
         ahead, pace = found, 1.0
@@ -86,8 +90,15 @@ class GridMap:
         return found
 
 
-def _between(before: int, after: int, spacing_before: float, spacing_after: float) -> csr_array:
-    """Linear interpolation from `before` to `after` voxels around the same centre; the border is continued."""
+def _between(before: int, after: int, spacing_before: float, spacing_after: float, order: int) -> csr_array:
+    """Interpolation from `before` to `after` voxels around the same centre; the border is continued.
+
+    Linear for order 1, else by splines of that order between the same ends, as nnU-Net resamples.
+    """
+    if order != 1:
+        whole = np.eye(before, dtype=np.float32)
+        dense = zoom(whole, (after / before, 1), order=order, mode="nearest", grid_mode=True)
+        return csr_array(np.where(np.abs(dense) < _NEGLIGIBLE, np.float32(0), dense))
     ratio = spacing_after / spacing_before
     place = (before - 1) / 2 + (np.arange(after) - (after - 1) / 2) * ratio
     place = place.clip(0, before - 1)

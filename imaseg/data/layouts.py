@@ -107,23 +107,32 @@ def _absent(folder: Path, name: str, labels: dict[str, Path]) -> Path | None:
 
 
 def _labels(root: Path, declared: Any) -> dict[int, str] | None:
-    """`{"0": "background"}` (MSD) and `{"background": 0}` (nnU-Net) both become `{0: "background"}`."""
+    """`{"0": "background"}` (MSD) and `{"background": 0}` (nnU-Net) both become `{0: "background"}`.
+
+    Of nnU-Net's regions (`{"whole": [1, 2]}`) the values are labels; those without a name of their own are called by
+    their number.
+    """
     if not declared:
         return None
     if not isinstance(declared, dict):
         _malformed(root, "labels", 'an object such as {"0": "background", "1": "tumour"}', declared)
     labels: dict[int, str] = {}
+    inside: set[int] = set()
     for key, value in declared.items():
+        if isinstance(value, list) and value and all(isinstance(one, int) and one >= 0 for one in value):
+            inside |= {*value}
+            continue
         if str(key).strip().isdecimal():
             number, name = int(key), str(value)
         elif isinstance(value, int) and not isinstance(value, bool) and value >= 0:
             number, name = value, str(key)
         else:
-            _malformed(root, f"label {key!r}", "one whole number (regions are not read)", value)
+            _malformed(root, f"label {key!r}", "one whole number, or those of a region", value)
         if number in labels:
             _malformed(root, f"label value {number}", "declared once", [labels[number], name])
         labels[number] = name
-    return dict(sorted(({0: "background"} | labels).items()))
+    unnamed = {number: str(number) for number in inside}
+    return dict(sorted(({0: "background"} | unnamed | labels).items()))
 
 
 def _modality(root: Path, content: dict[str, Any]) -> tuple[str, ...]:

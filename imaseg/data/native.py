@@ -25,6 +25,8 @@ from imaseg.data.invert import invert_label
 from imaseg.data.nifti import Step, Volume
 
 _ROUNDING = 1e-5
+_OUTSIDE_STAYS_ZERO = "masked-zscore"
+"""Method of a normalise step that leaves zeros as they are."""
 
 
 def reached(image: NDArray[np.float32], steps: Sequence[Step]) -> NDArray[np.bool_]:
@@ -36,7 +38,8 @@ def reached(image: NDArray[np.float32], steps: Sequence[Step]) -> NDArray[np.boo
             low, high = (np.float32((step[end] - shift) / scale) for end in ("low", "high"))
             free[step["channel"]] &= (values > low) & (values < high)
         if _knows_zeros(step):
-            free[step["channel"]] &= values != np.float32(-shift / scale)
+            nothing = 0.0 if step["method"] == _OUTSIDE_STAYS_ZERO else -shift / scale
+            free[step["channel"]] &= values != np.float32(nothing)
     return free
 
 
@@ -125,4 +128,4 @@ def _normalised(steps: Sequence[Step]) -> list[Step]:
 
 def _knows_zeros(step: Step) -> bool:
     """Whether a value of 0 means "no tissue" to a normalise step."""
-    return step["method"] in ("zscore", "percentile")
+    return step["method"] in ("zscore", "percentile", _OUTSIDE_STAYS_ZERO)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from imaseg.data.nifti import Step, Volume
 from imaseg.frozen import heads
 
 
@@ -25,6 +27,8 @@ class ModelCard(BaseModel):
         recipe: preparation of the images it was trained on; None if unknown.
         fingerprint: statistics of the training cohort that the recipe refers to; None if unknown.
         train_ids: cases it was trained on.
+        val_ids: cases that its training held out, where the checkpoint says so.
+        other_labels: label values that cases may hold besides those of `labels`, which `prepare` takes care of.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -39,6 +43,8 @@ class ModelCard(BaseModel):
     recipe: dict[str, Any] | None = None
     fingerprint: dict[str, Any] | None = None
     train_ids: list[str] = []
+    val_ids: list[str] = []
+    other_labels: list[int] = []
 
 
 class SegmentationModel(nn.Module):
@@ -47,7 +53,13 @@ class SegmentationModel(nn.Module):
     Args:
         network: image (B, C, *spatial) -> logits (B, K, *spatial), for sides that are multiples of `card.divisor`.
         card: what it is.
+
+    Attributes:
+        prepare: from a raw volume to what the model takes, with the record of each step; None where the card's recipe
+            says it.
     """
+
+    prepare: Callable[[Volume], tuple[Volume, list[Step]]] | None = None
 
     def __init__(self, network: nn.Module, card: ModelCard) -> None:
         super().__init__()

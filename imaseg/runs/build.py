@@ -10,14 +10,10 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from imaseg.errors import InputError
 from imaseg.integrations.monai import deep_supervision
-from imaseg.margins import Criterion
-from imaseg.objectives import Objective
-from imaseg.perturbations import Perturbation
 from imaseg.runs.config import TrainConfig, named
 from imaseg.training import TrainingMethod
+from imaseg.training import build_method as build_from_settings
 from imaseg.training.base import Loss
-
-_PARTS: dict[str, Any] = {"perturbation": Perturbation, "objective": Objective, "criterion": Criterion}
 
 
 def build_loss(spec: Mapping[str, Any]) -> Loss:
@@ -48,13 +44,9 @@ def build_method(config: TrainConfig) -> TrainingMethod:
     Raises:
         InputError: if a name or an argument is unknown or refused.
     """
-    name, arguments = named(config.method, "method")
+    named(config.method, "method")
     try:
-        for key, family in _PARTS.items():
-            if key in arguments:
-                arguments[key] = family.build(arguments[key])
-        extra = {} if name == "standard" else {"seed": config.seed}
-        return TrainingMethod.build({"name": name, **arguments}, build_loss(config.loss), **extra)
+        return build_from_settings(config.method, build_loss(config.loss), seed=config.seed)
     except ValueError as error:
         if isinstance(error, InputError):
             raise

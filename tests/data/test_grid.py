@@ -70,3 +70,24 @@ def test_only_voxels_that_feed_the_change_and_may_change_differ_from_zero():
 def test_nothing_wanted_is_nothing_found():
     _, done, grid = prepared(TURNED, (1.0, 1.1, 1.2))
     assert not grid.nearest_source(np.zeros_like(done)).any()
+
+
+def test_splines_after_a_crop_are_those_that_nnunet_resamples_with():
+    from skimage.transform import resize
+
+    native = np.random.default_rng(2).standard_normal((20, 22, 16)).astype(np.float32)
+    steps = [
+        {"name": "crop", "start": [2, 1, 0], "shape": [16, 19, 16], "shape_from": [20, 22, 16]},
+        {
+            "name": "resample",
+            "shape_from": [16, 19, 16],
+            "shape_to": [18, 17, 16],
+            "spacing_from": [1.0, 1.0, 1.0],
+            "spacing_to": [16 / 18, 19 / 17, 1.0],
+            "order": [3, 3, 0],
+        },
+    ]
+    grid = GridMap(native.shape, steps)
+    by_resize = resize(native[2:18, 1:20], (18, 17, 16), 3, mode="edge", anti_aliasing=False, clip=False)
+    np.testing.assert_allclose(grid.forward(native), by_resize, atol=0.02)
+    assert np.linalg.norm(grid.transposed(grid.forward(native))) <= grid.gain * np.linalg.norm(native)

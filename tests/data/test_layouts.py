@@ -73,7 +73,8 @@ def test_one_case_in_two_files_is_refused(tmp_path, save, ball, picture):
         ({"training": ["a.nii.gz"]}, r"each entry of training in .*dataset.json must be \{.image"),
         ({"training": [{"image": [1]}]}, "image and label of each entry of training .* must be file names"),
         ({"labels": ["a", "b"]}, "labels in .*dataset.json must be an object"),
-        ({"labels": {"whole": [1, 2]}}, r"label 'whole' .* must be one whole number .* got \[1, 2\]"),
+        ({"labels": {"whole": [1, "x"]}}, r"label 'whole' .* must be one whole number, or .* got \[1, 'x'\]"),
+        ({"labels": {"whole": []}}, r"label 'whole' .* must be one whole number, or those of a region, got \[\]"),
         ({"labels": {"a": 1, "b": 1}}, "label value 1 .* must be declared once"),
         ({"modality": {"T1": "0"}}, 'modality .* must be an object such as {"0": "MRI"}'),
     ],
@@ -82,6 +83,11 @@ def test_malformed_descriptions_are_named(raw, describe, change, message):
     describe(raw, ["case_0"], **change)
     with pytest.raises(InputError, match=message):
         load_cases(raw)
+
+
+def test_labels_of_regions_are_the_values_inside_them(raw, describe):
+    describe(raw, ["case_0"], labels={"background": 0, "whole": [1, 2, 3], "core": [2, 3], "tip": 3, "ignore": 4})
+    assert load_cases(raw).labels == {0: "background", 1: "1", 2: "2", 3: "tip", 4: "ignore"}
 
 
 def test_the_same_case_twice_is_refused(raw, describe):

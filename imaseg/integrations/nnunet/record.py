@@ -1,0 +1,67 @@
+"""What a robust training leaves in the fold's folder: settings, margins and epochs as tables, and a plot."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import quantiles
+from typing import Any
+
+import yaml
+
+from imaseg.data.files import whole_file
+
+SETTINGS, MARGINS, EPOCHS, PLOT = "imaseg.yaml", "margins.csv", "robustness.csv", "margins.png"
+_SHARES = ("q10", "q25", "q50", "q75", "q90")
+
+
+def margin_figures(margins: Mapping[str, float]) -> dict[str, float]:
+    """Quantiles over cases; none where no margins are kept."""
+    values = list(margins.values())
+    if not values:
+        return {}
+    cuts = quantiles(values, n=20, method="inclusive") if len(values) > 1 else values * 19
+    return {f"margin_{name}": cuts[place] for name, place in zip(_SHARES, (1, 4, 9, 14, 17), strict=True)}
+
+
+def write_settings(folder: Path, content: Mapping[str, Any]) -> None:
+    """Settings in effect, as `IMASEG_CONFIG` takes them."""
+    with whole_file(folder / SETTINGS) as part:
+        part.write_text(yaml.safe_dump(dict(content), sort_keys=False))
+
+
+def write_tables(folder: Path, margins: Mapping[str, float], history: Sequence[Mapping[str, float]]) -> None:
+    """`margins.csv` (if any margins are kept) and `robustness.csv`, each whole or not at all."""
+    if margins:
+        _write(folder / MARGINS, [{"case": case, "margin": margin} for case, margin in sorted(margins.items())])
+    _write(folder / EPOCHS, history)
+
+
+def plot_margins(folder: Path, margins: Mapping[str, float], history: Sequence[Mapping[str, float]], unit: str) -> None:
+    """`margins.png`: margins over the epochs, and their histogram now."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    over_time, now = figure.subplots(1, 2)
+    epochs = [row["epoch"] for row in history]
+    columns = {name: [row[f"margin_{name}"] for row in history] for name in _SHARES}
+    for low, high, shade in (("q10", "q90", 0.2), ("q25", "q75", 0.4)):
+        over_time.fill_between(epochs, columns[low], columns[high], alpha=shade, color="tab:blue", linewidth=0)
+    over_time.plot(epochs, columns["q50"], color="tab:blue")
+    over_time.set(xlabel="epoch", ylabel=f"margin ({unit})", title="median, quartiles, deciles over cases")
+    now.hist(list(margins.values()), bins=20, color="tab:blue")
+    now.set(xlabel=f"margin ({unit})", ylabel="cases", title=f"after epoch {epochs[-1]:.0f}")
+    with whole_file(folder / PLOT) as part:
+        figure.savefig(part)
+
+
+def _write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=names)
+    writer.writeheader()
+    writer.writerows(rows)
+    with whole_file(path) as part:
+        part.write_text(text.getvalue())

@@ -1,0 +1,46 @@
+"""nnU-Net's targets and the labels that a search takes, both ways."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+
+def search_label(target: Any, *, regions: bool, ignore: int | None) -> Tensor:
+    """The label of full resolution as `imaseg.scores.encode` takes it.
+
+    Args:
+        target: of nnU-Net's loss: (B, 1, *spatial) classes or (B, R, *spatial) regions, the last of them the ignored
+            voxels where there are such; with deep supervision a list, finest first.
+        regions: whether the model is region-based.
+        ignore: label value of ignored voxels, if any.
+    """
+    finest: Tensor = target[0] if isinstance(target, list | tuple) else target
+    if regions:
+        return finest.bool()
+    label = finest.long()
+    return label if ignore is None else label.where(label != ignore, -1)
+
+
+def loss_target(label: Tensor, like: Any, *, ignore: int | None) -> Any:
+    """A target made from a label that moved, in the form and the sizes of another one.
+
+    Args:
+        label: as `search_label` gives it.
+        like: the target of the batch.
+        ignore: label value of ignored voxels, if any.
+    """
+    full = label if ignore is None or label.dtype == torch.bool else label.where(label >= 0, ignore)
+    if not isinstance(like, list | tuple):
+        return full.to(like.dtype)
+    return [_resized(full, one) for one in like]
+
+
+def _resized(label: Tensor, like: Tensor) -> Tensor:
+    """To nearest voxels, as nnU-Net makes the targets of its coarser outputs."""
+    if label.shape[2:] == like.shape[2:]:
+        return label.to(like.dtype)
+    return interpolate(label.float(), like.shape[2:], mode="nearest-exact").to(like.dtype)

@@ -1,0 +1,102 @@
+"""Checkpoints of nnU-Net as data: tensors, numbers and names; nothing in them is executed.
+
+nnU-Net keeps NumPy numbers in its log, which PyTorch's safe loader refuses. Those few types are let through; a file
+that needs anything else is read only with `trust`.
+"""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from imaseg.errors import InputError
+
+_WRAPPERS = ("module.", "_orig_mod.")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What is needed of a checkpoint to predict with it.
+
+    Attributes:
+        path: where it was read.
+        weights: of the network, by name.
+        trainer: class that trained it.
+        configuration: of the plans, such as "3d_fullres".
+        mirror_axes: axes of the network's input along which nnU-Net mirrors when it predicts.
+        method: settings of the training method where imaseg trained it.
+    """
+
+    path: Path
+    weights: dict[str, Tensor]
+    trainer: str
+    configuration: str
+    mirror_axes: tuple[int, ...]
+    method: dict[str, Any] = field(default_factory=dict)
+
+
+def read_checkpoint(path: Path, *, trust: bool) -> Checkpoint:
+    """Read a checkpoint.
+
+    Args:
+        path: such as `fold_0/checkpoint_final.pth`.
+        trust: whether a file that holds more than data may be read, which executes what its author put into it.
+
+    Raises:
+        InputError: if it cannot be read, is no checkpoint of nnU-Net, or needs trust.
+    """
+    content = _load(path, trust=trust)
+    try:
+        weights = {_bare(name): tensor for name, tensor in content["network_weights"].items()}
+        return Checkpoint(
+            path=path,
+            weights=weights,
+            trainer=str(content["trainer_name"]),
+            configuration=str(content["init_args"]["configuration"]),
+            mirror_axes=tuple(int(axis) for axis in content.get("inference_allowed_mirroring_axes") or ()),
+            method=dict(content["init_args"].get("imaseg", {}).get("config", {}).get("method", {})),
+        )
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        msg = f"{path} must be a checkpoint of nnU-Net v2, got one without {error}. Name another with @FOLD/CHECKPOINT."
+        raise InputError(msg) from error
+
+
+def _load(path: Path, *, trust: bool) -> Any:
+    try:
+        with torch.serialization.safe_globals(_numbers()):
+            try:
+                return torch.load(path, map_location="cpu", weights_only=True)
+            except pickle.UnpicklingError as error:
+                if trust:
+                    return torch.load(path, map_location="cpu", weights_only=False)
+                foreign = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+                msg = (
+                    f"{path} must hold tensors, numbers and names only, got {', '.join(foreign) or 'other objects'}. "
+                    "Reading those runs code of the file's author: add --trust if you trust them."
+                )
+                raise InputError(msg) from error
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ImportError, AttributeError) as error:
+        msg = f"{path} must be a readable checkpoint, got {type(error).__name__}: {error}. Restore it or train again."
+        raise InputError(" ".join(msg.split())) from error
+
+
+def _numbers() -> list[Any]:
+    """What pickled NumPy numbers and arrays are made of, under the names that NumPy 1 and 2 write."""
+    makers: list[Any] = [np.float32(0).__reduce__()[0], np.zeros(1).__reduce__()[0]]
+    homes = ("numpy.core.multiarray", "numpy._core.multiarray")
+    named = [(maker, f"{home}.{maker.__name__}") for home in homes for maker in makers]
+    kinds = [type(np.dtype(kind)) for kind in (np.float16, np.float32, np.float64, np.int32, np.int64, np.bool_)]
+    return [np.dtype, np.ndarray, *kinds, *named]
+
+
+def _bare(name: str) -> str:
+    """Name of a weight without what DDP and `torch.compile` put before it."""
+    for wrapper in _WRAPPERS:
+        name = name.removeprefix(wrapper)
+    return name

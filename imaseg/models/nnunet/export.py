@@ -1,0 +1,67 @@
+"""A results folder that stock nnU-Net loads without imaseg, made of nothing but data."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from imaseg.data.files import occupied, whole_file
+from imaseg.errors import InputError
+from imaseg.models.nnunet.checkpoint import read_checkpoint
+from imaseg.models.nnunet.folder import FINAL, ResultsFolder
+from imaseg.models.nnunet.network import STOCK, build_network
+from imaseg.models.nnunet.plans import Plans
+
+_COPIED = ("plans.json", "dataset.json", "dataset_fingerprint.json")
+
+
+def export_nnunet(text: str, out: Path, *, trust: bool = False) -> list[Path]:
+    """Write a folder for `nnUNetv2_predict_from_modelfolder`, or to give away.
+
+    Each `fold_*/checkpoint_final.pth` names the stock trainer and holds the weights and what prediction needs, as
+    tensors, numbers and names, so that `torch.load(..., weights_only=True)` reads it. Optimiser and log stay behind.
+
+    Args:
+        text: as `imaseg.models.nnunet.load_nnunet` takes it.
+        out: a new or empty folder.
+        trust: whether checkpoints that hold more than data may be read.
+
+    Returns:
+        The files written.
+
+    Raises:
+        InputError: if there is no such model, its network is not the one that the plans describe, or `out` is taken.
+    """
+    folder = ResultsFolder.parse(text)
+    if occupied(out):
+        msg = f"{out} must be a new or empty folder, got one with content. Name another."
+        raise InputError(msg)
+    checkpoints = {}
+    for fold in folder.folds:
+        checkpoint = replace(read_checkpoint(folder.file(fold), trust=trust), trainer=STOCK)
+        plans = Plans.read(folder.path, checkpoint.configuration)
+        build_network(plans, checkpoint, trust=trust)
+        checkpoints[fold] = {
+            "network_weights": {name: tensor.detach().contiguous() for name, tensor in checkpoint.weights.items()},
+            "trainer_name": STOCK,
+            "init_args": {
+                "plans": plans.manager.plans,
+                "configuration": checkpoint.configuration,
+                "fold": fold if fold == "all" else int(fold),
+                "dataset_json": plans.dataset,
+            },
+            "inference_allowed_mirroring_axes": checkpoint.mirror_axes or None,
+        }
+    written = []
+    for fold, content in checkpoints.items():
+        with whole_file(out / f"fold_{fold}" / FINAL) as part:
+            torch.save(content, part)
+        written.append(out / f"fold_{fold}" / FINAL)
+    for name in _COPIED:
+        if (folder.path / name).is_file():
+            shutil.copyfile(folder.path / name, out / name)
+            written.append(out / name)
+    return written

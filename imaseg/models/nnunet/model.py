@@ -1,0 +1,88 @@
+"""Folds of an nnU-Net as one differentiable model that predicts as nnU-Net does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from imaseg.models.nnunet.decision import classes_of_regions
+from imaseg.models.nnunet.plans import Plans
+from imaseg.models.nnunet.preparation import Preparation
+from imaseg.models.segmentation import ModelCard, SegmentationModel
+from imaseg.tiling import TiledModel
+
+
+class NNUNetModel(SegmentationModel):
+    """Image (B, C, X, Y, Z) as the preprocessor makes it -> class logits of the same size.
+
+    Tiles, their weights and the mirroring are nnU-Net's; the blending is in float32 where nnU-Net's is in half
+    precision. Several folds are one model: the mean of their logits, so that an attack moves along the gradient of all.
+
+    Args:
+        folds: networks of the folds.
+        plans: of all of them.
+        mirror_axes: axes of the network's input along which predictions are mirrored.
+        card: what it is.
+        prepare: from raw volumes to what the model takes.
+    """
+
+    def __init__(
+        self,
+        folds: Sequence[nn.Module],
+        plans: Plans,
+        mirror_axes: Sequence[int],
+        card: ModelCard,
+        prepare: Preparation,
+    ) -> None:
+        patch = tuple(int(side) for side in plans.configuration.patch_size)
+        along = 1 if plans.flat else 0
+        tiled = TiledModel(
+            folds[0] if len(folds) == 1 else MeanOfFolds(folds),
+            patch,
+            overlap=0.5,
+            even=True,
+            weight=_tile_weight(patch),
+            mirror_axes=tuple(axis + along for axis in mirror_axes),
+            slices_along=0 if plans.flat else None,
+        )
+        super().__init__(tiled, card)
+        self.prepare = prepare
+        self._there = (0, 1, *(axis + 2 for axis in plans.axes))
+        self._back = tuple(int(axis) for axis in torch.tensor(self._there).argsort())
+        self._order = tuple(plans.labels.regions_class_order) if plans.labels.has_regions else ()
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits by class (B, K, X, Y, Z); their argmax is the segmentation."""
+        logits: Tensor = self.network(image.permute(self._there))
+        if self._order:
+            logits = classes_of_regions(logits, self._order)
+        return logits.permute(self._back)
+
+
+class MeanOfFolds(nn.Module):
+    """Mean of the logits of several networks.
+
+    Args:
+        folds: networks that take the same images.
+    """
+
+    def __init__(self, folds: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.folds = nn.ModuleList(folds)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Mean over the folds."""
+        total: Tensor = self.folds[0](image)
+        for fold in self.folds[1:]:
+            total = total + fold(image)
+        return total / len(self.folds)
+
+
+def _tile_weight(patch: tuple[int, ...]) -> Tensor:
+    """nnU-Net's own Gaussian, rounded to half precision as it uses it."""
+    from nnunetv2.inference.sliding_window_prediction import compute_gaussian
+
+    weight: Tensor = compute_gaussian(patch, sigma_scale=1 / 8, value_scaling_factor=10, device=torch.device("cpu"))
+    return weight.float()

@@ -1,0 +1,85 @@
+"""Plans and data set of a results folder, as nnU-Net's own managers read them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from imaseg.data.files import read_json
+from imaseg.errors import InputError
+
+
+@dataclass(frozen=True)
+class Plans:
+    """One configuration of a plans file.
+
+    Attributes:
+        source: file it was read from.
+        manager: nnU-Net's `PlansManager`.
+        configuration: nnU-Net's `ConfigurationManager`.
+        labels: nnU-Net's `LabelManager`.
+        dataset: content of `dataset.json`.
+    """
+
+    source: Path
+    manager: Any
+    configuration: Any
+    labels: Any
+    dataset: dict[str, Any]
+
+    @classmethod
+    def read(cls, folder: Path, configuration: str) -> Plans:
+        """Read `plans.json` and `dataset.json` of a results folder.
+
+        Raises:
+            InputError: if nnU-Net is not installed, a file is damaged, or it is a cascade's second stage.
+        """
+        try:
+            from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+        except ImportError as error:
+            msg = 'nnunetv2 must be installed to read nnU-Net\'s folders, got none. Run pip install "imaseg[nnunet]".'
+            raise InputError(msg) from error
+        source, dataset = folder / "plans.json", read_json(folder / "dataset.json")
+        try:
+            manager = PlansManager(read_json(source))
+            chosen = manager.get_configuration(configuration)
+            labels = manager.get_label_manager(dataset)
+            previous = chosen.previous_stage_name
+        except (KeyError, RuntimeError, ValueError, TypeError, AssertionError) as error:
+            msg = f"{source} and dataset.json must fit nnU-Net v2, got {type(error).__name__}: {error}."
+            raise InputError(msg) from error
+        if previous is not None:
+            msg = (
+                f"{folder} must be a model of its own, got {configuration}, a cascade's second stage that needs the "
+                f"prediction of {previous}. Use {previous} or 3d_fullres."
+            )
+            raise InputError(msg)
+        return cls(source, manager, chosen, labels, dataset)
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the image."""
+        return len(self.dataset.get("channel_names") or self.dataset["modality"])
+
+    @property
+    def heads(self) -> int:
+        """Channels of the network's output: classes, or regions."""
+        return int(self.labels.num_segmentation_heads)
+
+    @property
+    def flat(self) -> bool:
+        """Whether the network sees slices."""
+        return len(self.configuration.patch_size) == 2
+
+    @property
+    def axes(self) -> tuple[int, int, int]:
+        """For each axis of nnU-Net's array that of the volume X, Y, Z: files are read as Z, Y, X and transposed."""
+        z, y, x = (2 - int(axis) for axis in self.manager.transpose_forward)
+        return z, y, x
+
+    @property
+    def class_names(self) -> dict[int, str]:
+        """Name of each label value from 0 on; a value that only occurs inside regions is called by its number."""
+        own = {int(value): str(name) for name, value in self.dataset["labels"].items() if isinstance(value, int | str)}
+        return {int(value): own.get(int(value), str(value)) for value in self.labels.all_labels}

@@ -1,0 +1,160 @@
+"""A case as nnU-Net's own preprocessor makes it, in the volume's own axes, with the record of what was done.
+
+nnU-Net reads (Z, Y, X), transposes, crops to the nonzero region, normalises, then resamples. The arrays are turned
+back to (X, Y, Z) afterwards, so that everything else in imaseg (affine, spacing, voxel maps, files) stays as it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imaseg.data.nifti import Step, Volume
+from imaseg.data.steps import orient
+from imaseg.errors import InputError
+from imaseg.models.nnunet.plans import Plans
+
+_EPS = 1e-8  # the least standard deviation that nnU-Net divides by
+_REORIENTING = ("NibabelIOWithReorient", "SimpleITKIOWithReorient")
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """From a raw volume to what an nnU-Net model takes.
+
+    Attributes:
+        plans: of the model.
+        classes: for each label value that a case may hold, the channel it belongs to; -1 for ignored ones.
+    """
+
+    plans: Plans
+    classes: dict[int, int]
+
+    def __call__(self, volume: Volume) -> tuple[Volume, list[Step]]:
+        """Prepare a case; the input is left as it is.
+
+        Raises:
+            InputError: if nnU-Net cannot, or normalises in a way that this project cannot undo.
+        """
+        steps: list[Step] = []
+        if self.plans.manager.plans["image_reader_writer"] in _REORIENTING:
+            volume, step = orient(volume, "RAS")
+            steps.append(step)
+        image, label, properties = self._run(volume)
+        crop = self._crop(volume, properties)
+        steps += [crop, *self._normalised(volume, crop)]
+        resampled = self._resampled(crop["shape"], image.shape[1:], volume.spacing)
+        if resampled["shape_from"] != resampled["shape_to"]:
+            steps.append(resampled)
+        affine = volume.affine @ _to_old_index(crop, resampled)
+        return replace(volume, image=image, label=label, affine=affine), steps
+
+    def _run(self, volume: Volume) -> tuple[NDArray[np.float32], NDArray[np.int64] | None, dict[str, Any]]:
+        """Image (C, X, Y, Z), label (X, Y, Z) and what nnU-Net noted, by its own preprocessor."""
+        plans = self.plans
+        properties: dict[str, Any] = {"spacing": [float(size) for size in reversed(volume.spacing)]}
+        label = None if volume.label is None else volume.label.T[None].astype(np.int16)
+        preprocessor = plans.configuration.preprocessor_class(verbose=False)
+        try:
+            image, found, properties = preprocessor.run_case_npy(
+                volume.image.transpose(0, 3, 2, 1), label, properties, plans.manager, plans.configuration, plans.dataset
+            )
+        except (ValueError, RuntimeError, AssertionError, KeyError, IndexError) as error:
+            msg = f"case {volume.id} must be one that nnU-Net can preprocess, got {type(error).__name__}: {error}."
+            raise InputError(msg) from error
+        back = np.argsort(plans.axes)
+        image = np.ascontiguousarray(image.transpose(0, *(back + 1)), dtype=np.float32)
+        if label is None:
+            return image, None, properties
+        return image, self._channels(found[0].transpose(back)), properties
+
+    def _channels(self, label: NDArray[np.integer]) -> NDArray[np.int64]:
+        """Label values as channels; -1, which nnU-Net puts outside of the nonzero region, is background."""
+        table = np.zeros(max(self.classes) + 1, np.int64)
+        for value, channel in self.classes.items():
+            table[value] = channel
+        return table[np.maximum(label, 0)]
+
+    def _crop(self, volume: Volume, properties: dict[str, Any]) -> Step:
+        """Record of the crop to the nonzero region, along X, Y, Z."""
+        box = [(0, 0)] * 3
+        for axis, (start, stop) in zip(self.plans.axes, properties["bbox_used_for_cropping"], strict=True):
+            box[axis] = int(start), int(stop)
+        return {
+            "name": "crop",
+            "start": [start for start, _ in box],
+            "shape": [stop - start for start, stop in box],
+            "shape_from": list(volume.shape),
+        }
+
+    def _resampled(self, before: list[int], after: tuple[int, ...], spacing: tuple[float, ...]) -> Step:
+        """Record of the resampling, with the voxel size that keeps both ends of each axis where they were."""
+        return {
+            "name": "resample",
+            "spacing_from": list(spacing),
+            "spacing_to": [size * old / new for size, old, new in zip(spacing, before, after, strict=True)],
+            "shape_from": list(before),
+            "shape_to": list(after),
+            "order": self._orders(spacing),
+        }
+
+    def _orders(self, spacing: tuple[float, ...]) -> list[int]:
+        """Order of the splines along X, Y, Z; a coarse axis has one of its own."""
+        from nnunetv2.preprocessing.resampling.default_resampling import determine_do_sep_z_and_axis
+
+        configuration = self.plans.configuration
+        settings = configuration.configuration["resampling_fn_data_kwargs"]
+        here = [spacing[axis] for axis in self.plans.axes]
+        there = [*here[: len(here) - len(configuration.spacing)], *configuration.spacing]
+        apart, axis = determine_do_sep_z_and_axis(settings.get("force_separate_z"), here, there)
+        orders = [int(settings.get("order", 3))] * 3
+        if apart:
+            orders[self.plans.axes[axis]] = int(settings.get("order_z", 0))
+        return orders
+
+    def _normalised(self, volume: Volume, crop: Step) -> list[Step]:
+        """Records of what nnU-Net subtracted and divided by, one per channel."""
+        inside = tuple(slice(start, start + n) for start, n in zip(crop["start"], crop["shape"], strict=True))
+        cut = volume.image[:, *inside]
+        return [{"name": "normalise", "channel": i, **self._figures(i, cut)} for i in range(len(cut))]
+
+    def _figures(self, channel: int, image: NDArray[np.float32]) -> Step:
+        scheme = self.plans.configuration.normalization_schemes[channel]
+        values = image[channel]
+        if scheme == "NoNormalization":
+            return {"method": "none"}
+        if scheme == "RGBTo01Normalization":
+            return {"method": "rescale", "mean": 0.0, "std": 255.0}
+        if scheme == "RescaleTo01Normalization":
+            low = float(values.min())
+            return {"method": "rescale", "mean": low, "std": max(float(values.max()) - low, _EPS)}
+        if scheme == "CTNormalization":
+            known = self.plans.manager.foreground_intensity_properties_per_channel[str(channel)]
+            low, high = float(known["percentile_00_5"]), float(known["percentile_99_5"])
+            return {"method": "ct", "low": low, "high": high, "mean": float(known["mean"]), "std": float(known["std"])}
+        if scheme != "ZScoreNormalization":
+            msg = f"normalisation of {self.plans.source} must be one that nnU-Net ships, got {scheme!r}."
+            raise InputError(msg)
+        if self.plans.configuration.use_mask_for_norm[channel]:
+            values = values[_nonzero(image)]
+            return {"method": "masked-zscore", "mean": float(values.mean()), "std": max(float(values.std()), _EPS)}
+        return {"method": "whole-zscore", "mean": float(values.mean()), "std": max(float(values.std()), _EPS)}
+
+
+def _nonzero(image: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Where any channel of (C, X, Y, Z) is not 0, holes filled: the region that nnU-Net normalises by."""
+    from nnunetv2.preprocessing.cropping.cropping import create_nonzero_mask
+
+    mask: NDArray[np.bool_] = create_nonzero_mask(image)
+    return mask
+
+
+def _to_old_index(crop: Step, resampled: Step) -> NDArray[np.float64]:
+    """From a voxel index of the prepared grid to one of the native grid, (4, 4)."""
+    ratio = np.asarray(resampled["shape_from"]) / np.asarray(resampled["shape_to"])
+    place = np.diag([*ratio, 1.0])
+    place[:3, 3] = np.asarray(crop["start"]) + (ratio - 1) / 2
+    return place

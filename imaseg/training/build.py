@@ -1,0 +1,34 @@
+"""From plain data, as a configuration file holds it, to a training method."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from imaseg.margins import Criterion
+from imaseg.objectives import Objective
+from imaseg.perturbations import Perturbation
+from imaseg.training.base import Loss, TrainingMethod
+
+_PARTS: dict[str, Any] = {"perturbation": Perturbation, "objective": Objective, "criterion": Criterion}
+
+
+def build_method(spec: Mapping[str, Any], loss: Loss, *, seed: int = 0) -> TrainingMethod:
+    """A training method, its perturbation set, objective and criterion.
+
+    Args:
+        spec: `name` and arguments; perturbation, objective and criterion likewise.
+        loss: see `TrainingMethod`.
+        seed: of the random starts, for methods that have any.
+
+    Raises:
+        ValueError: if a name or an argument is unknown or refused.
+    """
+    arguments = dict(spec)
+    for key, family in _PARTS.items():
+        if key in arguments:
+            arguments[key] = family.build(arguments[key])
+    kind = TrainingMethod.named(str(spec.get("name")))
+    extra = {"seed": seed} if "seed" in inspect.signature(kind).parameters else {}
+    return TrainingMethod.build(arguments, loss, **extra)
