@@ -11,8 +11,9 @@ from collections.abc import Sequence
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array, eye_array
+from scipy.sparse import eye_array
 
+from imaseg.data.axes import along_axes, axis_weights
 from imaseg.data.nifti import Step
 
 Floats = NDArray[np.float32]
@@ -38,8 +39,10 @@ class GridMap:
         self._axes = [eye_array(side, dtype=np.float32, format="csr") for side in sides]
         for step in steps:
             if step["name"] == "resample":
-                figures = (step[key] for key in ("shape_from", "shape_to", "spacing_from", "spacing_to"))
-                self._axes = [_between(*axis) for axis in zip(*figures, strict=True)]
+                sides = zip(step["shape_from"], step["shape_to"], strict=True)
+                ratios = np.asarray(step["spacing_to"]) / np.asarray(step["spacing_from"])
+                figures = zip(sides, ratios, step.get("orders", (1, 1, 1)), strict=True)
+                self._axes = [axis_weights(*side, ratio, order) for side, ratio, order in figures]
             elif step["name"] == "crop":
                 pieces = zip(self._axes, step["start"], step["shape"], strict=True)
                 self._axes = [matrix[start : start + n] for matrix, start, n in pieces]
@@ -47,15 +50,16 @@ class GridMap:
     @property
     def gain(self) -> float:
         """Upper bound of the factor by which the map and its transpose together lengthen a vector."""
-        return float(np.prod([matrix.sum(axis=0).max() for matrix in self._axes]))
+        rows_and_columns = [(abs(matrix).sum(axis=0).max(), abs(matrix).sum(axis=1).max()) for matrix in self._axes]
+        return float(np.prod(rows_and_columns))
 
     def forward(self, native: Floats) -> Floats:
         """The prepared grid's values of an array (X, Y, Z) on the native one."""
-        return _along_axes(self._axes, nib.apply_orientation(native, self._turn))
+        return along_axes(self._axes, nib.apply_orientation(native, self._turn))
 
     def transposed(self, prepared: Floats) -> Floats:
         """The transpose of the map, applied to an array (X, Y, Z) on the prepared grid."""
-        native = _along_axes([matrix.T for matrix in self._axes], prepared)
+        native = along_axes([matrix.T for matrix in self._axes], prepared)
         return np.ascontiguousarray(nib.apply_orientation(native, self._back))
 
     def nearest_source(self, wanted: Floats, *, allowed: NDArray[np.bool_] | None = None, steps: int = 50) -> Floats:
@@ -84,23 +88,3 @@ class GridMap:
                 return moved
             found, pace = moved, faster
         return found
-
-
-def _between(before: int, after: int, spacing_before: float, spacing_after: float) -> csr_array:
-    """Linear interpolation from `before` to `after` voxels around the same centre; the border is continued."""
-    ratio = spacing_after / spacing_before
-    place = (before - 1) / 2 + (np.arange(after) - (after - 1) / 2) * ratio
-    place = place.clip(0, before - 1)
-    low = np.floor(place).astype(int)
-    share = place - low
-    rows, columns = np.tile(np.arange(after), 2), np.concatenate([low, np.minimum(low + 1, before - 1)])
-    weights = np.concatenate([1 - share, share]).astype(np.float32)
-    return csr_array((weights, (rows, columns)), shape=(after, before))
-
-
-def _along_axes(matrices: Sequence[csr_array], values: Floats) -> Floats:
-    for axis, matrix in enumerate(matrices):
-        first = np.moveaxis(values, axis, 0)
-        flat = matrix @ np.ascontiguousarray(first).reshape(first.shape[0], -1)
-        values = np.moveaxis(flat.reshape(-1, *first.shape[1:]), 0, axis)
-    return values

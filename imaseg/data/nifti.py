@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from imaseg.data.files import whole_file
 from imaseg.data.scan import Scan, label_values, on_grid_of, read_scan
 from imaseg.errors import InputError
 
-__all__ = ["Step", "Volume", "label_values", "read_volume", "to_volume", "write_nifti"]
+__all__ = ["Step", "Volume", "label_values", "read_label", "read_volume", "to_volume", "write_nifti"]
 
 
 Step = dict[str, Any]
@@ -51,22 +51,43 @@ class Volume:
         return self.image.shape[1:]
 
 
-def read_volume(case: Case) -> Volume:
+def read_volume(case: Case, *, threshold: float | None = None) -> Volume:
     """Read a case; a label stored along other axes is brought on to the grid of its image.
+
+    Args:
+        case: of any format.
+        threshold: label values from here on are 1, all others 0; None keeps them.
 
     Raises:
         InputError: if a file is missing, unreadable or not finite, or its files disagree.
     """
     images = [read_scan(path) for path in case.image]
-    label = read_scan(case.label, dtype=None) if case.label else None
+    label = read_label(case, images[0], threshold=threshold)
     reasons, blamed = check_image(images), case.image[0]
     if label is not None and not reasons:
-        label = on_grid_of(label, images[0])
         reasons, blamed = check_label(label, images[0]), label.path
     if reasons:
         msg = f"{case.id}: {reasons[0]} Mend or leave out {blamed}."
         raise InputError(msg)
     return to_volume(case.id, images, label)
+
+
+def read_label(case: Case, image: Scan, *, threshold: float | None = None) -> Scan | None:
+    """Label of a case along the axes of its image, None if the case has none.
+
+    Raises:
+        InputError: if a file is missing or unreadable.
+    """
+    if case.label is None:
+        return None
+    if case.segments:
+        from imaseg.data.dicom_labels import read_structures
+
+        return read_structures((case.label, *case.more_labels), image, case.segments)
+    label = read_scan(case.label, dtype=None)
+    if threshold is not None:
+        label = replace(label, data=(label.data >= threshold).astype(np.uint8))
+    return on_grid_of(label, image)
 
 
 def to_volume(name: str, images: list[Scan], label: Scan | None) -> Volume:

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from imaseg.data.cases import Case
-from imaseg.data.files import read_json, sweep, write_json
+from imaseg.data.files import files_behind, read_json, sweep, write_json
 from imaseg.errors import InputError
+
+_VERSION = 2
+"""Of what the notes hold; notes of another version are made again."""
 
 
 class Notes:
@@ -22,9 +25,8 @@ class Notes:
     @staticmethod
     def key(case: Case, settings: object) -> str:
         """Digest of what a note depends on: size and time of the files of the case, and the settings."""
-        files = [*case.image, *([case.label] if case.label else [])]
-        states = [(path.name, *_state(path)) for path in files]
-        text = json.dumps([states, settings], sort_keys=True, default=str)
+        states = [(path.name, *_state(path)) for named in case.files for path in files_behind(named)]
+        text = json.dumps([_VERSION, states, case.segments, settings], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def read(self, kind: str, name: str, key: str) -> dict[str, Any] | None:

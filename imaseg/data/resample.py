@@ -2,40 +2,87 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from imaseg.data.axes import along_axes, axis_weights
 from imaseg.data.nifti import Step, Volume
 
+_THICK = 3.0
+"""Voxels this many times as long as their shortest side are slices, not cubes."""
 
-def resample(volume: Volume, spacing: tuple[float, ...]) -> tuple[Volume, Step]:
-    """Resample to a voxel size in mm around the same centre; the label by largest share."""
+
+def resample(
+    volume: Volume,
+    spacing: tuple[float, ...],
+    *,
+    image_order: int = 1,
+    label_order: int = 1,
+    thick_order: int | None = None,
+) -> tuple[Volume, Step]:
+    """Resample to a voxel size in mm around the same centre.
+
+    Args:
+        volume: to resample.
+        spacing: in mm along its axes.
+        image_order: 0 nearest voxel, 1 linear, 3 cubic spline.
+        label_order: 0 nearest voxel, 1 the label with the largest interpolated share.
+        thick_order: order along an axis whose voxels are three times as long as the shortest side, in image and
+            label; None as along the others.
+    """
     ratio = np.asarray(spacing) / np.asarray(volume.spacing)
     if np.allclose(ratio, 1, rtol=1e-3):
         ratio = np.ones(3)
     shape = tuple(max(1, round(n / r)) for n, r in zip(volume.shape, ratio, strict=True))
     start = (np.asarray(volume.shape) - 1 - (np.asarray(shape) - 1) * ratio) / 2
+    thick = _thick(volume.spacing) if thick_order is not None else (False, False, False)
+    orders, label_orders = (
+        [thick_order if flat and thick_order is not None else order for flat in thick]
+        for order in (image_order, label_order)
+    )
     step = {
         "name": "resample",
         "spacing_from": list(volume.spacing),
         "spacing_to": [float(size) for size in np.asarray(volume.spacing) * ratio],
         "shape_from": list(volume.shape),
         "shape_to": list(shape),
+        "orders": orders,
+        "label_orders": label_orders,
     }
     if (ratio == 1).all():
         return volume, step
     to_old = np.diag([*ratio, 1.0])
     to_old[:3, 3] = start
+    label = volume.label
     moved = replace(
         volume,
-        image=np.stack([sample_grid(channel, shape, start, ratio) for channel in volume.image]),
-        label=None if volume.label is None else sample_grid(volume.label, shape, start, ratio),
+        image=np.stack([_sampled(channel, shape, start, ratio, orders) for channel in volume.image]),
+        label=None if label is None else sample_labels(label, shape, start, ratio, label_orders),
         affine=volume.affine @ to_old,
     )
     return moved, step
+
+
+def _thick(spacing: tuple[float, ...]) -> tuple[bool, ...]:
+    return tuple(size >= _THICK * min(spacing) for size in spacing)
+
+
+def _sampled(
+    array: NDArray[Any],
+    shape: tuple[int, ...],
+    start: NDArray[np.float64],
+    ratio: NDArray[np.float64],
+    orders: Sequence[int],
+) -> NDArray[np.float32]:
+    """Values around the same centre, each axis by its own order."""
+    if all(order == 1 for order in orders):
+        return _linear(array, shape, start, ratio)
+    figures = zip(array.shape, shape, ratio, orders, strict=True)
+    return along_axes([axis_weights(*axis) for axis in figures], np.asarray(array, np.float32))
 
 
 def sample_grid(
@@ -48,7 +95,11 @@ def sample_grid(
 
 
 def sample_labels(
-    label: NDArray[Any], shape: tuple[int, ...], start: NDArray[np.float64], ratio: NDArray[np.float64]
+    label: NDArray[Any],
+    shape: tuple[int, ...],
+    start: NDArray[np.float64],
+    ratio: NDArray[np.float64],
+    orders: Sequence[int] = (1, 1, 1),
 ) -> NDArray[Any]:
     """At each point the label whose interpolated share is largest.
 
@@ -58,7 +109,7 @@ def sample_labels(
     best = np.full(shape, -1, np.float32)
     winner = np.zeros(shape, label.dtype)
     for value in np.unique(label):
-        share = _linear((label == value).astype(np.float32), shape, start, ratio)
+        share = _sampled((label == value).astype(np.float32), shape, start, ratio, orders)
         ahead = share > best
         best[ahead], winner[ahead] = share[ahead], value
     return winner

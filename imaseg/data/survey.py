@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from imaseg.data.cases import Case
 from imaseg.data.checks import check_image, check_label, header_flags
-from imaseg.data.nifti import Volume, to_volume
-from imaseg.data.scan import on_grid_of, read_scan
+from imaseg.data.nifti import Volume, read_label, to_volume
+from imaseg.data.scan import read_scan
 from imaseg.data.steps import orient
 from imaseg.errors import InputError
 
@@ -87,9 +87,8 @@ def inspect_case(case: Case, labels: Mapping[int, str] | None) -> tuple[Volume |
     images = [read_scan(path) for path in case.image]
     flags = [flag for scan in images for flag in header_flags(scan)]
     reasons = check_image(images)
-    label = None
-    if case.label is not None:
-        label = on_grid_of(read_scan(case.label, dtype=None), images[0])
+    label = read_label(case, images[0])
+    if label is not None:
         reasons += check_label(label, images[0], labels)
         flags += header_flags(label)
     return (None if reasons else to_volume(case.id, images, label)), reasons, flags
