@@ -30,7 +30,7 @@ class Volume:
     Attributes:
         id: case id.
         image: float32 (C, X, Y, Z).
-        label: int64 (X, Y, Z), or None.
+        label: whole numbers (X, Y, Z), int64 unless read compactly, or None.
         affine: voxel index to world in mm, (4, 4).
     """
 
@@ -51,12 +51,13 @@ class Volume:
         return self.image.shape[1:]
 
 
-def read_volume(case: Case, *, threshold: float | None = None) -> Volume:
+def read_volume(case: Case, *, threshold: float | None = None, compact: bool = False) -> Volume:
     """Read a case; a label stored along other axes is brought on to the grid of its image.
 
     Args:
         case: of any format.
         threshold: label values from here on are 1, all others 0; None keeps them.
+        compact: keep the label in the smallest whole-number type that holds it.
 
     Raises:
         InputError: if a file is missing, unreadable or not finite, or its files disagree.
@@ -69,7 +70,7 @@ def read_volume(case: Case, *, threshold: float | None = None) -> Volume:
     if reasons:
         msg = f"{case.id}: {reasons[0]} Mend or leave out {blamed}."
         raise InputError(msg)
-    return to_volume(case.id, images, label)
+    return to_volume(case.id, images, label, compact=compact)
 
 
 def read_label(case: Case, image: Scan, *, threshold: float | None = None) -> Scan | None:
@@ -90,11 +91,15 @@ def read_label(case: Case, image: Scan, *, threshold: float | None = None) -> Sc
     return on_grid_of(label, image)
 
 
-def to_volume(name: str, images: list[Scan], label: Scan | None) -> Volume:
-    """Join checked scans: channels first, label whole numbers."""
+def to_volume(name: str, images: list[Scan], label: Scan | None, *, compact: bool = False) -> Volume:
+    """Join checked scans: channels first, label whole numbers, int64 unless `compact`."""
     channels = [np.moveaxis(scan.data, 3, 0) if scan.data.ndim == 4 else scan.data[None] for scan in images]
-    image = np.concatenate(channels).astype(np.float32, copy=False)
-    return Volume(name, image, None if label is None else label.data.astype(np.int64), images[0].affine)
+    joined = channels[0] if len(channels) == 1 else np.concatenate(channels)
+    image = joined.astype(np.float32, copy=False)
+    if label is None:
+        return Volume(name, image, None, images[0].affine)
+    dtype = np.min_scalar_type(int(label.data.max())) if compact else np.int64
+    return Volume(name, image, label.data.astype(dtype, copy=False), images[0].affine)
 
 
 def write_nifti(

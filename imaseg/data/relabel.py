@@ -26,7 +26,8 @@ def relabel(volume: Volume, mapping: Mapping[int, int]) -> tuple[Volume, Step]:
 
 def renumbered(label: NDArray[Any], mapping: Mapping[int, int]) -> NDArray[Any]:
     """Label with new values, all at once: 1 to 2 and 2 to 1 swaps them."""
-    changed = label.copy()
+    largest = max(mapping.values(), default=0)
+    changed = label.astype(np.promote_types(label.dtype, np.min_scalar_type(largest)))
     for old, new in mapping.items():
         changed[label == old] = new
     return changed
