@@ -29,6 +29,7 @@ class Case:
         segments: label value by name, for formats that name their structures (DICOM SEG and RTSTRUCT).
         patient: who it is, where the data say so; the same for all cases of one person.
         modality: of this case, where its files say so.
+        channels: that its images should have, where the cohort says so; a grey picture among colours is repeated.
     """
 
     id: str
@@ -38,6 +39,7 @@ class Case:
     segments: dict[str, int] = field(default_factory=dict, compare=False)
     patient: str = ""
     modality: str = ""
+    channels: int = 0
 
     @property
     def files(self) -> tuple[Path, ...]:

@@ -74,15 +74,17 @@ def _listed(root: Path, entries: list[Any]) -> list[Case]:
         if not all(isinstance(name, str) for name in (*names, label or "")) or not names:
             _malformed(root, "image and label of each entry of training", "file names", entry)
         image = tuple(path for name in names for path in _channels(root / name))
-        cases.append(Case(_case_id(Path(names[0])), image, root / label if label else None))
+        name = _case_id(Path(names[0]), Path(label) if label else None)
+        cases.append(Case(name, image, root / label if label else None))
     _require_unique((case.id for case in cases), root)
     return cases
 
 
-def _case_id(image: Path) -> str:
-    """Id of a listed image: its stem, without the channel number that nnU-Net files carry."""
+def _case_id(image: Path, label: Path | None) -> str:
+    """Id of a listed image: its stem, without the channel number that nnU-Net files carry and labels do not."""
     match = _CHANNEL.match(stem(image))
-    return match["id"] if match else stem(image)
+    own = label is not None and stem(label) == stem(image)
+    return match["id"] if match and not own else stem(image)
 
 
 def _channels(image: Path) -> list[Path]:

@@ -12,11 +12,11 @@ from numpy.typing import DTypeLike, NDArray
 
 from imaseg.data.cases import Case
 from imaseg.data.checks import check_image, check_label
-from imaseg.data.files import whole_file
+from imaseg.data.files import is_picture, whole_file
 from imaseg.data.scan import Scan, label_values, on_grid_of, read_scan
 from imaseg.errors import InputError
 
-__all__ = ["Step", "Volume", "label_values", "read_label", "read_volume", "to_volume", "write_nifti"]
+__all__ = ["Step", "Volume", "label_values", "read_images", "read_label", "read_volume", "to_volume", "write_nifti"]
 
 
 Step = dict[str, Any]
@@ -62,7 +62,7 @@ def read_volume(case: Case, *, threshold: float | None = None, compact: bool = F
     Raises:
         InputError: if a file is missing, unreadable or not finite, or its files disagree.
     """
-    images = [read_scan(path) for path in case.image]
+    images = read_images(case)
     label = read_label(case, images[0], threshold=threshold)
     reasons, blamed = check_image(images), case.image[0]
     if label is not None and not reasons:
@@ -71,6 +71,18 @@ def read_volume(case: Case, *, threshold: float | None = None, compact: bool = F
         msg = f"{case.id}: {reasons[0]} Mend or leave out {blamed}."
         raise InputError(msg)
     return to_volume(case.id, images, label, compact=compact)
+
+
+def read_images(case: Case) -> list[Scan]:
+    """Image files of a case; a grey picture gets the channels of a cohort of colour pictures.
+
+    Raises:
+        InputError: if a file is missing or unreadable.
+    """
+    images = [read_scan(path) for path in case.image]
+    if len(images) == 1 and case.channels == 3 and is_picture(case.image[0]) and images[0].data.ndim == 3:
+        images[0].data = np.repeat(images[0].data[..., None], 3, axis=3)
+    return images
 
 
 def read_label(case: Case, image: Scan, *, threshold: float | None = None) -> Scan | None:
@@ -87,7 +99,8 @@ def read_label(case: Case, image: Scan, *, threshold: float | None = None) -> Sc
         return read_structures((case.label, *case.more_labels), image, case.segments)
     label = read_scan(case.label, dtype=None)
     if threshold is not None:
-        label = replace(label, data=(label.data >= threshold).astype(np.uint8))
+        grey = label.data.mean(axis=3) if label.data.ndim == 4 else label.data
+        label = replace(label, data=(grey >= threshold).astype(np.uint8))
     return on_grid_of(label, image)
 
 

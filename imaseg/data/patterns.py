@@ -48,8 +48,9 @@ def matched(root: Path, layout: Layout) -> list[Case]:
     labels = _index(root, layout.label, files) if layout.label else {}
     cases = []
     for name, (first, groups) in channels[0].items():
-        image = [first, *(_found(root, c, p, groups) for c, p in zip(channels[1:], layout.images[1:], strict=True))]
-        label = _found(root, labels, layout.label, groups) if layout.label and labels else None
+        others = zip(channels[1:], layout.images[1:], strict=True)
+        image = [first, *(_found(root, first, index, pattern, groups) for index, pattern in others)]
+        label = _found(root, first, labels, layout.label, groups) if layout.label and labels else None
         cases.append(Case(name, tuple(image), label, patient=groups.get("patient", "")))
     return cases
 
@@ -127,12 +128,17 @@ def _index(root: Path, pattern: str, files: list[str]) -> dict[str, tuple[Path, 
 
 
 def _found(
-    root: Path, index: Mapping[str, tuple[Path, dict[str, str]]], pattern: str, groups: Mapping[str, str]
+    root: Path,
+    first: Path,
+    index: Mapping[str, tuple[Path, dict[str, str]]],
+    pattern: str,
+    groups: Mapping[str, str],
 ) -> Path:
-    """The file of a case, or where it should be."""
+    """The file of a case, or where it should be: beside its first one if the pattern leaves the folder open."""
     if groups["id"] in index:
         return index[groups["id"]][0]
-    return root / _TOKEN.sub(lambda token: groups.get(token["name"] or "", "" if token["deep"] else "*"), pattern)
+    name = _TOKEN.sub(lambda token: groups.get(token["name"] or "", "" if token["deep"] else "*"), pattern)
+    return first.parent / Path(name).name if "**/" in pattern else root / name
 
 
 def _compiled(pattern: str) -> re.Pattern[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -35,8 +36,6 @@ def renumbered(label: NDArray[Any], mapping: Mapping[int, int]) -> NDArray[Any]:
 
 def by_recipe(cohort: CaseSet, recipe: Recipe) -> CaseSet:
     """The cohort with what the recipe says of its channels, patients and label names."""
-    import re
-
     cases = cohort.cases
     if recipe.labels is not None and any(case.segments for case in cases):
         wanted = {name: value for value, name in recipe.labels.items() if value > 0}
@@ -44,10 +43,11 @@ def by_recipe(cohort: CaseSet, recipe: Recipe) -> CaseSet:
     if recipe.patient is not None:
         found = ((case, re.search(recipe.patient, case.id)) for case in cases)
         cases = tuple(replace(case, patient=match[0]) if match else case for case, match in found)
+    modality = recipe.modality or cohort.modality
     return replace(
         cohort,
-        cases=cases,
-        modality=recipe.modality or cohort.modality,
+        cases=tuple(replace(case, channels=len(modality)) for case in cases),
+        modality=modality,
         declared_labels=label_names(cohort.declared_labels, recipe),
     )
 

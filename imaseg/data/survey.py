@@ -13,9 +13,9 @@ from numpy.typing import DTypeLike, NDArray
 
 from imaseg.data.cases import Case
 from imaseg.data.checks import check_image, check_label, header_flags
-from imaseg.data.nifti import Volume, read_label, to_volume
+from imaseg.data.nifti import Volume, read_images, read_label, to_volume
 from imaseg.data.relabel import relabel
-from imaseg.data.scan import Scan, read_scan
+from imaseg.data.scan import Scan
 from imaseg.data.steps import orient
 from imaseg.data.thumbnail import draw_thumbnail
 from imaseg.errors import InputError
@@ -112,7 +112,7 @@ def inspect_case(
     Raises:
         InputError: if a file cannot be read at all.
     """
-    images = [read_scan(path) for path in case.image]
+    images = read_images(case)
     flags = [flag for scan in images for flag in header_flags(scan)]
     reasons = check_image(images)
     label = None

@@ -33,7 +33,7 @@ def draw_thumbnail(volume: Volume, path: Path) -> None:
         sheet.paste(view, (left, (height - view.height) // 2))
         left += view.width + _GAP
     packed = io.BytesIO()
-    sheet.save(packed, "PNG", optimize=True)
+    sheet.save(packed, "PNG", compress_level=3)
     with whole_file(path) as part:
         part.write_bytes(packed.getvalue())
 

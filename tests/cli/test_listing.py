@@ -39,7 +39,7 @@ NAMES = {
     "objectives": lambda: set(Objective.registry),
     "perturbations": lambda: set(Perturbation.registry),
     "criteria": lambda: set(Criterion.registry),
-    "recipes": lambda: {"msd"},
+    "recipes": lambda: set(resource_names("data_prep")),
 }
 
 
