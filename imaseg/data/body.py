@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import SimpleITK
 
 _AIR = -500.0
 """HU between air and the body, the table's foam below it."""
@@ -22,8 +27,12 @@ def body_mask(channel: NDArray[np.float32], *, hounsfield: bool) -> NDArray[np.b
     bright = image > _AIR if hounsfield else SimpleITK.OtsuThreshold(image, 0, 1, 200)
     # An opening cuts the thin bridges of cloth and cables between body and table.
     pieces = SimpleITK.ConnectedComponent(SimpleITK.BinaryMorphologicalOpening(bright, [1, 1, 1]))
-    sizes = np.bincount(np.asarray(SimpleITK.GetArrayViewFromImage(pieces)).ravel())
-    if len(sizes) < 2:
-        return np.asarray(SimpleITK.GetArrayFromImage(bright)).T.astype(bool)
-    largest = pieces == int(sizes[1:].argmax()) + 1
-    return np.asarray(SimpleITK.GetArrayFromImage(SimpleITK.BinaryFillhole(largest))).T.astype(bool)
+    largest = SimpleITK.RelabelComponent(pieces) == 1
+    body = SimpleITK.BinaryFillhole(largest) if _any(largest) else bright
+    return np.asarray(SimpleITK.GetArrayFromImage(body)).T.astype(bool)
+
+
+def _any(mask: SimpleITK.Image) -> bool:
+    import SimpleITK
+
+    return bool(np.asarray(SimpleITK.GetArrayViewFromImage(mask)).any())

@@ -66,7 +66,7 @@ def prepare(
     if workers is None:
         workers = usual_workers([path for case in cohort for named in case.files for path in files_behind(named)])
     tell = progress or _silent
-    surveys = _survey_all(cohort, recipe, allowed_values(found.declared_labels, recipe), notes, workers, tell)
+    surveys = _survey_all(cohort, recipe, allowed_values(found, recipe), notes, workers, tell)
     _same_kind(surveys, cohort)
     fit = {name: survey for name, survey in surveys.items() if not survey.reasons}
     statistics = CohortStatistics.of(_reference(fit, cohort), cohort.modality) if fit else None

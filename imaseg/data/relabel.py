@@ -67,10 +67,11 @@ def label_names(declared: Mapping[int, str] | None, recipe: Recipe) -> dict[int,
     return dict(sorted(({0: "background"} | names).items()))
 
 
-def allowed_values(declared: Mapping[int, str] | None, recipe: Recipe) -> dict[int, str] | None:
+def allowed_values(cohort: CaseSet, recipe: Recipe) -> dict[int, str] | None:
     """Values that label files may hold, before the recipe changes them; None for any."""
     if recipe.label_threshold is not None:
         return None
     mapping = recipe.label_map or {}
-    known = dict(declared) if declared is not None else recipe.labels
+    named = recipe.labels is not None and any(case.segments for case in cohort)
+    known = recipe.labels if named or cohort.declared_labels is None else cohort.declared_labels
     return None if known is None else {0: "background"} | known | {old: str(old) for old in mapping}

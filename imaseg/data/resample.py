@@ -58,9 +58,12 @@ def resample(
     to_old = np.diag([*ratio, 1.0])
     to_old[:3, 3] = start
     label = volume.label
+    image = np.empty((len(volume.image), *shape), np.float32)
+    for i, channel in enumerate(volume.image):
+        image[i] = _sampled(channel, shape, start, ratio, orders)
     moved = replace(
         volume,
-        image=np.stack([_sampled(channel, shape, start, ratio, orders) for channel in volume.image]),
+        image=image,
         label=None if label is None else sample_labels(label, shape, start, ratio, label_orders),
         affine=volume.affine @ to_old,
     )
@@ -109,7 +112,7 @@ def sample_labels(
     best = np.full(shape, -1, np.float32)
     winner = np.zeros(shape, label.dtype)
     for value in np.unique(label):
-        share = _sampled((label == value).astype(np.float32), shape, start, ratio, orders)
+        share = _sampled((label == value).astype(np.uint8), shape, start, ratio, orders)
         ahead = share > best
         best[ahead], winner[ahead] = share[ahead], value
     return winner
@@ -121,11 +124,16 @@ def _linear(
     """Interpolate in index space, so that the world (and ITK's other axis convention) stays out of it."""
     import SimpleITK
 
-    source = SimpleITK.GetImageFromArray(np.ascontiguousarray(array, np.float32).T)
+    if array.dtype != np.uint8:  # a mask is a quarter of the size until ITK has it
+        array = np.ascontiguousarray(array, np.float32)
+    source = SimpleITK.Cast(SimpleITK.GetImageFromArray(array.T), SimpleITK.sitkFloat32)
+    del array
     resampler = SimpleITK.ResampleImageFilter()
     resampler.SetSize([int(n) for n in shape])
     resampler.SetOutputOrigin([float(v) for v in start])
     resampler.SetOutputSpacing([float(v) for v in ratio])
     resampler.SetInterpolator(SimpleITK.sitkLinear)
     resampler.UseNearestNeighborExtrapolatorOn()
-    return np.asarray(SimpleITK.GetArrayFromImage(resampler.Execute(source)).T)
+    done = resampler.Execute(source)
+    del source
+    return np.asarray(SimpleITK.GetArrayFromImage(done).T)

@@ -34,8 +34,10 @@ def write_case(case: Case, recipe: Recipe, statistics: CohortStatistics, notes: 
     try:
         native = read_volume(case, threshold=recipe.label_threshold, compact=True)
         shape, affine, voxels = list(native.shape), native.affine.tolist(), _counts(native, recipe)
-        volume, steps = apply_recipe(native, recipe, statistics)
+        # Handed over, not shared: the native voxels are freed once they are turned.
+        kept = [native]
         del native
+        volume, steps = apply_recipe(kept.pop(), recipe, statistics)
     except InputError as error:
         return set_aside([str(error)]), False
     if recipe.label_threshold is not None and volume.label is not None:

@@ -12,6 +12,7 @@ from imaseg.attacks import Attack
 from imaseg.attacks.presets import PRESETS
 from imaseg.cli.listing import KINDS, attacks
 from imaseg.cli.main import run
+from imaseg.data.resources import resource_names
 from imaseg.margins import Criterion
 from imaseg.objectives import Objective
 from imaseg.perturbations import Perturbation
