@@ -17,7 +17,7 @@ from imaseg.data.nifti import Step
 from imaseg.errors import InputError
 
 _NODES = 10
-_SMALL = 64
+_SMALL = 40
 """N4 runs on no more voxels than this along an axis."""
 _ITERATIONS = (50, 40, 30)
 _FEWEST = 8
