@@ -34,7 +34,7 @@ class Recipe(BaseModel):
         spacing: voxel size in mm (right, front, up) to resample to; None in place of a number leaves that axis;
             `median` takes that of the cohort, None leaves each case.
         image_order: of the interpolation: 0 nearest voxel, 1 linear, 3 cubic spline.
-        label_order: 0 nearest voxel, 1 the label with the largest interpolated share.
+        label_order: 0 nearest voxel, 1 the label with the largest interpolated share, volumes kept.
         thick_order: order along an axis whose voxels are three times as long as the shortest side; None as above.
         crop: `foreground` cuts away the dark rim of the image, `body` all but the largest bright piece, None nothing.
         crop_margin: voxels kept around the foreground.

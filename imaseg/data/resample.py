@@ -8,12 +8,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter
 
 from imaseg.data.axes import along_axes, axis_weights
 from imaseg.data.nifti import Step, Volume
 
 _THICK = 3.0
 """Voxels this many times as long as their shortest side are slices, not cubes."""
+
+_AROUND = 5
+_CONTESTED = 0.5
+"""Voxels change hands only where the shares of two structures differ by no more than this."""
 
 
 def resample(
@@ -30,7 +35,7 @@ def resample(
         volume: to resample.
         spacing: in mm along its axes.
         image_order: 0 nearest voxel, 1 linear, 3 cubic spline.
-        label_order: 0 nearest voxel, 1 the label with the largest interpolated share.
+        label_order: 0 nearest voxel, 1 the label with the largest interpolated share, volumes kept.
         thick_order: order along an axis whose voxels are three times as long as the shortest side, in image and
             label; None as along the others.
     """
@@ -57,14 +62,17 @@ def resample(
         return volume, step
     to_old = np.diag([*ratio, 1.0])
     to_old[:3, 3] = start
-    label = volume.label
+    label = None
+    if volume.label is not None:  # first, while no new image takes up memory
+        fill = float(np.prod(ratio))
+        label = sample_labels(volume.label, shape, start, ratio, label_orders, keep=None if label_order == 0 else fill)
     image = np.empty((len(volume.image), *shape), np.float32)
     for i, channel in enumerate(volume.image):
         image[i] = _sampled(channel, shape, start, ratio, orders)
     moved = replace(
         volume,
         image=image,
-        label=None if label is None else sample_labels(label, shape, start, ratio, label_orders),
+        label=label,
         affine=volume.affine @ to_old,
     )
     return moved, step
@@ -103,19 +111,71 @@ def sample_labels(
     start: NDArray[np.float64],
     ratio: NDArray[np.float64],
     orders: Sequence[int] = (1, 1, 1),
+    *,
+    keep: float | None = None,
 ) -> NDArray[Any]:
     """At each point the label whose interpolated share is largest.
 
     Taking the nearest voxel instead skips or doubles whole slices where the two grids beat against each
     other: at a ratio of 1.03 a structure of six slices loses a sixth of its volume.
+
+    Args:
+        label: whole numbers (X, Y, Z).
+        shape: of the result.
+        start: where its first voxel lies, in voxels of `label`.
+        ratio: its voxel size, in the same.
+        orders: of the interpolation of shares along each axis.
+        keep: old voxels per new one, to keep the volumes of structures; None leaves them to the shares.
     """
-    best = np.full(shape, -1, np.float32)
+    values, counts = np.unique(label, return_counts=True)
+    best, second = np.full(shape, -1, np.float32), np.full(shape, -1, np.float32)
     winner = np.zeros(shape, label.dtype)
-    for value in np.unique(label):
+    runner = np.zeros(shape, label.dtype)
+    for value in values:
         share = _sampled((label == value).astype(np.uint8), shape, start, ratio, orders)
         ahead = share > best
+        second[ahead], runner[ahead] = best[ahead], winner[ahead]
         best[ahead], winner[ahead] = share[ahead], value
+        next_best = ~ahead & (share > second)
+        second[next_best], runner[next_best] = share[next_best], value
+    if keep is not None:
+        best -= second
+        whole = [(int(v), n / keep) for v, n in zip(values, counts, strict=True) if v != 0 and not _at_border(label, v)]
+        for value, wanted in [*whole, *whole]:  # twice, since neighbours take voxels from each other
+            _keep_volume(winner, runner, best, value, wanted)
     return winner
+
+
+def _at_border(label: NDArray[Any], value: int) -> bool:
+    """Whether a structure is cut by the field of view, so that its volume says nothing."""
+    faces = (np.take(label, end, axis=axis) for axis in range(3) for end in (0, -1))
+    return any(bool((face == value).any()) for face in faces)
+
+
+def _keep_volume(
+    winner: NDArray[Any], runner: NDArray[Any], margin: NDArray[np.float32], value: int, wanted: float
+) -> None:
+    """Give a structure the most contested voxels, or take them, until it has the number it should have.
+
+    Shares are interpolated between voxels, which cuts corners: round structures lose a percent or two, small ones
+    more. Of voxels with the same share those go first that have more (or, when taken, less) of the structure around
+    them. What is equal in that, too, goes together, so that flat faces stay flat.
+    """
+    own = winner == value
+    missing = wanted - np.count_nonzero(own)
+    at = np.nonzero(((runner == value) if missing > 0 else own) & (margin <= _CONTESTED))
+    if not at[0].size:
+        return
+    box = tuple(slice(max(0, int(i.min()) - 2), int(i.max()) + 3) for i in at)
+    around = uniform_filter(own[box].astype(np.float32), _AROUND, mode="constant")
+    density = around[tuple(i - part.start for i, part in zip(at, box, strict=True))]
+    rank = np.rint(margin[at].astype(np.float64) * 1e4) * 1e4 + np.rint((1 - density if missing > 0 else density) * 1e3)
+    ranks, sizes = np.unique(rank, return_counts=True)
+    groups = int(np.abs(np.cumsum(np.r_[0, sizes]) - abs(missing)).argmin())
+    if groups == 0:
+        return
+    moved = tuple(i[rank <= ranks[groups - 1]] for i in at)
+    winner[moved], runner[moved] = runner[moved], winner[moved]
 
 
 def _linear(
