@@ -30,10 +30,17 @@ def read_series(path: Path) -> Scan:
     """
     header = read_header(path)
     uid = header.get("SeriesInstanceUID")
-    if int(header.get("NumberOfFrames", 1) or 1) > 1:
+    if str(header.get("NumberOfFrames") or 1) != "1":
         return _multiframe(path)
     members = [(p, h) for p, h in headers_of(path.parent) if h.get("SeriesInstanceUID") == uid and "Rows" in h]
-    return _stack(path, *_without_copies(members))
+    if not members:
+        _refuse(path, "images", "other objects")
+    try:
+        return _stack(path, *_without_copies(members))
+    except InputError:
+        raise
+    except (*broken(), AttributeError) as error:
+        _refuse(path, "complete headers", f"a damaged one ({' '.join(str(error).split())})")
 
 
 def _without_copies(members: list[tuple[Path, Header]]) -> tuple[list[tuple[Path, Header]], list[str]]:

@@ -5,6 +5,7 @@ A picture knows no millimetres: a pixel counts as 1 mm, which later steps and re
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -27,11 +28,10 @@ def read_picture(path: Path, dtype: DTypeLike | None) -> Scan:
     """
     flags: list[str] = []
     try:
-        with Image.open(path) as picture:
-            pages = []
-            for page in range(getattr(picture, "n_frames", 1)):
-                picture.seek(page)
-                pages.append(_pixels(picture, flags))
+        with warnings.catch_warnings():
+            # Twice the size that is warned of is refused, which is what the warning is for.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            pages = _pages(path, flags)
     except _UNREADABLE as error:
         what = " ".join(str(error).split()) or type(error).__name__
         msg = f"{path} must be a complete picture, got an unreadable one ({what}). Copy it again."
@@ -42,6 +42,15 @@ def read_picture(path: Path, dtype: DTypeLike | None) -> Scan:
     data = as_volume(path, np.moveaxis(np.stack(pages), 0, 2).swapaxes(0, 1))
     data = data.astype(dtype or data.dtype.newbyteorder("="), copy=False)
     return Scan(path, data, PICTURE_AFFINE.copy(), (1.0, 1.0, 1.0), flags=list(dict.fromkeys(flags)))
+
+
+def _pages(path: Path, flags: list[str]) -> list[NDArray[np.generic]]:
+    pages = []
+    with Image.open(path) as picture:
+        for page in range(getattr(picture, "n_frames", 1)):
+            picture.seek(page)
+            pages.append(_pixels(picture, flags))
+    return pages
 
 
 def _pixels(picture: Image.Image, flags: list[str]) -> NDArray[np.generic]:
