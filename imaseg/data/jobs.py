@@ -19,35 +19,49 @@ _WORTH = 50_000_000
 _MOST = 8
 
 
-def each(
-    function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]], workers: int
-) -> Iterator[tuple[int, Result]]:
-    """Index and result of `function(*job)` for every job, as they are done.
+class Workers:
+    """Processes that do jobs, or none: then jobs are done here.
 
     Args:
-        function: importable by name, if there are several workers.
-        jobs: arguments of each call.
-        workers: processes; 1 calls here.
-
-    Raises:
-        InputError: if a worker is killed, most likely for want of memory.
+        count: processes; 1 does all here.
     """
-    if workers <= 1 or len(jobs) <= 1:
-        yield from ((i, function(*job)) for i, job in enumerate(jobs))
-        return
-    pool = ProcessPoolExecutor(min(workers, len(jobs)), mp_context=get_context("spawn"), initializer=_begin)
-    try:
-        futures = {pool.submit(function, *job): i for i, job in enumerate(jobs)}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
-    except BrokenProcessPool as error:
-        msg = (
-            f"workers must be few enough for the memory, got {workers} and one of them was killed. What is done is "
-            "kept: run again with fewer, such as --workers 1."
-        )
-        raise InputError(msg) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Workers:
+        if self._count > 1:
+            self._pool = ProcessPoolExecutor(self._count, mp_context=get_context("spawn"), initializer=_begin)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def each(self, function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, Result]]:
+        """Index and result of `function(*job)` for every job, as they are done.
+
+        Args:
+            function: importable by name, if there are several workers.
+            jobs: arguments of each call.
+
+        Raises:
+            InputError: if a worker is killed, most likely for want of memory.
+        """
+        if self._pool is None:
+            yield from ((i, function(*job)) for i, job in enumerate(jobs))
+            return
+        try:
+            futures = {self._pool.submit(function, *job): i for i, job in enumerate(jobs)}
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        except BrokenProcessPool as error:
+            msg = (
+                f"workers must be few enough for the memory, got {self._count} and one of them was killed. What is "
+                "done is kept: run again with fewer, such as --workers 1."
+            )
+            raise InputError(msg) from error
 
 
 def usual_workers(files: Sequence[Path]) -> int:

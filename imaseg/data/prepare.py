@@ -17,7 +17,7 @@ from typing import Any
 from imaseg.data.cases import Case, CaseSet, load_cases
 from imaseg.data.cohort import CohortStatistics, cohort_flags
 from imaseg.data.files import PICTURE_SUFFIXES, SUFFIXES, files_behind, read_json, sweep, write_json
-from imaseg.data.jobs import each, usual_workers
+from imaseg.data.jobs import Workers, usual_workers
 from imaseg.data.notes import Notes, OutLayout
 from imaseg.data.outcome import PrepareSummary, finish
 from imaseg.data.recipe import Recipe, parse_recipe
@@ -59,19 +59,20 @@ def prepare(
     """
     found = load_cases(source, missing_ok=True, layout=recipe.layout)
     cohort = by_recipe(found, recipe)
-    if layout == "nnunet":
-        _numbered_for_nnunet(cohort)
     notes = _open(source, out, recipe, layout)
     notes.forget_all_but(cohort.ids)
     if workers is None:
         workers = usual_workers([path for case in cohort for named in case.files for path in files_behind(named)])
     tell = progress or _silent
-    surveys = _survey_all(cohort, recipe, allowed_values(found, recipe), notes, workers, tell)
-    _same_kind(surveys, cohort)
-    fit = {name: survey for name, survey in surveys.items() if not survey.reasons}
-    statistics = CohortStatistics.of(_reference(fit, cohort), cohort.modality) if fit else None
+    with Workers(workers) as team:
+        surveys = _survey_all(cohort, recipe, allowed_values(found, recipe), notes, team, tell)
+        _same_kind(surveys, cohort)
+        fit = {name: survey for name, survey in surveys.items() if not survey.reasons}
+        if layout == "nnunet":
+            _numbered_for_nnunet(cohort, fit)
+        statistics = CohortStatistics.of(_reference(fit, cohort), cohort.modality) if fit else None
+        done = _write_all(cohort, recipe, statistics, fit, notes, team, tell)
     flags = cohort_flags(fit, cohort.split, {case.id: case.patient for case in cohort if case.patient})
-    done = _write_all(cohort, recipe, statistics, fit, notes, workers, tell)
     records: list[dict[str, Any]] = []
     for case in cohort:
         survey = surveys[case.id]
@@ -114,7 +115,7 @@ def _open(source: Path, out: Path, recipe: Recipe, layout: OutLayout) -> Notes:
     note = out / ".prepare" / "job.json"
     empty = not out.exists() or (out.is_dir() and all(p.name == ".prepare" for p in out.iterdir()))
     ours = note.is_file() and _same_job(read_json(note), inside, recipe, layout)
-    if not ours and (not empty or note.exists()):
+    if not ours and not empty:
         msg = f"out must be empty, or begun from this source by this recipe, got {out}. Choose an empty folder."
         raise InputError(msg)
     write_json(note, {"source": str(inside), "recipe": recipe.model_dump(mode="json"), "layout": layout})
@@ -131,9 +132,10 @@ def _same_job(job: Mapping[str, Any], source: Path, recipe: Recipe, layout: OutL
         return False
 
 
-def _numbered_for_nnunet(cohort: CaseSet) -> None:
+def _numbered_for_nnunet(cohort: CaseSet, fit: Mapping[str, Survey]) -> None:
     """nnU-Net refuses label values with gaps, but only hours later."""
-    values = sorted(cohort.labels)
+    found = {int(value) for survey in fit.values() for value in survey.class_volume_ml}
+    values = sorted(cohort.declared_labels or {0, *found})
     if values != list(range(len(values))):
         few = ", ".join(map(str, values[:8]))
         msg = (
@@ -148,12 +150,12 @@ def _survey_all(
     recipe: Recipe,
     allowed: Mapping[int, str] | None,
     notes: Notes,
-    workers: int,
+    team: Workers,
     tell: Progress,
 ) -> dict[str, Survey]:
     jobs = [(case, recipe, allowed, notes, f"{cohort.root}/") for case in cohort]
     found = {}
-    for count, (i, survey) in enumerate(each(_survey, jobs, workers), 1):
+    for count, (i, survey) in enumerate(team.each(_survey, jobs), 1):
         found[cohort[i].id] = survey
         tell(count, 2 * len(cohort), f"checked {cohort[i].id}")
     return {case.id: found[case.id] for case in cohort}
@@ -181,14 +183,14 @@ def _write_all(
     statistics: CohortStatistics | None,
     fit: Mapping[str, Survey],
     notes: Notes,
-    workers: int,
+    team: Workers,
     tell: Progress,
 ) -> dict[str, tuple[dict[str, Any], bool]]:
     cases = [case for case in cohort if case.id in fit]
     before = 2 * len(cohort) - len(cases)
     jobs = [(case, recipe, statistics, notes) for case in cases]
     done = {}
-    for count, (i, outcome) in enumerate(each(write_case, jobs, workers), 1):
+    for count, (i, outcome) in enumerate(team.each(write_case, jobs), 1):
         done[cases[i].id] = outcome
         tell(before + count, 2 * len(cohort), f"prepared {cases[i].id}")
     return done
