@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from imaseg.data import Case, CaseSet
 from imaseg.data.cohort import CohortStatistics
-from imaseg.data.intensity import method_for
+from imaseg.data.intensity import method_of
 from imaseg.data.invert import native_scale
 from imaseg.data.nifti import Step, Volume, read_volume
-from imaseg.data.recipe import parse_recipe
+from imaseg.data.recipe import READING, parse_recipe
+from imaseg.data.relabel import by_recipe, relabel
 from imaseg.data.steps import apply_recipe
 from imaseg.errors import InputError
 from imaseg.models.segmentation import ModelCard
@@ -60,6 +61,10 @@ class CaseSource:
 
     def __init__(self, cases: CaseSet, card: ModelCard) -> None:
         self._card = card
+        recipe = parse_recipe(card.recipe, source=f"model {card.name}") if card.recipe is not None else None
+        if cases.prepared is None and recipe is not None:
+            cases = by_recipe(cases, recipe)
+        self._known = {case.id: case for case in cases}
         missing = sorted(cases.labels.keys() - card.labels.keys())
         if missing:
             msg = f"labels of {cases.root} must be among the model's {sorted(card.labels)}, got {missing} as well."
@@ -68,11 +73,11 @@ class CaseSource:
         if cases.prepared is not None:
             _same_preparation(cases, card)
             self._prepared = {entry["id"]: entry["steps"] for entry in cases.prepared["cases"] if "steps" in entry}
-        elif card.recipe is None or card.fingerprint is None:
+        elif recipe is None or card.fingerprint is None:
             msg = f"{cases.root} must be prepared for this model, which does not say how. Run `imaseg prepare` first."
             raise InputError(msg)
         else:
-            self._recipe = parse_recipe(card.recipe, source=f"model {card.name}")
+            self._recipe = recipe
             self._statistics = CohortStatistics.from_json(card.fingerprint)
 
     def read(self, case: Case) -> tuple[Volume, float | None]:
@@ -90,16 +95,20 @@ class CaseSource:
         Raises:
             InputError: as `read`.
         """
-        volume = read_volume(case)
-        self._check(volume)
         if self._prepared is not None:
+            volume = read_volume(case)
+            self._check(volume)
             return Loaded(volume, volume, [], native_scale(self._prepared.get(case.id, [])))
+        case = self._known.get(case.id, case)
+        volume = read_volume(case, threshold=self._recipe.label_threshold)
+        native = relabel(volume, self._recipe.label_map or {})[0]
+        self._check(native)
         prepared, steps = apply_recipe(volume, self._recipe, self._statistics)
         # Flipped axes are views that run backwards, which torch does not take.
         prepared = replace(
             prepared, image=np.ascontiguousarray(prepared.image), label=np.ascontiguousarray(prepared.label)
         )
-        return Loaded(volume, prepared, steps, native_scale(steps))
+        return Loaded(native, prepared, steps, native_scale(steps))
 
     def _check(self, volume: Volume) -> None:
         card = self._card
@@ -123,7 +132,11 @@ def _same_preparation(cases: CaseSet, card: ModelCard) -> None:
     prepared = cases.prepared or {}
     if card.recipe is None or card.fingerprint is None:
         return
-    differs = [key for key in card.recipe if prepared.get("recipe", {}).get(key) != card.recipe[key]]
+    ours, theirs = (
+        parse_recipe(dict(recipe), source="recipe").model_dump(mode="json", exclude={*READING, "labels"})
+        for recipe in (card.recipe, prepared.get("recipe", {}))
+    )
+    differs = [key for key in ours if ours[key] != theirs[key]]
     if not differs:
         ours, theirs = (
             _figures_used(card.recipe, fingerprint) for fingerprint in (card.fingerprint, prepared["fingerprint"])
@@ -140,8 +153,8 @@ def _same_preparation(cases: CaseSet, card: ModelCard) -> None:
 def _figures_used(recipe: Mapping[str, Any], fingerprint: Mapping[str, Any]) -> dict[str, Any]:
     """Figures of a cohort that rule how its cases are prepared."""
     modality = tuple(fingerprint["modality"])
-    methods = {method_for(modality, channel) for channel in range(len(fingerprint["intensity"]))}
-    by_cohort = recipe["normalise"] == "ct" or (recipe["normalise"] == "auto" and "ct" in methods)
+    channels = range(len(fingerprint["intensity"]))
+    by_cohort = "ct" in {method_of(recipe["normalise"], modality, channel) for channel in channels}
     return {
         "spacing": [round(size, 3) for size in fingerprint["spacing"]] if recipe["spacing"] == "median" else None,
         "intensity": fingerprint["intensity"] if by_cohort else None,

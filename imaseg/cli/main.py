@@ -76,14 +76,14 @@ def prepare(
         Optional[Path],  # noqa: UP045
         typer.Option("--config", help="YAML file whose keys take the place of the recipe's."),
     ] = None,
-    layout: Annotated[str, typer.Option("--layout", help="Of OUT: msd, or nnunet (raw folder; kept as it is).")] = "msd",
+    layout: Annotated[str, typer.Option("--layout", help="Of OUT: msd, or nnunet (raw folder).")] = "msd",
     workers: Annotated[
         Optional[int],  # noqa: UP045
         typer.Option("--workers", help="Processes, each with one case in memory; else as many as are worth it."),
     ] = None,
     download: Annotated[bool, typer.Option("--download", help="Fetch SOURCE first where MONAI can (MSD).")] = False,
 ) -> None:
-    """Check and prepare a cohort: NIfTI, MetaImage, NRRD, DICOM or pictures; bad cases are set aside with the reason."""
+    """Check and prepare a cohort (NIfTI, MetaImage, NRRD, DICOM, pictures); bad cases are set aside with the reason."""
     from imaseg.cli.prepare import prepare as run_prepare
 
     with stoppable("the same command"):

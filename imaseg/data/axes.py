@@ -44,8 +44,7 @@ def along_axes(matrices: Sequence[Any], values: NDArray[np.float32]) -> NDArray[
 def _weights(place: NDArray[np.float64], before: int, order: int) -> csr_array:
     after = len(place)
     if order == 3 and before > 1:
-        rows = [map_coordinates(unit, [place], order=3, mode="mirror") for unit in np.eye(before)]
-        dense = np.stack(rows, axis=1)
+        dense = np.stack([map_coordinates(unit, [place], order=3, mode="mirror") for unit in np.eye(before)], axis=1)
         return csr_array(np.where(np.abs(dense) > _NEGLIGIBLE, dense, 0).astype(np.float32))
     if order == 0:
         # Halves go up, so that two voxels of one do not both take the lower.

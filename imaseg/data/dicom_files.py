@@ -25,7 +25,7 @@ def read_header(path: Path) -> Header:
     try:
         header = pydicom.dcmread(path, stop_before_pixels=True)
         header.SOPClassUID, header.SOPInstanceUID  # noqa: B018
-    except (*broken(), AttributeError) as error:
+    except broken() as error:
         msg = f"{path} must be a DICOM file, got an unreadable one ({' '.join(str(error).split())}). Copy it again."
         raise InputError(msg) from error
     return header
@@ -55,7 +55,7 @@ def broken() -> tuple[type[Exception], ...]:
 
     return (
         InvalidDicomError, BytesLengthException, OSError, EOFError, ValueError, KeyError, TypeError, IndexError,
-        NotImplementedError, RuntimeError, OverflowError, MemoryError,
+        NotImplementedError, RuntimeError, OverflowError, MemoryError, AttributeError,
     )  # fmt: skip
 
 

@@ -55,7 +55,7 @@ def _masks(path: Path, image: Scan, values: Mapping[str, int]) -> Iterator[Mask]
         yield from reader(path, image, values)
     except InputError:
         raise
-    except (*broken(), AttributeError) as error:
+    except broken() as error:
         what = " ".join(str(error).split())
         msg = f"{path} must be a complete {header.Modality}, got an unreadable one ({what}). Export it again."
         raise InputError(msg) from error
@@ -117,7 +117,8 @@ def _contours(path: Path, image: Scan, values: Mapping[str, int]) -> Iterator[Ma
                 msg = f"{path} must hold contours in the slices of its image, got one across slices for {name!r}."
                 raise InputError(msg)
             slice_number = round(float(index[:, 2].mean()))
-            if 0 <= slice_number < mask.shape[2]:
-                filled = polygon(index[:, 0], index[:, 1], mask.shape[:2])
-                mask[(*filled, slice_number)] ^= True
+            if 0 <= slice_number < image.data.shape[2]:
+                inside = np.zeros(mask.shape[:2], bool)
+                inside[polygon(index[:, 0], index[:, 1], inside.shape)] = True
+                mask[:, :, slice_number] ^= inside
         yield name, mask

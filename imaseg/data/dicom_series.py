@@ -39,7 +39,7 @@ def read_series(path: Path) -> Scan:
         return _stack(path, *_without_copies(members))
     except InputError:
         raise
-    except (*broken(), AttributeError) as error:
+    except broken() as error:
         _refuse(path, "complete headers", f"a damaged one ({' '.join(str(error).split())})")
 
 
@@ -101,7 +101,9 @@ def _slice_step(path: Path, places: NDArray[np.float64], normal: NDArray[np.floa
     aside = (places[-1] - places[0]) - normal * (along[-1] - along[0])
     if np.linalg.norm(aside) > 0.5 * min(float(size) for size in first.PixelSpacing):
         angle = np.degrees(np.arctan2(np.linalg.norm(aside), along[-1] - along[0]))
-        _refuse(path, "slices stacked at right angles (straighten the gantry tilt first)", f"a tilt of {angle:.1f} degrees")
+        _refuse(
+            path, "slices stacked at right angles (straighten the gantry tilt first)", f"a tilt of {angle:.1f} degrees"
+        )
     return normal * (along[-1] - along[0]) / (len(places) - 1)
 
 

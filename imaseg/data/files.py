@@ -48,7 +48,7 @@ def is_picture(path: Path) -> bool:
 
 
 def files_behind(path: Path) -> list[Path]:
-    """Every file that reading `path` looks at: itself, the voxels of a detached header, the slices of a DICOM series."""
+    """Every file that reading `path` looks at: with the voxels of a detached header, the slices of a DICOM series."""
     name = path.name.lower()
     if name.endswith(_DETACHED):
         return sorted(p for p in path.parent.glob(f"{path.stem}.*") if p.is_file()) or [path]

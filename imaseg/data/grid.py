@@ -39,10 +39,10 @@ class GridMap:
         self._axes = [eye_array(side, dtype=np.float32, format="csr") for side in sides]
         for step in steps:
             if step["name"] == "resample":
-                sides = zip(step["shape_from"], step["shape_to"], strict=True)
                 ratios = np.asarray(step["spacing_to"]) / np.asarray(step["spacing_from"])
-                figures = zip(sides, ratios, step.get("orders", (1, 1, 1)), strict=True)
-                self._axes = [axis_weights(*side, ratio, order) for side, ratio, order in figures]
+                orders = step.get("orders", (1, 1, 1))
+                figures = zip(step["shape_from"], step["shape_to"], ratios, orders, strict=True)
+                self._axes = [axis_weights(*axis) for axis in figures]
             elif step["name"] == "crop":
                 pieces = zip(self._axes, step["start"], step["shape"], strict=True)
                 self._axes = [matrix[start : start + n] for matrix, start, n in pieces]

@@ -99,7 +99,8 @@ def read_label(case: Case, image: Scan, *, threshold: float | None = None) -> Sc
         return read_structures((case.label, *case.more_labels), image, case.segments)
     label = read_scan(case.label, dtype=None)
     if threshold is not None:
-        grey = label.data.mean(axis=3) if label.data.ndim == 4 else label.data
+        grey = np.asarray(label.data, np.float32)
+        grey = grey.mean(axis=3) if grey.ndim == 4 else grey
         label = replace(label, data=(grey >= threshold).astype(np.uint8))
     return on_grid_of(label, image)
 

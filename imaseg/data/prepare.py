@@ -169,9 +169,7 @@ def _survey(case: Case, recipe: Recipe, allowed: Mapping[int, str] | None, notes
         return Survey(**known)
     picture = notes.thumbnail(case.id)
     picture.unlink(missing_ok=True)
-    survey = survey_case(
-        case, allowed, mapping=recipe.label_map, threshold=recipe.label_threshold, thumbnail=picture
-    )
+    survey = survey_case(case, allowed, mapping=recipe.label_map, threshold=recipe.label_threshold, thumbnail=picture)
     survey = replace(survey, reasons=[text.replace(root, "") for text in survey.reasons])
     notes.write("survey", case.id, key, survey.to_json())
     return survey

@@ -128,7 +128,7 @@ def sample_labels(
         keep: old voxels per new one, to keep the volumes of structures; None leaves them to the shares.
     """
     values, counts = np.unique(label, return_counts=True)
-    best, second = np.full(shape, -1, np.float32), np.full(shape, -1, np.float32)
+    best, second = np.full(shape, -1, np.float32), np.full(shape, -1, np.float16)  # of a CT each is near a gigabyte
     winner = np.zeros(shape, label.dtype)
     runner = np.zeros(shape, label.dtype)
     for value in values:

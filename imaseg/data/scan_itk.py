@@ -38,9 +38,7 @@ def read_itk(path: Path, dtype: DTypeLike | None) -> Scan:
     return Scan(path, data, affine, tuple(float(size) for size in image.GetSpacing()[:3]))
 
 
-def itk_affine(
-    origin: Sequence[float], spacing: Sequence[float], direction: Sequence[float]
-) -> NDArray[np.float64]:
+def itk_affine(origin: Sequence[float], spacing: Sequence[float], direction: Sequence[float]) -> NDArray[np.float64]:
     """Affine of NIfTI for ITK's geometry of two to four dimensions, of which those in space count."""
     sides = len(spacing)
     inner = min(sides, 3)

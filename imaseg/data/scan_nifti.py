@@ -45,7 +45,11 @@ def read_nifti(path: Path, dtype: DTypeLike | None) -> Scan:
     except InputError:
         raise
     except _UNREADABLE as error:
-        what = "the file ends early" if isinstance(error, EOFError) else " ".join(str(error).split()) or type(error).__name__
+        what = (
+            "the file ends early"
+            if isinstance(error, EOFError)
+            else " ".join(str(error).split()) or type(error).__name__
+        )
         msg = f"{path} must be a complete NIfTI file, got an unreadable one ({what}). Copy it again."
         raise InputError(msg) from error
 

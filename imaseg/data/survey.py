@@ -169,7 +169,7 @@ def _pooled_std(grey: NDArray[np.float32], label: NDArray[np.int64]) -> float:
     return float(np.sqrt(squares / len(values)))
 
 
-def _sha256(array: NDArray[np.generic], dtype: DTypeLike = None) -> str:
+def _sha256(array: NDArray[np.generic], dtype: DTypeLike | None = None) -> str:
     """Of the voxels in a fixed type, slab by slab so that no copy of the whole is made."""
     digest = hashlib.sha256(str(array.shape).encode())
     for part in array.reshape(-1, *array.shape[-2:]):

@@ -27,8 +27,10 @@ from .conftest import ball, picture
 from .dicom_writer import write_series
 
 HEADER = 352
-FIELDS = {"dim": (40, 16), "datatype": (70, 4), "pixdim": (76, 32), "vox_offset": (108, 4), "scaling": (112, 8),
-          "units": (123, 1), "codes": (252, 4), "quaternion": (256, 24), "srow": (280, 48), "magic": (344, 4)}  # fmt: skip
+FIELDS = {
+    "dim": (40, 16), "datatype": (70, 4), "pixdim": (76, 32), "vox_offset": (108, 4), "scaling": (112, 8),
+    "units": (123, 1), "codes": (252, 4), "quaternion": (256, 24), "srow": (280, 48), "magic": (344, 4),
+}  # fmt: skip
 NASTY = (0, 1, 2, 127, 128, 255)
 SETTINGS = settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
@@ -126,13 +128,16 @@ def test_other_formats(tmp_path, suffix, seed):
         for _ in range(rng.choice([1, 2, 8, 30])):
             content[rng.randrange(len(content))] = rng.choice([*NASTY, rng.randrange(256)])
         path.write_bytes(content[: rng.choice([len(content), len(content), rng.randrange(len(content))])])
-        try:
-            scan = read_scan(path)
-        except InputError as error:
-            assert f"x{suffix}" in str(error)
-            assert "\n" not in str(error)
-        else:
-            assert scan.data.ndim in (3, 4)
+        sentence = _refusal(path)
+        assert sentence is None or (f"x{suffix}" in sentence and "\n" not in sentence)
+
+
+def _refusal(path: Path) -> str | None:
+    try:
+        assert read_scan(path).data.ndim in (3, 4)
+    except InputError as error:
+        return str(error)
+    return None
 
 
 def test_a_cohort_of_rubbish_is_prepared_as_far_as_it_goes(tmp_path):

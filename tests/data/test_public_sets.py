@@ -288,7 +288,7 @@ def test_the_patient_of_a_case_is_known(tmp_path, save, cases):
 
 
 def test_two_files_for_one_name_are_refused(tmp_path, save, cases):
-    image, label = cases(0, (1,))
+    image, _ = cases(0, (1,))
     for part in ("a", "b"):
         itk(tmp_path / part / "Case00.mhd", image)
     with pytest.raises(InputError, match=r"one file per case .* got a/Case00.mhd and b/Case00.mhd for Case00"):

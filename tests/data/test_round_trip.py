@@ -99,7 +99,9 @@ def test_from_thick_slices(spacing):
     assert_back(volume, done, steps)
 
 
-@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.7, 0.9, 1.5), (1.1, 0.8, 1.25), (1.5, 1.5, 1.5), (2.5, 2.5, 2.5)])
+@pytest.mark.parametrize(
+    "spacing", [(1.0, 1.0, 1.0), (0.7, 0.9, 1.5), (1.1, 0.8, 1.25), (1.5, 1.5, 1.5), (2.5, 2.5, 2.5)]
+)
 @pytest.mark.parametrize("codes", ["RAS", "SPL"])
 def test_volumes_are_conserved_within_one_percent(codes, spacing):
     volume = head(codes, (0.9, 0.8, 1.3), (54, 60, 40))
@@ -148,7 +150,9 @@ def test_what_cannot_go_back_is_named(prepared, tmp_path):
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("name", ["Task04_Hippocampus", "open_ms_lesion", "totalsegmentator_examples", "pyradiomics_nrrd"])
+@pytest.mark.parametrize(
+    "name", ["Task04_Hippocampus", "open_ms_lesion", "totalsegmentator_examples", "pyradiomics_nrrd"]
+)
 def test_real_labels_come_back(real_data, name):
     """Prepared at their own voxel size where it is fine, at half of it where it is not; three largest structures."""
     for case in load_cases(real_data / name)[:3]:
