@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from imaseg.data import Case, CaseSet
 from imaseg.data.cohort import CohortStatistics
-from imaseg.data.intensity import method_for
+from imaseg.data.intensity import method_of
 from imaseg.data.invert import native_scale
 from imaseg.data.nifti import Step, Volume, read_volume
-from imaseg.data.recipe import parse_recipe
+from imaseg.data.recipe import READING, parse_recipe
+from imaseg.data.relabel import by_recipe, relabel
 from imaseg.data.steps import apply_recipe
 from imaseg.errors import InputError
 from imaseg.models.segmentation import ModelCard
@@ -62,7 +63,11 @@ class CaseSource:
     """
 
     def __init__(self, cases: CaseSet, card: ModelCard, prepare: Prepare | None = None) -> None:
-        self._card, self._prepare = card, prepare
+        self._card, self._prepare, self._recipe = card, prepare, None
+        recipe = parse_recipe(card.recipe, source=f"model {card.name}") if card.recipe is not None else None
+        if cases.prepared is None and prepare is None and recipe is not None:
+            cases = by_recipe(cases, recipe)
+        self._known = {case.id: case for case in cases}
         self._values = {*card.labels, *card.other_labels}
         missing = sorted(cases.labels.keys() - self._values)
         if missing:
@@ -79,13 +84,12 @@ class CaseSource:
         elif cases.prepared is not None:
             _same_preparation(cases, card)
             self._prepared = {entry["id"]: entry["steps"] for entry in cases.prepared["cases"] if "steps" in entry}
-        elif card.recipe is None or card.fingerprint is None:
+        elif recipe is None or card.fingerprint is None:
             msg = f"{cases.root} must be prepared for this model, which does not say how. Run `imaseg prepare` first."
             raise InputError(msg)
         else:
-            recipe = parse_recipe(card.recipe, source=f"model {card.name}")
             statistics = CohortStatistics.from_json(card.fingerprint)
-            self._prepare = lambda volume: apply_recipe(volume, recipe, statistics)
+            self._recipe, self._prepare = recipe, lambda volume: apply_recipe(volume, recipe, statistics)
 
     def read(self, case: Case) -> tuple[Volume, float | None]:
         """The case in the model's units, and how many native units one of them is.
@@ -102,16 +106,26 @@ class CaseSource:
         Raises:
             InputError: as `read`.
         """
-        volume = read_volume(case)
-        self._check(volume)
         if self._prepare is None:
+            volume = read_volume(case)
+            self._check(volume)
             return Loaded(volume, volume, [], native_scale((self._prepared or {}).get(case.id, [])))
+        volume, native = self._raw(self._known.get(case.id, case))
+        self._check(native)
         prepared, steps = self._prepare(volume)
         # Flipped axes are views that run backwards, which torch does not take.
         prepared = replace(
             prepared, image=np.ascontiguousarray(prepared.image), label=np.ascontiguousarray(prepared.label)
         )
-        return Loaded(volume, prepared, steps, native_scale(steps))
+        return Loaded(native, prepared, steps, native_scale(steps))
+
+    def _raw(self, case: Case) -> tuple[Volume, Volume]:
+        """A case as its files hold it, and the same with the label values that the model knows."""
+        if self._recipe is None:
+            volume = read_volume(case)
+            return volume, volume
+        volume = read_volume(case, threshold=self._recipe.label_threshold)
+        return volume, relabel(volume, self._recipe.label_map or {})[0]
 
     def _check(self, volume: Volume) -> None:
         card = self._card
@@ -135,7 +149,11 @@ def _same_preparation(cases: CaseSet, card: ModelCard) -> None:
     prepared = cases.prepared or {}
     if card.recipe is None or card.fingerprint is None:
         return
-    differs = [key for key in card.recipe if prepared.get("recipe", {}).get(key) != card.recipe[key]]
+    ours, theirs = (
+        parse_recipe(dict(recipe), source="recipe").model_dump(mode="json", exclude={*READING, "labels"})
+        for recipe in (card.recipe, prepared.get("recipe", {}))
+    )
+    differs = [key for key in ours if ours[key] != theirs[key]]
     if not differs:
         ours, theirs = (
             _figures_used(card.recipe, fingerprint) for fingerprint in (card.fingerprint, prepared["fingerprint"])
@@ -152,8 +170,8 @@ def _same_preparation(cases: CaseSet, card: ModelCard) -> None:
 def _figures_used(recipe: Mapping[str, Any], fingerprint: Mapping[str, Any]) -> dict[str, Any]:
     """Figures of a cohort that rule how its cases are prepared."""
     modality = tuple(fingerprint["modality"])
-    methods = {method_for(modality, channel) for channel in range(len(fingerprint["intensity"]))}
-    by_cohort = recipe["normalise"] == "ct" or (recipe["normalise"] == "auto" and "ct" in methods)
+    channels = range(len(fingerprint["intensity"]))
+    by_cohort = "ct" in {method_of(recipe["normalise"], modality, channel) for channel in channels}
     return {
         "spacing": [round(size, 3) for size in fingerprint["spacing"]] if recipe["spacing"] == "median" else None,
         "intensity": fingerprint["intensity"] if by_cohort else None,

@@ -74,13 +74,28 @@ def demo(out: Out = Path("imaseg-demo")) -> None:
 def prepare(
     source: Annotated[Path, typer.Argument(help="Folder with images and labels, as received.")],
     out: Annotated[Path, typer.Argument(help="Folder to write.")],
-    recipe: Annotated[str, typer.Option("--recipe", help="Name of a shipped recipe, or a YAML file.")] = "msd",
+    recipe: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--recipe", help="`imaseg list recipes`, or a YAML file; else msd, or 2d for pictures."),
+    ] = None,
+    config: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--config", help="YAML file whose keys take the place of the recipe's."),
+    ] = None,
+    layout: Annotated[str, typer.Option("--layout", help="Of OUT: msd, or nnunet (raw folder).")] = "msd",
+    workers: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option("--workers", help="Processes, each with one case in memory; else as many as are worth it."),
+    ] = None,
+    download: Annotated[bool, typer.Option("--download", help="Fetch SOURCE first where MONAI can (MSD).")] = False,
 ) -> None:
-    """Check and prepare a cohort: orientation, spacing, crop, intensities; bad cases are set aside with the reason."""
+    """Check and prepare a cohort (NIfTI, MetaImage, NRRD, DICOM, pictures); bad cases are set aside with the reason."""
     from imaseg.cli.prepare import prepare as run_prepare
 
     with stoppable("the same command"):
-        raise typer.Exit(run_prepare(source, out, recipe))
+        raise typer.Exit(
+            run_prepare(source, out, recipe=recipe, config=config, layout=layout, workers=workers, download=download)
+        )
 
 
 @app.command()

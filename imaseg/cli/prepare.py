@@ -3,19 +3,44 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast, get_args
 
 import typer
 
+from imaseg.data.notes import OutLayout
 from imaseg.data.prepare import prepare as run
+from imaseg.data.prepare import usual_recipe
 from imaseg.data.recipe import load_recipe
+from imaseg.errors import InputError
 from imaseg.progress import bar
 
 
-def prepare(source: Path, out: Path, recipe: str) -> int:
+def prepare(
+    source: Path,
+    out: Path,
+    *,
+    recipe: str | None,
+    config: Path | None,
+    layout: str,
+    workers: int | None,
+    download: bool,
+) -> int:
     """Prepare a cohort and say what was set aside; 1 if any case was."""
-    steps = load_recipe(recipe)
+    if layout not in get_args(OutLayout):
+        msg = f"layout must be one of {', '.join(get_args(OutLayout))}, got {layout!r}."
+        raise InputError(msg)
+    if workers is not None and workers < 1:
+        msg = f"workers must be at least 1, got {workers}."
+        raise InputError(msg)
+    wanted = cast("OutLayout", layout)
+    if download:
+        from imaseg.data.download import download as fetch
+
+        fetch(source)
+    name = recipe or usual_recipe(source, wanted)
+    steps = load_recipe(name, config)
     with bar(f"prepare {source.name}") as tell:
-        summary = run(source, out, steps, progress=tell)
+        summary = run(source, out, steps, progress=tell, layout=wanted, workers=workers)
     for case, reasons in summary.quarantined.items():
         typer.echo(f"quarantined {case}: {' '.join(reasons)}")
     for case, flags in summary.flagged.items():
@@ -23,5 +48,8 @@ def prepare(source: Path, out: Path, recipe: str) -> int:
     typer.echo(
         f"{len(summary.kept)} cases prepared, {len(summary.quarantined)} quarantined, {len(summary.flagged)} flagged."
     )
-    typer.echo(f"Created {out / 'prepare.json'}")
+    if recipe is None:
+        typer.echo(f"Recipe {name}, since none was named.")
+    for file in ("prepare.html", "prepare.json"):
+        typer.echo(f"Created {out / file}")
     return 1 if summary.quarantined else 0

@@ -14,6 +14,7 @@ from imaseg.data.cases import Case, CaseSet, load_cases
 if TYPE_CHECKING:
     from imaseg.data.cohort import CohortStatistics
     from imaseg.data.invert import invert_image, invert_label, native_scale
+    from imaseg.data.native_file import invert_file
     from imaseg.data.nifti import Volume, read_volume, write_nifti
     from imaseg.data.phantom import write_phantom
     from imaseg.data.recipe import Recipe, load_recipe, parse_recipe
@@ -27,6 +28,7 @@ __all__ = [
     "Recipe",
     "Volume",
     "apply_recipe",
+    "invert_file",
     "invert_image",
     "invert_label",
     "load_cases",
@@ -45,6 +47,7 @@ _HOME = {
     "Recipe": "recipe",
     "Volume": "nifti",
     "apply_recipe": "steps",
+    "invert_file": "native_file",
     "invert_image": "invert",
     "invert_label": "invert",
     "load_recipe": "recipe",

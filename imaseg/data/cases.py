@@ -9,18 +9,42 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from imaseg.errors import InputError
+
+if TYPE_CHECKING:
+    from imaseg.data.patterns import Layout
 
 
 @dataclass(frozen=True)
 class Case:
-    """One subject: its image files (one per channel, or a single 4D file) and its label file, if any."""
+    """One subject: its image files (one per channel, or a single 4D file) and its label file, if any.
+
+    Attributes:
+        id: name of its files in a prepared folder.
+        image: a file per channel, or one that holds all; of a DICOM series the first slice.
+        label: None in a cohort without labels.
+        more_labels: further files whose structures join those of `label` (several DICOM SEG of one series).
+        segments: label value by name, for formats that name their structures (DICOM SEG and RTSTRUCT).
+        patient: who it is, where the data say so; the same for all cases of one person.
+        modality: of this case, where its files say so.
+        channels: that its images should have, where the cohort says so; a grey picture among colours is repeated.
+    """
 
     id: str
     image: tuple[Path, ...]
     label: Path | None
+    more_labels: tuple[Path, ...] = ()
+    segments: dict[str, int] = field(default_factory=dict, compare=False)
+    patient: str = ""
+    modality: str = ""
+    channels: int = 0
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files named here."""
+        return (*self.image, *([self.label] if self.label else []), *self.more_labels)
 
 
 @dataclass(frozen=True)
@@ -89,12 +113,16 @@ class CaseSet(Sequence[Case]):
         return replace(self, cases=tuple(known[name] for name in ids), declared_labels=self.labels)
 
 
-def load_cases(path: Path | str, *, missing_ok: bool = False) -> CaseSet:
-    """Find the cases of a folder: MSD, nnU-Net raw, `imagesTr` + `labelsTr` or `images` + `labels`.
+def load_cases(path: Path | str, *, missing_ok: bool = False, layout: Layout | None = None) -> CaseSet:
+    """Find the cases of a folder, its layout told by inspection.
+
+    MSD and nnU-Net raw folders, `imagesTr` + `labelsTr`, `images` + `labels` (or `masks`), `x_image` + `x_label`
+    files, folders of DICOM series with SEG or RTSTRUCT.
 
     Args:
         path: the folder.
         missing_ok: list a case whose named file is absent instead of raising; reading it will then fail.
+        layout: file name patterns to go by instead of inspection.
 
     Raises:
         InputError: if the folder, its JSON files or a named file is missing or malformed.
@@ -106,9 +134,12 @@ def load_cases(path: Path | str, *, missing_ok: bool = False) -> CaseSet:
         what = "a file" if root.is_file() else "nothing there"
         msg = f"data must be a folder with imagesTr/ and labelsTr/, got {what}: {root}."
         raise InputError(msg)
-    cohort = find_cases(root)
+    cohort = find_cases(root, layout)
     if not cohort.cases:
-        msg = f"{root} must hold at least one case (.nii or .nii.gz), got none."
+        msg = (
+            f"{root} must hold at least one case (.nii or .nii.gz), got none. "
+            "MetaImage, NRRD, DICOM and pictures are read as well."
+        )
         raise InputError(msg)
     if not missing_ok:
         _require_files(cohort)
@@ -117,7 +148,7 @@ def load_cases(path: Path | str, *, missing_ok: bool = False) -> CaseSet:
 
 def _require_files(cohort: CaseSet) -> None:
     for case in cohort:
-        for path in (*case.image, *([case.label] if case.label else [])):
+        for path in case.files:
             if not path.is_file():
                 msg = (
                     f"{path} must exist (case {case.id}), got nothing there. "

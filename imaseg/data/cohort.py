@@ -81,10 +81,22 @@ def _intensity(samples: Sequence[Sequence[float]]) -> dict[str, float]:
     }
 
 
-def cohort_flags(surveys: Mapping[str, Survey], split: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    """Per case, what stands out from the others: a reason to look, not to drop."""
+def cohort_flags(
+    surveys: Mapping[str, Survey],
+    split: Mapping[str, Sequence[str]],
+    patients: Mapping[str, str] | None = None,
+) -> dict[str, list[str]]:
+    """Per case, what stands out from the others: a reason to look, not to drop.
+
+    Args:
+        surveys: of all fit cases.
+        split: ids per split.
+        patients: who each case is, where known.
+    """
     flags: dict[str, list[str]] = {name: [] for name in surveys}
-    for found in (_same_image(surveys, split), _mirrored(surveys), _out_of_line(surveys)):
+    shared = _same_patient(patients or {}, split)
+    for found in (_same_image(surveys, split), shared, _mirrored(surveys), _out_of_line(surveys)):
+        found = {name: sentences for name, sentences in found.items() if name in flags}
         for name, sentences in found.items():
             flags[name] += sentences
     return flags
@@ -107,6 +119,24 @@ def _same_image(surveys: Mapping[str, Survey], split: Mapping[str, Sequence[str]
                 if member.get(name) != member.get(other):
                     sentence += f"; {member.get(name)} and {member.get(other)} share it, so scores will flatter"
                 flags.setdefault(name, []).append(f"{sentence}.")
+    return flags
+
+
+def _same_patient(patients: Mapping[str, str], split: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Cases of one person in several splits: a model tested on faces it knows."""
+    parts: dict[str, dict[str, list[str]]] = {}
+    for part, names in split.items():
+        for name in names:
+            if patients.get(name):
+                parts.setdefault(patients[name], {}).setdefault(part, []).append(name)
+    flags: dict[str, list[str]] = {}
+    for found in parts.values():
+        if len(found) < 2:
+            continue
+        where = " and ".join(f"{part} ({names[0]})" for part, names in found.items())
+        for names in found.values():
+            for name in names:
+                flags[name] = [f"the same patient is in {where}, so scores will flatter."]
     return flags
 
 

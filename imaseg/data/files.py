@@ -13,24 +13,48 @@ from typing import Any
 from imaseg.errors import InputError
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
+ITK_SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr")
+PICTURE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
+SUFFIXES = (*NIFTI_SUFFIXES, *ITK_SUFFIXES, *PICTURE_SUFFIXES)
+_DETACHED = (".mhd", ".nhdr")
+"""Headers whose voxels lie in a file beside them."""
 
 
 def stem(path: Path) -> str:
-    """File name without `.nii` or `.nii.gz`.
+    """File name without the suffix of its format.
 
-    >>> stem(Path("imagesTr/case.01.nii.gz"))
-    'case.01'
+    >>> stem(Path("imagesTr/case.01.nii.gz")), stem(Path("Case00.mhd")), stem(Path("1.dcm.PNG"))
+    ('case.01', 'Case00', '1.dcm')
     """
-    for suffix in NIFTI_SUFFIXES:
-        if path.name.endswith(suffix):
-            return path.name.removesuffix(suffix)
+    for suffix in SUFFIXES:
+        if path.name.lower().endswith(suffix):
+            return path.name[: -len(suffix)]
     return path.name
 
 
 def list_volumes(folder: Path) -> list[Path]:
-    """NIfTI files of a folder by name; hidden ones (`._x.nii.gz` of a Mac, temporary files) are not data."""
-    found = (p for p in folder.iterdir() if p.name.endswith(NIFTI_SUFFIXES) and not p.name.startswith("."))
-    return sorted(found)
+    """Images of a folder by name; hidden files (`._x.nii.gz` of a Mac, temporary ones) are not data.
+
+    Pictures count only where there are no volumes: beside volumes they are previews.
+    """
+    found = sorted(p for p in folder.iterdir() if p.name.lower().endswith(SUFFIXES) and not p.name.startswith("."))
+    volumes = [p for p in found if not is_picture(p)]
+    return volumes or found
+
+
+def is_picture(path: Path) -> bool:
+    """Whether the name says PNG, TIFF, JPEG or BMP."""
+    return path.name.lower().endswith(PICTURE_SUFFIXES)
+
+
+def files_behind(path: Path) -> list[Path]:
+    """Every file that reading `path` looks at: with the voxels of a detached header, the slices of a DICOM series."""
+    name = path.name.lower()
+    if name.endswith(_DETACHED):
+        return sorted(p for p in path.parent.glob(f"{path.stem}.*") if p.is_file()) or [path]
+    if name.endswith(SUFFIXES) or not path.is_file():
+        return [path]
+    return sorted(p for p in path.parent.iterdir() if p.is_file() and not p.name.startswith("."))
 
 
 def read_json(path: Path) -> dict[str, Any]:

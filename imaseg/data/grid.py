@@ -11,13 +11,12 @@ from collections.abc import Sequence
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import zoom
-from scipy.sparse import csr_array, eye_array
+from scipy.sparse import eye_array
 
+from imaseg.data.axes import along_axes, axis_weights, zoom_weights
 from imaseg.data.nifti import Step
 
 Floats = NDArray[np.float32]
-_NEGLIGIBLE = 1e-3  # splines reach across the whole axis, ever more weakly
 
 
 class GridMap:
@@ -40,10 +39,11 @@ class GridMap:
         self._axes = [eye_array(side, dtype=np.float32, format="csr") for side in sides]
         for step in steps:
             if step["name"] == "resample":
-                figures = [step[key] for key in ("shape_from", "shape_to", "spacing_from", "spacing_to")]
-                figures.append(step.get("order", [1] * len(figures[0])))
-                moves = [_between(*axis) for axis in zip(*figures, strict=True)]
-                self._axes = [move @ matrix for move, matrix in zip(moves, self._axes, strict=True)]
+                ratios = np.asarray(step["spacing_to"]) / np.asarray(step["spacing_from"])
+                orders = step.get("orders", (1, 1, 1))
+                figures = zip(step["shape_from"], step["shape_to"], ratios, orders, strict=True)
+                weights = zoom_weights if step.get("border") == "continued" else axis_weights
+                self._axes = [weights(*axis) @ before for axis, before in zip(figures, self._axes, strict=True)]
             elif step["name"] == "crop":
                 pieces = zip(self._axes, step["start"], step["shape"], strict=True)
                 self._axes = [matrix[start : start + n] for matrix, start, n in pieces]
@@ -51,15 +51,16 @@ class GridMap:
     @property
     def gain(self) -> float:
         """Upper bound of the factor by which the map and its transpose together lengthen a vector."""
-        return float(np.prod([abs(matrix).sum(axis).max() for matrix in self._axes for axis in (0, 1)]))
+        rows_and_columns = [(abs(matrix).sum(axis=0).max(), abs(matrix).sum(axis=1).max()) for matrix in self._axes]
+        return float(np.prod(rows_and_columns))
 
     def forward(self, native: Floats) -> Floats:
         """The prepared grid's values of an array (X, Y, Z) on the native one."""
-        return _along_axes(self._axes, nib.apply_orientation(native, self._turn))
+        return along_axes(self._axes, nib.apply_orientation(native, self._turn))
 
     def transposed(self, prepared: Floats) -> Floats:
         """The transpose of the map, applied to an array (X, Y, Z) on the prepared grid."""
-        native = _along_axes([matrix.T for matrix in self._axes], prepared)
+        native = along_axes([matrix.T for matrix in self._axes], prepared)
         return np.ascontiguousarray(nib.apply_orientation(native, self._back))
 
     def nearest_source(self, wanted: Floats, *, allowed: NDArray[np.bool_] | None = None, steps: int = 50) -> Floats:
@@ -88,30 +89,3 @@ class GridMap:
                 return moved
             found, pace = moved, faster
         return found
-
-
-def _between(before: int, after: int, spacing_before: float, spacing_after: float, order: int) -> csr_array:
-    """Interpolation from `before` to `after` voxels around the same centre; the border is continued.
-
-    Linear for order 1, else by splines of that order between the same ends, as nnU-Net resamples.
-    """
-    if order != 1:
-        whole = np.eye(before, dtype=np.float32)
-        dense = zoom(whole, (after / before, 1), order=order, mode="nearest", grid_mode=True)
-        return csr_array(np.where(np.abs(dense) < _NEGLIGIBLE, np.float32(0), dense))
-    ratio = spacing_after / spacing_before
-    place = (before - 1) / 2 + (np.arange(after) - (after - 1) / 2) * ratio
-    place = place.clip(0, before - 1)
-    low = np.floor(place).astype(int)
-    share = place - low
-    rows, columns = np.tile(np.arange(after), 2), np.concatenate([low, np.minimum(low + 1, before - 1)])
-    weights = np.concatenate([1 - share, share]).astype(np.float32)
-    return csr_array((weights, (rows, columns)), shape=(after, before))
-
-
-def _along_axes(matrices: Sequence[csr_array], values: Floats) -> Floats:
-    for axis, matrix in enumerate(matrices):
-        first = np.moveaxis(values, axis, 0)
-        flat = matrix @ np.ascontiguousarray(first).reshape(first.shape[0], -1)
-        values = np.moveaxis(flat.reshape(-1, *first.shape[1:]), 0, axis)
-    return values

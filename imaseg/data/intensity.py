@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from imaseg.data.body import body_mask
 from imaseg.data.nifti import Step
 from imaseg.errors import InputError
+
+_AT_ONCE = 1 << 24
 
 
 def method_for(modality: tuple[str, ...], channel: int) -> str:
@@ -18,32 +21,74 @@ def method_for(modality: tuple[str, ...], channel: int) -> str:
     return "ct" if channel < len(modality) and modality[channel].strip().upper() == "CT" else "zscore"
 
 
+def method_of(normalise: str, modality: tuple[str, ...], channel: int) -> str:
+    """Normalisation of a channel by a recipe's `normalise`, in which `auto` leaves it to the modality."""
+    return method_for(modality, channel) if normalise == "auto" else normalise
+
+
 def normalise(
-    channel: NDArray[np.float32], method: str, cohort: dict[str, float], name: str
+    channel: NDArray[np.float32], method: str, cohort: dict[str, float], name: str, *, within: str = "nonzero"
 ) -> tuple[NDArray[np.float32], Step]:
-    """Scale one channel; `cohort` holds the intensity figures that `ct` needs."""
+    """Scale one channel.
+
+    Args:
+        channel: (X, Y, Z).
+        method: one of a recipe, but not `auto`.
+        cohort: the intensity figures that `ct` needs.
+        name: of the case, for errors.
+        within: `nonzero`, `body` or `image`: what `zscore` and `percentile` look at.
+
+    Raises:
+        InputError: if the channel does not vary there.
+    """
     if method == "none":
         return channel, {"method": method}
     step: Step = {"method": method}
     if method == "ct":
         step |= {"low": cohort["percentile_00_5"], "high": cohort["percentile_99_5"]}
         step |= {"mean": cohort["mean"], "std": cohort["std"]}
+    elif method == "range":
+        lowest, highest = float(channel.min()), float(channel.max())
+        in_a_byte = lowest >= 0 and 1 < highest <= 255
+        step |= {"lowest": 0.0, "highest": 255.0} if in_a_byte else {"lowest": lowest, "highest": highest}
     else:
-        body = channel[channel != 0].astype(np.float64)
-        body = body if body.size else np.zeros(1)
+        body = _looked_at(channel, within)
+        step |= {"within": within}
         if method == "zscore":
-            step |= {"mean": float(body.mean()), "std": float(body.std())}
+            mean, std = _mean_and_std(body)
+            step |= {"mean": mean, "std": std}
         else:
-            low, high = np.percentile(body, [0.5, 99.5])
+            low, high = np.percentile(body.astype(np.float64), [0.5, 99.5])
             step |= {"low": float(low), "high": float(high)}
     shift, scale = shift_and_scale(step)
     if not scale > 0:
         msg = f"{name}: image must vary in its foreground, got {shift:g} throughout."
         raise InputError(msg)
-    wide = channel.astype(np.float64)
-    if "low" in step:
-        wide = wide.clip(step["low"], step["high"])
-    return ((wide - shift) / scale).astype(np.float32), step
+    scaled = np.empty_like(channel)
+    for i, part in enumerate(channel):  # slab by slab: float64 of a whole CT is gigabytes
+        wide = part.astype(np.float64)
+        if "low" in step:
+            wide = wide.clip(step["low"], step["high"])
+        scaled[i] = (wide - shift) / scale
+    return scaled, step
+
+
+def _looked_at(channel: NDArray[np.float32], within: str) -> NDArray[np.float32]:
+    if within == "image":
+        return channel.ravel()
+    mask = body_mask(channel, hounsfield=False) if within == "body" else channel != 0
+    return channel[mask] if mask.any() else np.zeros(1, np.float32)
+
+
+def _mean_and_std(values: NDArray[np.float32]) -> tuple[float, float]:
+    """In float64; in parts where that would take gigabytes."""
+    if values.size <= _AT_ONCE:
+        wide = values.astype(np.float64)
+        return float(wide.mean()), float(wide.std())
+    parts = [values[i : i + _AT_ONCE] for i in range(0, values.size, _AT_ONCE)]
+    mean = sum(float(part.sum(dtype=np.float64)) for part in parts) / values.size
+    squares = sum(float(((part.astype(np.float64) - mean) ** 2).sum()) for part in parts)
+    return mean, float(np.sqrt(squares / values.size))
 
 
 def shift_and_scale(step: Step) -> tuple[float, float]:
@@ -52,4 +97,6 @@ def shift_and_scale(step: Step) -> tuple[float, float]:
         return 0.0, 1.0
     if step["method"] == "percentile":
         return step["low"], step["high"] - step["low"]
+    if step["method"] == "range":
+        return step["lowest"], step["highest"] - step["lowest"]
     return step["mean"], step["std"]

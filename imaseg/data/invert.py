@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from imaseg.data.bias import bias_field
 from imaseg.data.intensity import shift_and_scale
 from imaseg.data.nifti import Step
 from imaseg.data.resample import sample_grid
@@ -29,7 +30,7 @@ def invert_image(image: NDArray[np.float32], steps: Sequence[Step]) -> NDArray[n
         if step["name"] == "normalise":
             shift, scale = shift_and_scale(step)
             image[step["channel"]] = image[step["channel"]].astype(np.float64) * scale + shift
-    return np.stack([_to_native_grid(channel, steps, fill=channel.min()) for channel in image])
+    return np.stack([_to_native_grid(channel, steps, fill=channel.min(), number=i) for i, channel in enumerate(image)])
 
 
 def invert_label(label: NDArray[Any], steps: Sequence[Step]) -> NDArray[Any]:
@@ -38,12 +39,15 @@ def invert_label(label: NDArray[Any], steps: Sequence[Step]) -> NDArray[Any]:
 
 
 def native_scale(steps: Sequence[Step]) -> float | None:
-    """Native units per prepared unit: what intensities were divided by; None with several channels."""
+    """Native units per prepared unit: what intensities were divided by; None with several channels, or after N4."""
+    if any(step["name"] == "n4" for step in steps):
+        return None
     scales = [shift_and_scale(step)[1] for step in steps if step["name"] == "normalise"]
     return float(scales[0]) if len(scales) == 1 else None
 
 
-def _to_native_grid(array: NDArray[Any], steps: Sequence[Step], fill: Any) -> NDArray[Any]:
+def _to_native_grid(array: NDArray[Any], steps: Sequence[Step], fill: Any, number: int | None = None) -> NDArray[Any]:
+    """Back through the steps that moved voxels, and, for the image channel `number`, through N4 between them."""
     for step in reversed(steps):
         if step["name"] == "crop":
             whole = np.full(step["shape_from"], fill, array.dtype)
@@ -54,6 +58,8 @@ def _to_native_grid(array: NDArray[Any], steps: Sequence[Step], fill: Any) -> ND
             shape = tuple(step["shape_from"])
             start = (np.asarray(array.shape) - 1 - (np.asarray(shape) - 1) * ratio) / 2
             array = sample_grid(array, shape, start, ratio)
+        elif step["name"] == "n4" and step["channel"] == number:
+            array = array * bias_field(step, array.shape)
         elif step["name"] == "orient":
             here, there = (nib.orientations.axcodes2ornt(tuple(step[k])) for k in ("to", "from"))
             array = nib.apply_orientation(array, nib.orientations.ornt_transform(here, there))

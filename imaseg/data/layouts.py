@@ -4,27 +4,49 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from imaseg.data.cases import Case, CaseSet
-from imaseg.data.files import NIFTI_SUFFIXES, list_volumes, read_json, stem
+from imaseg.data.files import list_volumes, read_json, stem
+from imaseg.data.patterns import matched, named_pairs, without_label_word
 from imaseg.errors import InputError
 
+if TYPE_CHECKING:
+    from imaseg.data.patterns import Layout
+
 _CHANNEL = re.compile(r"^(?P<id>.+)_(?P<channel>\d{4})$")
-_FOLDER_PAIRS = (("imagesTr", "labelsTr"), ("images", "labels"))
+_FOLDER_PAIRS = (
+    ("imagesTr", ("labelsTr",)),
+    ("images", ("labels", "masks", "segmentations", "label", "mask")),
+    ("image", ("label", "mask", "labels", "masks")),
+)
 
 
-def find_cases(root: Path) -> CaseSet:
-    """Read whichever supported layout `root` has.
+def find_cases(root: Path, layout: Layout | None = None) -> CaseSet:
+    """Read whichever supported layout `root` has, or the one whose patterns are given.
 
     Raises:
         InputError: if it has none, or the one it has is malformed.
     """
-    description = root / "dataset.json"
-    if description.is_file():
-        return _described(root, read_json(description))
-    return CaseSet(root, root.resolve().name, (), tuple(_paired(root)), None, _split(root), _prepared(root))
+    if layout is not None:
+        cohort = CaseSet(root, root.resolve().name, (), tuple(matched(root, layout)))
+    elif (root / "dataset.json").is_file():
+        return _described(root, read_json(root / "dataset.json"))
+    elif any((root / images).is_dir() and list_volumes(root / images) for images, _ in _FOLDER_PAIRS):
+        cohort = CaseSet(root, root.resolve().name, (), tuple(_paired(root)))
+    elif named := named_pairs(root):
+        cohort = CaseSet(root, root.resolve().name, (), tuple(named))
+    else:
+        from imaseg.data.dicom_tree import dicom_cases
+
+        cohort = dicom_cases(root)
+        if not cohort.cases and not any((root / images).is_dir() for images, _ in _FOLDER_PAIRS):
+            wanted = " or ".join(f"{images}/ + {labels[0]}/" for images, labels in _FOLDER_PAIRS[:2])
+            msg = f"{root} must hold dataset.json or {wanted} or x_image + x_label files or DICOM, got none of them."
+            raise InputError(msg)
+    return replace(cohort, split=_split(root), prepared=_prepared(root))
 
 
 def _described(root: Path, content: dict[str, Any]) -> CaseSet:
@@ -52,15 +74,17 @@ def _listed(root: Path, entries: list[Any]) -> list[Case]:
         if not all(isinstance(name, str) for name in (*names, label or "")) or not names:
             _malformed(root, "image and label of each entry of training", "file names", entry)
         image = tuple(path for name in names for path in _channels(root / name))
-        cases.append(Case(_case_id(Path(names[0])), image, root / label if label else None))
+        name = _case_id(Path(names[0]), Path(label) if label else None)
+        cases.append(Case(name, image, root / label if label else None))
     _require_unique((case.id for case in cases), root)
     return cases
 
 
-def _case_id(image: Path) -> str:
-    """Id of a listed image: its stem, without the channel number that nnU-Net files carry."""
+def _case_id(image: Path, label: Path | None) -> str:
+    """Id of a listed image: its stem, without the channel number that nnU-Net files carry and labels do not."""
     match = _CHANNEL.match(stem(image))
-    return match["id"] if match else stem(image)
+    own = label is not None and stem(label) == stem(image)
+    return match["id"] if match and not own else stem(image)
 
 
 def _channels(image: Path) -> list[Path]:
@@ -76,12 +100,13 @@ def _paired(root: Path) -> list[Case]:
     """Pair images and labels by stem; images that end in `_0000`, `_0001` are channels of one case."""
     pair = next((pair for pair in _FOLDER_PAIRS if (root / pair[0]).is_dir()), None)
     if pair is None:
-        wanted = " or ".join(f"{image}/ + {label}/" for image, label in _FOLDER_PAIRS)
-        msg = f"{root} must hold dataset.json or {wanted}, got none of them."
+        msg = f"{root} must hold imagesTr/ beside its dataset.json, got none."
         raise InputError(msg)
-    image_folder, label_folder = pair
-    labels_at = root / label_folder
-    labels = {stem(path): path for path in list_volumes(labels_at)} if labels_at.is_dir() else {}
+    image_folder, label_folders = pair
+    labels_at = next((root / name for name in label_folders if (root / name).is_dir()), root / label_folders[0])
+    files = list_volumes(labels_at) if labels_at.is_dir() else []
+    bare = {without_label_word(stem(path)): path for path in files}
+    labels = (bare if len(bare) == len(files) else {}) | {stem(path): path for path in files}
     images: dict[str, list[Path]] = {}
     for path in list_volumes(root / image_folder):
         images.setdefault(_image_id(path, labels), []).append(path)
@@ -89,8 +114,10 @@ def _paired(root: Path) -> list[Case]:
         if len(paths) > 1 and not all(_CHANNEL.match(stem(path)) for path in paths):
             msg = f"{root} must hold one file per case and channel, got {len(paths)} files for {name}."
             raise InputError(msg)
+    suffix = files[0].name.removeprefix(stem(files[0])) if files else ""
     return [
-        Case(name, tuple(paths), labels.get(name) or _absent(labels_at, name, labels)) for name, paths in images.items()
+        Case(name, tuple(paths), labels.get(name) or (labels_at / f"{name}{suffix}" if files else None))
+        for name, paths in images.items()
     ]
 
 
@@ -99,11 +126,6 @@ def _image_id(path: Path, labels: dict[str, Path]) -> str:
     name = stem(path)
     match = _CHANNEL.match(name)
     return name if name in labels or not match else match["id"]
-
-
-def _absent(folder: Path, name: str, labels: dict[str, Path]) -> Path | None:
-    """Where the label of this case should be; None for a cohort without labels."""
-    return folder / f"{name}{NIFTI_SUFFIXES[0]}" if labels else None
 
 
 def _labels(root: Path, declared: Any) -> dict[int, str] | None:

@@ -16,9 +16,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from imaseg.data.bias import bias_field
 from imaseg.data.grid import GridMap
 from imaseg.data.intensity import shift_and_scale
 from imaseg.data.invert import invert_label
@@ -73,10 +75,30 @@ def native_change(
             kept[step["channel"]] = (native.image[step["channel"]] == 0) & _knows_zeros(step)
     wide = _spread(change, native, steps, ~kept).astype(np.float64)
     for step in _normalised(steps):
-        wide[step["channel"]] *= shift_and_scale(step)[1]
+        i = step["channel"]
+        wide[i] *= shift_and_scale(step)[1]
+        bias = native_bias(steps, i, native.shape)
         if moved:
-            wide[step["channel"]] = _replaced(wide[step["channel"]], native.image[step["channel"]], step)
+            wide[i] = _replaced(wide[i], native.image[i] / bias, step)
+        wide[i] *= bias
     return wide
+
+
+def native_bias(steps: Sequence[Step], channel: int, shape: Sequence[int]) -> NDArray[np.float32]:
+    """Field that N4 divided a channel by, on the native grid; 1 without N4."""
+    found = [step for step in steps if step["name"] == "n4" and step["channel"] == channel]
+    if not found:
+        return np.ones((1, 1, 1), np.float32)
+    oriented = [step for step in steps if step["name"] == "orient"]
+    turns = [tuple(nib.orientations.axcodes2ornt(step[end]) for end in ("from", "to")) for step in oriented]
+    if not turns:
+        return bias_field(found[0], shape)
+    here, there = turns[0]
+    order = nib.orientations.ornt_transform(here, there)[:, 0].astype(int)
+    turned = [0, 0, 0]
+    for axis, side in zip(order, shape, strict=True):
+        turned[axis] = side
+    return nib.apply_orientation(bias_field(found[0], turned), nib.orientations.ornt_transform(there, here))
 
 
 def native_label(
@@ -128,4 +150,6 @@ def _normalised(steps: Sequence[Step]) -> list[Step]:
 
 def _knows_zeros(step: Step) -> bool:
     """Whether a value of 0 means "no tissue" to a normalise step."""
-    return step["method"] in ("zscore", "percentile", _OUTSIDE_STAYS_ZERO)
+    if step["method"] == _OUTSIDE_STAYS_ZERO:
+        return True
+    return step["method"] in ("zscore", "percentile") and step.get("within", "nonzero") == "nonzero"

@@ -4,27 +4,37 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from imaseg.data.cases import Case
-from imaseg.data.files import read_json, sweep, write_json
+from imaseg.data.files import files_behind, read_json, write_json
 from imaseg.errors import InputError
 
+_VERSION = 2
+"""Of what the notes hold; notes of another version are made again."""
+OutLayout = Literal["msd", "nnunet"]
 
+
+@dataclass(frozen=True)
 class Notes:
-    """Keep, per case, what was found and done, in `OUT/.prepare/`."""
+    """Keep, per case, what was found and done, in `OUT/.prepare/`.
 
-    def __init__(self, out: Path) -> None:
-        self.out = out
-        sweep(out)
+    Attributes:
+        out: the prepared folder.
+        layout: `msd`, or `nnunet` with a file per channel.
+    """
+
+    out: Path
+    layout: OutLayout = "msd"
 
     @staticmethod
     def key(case: Case, settings: object) -> str:
         """Digest of what a note depends on: size and time of the files of the case, and the settings."""
-        files = [*case.image, *([case.label] if case.label else [])]
-        states = [(path.name, *_state(path)) for path in files]
-        text = json.dumps([states, settings], sort_keys=True, default=str)
+        states = [(path.name, *_state(path)) for named in case.files for path in files_behind(named)]
+        text = json.dumps([_VERSION, states, case.segments, settings], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def read(self, kind: str, name: str, key: str) -> dict[str, Any] | None:
@@ -40,16 +50,36 @@ class Notes:
         """Keep a note."""
         write_json(self._path(kind, name), {"key": key, "content": content})
 
-    def outputs(self, case: Case) -> list[Path]:
-        """Files of a prepared case: image, and label if it has one."""
-        folders = ["imagesTr", "labelsTr"] if case.label is not None else ["imagesTr"]
-        return [self.out / folder / f"{case.id}.nii.gz" for folder in folders]
+    def images(self, name: str, channels: int) -> list[Path]:
+        """Image files of a prepared case: one, or in nnU-Net's layout one per channel."""
+        names = [f"{name}_{i:04d}" for i in range(channels)] if self.layout == "nnunet" else [name]
+        return [self.out / "imagesTr" / f"{each}.nii.gz" for each in names]
 
-    def discard(self, name: str) -> None:
+    def label(self, name: str) -> Path:
+        """Label file of a prepared case."""
+        return self.out / "labelsTr" / f"{name}.nii.gz"
+
+    def thumbnail(self, name: str) -> Path:
+        """Picture of a case for the contact sheet."""
+        return self.out / ".prepare" / f"{name}.png"
+
+    def outputs(self, case: Case, channels: int) -> list[Path]:
+        """All files of a prepared case."""
+        labels = [self.label(case.id)] if case.label is not None else []
+        return [*self.images(case.id, channels), *labels, self.thumbnail(case.id)]
+
+    def discard(self, name: str, channels: int = 0) -> None:
         """Remove a prepared case that does not hold any more."""
-        self._path("case", name).unlink(missing_ok=True)
-        for folder in ("imagesTr", "labelsTr"):
-            (self.out / folder / f"{name}.nii.gz").unlink(missing_ok=True)
+        for path in (self._path("case", name), *self.images(name, channels), self.label(name)):
+            path.unlink(missing_ok=True)
+
+    def forget_all_but(self, names: Sequence[str]) -> None:
+        """Remove prepared cases that the source does not have any more."""
+        for note in self.out.glob(".prepare/*.case.json"):
+            name = note.name.removesuffix(".case.json")
+            if name not in names:
+                self.discard(name, 32)
+                self.thumbnail(name).unlink(missing_ok=True)
 
     def _path(self, kind: str, name: str) -> Path:
         return self.out / ".prepare" / f"{name}.{kind}.json"

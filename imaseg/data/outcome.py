@@ -10,7 +10,9 @@ from typing import Any
 from imaseg.data.cases import CaseSet
 from imaseg.data.cohort import CohortStatistics
 from imaseg.data.files import write_json
+from imaseg.data.notes import Notes
 from imaseg.data.recipe import Recipe
+from imaseg.data.sheet import write_sheet
 from imaseg.data.survey import Survey
 from imaseg.data.writing import installed_version
 from imaseg.errors import InputError
@@ -38,24 +40,29 @@ class PrepareSummary:
 def finish(
     cohort: CaseSet,
     source: Path,
-    out: Path,
+    notes: Notes,
     recipe: Recipe,
     statistics: CohortStatistics | None,
     records: list[dict[str, Any]],
     surveys: Mapping[str, Survey],
     written: list[str],
 ) -> PrepareSummary:
-    """Write `dataset.json`, `split.json` and, last, `prepare.json`.
+    """Write `dataset.json`, `split.json`, `prepare.html` and, last, `prepare.json`.
 
     Raises:
         InputError: if no case was fit; `prepare.json` then says why.
     """
+    out = notes.out
     kept = [record["id"] for record in records if record["status"] == "ok"]
     removed = {part: [i for i in ids if i not in kept] for part, ids in cohort.split.items()}
     if kept:
         if cohort.split:
-            write_json(out / "split.json", {p: [i for i in ids if i in kept] for p, ids in cohort.split.items()})
-        write_json(out / "dataset.json", _description(cohort, kept, surveys))
+            split = {part: [i for i in ids if i in kept] for part, ids in cohort.split.items()}
+            write_json(out / "split.json", split)
+            if notes.layout == "nnunet" and {"train", "val"} <= split.keys():
+                write_json(out / "splits_final.json", [{part: split[part] for part in ("train", "val")}])
+        describe = _nnunet_description if notes.layout == "nnunet" else _description
+        write_json(out / "dataset.json", describe(cohort, kept, surveys))
     content = {
         "imaseg": installed_version(),
         "source": str(source),
@@ -64,6 +71,7 @@ def finish(
         "removed_from_split": {part: ids for part, ids in removed.items() if ids},
         "cases": records,
     }
+    write_sheet(out / "prepare.html", content, _labels(cohort, kept, surveys), notes)
     write_json(out / "prepare.json", content)
     quarantined = {record["id"]: record["reasons"] for record in records if record["status"] != "ok"}
     if not kept:
@@ -74,17 +82,24 @@ def finish(
     return PrepareSummary(out, kept, quarantined, flagged, written)
 
 
+def _labels(cohort: CaseSet, kept: list[str], surveys: Mapping[str, Survey]) -> dict[int, str]:
+    found = {int(value) for name in kept for value in surveys[name].class_volume_ml}
+    return cohort.declared_labels or {0: "background"} | {v: str(v) for v in sorted(found)}
+
+
+def _modality(cohort: CaseSet, kept: list[str], surveys: Mapping[str, Survey]) -> tuple[str, ...]:
+    return cohort.modality or tuple("unknown" for _ in range(surveys[kept[0]].channels))
+
+
 def _description(cohort: CaseSet, kept: list[str], surveys: Mapping[str, Survey]) -> dict[str, Any]:
     """`dataset.json` of the Medical Segmentation Decathlon."""
-    found = {int(value) for name in kept for value in surveys[name].class_volume_ml}
-    labels = cohort.declared_labels or {0: "background"} | {v: str(v) for v in sorted(found)}
-    modality = cohort.modality or tuple("unknown" for _ in range(surveys[kept[0]].channels))
+    modality = _modality(cohort, kept, surveys)
     labelled = {case.id for case in cohort if case.label is not None}
     return {
         "name": cohort.name,
         "tensorImageSize": "3D" if len(modality) == 1 else "4D",
         "modality": {str(i): name for i, name in enumerate(modality)},
-        "labels": {str(value): name for value, name in labels.items()},
+        "labels": {str(value): name for value, name in _labels(cohort, kept, surveys).items()},
         "numTraining": len(kept),
         "numTest": 0,
         "training": [
@@ -93,4 +108,16 @@ def _description(cohort: CaseSet, kept: list[str], surveys: Mapping[str, Survey]
             for name in kept
         ],
         "test": [],
+    }
+
+
+def _nnunet_description(cohort: CaseSet, kept: list[str], surveys: Mapping[str, Survey]) -> dict[str, Any]:
+    """`dataset.json` of nnU-Net version 2."""
+    modality = _modality(cohort, kept, surveys)
+    return {
+        "name": cohort.name,
+        "channel_names": {str(i): name for i, name in enumerate(modality)},
+        "labels": {name: value for value, name in _labels(cohort, kept, surveys).items()},
+        "numTraining": len(kept),
+        "file_ending": ".nii.gz",
     }

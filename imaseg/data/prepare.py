@@ -1,4 +1,4 @@
-"""`imaseg prepare`: a raw folder in, an MSD folder ready for training out, and a record of all that was done.
+"""`imaseg prepare`: data as received in, a folder ready for training out, and a record of all that was done.
 
 Two passes: the first reads and checks every case, the second writes those that are fit. Both keep a note per
 case in `OUT/.prepare/`, with the size and time of the files it read, so that a run that was killed or comes again
@@ -7,26 +7,39 @@ does only what is missing or changed. `prepare.json` is written last: where it i
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from imaseg.data.cases import Case, CaseSet, load_cases
 from imaseg.data.cohort import CohortStatistics, cohort_flags
-from imaseg.data.files import read_json, write_json
-from imaseg.data.notes import Notes
+from imaseg.data.files import PICTURE_SUFFIXES, SUFFIXES, files_behind, read_json, sweep, write_json
+from imaseg.data.jobs import Workers, usual_workers
+from imaseg.data.notes import Notes, OutLayout
 from imaseg.data.outcome import PrepareSummary, finish
-from imaseg.data.recipe import Recipe
+from imaseg.data.recipe import Recipe, parse_recipe
+from imaseg.data.relabel import allowed_values, by_recipe
 from imaseg.data.survey import Survey, survey_case
 from imaseg.data.writing import installed_version, set_aside, write_case
 from imaseg.errors import InputError
 
-__all__ = ["PrepareSummary", "prepare"]
+__all__ = ["PrepareSummary", "prepare", "usual_recipe"]
 
 Progress = Callable[[int, int, str], None]
 
 
-def prepare(source: Path, out: Path, recipe: Recipe, progress: Progress | None = None) -> PrepareSummary:
+def prepare(
+    source: Path,
+    out: Path,
+    recipe: Recipe,
+    progress: Progress | None = None,
+    *,
+    layout: OutLayout = "msd",
+    workers: int | None = 1,
+) -> PrepareSummary:
     """Check every case of `source`, prepare those that are fit, set the others aside with the reason.
 
     Args:
@@ -34,6 +47,9 @@ def prepare(source: Path, out: Path, recipe: Recipe, progress: Progress | None =
         out: a new or empty folder, or one that the same preparation began.
         recipe: what to do to each case.
         progress: called with steps done, steps in all, and what was done.
+        layout: of `out`: `msd`, or `nnunet` for nnU-Net's raw folders.
+        workers: processes, each with one case in memory; None for as many as are worth it. A script that asks for
+            several must be importable (`if __name__ == "__main__":`).
 
     Returns:
         What was kept and what was not; the same stands in `OUT/prepare.json`.
@@ -41,73 +57,160 @@ def prepare(source: Path, out: Path, recipe: Recipe, progress: Progress | None =
     Raises:
         InputError: if `source` has no readable layout or no fit case, or `out` holds something else.
     """
-    cohort = load_cases(source, missing_ok=True)
-    notes = _open(source, out, recipe)
+    found = load_cases(source, missing_ok=True, layout=recipe.layout)
+    cohort = by_recipe(found, recipe)
+    notes = _open(source, out, recipe, layout)
+    notes.forget_all_but(cohort.ids)
+    if workers is None:
+        workers = usual_workers([path for case in cohort for named in case.files for path in files_behind(named)])
     tell = progress or _silent
-    surveys = {}
-    for i, case in enumerate(cohort):
-        surveys[case.id] = _survey(case, cohort, notes)
-        tell(i + 1, 2 * len(cohort), f"checked {case.id}")
-    _same_channels(surveys)
-    fit = {name: survey for name, survey in surveys.items() if not survey.reasons}
-    statistics = CohortStatistics.of(_reference(fit, cohort), cohort.modality) if fit else None
-    flags = cohort_flags(fit, cohort.split)
+    with Workers(workers) as team:
+        surveys = _survey_all(cohort, recipe, allowed_values(found, recipe), notes, team, tell)
+        _same_kind(surveys, cohort)
+        fit = {name: survey for name, survey in surveys.items() if not survey.reasons}
+        if layout == "nnunet":
+            _numbered_for_nnunet(cohort, fit)
+        statistics = CohortStatistics.of(_reference(fit, cohort), cohort.modality) if fit else None
+        done = _write_all(cohort, recipe, statistics, fit, notes, team, tell)
+    flags = cohort_flags(fit, cohort.split, {case.id: case.patient for case in cohort if case.patient})
     records: list[dict[str, Any]] = []
-    written: list[str] = []
-    for i, case in enumerate(cohort):
+    for case in cohort:
         survey = surveys[case.id]
         record = set_aside(survey.reasons) | {"id": case.id, "flags": survey.flags}
-        if statistics is not None and not survey.reasons:
-            done, fresh = write_case(case, recipe, statistics, notes)
-            record |= done | {"flags": survey.flags + flags[case.id] + done["flags"]}
-            written += [case.id] if fresh else []
+        if case.id in done:
+            record |= done[case.id][0] | {"flags": survey.flags + flags[case.id] + done[case.id][0]["flags"]}
         if record["status"] == "quarantined":
-            notes.discard(case.id)
+            notes.discard(case.id, survey.channels)
         records.append({"id": case.id} | record)
-        tell(len(cohort) + i + 1, 2 * len(cohort), f"prepared {case.id}")
-    return finish(cohort, source, out, recipe, statistics, records, surveys, written)
+    written = [case.id for case in cohort if case.id in done and done[case.id][1]]
+    return finish(cohort, source, notes, recipe, statistics, records, surveys, written)
+
+
+def usual_recipe(source: Path, layout: OutLayout = "msd") -> str:
+    """Name of the recipe for data nobody named one for, told by the names of the files.
+
+    nnU-Net does its own resampling and normalisation, so its raw folder gets the cases as they are, along RAS.
+    """
+    if layout == "nnunet":
+        return "convert"
+    pictures = False
+    for _, _, names in os.walk(source, followlinks=True):
+        for name in (name.lower() for name in names if not name.startswith(".")):
+            if name.endswith(PICTURE_SUFFIXES):
+                pictures = True
+            elif name.endswith((*SUFFIXES, ".dcm", ".ima")):
+                return "msd"
+    return "2d" if pictures else "msd"
 
 
 def _silent(*_: object) -> None:
     pass
 
 
-def _open(source: Path, out: Path, recipe: Recipe) -> Notes:
+def _open(source: Path, out: Path, recipe: Recipe, layout: OutLayout) -> Notes:
     inside, outside = source.resolve(), out.resolve()
     if outside == inside or inside in outside.parents or outside in inside.parents:
         msg = f"out must lie outside of the source, got {out}. Choose an empty folder elsewhere."
         raise InputError(msg)
-    job = {"source": str(inside), "recipe": recipe.model_dump(mode="json")}
     note = out / ".prepare" / "job.json"
     empty = not out.exists() or (out.is_dir() and all(p.name == ".prepare" for p in out.iterdir()))
-    ours = note.is_file() and read_json(note) == job
-    if not ours and (not empty or note.exists()):
+    ours = note.is_file() and _same_job(read_json(note), inside, recipe, layout)
+    if not ours and not empty:
         msg = f"out must be empty, or begun from this source by this recipe, got {out}. Choose an empty folder."
         raise InputError(msg)
-    write_json(note, job)
-    return Notes(out)
+    write_json(note, {"source": str(inside), "recipe": recipe.model_dump(mode="json"), "layout": layout})
+    sweep(out)
+    return Notes(out, layout)
 
 
-def _survey(case: Case, cohort: CaseSet, notes: Notes) -> Survey:
-    key = notes.key(case, [installed_version(), cohort.declared_labels])
+def _same_job(job: Mapping[str, Any], source: Path, recipe: Recipe, layout: OutLayout) -> bool:
+    if job.get("source") != str(source) or job.get("layout", "msd") != layout:
+        return False
+    try:
+        return parse_recipe(dict(job.get("recipe", {})), source="job.json") == recipe
+    except InputError:
+        return False
+
+
+def _numbered_for_nnunet(cohort: CaseSet, fit: Mapping[str, Survey]) -> None:
+    """nnU-Net refuses label values with gaps, but only hours later."""
+    found = {int(value) for survey in fit.values() for value in survey.class_volume_ml}
+    values = sorted(cohort.declared_labels or {0, *found})
+    if values != list(range(len(values))):
+        few = ", ".join(map(str, values[:8]))
+        msg = (
+            f"labels must be numbered 0, 1, 2, ... without gaps for nnU-Net, got {few}. "
+            "Renumber them with label_map in a --config file, such as label_map: {4: 3}."
+        )
+        raise InputError(msg)
+
+
+def _survey_all(
+    cohort: CaseSet,
+    recipe: Recipe,
+    allowed: Mapping[int, str] | None,
+    notes: Notes,
+    team: Workers,
+    tell: Progress,
+) -> dict[str, Survey]:
+    jobs = [(case, recipe, allowed, notes, f"{cohort.root}/") for case in cohort]
+    found = {}
+    for count, (i, survey) in enumerate(team.each(_survey, jobs), 1):
+        found[cohort[i].id] = survey
+        tell(count, 2 * len(cohort), f"checked {cohort[i].id}")
+    return {case.id: found[case.id] for case in cohort}
+
+
+def _survey(case: Case, recipe: Recipe, allowed: Mapping[int, str] | None, notes: Notes, root: str) -> Survey:
+    meaning = [recipe.label_map, recipe.label_threshold]
+    key = notes.key(case, [installed_version(), allowed, meaning])
     known = notes.read("survey", case.id, key)
     if known is not None:
         return Survey(**known)
-    survey = survey_case(case, cohort.declared_labels)
-    root = f"{cohort.root}/"
-    survey = Survey(**survey.to_json() | {"reasons": [text.replace(root, "") for text in survey.reasons]})
+    picture = notes.thumbnail(case.id)
+    picture.unlink(missing_ok=True)
+    survey = survey_case(case, allowed, mapping=recipe.label_map, threshold=recipe.label_threshold, thumbnail=picture)
+    survey = replace(survey, reasons=[text.replace(root, "") for text in survey.reasons])
     notes.write("survey", case.id, key, survey.to_json())
     return survey
 
 
-def _same_channels(surveys: dict[str, Survey]) -> None:
-    """A network takes one number of channels: cases with another than most are set aside."""
-    counts = [survey.channels for survey in surveys.values() if not survey.reasons]
-    usual = max(set(counts), key=counts.count, default=0)
-    for name, survey in surveys.items():
-        if not survey.reasons and survey.channels != usual:
-            reason = f"{name} must have {usual} channels like most of the cohort, got {survey.channels}."
-            surveys[name] = Survey(**survey.to_json() | {"reasons": [reason]})
+def _write_all(
+    cohort: CaseSet,
+    recipe: Recipe,
+    statistics: CohortStatistics | None,
+    fit: Mapping[str, Survey],
+    notes: Notes,
+    team: Workers,
+    tell: Progress,
+) -> dict[str, tuple[dict[str, Any], bool]]:
+    cases = [case for case in cohort if case.id in fit]
+    before = 2 * len(cohort) - len(cases)
+    jobs = [(case, recipe, statistics, notes) for case in cases]
+    done = {}
+    for count, (i, outcome) in enumerate(team.each(write_case, jobs), 1):
+        done[cases[i].id] = outcome
+        tell(before + count, 2 * len(cohort), f"prepared {cases[i].id}")
+    return done
+
+
+def _same_kind(surveys: dict[str, Survey], cohort: CaseSet) -> None:
+    """A network takes one number of channels and one kind of scanner: cases unlike most are set aside."""
+    fit = [case for case in cohort if not surveys[case.id].reasons]
+    channels = _most([surveys[case.id].channels for case in fit])
+    kind = _most([case.modality for case in fit])
+    for case in fit:
+        survey, reasons = surveys[case.id], []
+        if survey.channels != channels:
+            reasons.append(f"{case.id} must have {channels} channels like most of the cohort, got {survey.channels}.")
+        if case.modality != kind:
+            reasons.append(f"{case.id} must be {kind} like most of the cohort, got {case.modality}.")
+        if reasons:
+            surveys[case.id] = replace(survey, reasons=reasons)
+
+
+def _most(values: list[Any]) -> Any:
+    return max(Counter(values).items(), key=lambda item: item[1], default=(None, 0))[0]
 
 
 def _reference(fit: Mapping[str, Survey], cohort: CaseSet) -> list[Survey]:

@@ -1,28 +1,16 @@
-"""One NIfTI file as it lies on disk: voxels, affine, and what its header claims."""
+"""One file as it lies on disk, of whatever format: voxels, affine, and what its header claims."""
 
 from __future__ import annotations
 
-import contextlib
-import gzip
-import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
 from numpy.typing import DTypeLike, NDArray
 
+from imaseg.data.files import ITK_SUFFIXES, NIFTI_SUFFIXES, PICTURE_SUFFIXES
 from imaseg.errors import InputError
-
-_UNREADABLE = (
-    ImageFileError, HeaderDataError, EOFError, OSError, zlib.error,
-    ValueError, TypeError, OverflowError, MemoryError, IndexError, KeyError,
-)  # fmt: skip
-_UNITS = {1: ("metre", 1e3), 3: ("micrometre", 1e-3)}
-"""Lengths in a header by the low three bits of `xyzt_units`; everything else is or is taken for mm."""
 
 
 @dataclass
@@ -52,45 +40,36 @@ class Scan:
 
 
 def read_scan(path: Path, *, dtype: DTypeLike | None = np.float32) -> Scan:
-    """Read a NIfTI file whole; scaled values go into `dtype` (None: as they come).
+    """Read a file whole, the format told by its suffix; scaled values go into `dtype` (None: as they come).
+
+    A file without a known suffix is taken for DICOM and stands for its whole series.
 
     Raises:
-        InputError: if the file is missing, empty, truncated or no NIfTI, or its array is not a volume.
+        InputError: if the file is missing, empty, truncated or of another format, or its array is not a volume.
     """
     if not path.is_file():
         msg = f"{path} must exist, got nothing there."
         raise InputError(msg)
+    name = path.name.lower()
     if path.stat().st_size == 0:
-        msg = f"{path} must be a NIfTI file, got an empty file."
+        kind = "a NIfTI file" if name.endswith(NIFTI_SUFFIXES) else "an image file"
+        msg = f"{path} must be {kind}, got an empty file."
         raise InputError(msg)
-    try:
-        with _quiet(), np.errstate(all="ignore"):  # what overflows is infinite, and `checks.finite` says so
-            image = nib.load(path)
-            if not isinstance(image, nib.Nifti1Image):
-                msg = f"{path} must be a NIfTI file, got {type(image).__name__}."
-                raise InputError(msg)
-            pixdim = _raw_pixdim(path, image)
-            # Scaling an integer file by slope and intercept in float32 would round before the cast.
-            data = _volume(path, np.asarray(image.dataobj))
-            data = data.astype(dtype or data.dtype.newbyteorder("="), copy=False)
-            return _with_geometry(Scan(path, data, np.eye(4), pixdim), image)
-    except InputError:
-        raise
-    except _UNREADABLE as error:
-        what = "the file ends early" if isinstance(error, EOFError) else str(error) or type(error).__name__
-        msg = f"{path} must be a complete NIfTI file, got an unreadable one ({what}). Copy it again."
-        raise InputError(msg) from error
+    if name.endswith(NIFTI_SUFFIXES):
+        from imaseg.data.scan_nifti import read_nifti
 
+        return read_nifti(path, dtype)
+    if name.endswith(ITK_SUFFIXES):
+        from imaseg.data.scan_itk import read_itk
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep nibabel from logging what it mends in a header; `checks.spacing` reports it as a reason."""
-    logger = nib.imageglobals.logger
-    before, logger.disabled = logger.disabled, True
-    try:
-        yield
-    finally:
-        logger.disabled = before
+        return read_itk(path, dtype)
+    if name.endswith(PICTURE_SUFFIXES):
+        from imaseg.data.scan_picture import read_picture
+
+        return read_picture(path, dtype)
+    from imaseg.data.dicom_series import read_series
+
+    return read_series(path)
 
 
 def label_values(path: Path) -> set[int]:
@@ -106,8 +85,12 @@ def label_values(path: Path) -> set[int]:
     return {int(value) for value in values}
 
 
-def _volume(path: Path, data: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Drop the axes of length one that writers add, so that the rest is (X, Y, Z[, channels])."""
+def as_volume(path: Path, data: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Drop the axes of length one that writers add, so that the rest is (X, Y, Z[, channels]).
+
+    Raises:
+        InputError: if the voxels are no real numbers or the array is no volume.
+    """
     if data.dtype.kind not in "iufb":
         msg = f"{path} must hold real numbers, got voxels of type {data.dtype}."
         raise InputError(msg)
@@ -121,37 +104,6 @@ def _volume(path: Path, data: NDArray[np.generic]) -> NDArray[np.generic]:
         msg = f"{path} must be a volume (X, Y, Z) or (X, Y, Z, channels), got shape {data.shape}."
         raise InputError(msg)
     return data
-
-
-def _raw_pixdim(path: Path, image: nib.Nifti1Image) -> tuple[float, ...]:
-    """Voxel sizes straight from the bytes: nibabel turns zero into 1 and drops signs on loading.
-
-    Reading on to the end lets gzip compare its checksum, which nibabel leaves out.
-    """
-    opener = gzip.open if path.name.endswith(".gz") else Path.open
-    with opener(path, "rb") as file:
-        header = type(image.header).from_fileobj(file, check=False)
-        while path.name.endswith(".gz") and file.read(1 << 20):
-            pass
-    return tuple(float(size) for size in header["pixdim"][1 : min(3, int(header["dim"][0])) + 1])
-
-
-def _with_geometry(scan: Scan, image: nib.Nifti1Image) -> Scan:
-    header = image.header
-    scan.affine = np.asarray(image.affine, np.float64)
-    if header["sform_code"] > 0 and header["qform_code"] > 0:
-        scan.qform = np.asarray(image.get_qform(), np.float64)
-    if header["sform_code"] <= 0 and header["qform_code"] <= 0:
-        scan.flags.append("the header sets no orientation (qform and sform codes are 0); axes are assumed LAS")
-    code = int(header["xyzt_units"]) & 7
-    if code in _UNITS:
-        unit, mm = _UNITS[code]
-        scale = np.diag([mm] * 3 + [1.0])
-        scan.affine = scale @ scan.affine
-        scan.qform = None if scan.qform is None else scale @ scan.qform
-        scan.pixdim = tuple(size * mm for size in scan.pixdim)
-        scan.flags.append(f"lengths are in {unit}; converted to mm")
-    return scan
 
 
 def on_grid_of(scan: Scan, image: Scan) -> Scan:

@@ -6,15 +6,20 @@ for `imaseg.data.invert` to go back.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import nibabel as nib
 import numpy as np
+from numpy.typing import NDArray
 
-from imaseg.data.intensity import method_for, normalise
+from imaseg.data.bias import bias_field, estimate_bias
+from imaseg.data.body import body_mask
+from imaseg.data.intensity import method_of, normalise
 from imaseg.data.nifti import Step, Volume
 from imaseg.data.recipe import Recipe
+from imaseg.data.relabel import relabel
 from imaseg.data.resample import resample
 from imaseg.errors import InputError
 
@@ -40,24 +45,57 @@ def apply_recipe(volume: Volume, recipe: Recipe, cohort: CohortStatistics) -> tu
         msg = f"{volume.id}: image must have {len(cohort.intensity)} channels, got {len(volume.image)}."
         raise InputError(msg)
     steps = []
+    if recipe.label_map:
+        volume, step = relabel(volume, recipe.label_map)
+        steps.append(step)
     if recipe.orientation is not None:
         volume, step = orient(volume, recipe.orientation)
         steps.append(step)
+    methods = [method_of(recipe.normalise, cohort.modality, i) for i in range(len(volume.image))]
+    if recipe.n4:
+        volume, done = correct_bias(volume, methods)
+        steps += done
     if recipe.spacing is not None:
-        spacing = cohort.spacing if recipe.spacing == "median" else recipe.spacing
-        world = nib.io_orientation(volume.affine)[:, 0].astype(int)
-        volume, step = resample(volume, tuple(float(spacing[axis]) for axis in world))
+        volume, step = resample(
+            volume,
+            _wanted_spacing(volume, cohort.spacing if recipe.spacing == "median" else recipe.spacing),
+            image_order=recipe.image_order,
+            label_order=recipe.label_order,
+            thick_order=recipe.thick_order,
+        )
         steps.append(step)
-    if recipe.crop is not None:
+    if recipe.crop == "foreground":
         volume, step = crop(volume, recipe.crop_margin)
         steps.append(step)
-    channels = []
+    elif recipe.crop == "body":
+        body = body_mask(volume.image[0], hounsfield=methods[0] == "ct")
+        volume, step = crop(volume, recipe.crop_margin, body)
+        steps.append(step)
+    channels = np.empty_like(volume.image)
     for i, channel in enumerate(volume.image):
-        method = recipe.normalise if recipe.normalise != "auto" else method_for(cohort.modality, i)
-        normalised, step = normalise(channel, method, cohort.intensity[i] if method == "ct" else {}, volume.id)
-        channels.append(normalised)
+        method, figures = methods[i], cohort.intensity[i]
+        figures = figures if method == "ct" else {}
+        channels[i], step = normalise(channel, method, figures, volume.id, within=recipe.within)
         steps.append({"name": "normalise", "channel": i, **step})
-    return replace(volume, image=np.stack(channels)), steps
+    return replace(volume, image=channels), steps
+
+
+def _wanted_spacing(volume: Volume, spacing: Sequence[float | None]) -> tuple[float, ...]:
+    """Voxel size along the axes of a volume, of one given along those of the world."""
+    world = nib.io_orientation(volume.affine)[:, 0].astype(int)
+    asked = (spacing[axis] for axis in world)
+    return tuple(float(own if size is None else size) for size, own in zip(asked, volume.spacing, strict=True))
+
+
+def correct_bias(volume: Volume, methods: Sequence[str]) -> tuple[Volume, list[Step]]:
+    """Divide every channel but those of CT by its bias field."""
+    steps, image = [], volume.image.copy()
+    for i, method in enumerate(methods):
+        if method != "ct":
+            step = estimate_bias(volume.image[i], i, volume.id)
+            image[i] /= bias_field(step, volume.shape)
+            steps.append(step)
+    return replace(volume, image=image), steps
 
 
 def orient(volume: Volume, target: str) -> tuple[Volume, Step]:
@@ -79,12 +117,9 @@ def orient(volume: Volume, target: str) -> tuple[Volume, Step]:
     return moved, step
 
 
-def crop(volume: Volume, margin: int) -> tuple[Volume, Step]:
-    """Cut to the box of the voxels brighter than the darkest by 1 % of the range, in any channel."""
-    flat = volume.image.reshape(len(volume.image), -1)
-    low = flat.min(axis=1)
-    threshold = low + 0.01 * (np.percentile(flat, 99.5, axis=1) - low)
-    foreground = (volume.image > threshold.astype(np.float32)[:, None, None, None]).any(axis=0)
+def crop(volume: Volume, margin: int, foreground: NDArray[np.bool_] | None = None) -> tuple[Volume, Step]:
+    """Cut to the box of a mask; of the voxels brighter than the darkest by 1 % of the range in any channel without."""
+    foreground = _bright(volume.image) if foreground is None else foreground
     if not foreground.any():
         msg = f"{volume.id}: image must have a foreground, got a nearly constant one. Use crop: null."
         raise InputError(msg)
@@ -109,3 +144,11 @@ def crop(volume: Volume, margin: int) -> tuple[Volume, Step]:
         "shape_from": list(volume.shape),
     }
     return moved, step
+
+
+def _bright(image: NDArray[np.float32]) -> NDArray[np.bool_]:
+    found = np.zeros(image.shape[1:], bool)
+    for channel in image:
+        low = channel.min()
+        found |= channel > np.float32(low + 0.01 * (np.percentile(channel, 99.5) - low))
+    return found

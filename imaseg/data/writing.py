@@ -9,11 +9,13 @@ import numpy as np
 
 from imaseg.data.cases import Case
 from imaseg.data.cohort import CohortStatistics
-from imaseg.data.intensity import method_for
-from imaseg.data.nifti import read_volume, write_nifti
+from imaseg.data.intensity import method_of
+from imaseg.data.nifti import Volume, read_volume, write_nifti
 from imaseg.data.notes import Notes
 from imaseg.data.recipe import Recipe
+from imaseg.data.relabel import renumbered
 from imaseg.data.steps import Step, apply_recipe
+from imaseg.data.thumbnail import draw_thumbnail
 from imaseg.errors import InputError
 
 
@@ -25,24 +27,28 @@ def write_case(case: Case, recipe: Recipe, statistics: CohortStatistics, notes: 
     """
     key = notes.key(case, _used(recipe, statistics))
     known = notes.read("case", case.id, key)
-    if known is not None and all(path.is_file() for path in notes.outputs(case)):
+    channels = len(statistics.intensity)
+    if known is not None and all(path.is_file() for path in notes.outputs(case, channels)):
         return known, False
-    notes.discard(case.id)
+    notes.discard(case.id, channels)
     try:
-        native = read_volume(case)
-        volume, steps = apply_recipe(native, recipe, statistics)
+        native = read_volume(case, threshold=recipe.label_threshold, compact=True)
+        shape, affine, voxels = list(native.shape), native.affine.tolist(), _counts(native, recipe)
+        # Handed over, not shared: the native voxels are freed once they are turned.
+        kept = [native]
+        del native
+        volume, steps = apply_recipe(kept.pop(), recipe, statistics)
     except InputError as error:
         return set_aside([str(error)]), False
-    image, *label = notes.outputs(case)
-    write_nifti(image, volume.image, volume.affine, dtype=np.float32)
-    if volume.label is not None and label:
-        write_nifti(label[0], volume.label, volume.affine, dtype=np.uint8)
+    if recipe.label_threshold is not None and volume.label is not None:
+        steps = [{"name": "threshold", "from": recipe.label_threshold}, *steps]
+    _write(volume, case, notes)
     record = {
         "status": "ok",
         "reasons": [],
-        "flags": _label_flags(native.label, volume.label, steps),
-        "native_shape": list(native.shape),
-        "native_affine": native.affine.tolist(),
+        "flags": _label_flags(voxels, volume.label, steps),
+        "native_shape": shape,
+        "native_affine": affine,
         "steps": steps,
     }
     notes.write("case", case.id, key, record)
@@ -54,30 +60,49 @@ def set_aside(reasons: list[str]) -> dict[str, Any]:
     return {"status": "quarantined", "reasons": reasons, "flags": [], "steps": []}
 
 
+def _write(volume: Volume, case: Case, notes: Notes) -> None:
+    files = notes.images(case.id, len(volume.image))
+    images = [volume.image] if len(files) == 1 else [channel[None] for channel in volume.image]
+    for file, image in zip(files, images, strict=True):
+        write_nifti(file, image, volume.affine, dtype=np.float32)
+    if volume.label is not None:
+        smallest = np.uint8 if volume.label.max() <= 255 else np.uint16
+        write_nifti(notes.label(case.id), volume.label, volume.affine, dtype=smallest)
+    draw_thumbnail(volume, notes.thumbnail(case.id))
+
+
 def _used(recipe: Recipe, statistics: CohortStatistics) -> dict[str, Any]:
     """What the outcome of a case depends on besides its files; other figures of the cohort may move freely."""
-    methods = {method_for(statistics.modality, c) for c in range(len(statistics.intensity))}
-    fixed = recipe.normalise == "ct" or (recipe.normalise == "auto" and "ct" in methods)
+    channels = range(len(statistics.intensity))
+    methods = {method_of(recipe.normalise, statistics.modality, c) for c in channels}
     return {
         "imaseg": installed_version(),
         "recipe": recipe.model_dump(mode="json"),
         "modality": statistics.modality,
         "spacing": statistics.spacing if recipe.spacing == "median" else None,
-        "intensity": statistics.intensity if fixed else None,
+        "intensity": statistics.intensity if "ct" in methods else None,
     }
 
 
-def _label_flags(before: np.ndarray | None, after: np.ndarray | None, steps: list[Step]) -> list[str]:
+def _counts(native: Volume, recipe: Recipe) -> dict[int, int]:
+    """Voxels of each structure, by its value in the prepared label."""
+    if native.label is None:
+        return {}
+    values, counts = np.unique(renumbered(native.label, recipe.label_map or {}), return_counts=True)
+    return {int(value): int(n) for value, n in zip(values, counts, strict=True) if value > 0}
+
+
+def _label_flags(before: dict[int, int], after: np.ndarray | None, steps: list[Step]) -> list[str]:
     """Structures that the steps shrank, grew or lost by more than a fifth, volume for volume."""
-    if before is None or after is None:
+    if after is None:
         return []
     growth = 1.0
     for step in steps:
         if step["name"] == "resample":
             growth = float(np.prod(step["spacing_to"]) / np.prod(step["spacing_from"]))
     flags = []
-    for value in np.unique(before[before > 0]):
-        was, now = int((before == value).sum()), int((after == value).sum()) * growth
+    for value, was in before.items():
+        now = int(np.count_nonzero(after == value)) * growth
         if abs(now / was - 1) > 0.2:
             flags.append(f"label {value} went from {was} to {now:.0f} voxels (of native size) in preparation.")
     return flags

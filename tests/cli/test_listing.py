@@ -12,6 +12,7 @@ from imaseg.attacks import Attack
 from imaseg.attacks.presets import PRESETS
 from imaseg.cli.listing import KINDS, attacks
 from imaseg.cli.main import run
+from imaseg.data.resources import resource_names
 from imaseg.margins import Criterion
 from imaseg.objectives import Objective
 from imaseg.perturbations import Perturbation
@@ -41,7 +42,7 @@ NAMES = {
     "perturbations": lambda: set(Perturbation.registry),
     "criteria": lambda: set(Criterion.registry),
     "methods": lambda: set(TrainingMethod.registry),
-    "recipes": lambda: {"msd"},
+    "recipes": lambda: set(resource_names("data_prep")),
 }
 
 

@@ -22,7 +22,7 @@ def test_a_file_overrides_only_what_it_names(tmp_path):
 def test_unknown_key_names_file_key_and_known_keys(tmp_path):
     path = tmp_path / "my.yaml"
     path.write_text("spacng: median")
-    with pytest.raises(InputError, match=r"my.yaml: key must be one of orientation, spacing, .* got 'spacng'"):
+    with pytest.raises(InputError, match=r"my.yaml: key must be one of layout, .* spacing, .* got 'spacng'"):
         load_recipe(path)
 
 
@@ -33,9 +33,9 @@ def test_unknown_key_names_file_key_and_known_keys(tmp_path):
         ("spacing: [1, 1, 0]", "spacing must be three positive numbers"),
         ("spacing: [1, 1, .nan]", "spacing must be three positive numbers"),
         ("orientation: LPS", "orientation must be RAS or null, got 'LPS'"),
-        ("crop: tight", "crop must be foreground or null, got 'tight'"),
+        ("crop: tight", "crop must be foreground, body or null, got 'tight'"),
         ("crop_margin: -1", "crop_margin must be a whole number of voxels from 0, got -1"),
-        ("normalise: minmax", "normalise must be auto, zscore, percentile, ct or none, got 'minmax'"),
+        ("normalise: minmax", "normalise must be auto, zscore, percentile, ct, range or none, got 'minmax'"),
         ("[1, 2]", "must hold `key: value` lines, got list"),
         ("a: [", "must be valid YAML"),
     ],

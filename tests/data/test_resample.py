@@ -72,3 +72,15 @@ def test_agrees_with_scipy():
 def test_a_single_slice_stays_one():
     done, _ = resample(Volume("slice", np.ones((1, 8, 8, 1), np.float32), None, np.eye(4)), (2.0, 2.0, 5.0))
     assert done.shape == (4, 4, 1)
+
+
+def test_small_lesions_keep_their_volume_and_flat_faces_stay_flat():
+    label = np.zeros((40, 40, 40), np.int64)
+    rng = np.random.default_rng(0)
+    for corner in rng.integers(4, 32, (12, 3)):
+        label[tuple(slice(c, c + 3) for c in corner)] = 1
+    label[:, :, 36:38] = 2
+    done, _ = resample(Volume("x", np.zeros((1, 40, 40, 40), np.float32), label, np.eye(4)), (1.4, 1.4, 1.4))
+    assert (done.label == 1).sum() * 1.4**3 == pytest.approx((label == 1).sum(), rel=0.01)
+    plates = np.unique((done.label == 2).sum(axis=(0, 1)))
+    assert set(plates) <= {0, done.label.shape[0] * done.label.shape[1]}

@@ -98,7 +98,8 @@ class Preparation:
             "spacing_to": [size * old / new for size, old, new in zip(spacing, before, after, strict=True)],
             "shape_from": list(before),
             "shape_to": list(after),
-            "order": self._orders(spacing),
+            "orders": self._orders(spacing),
+            "border": "continued",
         }
 
     def _orders(self, spacing: tuple[float, ...]) -> list[int]:
