@@ -110,7 +110,8 @@ class CaseSource:
             volume = read_volume(case)
             self._check(volume)
             return Loaded(volume, volume, [], native_scale((self._prepared or {}).get(case.id, [])))
-        volume, native = self._raw(self._known.get(case.id, case))
+        known = self._known.get(case.id, case)
+        volume, native = self._raw(replace(known, image=case.image, label=case.label, more_labels=case.more_labels))
         self._check(native)
         prepared, steps = self._prepare(volume)
         # Flipped axes are views that run backwards, which torch does not take.

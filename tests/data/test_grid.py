@@ -84,7 +84,8 @@ def test_splines_after_a_crop_are_those_that_nnunet_resamples_with():
             "shape_to": [18, 17, 16],
             "spacing_from": [1.0, 1.0, 1.0],
             "spacing_to": [16 / 18, 19 / 17, 1.0],
-            "order": [3, 3, 0],
+            "orders": [3, 3, 0],
+            "border": "continued",
         },
     ]
     grid = GridMap(native.shape, steps)

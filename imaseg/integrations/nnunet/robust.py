@@ -169,7 +169,11 @@ class RobustTrainer(nnUNetTrainer):
         """
         if not (self.was_initialized or os.environ.get(VARIABLE)):
             # nnU-Net reads the file in the same way in a moment.
-            content = torch.load(filename_or_checkpoint, map_location="cpu", weights_only=False)
+            content = (
+                filename_or_checkpoint
+                if isinstance(filename_or_checkpoint, dict)
+                else torch.load(filename_or_checkpoint, map_location="cpu", weights_only=False)
+            )
             if _KEY in content["init_args"]:
                 self._take(parse_config(content["init_args"][_KEY]["config"], source=str(filename_or_checkpoint)))
         super().load_checkpoint(filename_or_checkpoint)
