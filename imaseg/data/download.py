@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from imaseg.errors import InputError
 
@@ -15,7 +16,7 @@ def download(source: Path) -> None:
     """
     if source.is_dir():
         return
-    from monai.apps import DecathlonDataset, download_and_extract
+    from monai.apps import DecathlonDataset, download_url, extractall
 
     name = source.name
     if name not in DecathlonDataset.resource:
@@ -28,9 +29,12 @@ def download(source: Path) -> None:
     archive = source.parent / f"{name}.tar"
     source.parent.mkdir(parents=True, exist_ok=True)
     try:
-        download_and_extract(
-            DecathlonDataset.resource[name], archive, source.parent, DecathlonDataset.md5.get(name), "md5"
-        )
+        # MONAI's download_and_extract would ask for `requests`, only to guess the type of the archive.
+        download_url(DecathlonDataset.resource[name], archive, DecathlonDataset.md5.get(name), "md5")
+        with TemporaryDirectory(dir=source.parent, prefix=".") as part:
+            extractall(archive, part, file_type="tar")
+            if (Path(part) / name).is_dir():  # moved in one go: a folder that is there is whole
+                (Path(part) / name).rename(source)
     except Exception as error:
         msg = f"{name} must be downloadable from {DecathlonDataset.resource[name]}, got {' '.join(str(error).split())}."
         raise InputError(msg) from error
