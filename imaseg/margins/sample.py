@@ -3,14 +3,16 @@
 First the full budget: cases that survive are censored there. For the others the bad point is drawn back along the
 segment to the clean image (forward passes only), then the budget is bisected, each attack starting from the last bad
 point scaled down, until the bracket is narrower than `rtol`. That stays in one basin, so the end is challenged: by
-searches just below the margin, from the clean image and from random points, and by a search of another kind; where one
-breaks the case, the bracket opens again. The margin is an upper bound on the true distance: the size of a perturbation
-known to break the case.
+searches just below the margin, from the clean image and from random points (twice as many in sets of few parameters,
+where valleys are narrow), by a search of another kind, and where a set has but one parameter by looking at all of its
+values, a twentieth of the margin apart; where one breaks the case, the bracket opens again. The margin is an upper
+bound on the true distance: the size of a perturbation known to break the case.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -27,6 +29,7 @@ from imaseg.perturbations.base import expand
 _LINE_STEPS = 5
 _ROUNDS = 8
 _RESTARTS = 3
+_LOOKS = 20
 _FINEST = 1e-4
 
 
@@ -149,6 +152,7 @@ class _Bracket:
         self.high[self.ground.failed_clean] = 0.0
         self.censored, self.settled = torch.zeros(2, len(image), dtype=torch.bool, device=image.device)
         self.forward_calls = self.backward_calls = 0
+        self._one_parameter = self.bad[0].numel() == 1
 
     def open(self) -> None:
         """Attack at the full budget: what survives is censored."""
@@ -160,6 +164,9 @@ class _Bracket:
         if len(index):
             start = torch.zeros_like(self.bad[index])
             self.censored[index] = ~self._attack(index, self.ceiling[index], start=start)
+        index = self.censored.nonzero()[:, 0]
+        if len(index) and self._one_parameter:
+            self.censored[index] = ~self._look(index)
 
     def narrow(self) -> bool:
         """Halve the bracket of every sample that is still too wide; False when none is left."""
@@ -180,10 +187,13 @@ class _Bracket:
         if not len(index):
             return False
         budget, start = self.high[index] * (1 - self.margin.rtol), torch.zeros_like(self.bad[index])
-        broken = self._attack(index, budget, start=start, restarts=1 + _RESTARTS)
+        restarts = _RESTARTS if self.bad.shape == self.image.shape else 2 * _RESTARTS
+        broken = self._attack(index, budget, start=start, restarts=1 + restarts)
         if self.margin.challenger is not None and not bool(broken.all()):
             left = ~broken
             broken[left] = self._attack(index[left], budget[left], start=None, attack=self.margin.challenger)
+        if self._one_parameter:
+            broken |= self._look(index)
         self.settled[index[~broken]] = True
         # An attack failed at budgets that break the case: what it said of smaller ones does not count either.
         self.low[index[broken]] = 0.0
@@ -199,12 +209,30 @@ class _Bracket:
         self.forward_calls += result.forward_calls
         self.backward_calls += result.backward_calls
         hit = index[result.met]
-        params = bisect(self.ground, torch.zeros_like(self.bad[hit]), result.params[result.met], hit, _LINE_STEPS)
+        self._bad_at(hit, torch.zeros_like(self.bad[hit]), result.params[result.met])
+        return result.met
+
+    def _look(self, index: Tensor) -> Tensor:
+        """The smallest value of the only parameter that breaks each sample, from 0 to its margin, either way."""
+        found = torch.zeros(len(index), dtype=torch.bool, device=index.device)
+        reach = self.high[index] * (1 - self.margin.rtol) / _LOOKS
+        for look, sign in product(range(1, _LOOKS + 1), (1, -1)):
+            left = (~found).nonzero()[:, 0]
+            if not len(left):
+                break
+            step = expand(sign * reach[left], self.bad)
+            hit = self.ground.broken(step * look, index[left])
+            found[left[hit]] = True
+            self._bad_at(index[left[hit]], step[hit] * (look - 1), step[hit] * look)
+        return found
+
+    def _bad_at(self, hit: Tensor, good: Tensor, bad: Tensor) -> None:
+        """Note points that break samples, drawn back towards good ones."""
+        params = bisect(self.ground, good, bad, hit, _LINE_STEPS)
         self.bad[hit] = params
         self.high[hit] = self.margin.perturbation.take(hit).size(params)
         # Drawn back along its own segment a point may undercut a budget that an attack failed at.
         self.low = torch.minimum(self.low, self.high)
-        return result.met
 
     def result(self) -> SampleMarginResult:
         return SampleMarginResult(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imaseg import L2, PGD, Dice, DiceBelow, Linf, SampleMargin, VoxelsFlipped
+from imaseg import L2, PGD, Dice, DiceBelow, Gamma, Linf, SampleMargin, VoxelsFlipped
 from imaseg.margins import strong_like
 from imaseg.objectives import TemperedDice
 from imaseg.scores import foreground_dice
@@ -149,6 +150,25 @@ def test_a_challenger_of_another_kind_finds_smaller_margins():
     assert (challenged.margin <= alone.margin).all()
     assert (challenged.margin < 0.95 * alone.margin).any()
     assert strong_like(attack).objective.__class__ is TemperedDice
+
+
+def _breaks_in_a_gap(image):
+    """Says 1 of the middle voxel unless its value lies in (0.58, 0.593) or below 0.25; steps without a slope."""
+    middle = image[:, :, 1]
+    wrong = ((middle > 0.58) & (middle < 0.593)) | (middle < 0.25)
+    logits = torch.zeros(len(image), 2, *image.shape[2:])
+    logits[:, 1, 1] = torch.where(wrong, -1.0, 1.0)[:, 0] + 0 * middle[:, 0]
+    return logits
+
+
+@pytest.mark.parametrize("eps", [0.9, 1.5], ids=["nothing else within eps", "a wider valley further out"])
+def test_the_only_parameter_of_a_set_is_looked_through(eps):
+    image = torch.tensor([0.0, 0.5, 1.0]).reshape(1, 1, 3, 1)
+    label = torch.tensor([0, 1, 0]).reshape(1, 3, 1)
+    result = SampleMargin(Gamma(eps), rtol=0.02)(_breaks_in_a_gap, image, label)
+    exponent = math.log(0.58) / math.log(0.5)  # below 1: the relative change is 1 / exponent - 1, downwards
+    assert not result.censored.any()
+    torch.testing.assert_close(result.margin, torch.tensor([1 / exponent - 1]), rtol=0.02, atol=0)
 
 
 def test_confirming_tells_true_margins_from_inflated_ones():
