@@ -129,7 +129,7 @@ def draw(runs: dict[str, Run], image: Tensor, label: Tensor, path: Path) -> None
 
 
 def rounded(found: re.Match[str]) -> str:
-    return re.sub(r"\d+\.\d{2,}", lambda number: f"{float(number[0]):.1f}", found[0])
+    return re.sub(r"\d+\.\d{2,}", lambda number: f"{float(number[0]):.1f}", found[0]).replace("\n", " ")
 
 
 if __name__ == "__main__":
