@@ -90,14 +90,10 @@ def native_bias(steps: Sequence[Step], channel: int, shape: Sequence[int]) -> ND
     if not found:
         return np.ones((1, 1, 1), np.float32)
     oriented = [step for step in steps if step["name"] == "orient"]
-    turns = [tuple(nib.orientations.axcodes2ornt(step[end]) for end in ("from", "to")) for step in oriented]
-    if not turns:
+    if not oriented:
         return bias_field(found[0], shape)
-    here, there = turns[0]
-    order = nib.orientations.ornt_transform(here, there)[:, 0].astype(int)
-    turned = [0, 0, 0]
-    for axis, side in zip(order, shape, strict=True):
-        turned[axis] = side
+    here, there = (nib.orientations.axcodes2ornt(oriented[0][end]) for end in ("from", "to"))
+    turned = nib.apply_orientation(np.empty(shape, bool), nib.orientations.ornt_transform(here, there)).shape
     return nib.apply_orientation(bias_field(found[0], turned), nib.orientations.ornt_transform(there, here))
 
 

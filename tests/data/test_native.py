@@ -7,6 +7,7 @@ import pytest
 from scipy.optimize import lsq_linear
 
 from imaseg.data.cohort import CohortStatistics
+from imaseg.data.invert import invert_image, native_scale
 from imaseg.data.native import clip_limits, native_change, native_label, reached
 from imaseg.data.nifti import Volume
 from imaseg.data.recipe import Recipe
@@ -58,6 +59,20 @@ def test_without_resampling_the_preparation_gives_back_the_change(affine):
     (scale,) = (step["std"] for step in steps if step["name"] == "normalise")
     np.testing.assert_allclose(carried(change / scale, volume, steps), wanted, atol=1e-5)
     assert not change[volume.image == 0].any()
+
+
+@pytest.mark.parametrize("affine", [LPS, LPS[[2, 0, 1, 3]]])
+def test_through_n4_a_change_is_what_inverting_the_images_says(affine):
+    volume = head(affine)
+    done, steps = prepared(volume, n4=True)
+    (field,) = (step for step in steps if step["name"] == "n4")
+    assert np.std(field["log_bias_nodes"]) > 0
+    wanted = noise(done.image.shape) * reached(done.image, steps)
+    change = native_change(wanted, volume, steps)
+    expected = invert_image(done.image + wanted, steps) - invert_image(done.image, steps)
+    inside = volume.image > 0
+    np.testing.assert_allclose(change[inside], expected[inside], atol=0.01)
+    assert native_scale(steps) is None
 
 
 def test_no_change_is_exactly_none():
