@@ -146,19 +146,22 @@ def train(out: Path, method: str, options: argparse.Namespace) -> None:
 
 
 def predict(out: Path, methods: list[str]) -> None:
-    """Export each model, and predict with nnU-Net's own command, which knows nothing of imaseg's trainers."""
-    from nnunetv2.inference.predict_from_raw_data import predict_entry_point_modelfolder
+    """Export each model, and predict with nnU-Net's own command, out of reach of imaseg's trainers."""
+    from nnunetv2.inference.predict_from_raw_data import predict_entry_point
 
     from imaseg.models.nnunet.export import export_nnunet
 
     os.environ.pop("nnUNet_extTrainer", None)
     for method in methods:
-        exported, predicted = out / "exported" / method, out / "predicted" / method
+        root, predicted = out / "exported" / method, out / "predicted" / method
+        exported = root / DATASET / f"nnUNetTrainer__{PLANS}__{CONFIGURATION}"
         if not exported.exists():
             export_nnunet(f"{results(out, method)}@0", exported)
         if not list(predicted.glob("*.nii.gz")):
-            arguments = ["-i", out / "imagesVal", "-o", predicted, "-m", exported, "-f", "0", "-device", "cpu"]
-            command(predict_entry_point_modelfolder, *map(str, arguments), "-npp", "0", "-nps", "0")
+            os.environ["nnUNet_results"] = str(root)  # noqa: SIM112 (so nnU-Net spells it)
+            model = ["-d", NUMBER, "-c", CONFIGURATION, "-p", PLANS, "-tr", "nnUNetTrainer", "-f", "0"]
+            folders = ["-i", str(out / "imagesVal"), "-o", str(predicted)]
+            command(predict_entry_point, *folders, *model, "-device", "cpu", "-npp", "0", "-nps", "0")
 
 
 def audit(out: Path, raw: Path, method: str, options: argparse.Namespace) -> Path:

@@ -167,7 +167,8 @@ class RobustTrainer(nnUNetTrainer):
         Raises:
             InputError: if it was trained by another method or with other settings of it.
         """
-        if not (self.was_initialized or os.environ.get(VARIABLE)):
+        unsettled = not (self.was_initialized or os.environ.get(VARIABLE))
+        if unsettled and isinstance(filename_or_checkpoint, str):
             # nnU-Net reads the file in the same way in a moment.
             content = (
                 filename_or_checkpoint
