@@ -170,11 +170,7 @@ class RobustTrainer(nnUNetTrainer):
         unsettled = not (self.was_initialized or os.environ.get(VARIABLE))
         if unsettled and isinstance(filename_or_checkpoint, str):
             # nnU-Net reads the file in the same way in a moment.
-            content = (
-                filename_or_checkpoint
-                if isinstance(filename_or_checkpoint, dict)
-                else torch.load(filename_or_checkpoint, map_location="cpu", weights_only=False)
-            )
+            content = torch.load(filename_or_checkpoint, map_location="cpu", weights_only=False)
             if _KEY in content["init_args"]:
                 self._take(parse_config(content["init_args"][_KEY]["config"], source=str(filename_or_checkpoint)))
         super().load_checkpoint(filename_or_checkpoint)
