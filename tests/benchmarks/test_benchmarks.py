@@ -99,7 +99,9 @@ def test_ima_cost(bench, raw_phantom, tmp_path):
     options = ("--out", tmp_path, "--small", "--only", "default", "thrifty, every 2")
     rows = _rows(bench("ima_cost.py", raw_phantom, *options))
     default, thrifty = rows["default"], rows["thrifty, every 2"]
-    assert float(thrifty[1]) < float(default[1]) <= 9
+    # After one epoch most cases break at the first step, whatever may be saved later on.
+    assert float(thrifty[0]) < float(default[0])
+    assert float(thrifty[1]) <= float(default[1]) <= 9
     assert float(thrifty[2]) < float(default[2])
 
 
