@@ -214,12 +214,13 @@ def draw(rows: list[Row], calls: list[int], book: Book, path: Path) -> None:
             ours = preset == "strong"
             panel.plot(calls, means, marker="o", markersize=3, label=preset, color="black" if ours else None,
                        linewidth=2.5 if ours else 1.2, linestyle="-" if preset in PRESETS else "--")  # fmt: skip
-        panel.set(xscale="log", xlabel="gradient calls", title=f"{row.name}, {row.perturbation.name}")
+        budget = f"{row.perturbation.unit} {float(row.perturbation.eps):.3g}"
+        panel.set(xscale="log", xlabel="gradient calls", title=f"{row.name}, {budget}")
         panel.set_xticks(calls, [str(steps) for steps in calls])
         panel.minorticks_off()
     panels[0][0].set_ylabel("mean foreground Dice")
-    panels[0][-1].legend(fontsize="small")
-    figure.savefig(path)
+    figure.legend(*panels[0][-1].get_legend_handles_labels(), fontsize="small", loc="outside right center")
+    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
 def footer(cases: str, seeds: tuple[int, ...]) -> str:

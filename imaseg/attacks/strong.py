@@ -4,15 +4,15 @@
     v <- v / 2 + g / ||g||
     delta <- project(delta + a eps' (1 - k / n) steepest(v)),   a = 8, 6, 3, 2, 1, n and eps' those of the stage
 
-Five choices, each by measurement (docs/attacks.md; `benchmarks/strong_makeup.py` makes the table):
+The choices, by measurement (docs/attacks.md; `benchmarks/strong_makeup.py` makes the table):
 - what is maximised is soft Dice itself, since a budget is wasted on whatever hard Dice does not count;
 - it grows sharper on the way, towards hard Dice, and sees through saturated logits (`TemperedDice`);
 - larger sets come first (Croce, Singh & Hein, arXiv 2306.12941, there with APGD), since inside the set a search settles
   for the structure that happens to be nearest;
 - steps start far longer than the set is wide, so that early points are little more than the gradient blown up to the
-  budget, and fall linearly to 0 in every stage; step halving lost to that;
-- a gradient counts half in the next step, as with so long a step it jumps from point to point (momentum within a stage,
-  after Dong et al., CVPR 2018).
+  budget, and fall linearly to 0 in every stage; step halving lost to that.
+Momentum within a stage (after Dong et al., CVPR 2018) makes no difference in L2 balls; it is there for sets of few
+parameters, where so long a step jumps from valley to valley.
 
 restarts * steps backward passes and at most restarts * (steps + 1) + 1 forward passes. The schedule depends on `steps`:
 a longer search is another search.
