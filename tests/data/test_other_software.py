@@ -135,6 +135,23 @@ def test_cubic_voxels_are_those_of_nnunet(even, order, target):
     assert label.sum() * np.prod(target) == pytest.approx(raw_label.sum() * 1.0 * 1.5 * 3.0, rel=0.01)
 
 
+def test_the_reference_is_what_nnunet_does_itself(even):
+    nnunet = pytest.importorskip("nnunetv2.preprocessing.resampling.default_resampling", reason="nnunetv2 is missing")
+    from nnunetv2.preprocessing.normalization.default_normalization_schemes import ZScoreNormalization
+
+    raw = nib.load(even / "raw" / "images" / "a.nii.gz").get_fdata().astype(np.float32)
+    spacing, target = (1.0, 1.5, 3.0), (1.0, 1.0, 2.0)
+    shape = nnunet.compute_new_shape(raw.shape, spacing, target)
+    normalised = ZScoreNormalization(use_mask_for_norm=False, intensityproperties={}).run(raw.copy())
+    theirs = np.asarray(nnunet.resample_data_or_seg(normalised[None], shape, is_seg=False, order=3))[0]
+    reference = nnunet_style(normalised, spacing, target, order=3)
+    np.testing.assert_allclose(theirs, reference, atol=1e-4)  # standard deviations
+    image, _, _, _ = run(even, spacing=target, image_order=3, normalise="zscore", within="image")
+    # nnU-Net normalises first and resamples afterwards, the recipe the other way round.
+    inner = tuple(slice(n, -n) for n in (4, 6, 6))
+    np.testing.assert_allclose(image[inner], theirs[inner], atol=0.03)
+
+
 def test_slices_are_left_alone_as_nnunet_leaves_them(even):
     """Anisotropic: nnU-Net resamples in the plane and takes the nearest slice across."""
     image, _, _, _ = run(even, spacing=(0.75, 0.75, 2.0), image_order=3, thick_order=0, normalise="none")
