@@ -40,6 +40,18 @@ def frozen(model: Model) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
+def seed_all(seed: int) -> None:
+    """Seed the generators a model may draw from.
+
+    `torch.manual_seed` also queues seeds for accelerators that were never used, each with a formatted stack trace:
+    that takes longer than everything else in a step.
+    """
+    if torch.accelerator.is_available():
+        torch.manual_seed(seed)
+    else:
+        torch.default_generator.manual_seed(seed)
+
+
 def bare(model: Model) -> Model:
     """The network inside `DistributedDataParallel`, which must not hear of passes that ranks do not make together."""
     return model.module if isinstance(model, DistributedDataParallel) else model

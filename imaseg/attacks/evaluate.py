@@ -10,7 +10,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from imaseg.frozen import Model, bare, full_resolution
+from imaseg.frozen import Model, bare, full_resolution, seed_all
 from imaseg.objectives import Objective
 from imaseg.perturbations import Perturbation
 from imaseg.perturbations.base import expand
@@ -165,20 +165,8 @@ class Evaluator:
     def _forward(self, image: Tensor, draw: int) -> Tensor:
         self.forward_calls += 1
         # A random model must be replayable, and the same for every order of evaluations before this one.
-        _seed_all(((self._seed * 1_000_003 + self._points) * 1_000_003 + draw) % 2**63)
+        seed_all(((self._seed * 1_000_003 + self._points) * 1_000_003 + draw) % 2**63)
         return full_resolution(self.model(image))
-
-
-def _seed_all(seed: int) -> None:
-    """Seed the generators a model may draw from.
-
-    `torch.manual_seed` also queues seeds for accelerators that were never used, each with a formatted stack trace:
-    that takes longer than everything else in a step.
-    """
-    if torch.accelerator.is_available():
-        torch.manual_seed(seed)
-    else:
-        torch.default_generator.manual_seed(seed)
 
 
 def _gradient(point: Point, leaf: Tensor, target: Target, objective: Objective, progress: float) -> Tensor:

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from imaseg.frozen import Model, full_resolution
+from imaseg.frozen import Model, full_resolution, seed_all
 from imaseg.perturbations import L2, BiasField, Gamma, Linf, Perturbation
 from imaseg.perturbations.base import expand, norm, per_sample_count
 from imaseg.scores import Target
@@ -136,7 +136,7 @@ class _Rows:
 
     def _logits(self, params: Tensor) -> Tensor:
         self.forward_calls += 1
-        torch.manual_seed(self.seed)  # a model that draws random numbers draws the same ones every time
+        seed_all(self.seed)  # a model that draws random numbers draws the same ones every time
         logits = full_resolution(self.model(self.perturbation.apply(self.image, params)))
         return logits if logits.dtype.itemsize >= 4 else logits.float()
 

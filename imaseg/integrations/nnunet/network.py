@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from imaseg.frozen import full_resolution
+from imaseg.frozen import Model, bare, full_resolution
 
 
 class SearchableNetwork(nn.Module):
@@ -45,17 +45,15 @@ class SearchableNetwork(nn.Module):
     def forward(self, image: Tensor) -> Any:
         """Outputs as nnU-Net's loss takes them, or logits for a search."""
         if not self.training:
-            return full_resolution(bare(self.network)(image))
+            return full_resolution(_eager(bare(self.network))(image))
         # DDP may see one pass per step; gradients of later ones end in the same weights and are averaged with them.
-        network = bare(self.network, compiled=True) if self._seen else self.network
+        network = bare(self.network) if self._seen else self.network
         self._seen = True
         with self.own_precision():
             return network(image)
 
 
-def bare(network: nn.Module, *, compiled: bool = False) -> nn.Module:
-    """The network without DDP around it, and without `torch.compile` unless it is wanted `compiled`."""
-    if isinstance(network, nn.parallel.DistributedDataParallel):
-        network = network.module
+def _eager(network: Model) -> Model:
+    """The network without `torch.compile` around it."""
     inner = getattr(network, "_orig_mod", None)
-    return inner if isinstance(inner, nn.Module) and not compiled else network
+    return inner if isinstance(inner, nn.Module) else network
