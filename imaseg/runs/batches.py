@@ -31,30 +31,35 @@ from torch.utils.data import Dataset, Sampler
 
 from imaseg.data import Case, CaseSet
 from imaseg.runs.config import TrainConfig
+from imaseg.runs.ranks import rank, ranks
 
 _BOTH = ["image", "label"]
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
-    """Yields (epoch, index) in an order that depends on seed and epoch alone.
+    """Yields (epoch, index) in an order that depends on seed and epoch alone, shared out among the processes.
+
+    Every process gets equally many: the last round is filled up with the first cases of the epoch.
 
     Args:
         length: number of cases.
         seed: of the order.
         start: epoch that the first pass counts as.
+        rank, ranks: of this process, and how many there are.
     """
 
-    def __init__(self, length: int, *, seed: int, start: int = 0) -> None:
-        self.length, self.seed, self.epoch = length, seed, start
+    def __init__(self, length: int, *, seed: int, start: int = 0, rank: int = 0, ranks: int = 1) -> None:
+        self.length, self.seed, self.epoch, self.rank, self.ranks = length, seed, start, rank, ranks
 
     def __len__(self) -> int:
-        return self.length
+        return -(-self.length // self.ranks)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         epoch = self.epoch
         self.epoch += 1
         order = np.random.default_rng([self.seed, epoch]).permutation(self.length)
-        return iter([(epoch, int(index)) for index in order])
+        mine = np.resize(order, len(self) * self.ranks)[self.rank :: self.ranks]
+        return iter([(epoch, int(index)) for index in mine])
 
 
 class SeededDataset(Dataset[dict[str, Any]]):
@@ -86,7 +91,7 @@ def training_loader(cases: CaseSet, config: TrainConfig, *, start: int) -> DataL
     return DataLoader(
         seeded,
         batch_size=config.batch_size,
-        sampler=EpochSampler(len(data), seed=config.seed, start=start),
+        sampler=EpochSampler(len(data), seed=config.seed, start=start, rank=rank(), ranks=ranks()),
         num_workers=config.workers,
         # Without its own generator the loader moves the global one, differently with and without workers.
         generator=torch.Generator().manual_seed(config.seed),
@@ -139,5 +144,6 @@ def held_out(ids: list[str], share: float, seed: int) -> tuple[list[str], list[s
 
 
 def seed_everything(seed: int, epoch: int) -> None:
-    """Set torch's generators for one epoch, so that dropout too depends on seed and epoch alone."""
-    torch.manual_seed(int(np.random.default_rng([seed, epoch]).integers(2**31)))
+    """Set torch's generators for one epoch, so that dropout too depends on seed, epoch and process alone."""
+    own = [rank()] if rank() else []
+    torch.manual_seed(int(np.random.default_rng([seed, epoch, *own]).integers(2**31)))

@@ -19,7 +19,7 @@ class TrainConfig(BaseModel):
     Attributes:
         network: class of `monai.networks.nets` and its arguments, without dimensions and channels.
         patch: side lengths of a training patch in voxels; larger than the cases means whole cases.
-        batch_size: cases per step.
+        batch_size: cases per step, of each process under `torchrun`.
         epochs: passes over the training cases.
         learning_rate: of AdamW at the start.
         weight_decay: of AdamW.
@@ -33,7 +33,7 @@ class TrainConfig(BaseModel):
         init: run folder whose weights training starts from.
         amp: mixed precision.
         workers: processes that load data.
-        device: "auto", "cpu", "cuda" or "cuda:N".
+        device: "auto", "cpu", "cuda" or "cuda:N"; under `torchrun` each process takes its own GPU.
     """
 
     model_config = ConfigDict(extra="forbid")

@@ -13,6 +13,7 @@ from imaseg.models.segmentation import SegmentationModel
 from imaseg.progress import duration
 from imaseg.runs.checkpoint import RunState
 from imaseg.runs.config import TrainConfig
+from imaseg.runs.ranks import ranks
 from imaseg.training import TrainingMethod
 
 
@@ -40,6 +41,6 @@ def outlook(config: TrainConfig, model: SegmentationModel, state: RunState, case
     patch = torch.zeros(1, model.card.in_channels, *config.patch, device=device)
     with frozen(model), torch.autocast(device.type, enabled=config.amp):
         pause = seconds_per_pass(model, patch)
-    epochs = config.epochs - state.epoch
-    seconds = pause * state.method.passes * epochs * math.ceil(cases / config.batch_size) * config.batch_size
+    epochs, together = config.epochs - state.epoch, ranks()
+    seconds = pause * state.method.passes * epochs * math.ceil(cases / together / config.batch_size) * config.batch_size
     return f"{cases} cases, {epochs} epochs, method {state.method.name}: about {duration(seconds)}, data loading aside."

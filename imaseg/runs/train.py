@@ -1,19 +1,23 @@
-"""Training: MONAI's engine and handlers around a training method, a checkpoint after every epoch."""
+"""Training: MONAI's engine and handlers around a training method, a checkpoint after every epoch.
+
+Under `torchrun` the processes share the cases of each epoch, the first one writes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
 from ignite.engine import Events
 from monai.engines import SupervisedTrainer
 from monai.handlers import LrScheduleHandler
+from torch.nn.parallel import DistributedDataParallel
 
 from imaseg.data import CaseSet, load_cases
 from imaseg.errors import InputError
 from imaseg.integrations.monai import RobustIteration
-from imaseg.models.device import pick_device
 from imaseg.models.networks import divisor_of, load_weights
 from imaseg.models.run_folder import build_model, read_weights
 from imaseg.models.segmentation import ModelCard, SegmentationModel
@@ -23,6 +27,7 @@ from imaseg.runs.checkpoint import CHECKPOINT, RunState
 from imaseg.runs.claim import claim
 from imaseg.runs.config import TrainConfig
 from imaseg.runs.monitor import Monitor
+from imaseg.runs.ranks import joined, rank, several, wait
 from imaseg.runs.record import EpochRecord
 from imaseg.runs.rehearsal import outlook, rehearse
 
@@ -42,7 +47,8 @@ def train(
         data: folder that `imaseg prepare` wrote; its `split.json` names the training cases, all cases without it.
         out: run folder to write: `config.yaml`, `model.json`, `weights.safetensors`, `checkpoint.pt`, `metrics.csv`,
             `margins.csv` and `margin_trajectories.csv` for IMA, `tensorboard/`.
-        resume: go on with the run in `out`; on the CPU the result equals an uninterrupted run bit by bit.
+        resume: go on with the run in `out`; on the CPU the result of one process equals an uninterrupted run's bit by
+            bit.
         announce: told once, before the first batch, how many cases there are and how long it will take.
 
     Returns:
@@ -51,27 +57,45 @@ def train(
     Raises:
         InputError: if data, configuration or `out` do not fit.
     """
+    with joined(config.device) as device:
+        _train(config, data, out, device, resume=resume, announce=announce)
+    return out
+
+
+def _train(
+    config: TrainConfig,
+    data: Path,
+    out: Path,
+    device: torch.device,
+    *,
+    resume: bool,
+    announce: Callable[[str], None] | None,
+) -> None:
+    first = rank() == 0
     cases = training_cases(data)
     train_ids, monitor_ids = held_out(cases.ids, config.monitor, config.seed)
     seed_everything(config.seed, 0)
     card = _card(config, cases, train_ids, out.name)
-    model = build_model(card).to(pick_device(config.device))
+    model = build_model(card).to(device)
     if config.init is not None:
         load_weights(model.network, read_weights(Path(config.init)), source=config.init)
     state = _state(config, model)
     rehearse(config, model, state.method)
-    claim(out, config, card, resume=resume)
+    if first:
+        claim(out, config, card, resume=resume)
+    wait()
     if (out / CHECKPOINT).is_file():
         state.load(out)
     if state.epoch < config.epochs:
-        if announce is not None:
+        if announce is not None and first:
             announce(outlook(config, model, state, len(train_ids)))
-        monitor = Monitor(model, cases.select(monitor_ids)) if monitor_ids else None
         trainer = _trainer(config, model, state, cases.select(train_ids))
-        with EpochRecord(model, state, out, monitor=monitor) as record:
-            record.attach(trainer)
+        with ExitStack() as stack:
+            if first:
+                monitor = Monitor(model, cases.select(monitor_ids)) if monitor_ids else None
+                stack.enter_context(EpochRecord(model, state, out, monitor=monitor)).attach(trainer)
             trainer.run()
-    return out
+    wait()
 
 
 def training_cases(data: Path) -> CaseSet:
@@ -130,7 +154,7 @@ def _trainer(config: TrainConfig, model: SegmentationModel, state: RunState, cas
         device=next(model.parameters()).device,
         max_epochs=config.epochs,
         train_data_loader=loader,
-        network=model,
+        network=DistributedDataParallel(model) if several() else model,
         optimizer=state.optimizer,
         loss_function=state.method.loss,
         iteration_update=iteration,

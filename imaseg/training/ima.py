@@ -124,6 +124,8 @@ class IMA(TrainingMethod):
     def end_epoch(self) -> None:
         """Grow the margins of unbroken cases, move those of broken ones; summary in `last_epoch`."""
         self.last_epoch = self.table.end_epoch()
+        if self.starts is not None:
+            self.starts.end_epoch()
 
     def state_dict(self) -> dict[str, Any]:
         """Margins, the counter that rules the random starts, and with `warm` the starts themselves."""
