@@ -2,7 +2,7 @@
 
     stages of 15 / 20 / 15 / 10 / 40 % of the steps in the set at 3, 2, 1.5, 1.2 and 1 times eps; in step k of n
     v <- v / 2 + g / ||g||
-    delta <- project(delta + a eps' (1 - k / n) steepest(v)),   a = 8, 6, 3, 2, 1, n and eps' those of the stage
+    delta <- project(delta + a eps' (1 - k / n) steepest(v)),   a = 8, 6, 3, 2, 2, n and eps' those of the stage
 
 The choices, by measurement (docs/attacks.md; `benchmarks/strong_makeup.py` makes the table):
 - what is maximised is soft Dice itself, since a budget is wasted on whatever hard Dice does not count;
@@ -29,7 +29,7 @@ from imaseg.objectives import Objective, TemperedDice
 from imaseg.perturbations import Perturbation
 from imaseg.perturbations.base import expand, norm
 
-_STAGES = ((0.15, 3.0, 8.0), (0.2, 2.0, 6.0), (0.15, 1.5, 3.0), (0.1, 1.2, 2.0), (0.4, 1.0, 1.0))
+_STAGES = ((0.15, 3.0, 8.0), (0.2, 2.0, 6.0), (0.15, 1.5, 3.0), (0.1, 1.2, 2.0), (0.4, 1.0, 2.0))
 """Share of the steps, set, first step."""
 
 

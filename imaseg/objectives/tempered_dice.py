@@ -10,13 +10,13 @@ from torch import Tensor
 from imaseg.objectives.dice import Dice
 from imaseg.scores import Target
 
-_SURE_FIRST, _SURE_LAST = 3.0, 10.0  # gaps above which logits are scaled down, in logits
+_SURE_FIRST, _SURE_LAST = 2.5, 10.0  # gaps above which logits are scaled down, in logits
 
 
 class TemperedDice(Dice):
     """`Dice` of logits / T, where T falls geometrically over the search.
 
-        T = max(1, gap / 3) ** (1 - progress) * (sharpest * max(1, gap / 10)) ** progress
+        T = max(1, gap / 2.5) ** (1 - progress) * (sharpest * max(1, gap / 10)) ** progress
 
     At the start that is soft Dice, whose slopes reach far even where the model is sure; at the end it is close to the
     hard Dice that decides. The gap is what lies between the label's logit and the best other one, mean over the

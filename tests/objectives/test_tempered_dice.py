@@ -25,7 +25,7 @@ def _reference(logits, label, progress, sharpest):
         rivals = {n: max(z[k][n] for k in range(len(z)) if k != y[n]) for n in voxels}
         gaps = [abs(z[y[n]][n] - rivals[n]) for n in voxels if y[n] > 0]
         mean = sum(gaps) / len(gaps) if gaps else 0.0
-        temperature = max(1.0, mean / 3) ** (1 - progress) * (sharpest * max(1.0, mean / 10)) ** progress
+        temperature = max(1.0, mean / 2.5) ** (1 - progress) * (sharpest * max(1.0, mean / 10)) ** progress
         scores = []
         for k in range(1, len(z)):
             overlap = total = 0.0
@@ -91,7 +91,7 @@ def test_the_temperature_carries_no_gradient():
         right = z.gather(0, y[None])[0]
         other = z.scatter(0, y[None], -math.inf).amax(0)
         gap.append((right - other).abs()[y > 0].mean())
-    temperature = (torch.stack(gap) / 3).clamp(min=1).view(-1, 1, 1, 1)
+    temperature = (torch.stack(gap) / 2.5).clamp(min=1).view(-1, 1, 1, 1)
     assert temperature.min() > 1
     left, right = (logits.clone().requires_grad_() for _ in range(2))
     (found,) = torch.autograd.grad(TemperedDice()(left, label, 0.0).sum(), left)
