@@ -7,6 +7,7 @@ from pathlib import Path
 import yaml
 
 from imaseg.data.files import occupied, read_json, sweep, whole_file
+from imaseg.data.recipe import parse_recipe
 from imaseg.errors import InputError
 from imaseg.models.run_folder import CARD
 from imaseg.models.segmentation import ModelCard
@@ -32,8 +33,15 @@ def claim(out: Path, config: TrainConfig, card: ModelCard, *, resume: bool) -> N
         raise InputError(msg)
     _same(out, "settings", yaml.safe_load(path.read_text()), config.model_dump())
     if (out / CARD).is_file():
-        _same(out, "data", read_json(out / CARD), card.model_dump(mode="json"))
+        before = ModelCard.model_validate(read_json(out / CARD))
+        _same(out, "data", _whole(before, source=str(out / CARD)), _whole(card, source=str(out / CARD)))
     sweep(out)
+
+
+def _whole(card: ModelCard, *, source: str) -> dict[str, object]:
+    """The card with every key of its recipe, since a run of an earlier version lacks those that came later."""
+    recipe = None if card.recipe is None else parse_recipe(card.recipe, source=source).model_dump(mode="json")
+    return card.model_dump(mode="json") | {"recipe": recipe}
 
 
 def _same(out: Path, what: str, before: dict[str, object], now: dict[str, object]) -> None:

@@ -124,6 +124,15 @@ def test_other_data_do_not_continue_a_run(raw_phantom, prepared_phantom, tiny_co
         train(config, tmp_path / "other", run, resume=True)
 
 
+def test_a_run_from_before_a_key_of_recipes_existed_goes_on(prepared_phantom, tiny_config, tmp_path):
+    config = load_config(tiny_config, ["epochs=1"])
+    run = train(config, prepared_phantom, tmp_path / "run")
+    card = json.loads((run / "model.json").read_text())
+    del card["recipe"]["n4"], card["recipe"]["within"]
+    (run / "model.json").write_text(json.dumps(card))
+    assert train(config, prepared_phantom, run, resume=True) == run
+
+
 @pytest.mark.parametrize(
     ("file", "content", "text"),
     [
