@@ -78,7 +78,7 @@ def test_ladders_are_sorted():
 
 
 def test_a_missing_plan_lists_the_shipped_ones(tmp_path):
-    with pytest.raises(InputError, match="plan must be one of quick, demo or a YAML file"):
+    with pytest.raises(InputError, match="plan must be one of quick, standard, thorough, demo or a YAML file"):
         load_plan(tmp_path / "none.yaml")
 
 
