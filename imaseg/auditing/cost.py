@@ -15,10 +15,8 @@ from imaseg.auditing.case_certified import DRAWS, STEPS, VOTES
 from imaseg.auditing.case_checks import BLACK_BOX_STEPS, COPY_DRAWS, LONGER, REPEATED, strongest
 from imaseg.auditing.plan import Plan
 from imaseg.auditing.plan_probes import Part, Probe
-from imaseg.auditing.source import CaseSource
-from imaseg.data import CaseSet
+from imaseg.auditing.subject import Subject
 from imaseg.errors import InputError
-from imaseg.models import SegmentationModel
 from imaseg.models.device import seconds_per_pass
 from imaseg.progress import duration
 
@@ -122,12 +120,13 @@ def _checks(plan: Plan) -> Iterator[Cost]:
     yield Cost(CHECKS, probe, gradients, forwards, first=plan.validity.cases)
 
 
-def measure(model: SegmentationModel, cases: CaseSet, source: CaseSource, plan: Plan) -> Seconds | None:
+def measure(subject: Subject, plan: Plan) -> Seconds | None:
     """Time calls on the first readable case; None if there is none."""
-    for case in cases:
+    model = subject.model
+    for case in subject.cases:
         begin = time.perf_counter()
         try:
-            volume, scale = source.read(case)
+            volume, scale = subject.source.read(case)
         except InputError:
             continue
         audit = CaseAudit(model, volume, plan, native_scale=scale)
@@ -151,29 +150,19 @@ def measure(model: SegmentationModel, cases: CaseSet, source: CaseSource, plan: 
 
 
 def announcement(
-    head: str,
-    model: SegmentationModel,
-    cases: CaseSet,
-    source: CaseSource,
-    plan: Plan,
-    parts: Sequence[Cost],
-    left: Sequence[int],
-    *,
-    processes: int = 1,
+    head: str, subject: Subject, plan: Plan, parts: Sequence[Cost], left: Sequence[int], *, processes: int = 1
 ) -> str:
     """The whole cost in a sentence, and a table of it by part; empty if no case can be read.
 
     Args:
         head: how the sentence begins.
-        model: on its device.
-        cases: of the audit.
-        source: reads them.
+        subject: model and cases.
         plan: of the audit.
         parts: of the plan.
         left: places of the cases that are still to be done.
         processes: that share them.
     """
-    seconds = measure(model, cases, source, plan)
+    seconds = measure(subject, plan)
     if seconds is None:
         return ""
     rows, total = [("part", "cases", "calls per case", "time")], seconds.reading * len(left)
@@ -190,7 +179,7 @@ def announcement(
         for row in rows
     ]
     shared = f" in all, shared by {processes} processes" if processes > 1 else ""
-    done = f", {len(left)} of them left" if len(left) < len(cases) else ""
+    done = f", {len(left)} of them left" if len(left) < len(subject.cases) else ""
     measured = (
         f"{seconds.gradient['l2']:.3g} s a call with gradient, {seconds.forward:.3g} s without, "
         f"{seconds.scoring:.3g} s to score one, measured on {seconds.case}"

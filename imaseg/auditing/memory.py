@@ -36,8 +36,9 @@ def is_shortage(error: BaseException) -> bool:
 
 def shortage(shape: tuple[int, ...], device: torch.device) -> str:
     """What a case that did not fit says."""
-    size = " x ".join(map(str, shape))
+    size = f"image of {' x '.join(map(str, shape))}" if shape else "while it was read"
+    way = "with --device cpu or on a larger GPU" if device.type == "cuda" else "on a machine with more"
     return (
-        f"it ran out of memory on {device} (image of {size}, {peak_mb(device):.0f} MB at most). Run it where there is "
-        "more, with --device cpu, or predict in tiles (imaseg.TiledModel)."
+        f"it ran out of memory on {device} ({size}, {peak_mb(device):.0f} MB at most). Run it {way}, or let the model "
+        "predict in tiles (imaseg.TiledModel)."
     )

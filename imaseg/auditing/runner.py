@@ -10,18 +10,20 @@ from typing import Any
 
 import torch
 
+from imaseg.auditing.case import CaseRecord
 from imaseg.auditing.cost import Cost, announcement, costs
 from imaseg.auditing.identity import claim, describe
 from imaseg.auditing.plan import Plan, load_plan
 from imaseg.auditing.results import read_case, summarise, write_table
 from imaseg.auditing.sharing import Claims, rank, world
-from imaseg.auditing.source import CaseSource, choose, training_cases_among
+from imaseg.auditing.source import training_cases_among
+from imaseg.auditing.subject import Subject
 from imaseg.auditing.work import Work
-from imaseg.data import CaseSet, load_cases
+from imaseg.data import CaseSet
 from imaseg.data.files import write_json
 from imaseg.errors import InputError
 from imaseg.frozen import frozen
-from imaseg.models import SegmentationModel, load_model
+from imaseg.models import SegmentationModel
 from imaseg.report import write_report
 
 
@@ -75,49 +77,24 @@ def audit(
     Raises:
         InputError: if something does not fit, `out` holds another audit, or no case could be audited.
     """
-    settings = load_plan(plan)
-    network = model if isinstance(model, SegmentationModel) else load_model(model, trust=trust)
-    network = network if device is None else network.to(device)
-    cohort = cases if isinstance(cases, CaseSet) else load_cases(cases)
-    chosen, selection = choose(cohort, network.card, select)
-    source = CaseSource(chosen, network.card, network.prepare)
-    folder, started = Path(out), time.perf_counter()
-    spec = str(model) if not isinstance(model, SegmentationModel) else ""
-    run = describe(network, spec, chosen, settings.model_dump())
+    settings, folder, started = load_plan(plan), Path(out), time.perf_counter()
+    subject = Subject.of(model, cases, select=select, device=device, trust=trust)
+    run = describe(subject.model, subject.spec, subject.cases, settings.model_dump())
     claim(folder / "run.json", run, what="an audit", resume=resume, follow=rank() > 0)
-    classes = sum(k > 0 for k in network.card.labels)
-    with frozen(network):
-        parts = costs(settings, classes, len(chosen))
+    with frozen(subject.model):
+        parts = costs(settings, sum(k > 0 for k in subject.model.card.labels), len(subject.cases))
         if announce is not None and rank() == 0:
-            _announce(announce, network, chosen, selection, source, settings, parts, folder)
-        work = Work(network, chosen, source, settings, folder, parts)
+            _announce(announce, subject, settings, parts, folder)
+        work = Work(subject.model, subject.cases, subject.source, settings, folder, parts)
         records, failed = work.run(wait=rank() == 0)
     if rank() > 0:
         return AuditResult(folder, {}, failed)
     if not records:
-        msg = f"no case of {chosen.root} could be audited. First reason: {failed[0]['reason']}"
+        msg = f"no case of {subject.cases.root} could be audited. First reason: {failed[0]['reason']}"
         raise InputError(msg)
-    card = network.card
-    seen = [record.case for record in records if record.case in set(card.train_ids)]
-    data = {"name": chosen.name, "cases": len(records), "selection": selection, "seen_in_training": seen}
-    data["labels"] = {str(value): label for value, label in card.labels.items() if value > 0}
-    known = bool(card.train_ids or card.val_ids)
-    summary = {
-        "model": run["model"],
-        "data": data,
-        **summarise(records, settings, labels=card.labels, seen=seen, known=known),
-    }
+    summary = {"model": run["model"], **_summary(subject, settings, records)}
     write_table(folder / "cases.csv", records)
-    run |= {
-        "seconds": round(time.perf_counter() - started, 1),
-        "case_seconds": round(sum(record.seconds for record in records), 1),
-        "forward_calls": sum(record.forward_calls for record in records),
-        "backward_calls": sum(record.backward_calls for record in records),
-        "cost_per_case": {
-            record.case: {"seconds": record.seconds, "peak_memory_mb": record.peak_memory_mb} for record in records
-        },
-        "failed": failed,
-    }
+    run |= _spent(records) | {"seconds": round(time.perf_counter() - started, 1), "failed": failed}
     write_json(folder / "run.json", run)
     write_json(folder / "summary.json", summary)
     write_report([folder], folder / "report.html")
@@ -125,22 +102,43 @@ def audit(
     return AuditResult(folder, summary, failed)
 
 
+def _summary(subject: Subject, plan: Plan, records: Sequence[CaseRecord]) -> dict[str, Any]:
+    """Which cases were audited, and what came of it."""
+    card = subject.model.card
+    seen = [record.case for record in records if record.case in set(card.train_ids)]
+    data = {
+        "name": subject.cases.name,
+        "cases": len(records),
+        "selection": subject.selection,
+        "seen_in_training": seen,
+        "labels": {str(value): label for value, label in card.labels.items() if value > 0},
+    }
+    known = bool(card.train_ids or card.val_ids)
+    return {"data": data, **summarise(records, plan, labels=card.labels, seen=seen, known=known)}
+
+
+def _spent(records: Sequence[CaseRecord]) -> dict[str, Any]:
+    """Time, memory and calls, in all and by case."""
+    return {
+        "case_seconds": round(sum(record.seconds for record in records), 1),
+        "cost_per_case": {
+            record.case: {"seconds": record.seconds, "peak_memory_mb": record.peak_memory_mb} for record in records
+        },
+        "forward_calls": sum(record.forward_calls for record in records),
+        "backward_calls": sum(record.backward_calls for record in records),
+    }
+
+
 def _announce(
-    announce: Callable[[str], None],
-    model: SegmentationModel,
-    cases: CaseSet,
-    selection: str,
-    source: CaseSource,
-    plan: Plan,
-    parts: Sequence[Cost],
-    folder: Path,
+    announce: Callable[[str], None], subject: Subject, plan: Plan, parts: Sequence[Cost], folder: Path
 ) -> None:
     """What is to be known before hours are spent."""
-    if warning := training_cases_among(cases, model.card):
+    cases = subject.cases
+    if warning := training_cases_among(cases, subject.model.card):
         announce(warning)
     left = [place for place, case in enumerate(cases) if read_case(folder / "cases", case.id) is None]
-    head = f"{len(cases)} cases ({selection}), plan {plan.name}"
+    head = f"{len(cases)} cases ({subject.selection}), plan {plan.name}"
     if not left:
         announce(f"{head}: all finished before.")
-    elif text := announcement(head, model, cases, source, plan, parts, left, processes=world()):
+    elif text := announcement(head, subject, plan, parts, left, processes=world()):
         announce(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import shutil
 
@@ -271,6 +272,98 @@ def test_what_a_killed_write_left_behind_is_no_other_content(tiny_run, prepared_
     (out / ".124-summary.json").write_text("{")
     audit(tiny_run, prepared_phantom, quick, out, select=["phantom_005"], resume=True)
     assert not (out / ".124-summary.json").exists()
+
+
+@pytest.fixture(scope="module")
+def deep(tiny_run, prepared_phantom, tmp_path_factory):
+    """Certificates, maps, margins of structures; one case of two gets what is for the first one only."""
+    plan = Plan.model_validate(
+        {
+            "name": "deep",
+            "probes": [{"attack": "pgd", "unit": "std", "eps": [0.1], "steps": 2}],
+            "margins": [{"unit": "std", "eps": 1.0, "steps": 2, "rtol": 0.5, "per_class": True}],
+            "certified": [{"sigma": 0.1, "unit": "std", "samples": 60}],
+            "voxel_margins": {"unit": "std", "eps": 0.5, "cases": 1, "rungs": 3, "focus": 2},
+            "validity": {"cases": 1, "large_eps": 5.0, "scaled_eps": 0.1},
+            "showcase": {"eps": 0.1},
+        }
+    )
+    return audit(tiny_run, prepared_phantom, plan, tmp_path_factory.mktemp("audits") / "deep")
+
+
+def test_margins_of_structures_stand_beside_those_of_cases(deep):
+    whole, first, second = deep.summary["margins"]
+    assert (whole["probe"], whole["structure"], whole["n"]) == ("margin-l2", None, 2)
+    assert (first["probe"], second["probe"]) == ("margin-l2-class-1", "margin-l2-class-2")
+    assert first["structure"] == deep.summary["data"]["labels"]["1"]
+    assert "class 1" in first["criterion"]
+    table = csv.DictReader((deep.folder / "cases.csv").open())
+    rows = [row for row in table if row["probe"] == "margin-l2" and row["metric"] == "margin"]
+    assert [row["class"] for row in rows] == ["foreground_mean", "1", "2"] * 2
+    assert float(rows[1]["value"]) == first["per_case"][0]["margin"]
+
+
+def test_certificates_bound_the_smoothed_dice(deep):
+    (found,) = deep.summary["certified"]
+    assert (found["probe"], found["sigma"], found["samples"], found["n"]) == ("certified-l2", 0.1, 60, 2)
+    assert found["radii"] == pytest.approx([0.1 * 0.25335, 0.1 * 0.67449], abs=1e-5)
+    assert found["dice"] >= found["dice_at_radius"][0] >= found["dice_at_radius"][1] >= 0
+    assert [row["case"] for row in found["per_case"]] == ["phantom_005", "phantom_006"]
+    panel = {check["check"]: check for check in deep.summary["validity"]}
+    check = panel["No attack within a certified radius flips what is certified"]
+    assert check["ok"] is not False
+    if sum(found["dice_at_radius"]):
+        assert check["number"].startswith("0 of ")
+
+
+def test_the_map_of_the_first_case_is_beside_its_record(deep, tiny_run, prepared_phantom):
+    assert deep.summary["voxel_margins"]["cases"] == ["phantom_005"]
+    assert not (deep.folder / "cases" / "phantom_006.voxel_margin.npz").exists()
+    volume = read_volume(load_cases(prepared_phantom).select(["phantom_005"])[0])
+    with np.load(deep.folder / "cases" / "phantom_005.voxel_margin.npz") as arrays:
+        kinds = {name: (str(arrays[name].dtype), arrays[name].shape) for name in arrays.files}
+        shape = volume.shape
+        assert kinds == {
+            "image": ("float16", shape), "margin": ("float16", shape), "censored": ("bool", shape),
+            "label": ("uint8", shape), "prediction": ("uint8", shape), "spacing": ("float64", (3,)),
+        }  # fmt: skip
+        right = arrays["label"] == arrays["prediction"]
+        assert np.array_equal(arrays["label"], volume.label)
+        assert (arrays["margin"][~right] == 0).all()
+        assert arrays["margin"][arrays["censored"] & right] == pytest.approx(0.5, abs=1e-3)
+        assert deep.summary["voxel_margins"]["per_case"][0]["right"] == int(right.sum())
+
+
+def test_every_check_of_the_first_case_was_run(deep):
+    grey = {check["check"] for check in deep.summary["validity"] if check["ok"] is None}
+    assert {name.partition(" ")[0] for name in grey} <= {"Noise", "FGSM", "PGD", "A", "No"}
+    record = json.loads((deep.folder / "cases" / "phantom_005.json").read_text())
+    assert record["checks"]["replay"] < 1e-5
+    before, after = record["checks"]["converged"]
+    assert after <= before
+    assert json.loads((deep.folder / "cases" / "phantom_006.json").read_text())["checks"] == {}
+    assert deep.summary["valid"] == all(check["ok"] is not False for check in deep.summary["validity"])
+
+
+def test_budgets_in_std_do_not_depend_on_the_scale_of_the_images(tiny_run, prepared_phantom):
+    from imaseg.auditing.case import CaseAudit
+
+    plan = Plan.model_validate(
+        {"name": "s", "probes": [{"attack": "pgd", "unit": "std", "eps": [0.2], "steps": 3}], "showcase": {"eps": 0.2}}
+    )
+    model = load_model(tiny_run)
+    volume = read_volume(load_cases(prepared_phantom).select(["phantom_005"])[0])
+    dimmer = dataclasses.replace(volume, image=volume.image / 8)
+    forward = model.network.forward
+    first, _ = CaseAudit(model, volume, plan, native_scale=None).run(0)
+    model.network.forward = lambda image: forward(image * 8)
+    second, _ = CaseAudit(model, dimmer, plan, native_scale=None).run(0)
+    assert second.image_std == pytest.approx(first.image_std / 8)
+    ours, theirs = (record.probes[0] for record in (first, second))
+    assert theirs["sizes"]["rms"] == pytest.approx(ours["sizes"]["rms"] / 8, rel=1e-4)
+    assert theirs["scores"]["foreground_mean"]["dice"] == pytest.approx(
+        ours["scores"]["foreground_mean"]["dice"], abs=0.01
+    )
 
 
 def test_the_ladder_table_lines_up(done):
