@@ -25,7 +25,6 @@ _CLEAN = "clean"
 _FORM = re.compile(r"(?P<metric>[a-z0-9_]+)@(?P<target>[^=@\s]+)=(?P<value>[-+.\deE]+)")
 _STEP = re.compile(r"(?P<name>.+?)-(?P<eps>\d*\.?\d+(?:e[-+]?\d+)?)", re.IGNORECASE)
 _NOISE = "noise"
-_SEVERITIES = (1, 2, 3, 4, 5)
 
 
 @dataclass(frozen=True)
@@ -129,16 +128,16 @@ def _found(metric: str, target: str, plan: Plan, text: str) -> tuple[str, float 
         name, eps = (split["name"], float(split["eps"])) if split else (target, None)
         if target == _CLEAN:
             return target, None
-        if eps is not None and (eps in steps.get(name, ()) or (name in corruptions and eps in _SEVERITIES)):
+        if eps is not None and (eps in steps.get(name, ()) or eps in corruptions.get(name, ())):
             return name, eps
-        known = [_CLEAN, *(f"{one}-{budget:g}" for one, ladder in steps.items() for budget in ladder)]
-        known += [f"{one}-1 to {one}-{_SEVERITIES[-1]}" for one in corruptions]
+        measured = [*steps.items(), *corruptions.items()]
+        known = [_CLEAN, *(f"{one}-{step:g}" for one, ladder in measured for step in ladder)]
     listed = ", ".join(known) or "nothing"
     msg = f"--fail-below must name what plan {plan.name} measures as {metric} ({listed}), got {target!r} in {text!r}."
     raise InputError(msg)
 
 
-def _steps(plan: Plan) -> Iterator[tuple[str, list[float]]]:
+def _steps(plan: Plan) -> Iterator[tuple[str, Sequence[float]]]:
     """Budgets by set, over all attacks in it, and by probe."""
     sets: dict[str, list[float]] = {}
     for probe in plan.probes:
@@ -155,8 +154,7 @@ def _margins(plan: Plan) -> list[str]:
     return [*names, *(margin.name for margin in plan.margins)]
 
 
-def _corruptions(plan: Plan) -> list[str]:
-    """Names of the corruptions that a plan runs, where it has any."""
-    section = getattr(plan, "corruptions", None) or []
-    listed = getattr(section, "names", section)
-    return [str(getattr(one, "name", one)) for one in listed]
+def _corruptions(plan: Plan) -> dict[str, Sequence[int]]:
+    """Severities by corruption, where a plan has any."""
+    section = getattr(plan, "corruptions", None)
+    return {} if section is None else {one.name: section.severities for one in section.build(plan.seed)}

@@ -47,6 +47,7 @@ class Work:
         self.claims = Claims(folder)
         self.records: dict[str, CaseRecord] = {}
         self.failed: dict[str, str] = {}
+        self._counted: list[int] = []
 
     def run(self, *, wait: bool) -> tuple[list[CaseRecord], list[dict[str, str]]]:
         """Until no case is left that is neither finished nor failed nor somebody else's.
@@ -57,7 +58,9 @@ class Work:
         Returns:
             Finished cases, and those that failed here, each with its reason; both in the order of the cases.
         """
-        with bar(f"audit {self.model.card.name}") as tell:
+        # What an earlier run finished would make this one look fast.
+        self._counted = [place for place, case in enumerate(self.cases) if not self._known(case)]
+        with bar(f"audit {self.model.card.name}", shown=wait) as tell:
             while self._round(tell) and wait:
                 self.claims.rest()
         ids = self.cases.ids
@@ -112,11 +115,11 @@ class Work:
             torch.cuda.empty_cache()
 
     def _show(self, tell: Tell, here: int, note: str) -> None:
-        """Move the bar: calls of what is done, of all that there are."""
-        total = [self._calls(place) for place in range(len(self.cases))]
-        settled = {**self.records, **self.failed}
-        done = sum(calls for calls, name in zip(total, self.cases.ids, strict=True) if name in settled)
-        tell(done + here, sum(total), f"{len(settled)} of {len(self.cases)} cases; {note}" if note else "")
+        """Move the bar: calls of what is done, of all that there were to do."""
+        calls = {self.cases.ids[place]: self._calls(place) for place in self._counted}
+        done = sum(number for name, number in calls.items() if name in self.records or name in self.failed)
+        settled = len(self.records) + len(self.failed)
+        tell(done + here, sum(calls.values()), f"{settled} of {len(self.cases)} cases; {note}" if note else "")
 
     def _calls(self, place: int) -> int:
         return sum(part.calls for part in self.parts if part.first is None or place < part.first)

@@ -277,11 +277,12 @@ def test_what_a_killed_write_left_behind_is_no_other_content(tiny_run, prepared_
 @pytest.fixture(scope="module")
 def deep(tiny_run, prepared_phantom, tmp_path_factory):
     """Certificates, maps, margins of structures; one case of two gets what is for the first one only."""
+    half = {"name": "dice-below", "threshold": 0.5, "relative": True}
     plan = Plan.model_validate(
         {
             "name": "deep",
             "probes": [{"attack": "pgd", "unit": "std", "eps": [0.1], "steps": 2}],
-            "margins": [{"unit": "std", "eps": 1.0, "steps": 2, "rtol": 0.5, "per_class": True}],
+            "margins": [{"unit": "std", "eps": 1.0, "criterion": half, "steps": 2, "rtol": 0.5, "per_class": True}],
             "certified": [{"sigma": 0.1, "unit": "std", "samples": 60}],
             "voxel_margins": {"unit": "std", "eps": 0.5, "cases": 1, "rungs": 3, "focus": 2},
             "validity": {"cases": 1, "large_eps": 5.0, "scaled_eps": 0.1},

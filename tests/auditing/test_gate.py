@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from imaseg.auditing.gate import Gate, parse_gates
@@ -86,8 +88,12 @@ def test_a_number_that_is_missing_does_not_pass():
 
 
 def test_corruptions_are_found_by_name_and_severity():
-    gate = Gate("dice@rician-noise-3=0.7", "dice", "rician-noise", 3.0, 0.7)
-    assert gate.judge(SUMMARY)[0]
+    section = SimpleNamespace(severities=[1, 3], build=lambda seed: [SimpleNamespace(name="rician-noise")])
+    plan = PLAN.model_copy(update={"corruptions": section})
+    assert Gate.parse("dice@rician-noise-3=0.7", plan).judge(SUMMARY)[0]
+    assert not Gate.parse("dice@rician-noise-3=0.72", plan).judge(SUMMARY)[0]
+    with pytest.raises(InputError, match="rician-noise-1, rician-noise-3.*got 'rician-noise-2'"):
+        Gate.parse("dice@rician-noise-2=0.7", plan)
 
 
 @pytest.mark.parametrize(
