@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 import imaseg
-from imaseg.auditing.sharing import wait_for
+from imaseg.auditing.sharing import Claims, wait_for
 from imaseg.data import CaseSet
 from imaseg.data.files import occupied, read_json, sweep, write_json
 from imaseg.errors import InputError
@@ -86,7 +86,8 @@ def claim(path: Path, run: dict[str, Any], *, what: str, resume: bool, follow: b
             msg = f"{folder} must be a new folder, got one with {what} in it. Add --resume, or name another --out."
             raise InputError(msg)
         _same(folder, read_json(path), run, what)
-        sweep(folder)
+        if Claims(folder).idle():  # else what looks left behind may be written just now
+            sweep(folder)
     elif occupied(folder):
         msg = f"{folder} must be a new or empty folder, got one with other content. Name another --out."
         raise InputError(msg)

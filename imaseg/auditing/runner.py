@@ -15,7 +15,7 @@ from imaseg.auditing.cost import Cost, announcement, costs
 from imaseg.auditing.identity import claim, describe
 from imaseg.auditing.plan import Plan, load_plan
 from imaseg.auditing.results import read_case, summarise, write_table
-from imaseg.auditing.sharing import Claims, rank, world
+from imaseg.auditing.sharing import rank, world
 from imaseg.auditing.source import training_cases_among
 from imaseg.auditing.subject import Subject
 from imaseg.auditing.work import Work
@@ -93,12 +93,13 @@ def audit(
         msg = f"no case of {subject.cases.root} could be audited. First reason: {failed[0]['reason']}"
         raise InputError(msg)
     summary = {"model": run["model"], **_summary(subject, settings, records)}
-    write_table(folder / "cases.csv", records)
     run |= _spent(records) | {"seconds": round(time.perf_counter() - started, 1), "failed": failed}
-    write_json(folder / "run.json", run)
-    write_json(folder / "summary.json", summary)
-    write_report([folder], folder / "report.html")
-    Claims(folder).clear()
+    with work.claims.claim("summary of all"):
+        write_table(folder / "cases.csv", records)
+        write_json(folder / "run.json", run)
+        write_json(folder / "summary.json", summary)
+        write_report([folder], folder / "report.html")
+    work.claims.clear()
     return AuditResult(folder, summary, failed)
 
 

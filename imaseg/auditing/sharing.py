@@ -73,6 +73,14 @@ class Claims:
             with contextlib.suppress(FileNotFoundError):  # somebody who is done may just have cleared up
                 return (self.folder / f"{case}.lock").open("a")
 
+    def idle(self) -> bool:
+        """Whether no process holds anything here."""
+        for path in self.folder.glob("*.lock"):
+            with self.claim(path.stem) as ours:
+                if not ours:
+                    return False
+        return True
+
     def rest(self) -> None:
         """Wait a moment for others."""
         time.sleep(_PAUSE)

@@ -98,23 +98,10 @@ def occupied(folder: Path) -> bool:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what a killed `whole_file` left behind in `folder` and below, but nothing of a process that lives."""
+    """Remove what a killed `whole_file` left behind in `folder` and below."""
     for path in folder.rglob(".[0-9]*-*"):
-        if path.is_file() and _left_over(path) and not _alive(int(path.name[1:].partition("-")[0])):
-            path.unlink(missing_ok=True)
-
-
-def _alive(process: int) -> bool:
-    """Whether another process of this machine has that id."""
-    if process == os.getpid() or os.name != "posix":
-        return False
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True
+        if path.is_file() and _left_over(path):
+            path.unlink()
 
 
 def _left_over(path: Path) -> bool:

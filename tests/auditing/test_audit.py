@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from imaseg import L2, PGD, InputError, audit, load_cases, load_model
-from imaseg.auditing import Plan
+from imaseg.auditing import Plan, load_plan
 from imaseg.auditing.table import ladder_table, strongest
 from imaseg.data.nifti import read_volume
 
@@ -344,6 +344,35 @@ def test_every_check_of_the_first_case_was_run(deep):
     assert after <= before
     assert json.loads((deep.folder / "cases" / "phantom_006.json").read_text())["checks"] == {}
     assert deep.summary["valid"] == all(check["ok"] is not False for check in deep.summary["validity"])
+
+
+def _shortened(probe):
+    fixed = probe.noise or probe.attack == "fgsm"
+    return probe.model_copy(
+        update={"eps": probe.eps[:1], "restarts": 1, "steps": None if fixed else 4 if probe.attack == "sea" else 2}
+    )
+
+
+@pytest.mark.parametrize("name", ["quick", "standard", "thorough"])
+def test_every_part_of_a_shipped_plan_runs_on_a_case(name, tiny_run, prepared_phantom, tmp_path):
+    plan = load_plan(name)
+    short = {"steps": 1, "rtol": 0.9, "per_class": False}
+    changes = {
+        "probes": [_shortened(probe) for probe in plan.probes],
+        "margins": [margin.model_copy(update=short) for margin in plan.margins],
+        "showcase": plan.showcase.model_copy(update={"eps": plan.probe("pgd").eps[0]}),
+        "validity": None,
+    }
+    if plan.voxel_margins is not None:
+        changes["voxel_margins"] = plan.voxel_margins.model_copy(update={"rungs": 1, "focus": 1})
+    done = audit(tiny_run, prepared_phantom, plan.model_copy(update=changes), tmp_path / "a", select=["phantom_005"])
+    assert not done.failed
+    measured = {entry["probe"] for entry in done.summary["probes"]}
+    assert {probe.name for probe in plan.probes} <= measured
+    assert len(done.summary["margins"]) == len(plan.margins)
+    units = {(entry["perturbation"], entry["unit"]) for entry in done.summary["probes"]}
+    known = {"l2": "std", "linf": "std", "deformation": "mm", "frequency": "grey level"}
+    assert units == {(kind, known.get(kind, "relative")) for kind, _ in units}
 
 
 def test_budgets_in_std_do_not_depend_on_the_scale_of_the_images(tiny_run, prepared_phantom):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -109,6 +110,20 @@ def test_a_case_belongs_to_one_process(tmp_path):
         assert (first, second, other) == (True, False, True)
     with Claims(tmp_path).claim("a") as again:
         assert again
+
+
+def test_what_somebody_is_writing_is_not_swept_away(whole, tiny_run, prepared_phantom, tmp_path):
+    out = shutil.copytree(whole, tmp_path / "a")
+    part = out / "cases" / ".123-phantom_001.npz"
+    part.write_text("half")
+    with Claims(out).claim("phantom_001"):
+        assert not Claims(out).idle()
+        audit(tiny_run, prepared_phantom, PLAN, out, select="all", resume=True)
+        assert part.exists()
+    assert Claims(out).idle()
+    audit(tiny_run, prepared_phantom, PLAN, out, select="all", resume=True)
+    assert not part.exists()
+    assert _results(out) == _results(whole)
 
 
 def test_the_dead_hold_nothing(tmp_path):
