@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ from imaseg.auditing.case_checks import BLACK_BOX_STEPS, COPY_DRAWS, LONGER, REP
 from imaseg.auditing.plan import Plan
 from imaseg.auditing.plan_probes import Part, Probe
 from imaseg.auditing.subject import Subject
+from imaseg.data import Case
 from imaseg.errors import InputError
 from imaseg.models.device import seconds_per_pass
 from imaseg.progress import duration
@@ -26,6 +28,8 @@ _GROUP = 14
 """Calls per group of voxels that are attacked by themselves."""
 _TOGETHER = 8
 """Groups in one call."""
+_CONFIRM = 60
+"""Calls that ask whether a margin stands."""
 _TRIAL = 2
 
 
@@ -80,7 +84,7 @@ class Seconds:
         return part.gradients * slow + part.forwards * self.forward + part.scored * self.scoring
 
 
-def costs(plan: Plan, classes: int, cases: int) -> list[Cost]:
+def costs(plan: Plan, classes: int) -> list[Cost]:
     """Every part of a plan with the calls it takes; searches that succeed early take fewer."""
     found = [_probe(probe, plan.seed) for probe in plan.probes]
     for margin in plan.margins:
@@ -95,8 +99,7 @@ def costs(plan: Plan, classes: int, cases: int) -> list[Cost]:
         sweep = voxels.rungs * voxels.build(plan.seed).attack.steps
         groups = math.ceil(voxels.focus / _TOGETHER) * _TOGETHER * _GROUP
         found.append(Cost(VOXELS, voxels, sweep + groups, first=voxels.cases))
-    found += _checks(plan)
-    return [part for part in found if part.first is None or cases]
+    return [*found, *_checks(plan)]
 
 
 def _probe(probe: Probe, seed: int) -> Cost:
@@ -114,39 +117,42 @@ def _checks(plan: Plan) -> Iterator[Cost]:
     checked, strong = (one.build(one.eps[-1], plan.seed) for one in (probe, longest))
     steps = checked.steps * checked.restarts
     gradients = steps * (4 + COPY_DRAWS * 2) + strong.steps * strong.restarts * LONGER * REPEATED
-    forwards = BLACK_BOX_STEPS + sum(3 * 20 for _ in plan.margins) * 2
+    gradients += _CONFIRM * len(plan.margins)
+    forwards = BLACK_BOX_STEPS
     for _ in plan.certified:
         gradients, forwards = gradients + STEPS * DRAWS * 2, forwards + VOTES
     yield Cost(CHECKS, probe, gradients, forwards, first=plan.validity.cases)
 
 
 def measure(subject: Subject, plan: Plan) -> Seconds | None:
-    """Time calls on the first readable case; None if there is none."""
-    model = subject.model
+    """Time calls on the first case that can be read and fits into memory; None if there is none."""
     for case in subject.cases:
-        begin = time.perf_counter()
-        try:
-            volume, scale = subject.source.read(case)
-        except InputError:
-            continue
-        audit = CaseAudit(model, volume, plan, native_scale=scale)
-        reading = time.perf_counter() - begin
-        slow = {"l2": seconds_per_pass(model, audit.image)}
-        begin = time.perf_counter()
-        with torch.no_grad():
-            float(model(audit.image).sum())
-        forward = time.perf_counter() - begin
-        begin = time.perf_counter()
-        audit.look()
-        scoring = max(0.0, time.perf_counter() - begin - forward)
-        for part in (*plan.probes, *plan.margins):
-            if part.perturbation not in (*slow, "linf"):
-                small = part.build_set(1e-3, audit.ruler)
-                begin = time.perf_counter()
-                PGD(small, steps=_TRIAL)(model, audit.image, audit.label)
-                slow[part.perturbation] = max(0.0, time.perf_counter() - begin - 2 * forward) / _TRIAL
-        return Seconds(forward, slow, scoring, reading, case.id)
+        with contextlib.suppress(InputError, RuntimeError, ValueError, MemoryError):  # it will fail by itself, later
+            return _measured(subject, case, plan)
     return None
+
+
+def _measured(subject: Subject, case: Case, plan: Plan) -> Seconds:
+    model, clock = subject.model, time.perf_counter
+    begin = clock()
+    volume, scale = subject.source.read(case)
+    audit = CaseAudit(model, volume, plan, native_scale=scale)
+    reading = clock() - begin
+    slow = {"l2": seconds_per_pass(model, audit.image)}
+    begin = clock()
+    with torch.no_grad():
+        float(model(audit.image).sum())
+    forward = clock() - begin
+    begin = clock()
+    audit.look()
+    scoring = max(0.0, clock() - begin - forward)
+    for part in (*plan.probes, *plan.margins):
+        if part.perturbation not in (*slow, "linf"):
+            small = part.build_set(1e-3, audit.ruler)
+            begin = clock()
+            PGD(small, steps=_TRIAL)(model, audit.image, audit.label)
+            slow[part.perturbation] = max(0.0, clock() - begin - 2 * forward) / _TRIAL
+    return Seconds(forward, slow, scoring, reading, case.id)
 
 
 def announcement(

@@ -82,7 +82,7 @@ def audit(
     run = describe(subject.model, subject.spec, subject.cases, settings.model_dump())
     claim(folder / "run.json", run, what="an audit", resume=resume, follow=rank() > 0)
     with frozen(subject.model):
-        parts = costs(settings, sum(k > 0 for k in subject.model.card.labels), len(subject.cases))
+        parts = costs(settings, sum(k > 0 for k in subject.model.card.labels))
         if announce is not None and rank() == 0:
             _announce(announce, subject, settings, parts, folder)
         work = Work(subject.model, subject.cases, subject.source, settings, folder, parts)

@@ -192,8 +192,15 @@ def test_a_case_short_of_memory_fails_alone(tiny_run, prepared_phantom, tmp_path
             raise torch.OutOfMemoryError(msg)
         return run(self, place, tell)
 
+    def starved_look(self):
+        return starved(self, 0, None) if self.record.case == "phantom_005" else look(self)
+
+    look = work.CaseAudit.look
     monkeypatch.setattr(work.CaseAudit, "run", starved)
-    done = audit(tiny_run, prepared_phantom, PLAN, tmp_path / "a")
+    monkeypatch.setattr(work.CaseAudit, "look", starved_look)
+    said = []
+    done = audit(tiny_run, prepared_phantom, PLAN, tmp_path / "a", announce=said.append)
+    assert "measured on phantom_006" in said[0], "the estimate outlives it too"
     (failed,) = done.failed
     assert failed["case"] == "phantom_005"
     assert re.match(r"it ran out of memory on cpu \(image of 1( x \d+){3}, \d+ MB at most\)", failed["reason"])
@@ -251,14 +258,14 @@ def test_the_cost_counts_the_calls_that_are_made(tiny_run, prepared_phantom, tmp
     plan = Plan.model_validate({"name": "calls", "probes": [*small, *noise], "showcase": {"eps": 1e-6}})
     done = audit(tiny_run, prepared_phantom, plan, tmp_path / "a", select=["phantom_005"])
     run = json.loads((done.folder / "run.json").read_text())
-    parts = costs(plan, classes=2, cases=1)
+    parts = costs(plan, classes=2)
     assert sum(part.gradients for part in parts) == run["backward_calls"]
     assert sum(part.calls for part in parts) == pytest.approx(run["forward_calls"], abs=4)
 
 
 def test_the_cost_is_told_part_by_part_for_what_is_left(tiny_run, prepared_phantom):
     subject = Subject.of(tiny_run, prepared_phantom, select="all", device=None)
-    text = announcement("6 cases", subject, PLAN, costs(PLAN, classes=2, cases=6), [1, 2, 3], processes=2)
+    text = announcement("6 cases", subject, PLAN, costs(PLAN, classes=2), [1, 2, 3], processes=2)
     head, titles, *rows = text.splitlines()
     assert head.startswith("6 cases, 3 of them left: about ")
     assert "in all, shared by 2 processes (" in head
