@@ -9,14 +9,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 Tell = Callable[[int, int, str], None]
+_REMEMBERED = 1800.0
+"""Seconds whose pace the time left is judged by: steps of a long job may take minutes each."""
 
 
 @contextmanager
-def bar(title: str) -> Iterator[Tell]:
+def bar(title: str, *, shown: bool = True) -> Iterator[Tell]:
     """Show a bar while the block runs; the yielded `tell(done, total, note)` moves it.
 
     Args:
         title: what is running.
+        shown: whether it is, on a terminal; of processes that share a job only one shows it.
     """
     console = Console(stderr=True)
     columns = (
@@ -28,7 +31,8 @@ def bar(title: str) -> Iterator[Tell]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    hidden = not (shown and console.is_terminal)
+    with Progress(*columns, console=console, disable=hidden, speed_estimate_period=_REMEMBERED) as progress:
         task = progress.add_task(title, total=None, note="")
 
         def tell(done: int, total: int, note: str) -> None:

@@ -1,7 +1,8 @@
-"""The audit of one case: every probe and margin of the plan, as plain data."""
+"""The audit of one case: every part of the plan, as plain data."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,17 +12,25 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from imaseg.attacks import AttackResult
+from imaseg.auditing.case_certified import certificate
+from imaseg.auditing.case_checks import CaseChecks
 from imaseg.auditing.metrics import Scores, score
 from imaseg.auditing.plan import Plan, Probe
+from imaseg.auditing.plan_probes import Ruler
 from imaseg.data.nifti import Volume
 from imaseg.errors import InputError
-from imaseg.frozen import Model
 from imaseg.models.segmentation import SegmentationModel
 from imaseg.scores import hard_dice
 
 Slices = dict[str, NDArray[Any]]
-BLACK_BOX_STEPS = 50
-"""Windows that the attack without gradients tries in the validity checks."""
+Tell = Callable[[str], None]
+CHECKS = "checks"
+VOXELS = "voxel margins"
+_MOST = float(np.finfo(np.float16).max)
+
+
+def _ignore(part: str) -> None:
+    """Nobody wants to know."""
 
 
 @dataclass
@@ -32,27 +41,35 @@ class CaseRecord:
         case: id.
         clean: scores of the clean prediction.
         probes: one entry per probe and eps, with scores, size and gradient statistics.
-        margins: one entry per margin search.
+        margins: one entry per margin search; margin None where the label does not hold the structure.
+        certified: one entry per certificate.
+        voxel_margins: what is known of the margin map beside this file, if there is one.
         checks: results of the extra attacks for the validity panel.
         native_scale: native intensity units per unit of the model's input; None if unknown.
+        image_std: standard deviation of the model's input, which budgets in "std" are multiples of.
         forward_calls, backward_calls: passes of the model spent on this case.
         seconds: wall time.
+        peak_memory_mb: largest memory of the process so far; on a GPU, of this case there.
     """
 
     case: str
     clean: Scores = field(default_factory=dict)
     probes: list[dict[str, Any]] = field(default_factory=list)
     margins: list[dict[str, Any]] = field(default_factory=list)
+    certified: list[dict[str, Any]] = field(default_factory=list)
+    voxel_margins: dict[str, Any] = field(default_factory=dict)
     checks: dict[str, Any] = field(default_factory=dict)
     native_scale: float | None = None
+    image_std: float = 1.0
     forward_calls: int = 0
     backward_calls: int = 0
     seconds: float = 0.0
+    peak_memory_mb: float = 0.0
 
-    def count(self, result: Any) -> None:
-        """Add the passes that a search took."""
-        self.forward_calls += result.forward_calls
-        self.backward_calls += result.backward_calls
+    def count(self, result: Any, *, copies: int = 1) -> None:
+        """Add the passes that a search took, on a model each of whose passes is as many `copies` of the real one."""
+        self.forward_calls += result.forward_calls * copies
+        self.backward_calls += getattr(result, "backward_calls", 0) * copies
 
 
 class CaseAudit:
@@ -71,27 +88,55 @@ class CaseAudit:
         self.image = torch.from_numpy(volume.image)[None].to(device)
         self.label = torch.from_numpy(volume.label)[None].to(device)
         self.classes = [k for k in model.card.labels if k > 0]
-        self.record = CaseRecord(volume.id, native_scale=native_scale)
+        self.ruler = Ruler.of(self.image, volume.spacing[: self.label.ndim - 1])
+        self.record = CaseRecord(volume.id, native_scale=native_scale, image_std=self.ruler.std)
+        self.voxels: Slices = {}
 
-    def run(self, *, checks: bool) -> tuple[CaseRecord, Slices]:
-        """All probes and margins; with `checks` also the extra attacks of the validity panel.
+    def run(self, place: int, tell: Tell = _ignore) -> tuple[CaseRecord, Slices]:
+        """Every part of the plan.
+
+        Args:
+            place: among the cases; the first ones get the extra attacks of the validity panel, and voxel maps.
+            tell: told the name of every part that is done.
+
+        Returns:
+            The record, and the slices that the page shows; `voxels` then holds the margin map, if there is one.
 
         Raises:
             InputError: if the model's output on the clean case is not finite.
         """
-        self._look()
+        plan = self.plan
+        self.look()
+        checks = None
+        if plan.validity is not None and place < plan.validity.cases:
+            checks = CaseChecks(self.model, self.image, self.label, plan, self.ruler, self.record)
         slices: Slices = {}
-        for probe in self.plan.probes:
+        for probe in plan.probes:
             found = self._attack(probe)
-            showcase = self.plan.showcase
-            if probe is self.plan.probe(showcase.attack):
-                slices = self._slices(found[probe.eps.index(showcase.eps)])
-        self._margins()
-        if checks:
-            self._checks()
+            if probe is plan.probe(plan.showcase.attack):
+                shown = found[probe.eps.index(plan.showcase.eps)]
+                slices = self._slices(shown)
+                if checks is not None:
+                    checks.replay(shown, self.classes)
+            tell(probe.name)
+        self._margins(checks, tell)
+        for certify in plan.certified:
+            if certify.cases is None or place < certify.cases:
+                result = certify.build(plan.seed, self.ruler)(self.model, self.image)
+                self.record.count(result)
+                self.record.certified.append({"probe": certify.name} | certificate(result, self.label, self.classes))
+                if checks is not None:
+                    checks.certified(result)
+                tell(certify.name)
+        if plan.voxel_margins is not None and place < plan.voxel_margins.cases:
+            self._map()
+            tell(VOXELS)
+        if checks is not None:
+            checks.run()
+            tell(CHECKS)
         return self.record, slices
 
-    def _look(self) -> None:
+    def look(self) -> None:
         """Score the clean prediction."""
         logits = finite_logits(self.model, self.image, self.record.case)
         self.record.forward_calls += 1
@@ -100,7 +145,8 @@ class CaseAudit:
 
     def _attack(self, probe: Probe) -> list[AttackResult]:
         """All budgets of a probe, each search starting from what the one before found."""
-        found = probe.build(0.0, self.plan.seed).ladder(self.model, self.image, self.label, probe.eps)
+        attack = probe.build(0.0, self.plan.seed, self.ruler)
+        found = attack.ladder(self.model, self.image, self.label, probe.ladder(self.ruler))
         for eps, result in zip(probe.eps, found, strict=True):
             self.record.count(result)
             self.record.probes.append(
@@ -116,43 +162,71 @@ class CaseAudit:
             )
         return found
 
-    def _margins(self) -> None:
+    def _margins(self, checks: CaseChecks | None, tell: Tell) -> None:
         for probe in self.plan.margins:
-            result = probe.build(self.plan.seed)(self.model, self.image, self.label)
-            self.record.count(result)
-            entry = {"probe": probe.name, "margin": float(result.margin), "censored": bool(result.censored)}
-            self.record.margins.append(entry)
+            factor = probe.factor(self.ruler)
+            for k in (None, *(self.classes if probe.per_class else ())):
+                entry: dict[str, Any] = {"probe": probe.name, "class": k, "margin": None, "censored": False}
+                self.record.margins.append(entry)
+                if k is not None and not bool((self.label == k).any()):
+                    continue
+                search = probe.build(self.plan.seed, self.ruler, None if k is None else [k])
+                result = search(self.model, self.image, self.label)
+                self.record.count(result)
+                entry["margin"] = float(result.margin) / factor if factor else 0.0
+                entry["censored"] = bool(result.censored)
+                if checks is not None:
+                    checks.confirm(search, result)
+            tell(probe.name)
 
-    def _checks(self) -> None:
-        """A budget that must destroy any model, the same attack on scaled logits, and one that needs no gradients."""
-        plan = self.plan.validity
+    def _map(self) -> None:
+        """The margin of every voxel of this case."""
+        plan = self.plan.voxel_margins
         if plan is None:
             return
-        probe = self.plan.probe(plan.attack)
-        self.record.checks["large_eps"] = self._dice_under(self.model, probe, plan.large_eps)
-        for factor in (0.1, 1.0, 10.0):
-            scaled = _scaled(self.model, factor)
-            self.record.checks[f"logits_x{factor:g}"] = self._dice_under(scaled, probe, plan.scaled_eps)
-        blind = probe.model_copy(update={"attack": "square", "steps": BLACK_BOX_STEPS, "restarts": 1})
-        self.record.checks["black_box"] = self._dice_under(self.model, blind, plan.scaled_eps)
-
-    def _dice_under(self, model: Model, probe: Probe, eps: float) -> float:
-        result = probe.build(eps, self.plan.seed)(model, self.image, self.label)
+        result = plan.build(self.plan.seed, self.ruler)(self.model, self.image, self.label)
         self.record.count(result)
-        return float(result.foreground_dice)
+        factor = plan.factor(self.ruler) or 1.0
+        margin, standing = result.margin[0] / factor, result.censored[0]
+        right = result.right[0]
+        broken = margin[right & ~standing]
+        self.record.voxel_margins = {
+            "perturbation": plan.perturbation,
+            "unit": plan.stated_unit,
+            "eps": plan.eps,
+            "right": int(right.sum()),
+            "censored": int((standing & right).sum()),
+            "median": float(broken.median()) if len(broken) else None,
+        }
+
+        def volume(values: Tensor, kind: type) -> NDArray[Any]:
+            array = values.cpu().numpy()
+            return (array if array.ndim == 3 else array[..., None]).astype(kind)
+
+        self.voxels = {
+            "image": volume(self.image[0, 0].clamp(-_MOST, _MOST), np.float16),
+            "margin": volume(margin.clamp(max=_MOST), np.float16),
+            "censored": volume(standing, np.bool_),
+            "label": volume(self.label[0].clamp(min=0), np.uint8),
+            "prediction": volume(self._clean, np.uint8),
+            "spacing": np.array([*self.volume.spacing, 1.0][:3]),
+        }
 
     def _scores(self, prediction: Tensor, dice: Tensor, label: Tensor) -> Scores:
         return score(prediction.cpu(), label.cpu(), dice[0], spacing=self.volume.spacing, classes=self.classes)
 
     def _slices(self, result: AttackResult) -> Slices:
-        """The slice with the largest labelled area, rows and columns as a viewer shows them."""
+        """The slice with the largest labelled area, rows and columns as a viewer shows them; an image as it is."""
         foreground = np.asarray(self.label[0].cpu() > 0)
-        areas = [foreground.sum(tuple(a for a in range(foreground.ndim) if a != axis)) for axis in range(3)]
-        axis = int(np.argmax([area.max() for area in areas]))
-        place = int(areas[axis].argmax())
+        axis, place = 2, 0
+        if foreground.ndim == 3:
+            areas = [foreground.sum(tuple(a for a in range(3) if a != axis)) for axis in range(3)]
+            axis = int(np.argmax([area.max() for area in areas]))
+            place = int(areas[axis].argmax())
 
         def cut(volume: Tensor, kind: type) -> NDArray[Any]:
-            return np.rot90(volume.cpu().numpy().take(place, axis)).astype(kind)
+            plane = volume.cpu().numpy()
+            return np.rot90(plane.take(place, axis) if plane.ndim == 3 else plane).astype(kind)
 
         columns, rows = (size for a, size in enumerate(self.volume.spacing) if a != axis)
         return {
@@ -182,7 +256,3 @@ def finite_logits(model: SegmentationModel, image: Tensor, case: str) -> Tensor:
 def number(value: Tensor) -> float | None:
     """A number for JSON, which has no NaN."""
     return float(value) if bool(torch.isfinite(value)) else None
-
-
-def _scaled(model: Model, factor: float) -> Model:
-    return lambda image: model(image) * factor

@@ -14,12 +14,15 @@ from typing import Any
 import torch
 
 import imaseg
+from imaseg.auditing.sharing import Claims, wait_for
 from imaseg.data import CaseSet
 from imaseg.data.files import occupied, read_json, sweep, write_json
 from imaseg.errors import InputError
 from imaseg.models import SegmentationModel
 
 _PACKAGES = ("torch", "monai", "numpy", "nibabel")
+_PATIENCE = 600.0
+"""Seconds that a process of `torchrun` waits for the first one to make the folder."""
 
 
 def describe(
@@ -59,7 +62,7 @@ def describe(
     }
 
 
-def claim(path: Path, run: dict[str, Any], *, what: str, resume: bool) -> None:
+def claim(path: Path, run: dict[str, Any], *, what: str, resume: bool, follow: bool = False) -> None:
     """Make the folder of `path` this run's, or go on with the one it holds if that is the same run.
 
     Args:
@@ -67,17 +70,24 @@ def claim(path: Path, run: dict[str, Any], *, what: str, resume: bool) -> None:
         run: what `describe` returned.
         what: name of such a run, with article.
         resume: whether to go on.
+        follow: whether another process makes the folder, so that this one waits and only looks whether it fits.
 
     Raises:
-        InputError: if the folder holds something else.
+        InputError: if the folder holds something else, or the other process does not make it.
     """
     folder = path.parent
-    if path.is_file():
+    if follow:
+        if not wait_for(path, _PATIENCE):
+            msg = f"{path} must be written by the process of rank 0, got nothing in {_PATIENCE:.0f} s. See its output."
+            raise InputError(msg)
+        _same(folder, read_json(path), run, what)
+    elif path.is_file():
         if not resume:
             msg = f"{folder} must be a new folder, got one with {what} in it. Add --resume, or name another --out."
             raise InputError(msg)
         _same(folder, read_json(path), run, what)
-        sweep(folder)
+        if Claims(folder).idle():  # else what looks left behind may be written just now
+            sweep(folder)
     elif occupied(folder):
         msg = f"{folder} must be a new or empty folder, got one with other content. Name another --out."
         raise InputError(msg)

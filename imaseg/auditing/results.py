@@ -14,16 +14,19 @@ import numpy as np
 
 from imaseg.auditing.case import CaseRecord, Slices
 from imaseg.auditing.metrics import METRICS, Scores, bootstrap, mean_scores
-from imaseg.auditing.plan import MarginProbe, Plan, Probe
-from imaseg.auditing.validity import validity
+from imaseg.auditing.plan import Plan
+from imaseg.auditing.plan_probes import Probe
+from imaseg.auditing.results_margins import certified_summary, map_summary, margin_summary
+from imaseg.auditing.validity import valid, validity
 from imaseg.data.files import read_json, whole_file, write_json
 
 
-def write_case(folder: Path, record: CaseRecord, slices: Slices) -> None:
+def write_case(folder: Path, record: CaseRecord, slices: Slices, voxels: Slices | None = None) -> None:
     """Write a finished case; the JSON comes last, since its presence says that the case is done."""
-    if slices:
-        with whole_file(folder / f"{record.case}.npz") as part:
-            np.savez_compressed(part, allow_pickle=False, **slices)
+    for name, arrays in ((f"{record.case}.npz", slices), (f"{record.case}.voxel_margin.npz", voxels)):
+        if arrays:
+            with whole_file(folder / name) as part:
+                np.savez_compressed(part, allow_pickle=False, **arrays)
     write_json(folder / f"{record.case}.json", asdict(record))
 
 
@@ -43,29 +46,48 @@ def write_table(path: Path, records: Sequence[CaseRecord]) -> None:
         for probe, eps, scores in rows:
             for kind, values in scores.items():
                 table.writerows([record.case, probe, eps, kind, metric, values[metric]] for metric in METRICS)
-        for entry in record.margins:
+        for entry in (entry for entry in record.margins if entry["margin"] is not None):
+            kind = "foreground_mean" if entry["class"] is None else entry["class"]
             for metric in ("margin", "censored"):
-                table.writerow([record.case, entry["probe"], "", "foreground_mean", metric, float(entry[metric])])
+                table.writerow([record.case, entry["probe"], "", kind, metric, float(entry[metric])])
+        for entry in record.certified:
+            for radius, dice in zip(entry["radii"], entry["dice_at_radius"], strict=True):
+                table.writerow([record.case, entry["probe"], radius, "foreground_mean", "dice_certified", dice])
     with whole_file(path) as part:
         part.write_text(text.getvalue())
 
 
 def summarise(
-    records: Sequence[CaseRecord], plan: Plan, *, labels: dict[int, str], seen: Sequence[str]
+    records: Sequence[CaseRecord], plan: Plan, *, labels: dict[int, str], seen: Sequence[str], known: bool = True
 ) -> dict[str, Any]:
-    """The numbers of `summary.json`: clean, per probe and eps, margins, validity, all over the same cases."""
+    """The numbers of `summary.json`: clean, per probe and eps, margins, validity, all over the same cases.
+
+    `cost` is of the machine; all else is the same however often and by how many processes the audit was run.
+    """
     clean = {record.case: record.clean for record in records}
+    checks = validity(records, plan, seen, known=known)
     return {
         **_block(clean, labels),
         "clean_dice_ci95": bootstrap([_dice(scores) for scores in clean.values()]),
         "probes": [_probe(records, plan, probe, eps, labels) for probe in plan.probes for eps in probe.eps]
         + [_worst_case(records, plan, group, labels) for group in _rivals(plan)],
-        "margins": [_margin(records, margin, index) for index, margin in enumerate(plan.margins)],
-        "validity": validity(records, plan, seen),
+        "margins": [
+            margin_summary(records, margin, k, labels)
+            for margin in plan.margins
+            for k in (None, *(k for k in labels if k > 0 and margin.per_class))
+        ],
+        "certified": [found for probe in plan.certified if (found := certified_summary(records, probe))],
+        **({"voxel_margins": map_summary(records, plan.voxel_margins)} if plan.voxel_margins else {}),
+        "validity": checks,
+        "valid": valid(checks),
         "showcase": {
             "probe": plan.probe(plan.showcase.attack).name,
             "eps": plan.showcase.eps,
-            "unit": plan.probe(plan.showcase.attack).build_set(plan.showcase.eps).unit,
+            "unit": plan.probe(plan.showcase.attack).stated_unit,
+        },
+        "cost": {
+            "seconds_per_case": statistics.median(record.seconds for record in records),
+            "peak_memory_mb": max(record.peak_memory_mb for record in records),
         },
     }
 
@@ -89,12 +111,12 @@ def _probe(
         "probe": probe.name,
         "attack": probe.attack,
         "perturbation": probe.perturbation,
-        "unit": attack.perturbation.unit,
-        "objective": probe.objective,
+        "unit": probe.stated_unit,
+        "objective": attack.objective.name,
         "steps": attack.steps,
         "restarts": attack.restarts,
         "seed": plan.seed,
-        **_figures(records, entries, eps, labels),
+        **_figures(records, entries, eps, labels, relative=probe.unit == "std"),
     }
 
 
@@ -102,8 +124,8 @@ def _rivals(plan: Plan) -> list[tuple[float, list[Probe]]]:
     """For each set, unit and eps the attacks that competed there, where there are several."""
     groups: dict[tuple[str, str, float], list[Probe]] = {}
     for probe in plan.probes:
-        for eps in probe.eps if not probe.attack.endswith("noise") else []:
-            groups.setdefault((probe.perturbation, probe.build_set(eps).unit, eps), []).append(probe)
+        for eps in probe.eps if not probe.noise else []:
+            groups.setdefault((probe.perturbation, probe.stated_unit, eps), []).append(probe)
     return [(eps, probes) for (_, _, eps), probes in groups.items() if len(probes) > 1]
 
 
@@ -118,24 +140,29 @@ def _worst_case(
         for record in records
     ]
     return {
-        **_figures(records, entries, eps, labels),
+        **_figures(records, entries, eps, labels, relative=probes[0].unit == "std"),
         "probe": f"worst-case-{probes[0].perturbation}",
         "attack": "worst-case",
         "perturbation": probes[0].perturbation,
-        "unit": probes[0].build_set(eps).unit,
+        "unit": probes[0].stated_unit,
         "members": sorted(names),
         "seed": plan.seed,
     }
 
 
 def _figures(
-    records: Sequence[CaseRecord], entries: Sequence[dict[str, Any]], eps: float, labels: dict[int, str]
+    records: Sequence[CaseRecord],
+    entries: Sequence[dict[str, Any]],
+    eps: float,
+    labels: dict[int, str],
+    *,
+    relative: bool,
 ) -> dict[str, Any]:
     """What is stated of every probe: budget in all units, Dice interval, means, cases."""
     scores = {record.case: entry["scores"] for record, entry in zip(records, entries, strict=True)}
     return {
         "eps": eps,
-        "eps_native": _native(records, eps),
+        "eps_native": _native(records, eps, relative=relative),
         "sizes": {unit: statistics.median(e["sizes"][unit] for e in entries) for unit in entries[0]["sizes"]},
         "n": len(records),
         "dice_ci95": bootstrap([_dice(case) for case in scores.values()]),
@@ -143,39 +170,16 @@ def _figures(
     }
 
 
-def _native(records: Sequence[CaseRecord], eps: float) -> dict[str, float] | None:
+def _native(records: Sequence[CaseRecord], eps: float, *, relative: bool) -> dict[str, float] | None:
     """The budget in native intensity units, which differ from case to case where images are normalised one by one."""
-    scales = [record.native_scale for record in records if record.native_scale is not None]
+    scales = [
+        record.native_scale * (record.image_std if relative else 1.0)
+        for record in records
+        if record.native_scale is not None
+    ]
     if len(scales) < len(records):
         return None
     return {"median": eps * statistics.median(scales), "min": eps * min(scales), "max": eps * max(scales)}
-
-
-def _margin(records: Sequence[CaseRecord], margin: MarginProbe, index: int) -> dict[str, Any]:
-    search = margin.build(0)
-    values = [record.margins[index]["margin"] for record in records]
-    return {
-        "probe": margin.name,
-        "perturbation": margin.perturbation,
-        "unit": search.perturbation.unit,
-        "criterion": repr(search.criterion),
-        "eps": margin.eps,
-        "rtol": margin.rtol,
-        "steps": margin.steps,
-        "n": len(records),
-        "median": statistics.median(values),
-        "median_ci95": bootstrap(values, median=True),
-        "censored": sum(record.margins[index]["censored"] for record in records),
-        "per_case": [
-            {
-                "case": record.case,
-                "margin": record.margins[index]["margin"],
-                "censored": record.margins[index]["censored"],
-                "clean_dice": _dice(record.clean),
-            }
-            for record in records
-        ],
-    }
 
 
 def _dice(scores: Scores) -> float:

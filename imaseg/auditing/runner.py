@@ -10,18 +10,20 @@ from typing import Any
 
 import torch
 
-from imaseg.auditing.case import CaseAudit, CaseRecord
-from imaseg.auditing.cost import estimate
+from imaseg.auditing.case import CaseRecord
+from imaseg.auditing.cost import Cost, announcement, costs
 from imaseg.auditing.identity import claim, describe
 from imaseg.auditing.plan import Plan, load_plan
-from imaseg.auditing.results import read_case, summarise, write_case, write_table
-from imaseg.auditing.source import CaseSource, choose, training_cases_among
-from imaseg.data import CaseSet, load_cases
+from imaseg.auditing.results import read_case, summarise, write_table
+from imaseg.auditing.sharing import rank, world
+from imaseg.auditing.source import training_cases_among
+from imaseg.auditing.subject import Subject
+from imaseg.auditing.work import Work
+from imaseg.data import CaseSet
 from imaseg.data.files import write_json
 from imaseg.errors import InputError
 from imaseg.frozen import frozen
-from imaseg.models import SegmentationModel, load_model
-from imaseg.progress import bar, duration
+from imaseg.models import SegmentationModel
 from imaseg.report import write_report
 
 
@@ -31,7 +33,7 @@ class AuditResult:
 
     Attributes:
         folder: holds `summary.json`, `cases.csv`, `report.html`, `run.json` and `cases/`.
-        summary: content of `summary.json`.
+        summary: content of `summary.json`; empty in processes that leave it to the first one of `torchrun`.
         failed: cases that could not be audited, each with its reason.
     """
 
@@ -54,16 +56,19 @@ def audit(
 ) -> AuditResult:
     """Audit a checkpoint.
 
+    Under `torchrun` all processes share the cases and the first one writes the summary; other processes may join at any
+    time with `resume`.
+
     Args:
         model: what `load_model` takes, or a loaded model.
         cases: what `load_cases` takes, or loaded cases; raw ones are prepared in memory by the model's own recipe.
-        plan: "quick", a YAML file, or a plan.
+        plan: "quick", "standard", "thorough", a YAML file, or a plan.
         out: folder to write `summary.json`, `cases.csv`, `report.html`, `run.json` and `cases/` to.
         select: which cases: None for those held out of training, "all", the name of a split, or ids.
         resume: take finished cases in `out` as they are; refused if model, data or plan differ.
         device: where the model runs; None leaves it where it is.
-        announce: told, before the first case, how many cases there are and how long they will take, and whether the
-            model was trained on some of them.
+        announce: told, before the first case, how many cases there are, what each part of the plan will take, and
+            whether the model was trained on some of them.
         trust: as in `load_model`.
 
     Returns:
@@ -72,67 +77,69 @@ def audit(
     Raises:
         InputError: if something does not fit, `out` holds another audit, or no case could be audited.
     """
-    settings = load_plan(plan)
-    network = model if isinstance(model, SegmentationModel) else load_model(model, trust=trust)
-    network = network if device is None else network.to(device)
-    cohort = cases if isinstance(cases, CaseSet) else load_cases(cases)
-    chosen, selection = choose(cohort, network.card, select)
-    source = CaseSource(chosen, network.card, network.prepare)
-    folder, started = Path(out), time.perf_counter()
-    spec = str(model) if not isinstance(model, SegmentationModel) else ""
-    run = describe(network, spec, chosen, settings.model_dump())
-    claim(folder / "run.json", run, what="an audit", resume=resume)
-    with frozen(network):
-        if announce is not None and (warning := training_cases_among(chosen, network.card)):
-            announce(warning)
-        if announce is not None and (seconds := estimate(network, chosen, source, settings)):
-            announce(f"{len(chosen)} cases ({selection}), plan {settings.name}: about {duration(seconds)}.")
-        records, failed = _run_cases(network, chosen, source, settings, folder)
+    settings, folder, started = load_plan(plan), Path(out), time.perf_counter()
+    subject = Subject.of(model, cases, select=select, device=device, trust=trust)
+    run = describe(subject.model, subject.spec, subject.cases, settings.model_dump())
+    claim(folder / "run.json", run, what="an audit", resume=resume, follow=rank() > 0)
+    with frozen(subject.model):
+        parts = costs(settings, sum(k > 0 for k in subject.model.card.labels))
+        if announce is not None and rank() == 0:
+            _announce(announce, subject, settings, parts, folder)
+        work = Work(subject.model, subject.cases, subject.source, settings, folder, parts)
+        records, failed = work.run(wait=rank() == 0)
+    if rank() > 0:
+        return AuditResult(folder, {}, failed)
     if not records:
-        msg = f"no case of {chosen.root} could be audited. First reason: {failed[0]['reason']}"
+        msg = f"no case of {subject.cases.root} could be audited. First reason: {failed[0]['reason']}"
         raise InputError(msg)
-    seen = [record.case for record in records if record.case in set(network.card.train_ids)]
-    data = {"name": chosen.name, "cases": len(records), "selection": selection, "seen_in_training": seen}
-    data["labels"] = {str(value): label for value, label in network.card.labels.items() if value > 0}
-    summary = {
-        "model": run["model"],
-        "data": data,
-        **summarise(records, settings, labels=network.card.labels, seen=seen),
-    }
-    write_table(folder / "cases.csv", records)
-    run |= {
-        "seconds": round(time.perf_counter() - started, 1),
-        "case_seconds": round(sum(record.seconds for record in records), 1),
-        "forward_calls": sum(record.forward_calls for record in records),
-        "backward_calls": sum(record.backward_calls for record in records),
-        "failed": failed,
-    }
-    write_json(folder / "run.json", run)
-    write_json(folder / "summary.json", summary)
-    write_report([folder], folder / "report.html")
+    summary = {"model": run["model"], **_summary(subject, settings, records)}
+    run |= _spent(records) | {"seconds": round(time.perf_counter() - started, 1), "failed": failed}
+    with work.claims.claim("summary of all"):
+        write_table(folder / "cases.csv", records)
+        write_json(folder / "run.json", run)
+        write_json(folder / "summary.json", summary)
+        write_report([folder], folder / "report.html")
+    work.claims.clear()
     return AuditResult(folder, summary, failed)
 
 
-def _run_cases(
-    model: SegmentationModel, cases: CaseSet, source: CaseSource, plan: Plan, folder: Path
-) -> tuple[list[CaseRecord], list[dict[str, str]]]:
-    checked = set(cases.ids[: plan.validity.cases]) if plan.validity else set()
-    records, failed = [], []
-    with bar(f"audit {model.card.name}") as tell:
-        for number, case in enumerate(cases):
-            tell(number, len(cases), case.id)
-            record = read_case(folder / "cases", case.id)
-            if record is None:
-                begin = time.perf_counter()
-                try:
-                    volume, scale = source.read(case)
-                    runner = CaseAudit(model, volume, plan, native_scale=scale)
-                    record, slices = runner.run(checks=case.id in checked)
-                    record.seconds = round(time.perf_counter() - begin, 2)
-                    write_case(folder / "cases", record, slices)
-                except (InputError, RuntimeError, ValueError) as error:
-                    failed.append({"case": case.id, "reason": str(error)})
-                    continue
-            records.append(record)
-        tell(len(cases), len(cases), "")
-    return records, failed
+def _summary(subject: Subject, plan: Plan, records: Sequence[CaseRecord]) -> dict[str, Any]:
+    """Which cases were audited, and what came of it."""
+    card = subject.model.card
+    seen = [record.case for record in records if record.case in set(card.train_ids)]
+    data = {
+        "name": subject.cases.name,
+        "cases": len(records),
+        "selection": subject.selection,
+        "seen_in_training": seen,
+        "labels": {str(value): label for value, label in card.labels.items() if value > 0},
+    }
+    known = bool(card.train_ids or card.val_ids)
+    return {"data": data, **summarise(records, plan, labels=card.labels, seen=seen, known=known)}
+
+
+def _spent(records: Sequence[CaseRecord]) -> dict[str, Any]:
+    """Time, memory and calls, in all and by case."""
+    return {
+        "case_seconds": round(sum(record.seconds for record in records), 1),
+        "cost_per_case": {
+            record.case: {"seconds": record.seconds, "peak_memory_mb": record.peak_memory_mb} for record in records
+        },
+        "forward_calls": sum(record.forward_calls for record in records),
+        "backward_calls": sum(record.backward_calls for record in records),
+    }
+
+
+def _announce(
+    announce: Callable[[str], None], subject: Subject, plan: Plan, parts: Sequence[Cost], folder: Path
+) -> None:
+    """What is to be known before hours are spent."""
+    cases = subject.cases
+    if warning := training_cases_among(cases, subject.model.card):
+        announce(warning)
+    left = [place for place, case in enumerate(cases) if read_case(folder / "cases", case.id) is None]
+    head = f"{len(cases)} cases ({subject.selection}), plan {plan.name}"
+    if not left:
+        announce(f"{head}: all finished before.")
+    elif text := announcement(head, subject, plan, parts, left, processes=world()):
+        announce(text)

@@ -118,8 +118,16 @@ def audit(
     model: Model,
     data: Data,
     out: Out,
-    plan: Annotated[str, typer.Option("--plan", help="quick, or a YAML file.")] = "quick",
+    plan: Annotated[str, typer.Option("--plan", help="quick, standard, thorough, or a YAML file.")] = "quick",
     cases: Cases = None,
+    fail_below: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            "--fail-below",
+            help="METRIC@PROBE-EPS=VALUE, repeatable, e.g. dice@linf-0.05=0.6, dice@clean=0.8 or margin@l2=0.05: "
+            "exit with 1 if it is lower.",
+        ),
+    ] = None,
     resume: Resume = False,
     device: Device = "auto",
     trust: Trust = False,
@@ -128,7 +136,12 @@ def audit(
     from imaseg.cli.audit import audit as run_audit
 
     with stoppable("the same command with --resume"):
-        raise typer.Exit(run_audit(model, data, out, plan=plan, cases=cases, resume=resume, device=device, trust=trust))
+        raise typer.Exit(
+            run_audit(
+                model, data, out, plan=plan, cases=cases, resume=resume, device=device, trust=trust,
+                fail_below=fail_below or (),
+            )
+        )  # fmt: skip
 
 
 @app.command()

@@ -10,6 +10,7 @@ _UNITS = {
     "norm": "L2 norm",
     "max": "largest change per voxel",
     "relative": "relative change",
+    "std": "standard deviations of the image",
     "native": "native units",
     "range": "share of the intensity range",
 }

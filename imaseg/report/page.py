@@ -50,7 +50,7 @@ def render(audits: Sequence[Audit]) -> str:
         classes=worst.legend(audits),
         sentences=words.summary(audits),
         verdict=words.validity(audits),
-        failed=[(audit.name, check) for audit in audits for check in audit.summary.validity if not check.ok],
+        failed=[(audit.name, check) for audit in audits for check in audit.summary.validity if check.ok is False],
         notices=notices(audits),
         limits=limits(audits),
         method=methods.paragraph(audits),

@@ -116,7 +116,7 @@ class Check(_Part):
     """One validity check with the number behind it."""
 
     check: str
-    ok: bool
+    ok: bool | None
     number: str = ""
     detail: str = ""
 

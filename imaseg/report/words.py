@@ -59,11 +59,11 @@ def settings(point: Point) -> str:
 
 def validity(audits: Sequence[Audit]) -> str:
     """How many validity checks hold, and the names of those that do not."""
-    checks = [(audit.name, check) for audit in audits for check in audit.summary.validity]
+    checks = [(audit.name, check) for audit in audits for check in audit.summary.validity if check.ok is not None]
     if not checks:
         return "No validity checks were recorded, so nothing here shows that the attacks worked as they should."
-    failed = [f"{check.check} ({name})" for name, check in checks if not check.ok]
-    silent = [audit.name for audit in audits if not audit.summary.validity]
+    failed = [f"{check.check} ({name})" for name, check in checks if check.ok is False]
+    silent = [audit.name for audit in audits if not any(check.ok is not None for check in audit.summary.validity)]
     text = (
         f"{len(failed)} of {count(len(checks), 'validity check')} failed: {'; '.join(failed)}."
         if failed

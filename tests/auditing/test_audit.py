@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import shutil
 
@@ -12,9 +13,7 @@ import pytest
 import torch
 
 from imaseg import L2, PGD, InputError, audit, load_cases, load_model
-from imaseg.auditing import Plan
-from imaseg.auditing.cost import estimate
-from imaseg.auditing.source import CaseSource
+from imaseg.auditing import Plan, load_plan
 from imaseg.auditing.table import ladder_table, strongest
 from imaseg.data.nifti import read_volume
 
@@ -142,27 +141,29 @@ def test_training_cases_are_flagged(tiny_run, prepared_phantom, tmp_path):
 def _content(folder):
     cases = {path.name: json.loads(path.read_text()) for path in sorted((folder / "cases").glob("*.json"))}
     for record in cases.values():
-        record.pop("seconds")
-    return cases, json.loads((folder / "summary.json").read_text()), (folder / "cases.csv").read_text()
+        del record["seconds"], record["peak_memory_mb"]
+    summary = json.loads((folder / "summary.json").read_text())
+    del summary["cost"]
+    return cases, summary, (folder / "cases.csv").read_text()
 
 
 def test_a_killed_audit_resumes_and_ends_the_same(done, tiny_run, prepared_phantom, tmp_path, monkeypatch):
-    import imaseg.auditing.runner as runner
+    import imaseg.auditing.work as work
 
-    finish, written = runner.write_case, []
+    finish, written = work.write_case, []
 
     class Killed(BaseException):
         pass
 
-    def die_after_one(folder, record, slices):
+    def die_after_one(folder, record, slices, voxels):
         if written:
             raise Killed
-        finish(folder, record, slices)
+        finish(folder, record, slices, voxels)
         written.append(record.case)
 
     out = tmp_path / "part"
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(runner, "write_case", die_after_one)
+        patch.setattr(work, "write_case", die_after_one)
         audit(tiny_run, prepared_phantom, PLAN, out)
     first = (out / "cases" / f"{written[0]}.json").stat().st_mtime_ns
     audit(tiny_run, prepared_phantom, PLAN, out, resume=True)
@@ -273,12 +274,126 @@ def test_what_a_killed_write_left_behind_is_no_other_content(tiny_run, prepared_
     assert not (out / ".124-summary.json").exists()
 
 
-def test_the_estimate_counts_the_passes_of_the_plan(tiny_run, prepared_phantom):
-    model, cases = load_model(tiny_run), load_cases(prepared_phantom).select(["phantom_005", "phantom_006"])
-    source = CaseSource(cases, model.card)
-    long = PLAN.model_copy(update={"probes": [PLAN.probes[2].model_copy(update={"steps": 4000})]})
-    assert 0 < estimate(model, cases, source, PLAN) < 60
-    assert estimate(model, cases, source, long) > 20 * estimate(model, cases, source, PLAN)
+@pytest.fixture(scope="module")
+def deep(tiny_run, prepared_phantom, tmp_path_factory):
+    """Certificates, maps, margins of structures; one case of two gets what is for the first one only."""
+    half = {"name": "dice-below", "threshold": 0.5, "relative": True}
+    plan = Plan.model_validate(
+        {
+            "name": "deep",
+            "probes": [{"attack": "pgd", "unit": "std", "eps": [0.1], "steps": 2}],
+            "margins": [{"unit": "std", "eps": 1.0, "criterion": half, "steps": 2, "rtol": 0.5, "per_class": True}],
+            "certified": [{"sigma": 0.1, "unit": "std", "samples": 60}],
+            "voxel_margins": {"unit": "std", "eps": 0.5, "cases": 1, "rungs": 3, "focus": 2},
+            "validity": {"cases": 1, "large_eps": 5.0, "scaled_eps": 0.1},
+            "showcase": {"eps": 0.1},
+        }
+    )
+    return audit(tiny_run, prepared_phantom, plan, tmp_path_factory.mktemp("audits") / "deep")
+
+
+def test_margins_of_structures_stand_beside_those_of_cases(deep):
+    whole, first, second = deep.summary["margins"]
+    assert (whole["probe"], whole["structure"], whole["n"]) == ("margin-l2", None, 2)
+    assert (first["probe"], second["probe"]) == ("margin-l2-class-1", "margin-l2-class-2")
+    assert first["structure"] == deep.summary["data"]["labels"]["1"]
+    assert "class 1" in first["criterion"]
+    table = csv.DictReader((deep.folder / "cases.csv").open())
+    rows = [row for row in table if row["probe"] == "margin-l2" and row["metric"] == "margin"]
+    assert [row["class"] for row in rows] == ["foreground_mean", "1", "2"] * 2
+    assert float(rows[1]["value"]) == first["per_case"][0]["margin"]
+
+
+def test_certificates_bound_the_smoothed_dice(deep):
+    (found,) = deep.summary["certified"]
+    assert (found["probe"], found["sigma"], found["samples"], found["n"]) == ("certified-l2", 0.1, 60, 2)
+    assert found["radii"] == pytest.approx([0.1 * 0.25335, 0.1 * 0.67449], abs=1e-5)
+    assert found["dice"] >= found["dice_at_radius"][0] >= found["dice_at_radius"][1] >= 0
+    assert [row["case"] for row in found["per_case"]] == ["phantom_005", "phantom_006"]
+    panel = {check["check"]: check for check in deep.summary["validity"]}
+    check = panel["No attack within a certified radius flips what is certified"]
+    assert check["ok"] is not False
+    if sum(found["dice_at_radius"]):
+        assert check["number"].startswith("0 of ")
+
+
+def test_the_map_of_the_first_case_is_beside_its_record(deep, tiny_run, prepared_phantom):
+    assert deep.summary["voxel_margins"]["cases"] == ["phantom_005"]
+    assert not (deep.folder / "cases" / "phantom_006.voxel_margin.npz").exists()
+    volume = read_volume(load_cases(prepared_phantom).select(["phantom_005"])[0])
+    with np.load(deep.folder / "cases" / "phantom_005.voxel_margin.npz") as arrays:
+        kinds = {name: (str(arrays[name].dtype), arrays[name].shape) for name in arrays.files}
+        shape = volume.shape
+        assert kinds == {
+            "image": ("float16", shape), "margin": ("float16", shape), "censored": ("bool", shape),
+            "label": ("uint8", shape), "prediction": ("uint8", shape), "spacing": ("float64", (3,)),
+        }  # fmt: skip
+        right = arrays["label"] == arrays["prediction"]
+        assert np.array_equal(arrays["label"], volume.label)
+        assert (arrays["margin"][~right] == 0).all()
+        assert arrays["margin"][arrays["censored"] & right] == pytest.approx(0.5, abs=1e-3)
+        assert deep.summary["voxel_margins"]["per_case"][0]["right"] == int(right.sum())
+
+
+def test_every_check_of_the_first_case_was_run(deep):
+    grey = {check["check"] for check in deep.summary["validity"] if check["ok"] is None}
+    assert {name.partition(" ")[0] for name in grey} <= {"Noise", "FGSM", "PGD", "A", "No"}
+    record = json.loads((deep.folder / "cases" / "phantom_005.json").read_text())
+    assert record["checks"]["replay"] < 1e-5
+    before, after = record["checks"]["converged"]
+    assert after <= before
+    assert json.loads((deep.folder / "cases" / "phantom_006.json").read_text())["checks"] == {}
+    assert deep.summary["valid"] == all(check["ok"] is not False for check in deep.summary["validity"])
+
+
+def _shortened(probe):
+    fixed = probe.noise or probe.attack == "fgsm"
+    return probe.model_copy(
+        update={"eps": probe.eps[:1], "restarts": 1, "steps": None if fixed else 4 if probe.attack == "sea" else 2}
+    )
+
+
+@pytest.mark.parametrize("name", ["quick", "standard", "thorough"])
+def test_every_part_of_a_shipped_plan_runs_on_a_case(name, tiny_run, prepared_phantom, tmp_path):
+    plan = load_plan(name)
+    short = {"steps": 1, "rtol": 0.9, "per_class": False}
+    changes = {
+        "probes": [_shortened(probe) for probe in plan.probes],
+        "margins": [margin.model_copy(update=short) for margin in plan.margins],
+        "showcase": plan.showcase.model_copy(update={"eps": plan.probe("pgd").eps[0]}),
+        "validity": None,
+    }
+    if plan.voxel_margins is not None:
+        changes["voxel_margins"] = plan.voxel_margins.model_copy(update={"rungs": 1, "focus": 1})
+    done = audit(tiny_run, prepared_phantom, plan.model_copy(update=changes), tmp_path / "a", select=["phantom_005"])
+    assert not done.failed
+    measured = {entry["probe"] for entry in done.summary["probes"]}
+    assert {probe.name for probe in plan.probes} <= measured
+    assert len(done.summary["margins"]) == len(plan.margins)
+    units = {(entry["perturbation"], entry["unit"]) for entry in done.summary["probes"]}
+    known = {"l2": "std", "linf": "std", "deformation": "mm", "frequency": "grey level"}
+    assert units == {(kind, known.get(kind, "relative")) for kind, _ in units}
+
+
+def test_budgets_in_std_do_not_depend_on_the_scale_of_the_images(tiny_run, prepared_phantom):
+    from imaseg.auditing.case import CaseAudit
+
+    plan = Plan.model_validate(
+        {"name": "s", "probes": [{"attack": "pgd", "unit": "std", "eps": [0.2], "steps": 3}], "showcase": {"eps": 0.2}}
+    )
+    model = load_model(tiny_run)
+    volume = read_volume(load_cases(prepared_phantom).select(["phantom_005"])[0])
+    dimmer = dataclasses.replace(volume, image=volume.image / 8)
+    forward = model.network.forward
+    first, _ = CaseAudit(model, volume, plan, native_scale=None).run(0)
+    model.network.forward = lambda image: forward(image * 8)
+    second, _ = CaseAudit(model, dimmer, plan, native_scale=None).run(0)
+    assert second.image_std == pytest.approx(first.image_std / 8)
+    ours, theirs = (record.probes[0] for record in (first, second))
+    assert theirs["sizes"]["rms"] == pytest.approx(ours["sizes"]["rms"] / 8, rel=1e-4)
+    assert theirs["scores"]["foreground_mean"]["dice"] == pytest.approx(
+        ours["scores"]["foreground_mean"]["dice"], abs=0.01
+    )
 
 
 def test_the_ladder_table_lines_up(done):

@@ -1,0 +1,67 @@
+"""What certificates say of a case: bounds against brute force, and an attack that has to fail."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+import torch
+
+from imaseg import CertifiedMargin
+from imaseg.auditing.case_certified import certificate, dice_floor, flipped_within
+
+
+def _dice(prediction, label, k):
+    ours, theirs = (prediction == k) & (label >= 0), label == k
+    both = int(ours.sum() + theirs.sum())
+    return 2 * int((ours & theirs).sum()) / both if both else 1.0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_floor_is_the_worst_of_all_changes_of_unsure_voxels(seed):
+    generator = torch.Generator().manual_seed(seed)
+    prediction = torch.randint(3, (6,), generator=generator)
+    label = torch.randint(-1, 3, (6,), generator=generator)
+    sure = torch.rand(6, generator=generator) > 0.5
+    unsure = (~sure).nonzero()[:, 0]
+    for k in (1, 2):
+        worst = 1.0
+        for decisions in product(range(3), repeat=len(unsure)):
+            changed = prediction.clone()
+            changed[unsure] = torch.tensor(decisions, dtype=torch.long)
+            worst = min(worst, _dice(changed, label, k))
+        assert dice_floor(prediction, label, sure, [k]) == pytest.approx(worst)
+
+
+def _halves(image):
+    return torch.cat([-image, image], 1)
+
+
+def test_a_certificate_states_radii_and_bounds():
+    image = torch.tensor([[[[-3.0, -3.0, 0.01, 3.0, 3.0, 3.0]]]])
+    label = (image[:, 0] > 0).long()
+    result = CertifiedMargin(0.5, 100, tau=(0.6, 0.75))(_halves, image)
+    entry = certificate(result, label, [1])
+    assert entry["radii"] == pytest.approx([0.5 * 0.2533, 0.5 * 0.6745], abs=1e-3)
+    assert entry["radii_rms"][0] == pytest.approx(entry["radii"][0] / 6**0.5)
+    assert entry["abstained"] == pytest.approx(1 / 6)
+    assert entry["certified_foreground"] == pytest.approx([3 / 4, 3 / 4])
+    assert entry["dice_at_radius"] == pytest.approx([6 / 7, 6 / 7])
+
+
+def test_attacks_within_the_radius_fail_and_wrong_certificates_are_caught():
+    image = torch.tensor([[[[-3.0, -3.0, 3.0, 3.0]]]])
+    result = CertifiedMargin(0.5, 100, tau=(0.6, 0.75))(_halves, image)
+    flipped, certified, calls = flipped_within(result, _halves, image, seed=0)
+    assert (flipped, certified) == (0, 4)
+    assert calls["forward_calls"] > 100
+    from dataclasses import replace
+
+    lied = replace(result, radius=torch.where(result.radius > 0, 12.0, 0.0))
+    assert flipped_within(lied, _halves, image, seed=0)[0] > 0
+
+
+def test_nothing_certified_is_nothing_to_attack():
+    image = torch.full((1, 1, 1, 4), 0.01)
+    result = CertifiedMargin(0.5, 100)(_halves, image)
+    assert flipped_within(result, _halves, image, seed=0)[:2] == (0, 0)

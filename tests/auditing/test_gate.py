@@ -1,0 +1,113 @@
+"""Gates: what they name, what they find, what they say."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from imaseg.auditing.gate import Gate, parse_gates
+from imaseg.auditing.plan import Plan
+from imaseg.errors import InputError
+
+PLAN = Plan.model_validate(
+    {
+        "name": "p",
+        "probes": [
+            {"attack": "gaussian-noise", "perturbation": "linf", "eps": [0.05]},
+            {"attack": "fgsm", "perturbation": "linf", "eps": [0.05, 1e-5]},
+            {"attack": "pgd", "perturbation": "linf", "eps": [0.05]},
+            {"attack": "pgd", "eps": [0.1]},
+        ],
+        "margins": [{"eps": 1.0}, {"eps": 1.0, "criterion": {"name": "voxels-flipped", "fraction": 0.1}}],
+        "showcase": {"eps": 0.05},
+    }
+)
+
+
+def _entry(probe, attack, perturbation, eps, dice):
+    return {
+        "probe": probe, "attack": attack, "perturbation": perturbation, "eps": eps,
+        "foreground_mean": {"dice": dice, "surface_dice": dice / 2},
+    }  # fmt: skip
+
+
+SUMMARY = {
+    "data": {"cases": 4},
+    "foreground_mean": {"dice": 0.9, "surface_dice": 0.95},
+    "probes": [
+        _entry("gaussian-noise-linf", "gaussian-noise", "linf", 0.05, 0.2),  # noise never counts for a set
+        _entry("fgsm-linf", "fgsm", "linf", 0.05, 0.7),
+        _entry("fgsm-linf", "fgsm", "linf", 1e-5, 0.89),
+        _entry("pgd-linf", "pgd", "linf", 0.05, 0.6),
+        _entry("worst-case-linf", "worst-case", "linf", 0.05, 0.55),
+        _entry("pgd-l2", "pgd", "l2", 0.1, 0.5),
+    ],
+    "margins": [
+        {"probe": "margin-l2-dice-below-0.5", "perturbation": "l2", "structure": None, "median": 0.08},
+        {"probe": "margin-l2-voxels-flipped-0.1", "perturbation": "l2", "structure": None, "median": 0.05},
+        {"probe": "margin-l2-dice-below-0.5-class-1", "perturbation": "l2", "structure": "head", "median": 0.01},
+    ],
+    "corruptions": [{"corruption": "rician-noise", "severity": 3, "foreground_mean": {"dice": 0.71}}],
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("dice@clean=0.8", 0.9),
+        ("surface_dice@clean=0.8", 0.95),
+        ("dice@linf-0.05=0.6", 0.55),
+        ("dice@linf-1e-05=0.6", 0.89),
+        ("dice@linf-0.00001=0.6", 0.89),
+        ("dice@pgd-linf-0.05=0.6", 0.6),
+        ("dice@gaussian-noise-linf-0.05=0.1", 0.2),
+        ("dice@pgd-l2-.1=.5", 0.5),
+        ("surface_dice@fgsm-linf-0.05=0.1", 0.35),
+        ("margin@l2=0.05", 0.05),
+        ("margin@margin-l2-dice-below-0.5=0.05", 0.08),
+    ],
+)
+def test_a_gate_finds_the_number_it_names(text, value):
+    gate = Gate.parse(text, PLAN)
+    assert gate.value(SUMMARY) == pytest.approx(value)
+    passes, line = gate.judge(SUMMARY)
+    assert passes == (value >= gate.least)
+    assert line.startswith("gate passed: " if passes else "gate failed: ")
+
+
+def test_the_line_says_what_was_wanted_and_what_came():
+    passes, line = Gate.parse("dice@linf-0.05=0.6", PLAN).judge(SUMMARY)
+    assert (passes, line) == (False, "gate failed: dice@linf-0.05 must be at least 0.6, got 0.55 (n = 4)")
+
+
+def test_a_number_that_is_missing_does_not_pass():
+    passes, line = Gate.parse("margin@l2=0", PLAN).judge(SUMMARY | {"margins": []})
+    assert not passes
+    assert "got no value" in line
+
+
+def test_corruptions_are_found_by_name_and_severity():
+    section = SimpleNamespace(severities=[1, 3], build=lambda seed: [SimpleNamespace(name="rician-noise")])
+    plan = PLAN.model_copy(update={"corruptions": section})
+    assert Gate.parse("dice@rician-noise-3=0.7", plan).judge(SUMMARY)[0]
+    assert not Gate.parse("dice@rician-noise-3=0.72", plan).judge(SUMMARY)[0]
+    with pytest.raises(InputError, match="rician-noise-1, rician-noise-3.*got 'rician-noise-2'"):
+        Gate.parse("dice@rician-noise-2=0.7", plan)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("dice@linf-0.06=0.6", r"clean, linf-1e-05, linf-0.05, l2-0.1, gaussian-noise-linf-0.05, .*got 'linf-0.06'"),
+        ("dice@linf=0.6", "must name what plan p measures as dice"),
+        ("dice@rician-noise-3=0.7", "must name what plan p measures"),
+        ("margin@linf=0.1", r"measures as margin \(l2, margin-l2-dice-below-0.5, margin-l2-voxels-flipped-0.1\)"),
+        ("hd95@clean=3", "must be one of dice, surface_dice.*margin, got 'hd95'"),
+        ("dice@clean", "must be METRIC@PROBE-EPS=VALUE, got 'dice@clean'"),
+        ("dice@clean=0.-8", "must be METRIC@PROBE-EPS=VALUE"),
+    ],
+)
+def test_what_the_plan_does_not_measure_is_refused(text, says):
+    with pytest.raises(InputError, match=says):
+        parse_gates(["dice@clean=0.1", text], PLAN)

@@ -1,0 +1,284 @@
+"""Long jobs: killed for good, shared by processes, short of memory; always the same numbers in the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+import torch
+import yaml
+from typer.testing import CliRunner
+
+import imaseg.auditing.work as work
+from imaseg import audit
+from imaseg.auditing import Plan
+from imaseg.auditing.cost import announcement, costs
+from imaseg.auditing.memory import is_shortage
+from imaseg.auditing.sharing import Claims, local_rank, rank, world
+from imaseg.auditing.subject import Subject
+from imaseg.cli.main import app
+
+SPEC = {
+    "name": "test",
+    "probes": [
+        {"attack": "gaussian-noise", "unit": "std", "eps": [0.1]},
+        {"attack": "pgd", "unit": "std", "eps": [0.01, 0.05], "steps": 6},
+    ],
+    "margins": [{"unit": "std", "eps": 1.0, "steps": 3, "rtol": 0.3}],
+    "validity": {"cases": 2, "large_eps": 5.0, "scaled_eps": 0.05},
+    "showcase": {"eps": 0.05},
+}
+PLAN = Plan.model_validate(SPEC)
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_run, prepared_phantom, tmp_path_factory):
+    """All six cases by one process without a break."""
+    out = tmp_path_factory.mktemp("shared") / "whole"
+    audit(tiny_run, prepared_phantom, PLAN, out, select="all")
+    return out
+
+
+@pytest.fixture
+def command(tiny_run, prepared_phantom, tmp_path):
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(SPEC))
+    words = ["-m", "imaseg", "audit", tiny_run, prepared_phantom, "--out", tmp_path / "a", "--cases", "all"]
+    return [str(word) for word in (*words, "--plan", tmp_path / "plan.yaml", "--device", "cpu")]
+
+
+def _start(*words):
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    )
+
+
+def _results(folder):
+    summary = json.loads((folder / "summary.json").read_text())
+    del summary["cost"]
+    return json.dumps(summary), (folder / "cases.csv").read_bytes()
+
+
+def _finished(folder):
+    return sorted(path.stem for path in (folder / "cases").glob("*.json"))
+
+
+def test_killed_for_good_it_resumes_to_the_same_bytes(whole, command, tiny_run, prepared_phantom, tmp_path):
+    process = _start(*command)
+    while not _finished(tmp_path / "a"):
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    before = {
+        name: (tmp_path / "a" / "cases" / f"{name}.json").stat().st_mtime_ns for name in _finished(tmp_path / "a")
+    }
+    assert 0 < len(before) < 6
+    assert not (tmp_path / "a" / "summary.json").exists()
+    audit(tiny_run, prepared_phantom, PLAN, tmp_path / "a", select="all", resume=True)
+    assert _results(tmp_path / "a") == _results(whole)
+    for name, written in before.items():
+        assert (tmp_path / "a" / "cases" / f"{name}.json").stat().st_mtime_ns == written
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {path.name for path in whole.iterdir()}
+
+
+@pytest.mark.slow
+def test_two_processes_of_torchrun_come_to_the_same_bytes(whole, command, tmp_path):
+    process = _start("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *command)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    assert _results(tmp_path / "a") == _results(whole)
+    assert "6 cases (all), plan test: about" in said
+    assert "shared by 2 processes" in said
+    assert said.count("Created ") == 3, "one of them speaks"
+
+
+def test_a_case_belongs_to_one_process(tmp_path):
+    with (
+        Claims(tmp_path).claim("a") as first,
+        Claims(tmp_path).claim("a") as second,
+        Claims(tmp_path).claim("b") as other,
+    ):
+        assert (first, second, other) == (True, False, True)
+    with Claims(tmp_path).claim("a") as again:
+        assert again
+
+
+def test_what_somebody_is_writing_is_not_swept_away(whole, tiny_run, prepared_phantom, tmp_path):
+    out = shutil.copytree(whole, tmp_path / "a")
+    part = out / "cases" / ".123-phantom_001.npz"
+    part.write_text("half")
+    with Claims(out).claim("phantom_001"):
+        assert not Claims(out).idle()
+        audit(tiny_run, prepared_phantom, PLAN, out, select="all", resume=True)
+        assert part.exists()
+    assert Claims(out).idle()
+    audit(tiny_run, prepared_phantom, PLAN, out, select="all", resume=True)
+    assert not part.exists()
+    assert _results(out) == _results(whole)
+
+
+def test_the_dead_hold_nothing(tmp_path):
+    pytest.importorskip("fcntl")
+    (tmp_path / ".claims").mkdir()
+    held = (
+        "import fcntl, sys, time; f = open(sys.argv[1], 'a'); fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", held + "; time.sleep(60)", str(tmp_path / ".claims" / "a.lock")], stdout=subprocess.PIPE
+    )
+    assert process.stdout.readline() == b"held\n"
+    with Claims(tmp_path).claim("a") as ours:
+        assert not ours
+    process.kill()
+    process.communicate()
+    with Claims(tmp_path).claim("a") as ours:
+        assert ours
+
+
+def test_what_another_process_gives_up_is_done_here(whole, tiny_run, prepared_phantom, tmp_path):
+    held, release = threading.Event(), threading.Event()
+
+    def hold():
+        with Claims(tmp_path / "a").claim("phantom_001"):
+            held.set()
+            release.wait(30)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+
+    def resting(claims):
+        assert "phantom_001" not in _finished(tmp_path / "a"), "a case that somebody holds is left alone"
+        assert len(_finished(tmp_path / "a")) == 5
+        release.set()
+        thread.join()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Claims, "rest", resting)
+        (tmp_path / "a" / "run.json").write_bytes((whole / "run.json").read_bytes())
+        audit(tiny_run, prepared_phantom, PLAN, tmp_path / "a", select="all", resume=True)
+    assert _results(tmp_path / "a") == _results(whole)
+
+
+def test_all_but_the_first_process_leave_the_summary_to_it(whole, tiny_run, prepared_phantom, tmp_path, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert (rank(), world(), local_rank()) == (1, 2, 1)
+    out = tmp_path / "a"
+    out.mkdir()
+    (out / "run.json").write_bytes((whole / "run.json").read_bytes())
+    done = audit(tiny_run, prepared_phantom, PLAN, out, select="all")
+    assert done.summary == {}
+    assert len(_finished(out)) == 6
+    assert not (out / "summary.json").exists()
+
+
+def test_a_case_short_of_memory_fails_alone(tiny_run, prepared_phantom, tmp_path, monkeypatch):
+    run = work.CaseAudit.run
+
+    def starved(self, place, tell):
+        if self.record.case == "phantom_005":
+            msg = "CUDA out of memory. Tried to allocate 2.00 GiB"
+            raise torch.OutOfMemoryError(msg)
+        return run(self, place, tell)
+
+    def starved_look(self):
+        return starved(self, 0, None) if self.record.case == "phantom_005" else look(self)
+
+    look = work.CaseAudit.look
+    monkeypatch.setattr(work.CaseAudit, "run", starved)
+    monkeypatch.setattr(work.CaseAudit, "look", starved_look)
+    said = []
+    done = audit(tiny_run, prepared_phantom, PLAN, tmp_path / "a", announce=said.append)
+    assert "measured on phantom_006" in said[0], "the estimate outlives it too"
+    (failed,) = done.failed
+    assert failed["case"] == "phantom_005"
+    assert re.match(r"it ran out of memory on cpu \(image of 1( x \d+){3}, \d+ MB at most\)", failed["reason"])
+    assert done.summary["data"]["cases"] == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "short"),
+    [
+        (MemoryError(), True),
+        (
+            RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried"),
+            True,
+        ),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+    ],
+)
+def test_shortages_are_told_from_other_errors(error, short):
+    assert is_shortage(error) == short
+
+
+def test_control_c_keeps_what_is_finished_and_says_how_to_go_on(command, tmp_path, monkeypatch):
+    finish = work.write_case
+
+    def interrupt(folder, record, slices, voxels):
+        if record.case == "phantom_003":
+            raise KeyboardInterrupt
+        finish(folder, record, slices, voxels)
+
+    monkeypatch.setattr(work, "write_case", interrupt)
+    done = CliRunner().invoke(app, command[2:])
+    assert done.exit_code == 130
+    assert "Finished work is kept; the same command with --resume goes on." in done.output
+    assert _finished(tmp_path / "a") == ["phantom_001", "phantom_002"]
+
+
+def test_gates_decide_the_exit_code_and_are_free_on_a_finished_audit(command, tmp_path, monkeypatch):
+    wrong = CliRunner().invoke(app, [*command[2:], "--fail-below", "dice@linf-0.05=0.1"])
+    assert wrong.exit_code == 2 or "must name what plan test measures" in str(wrong.exception)
+    assert not (tmp_path / "a").exists(), "a wrong name is refused before anything is run"
+    few = [word if word != "all" else "phantom_005" for word in command[2:]]
+    passed = CliRunner().invoke(app, [*few, "--fail-below", "dice@clean=0.0", "--fail-below", "margin@l2=0.0"])
+    assert passed.exit_code == 0, passed.output
+    assert passed.output.count("gate passed: ") == 2
+    monkeypatch.setattr(work.CaseAudit, "run", None)
+    failed = CliRunner().invoke(app, [*few, "--resume", "--fail-below", "dice@l2-0.05=1.01"])
+    assert failed.exit_code == 1
+    assert "gate failed: dice@l2-0.05 must be at least 1.01, got 0." in failed.output
+    assert "all finished before" in failed.output
+
+
+def test_the_cost_counts_the_calls_that_are_made(tiny_run, prepared_phantom, tmp_path):
+    small = [{"attack": "pgd", "unit": "std", "eps": [1e-6, 2e-6], "steps": 5, "restarts": 2}]
+    noise = [{"attack": "gaussian-noise", "unit": "std", "eps": [1e-6]}]
+    plan = Plan.model_validate({"name": "calls", "probes": [*small, *noise], "showcase": {"eps": 1e-6}})
+    done = audit(tiny_run, prepared_phantom, plan, tmp_path / "a", select=["phantom_005"])
+    run = json.loads((done.folder / "run.json").read_text())
+    parts = costs(plan, classes=2)
+    assert sum(part.gradients for part in parts) == run["backward_calls"]
+    assert sum(part.calls for part in parts) == pytest.approx(run["forward_calls"], abs=4)
+
+
+def test_the_cost_is_told_part_by_part_for_what_is_left(tiny_run, prepared_phantom):
+    subject = Subject.of(tiny_run, prepared_phantom, select="all", device=None)
+    text = announcement("6 cases", subject, PLAN, costs(PLAN, classes=2), [1, 2, 3], processes=2)
+    head, titles, *rows = text.splitlines()
+    assert head.startswith("6 cases, 3 of them left: about ")
+    assert "in all, shared by 2 processes (" in head
+    assert "measured on phantom_001)" in head
+    assert titles.split() == ["part", "cases", "calls", "per", "case", "time"]
+    table = {row.split()[0]: row.split()[1:3] for row in rows}
+    assert table["pgd-l2"] == ["3", "16"]
+    assert table["checks"][0] == "1", "the checks are made on the first two cases, of which one is done"
+    assert set(table) == {"gaussian-noise-l2", "pgd-l2", "margin-l2", "checks"}
+
+
+def test_time_and_memory_of_each_case_are_kept(whole):
+    run, summary = (json.loads((whole / name).read_text()) for name in ("run.json", "summary.json"))
+    assert len(run["cost_per_case"]) == 6
+    assert all(cost["seconds"] > 0 and cost["peak_memory_mb"] > 50 for cost in run["cost_per_case"].values())
+    assert summary["cost"]["peak_memory_mb"] == max(c["peak_memory_mb"] for c in run["cost_per_case"].values())
