@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from imaseg.attacks import AttackResult
-from imaseg.auditing.metrics import Scores, score
+from imaseg.auditing.calibration import calibration_error
+from imaseg.auditing.metrics import MEAN, Scores, score, volumes_ml
 from imaseg.auditing.plan import Plan, Probe
 from imaseg.data.nifti import Volume
 from imaseg.errors import InputError
@@ -35,6 +36,7 @@ class CaseRecord:
         margins: one entry per margin search.
         checks: results of the extra attacks for the validity panel.
         native_scale: native intensity units per unit of the model's input; None if unknown.
+        volumes: reference volume in ml by class.
         forward_calls, backward_calls: passes of the model spent on this case.
         seconds: wall time.
     """
@@ -45,6 +47,7 @@ class CaseRecord:
     margins: list[dict[str, Any]] = field(default_factory=list)
     checks: dict[str, Any] = field(default_factory=dict)
     native_scale: float | None = None
+    volumes: dict[str, float] = field(default_factory=dict)
     forward_calls: int = 0
     backward_calls: int = 0
     seconds: float = 0.0
@@ -96,7 +99,8 @@ class CaseAudit:
         logits = finite_logits(self.model, self.image, self.record.case)
         self.record.forward_calls += 1
         self._clean = logits.max(1).indices[0]
-        self.record.clean = self._scores(self._clean, hard_dice(logits, self.label), self.label[0])
+        self.record.clean = self._scores(self._clean, hard_dice(logits, self.label), self.label[0], logits[0])
+        self.record.volumes = volumes_ml(self.label[0], spacing=self.volume.spacing, classes=self.classes)
 
     def _attack(self, probe: Probe) -> list[AttackResult]:
         """All budgets of a probe, each search starting from what the one before found."""
@@ -107,7 +111,9 @@ class CaseAudit:
                 {
                     "probe": probe.name,
                     "eps": eps,
-                    "scores": self._scores(result.prediction[0], result.dice, result.label[0]),
+                    "scores": self._scores(
+                        result.prediction[0], result.dice, result.label[0], self._logits(result.image)
+                    ),
                     "sizes": {unit: float(size) for unit, size in result.sizes.items()},
                     "objective": number(result.objective),
                     "zero_gradients": float(result.zero_gradients),
@@ -141,8 +147,18 @@ class CaseAudit:
         self.record.count(result)
         return float(result.foreground_dice)
 
-    def _scores(self, prediction: Tensor, dice: Tensor, label: Tensor) -> Scores:
-        return score(prediction.cpu(), label.cpu(), dice[0], spacing=self.volume.spacing, classes=self.classes)
+    def _logits(self, image: Tensor) -> Tensor:
+        """Logits (K, *spatial) at a point that was found: one more pass, for the calibration there."""
+        self.record.forward_calls += 1
+        with torch.no_grad():
+            logits: Tensor = self.model(image)
+        return logits[0]
+
+    def _scores(self, prediction: Tensor, dice: Tensor, label: Tensor, logits: Tensor) -> Scores:
+        spacing = self.volume.spacing
+        scores = score(prediction.cpu(), label.cpu(), dice[0], spacing=spacing, classes=self.classes)
+        scores[MEAN]["ece"] = calibration_error(logits, label, spacing=spacing, independent=self.model.independent)
+        return scores
 
     def _slices(self, result: AttackResult) -> Slices:
         """The slice with the largest labelled area, rows and columns as a viewer shows them."""
