@@ -74,6 +74,7 @@ class CaseAudit:
         self.image = torch.from_numpy(volume.image)[None].to(device)
         self.label = torch.from_numpy(volume.label)[None].to(device)
         self.classes = [k for k in model.card.labels if k > 0]
+        self._spacing = volume.spacing[: self.label.ndim - 1]
         self.record = CaseRecord(volume.id, native_scale=native_scale)
 
     def run(self, *, checks: bool) -> tuple[CaseRecord, Slices]:
@@ -100,7 +101,7 @@ class CaseAudit:
         self.record.forward_calls += 1
         self._clean = logits.max(1).indices[0]
         self.record.clean = self._scores(self._clean, hard_dice(logits, self.label), self.label[0], logits[0])
-        self.record.volumes = volumes_ml(self.label[0], spacing=self.volume.spacing, classes=self.classes)
+        self.record.volumes = volumes_ml(self.label[0], spacing=self._spacing, classes=self.classes)
 
     def _attack(self, probe: Probe) -> list[AttackResult]:
         """All budgets of a probe, each search starting from what the one before found."""
@@ -155,7 +156,7 @@ class CaseAudit:
         return logits[0]
 
     def _scores(self, prediction: Tensor, dice: Tensor, label: Tensor, logits: Tensor) -> Scores:
-        spacing = self.volume.spacing
+        spacing = self._spacing
         scores = score(prediction.cpu(), label.cpu(), dice[0], spacing=spacing, classes=self.classes)
         scores[MEAN]["ece"] = calibration_error(logits, label, spacing=spacing, independent=self.model.independent)
         return scores

@@ -12,7 +12,7 @@ from imaseg.report.read import read_audits
 from imaseg.statistics import paired
 
 _COLUMNS = (
-    "reference", "model", "probe", "eps", "unit", "metric", "a", "b", "difference", "ci95_low", "ci95_high", "n", "p",
+    "a", "b", "probe", "eps", "unit", "metric", "mean_a", "mean_b", "difference", "ci95_low", "ci95_high", "n", "p",
 )  # fmt: skip
 
 
@@ -35,9 +35,9 @@ def write_comparison(folders: Sequence[Path], path: Path) -> Path:
     table = csv.DictWriter(text, _COLUMNS, extrasaction="ignore")
     table.writeheader()
     for name, summary in others:
-        for row in paired(reference[1], summary):
+        for row in paired(reference[1], summary, names=(reference[0], name)):
             low, high = row["ci95"] or (None, None)
-            table.writerow({"reference": reference[0], "model": name, **row, "ci95_low": low, "ci95_high": high})
+            table.writerow({**row, "ci95_low": low, "ci95_high": high})
     with whole_file(path) as part:
         part.write_text(text.getvalue(), encoding="utf-8")
     return path

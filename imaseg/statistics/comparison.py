@@ -16,21 +16,25 @@ _Key = tuple[Any, ...]
 _MEAN = "foreground_mean"
 
 
-def paired(summary_a: Mapping[str, Any], summary_b: Mapping[str, Any]) -> list[Row]:
+def paired(
+    summary_a: Mapping[str, Any], summary_b: Mapping[str, Any], *, names: tuple[str, str] | None = None
+) -> list[Row]:
     """How much `b` differs from `a` in each metric, clean and under each probe that both audits hold.
 
     Args:
         summary_a: content of a `summary.json`, the reference.
         summary_b: of another model's.
+        names: of both; those that the summaries give if not given.
 
     Returns:
         One row per probe, eps and metric with at least one case in common: `probe` ("clean" for unchanged images, or
         the name of a corruption), `eps` (0 for clean, the severity of a corruption), `unit` of eps, `metric` (mean over
-        the foreground of a case), `a` and `b` (means over the cases for which both are defined), `difference` (b minus
-        a), `ci95` (bootstrap interval of the difference, cases drawn in pairs; None for fewer than 3), `n` (those
-        cases), and `p` (two-sided Wilcoxon signed-rank test, adjusted by Holm's method over the rows of the same
-        metric; None for fewer than 3 cases).
+        the foreground of a case), `a` and `b` (names), `mean_a` and `mean_b` (over the cases for which both are
+        defined), `difference` (b minus a), `ci95` (bootstrap interval of the difference, cases drawn in pairs; None for
+        fewer than 3), `n` (those cases), and `p` (two-sided Wilcoxon signed-rank test, adjusted by Holm's method over
+        the rows of the same metric; None for fewer than 3 cases).
     """
+    first, second = names or (summary_a["model"]["name"], summary_b["model"]["name"])
     known = dict(_blocks(summary_a))
     rows: list[Row] = []
     gaps: dict[int, list[float]] = {}
@@ -45,7 +49,8 @@ def paired(summary_a: Mapping[str, Any], summary_b: Mapping[str, Any]) -> list[R
                 gaps[len(rows)] = [b - a for a, b in pairs]
                 a, b = (sum(side) / len(pairs) for side in zip(*pairs, strict=True))
                 probe, eps, unit, *_ = key
-                rows.append({"probe": probe, "eps": eps, "unit": unit, "metric": metric, "a": a, "b": b})
+                row = {"probe": probe, "eps": eps, "unit": unit, "metric": metric, "a": first, "b": second}
+                rows.append(row | {"mean_a": a, "mean_b": b})
     intervals = bootstrap_each(gaps)
     for place, row in enumerate(rows):
         change = gaps[place]

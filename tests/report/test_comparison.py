@@ -17,14 +17,14 @@ def test_each_model_is_compared_with_the_first(write_audit, tmp_path):
 
     folders = [write_audit(name, cases=4, slices=False, edit=edit if name == "b" else None) for name in "abc"]
     rows = list(csv.DictReader(write_comparison(folders, tmp_path / "out" / "comparison.csv").open()))
-    assert {(row["reference"], row["model"]) for row in rows} == {("a", "b"), ("a", "c")}
-    clean = {row["model"]: row for row in rows if row["probe"] == "clean" and row["metric"] == "dice"}
+    assert {(row["a"], row["b"]) for row in rows} == {("a", "b"), ("a", "c")}
+    clean = {row["b"]: row for row in rows if row["probe"] == "clean" and row["metric"] == "dice"}
     assert float(clean["b"]["difference"]) == pytest.approx(-0.02)
     assert float(clean["b"]["ci95_low"]) == pytest.approx(-0.02)
     assert float(clean["c"]["difference"]) == 0
     summaries = [json.loads((folder / "summary.json").read_text()) for folder in folders]
     expected = paired(summaries[0], summaries[1])
-    ours = [row for row in rows if row["model"] == "b"]
+    ours = [row for row in rows if row["b"] == "b"]
     assert [(r["probe"], float(r["eps"]), r["metric"], int(r["n"])) for r in ours] == [
         (r["probe"], r["eps"], r["metric"], r["n"]) for r in expected
     ]

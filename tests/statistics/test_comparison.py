@@ -29,7 +29,7 @@ def probe(dice, *, name="pgd-l2", eps=0.1, unit="rms"):
 
 
 def summary(clean, probes=(), **more):
-    return {**block(clean), "probes": list(probes), **more}
+    return {"model": {"name": "model"}, **block(clean), "probes": list(probes), **more}
 
 
 def _cases(seed, n=12, centre=0.8):
@@ -41,7 +41,7 @@ def test_an_audit_does_not_differ_from_itself():
     rows = paired(one, copy.deepcopy(one))
     assert [(row["probe"], row["eps"], row["n"]) for row in rows] == [("clean", 0.0, 12), ("pgd-l2", 0.1, 12)]
     for row in rows:
-        assert row["a"] == row["b"]
+        assert row["mean_a"] == row["mean_b"]
         assert (row["difference"], row["ci95"], row["p"]) == (0.0, [0.0, 0.0], 1.0)
 
 
@@ -50,7 +50,7 @@ def test_difference_interval_and_test_are_those_of_the_gaps():
     (row,) = paired(summary(before), summary(after))
     gaps = [after[case] - before[case] for case in before]
     assert row["difference"] == pytest.approx(np.mean(gaps))
-    assert row["difference"] == pytest.approx(row["b"] - row["a"])
+    assert row["difference"] == pytest.approx(row["mean_b"] - row["mean_a"])
     assert row["ci95"] == bootstrap(gaps)
     assert row["p"] == pytest.approx(scipy.stats.wilcoxon(gaps).pvalue)
 
@@ -59,14 +59,14 @@ def test_only_cases_that_both_hold_count():
     (row,) = paired(summary({"x": 0.1, "y": 0.5, "z": 0.6}), summary({"z": 0.9, "y": 0.7, "w": 0.0}))
     assert row["n"] == 2
     assert row["difference"] == pytest.approx(0.25)
-    assert row["a"] == pytest.approx(0.55)
+    assert row["mean_a"] == pytest.approx(0.55)
     assert row["ci95"] is None
     assert row["p"] is None
 
 
 def test_metrics_have_rows_of_their_own_over_the_cases_where_both_are_defined():
     dice = {"x": 0.1, "y": 0.5}
-    rows = paired(block(dice, {"x": 3.0, "y": 4.0}), block(dice, {"x": 5.0}))
+    rows = paired(block(dice, {"x": 3.0, "y": 4.0}), block(dice, {"x": 5.0}), names=("a", "b"))
     assert [(row["metric"], row["n"], row["difference"]) for row in rows] == [("dice", 2, 0.0), ("hd95", 1, 2.0)]
 
 
@@ -85,6 +85,12 @@ def test_corruptions_are_compared_by_name_and_severity():
         ("clean", 0.0, ""),
         ("ghosting", 3, "severity"),
     ]
+
+
+def test_models_are_named_as_their_audits_or_as_asked():
+    ours, theirs = summary({"x": 0.1}), summary({"x": 0.2}) | {"model": {"name": "ima"}}
+    assert [paired(ours, theirs)[0][side] for side in "ab"] == ["model", "ima"]
+    assert [paired(ours, theirs, names=("1", "2"))[0][side] for side in "ab"] == ["1", "2"]
 
 
 def test_audits_without_a_case_in_common_have_no_rows():
@@ -116,7 +122,7 @@ def test_swapping_the_audits_turns_the_sign(pairs):
     (there,), (back,) = paired(summary(ours), summary(theirs)), paired(summary(theirs), summary(ours))
     assert there["difference"] == -back["difference"]
     assert there["p"] == back["p"]
-    assert (there["a"], there["b"]) == (back["b"], back["a"])
+    assert (there["mean_a"], there["mean_b"]) == (back["mean_b"], back["mean_a"])
 
 
 def test_holm_rejects_as_the_step_down_procedure_does():
