@@ -62,26 +62,30 @@ def test_a_sigmoid_is_the_softmax_of_two_channels():
     assert calibration_error(regions, label, spacing=(1, 1)) != pytest.approx(expected, abs=1e-3)
 
 
-def test_the_box_is_a_centimetre_wider_than_the_label_and_ends_with_the_image():
+def test_voxels_count_that_are_labelled_or_within_5_mm_of_one_that_is():
     label = torch.zeros(40, 30, 20, dtype=torch.long)
     label[18:20, 14, 3] = 2
-    assert region(label, (1.0, 2.5, 5.0)) == (slice(8, 30), slice(10, 19), slice(1, 6))
-    assert region(label, (1.0, 0.5, 20.0)) == (slice(8, 30), slice(0, 30), slice(2, 5))
-    assert region(label[:, :, 3], (1.0, 1.0)) == (slice(8, 30), slice(4, 25))
+    expected = torch.zeros_like(label, dtype=torch.bool)
+    expected[13:25, 12:17, 2:5] = True
+    assert torch.equal(region(label, (1.0, 2.5, 5.0)), expected)
+    expected[:] = False
+    expected[13:25, 4:25, 0:9] = True
+    assert torch.equal(region(label, (1.0, 0.5, 1.0)), expected)
+    assert torch.equal(region(label[:, :, 3], (1.0, 0.5)), expected[:, :, 3])
 
 
-def test_what_lies_outside_the_box_does_not_count():
+def test_what_lies_further_away_does_not_count():
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(2, 40, 8, generator=generator)
     label = torch.zeros(40, 8, dtype=torch.long)
     label[:5] = 1
-    near = calibration_error(logits[:, :15], label[:15], spacing=(1, 1))
+    near = calibration_error(logits[:, :10], label[:10], spacing=(1, 1))
     assert calibration_error(logits, label, spacing=(1, 1)) == near
 
 
 def test_an_empty_label_is_judged_on_the_whole_image():
     label = torch.zeros(4, 5, dtype=torch.long)
-    assert region(label, (1, 1)) == (slice(None), slice(None))
+    assert bool(region(label, (1, 1)).all())
     assert calibration_error(torch.stack([torch.ones(4, 5), torch.zeros(4, 5)]), label, spacing=(1, 1)) > 0
 
 
