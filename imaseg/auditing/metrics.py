@@ -14,28 +14,15 @@ from imaseg.auditing.surfaces import SurfaceScores, Volume, surface_scores
 from imaseg.statistics import bootstrap_each
 
 METRICS = (
-    "dice",
-    "surface_dice",
-    "surface_dice_2mm",
-    "hd95",
-    "volume_error",
-    "fp_volume",
-    "missed",
-    "false_positive",
-    "ece",
-)
+    "dice", "surface_dice", "surface_dice_2mm", "hd95", "volume_error", "fp_volume", "missed", "false_positive", "ece",
+)  # fmt: skip
 Row = dict[str, float | None]
 Scores = dict[str, Row]
 MEAN = "foreground_mean"
 
 
 def score(
-    prediction: Tensor,
-    label: Tensor,
-    dice: Tensor,
-    *,
-    spacing: Sequence[float],
-    classes: Sequence[int],
+    prediction: Tensor, label: Tensor, dice: Tensor, *, spacing: Sequence[float], classes: Sequence[int]
 ) -> Scores:
     """Score a prediction.
 
