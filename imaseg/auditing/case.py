@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from imaseg.attacks import AttackResult
+from imaseg.auditing.calibration import calibration_error
 from imaseg.auditing.case_certified import certificate
 from imaseg.auditing.case_checks import CaseChecks
-from imaseg.auditing.metrics import Scores, score
+from imaseg.auditing.metrics import MEAN, Scores, score, volumes_ml
 from imaseg.auditing.plan import Plan, Probe
 from imaseg.auditing.plan_probes import Ruler
 from imaseg.data.nifti import Volume
@@ -47,6 +48,7 @@ class CaseRecord:
         checks: results of the extra attacks for the validity panel.
         native_scale: native intensity units per unit of the model's input; None if unknown.
         image_std: standard deviation of the model's input, which budgets in "std" are multiples of.
+        volumes: reference volume in ml by class.
         forward_calls, backward_calls: passes of the model spent on this case.
         seconds: wall time.
         peak_memory_mb: largest memory of the process so far; on a GPU, of this case there.
@@ -61,6 +63,7 @@ class CaseRecord:
     checks: dict[str, Any] = field(default_factory=dict)
     native_scale: float | None = None
     image_std: float = 1.0
+    volumes: dict[str, float] = field(default_factory=dict)
     forward_calls: int = 0
     backward_calls: int = 0
     seconds: float = 0.0
@@ -88,7 +91,8 @@ class CaseAudit:
         self.image = torch.from_numpy(volume.image)[None].to(device)
         self.label = torch.from_numpy(volume.label)[None].to(device)
         self.classes = [k for k in model.card.labels if k > 0]
-        self.ruler = Ruler.of(self.image, volume.spacing[: self.label.ndim - 1])
+        self._spacing = volume.spacing[: self.label.ndim - 1]
+        self.ruler = Ruler.of(self.image, self._spacing)
         self.record = CaseRecord(volume.id, native_scale=native_scale, image_std=self.ruler.std)
         self.voxels: Slices = {}
 
@@ -141,7 +145,8 @@ class CaseAudit:
         logits = finite_logits(self.model, self.image, self.record.case)
         self.record.forward_calls += 1
         self._clean = logits.max(1).indices[0]
-        self.record.clean = self._scores(self._clean, hard_dice(logits, self.label), self.label[0])
+        self.record.clean = self._scores(self._clean, hard_dice(logits, self.label), self.label[0], logits[0])
+        self.record.volumes = volumes_ml(self.label[0], spacing=self._spacing, classes=self.classes)
 
     def _attack(self, probe: Probe) -> list[AttackResult]:
         """All budgets of a probe, each search starting from what the one before found."""
@@ -153,7 +158,9 @@ class CaseAudit:
                 {
                     "probe": probe.name,
                     "eps": eps,
-                    "scores": self._scores(result.prediction[0], result.dice, result.label[0]),
+                    "scores": self._scores(
+                        result.prediction[0], result.dice, result.label[0], self._logits(result.image)
+                    ),
                     "sizes": {unit: float(size) for unit, size in result.sizes.items()},
                     "objective": number(result.objective),
                     "zero_gradients": float(result.zero_gradients),
@@ -212,8 +219,18 @@ class CaseAudit:
             "spacing": np.array([*self.volume.spacing, 1.0][:3]),
         }
 
-    def _scores(self, prediction: Tensor, dice: Tensor, label: Tensor) -> Scores:
-        return score(prediction.cpu(), label.cpu(), dice[0], spacing=self.volume.spacing, classes=self.classes)
+    def _logits(self, image: Tensor) -> Tensor:
+        """Logits (K, *spatial) at a point that was found: one more pass, for the calibration there."""
+        self.record.forward_calls += 1
+        with torch.no_grad():
+            logits: Tensor = self.model(image)
+        return logits[0]
+
+    def _scores(self, prediction: Tensor, dice: Tensor, label: Tensor, logits: Tensor) -> Scores:
+        spacing = self._spacing
+        scores = score(prediction.cpu(), label.cpu(), dice[0], spacing=spacing, classes=self.classes)
+        scores[MEAN]["ece"] = calibration_error(logits, label, spacing=spacing, independent=self.model.independent)
+        return scores
 
     def _slices(self, result: AttackResult) -> Slices:
         """The slice with the largest labelled area, rows and columns as a viewer shows them; an image as it is."""

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from imaseg.auditing.margin_record import MarginRecord, Row
-from imaseg.auditing.metrics import bootstrap
 from imaseg.data.files import whole_file
+from imaseg.statistics import bootstrap
 
 _COLUMNS = (
     "case", "perturbation", "unit", "structure", "margin", "censored", "confirmed", "clean_dice", "volume_ml",

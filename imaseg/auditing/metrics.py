@@ -1,17 +1,24 @@
-"""Metrics of one prediction: Dice, HD95, surface Dice, false-positive volume, per class."""
+"""Metrics of one prediction, per class and over the foreground; docs/metrics.md defines each."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
-import torch
-from monai.metrics import compute_hausdorff_distance, compute_surface_dice
+from scipy.ndimage import find_objects
 from torch import Tensor
 
-METRICS = ("dice", "hd95", "surface_dice", "fp_volume")
-Scores = dict[str, dict[str, float | None]]
+from imaseg.auditing.surfaces import SurfaceScores, Volume, surface_scores
+from imaseg.statistics import bootstrap_each
+
+METRICS = (
+    "dice", "surface_dice", "surface_dice_2mm", "hd95", "volume_error", "fp_volume", "missed", "false_positive", "ece",
+)  # fmt: skip
+Row = dict[str, float | None]
+Scores = dict[str, Row]
+MEAN = "foreground_mean"
 
 
 def score(
@@ -27,53 +34,71 @@ def score(
         classes: foreground classes to report.
 
     Returns:
-        By class (and "foreground_mean"): `dice`; `hd95` in mm, None if a class is absent on one side only, 0 if on
-        both; `surface_dice` at a tolerance of one voxel; `fp_volume` in mm^3, the volume predicted of a class that
-        the label does not have. The mean is over the classes for which the metric is defined.
+        By class: `dice`; `surface_dice` at one voxel and `surface_dice_2mm`; `hd95` in mm, None if the class is absent
+        on one side only, 0 if on both; `volume_error` in ml, predicted minus true; `fp_volume` in mm^3, predicted of a
+        class that the label does not have; `missed`, 1 if the label has the class and no voxel of it was found; and
+        `false_positive`, 1 if a class was predicted that the label does not have. Under "foreground_mean" the mean of
+        each over the classes for which it is defined.
     """
-    valid = label >= 0
-    truth = torch.stack([label == k for k in classes])[None]
-    found = torch.stack([(prediction == k) & valid for k in classes])[None]
-    voxel = math.prod(spacing)
-    with np.errstate(all="ignore"):
-        hd95 = compute_hausdorff_distance(found, truth, include_background=True, percentile=95, spacing=list(spacing))[
-            0
-        ]
-        surface = compute_surface_dice(found, truth, [1.0] * len(classes), include_background=True)[0]
+    ignored = label < 0
+    found, truth = _cropped(*(volume.masked_fill(ignored, 0).numpy() for volume in (prediction, label)))
+    most = max(classes) + 1
+    painted, real, both = (
+        np.bincount(volume.ravel(), minlength=most) for volume in (found, truth, found[found == truth])
+    )
+    surfaces = surface_scores(found, truth, spacing=spacing, classes=[k for k in classes if painted[k] and real[k]])
     scores: Scores = {}
-    for row, k in enumerate(classes):
-        absent, painted = not bool(truth[0, row].any()), int(found[0, row].sum())
-        empty = absent and painted == 0
+    for k in classes:
+        agree = float(painted[k] == real[k])  # for classes that are not in both
+        surface = surfaces[k] if k in surfaces else SurfaceScores(agree, agree, 0.0 if agree else None)
+        voxel = math.prod(spacing)
         scores[str(k)] = {
             "dice": float(dice[k]),
-            "hd95": 0.0 if empty else _finite(hd95[row]),
-            "surface_dice": 1.0 if empty else (0.0 if absent or painted == 0 else _finite(surface[row])),
-            "fp_volume": painted * voxel if absent else 0.0,
+            **surface._asdict(),
+            "volume_error": float(painted[k] - real[k]) * voxel / 1000,
+            "fp_volume": 0.0 if real[k] else float(painted[k]) * voxel,
+            "missed": float(real[k] > 0 and not both[k]),
+            "false_positive": float(painted[k] > 0 and not real[k]),
         }
-    scores["foreground_mean"] = mean_scores(list(scores.values()))
+    scores[MEAN] = mean_scores(list(scores.values()))
     return scores
 
 
-def mean_scores(rows: Sequence[dict[str, float | None]]) -> dict[str, float | None]:
+def volumes_ml(label: Tensor, *, spacing: Sequence[float], classes: Sequence[int]) -> dict[str, float]:
+    """Volume of each class in a label (*spatial)."""
+    return {str(k): int((label == k).sum()) * math.prod(spacing) / 1000 for k in classes}
+
+
+def mean_scores(rows: Sequence[Mapping[str, float | None]]) -> Row:
     """Mean of each metric over the rows where it is defined; `<metric>_undefined` counts the others."""
-    means: dict[str, float | None] = {}
-    for metric in METRICS:
-        values = [value for row in rows if (value := row[metric]) is not None]
+    means: Row = {}
+    for metric, values in _columns(rows).items():
         means[metric] = sum(values) / len(values) if values else None
         if len(values) < len(rows):
             means[f"{metric}_undefined"] = float(len(rows) - len(values))
     return means
 
 
-def bootstrap(values: Sequence[float], *, seed: int = 0, draws: int = 2000, median: bool = False) -> list[float]:
-    """95 % percentile-bootstrap interval of the mean (or median) over cases."""
-    sample = np.asarray(values, dtype=np.float64)
-    index = np.random.default_rng(seed).integers(len(sample), size=(draws, len(sample)))
-    statistic = np.median(sample[index], axis=1) if median else sample[index].mean(1)
-    low, high = np.percentile(statistic, [2.5, 97.5])
-    return [float(low), float(high)]
+def interval_scores(blocks: Mapping[str, Sequence[Mapping[str, float | None]]]) -> dict[str, dict[str, Any]]:
+    """95 % bootstrap interval of each mean that `mean_scores` gives, for several lists of rows by name."""
+    columns = {(name, metric): values for name, rows in blocks.items() for metric, values in _columns(rows).items()}
+    found: dict[str, dict[str, Any]] = {name: {} for name in blocks}
+    for (name, metric), interval in bootstrap_each(columns).items():
+        found[name][metric] = interval
+    return found
 
 
-def _finite(value: Tensor) -> float | None:
-    number = float(value)
-    return number if math.isfinite(number) else None
+def _columns(rows: Sequence[Mapping[str, float | None]]) -> dict[str, list[float]]:
+    """Defined values of each metric that any row has."""
+    return {
+        metric: [value for row in rows if (value := row.get(metric)) is not None]
+        for metric in METRICS
+        if any(metric in row for row in rows)
+    }
+
+
+def _cropped(found: Volume, truth: Volume) -> tuple[Volume, Volume]:
+    """Both volumes in the box that holds everything but background."""
+    inside = find_objects(((found > 0) | (truth > 0)).astype(np.uint8))
+    box = inside[0] if inside else (slice(0),)
+    return found[box], truth[box]

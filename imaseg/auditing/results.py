@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from imaseg.auditing.case import CaseRecord, Slices
-from imaseg.auditing.metrics import METRICS, Scores, bootstrap, mean_scores
+from imaseg.auditing.metrics import MEAN, METRICS, Scores, interval_scores, mean_scores
 from imaseg.auditing.plan import Plan
 from imaseg.auditing.plan_probes import Probe
 from imaseg.auditing.results_margins import certified_summary, map_summary, margin_summary
+from imaseg.auditing.sizes import RULE, by_size
 from imaseg.auditing.validity import valid, validity
 from imaseg.data.files import read_json, whole_file, write_json
 
@@ -45,7 +46,9 @@ def write_table(path: Path, records: Sequence[CaseRecord]) -> None:
         rows = [("clean", 0.0, record.clean), *((e["probe"], e["eps"], e["scores"]) for e in record.probes)]
         for probe, eps, scores in rows:
             for kind, values in scores.items():
-                table.writerows([record.case, probe, eps, kind, metric, values[metric]] for metric in METRICS)
+                table.writerows([record.case, probe, eps, kind, m, values[m]] for m in METRICS if m in values)
+        for kind, volume in record.volumes.items():
+            table.writerow([record.case, "clean", 0.0, kind, "reference_volume", volume])
         for entry in (entry for entry in record.margins if entry["margin"] is not None):
             kind = "foreground_mean" if entry["class"] is None else entry["class"]
             for metric in ("margin", "censored"):
@@ -64,13 +67,17 @@ def summarise(
 
     `cost` is of the machine; all else is the same however often and by how many processes the audit was run.
     """
-    clean = {record.case: record.clean for record in records}
+    clean = _block({record.case: record.clean for record in records}, labels)
+    probes = [_probe(records, plan, probe, eps, labels) for probe in plan.probes for eps in probe.eps]
+    probes += [_worst_case(records, plan, group, labels) for group in _rivals(plan)]
+    volumes = {record.case: record.volumes for record in records}
     checks = validity(records, plan, seen, known=known)
     return {
-        **_block(clean, labels),
-        "clean_dice_ci95": bootstrap([_dice(scores) for scores in clean.values()]),
-        "probes": [_probe(records, plan, probe, eps, labels) for probe in plan.probes for eps in probe.eps]
-        + [_worst_case(records, plan, group, labels) for group in _rivals(plan)],
+        **clean,
+        "clean_dice_ci95": clean["ci95"]["dice"],
+        "probes": probes,
+        "by_size": by_size(volumes, clean, probes, list(clean["mean"])),
+        "by_size_rule": RULE,
         "margins": [
             margin_summary(records, margin, k, labels)
             for margin in plan.margins
@@ -93,11 +100,15 @@ def summarise(
 
 
 def _block(scores: dict[str, Scores], labels: dict[int, str]) -> dict[str, Any]:
-    """Means over cases, in the form nnU-Net uses for its summaries."""
-    classes = [str(k) for k in labels if k > 0]
+    """Means over cases, in the form nnU-Net uses for its summaries, each with its interval."""
+    rows = {k: [case[k] for case in scores.values()] for k in (MEAN, *(str(k) for k in labels if k > 0))}
+    means = {k: mean_scores(of) for k, of in rows.items()}
+    intervals = interval_scores(rows)
     return {
-        "foreground_mean": mean_scores([case["foreground_mean"] for case in scores.values()]),
-        "mean": {k: mean_scores([case[k] for case in scores.values()]) for k in classes},
+        MEAN: means.pop(MEAN),
+        "ci95": intervals.pop(MEAN),
+        "mean": means,
+        "mean_ci95": intervals,
         "metric_per_case": [{"case": case, "metrics": values} for case, values in scores.items()],
     }
 
@@ -160,13 +171,14 @@ def _figures(
 ) -> dict[str, Any]:
     """What is stated of every probe: budget in all units, Dice interval, means, cases."""
     scores = {record.case: entry["scores"] for record, entry in zip(records, entries, strict=True)}
+    block = _block(scores, labels)
     return {
         "eps": eps,
         "eps_native": _native(records, eps, relative=relative),
         "sizes": {unit: statistics.median(e["sizes"][unit] for e in entries) for unit in entries[0]["sizes"]},
         "n": len(records),
-        "dice_ci95": bootstrap([_dice(case) for case in scores.values()]),
-        **_block(scores, labels),
+        "dice_ci95": block["ci95"]["dice"],
+        **block,
     }
 
 

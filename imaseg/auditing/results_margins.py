@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from imaseg.auditing.case import CaseRecord
-from imaseg.auditing.metrics import bootstrap
 from imaseg.auditing.plan_probes import CertifiedProbe, MarginProbe, VoxelMarginPlan
+from imaseg.statistics import bootstrap
 
 
 def margin_summary(

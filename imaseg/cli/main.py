@@ -262,7 +262,10 @@ def report(
     folders: Annotated[list[Path], typer.Argument(help="Audit folders; the first is the reference.")],
     out: Annotated[Path, typer.Option("--out", help="HTML file to write.")],
 ) -> None:
-    """One page for one audit, or for several side by side."""
+    """One page for one audit, or for several side by side with comparison.csv, their differences case by case."""
     from imaseg.report import write_report
+    from imaseg.report.comparison import write_comparison
 
     typer.echo(f"Created {write_report(folders, out)}")
+    if len(folders) > 1:
+        typer.echo(f"Created {write_comparison(folders, out.with_name('comparison.csv'))}")

@@ -57,9 +57,11 @@ class SegmentationModel(nn.Module):
     Attributes:
         prepare: from a raw volume to what the model takes, with the record of each step; None where the card's recipe
             says it.
+        independent: whether the probability of a decision is the sigmoid of its logit, as for regions; else softmax.
     """
 
     prepare: Callable[[Volume], tuple[Volume, list[Step]]] | None = None
+    independent = False
 
     def __init__(self, network: nn.Module, card: ModelCard) -> None:
         super().__init__()

@@ -14,6 +14,7 @@ import torch
 
 from imaseg import L2, PGD, InputError, audit, load_cases, load_model
 from imaseg.auditing import Plan, load_plan
+from imaseg.auditing.calibration import calibration_error
 from imaseg.auditing.table import ladder_table, strongest
 from imaseg.data.nifti import read_volume
 
@@ -90,6 +91,55 @@ def test_the_table_is_tidy_and_agrees_with_the_summary(done):
     mean = sum(float(row["value"]) for row in clean) / len(clean)
     assert mean == pytest.approx(done.summary["foreground_mean"]["dice"])
     assert {row["probe"] for row in rows} == {"clean", "gaussian-noise-l2", "fgsm-l2", "pgd-l2", "margin-l2"}
+
+
+def test_every_mean_has_its_interval_and_sizes_their_volumes(done, prepared_phantom):
+    for block in (done.summary, *done.summary["probes"]):
+        means = {metric for metric in block["foreground_mean"] if not metric.endswith("_undefined")}
+        assert block["ci95"].keys() == means
+        assert {"surface_dice_2mm", "volume_error", "missed", "false_positive", "ece"} <= means
+        assert block["mean_ci95"].keys() == block["mean"].keys() == {"1", "2"}
+    labels = [
+        nib.load(prepared_phantom / "labelsTr" / f"{row['case']}.nii.gz") for row in done.summary["metric_per_case"]
+    ]
+    volumes = [(np.asarray(i.dataobj) == 1).sum() * np.prod(i.header.get_zooms()) / 1000 for i in labels]
+    entry, _ = done.summary["by_size"]
+    assert (entry["group"], entry["class"], entry["n"]) == ("all", "1", 2)
+    assert entry["volume_ml"] == pytest.approx(sorted(volumes))
+    assert entry["clean"] == pytest.approx(done.summary["mean"]["1"]["dice"])
+    assert [probe["dice"] for probe in entry["probes"]] == pytest.approx(
+        [probe["mean"]["1"]["dice"] for probe in done.summary["probes"]]
+    )
+    assert "halves below 9" in done.summary["by_size_rule"]
+
+
+def test_calibration_is_that_of_the_attacked_image(done, tiny_run, prepared_phantom):
+    model = load_model(tiny_run).eval()
+    volume = read_volume(load_cases(prepared_phantom).select(["phantom_005"])[0])
+    image, label = torch.from_numpy(volume.image)[None], torch.from_numpy(volume.label)[None]
+    *_, result = PGD(L2(0.4, unit="rms"), steps=4, seed=0).ladder(model, image, label, [0.1, 0.4])
+    blocks = {"clean": done.summary} | {(p["probe"], p["eps"]): p for p in done.summary["probes"]}
+    for key, seen in (("clean", image), (("pgd-l2", 0.4), result.image)):
+        with torch.no_grad():
+            expected = calibration_error(model(seen)[0], label[0], spacing=volume.spacing)
+        found = blocks[key]["metric_per_case"][0]["metrics"]["foreground_mean"]["ece"]
+        assert found == pytest.approx(expected, abs=1e-6)
+
+
+def test_cases_of_an_audit_before_these_metrics_still_count(done, tiny_run, prepared_phantom, tmp_path):
+    out = shutil.copytree(done.folder, tmp_path / "old")
+    for path in (out / "cases").glob("*.json"):
+        record = json.loads(path.read_text())
+        record.pop("volumes")
+        for scores in (record["clean"], *(entry["scores"] for entry in record["probes"])):
+            for values in scores.values():
+                for metric in {*values} - {"dice", "hd95", "hd95_undefined", "surface_dice", "fp_volume"}:
+                    values.pop(metric)
+        path.write_text(json.dumps(record))
+    summary = audit(tiny_run, prepared_phantom, PLAN, out, resume=True).summary
+    assert summary["foreground_mean"]["dice"] == done.summary["foreground_mean"]["dice"]
+    assert "ece" not in summary["foreground_mean"]
+    assert summary["by_size"] == []
 
 
 def test_run_json_says_what_was_run_and_what_it_cost(done):

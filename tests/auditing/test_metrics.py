@@ -1,12 +1,24 @@
-"""Metrics against hand-made volumes and MONAI's own results."""
+"""Metrics of one prediction against hand-made volumes and MONAI's own results."""
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from monai.metrics import HausdorffDistanceMetric, SurfaceDiceMetric
 
-from imaseg.auditing.metrics import bootstrap, mean_scores, score
+from imaseg.auditing.metrics import METRICS, interval_scores, mean_scores, score, volumes_ml
+from imaseg.statistics import bootstrap
+
+PERFECT = {
+    "dice": 1.0, "surface_dice": 1.0, "surface_dice_2mm": 1.0, "hd95": 0.0, "volume_error": 0.0, "fp_volume": 0.0,
+    "missed": 0.0, "false_positive": 0.0,
+}  # fmt: skip
+LOST = PERFECT | {"dice": 0.0, "surface_dice": 0.0, "surface_dice_2mm": 0.0, "hd95": None}
 
 
 def _volumes():
@@ -48,47 +60,89 @@ def test_a_painted_structure_is_a_volume_and_has_no_distance():
     label, _ = _volumes()
     bare = torch.where(label == 2, 0, label)
     scores = _scores(label, bare, spacing=(1.0, 2.0, 0.5))
-    assert scores["2"] == {"dice": 0.0, "hd95": None, "surface_dice": 0.0, "fp_volume": float((label == 2).sum())}
+    voxels = float((label == 2).sum())
+    assert scores["2"] == LOST | {"volume_error": voxels / 1000, "fp_volume": voxels, "false_positive": 1.0}
     assert scores["foreground_mean"]["hd95_undefined"] == 1.0
     assert scores["foreground_mean"]["hd95"] == 0.0
+    assert scores["foreground_mean"]["false_positive"] == 0.5
 
 
 def test_a_missed_structure_scores_zero_without_a_distance():
     label, _ = _volumes()
     scores = _scores(torch.where(label == 2, 0, label), label)
-    assert scores["2"] == {"dice": 0.0, "hd95": None, "surface_dice": 0.0, "fp_volume": 0.0}
+    assert scores["2"] == LOST | {"volume_error": -3.0 * float((label == 2).sum()) / 1000, "missed": 1.0}
+
+
+def test_a_structure_found_only_elsewhere_is_missed_too():
+    label, _ = _volumes()
+    astray = torch.where(label == 2, 0, label)
+    astray[0, 0, 0] = 2
+    scores = _scores(astray, label)["2"]
+    assert (scores["missed"], scores["false_positive"], scores["fp_volume"]) == (1.0, 0.0, 0.0)
+    assert scores["hd95"] > 0
+
+
+def test_volume_error_is_in_millilitres_and_signed():
+    label, _ = _volumes()
+    larger = torch.where((label == 0) & (label.roll(1, 2) == 1), 1, label)
+    extra = int((larger == 1).sum() - (label == 1).sum())
+    spacing = (0.8, 0.9, 2.5)
+    assert extra > 0
+    assert _scores(larger, label, spacing)["1"]["volume_error"] == pytest.approx(extra * 1.8 / 1000)
+    assert _scores(label, larger, spacing)["1"]["volume_error"] == pytest.approx(-extra * 1.8 / 1000)
+    assert volumes_ml(label, spacing=spacing, classes=(1, 2, 3)) == pytest.approx({"1": 0.216, "2": 0.108, "3": 0.0})
 
 
 def test_empty_on_both_sides_is_perfect():
     label, _ = _volumes()
     bare = torch.where(label == 2, 0, label)
-    assert _scores(bare, bare)["2"] == {"dice": 1.0, "hd95": 0.0, "surface_dice": 1.0, "fp_volume": 0.0}
+    assert _scores(bare, bare)["2"] == PERFECT
+    nothing = torch.zeros_like(label)
+    assert _scores(nothing, nothing) == {"1": PERFECT, "2": PERFECT, "foreground_mean": PERFECT}
 
 
 def test_what_is_painted_on_ignored_voxels_does_not_count():
     label, _ = _volumes()
     ignored = torch.where(label == 2, -1, label)
-    assert _scores(label, ignored)["2"]["fp_volume"] == 0.0
+    assert _scores(label, ignored)["2"] == PERFECT | {"dice": 0.0}
+
+
+maps = arrays("int64", (4, 5, 3), elements=st.sampled_from([0, 0, 1, 2])).map(torch.from_numpy)
+
+
+@settings(max_examples=40, deadline=None)
+@given(maps)
+def test_a_perfect_prediction_is_perfect(label):
+    assert _scores(label, label) == {"1": PERFECT, "2": PERFECT, "foreground_mean": PERFECT}
+
+
+@settings(max_examples=60, deadline=None)
+@given(maps, maps)
+def test_swapping_prediction_and_label_keeps_what_is_symmetric_and_turns_the_rest(one, other):
+    there, back = _scores(one, other), _scores(other, one)
+    for k in ("1", "2"):
+        for metric in ("dice", "surface_dice", "surface_dice_2mm", "hd95"):
+            assert there[k][metric] == pytest.approx(back[k][metric])
+        assert there[k]["volume_error"] == -back[k]["volume_error"]
+        assert there[k]["surface_dice"] <= 1
+        assert (there[k]["fp_volume"] > 0) == (there[k]["false_positive"] == 1)
+        assert not there[k]["missed"] or there[k]["dice"] == 0
+        assert math.isclose(there[k]["volume_error"] * 1000, there[k]["fp_volume"]) or not there[k]["false_positive"]
 
 
 def test_means_leave_undefined_values_out_and_count_them():
-    rows = [
-        {"dice": 1.0, "hd95": None, "surface_dice": 0.5, "fp_volume": 0.0},
-        {"dice": 0.5, "hd95": 2.0, "surface_dice": 0.7, "fp_volume": 4.0},
-    ]
-    means = mean_scores(rows)
-    assert means == {
-        "dice": 0.75, "hd95": 2.0, "hd95_undefined": 1.0, "surface_dice": pytest.approx(0.6), "fp_volume": 2.0
-    }  # fmt: skip
+    rows = [{"dice": 1.0, "hd95": None, "ece": 0.1}, {"dice": 0.5, "hd95": 2.0, "ece": 0.3}]
+    assert mean_scores(rows) == {"dice": 0.75, "hd95": 2.0, "hd95_undefined": 1.0, "ece": pytest.approx(0.2)}
+    assert mean_scores([{"hd95": None}]) == {"hd95": None, "hd95_undefined": 1.0}
 
 
-def test_bootstrap_interval_covers_as_the_normal_one_does():
-    generator = torch.Generator().manual_seed(0)
-    values = (torch.randn(400, generator=generator) * 2 + 5).tolist()
-    low, high = bootstrap(values)
-    half = 1.96 * torch.tensor(values).std().item() / 20
-    mean = sum(values) / 400
-    assert low == pytest.approx(mean - half, abs=0.03)
-    assert high == pytest.approx(mean + half, abs=0.03)
-    assert bootstrap([0.5] * 9) == [0.5, 0.5]
-    assert bootstrap(values) == bootstrap(values)
+def test_every_mean_has_the_interval_of_its_defined_values():
+    rows = [{"dice": 0.1 * i, "hd95": None if i == 2 else float(i)} for i in range(6)]
+    found = interval_scores({"foreground_mean": rows, "1": rows[:2]})
+    assert found["foreground_mean"]["dice"] == pytest.approx(bootstrap([0.1 * i for i in range(6)]))
+    assert found["foreground_mean"]["hd95"] == bootstrap([0.0, 1.0, 3.0, 4.0, 5.0])
+    assert found["1"] == {"dice": None, "hd95": None}
+
+
+def test_scores_hold_every_metric_but_the_calibration_of_the_whole_case():
+    assert {*_scores(*_volumes())["1"], "ece"} == set(METRICS)

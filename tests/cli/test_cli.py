@@ -87,7 +87,9 @@ def test_report_joins_several_audits(worked, tmp_path):
     home, _ = worked
     done = imaseg("report", home / "audit", home / "audit", "--out", tmp_path / "page.html")
     assert done.returncode == 0, done.stderr
-    assert done.stdout == f"Created {tmp_path / 'page.html'}\n"
+    assert done.stdout == f"Created {tmp_path / 'page.html'}\nCreated {tmp_path / 'comparison.csv'}\n"
+    alone = imaseg("report", home / "audit", "--out", tmp_path / "alone" / "page.html")
+    assert alone.stdout == f"Created {tmp_path / 'alone' / 'page.html'}\n"
 
 
 def test_running_again_asks_for_resume(worked):

@@ -80,6 +80,7 @@ def test_image_label_and_decisions_are_those_of_nnunet(kind, raw, tmp_path, in_s
     loaded = source.load(cases[0])
     data, label, segmentation = _by_nnunet(folder, ("0",), cases[0])
     axes = [2 - axis for axis in plan["transpose_forward"]]
+    assert model.independent == (kind == "3d, regions"), "regions are sigmoids"
     np.testing.assert_allclose(loaded.volume.image[0].transpose(axes), data[0], rtol=1e-5, atol=1e-5)
     ignored = content["labels"].get("ignore", -5)
     expected = np.where(label == ignored, -1, np.where(label < 0, 0, label))

@@ -52,6 +52,7 @@ class NNUNetModel(SegmentationModel):
         self._there = (0, 1, *(axis + 2 for axis in plans.axes))
         self._back = tuple(int(axis) for axis in torch.tensor(self._there).argsort())
         self._order = tuple(plans.labels.regions_class_order) if plans.labels.has_regions else ()
+        self.independent = bool(self._order)
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits by class (B, K, X, Y, Z); their argmax is the segmentation."""

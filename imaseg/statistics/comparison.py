@@ -1,0 +1,111 @@
+"""Two audits case by case: the same cases under the same probes, so that differences between cases cancel."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import scipy.stats
+
+from imaseg.statistics.interval import FEWEST, bootstrap_each
+
+Row = dict[str, Any]
+_Key = tuple[Any, ...]
+_MEAN = "foreground_mean"
+
+
+def paired(
+    summary_a: Mapping[str, Any], summary_b: Mapping[str, Any], *, names: tuple[str, str] | None = None
+) -> list[Row]:
+    """How much `b` differs from `a` in each metric, clean and under each probe that both audits hold.
+
+    Args:
+        summary_a: content of a `summary.json`, the reference.
+        summary_b: of another model's.
+        names: of both; those that the summaries give if not given.
+
+    Returns:
+        One row per probe, eps and metric with at least one case in common: `probe` ("clean" for unchanged images, or
+        the name of a corruption), `eps` (0 for clean, the severity of a corruption), `unit` of eps, `metric` (mean over
+        the foreground of a case), `a` and `b` (names), `mean_a` and `mean_b` (over the cases for which both are
+        defined), `difference` (b minus a), `ci95` (bootstrap interval of the difference, cases drawn in pairs; None for
+        fewer than 3), `n` (those cases), and `p` (two-sided Wilcoxon signed-rank test, adjusted by Holm's method over
+        the rows of the same metric; None for fewer than 3 cases).
+    """
+    first, second = names or (summary_a["model"]["name"], summary_b["model"]["name"])
+    known = dict(_blocks(summary_a))
+    rows: list[Row] = []
+    gaps: dict[int, list[float]] = {}
+    for key, block in _blocks(summary_b):
+        if key not in known:
+            continue
+        before, after = _values(known[key]), _values(block)
+        for metric, values in after.items():
+            shared = [case for case in values if case in before.get(metric, {})]
+            if shared:
+                pairs = [(before[metric][case], values[case]) for case in shared]
+                gaps[len(rows)] = [b - a for a, b in pairs]
+                a, b = (sum(side) / len(pairs) for side in zip(*pairs, strict=True))
+                probe, eps, unit, *_ = key
+                row = {"probe": probe, "eps": eps, "unit": unit, "metric": metric, "a": first, "b": second}
+                rows.append(row | {"mean_a": a, "mean_b": b})
+    intervals = bootstrap_each(gaps)
+    for place, row in enumerate(rows):
+        change = gaps[place]
+        row |= {
+            "difference": sum(change) / len(change),
+            "ci95": intervals[place],
+            "n": len(change),
+            "p": _signed_rank(change),
+        }
+    _adjust(rows)
+    return rows
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """P values adjusted for their number (Holm, Scandinavian Journal of Statistics 1979).
+
+    >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03, 0.005])]
+    [0.03, 0.06, 0.06, 0.02]
+    """
+    order = np.argsort(values, kind="stable")
+    adjusted = np.empty(len(values))
+    adjusted[order] = np.maximum.accumulate(np.asarray(values)[order] * np.arange(len(values), 0, -1))
+    return [float(value) for value in adjusted.clip(max=1.0)]
+
+
+def _blocks(summary: Mapping[str, Any]) -> Iterator[tuple[_Key, Mapping[str, Any]]]:
+    """What can be compared, by what must agree for that."""
+    yield ("clean", 0.0, ""), summary
+    for entry in summary.get("probes", ()):
+        yield (entry["probe"], entry["eps"], entry["unit"], entry["attack"], entry["perturbation"]), entry
+    for entry in summary.get("corruptions", ()):
+        yield (entry["corruption"], entry["severity"], "severity"), entry
+
+
+def _values(block: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """By metric and case, where defined."""
+    found: dict[str, dict[str, float]] = {}
+    for entry in block["metric_per_case"]:
+        for metric, value in entry["metrics"].get(_MEAN, {}).items():
+            if value is not None and math.isfinite(value) and not metric.endswith("_undefined"):
+                found.setdefault(metric, {})[entry["case"]] = value
+    return found
+
+
+def _signed_rank(change: Sequence[float]) -> float | None:
+    if len(change) < FEWEST:
+        return None
+    if not any(change):
+        return 1.0
+    return float(scipy.stats.wilcoxon(change).pvalue)
+
+
+def _adjust(rows: Sequence[Row]) -> None:
+    """Holm's method within each metric."""
+    for metric in {row["metric"] for row in rows}:
+        tested = [row for row in rows if row["metric"] == metric and row["p"] is not None]
+        for row, p in zip(tested, holm([row["p"] for row in tested]), strict=True):
+            row["p"] = p

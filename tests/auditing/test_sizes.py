@@ -1,0 +1,60 @@
+"""Dice by size of the structure."""
+
+from __future__ import annotations
+
+import pytest
+
+from imaseg.auditing.sizes import by_size, groups
+
+
+def _block(dice, **more):
+    rows = [{"case": case, "metrics": {"1": {"dice": value}, "2": {"dice": 1.0}}} for case, value in dice.items()]
+    return {"metric_per_case": rows, **more}
+
+
+def _names(n):
+    return [f"c{i:02d}" for i in range(n)]
+
+
+@pytest.mark.parametrize(
+    ("n", "sizes"),
+    [(1, {"all": 1}), (5, {"all": 5}), (6, {"small": 3, "large": 3}), (8, {"small": 4, "large": 4}),
+     (9, {"small": 3, "medium": 3, "large": 3}), (17, {"small": 6, "medium": 5, "large": 6})],
+)  # fmt: skip
+def test_thirds_where_there_are_enough_cases(n, sizes):
+    volumes = {case: float(n - place) for place, case in enumerate(_names(n))}
+    found = groups(volumes)
+    assert {name: len(cases) for name, cases in found.items()} == sizes
+    assert [case for cases in found.values() for case in cases] == sorted(volumes, key=volumes.get)
+
+
+def test_equal_volumes_are_never_torn_apart():
+    assert groups(dict.fromkeys(_names(12), 2.0)) == {"small": _names(12)}
+    assert groups({}) == {}
+
+
+def test_means_are_those_of_the_cases_in_the_group():
+    cases = _names(9)
+    volumes = {case: {"1": 1.0 + place, "2": 0.0} for place, case in enumerate(cases)}
+    clean = _block({case: 0.1 * place for place, case in enumerate(cases)})
+    attacked = _block(dict.fromkeys(cases, 0.05), probe="pgd-l2", eps=0.1)
+    small, medium, large = by_size(volumes, clean, [attacked], ["1", "2"])
+    assert [entry["group"] for entry in (small, medium, large)] == ["small", "medium", "large"]
+    assert small["class"] == "1"
+    assert small["volume_ml"] == [1.0, 3.0]
+    assert large["volume_ml"] == [7.0, 9.0]
+    assert small["n"] == 3
+    assert small["clean"] == pytest.approx(0.1)
+    assert large["clean"] == pytest.approx(0.7)
+    assert large["clean_ci95"] == pytest.approx([0.6, 0.8])
+    (entry,) = small["probes"]
+    assert entry == {"probe": "pgd-l2", "eps": 0.1, "dice": pytest.approx(0.05), "ci95": pytest.approx([0.05, 0.05])}
+
+
+def test_cases_without_the_structure_or_a_known_volume_are_left_out():
+    cases = _names(4)
+    volumes = {cases[0]: {"1": 0.0}, cases[1]: {}, cases[2]: {"1": 2.0}, cases[3]: {"1": 1.0}}
+    (entry,) = by_size(volumes, _block(dict.fromkeys(cases, 0.5)), [], ["1"])
+    assert entry["n"] == 2
+    assert entry["volume_ml"] == [1.0, 2.0]
+    assert entry["clean_ci95"] is None
