@@ -33,6 +33,8 @@ class CaseRecord:
         clean: scores of the clean prediction.
         probes: one entry per probe and eps, with scores, size and gradient statistics.
         margins: one entry per margin search.
+        corruptions: one entry per corruption and severity, with scores, parameters and change of the image.
+        corruptions_left_out: why a corruption of the plan does not occur in this case, by name.
         checks: results of the extra attacks for the validity panel.
         native_scale: native intensity units per unit of the model's input; None if unknown.
         forward_calls, backward_calls: passes of the model spent on this case.
@@ -43,6 +45,8 @@ class CaseRecord:
     clean: Scores = field(default_factory=dict)
     probes: list[dict[str, Any]] = field(default_factory=list)
     margins: list[dict[str, Any]] = field(default_factory=list)
+    corruptions: list[dict[str, Any]] = field(default_factory=list)
+    corruptions_left_out: dict[str, str] = field(default_factory=dict)
     checks: dict[str, Any] = field(default_factory=dict)
     native_scale: float | None = None
     forward_calls: int = 0
@@ -79,7 +83,7 @@ class CaseAudit:
         Raises:
             InputError: if the model's output on the clean case is not finite.
         """
-        self._look()
+        self.look()
         slices: Slices = {}
         for probe in self.plan.probes:
             found = self._attack(probe)
@@ -91,7 +95,7 @@ class CaseAudit:
             self._checks()
         return self.record, slices
 
-    def _look(self) -> None:
+    def look(self) -> None:
         """Score the clean prediction."""
         logits = finite_logits(self.model, self.image, self.record.case)
         self.record.forward_calls += 1

@@ -34,6 +34,7 @@ def _passes(plan: Plan, cases: int) -> int:
     """Forward and backward passes; a margin takes about log2(1 / rtol) halvings beyond its first search."""
     steps = [probe.build(eps, 0).steps * probe.restarts + 2 for probe in plan.probes for eps in probe.eps]
     steps += [margin.steps * (1 + math.ceil(-math.log2(margin.rtol))) for margin in plan.margins]
+    steps.append(plan.corruptions.images if plan.corruptions is not None else 0)
     extra = 0
     if plan.validity is not None:
         each = 4 * plan.probe(plan.validity.attack).build(0.0, 0).steps + BLACK_BOX_STEPS // 2  # forward passes only

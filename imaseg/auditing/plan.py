@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from imaseg.attacks import Attack
+from imaseg.auditing.corruption_plan import CorruptionPlan
 from imaseg.data.resources import resource
 from imaseg.data.yaml_file import read_yaml
 from imaseg.errors import InputError
@@ -133,6 +134,7 @@ class Plan(BaseModel):
         name: of the plan.
         probes: attacks and noise over ladders of eps.
         margins: margin searches.
+        corruptions: faults of scanners and acquisitions at calibrated severities; None leaves them out.
         validity: checks on the attacks; None leaves them out, and the report says so.
         showcase: the probe shown as pictures.
         seed: of every random number.
@@ -143,6 +145,7 @@ class Plan(BaseModel):
     name: str
     probes: list[Probe] = Field(min_length=1)
     margins: list[MarginProbe] = []
+    corruptions: CorruptionPlan | None = None
     validity: ValidityPlan | None = None
     showcase: Showcase
     seed: int = 0
@@ -182,6 +185,8 @@ def _try(plan: Plan, path: Path) -> None:
                 probe.build(eps, plan.seed)
         for margin in plan.margins:
             margin.build(plan.seed)
+        if plan.corruptions is not None:
+            plan.corruptions.build(plan.seed)
         for eps in (plan.validity.large_eps, plan.validity.scaled_eps) if plan.validity else ():
             plan.probes[0].build(eps, plan.seed)
     except ValueError as error:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from imaseg.auditing.case import CaseRecord, Slices
+from imaseg.auditing.corruption_results import corruption_figures, degradation
 from imaseg.auditing.metrics import METRICS, Scores, bootstrap, mean_scores
 from imaseg.auditing.plan import MarginProbe, Plan, Probe
 from imaseg.auditing.validity import validity
@@ -40,6 +41,7 @@ def write_table(path: Path, records: Sequence[CaseRecord]) -> None:
     table.writerow(["case", "probe", "eps", "class", "metric", "value"])
     for record in records:
         rows = [("clean", 0.0, record.clean), *((e["probe"], e["eps"], e["scores"]) for e in record.probes)]
+        rows += [(e["corruption"], float(e["severity"]), e["scores"]) for e in record.corruptions]
         for probe, eps, scores in rows:
             for kind, values in scores.items():
                 table.writerows([record.case, probe, eps, kind, metric, values[metric]] for metric in METRICS)
@@ -61,6 +63,7 @@ def summarise(
         "probes": [_probe(records, plan, probe, eps, labels) for probe in plan.probes for eps in probe.eps]
         + [_worst_case(records, plan, group, labels) for group in _rivals(plan)],
         "margins": [_margin(records, margin, index) for index, margin in enumerate(plan.margins)],
+        **_corruptions(records, plan, labels),
         "validity": validity(records, plan, seen),
         "showcase": {
             "probe": plan.probe(plan.showcase.attack).name,
@@ -68,6 +71,20 @@ def summarise(
             "unit": plan.probe(plan.showcase.attack).build_set(plan.showcase.eps).unit,
         },
     }
+
+
+def _corruptions(records: Sequence[CaseRecord], plan: Plan, labels: dict[int, str]) -> dict[str, Any]:
+    """`corruptions` and `degradation`, where the plan has them."""
+    if plan.corruptions is None:
+        return {}
+    entries = []
+    for corruption in plan.corruptions.build(plan.seed):
+        for severity in plan.corruptions.severities:
+            figures, scores = corruption_figures(records, corruption, severity)
+            if scores:
+                interval = bootstrap([_dice(case) for case in scores.values()])
+                entries.append({**figures, "dice_ci95": interval, **_block(scores, labels)})
+    return {"corruptions": entries, "degradation": degradation(records)}
 
 
 def _block(scores: dict[str, Scores], labels: dict[int, str]) -> dict[str, Any]:

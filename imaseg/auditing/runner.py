@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from imaseg.auditing.case import CaseAudit, CaseRecord
+from imaseg.auditing.corruption_case import add_corruptions
 from imaseg.auditing.cost import estimate
 from imaseg.auditing.identity import claim, describe
 from imaseg.auditing.plan import Plan, load_plan
@@ -128,6 +129,7 @@ def _run_cases(
                     volume, scale = source.read(case)
                     runner = CaseAudit(model, volume, plan, native_scale=scale)
                     record, slices = runner.run(checks=case.id in checked)
+                    add_corruptions(record, model, source, case, plan)
                     record.seconds = round(time.perf_counter() - begin, 2)
                     write_case(folder / "cases", record, slices)
                 except (InputError, RuntimeError, ValueError) as error:
