@@ -88,6 +88,18 @@ def degradation(records: Sequence[CaseRecord]) -> dict[str, Any]:
     }
 
 
+def degradation_line(summary: dict[str, Any]) -> str:
+    """One line for the terminal; empty if no corruption was tried, or none occurs in these images."""
+    found = summary.get("degradation")
+    if not found or found["mean"] is None:
+        return ""
+    low, high = found["ci95"]
+    return (
+        f"Degradation over {len(found['per_corruption'])} corruptions (ROOD-MRI) {found['mean']:.3f} [{low:.3f}, "
+        f"{high:.3f}], worst {found['worst']:.3f} ({found['worst_corruption']})"
+    )
+
+
 def _figures(
     losses: NDArray[np.float64],
     index: NDArray[np.int64],

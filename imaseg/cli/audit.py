@@ -7,6 +7,7 @@ from pathlib import Path
 import typer
 
 from imaseg.auditing import audit as run
+from imaseg.auditing.corruption_results import degradation_line
 from imaseg.auditing.table import ladder_table
 from imaseg.models.device import pick_device
 
@@ -27,6 +28,8 @@ def audit(
         trust=trust,
     )
     typer.echo(ladder_table([result.summary]))
+    if line := degradation_line(result.summary):
+        typer.echo(line)
     for entry in result.failed:
         typer.echo(f"failed {entry['case']}: {entry['reason']}", err=True)
     for name in ("summary.json", "cases.csv", "report.html"):

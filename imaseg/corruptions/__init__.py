@@ -4,7 +4,7 @@ A severity is a change of the image (RMS over the body, in standard deviations t
 more. `Corruption.registry` holds them by name; `docs/corruptions.md` is the table of them.
 """
 
-from imaseg.corruptions.base import SEVERITIES, Corrupted, Corruption
+from imaseg.corruptions.base import SEVERITIES, Corrupted, Corruption, Effect
 from imaseg.corruptions.bias_field import BiasField
 from imaseg.corruptions.blur import Blur
 from imaseg.corruptions.calibrate import LADDER
@@ -32,6 +32,7 @@ __all__ = [
     "CTStreaks",
     "Corrupted",
     "Corruption",
+    "Effect",
     "Gamma",
     "GaussianNoise",
     "Ghosting",

@@ -11,9 +11,9 @@ from imaseg.corruptions.scene import Image
 def averaged(image: Image, factor: float, axes: tuple[int, ...]) -> Image:
     """An image (C, X, Y, Z) as voxels `factor` times as long along some spatial axes would have seen it."""
     for axis in axes:
-        matrix = slabs(image.shape[axis + 1], factor)
+        matrix = slabs(image.shape[axis + 1], factor).astype(np.float32)
         image = np.moveaxis(np.tensordot(matrix, image, axes=(1, axis + 1)), 0, axis + 1)
-    return image.astype(np.float32)
+    return image
 
 
 def slabs(voxels: int, factor: float) -> NDArray[np.float64]:

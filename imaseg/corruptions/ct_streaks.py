@@ -6,8 +6,8 @@ passes, and few photons make that noisy:
 
     lost = s (p_max + m_max) ((p + m)^2 - p^2) / max((p + m)^2 - p^2) * (1 + 0.3 n),   x -> x - iradon(lost)
 
-The metal itself is not drawn, so that s = 0 is the clean image. Slices are projected on a grid of at most 96 pixels,
-which bounds the time; streaks are smooth against the pixels of a CT.
+The metal itself is not drawn, and where it lies nothing changes, so that s = 0 is the clean image. Slices are projected
+on a grid of at most 96 pixels, which bounds the time; streaks are smooth against the pixels of a CT.
 """
 
 from __future__ import annotations
@@ -69,9 +69,10 @@ class _Metal:
         other = places[np.argsort(np.linalg.norm(places - one, axis=1))[int(len(places) * rng.uniform(0.3, 0.8))]]
         radius = max(self.pixels.max() / 40, 1.0)
         grid = np.indices(self.pixels).transpose(1, 2, 0)
-        discs = [np.linalg.norm(grid - place, axis=2) <= radius for place in (one, other)]
+        distance = np.minimum(*(np.linalg.norm(grid - place, axis=2) for place in (one, other)))
         self.angles = np.linspace(0, 180, _ANGLES, endpoint=False)
-        self.projection = self._project(_METAL * np.logical_or(*discs))
+        self.beside = distance > radius + 1
+        self.projection = self._project(_METAL * (distance <= radius))
         self.noise = 1 + 0.3 * rng.standard_normal(self.projection.shape)
 
     def streaks(self, tissue: Image) -> Image:
@@ -87,7 +88,9 @@ class _Metal:
         lost *= (path.max() + self.projection.max()) / lost.max() * self.noise
         square = iradon(lost, self.angles, output_size=int(self.pixels.max()), circle=False)
         inside = tuple(slice((len(square) - n) // 2, (len(square) - n) // 2 + n) for n in self.pixels)
-        fine = zoom(square[inside], np.array(self.shape) / self.pixels, order=1, grid_mode=True, mode="nearest")
+        fine = zoom(
+            square[inside] * self.beside, np.array(self.shape) / self.pixels, order=1, grid_mode=True, mode="nearest"
+        )
         return -fine.astype(np.float32)
 
     def _project(self, plane: NDArray[np.generic]) -> NDArray[np.float64]:

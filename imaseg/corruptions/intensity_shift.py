@@ -19,7 +19,7 @@ class IntensityShift(Corruption):
     def _effect(self, scene: Scene, rng: np.random.Generator) -> Effect:
         sign = float(rng.choice([-1, 1]))
         return Effect(
-            lambda shift: scene.image + sign * shift * scene.std,
+            lambda shift: scene.image + (sign * shift * scene.std).astype(np.float32),
             limit=3.0,
             describe=lambda shift: {"shift_std": sign * shift},
         )

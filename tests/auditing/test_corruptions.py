@@ -12,7 +12,7 @@ import torch
 from imaseg import InputError, audit, load_cases, load_model
 from imaseg.auditing import Plan, load_plan
 from imaseg.auditing.case import CaseRecord
-from imaseg.auditing.corruption_results import ALPHA, corruption_figures, degradation
+from imaseg.auditing.corruption_results import ALPHA, corruption_figures, degradation, degradation_line
 from imaseg.auditing.cost import _passes
 from imaseg.auditing.source import CaseSource
 from imaseg.corruptions import Corruption, GaussianNoise
@@ -220,6 +220,9 @@ def test_degradation_by_hand():
     assert found["per_corruption"]["a"] == pytest.approx((2 / 3 * 0.1 + 4 / 9 * 0.2) / (2 / 3 + 4 / 9))
     assert found["unweighted"]["per_corruption"] == pytest.approx({"a": 0.15, "b": -0.05})
     assert found["ci95"] == pytest.approx([found["mean"]] * 2), "one case has no spread"
+    line = "Degradation over 2 corruptions (ROOD-MRI) 0.050 [0.050, 0.050], worst 0.140 (a)"
+    assert degradation_line({"degradation": found}) == line
+    assert degradation_line({}) == degradation_line({"degradation": degradation([_record("one", 0.8, {})])}) == ""
 
 
 def test_cases_where_a_corruption_does_not_occur_do_not_count():

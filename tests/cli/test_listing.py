@@ -90,6 +90,15 @@ def test_units_are_named(imaseg):
         assert units["deformation"] == ["voxel", "mm"]
 
 
+def test_corruptions_say_where_they_occur_and_whose_physics_they_are(imaseg):
+    entries = listed(imaseg, "corruptions")
+    assert (entries["motion"]["images"], entries["motion"]["library"]) == ("all but CT", "torchio")
+    assert (entries["ct-streaks"]["images"], entries["blur"]["images"]) == ("CT", "all")
+    assert (entries["rotation"]["kind"], entries["gamma"]["kind"]) == ("physical", "by change")
+    assert entries["rician-noise"]["title"] == "Rician noise"
+    assert "Gudbjartsson" in entries["rician-noise"]["source"]
+
+
 @pytest.mark.parametrize("kind", NAMES)
 def test_the_table_is_no_wider_than_120_columns(imaseg, kind):
     code, stdout, _ = imaseg("list", kind)
