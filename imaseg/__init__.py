@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from imaseg import objectives
+    from imaseg import corruptions, objectives
     from imaseg.attacks import (
         APGD,
         FGSM,
@@ -127,6 +127,7 @@ __all__ = [
     "__version__",
     "audit",
     "certified_gap",
+    "corruptions",
     "load_cases",
     "load_model",
     "objectives",
@@ -137,6 +138,7 @@ _HOME = {
         "APGD FGSM IFGSM PGD Attack AttackResult GaussianNoise MinimumNorm Square Strong UniformNoise WorstCase"
     ),
     "auditing": "audit",
+    "corruptions": "",
     "data": "load_cases",
     "errors": "InputError",
     "margins": (

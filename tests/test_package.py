@@ -15,7 +15,7 @@ PUBLIC = {
     "Objective", "PGDTraining", "Perturbation", "SampleMargin", "SampleMarginResult", "SegPGDLoss", "Smoothed",
     "Square", "Standard", "Strong", "Swap", "TemperedDice", "TiledModel", "Towards", "TrainingMethod",
     "UniformNoise", "VoxelMargin", "VoxelMarginResult", "VoxelsFlipped", "WeakestVoxels", "WorstCase",
-    "__version__", "audit", "certified_gap", "load_cases", "load_model", "objectives",
+    "__version__", "audit", "certified_gap", "corruptions", "load_cases", "load_model", "objectives",
 }  # fmt: skip
 
 

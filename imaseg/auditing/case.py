@@ -45,6 +45,8 @@ class CaseRecord:
         margins: one entry per margin search; margin None where the label does not hold the structure.
         certified: one entry per certificate.
         voxel_margins: what is known of the margin map beside this file, if there is one.
+        corruptions: one entry per corruption and severity, with scores, parameters and change of the image.
+        corruptions_left_out: why a corruption of the plan does not occur in this case, by name.
         checks: results of the extra attacks for the validity panel.
         native_scale: native intensity units per unit of the model's input; None if unknown.
         image_std: standard deviation of the model's input, which budgets in "std" are multiples of.
@@ -60,6 +62,8 @@ class CaseRecord:
     margins: list[dict[str, Any]] = field(default_factory=list)
     certified: list[dict[str, Any]] = field(default_factory=list)
     voxel_margins: dict[str, Any] = field(default_factory=dict)
+    corruptions: list[dict[str, Any]] = field(default_factory=list)
+    corruptions_left_out: dict[str, str] = field(default_factory=dict)
     checks: dict[str, Any] = field(default_factory=dict)
     native_scale: float | None = None
     image_std: float = 1.0

@@ -31,6 +31,7 @@ _TOGETHER = 8
 _CONFIRM = 60
 """Calls that ask whether a margin stands."""
 _TRIAL = 2
+CORRUPTIONS = "corruptions"
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,8 @@ def costs(plan: Plan, classes: int) -> list[Cost]:
         searches = 1 + (classes if margin.per_class else 0)
         calls = margin.steps * (math.ceil(math.log2(1 / margin.rtol)) + _BESIDES)
         found.append(Cost(margin.name, margin, calls * searches))
+    if plan.corruptions is not None:
+        found.append(Cost(CORRUPTIONS, None, 0, plan.corruptions.images, plan.corruptions.images))
     for certify in plan.certified:
         settings = certify.build(plan.seed)
         found.append(Cost(certify.name, None, 0, settings.samples + settings.selection, first=certify.cases))

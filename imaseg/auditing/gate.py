@@ -156,5 +156,5 @@ def _margins(plan: Plan) -> list[str]:
 
 def _corruptions(plan: Plan) -> dict[str, Sequence[int]]:
     """Severities by corruption, where a plan has any."""
-    section = getattr(plan, "corruptions", None)
+    section = plan.corruptions
     return {} if section is None else {one.name: section.severities for one in section.build(plan.seed)}

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from imaseg.auditing.corruption_plan import CorruptionPlan
 from imaseg.auditing.plan_probes import CertifiedProbe, MarginProbe, Probe, Showcase, ValidityPlan, VoxelMarginPlan
 from imaseg.data.resources import resource
 from imaseg.data.yaml_file import read_yaml
@@ -25,6 +26,7 @@ class Plan(BaseModel):
         margins: margin searches.
         certified: certified radii.
         voxel_margins: margin maps of a few cases; None for none.
+        corruptions: faults of scanners and acquisitions at calibrated severities; None leaves them out.
         validity: checks on the attacks; None leaves out those that need attacks of their own, and the report says so.
         showcase: the probe shown as pictures.
         seed: of every random number.
@@ -37,6 +39,7 @@ class Plan(BaseModel):
     margins: list[MarginProbe] = []
     certified: list[CertifiedProbe] = []
     voxel_margins: VoxelMarginPlan | None = None
+    corruptions: CorruptionPlan | None = None
     validity: ValidityPlan | None = None
     showcase: Showcase
     seed: int = 0
@@ -96,6 +99,8 @@ def _try(plan: Plan, path: Path) -> None:
             certify.build(plan.seed)
         if plan.voxel_margins is not None:
             plan.voxel_margins.build(plan.seed)
+        if plan.corruptions is not None:
+            plan.corruptions.build(plan.seed)
         for eps in (plan.validity.large_eps, plan.validity.scaled_eps) if plan.validity else ():
             plan.probes[0].build(eps, plan.seed)
     except ValueError as error:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from imaseg.auditing.case import CaseRecord, Slices
+from imaseg.auditing.corruption_results import corruption_figures, degradation
 from imaseg.auditing.metrics import MEAN, METRICS, Scores, interval_scores, mean_scores
 from imaseg.auditing.plan import Plan
 from imaseg.auditing.plan_probes import Probe
@@ -44,6 +45,7 @@ def write_table(path: Path, records: Sequence[CaseRecord]) -> None:
     table.writerow(["case", "probe", "eps", "class", "metric", "value"])
     for record in records:
         rows = [("clean", 0.0, record.clean), *((e["probe"], e["eps"], e["scores"]) for e in record.probes)]
+        rows += [(e["corruption"], float(e["severity"]), e["scores"]) for e in record.corruptions]
         for probe, eps, scores in rows:
             for kind, values in scores.items():
                 table.writerows([record.case, probe, eps, kind, m, values[m]] for m in METRICS if m in values)
@@ -83,6 +85,7 @@ def summarise(
             for margin in plan.margins
             for k in (None, *(k for k in labels if k > 0 and margin.per_class))
         ],
+        **_corruptions(records, plan, labels),
         "certified": [found for probe in plan.certified if (found := certified_summary(records, probe))],
         **({"voxel_margins": map_summary(records, plan.voxel_margins)} if plan.voxel_margins else {}),
         "validity": checks,
@@ -97,6 +100,20 @@ def summarise(
             "peak_memory_mb": max(record.peak_memory_mb for record in records),
         },
     }
+
+
+def _corruptions(records: Sequence[CaseRecord], plan: Plan, labels: dict[int, str]) -> dict[str, Any]:
+    """`corruptions` and `degradation`, where the plan has them."""
+    if plan.corruptions is None:
+        return {}
+    entries = []
+    for corruption in plan.corruptions.build(plan.seed):
+        for severity in plan.corruptions.severities:
+            figures, scores = corruption_figures(records, corruption, severity)
+            if scores:
+                block = _block(scores, labels)
+                entries.append({**figures, "dice_ci95": block["ci95"]["dice"], **block})
+    return {"corruptions": entries, "degradation": degradation(records)}
 
 
 def _block(scores: dict[str, Scores], labels: dict[int, str]) -> dict[str, Any]:

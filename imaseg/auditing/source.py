@@ -69,6 +69,7 @@ class CaseSource:
             cases = by_recipe(cases, recipe)
         self._known = {case.id: case for case in cases}
         self._values = {*card.labels, *card.other_labels}
+        self.modality = cases.modality or tuple((card.fingerprint or {}).get("modality", ()))
         missing = sorted(cases.labels.keys() - self._values)
         if missing:
             msg = f"labels of {cases.root} must be among the model's {sorted(card.labels)}, got {missing} as well."
@@ -106,19 +107,41 @@ class CaseSource:
         Raises:
             InputError: as `read`.
         """
+        volume, native = self.open(case)
+        self._check(native)
+        prepared, steps = self.fit(volume)
+        known = steps if self.prepares else (self._prepared or {}).get(case.id, [])
+        return Loaded(native, prepared, steps, native_scale(known))
+
+    @property
+    def prepares(self) -> bool:
+        """Whether the cases are raw, so that `fit` does something."""
+        return self._prepare is not None
+
+    def open(self, case: Case) -> tuple[Volume, Volume]:
+        """A case as its files hold it, and the same with the label values that the model knows.
+
+        Raises:
+            InputError: if the case cannot be read.
+        """
         if self._prepare is None:
             volume = read_volume(case)
-            self._check(volume)
-            return Loaded(volume, volume, [], native_scale((self._prepared or {}).get(case.id, [])))
+            return volume, volume
         known = self._known.get(case.id, case)
-        volume, native = self._raw(replace(known, image=case.image, label=case.label, more_labels=case.more_labels))
-        self._check(native)
+        return self._raw(replace(known, image=case.image, label=case.label, more_labels=case.more_labels))
+
+    def fit(self, volume: Volume) -> tuple[Volume, list[Step]]:
+        """What the model takes, of a volume as its files hold it.
+
+        Raises:
+            InputError: if it cannot be prepared.
+        """
+        if self._prepare is None:
+            return volume, []
         prepared, steps = self._prepare(volume)
         # Flipped axes are views that run backwards, which torch does not take.
-        prepared = replace(
-            prepared, image=np.ascontiguousarray(prepared.image), label=np.ascontiguousarray(prepared.label)
-        )
-        return Loaded(native, prepared, steps, native_scale(steps))
+        label = None if prepared.label is None else np.ascontiguousarray(prepared.label)
+        return replace(prepared, image=np.ascontiguousarray(prepared.image), label=label), steps
 
     def _raw(self, case: Case) -> tuple[Volume, Volume]:
         """A case as its files hold it, and the same with the label values that the model knows."""

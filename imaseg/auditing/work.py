@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 
 from imaseg.auditing.case import CaseAudit, CaseRecord
-from imaseg.auditing.cost import Cost
+from imaseg.auditing.corruption_case import add_corruptions
+from imaseg.auditing.cost import CORRUPTIONS, Cost
 from imaseg.auditing.memory import forget_peak, is_shortage, peak_mb, shortage
 from imaseg.auditing.plan import Plan
 from imaseg.auditing.results import read_case, write_case
@@ -105,6 +106,8 @@ class Work:
             shape = volume.image.shape
             audit = CaseAudit(self.model, volume, self.plan, native_scale=scale)
             record, slices = audit.run(place, part_done)
+            add_corruptions(record, self.model, self.source, case, self.plan)
+            part_done(CORRUPTIONS)
             record.seconds, record.peak_memory_mb = round(time.perf_counter() - begin, 2), peak_mb(device)
             write_case(self.folder, record, slices, audit.voxels)
         except (InputError, RuntimeError, ValueError, MemoryError) as error:

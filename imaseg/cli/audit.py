@@ -10,6 +10,7 @@ import typer
 
 from imaseg.auditing import audit as run
 from imaseg.auditing import load_plan
+from imaseg.auditing.corruption_results import degradation_line
 from imaseg.auditing.gate import parse_gates
 from imaseg.auditing.sharing import local_rank, rank
 from imaseg.auditing.table import ladder_table
@@ -45,6 +46,8 @@ def audit(
     if rank() > 0:
         return 0  # the first process speaks for all, and `torchrun` would end it for another's 1
     typer.echo(ladder_table([result.summary]))
+    if line := degradation_line(result.summary):
+        typer.echo(line)
     for entry in result.failed:
         typer.echo(f"failed {entry['case']}: {entry['reason']}", err=True)
     for check in result.summary["validity"]:

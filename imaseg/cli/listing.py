@@ -17,7 +17,7 @@ from imaseg.errors import InputError
 from imaseg.registry import Registered
 
 _WIDTH = 120
-_HEADINGS = ("name", "kind", "unit")
+_HEADINGS = ("name", "kind", "unit", "images")
 
 
 def show(kind: str, *, as_json: bool) -> None:
@@ -83,6 +83,22 @@ def perturbations() -> list[Entry]:
     return [entry | {"unit": units[entry["name"]]} for entry in _family(Perturbation)]
 
 
+def corruptions() -> list[Entry]:
+    """What scanners and acquisitions do to images."""
+    from imaseg.corruptions import Corruption
+
+    return [
+        entry
+        | {
+            "title": member.title,
+            "kind": "physical" if member.physical else "by change",
+            "images": "all" if member.ct and member.other else "CT" if member.ct else "all but CT",
+            "library": member.library or None,
+        }
+        for entry, member in zip(_family(Corruption), Corruption.registry.values(), strict=True)
+    ]
+
+
 def methods() -> list[Entry]:
     """How `imaseg train` can train."""
     from imaseg.training import TrainingMethod
@@ -109,6 +125,7 @@ KINDS: dict[str, Callable[[], list[Entry]]] = {
     "attacks": attacks,
     "objectives": objectives,
     "perturbations": perturbations,
+    "corruptions": corruptions,
     "criteria": criteria,
     "methods": methods,
     "recipes": recipes,

@@ -248,7 +248,9 @@ def margin(
 
 @app.command(name="list")
 def list_names(
-    kind: Annotated[str, typer.Argument(help="attacks, objectives, perturbations, criteria, methods or recipes.")],
+    kind: Annotated[
+        str, typer.Argument(help="attacks, objectives, perturbations, corruptions, criteria, methods or recipes.")
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="A list of objects, for scripts.")] = False,
 ) -> None:
     """What there is to choose from, with settings and sources."""

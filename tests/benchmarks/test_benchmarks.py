@@ -116,3 +116,11 @@ def test_digits(bench):
     shares = {name: [float(cell.split(" ")[0]) for cell in cells] for name, cells in rows.items()}
     assert all(values == sorted(values, reverse=True) for values in shares.values())
     assert shares.keys() == {"standard", "PGD at 1", "IMA, ceiling 2"}
+
+
+def test_corruption_montage(bench, tmp_path):
+    pytest.importorskip("torchio", reason="TorchIO is one of the extras `corruptions`")
+    rows = _rows(bench("corruption_montage.py", "--small", "--out", tmp_path / "all.png"))
+    assert len(rows) == 17
+    assert all(list(map(float, cells)) == sorted(map(float, cells)) for cells in rows.values())
+    assert np.asarray(Image.open(tmp_path / "all.png")).std() > 20

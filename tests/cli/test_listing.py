@@ -12,6 +12,7 @@ from imaseg.attacks import Attack
 from imaseg.attacks.presets import PRESETS
 from imaseg.cli.listing import KINDS, attacks
 from imaseg.cli.main import run
+from imaseg.corruptions import Corruption
 from imaseg.data.resources import resource_names
 from imaseg.margins import Criterion
 from imaseg.objectives import Objective
@@ -40,6 +41,7 @@ NAMES = {
     "attacks": lambda: {*Attack.registry, *PRESETS},
     "objectives": lambda: set(Objective.registry),
     "perturbations": lambda: set(Perturbation.registry),
+    "corruptions": lambda: set(Corruption.registry),
     "criteria": lambda: set(Criterion.registry),
     "methods": lambda: set(TrainingMethod.registry),
     "recipes": lambda: set(resource_names("data_prep")),
@@ -88,6 +90,15 @@ def test_units_are_named(imaseg):
         assert units["deformation"] == ["voxel", "mm"]
 
 
+def test_corruptions_say_where_they_occur_and_whose_physics_they_are(imaseg):
+    entries = listed(imaseg, "corruptions")
+    assert (entries["motion"]["images"], entries["motion"]["library"]) == ("all but CT", "torchio")
+    assert (entries["ct-streaks"]["images"], entries["blur"]["images"]) == ("CT", "all")
+    assert (entries["rotation"]["kind"], entries["gamma"]["kind"]) == ("physical", "by change")
+    assert entries["rician-noise"]["title"] == "Rician noise"
+    assert "Gudbjartsson" in entries["rician-noise"]["source"]
+
+
 @pytest.mark.parametrize("kind", NAMES)
 def test_the_table_is_no_wider_than_120_columns(imaseg, kind):
     code, stdout, _ = imaseg("list", kind)
@@ -98,9 +109,9 @@ def test_the_table_is_no_wider_than_120_columns(imaseg, kind):
 
 
 def test_an_unknown_kind_lists_the_known_ones(imaseg):
-    code, stdout, stderr = imaseg("list", "corruptions")
+    code, stdout, stderr = imaseg("list", "corruption")
     assert (code, stdout) == (2, "")
-    assert stderr == f"imaseg: list must be one of {', '.join(KINDS)}, got 'corruptions'.\n"
+    assert stderr == f"imaseg: list must be one of {', '.join(KINDS)}, got 'corruption'.\n"
 
 
 def test_a_new_attack_is_listed_by_being_defined(monkeypatch):

@@ -1,0 +1,153 @@
+"""Figures over cases of what corruptions did: per severity, and ROOD-MRI's degradation.
+
+Degradation is that of Boone et al., "ROOD-MRI: Benchmarking the robustness of deep learning segmentation models to
+out-of-distribution and corrupted data in MRI", NeuroImage 2023, as the authors' package computes it: with M(c, s) the
+mean Dice over cases under corruption c at severity s, M(0) the clean one and a = 2/3,
+
+    D(c) = sum_s a^s (M(0) - M(c, s)) / sum_s a^s,   D = mean of D(c) over corruptions
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imaseg.auditing.case import CaseRecord
+from imaseg.auditing.metrics import Scores
+from imaseg.corruptions import Corruption
+
+ALPHA = 2 / 3
+DEFINITION = (
+    "Loss of mean foreground Dice against clean, averaged over severities s with weights (2/3)^s as in ROOD-MRI "
+    "(Boone et al., NeuroImage 2023), then over corruptions; relative: divided by the clean Dice; unweighted: all "
+    "severities alike. Positive is worse."
+)
+_DRAWS = 2000
+
+
+def corruption_figures(
+    records: Sequence[CaseRecord], corruption: Corruption, severity: int
+) -> tuple[dict[str, Any], dict[str, Scores]]:
+    """What is known of one corruption at one severity, and the scores of each case it occurs in."""
+    found = [
+        (record.case, entry)
+        for record in records
+        for entry in record.corruptions
+        if entry["corruption"] == corruption.name and entry["severity"] == severity
+    ]
+    entries = [entry for _, entry in found]
+    values = (
+        {name: [entry["parameters"][name] for entry in entries] for name in entries[0]["parameters"]} if entries else {}
+    )
+    figures = {
+        "corruption": corruption.name,
+        "severity": severity,
+        "title": corruption.title,
+        "calibrated": not corruption.physical,
+        "parameters": {name: statistics.median(numbers) for name, numbers in values.items()},
+        "parameter_range": {name: [min(numbers), max(numbers)] for name, numbers in values.items()},
+        "change": _spread([entry["change"] for entry in entries]) if entries else None,
+        "reached": sum(entry["reached"] for entry in entries),
+        "before_normalisation": all(entry["before_normalisation"] for entry in entries),
+        "seed": corruption.seed,
+        "n": len(entries),
+    }
+    return figures, {case: entry["scores"] for case, entry in found}
+
+
+def degradation(records: Sequence[CaseRecord]) -> dict[str, Any]:
+    """Degradation per corruption and over all, each with a 95 % bootstrap interval over cases.
+
+    Returns:
+        `per_corruption` and `per_corruption_ci95` by name, `mean`, `ci95`, `worst` and its `worst_corruption`,
+        `relative` and `unweighted` (with the same four each), `left_out` with reasons by name, `definition`.
+        Numbers are None where no corruption occurs in any case.
+    """
+    names = list(dict.fromkeys(entry["corruption"] for record in records for entry in record.corruptions))
+    left_out = {
+        name: why for record in records for name, why in record.corruptions_left_out.items() if name not in names
+    }
+    clean = np.array([_dice(record.clean) for record in records])
+    weighted = np.array([[_loss(record, name, ALPHA) for name in names] for record in records])
+    plain = np.array([[_loss(record, name, 1.0) for name in names] for record in records])
+    index = np.random.default_rng(0).integers(len(records), size=(_DRAWS, len(records)))
+    main = _figures(weighted, index, names)
+    worst = max(names, key=lambda name: main["per_corruption"][name], default=None)
+    return {
+        **main,
+        "worst": main["per_corruption"][worst] if worst is not None else None,
+        "worst_corruption": worst,
+        "relative": _figures(weighted, index, names, clean),
+        "unweighted": _figures(plain, index, names),
+        "left_out": left_out,
+        "definition": DEFINITION,
+    }
+
+
+def degradation_line(summary: dict[str, Any]) -> str:
+    """One line for the terminal; empty if no corruption was tried, or none occurs in these images."""
+    found = summary.get("degradation")
+    if not found or found["mean"] is None:
+        return ""
+    low, high = found["ci95"]
+    return (
+        f"Degradation over {len(found['per_corruption'])} corruptions (ROOD-MRI) {found['mean']:.3f} [{low:.3f}, "
+        f"{high:.3f}], worst {found['worst']:.3f} ({found['worst_corruption']})"
+    )
+
+
+def _figures(
+    losses: NDArray[np.float64],
+    index: NDArray[np.int64],
+    names: Sequence[str],
+    clean: NDArray[np.float64] | None = None,
+) -> dict[str, Any]:
+    """Means over cases, and their intervals over resampled ones, of losses (cases, corruptions); NaN: did not occur."""
+    if not names:
+        return {"per_corruption": {}, "per_corruption_ci95": {}, "mean": None, "ci95": None}
+    mean = _over_cases(losses, np.arange(len(losses))[None], clean)[0]
+    drawn = _over_cases(losses, index, clean)
+    drawn = np.where(np.isfinite(drawn), drawn, mean)  # none of the cases that it occurs in was drawn
+    low, high = np.percentile(drawn, [2.5, 97.5], axis=0)
+    return {
+        "per_corruption": dict(zip(names, map(float, mean), strict=True)),
+        "per_corruption_ci95": {name: [float(a), float(b)] for name, a, b in zip(names, low, high, strict=True)},
+        "mean": float(mean.mean()),
+        "ci95": [float(value) for value in np.percentile(drawn.mean(axis=1), [2.5, 97.5])],
+    }
+
+
+def _over_cases(
+    losses: NDArray[np.float64], index: NDArray[np.int64], clean: NDArray[np.float64] | None
+) -> NDArray[np.float64]:
+    """(draws, corruptions): mean loss over the drawn cases, divided by their mean clean Dice if that is given."""
+    there = np.isfinite(losses)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        count = there[index].sum(1)
+        mean = np.where(there, losses, 0.0)[index].sum(1) / count
+        if clean is None:
+            return mean
+        return mean / ((there * clean[:, None])[index].sum(1) / count)
+
+
+def _loss(record: CaseRecord, name: str, alpha: float) -> float:
+    """Weighted loss of Dice of one case over the severities of a corruption; NaN if it does not occur there."""
+    found = [(entry["severity"], entry["scores"]) for entry in record.corruptions if entry["corruption"] == name]
+    if not found:
+        return float("nan")
+    weights = [alpha**severity for severity, _ in found]
+    losses = [_dice(record.clean) - _dice(scores) for _, scores in found]
+    return sum(weight * loss for weight, loss in zip(weights, losses, strict=True)) / sum(weights)
+
+
+def _spread(values: Sequence[float]) -> dict[str, float]:
+    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
+
+
+def _dice(scores: Scores) -> float:
+    value = scores["foreground_mean"]["dice"]
+    return float(value if value is not None else "nan")

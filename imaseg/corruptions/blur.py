@@ -1,0 +1,23 @@
+"""Gaussian blur in mm, by TorchIO's Blur; along thick slices it does little."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from imaseg.corruptions.base import Corruption, Effect
+from imaseg.corruptions.scene import Scene
+from imaseg.corruptions.torchio_run import transformed
+
+
+class Blur(Corruption):
+    """Gaussian blur, as of a soft kernel or of small movements."""
+
+    title = "Blur"
+    library = "torchio"
+
+    def _effect(self, scene: Scene, rng: np.random.Generator) -> Effect:
+        return Effect(
+            lambda std: transformed("Blur", scene.image, scene.spacing, std=(std, std, std)),
+            limit=min(scene.shape[axis] * scene.spacing[axis] for axis in scene.planes) / 4,
+            describe=lambda std: {"std_mm": std},
+        )

@@ -1,0 +1,104 @@
+"""Streaks between two pieces of metal, through a sinogram (scikit-image's radon and iradon).
+
+Attenuation is relative to soft tissue (the body's median). With p the projection of the tissue and m that of two discs
+of metal, a ray through metal loses what a beam that hardens does not see, which grows with the square of what it
+passes, and few photons make that noisy:
+
+    lost = s (p_max + m_max) ((p + m)^2 - p^2) / max((p + m)^2 - p^2) * (1 + 0.3 n),   x -> x - iradon(lost)
+
+The metal itself is not drawn, and where it lies nothing changes, so that s = 0 is the clean image. Slices are projected
+on a grid of at most 96 pixels, which bounds the time; streaks are smooth against the pixels of a CT.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import zoom
+
+from imaseg.corruptions.base import Corruption, Effect
+from imaseg.corruptions.scene import Image, Scene
+
+_GRID = 96
+_ANGLES = 120
+_METAL = 8.0
+"""Attenuation of metal, in that of soft tissue."""
+
+
+class CTStreaks(Corruption):
+    """Streaks, as of metal in a CT."""
+
+    title = "CT streaks"
+    other = False
+
+    def _effect(self, scene: Scene, rng: np.random.Generator) -> Effect:
+        streaks = np.zeros_like(scene.image)
+        slices = np.moveaxis(scene.image, scene.through + 1, 1)
+        into = np.moveaxis(streaks, scene.through + 1, 1)
+        body = np.moveaxis(scene.body, scene.through, 0)
+        first, last = _extent(len(body), rng)
+        middle = body[(first + last) // 2]
+        metal = _Metal(
+            middle if middle.any() else np.ones_like(middle), tuple(scene.spacing[a] for a in scene.planes), rng
+        )
+        for c in range(len(slices)):
+            low, soft = float(scene.low[c, 0, 0, 0]), float(np.median(scene.image[c][scene.body]))
+            for z in range(first, last) if soft > low else ():
+                into[c, z] = (soft - low) * metal.streaks((slices[c, z] - low) / (soft - low))
+        return Effect(
+            lambda lost: scene.image + np.float32(lost) * streaks, limit=1.0, describe=lambda lost: {"lost_share": lost}
+        )
+
+
+def _extent(slices: int, rng: np.random.Generator) -> tuple[int, int]:
+    """The half of the slices that the metal lies in."""
+    length = max((slices + 1) // 2, 1)
+    first = int(rng.integers(slices - length + 1))
+    return first, first + length
+
+
+class _Metal:
+    """Two discs inside a body, on a coarse grid of square pixels."""
+
+    def __init__(self, body: NDArray[np.bool_], spacing: tuple[float, ...], rng: np.random.Generator) -> None:
+        self.shape = body.shape
+        size = np.array(body.shape) * np.array(spacing)
+        self.pixels = np.maximum(np.rint(size / size.max() * min(_GRID, max(body.shape))), 1).astype(int)
+        places = np.argwhere(body) * self.pixels / np.array(body.shape)
+        one = places[rng.integers(len(places))]
+        other = places[np.argsort(np.linalg.norm(places - one, axis=1))[int(len(places) * rng.uniform(0.3, 0.8))]]
+        radius = max(self.pixels.max() / 40, 1.0)
+        grid = np.indices(self.pixels).transpose(1, 2, 0)
+        distance = np.minimum(*(np.linalg.norm(grid - place, axis=2) for place in (one, other)))
+        self.angles = np.linspace(0, 180, _ANGLES, endpoint=False)
+        self.beside = distance > radius + 1
+        self.projection = self._project(_METAL * (distance <= radius))
+        self.noise = 1 + 0.3 * rng.standard_normal(self.projection.shape)
+
+    def streaks(self, tissue: Image) -> Image:
+        """What is added to a slice at s = 1, in attenuation of soft tissue."""
+        from skimage.transform import iradon
+
+        path = self._project(
+            zoom(tissue.clip(min=0), self.pixels / np.array(self.shape), order=1, grid_mode=True, mode="nearest")
+        )
+        lost = (path + self.projection) ** 2 - path**2
+        if lost.max() <= 0:
+            return np.zeros(self.shape, np.float32)
+        lost *= (path.max() + self.projection.max()) / lost.max() * self.noise
+        square = iradon(lost, self.angles, output_size=int(self.pixels.max()), circle=False)
+        inside = tuple(slice((len(square) - n) // 2, (len(square) - n) // 2 + n) for n in self.pixels)
+        fine = zoom(
+            square[inside] * self.beside, np.array(self.shape) / self.pixels, order=1, grid_mode=True, mode="nearest"
+        )
+        return -fine.astype(np.float32)
+
+    def _project(self, plane: NDArray[np.generic]) -> NDArray[np.float64]:
+        from skimage.transform import radon
+
+        side = int(self.pixels.max())
+        square = np.zeros((side, side))
+        start = (side - self.pixels) // 2
+        square[start[0] : start[0] + self.pixels[0], start[1] : start[1] + self.pixels[1]] = plane
+        found: NDArray[np.float64] = radon(square, self.angles, circle=False)
+        return found

@@ -1,0 +1,32 @@
+"""High frequencies that were not measured, by MONAI's GibbsNoise: ripples beside edges.
+
+k-space is kept inside a ball of radius (1 - alpha) * sqrt(2) / 2 * longest side
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from imaseg.corruptions.base import Corruption, Effect
+from imaseg.corruptions.scene import Image, Scene
+
+_KEPT = 3.0
+"""Radius, in points of k-space, that is always kept."""
+
+
+class GibbsRinging(Corruption):
+    """Ripples beside edges, as of too small a matrix in an MR acquisition."""
+
+    title = "Gibbs ringing"
+    ct = False
+
+    def _effect(self, scene: Scene, rng: np.random.Generator) -> Effect:
+        def apply(alpha: float) -> Image:
+            from monai.transforms import GibbsNoise
+
+            return GibbsNoise(alpha)(scene.image).numpy()
+
+        radius = max(scene.shape) / math.sqrt(2)
+        return Effect(apply, limit=max(1 - _KEPT / radius, 0.0), describe=lambda alpha: {"alpha": alpha})

@@ -1,0 +1,115 @@
+"""What a corruption looks at: the voxels, where the body is, how bright, and which axis runs through the planes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import binary_opening
+
+from imaseg.data.body import body_mask
+
+Image = NDArray[np.float32]
+_AIR = 0.25
+"""What lies outside of the bright part is air if it is no brighter than this share of it; else it is tissue as well."""
+_HOUNSFIELD = -500.0
+"""Values below are HU of air where nobody says what the image is."""
+_THICKER = 1.1
+
+
+@dataclass(frozen=True)
+class Scene:
+    """An image before anything is done to it.
+
+    Attributes:
+        image: (C, X, Y, Z), finite; a picture has one slice.
+        spacing: voxel size in mm along X, Y, Z.
+        ct: whether it is CT; the numbers are HU unless they were normalised.
+    """
+
+    image: Image
+    spacing: tuple[float, float, float]
+    ct: bool = False
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels along X, Y, Z."""
+        x, y, z = self.image.shape[1:]
+        return x, y, z
+
+    @cached_property
+    def body(self) -> NDArray[np.bool_]:
+        """(X, Y, Z): the body without the air around it; everything in an image that is filled with tissue."""
+        first = self.image[0]
+        hounsfield = self.ct and bool(first.min() < _HOUNSFIELD)
+        inside = body_mask(first, hounsfield=hounsfield)
+        if not inside.any() or inside.all():
+            return np.ones(self.shape, bool)
+        if not hounsfield:
+            low = np.percentile(first, 0.5)
+            if np.median(first[~inside]) - low > _AIR * (np.median(first[inside]) - low):
+                return np.ones(self.shape, bool)
+        return inside
+
+    @cached_property
+    def std(self) -> NDArray[np.float64]:
+        """(C, 1, 1, 1): standard deviation of each channel inside the body; 0 where it does not vary."""
+        return self.image[:, self.body].std(axis=1, dtype=np.float64).reshape(-1, 1, 1, 1)
+
+    @cached_property
+    def mean(self) -> NDArray[np.float64]:
+        """(C, 1, 1, 1): mean of each channel inside the body."""
+        return self.image[:, self.body].mean(axis=1, dtype=np.float64).reshape(-1, 1, 1, 1)
+
+    @cached_property
+    def low(self) -> Image:
+        """(C, 1, 1, 1): lowest value of each channel, which stands for no signal."""
+        return self.image.min(axis=(1, 2, 3), keepdims=True)
+
+    @property
+    def signal(self) -> Image:
+        """The image with no signal at 0: as it is, or moved up where it has negative values (z-scored images, HU)."""
+        return self.image - np.minimum(self.low, 0)
+
+    def from_signal(self, signal: Image) -> Image:
+        """Back from `signal` to the image's own values."""
+        return signal + np.minimum(self.low, 0)
+
+    @cached_property
+    def empty(self) -> NDArray[np.bool_]:
+        """(C, X, Y, Z): blocks of exactly 0 or the lowest value, which no receiver gives: masks, padding, cut air."""
+        nothing = (self.image == 0) | (self.image == self.low)
+        block = np.ones([min(side, 2) for side in self.shape], bool)
+        inside = (slice(1, -1),) * 3
+        return np.stack([binary_opening(np.pad(channel, 1, "edge"), block)[inside] for channel in nothing])
+
+    @cached_property
+    def through(self) -> int:
+        """Axis (0 to 2) across the slices: of a single voxel, else that of the longest voxels, else the last."""
+        single = [axis for axis, side in enumerate(self.shape) if side == 1]
+        if single:
+            return single[-1]
+        longest = int(np.argmax(self.spacing))
+        return longest if self.spacing[longest] > _THICKER * min(self.spacing) else 2
+
+    @property
+    def planes(self) -> tuple[int, int]:
+        """The two axes of a slice."""
+        first, second = (axis for axis in range(3) if axis != self.through)
+        return first, second
+
+    def change(self, other: Image) -> float:
+        """RMS of the difference to `other` over the body, in standard deviations there; 0 if it has none."""
+        squares = np.square(other[:, self.body].astype(np.float64) - self.image[:, self.body]).mean(axis=1)
+        varies = self.std.ravel() > 0
+        return float(np.sqrt((squares[varies] / self.std.ravel()[varies] ** 2).mean())) if varies.any() else 0.0
+
+
+def is_ct(modality: Sequence[str], image: Image) -> bool:
+    """Whether an image is CT: as its channels are named, and where nobody names them by values that only HU have."""
+    if any(name.strip() for name in modality):
+        return any(name.strip().upper() == "CT" for name in modality)
+    return bool(image.min() < _HOUNSFIELD)
