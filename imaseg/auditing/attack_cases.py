@@ -112,6 +112,8 @@ class _Cost:
 
 
 def _announce(announce: Callable[[str], None], subject: Subject, cost: _Cost, left: int) -> None:
+    for note in subject.notes:
+        announce(note)
     if warning := training_cases_among(subject.cases, subject.model.card):
         announce(warning)
     if subject.cases.prepared is not None:

@@ -12,6 +12,7 @@ import torch
 
 from imaseg.auditing.case import CaseAudit, CaseRecord
 from imaseg.auditing.cost import estimate
+from imaseg.auditing.fitting import fit
 from imaseg.auditing.identity import claim, describe
 from imaseg.auditing.plan import Plan, load_plan
 from imaseg.auditing.results import read_case, summarise, write_case, write_table
@@ -77,11 +78,15 @@ def audit(
     network = network if device is None else network.to(device)
     cohort = cases if isinstance(cases, CaseSet) else load_cases(cases)
     chosen, selection = choose(cohort, network.card, select)
+    fitted = fit(network, chosen)
+    network = fitted.model
     source = CaseSource(chosen, network.card, network.prepare)
     folder, started = Path(out), time.perf_counter()
     spec = str(model) if not isinstance(model, SegmentationModel) else ""
     run = describe(network, spec, chosen, settings.model_dump())
     claim(folder / "run.json", run, what="an audit", resume=resume)
+    for note in fitted.notes if announce is not None else ():
+        announce(note)
     with frozen(network):
         if announce is not None and (warning := training_cases_among(chosen, network.card)):
             announce(warning)

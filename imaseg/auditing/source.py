@@ -14,7 +14,7 @@ from imaseg.data.cohort import CohortStatistics
 from imaseg.data.intensity import method_of
 from imaseg.data.invert import native_scale
 from imaseg.data.nifti import Step, Volume, read_volume
-from imaseg.data.recipe import READING, parse_recipe
+from imaseg.data.recipe import READING, Recipe, parse_recipe
 from imaseg.data.relabel import by_recipe, relabel
 from imaseg.data.steps import apply_recipe
 from imaseg.errors import InputError
@@ -63,12 +63,11 @@ class CaseSource:
     """
 
     def __init__(self, cases: CaseSet, card: ModelCard, prepare: Prepare | None = None) -> None:
-        self._card, self._prepare, self._recipe = card, prepare, None
-        recipe = parse_recipe(card.recipe, source=f"model {card.name}") if card.recipe is not None else None
-        if cases.prepared is None and prepare is None and recipe is not None:
-            cases = by_recipe(cases, recipe)
+        self._card, self._prepare, self._recipe, self._brings = card, prepare, None, prepare is not None
+        recipe = recipe_of(cases, card, prepare)
+        cases = as_read(cases, recipe)
         self._known = {case.id: case for case in cases}
-        self._values = {*card.labels, *card.other_labels}
+        self._values = {0, *card.label_map} if card.label_map else {*card.labels, *card.other_labels}
         missing = sorted(cases.labels.keys() - self._values)
         if missing:
             msg = f"labels of {cases.root} must be among the model's {sorted(card.labels)}, got {missing} as well."
@@ -84,11 +83,18 @@ class CaseSource:
         elif cases.prepared is not None:
             _same_preparation(cases, card)
             self._prepared = {entry["id"]: entry["steps"] for entry in cases.prepared["cases"] if "steps" in entry}
-        elif recipe is None or card.fingerprint is None:
-            msg = f"{cases.root} must be prepared for this model, which does not say how. Run `imaseg prepare` first."
+        elif recipe is None or (card.fingerprint is None and _by_cohort(recipe)):
+            msg = (
+                f"{cases.root} must be prepared for this model, which does not say how. Run `imaseg prepare` first, or "
+                "write `recipe:` into the model's card ({} takes images as they are)."
+            )
             raise InputError(msg)
         else:
-            statistics = CohortStatistics.from_json(card.fingerprint)
+            statistics = (
+                CohortStatistics.from_json(card.fingerprint)
+                if card.fingerprint is not None
+                else CohortStatistics(recipe.modality or (), (1.0,) * 3, (1,) * 3, ({},) * card.in_channels, {})
+            )
             self._recipe, self._prepare = recipe, lambda volume: apply_recipe(volume, recipe, statistics)
 
     def read(self, case: Case) -> tuple[Volume, float | None]:
@@ -106,14 +112,22 @@ class CaseSource:
         Raises:
             InputError: as `read`.
         """
+        known = self._known.get(case.id, case)
+        # A label that an attack has moved and written holds the model's classes already.
+        mapping = self._card.label_map if case.label == known.label else {}
         if self._prepare is None:
             volume = read_volume(case)
-            self._check(volume)
+            self._check(volume, mapping)
+            volume = relabel(volume, mapping)[0]
             return Loaded(volume, volume, [], native_scale((self._prepared or {}).get(case.id, [])))
-        known = self._known.get(case.id, case)
         volume, native = self._raw(replace(known, image=case.image, label=case.label, more_labels=case.more_labels))
-        self._check(native)
-        prepared, steps = self._prepare(volume)
+        self._check(native, mapping)
+        native = relabel(native, mapping)[0]
+        if self._brings:
+            prepared, steps = self._prepare(relabel(volume, mapping)[0])
+        else:
+            prepared, steps = self._prepare(volume)
+            prepared = relabel(prepared, mapping)[0]
         # Flipped axes are views that run backwards, which torch does not take.
         prepared = replace(
             prepared, image=np.ascontiguousarray(prepared.image), label=np.ascontiguousarray(prepared.label)
@@ -128,14 +142,15 @@ class CaseSource:
         volume = read_volume(case, threshold=self._recipe.label_threshold)
         return volume, relabel(volume, self._recipe.label_map or {})[0]
 
-    def _check(self, volume: Volume) -> None:
+    def _check(self, volume: Volume, mapping: Mapping[int, int]) -> None:
         card = self._card
+        values = self._values if mapping or not card.label_map else {*card.labels}
         if volume.label is None:
             msg = f"case {volume.id} must have a label to be audited, got none."
             raise InputError(msg)
-        unknown = sorted(set(np.unique(volume.label).tolist()) - self._values)
+        unknown = sorted(set(np.unique(volume.label).tolist()) - values)
         if unknown:
-            msg = f"label of case {volume.id} must hold values among {sorted(self._values)}, got {unknown} as well."
+            msg = f"label of case {volume.id} must hold values among {sorted(values)}, got {unknown} as well."
             raise InputError(msg)
         if volume.image.shape[0] != card.in_channels or volume.image.ndim != card.spatial_dims + 1:
             msg = (
@@ -145,17 +160,40 @@ class CaseSource:
             raise InputError(msg)
 
 
+def recipe_of(cases: CaseSet, card: ModelCard, prepare: Prepare | None) -> Recipe | None:
+    """How raw cases are prepared for a model; None if they are prepared, the model does it, or nobody says."""
+    if cases.prepared is not None or prepare is not None or card.recipe is None:
+        return None
+    return parse_recipe(card.recipe, source=f"model {card.name}")
+
+
+def as_read(cases: CaseSet, recipe: Recipe | None) -> CaseSet:
+    """The cohort with the channels, patients and label names that a recipe gives it."""
+    if recipe is None:
+        return cases
+    if recipe.label_map and recipe.labels is None and recipe.label_threshold is None:
+        cases = replace(cases, declared_labels=cases.labels)
+    return by_recipe(cases, recipe)
+
+
+def _by_cohort(recipe: Recipe) -> bool:
+    """Whether a recipe refers to figures of the training cohort."""
+    modality = recipe.modality or ()
+    methods = {method_of(recipe.normalise, modality, channel) for channel in range(max(len(modality), 1))}
+    return recipe.spacing == "median" or "ct" in methods
+
+
 def _same_preparation(cases: CaseSet, card: ModelCard) -> None:
     """Refuse cases prepared otherwise than the model's own: the same eps would mean something else."""
     prepared = cases.prepared or {}
-    if card.recipe is None or card.fingerprint is None:
+    if card.recipe is None:
         return
     ours, theirs = (
         parse_recipe(dict(recipe), source="recipe").model_dump(mode="json", exclude={*READING, "labels"})
         for recipe in (card.recipe, prepared.get("recipe", {}))
     )
     differs = [key for key in ours if ours[key] != theirs[key]]
-    if not differs:
+    if not differs and card.fingerprint is not None:
         ours, theirs = (
             _figures_used(card.recipe, fingerprint) for fingerprint in (card.fingerprint, prepared["fingerprint"])
         )

@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from imaseg.auditing.fitting import fit
 from imaseg.auditing.identity import describe
 from imaseg.auditing.source import CaseSource, Loaded, choose
 from imaseg.data import Case, CaseSet, load_cases
@@ -41,6 +42,7 @@ class Subject:
         cases: that were chosen.
         selection: how.
         source: reads them for that model.
+        notes: on how labels of the data and classes of the model were matched.
     """
 
     model: SegmentationModel
@@ -48,6 +50,7 @@ class Subject:
     cases: CaseSet
     selection: str
     source: CaseSource
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -76,7 +79,9 @@ class Subject:
         cohort = cases if isinstance(cases, CaseSet) else load_cases(cases)
         chosen, selection = choose(cohort, network.card, select)
         spec = "" if isinstance(model, SegmentationModel) else str(model)
-        return cls(network, spec, chosen, selection, CaseSource(chosen, network.card, network.prepare))
+        fitted = fit(network, chosen)
+        source = CaseSource(chosen, fitted.model.card, fitted.model.prepare)
+        return cls(fitted.model, spec, chosen, selection, source, fitted.notes)
 
     def describe(self, settings: dict[str, Any]) -> dict[str, Any]:
         """What is known before the first case, as `imaseg.auditing.identity.describe`."""
