@@ -15,7 +15,7 @@ class Double(nn.Module):
         again = (nn.Conv2d(m, m, 3, padding=1), nn.BatchNorm2d(m), nn.ReLU())
         self.conv = nn.Sequential(*layers, *again)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         return self.conv(x)
 
 
@@ -26,7 +26,7 @@ class Inside(nn.Module):
         super().__init__()
         self.add_module(name, block)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         return next(self.children())(x)
 
 
@@ -44,7 +44,7 @@ class UNet16(nn.Module):
         self.outc = Inside("conv", nn.Conv2d(16, classes, 1))
         self.larger = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         skips = [self.inc(x)]
         for i in range(1, 5):
             skips.append(self.get_submodule(f"down{i}")(skips[-1]))

@@ -16,7 +16,7 @@ class Block(nn.Module):
         second = (nn.Conv2d(m, m, 3, padding=1), nn.ReLU(), nn.BatchNorm2d(m))
         self.block = nn.Sequential(*first, *second)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         return self.block(x) + self.shortcut(x)
 
 
@@ -27,7 +27,7 @@ class Plain(nn.Module):
         super().__init__()
         self.block = nn.Sequential(*layers)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         return self.block(x)
 
 
@@ -40,7 +40,7 @@ class Up(nn.Module):
         self.conv_layer = Block(2 * m, m)
         self.conv_bridge_layer = Plain(nn.Conv2d(m, m, 3, padding=1), nn.ReLU(), nn.BatchNorm2d(m))
 
-    def forward(self, x: Tensor, kept: Tensor) -> Tensor:
+    def forward(self, x: Tensor, kept: Tensor) -> Tensor:  # noqa: D102
         return self.conv_layer(torch.cat([self.up_layer(x), self.conv_bridge_layer(kept)], 1))
 
 
@@ -55,7 +55,7 @@ class Small(nn.Module):
         self.final = nn.Conv2d(8, 1, 1)
         self.smaller = nn.MaxPool2d(2)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         kept = [self.first(x)]
         for down in self.down_path:
             kept.append(down(self.smaller(kept[-1])))
@@ -72,5 +72,5 @@ class WNet(nn.Module):
         super().__init__()
         self.unet1, self.unet2 = Small(3), Small(4)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         return self.unet2(torch.cat([x, self.unet1(x)], 1))

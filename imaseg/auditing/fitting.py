@@ -50,7 +50,9 @@ def fit(model: SegmentationModel, cases: CaseSet) -> Fitted:
     if any(value != k for value, k in mapping.items()) or card.label_map:
         model = _relabelled(model, mapping)
     if isinstance(model, AdaptedModel) and card.recipe is None and cases.prepared is not None:
-        notes.append(f"{card.name} does not say how its images were prepared: they are taken as {cases.root} holds them.")
+        notes.append(
+            f"{card.name} does not say how its images were prepared: they are taken as {cases.root} holds them."
+        )
     model, more = _sliced(model, cases)
     return Fitted(model, (*notes, *more))
 
@@ -83,13 +85,15 @@ def match(
         first = next(value for value in values if value not in found or [*found.values()].count(found[value]) > 1)
         _refuse(first, data, model, where)
     mapping = _checked({value: value for value in values}, data, model, where)
-    differ = {v: k for v, k in mapping.items() if _named(data) and _named(model) and _plain(data[v]) != _plain(model[k])}
-    return mapping, [f"Labels are matched by number, since names differ: {_list(differ, data, model)}."] if differ else []
+    differ = {
+        v: k for v, k in mapping.items() if _named(data) and _named(model) and _plain(data[v]) != _plain(model[k])
+    }
+    return mapping, [
+        f"Labels are matched by number, since names differ: {_list(differ, data, model)}."
+    ] if differ else []
 
 
-def _checked(
-    mapping: dict[int, int], data: Mapping[int, str], model: Mapping[int, str], where: str
-) -> dict[int, int]:
+def _checked(mapping: dict[int, int], data: Mapping[int, str], model: Mapping[int, str], where: str) -> dict[int, int]:
     for value, k in mapping.items():
         if k not in model:
             _refuse(value, data, model, where)
@@ -99,7 +103,8 @@ def _checked(
 def _refuse(value: int, data: Mapping[int, str], model: Mapping[int, str], where: str) -> None:
     known = ", ".join(f"{k} {name}" for k, name in model.items())
     msg = (
-        f"labels of {where} must be among the model's ({known}), got {value} {data[value]} as well. Call it by the model's "
+        f"labels of {where} must be among the model's ({known}), got {value} {data[value]} as well. Call it by the "
+        "model's "
         f"name in dataset.json, or write `label_map: {{{value}: CLASS}}` into the model's card (0 for background)."
     )
     raise InputError(msg)

@@ -89,8 +89,9 @@ def margin_cases(
     known = subject.finished(folder, MarginRecord)
     with frozen(subject.model):
         left = len(subject.cases) - len(known)
-        for note in subject.notes if announce is not None else ():
-            announce(note)
+        if announce is not None:
+            for note in subject.notes:
+                announce(note)
         if announce is not None and (warning := training_cases_among(subject.cases, subject.model.card)):
             announce(warning)
         if announce is not None and left and (seconds := cost.seconds()):

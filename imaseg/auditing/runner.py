@@ -85,8 +85,9 @@ def audit(
     spec = str(model) if not isinstance(model, SegmentationModel) else ""
     run = describe(network, spec, chosen, settings.model_dump())
     claim(folder / "run.json", run, what="an audit", resume=resume)
-    for note in fitted.notes if announce is not None else ():
-        announce(note)
+    if announce is not None:
+        for note in fitted.notes:
+            announce(note)
     with frozen(network):
         if announce is not None and (warning := training_cases_among(chosen, network.card)):
             announce(warning)

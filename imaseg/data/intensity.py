@@ -29,7 +29,13 @@ def method_of(normalise: str, modality: tuple[str, ...], channel: int) -> str:
 
 
 def normalise(
-    channel: NDArray[np.float32], method: str, cohort: dict[str, float], name: str, *, recipe: Recipe = USUAL, number: int = 0
+    channel: NDArray[np.float32],
+    method: str,
+    cohort: dict[str, float],
+    name: str,
+    *,
+    recipe: Recipe = USUAL,
+    number: int = 0,
 ) -> tuple[NDArray[np.float32], Step]:
     """Scale one channel.
 

@@ -54,13 +54,17 @@ class AdaptedModel(SegmentationModel):
         self.found = found
         self.slices_along: str | None = None
         use = found.card
-        tiling = {"overlap": use.overlap, "mode": use.mode, "batch_size": use.batch_size}
         self._flat = use.spatial_dims == 2
         self._tiled: TiledModel | None = None
-        if self._flat:
-            self._tiled = TiledModel(inner, use.roi_size or -1, slices_along=2, **tiling)
-        elif use.roi_size is not None:
-            self._tiled = TiledModel(inner, use.roi_size, **tiling)
+        if self._flat or use.roi_size is not None:
+            self._tiled = TiledModel(
+                inner,
+                use.roi_size or -1,
+                use.overlap,
+                use.mode,
+                slices_along=2 if self._flat else None,
+                batch_size=use.batch_size,
+            )
         # For code that asks for the device of a model: a frozen script has no parameters.
         self._home = nn.Parameter(torch.empty(0), requires_grad=False)
 
@@ -100,8 +104,8 @@ class AdaptedModel(SegmentationModel):
         one_slice = self._flat and image.shape[-1] == 1 and self.found.card.roi_size is None
         if one_slice:  # nothing to save memory on, and a gradient takes one forward pass fewer
             raw: Tensor = self.network(image.squeeze(-1)).unsqueeze(-1)
-            return raw
-        raw = self._tiled(image) if self._tiled is not None else self.network(image)
+        else:
+            raw = self._tiled(image) if self._tiled is not None else self.network(image)
         return raw
 
     def _classes(self, raw: Tensor) -> Tensor:
@@ -159,7 +163,7 @@ def _labels(card: Card, channels: int, name: str) -> dict[int, str]:
     else:
         classes = len(card.labels) if card.labels else max(channels, 2)
         fits = channels in (classes, classes - 1)
-    if card.labels is not None and len(card.labels) != classes or not fits:
+    if (card.labels is not None and len(card.labels) != classes) or not fits:
         told = f"regions {card.regions}" if card.regions is not None else f"{classes} classes"
         msg = (
             f"{name}: labels must name the {max(channels, 2)} classes of the network's {channels} channels, background "

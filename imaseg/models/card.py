@@ -57,7 +57,7 @@ class Card(BaseModel):
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
     name: str | None = None
-    class_: str | None = Field(None, alias="class")
+    class_: Annotated[str | None, Field(alias="class")] = None
     arguments: dict[str, Any] = {}
     weights: str | None = None
     labels: dict[int, str] | None = None
@@ -104,7 +104,9 @@ class Card(BaseModel):
         if self.roi_size is not None and len(self.roi_size) != (dims or len(self.roi_size)):
             msg = f"roi_size must have {dims} numbers, got {self.roi_size}"
             raise ValueError(msg)
-        if self.regions is not None and sorted({*self.regions.values()}) != list(range(1, max(self.regions.values(), default=0) + 1)):
+        if self.regions is not None and sorted({*self.regions.values()}) != list(
+            range(1, max(self.regions.values(), default=0) + 1)
+        ):
             msg = f"regions must paint the classes 1, 2, ... without gaps, got {[*self.regions.values()]}"
             raise ValueError(msg)
         return self

@@ -1,4 +1,4 @@
-"""`load_model("CARD.yaml[@WEIGHTS]")`: bare weights, and a card that names the class of the network and its arguments."""
+"""`load_model("CARD.yaml[@WEIGHTS]")`: bare weights, and a card that names the network's class."""
 
 from __future__ import annotations
 
@@ -85,6 +85,8 @@ def _beside(card: Path, weights: str) -> Path:
     filled = os.path.expandvars(weights)
     unset = re.findall(r"\$\{?(\w+)", filled)
     if unset:
-        msg = f"{card}: weights must be a path, got {weights!r}, and {unset[0]} is not set. Set it, or write {card}@FILE."
+        msg = (
+            f"{card}: weights must be a path, got {weights!r}, and {unset[0]} is not set. Set it, or write {card}@FILE."
+        )
         raise InputError(msg)
     return card.parent / filled

@@ -39,8 +39,9 @@ def load_model(spec: str | Path, *, trust: bool = False) -> SegmentationModel:
         return load_card_model(text, trust=trust).eval()
     folder = Path(text)
     if not folder.is_dir():
+        kinds = ", ".join(f"{kind}:..." for kind in KINDS)
         msg = (
-            f"model must be a folder that `imaseg train` wrote, a card (.yaml), or {', '.join(f'{k}:...' for k in KINDS)}"
+            f"model must be a folder that `imaseg train` wrote, a card (.yaml), or {kinds}"
             f", got {text!r}, which is no folder.{_hint_for_file(folder)}"
         )
         raise InputError(msg)

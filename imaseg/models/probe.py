@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from imaseg.errors import InputError
-from imaseg.frozen import frozen
+from imaseg.frozen import Model, frozen
 
 _DIVISORS = (1, 2, 4, 8, 16, 32)
 _SIDE = {2: 64, 3: 32}
+_ROUNDING, _SUM = 1e-6, 1e-3
 _LOUD = 1000.0
 """Logits do not stay within [0, 1] for images that are so many times too bright."""
 
@@ -68,7 +69,7 @@ def probe(
     problem = ""
     with frozen(network), torch.no_grad():
         for wanted, step in trials:
-            image = _noise(1, in_channels, *wanted)
+            image = noise(1, in_channels, *wanted)
             try:
                 output = network(image)
             except InputError:
@@ -77,8 +78,7 @@ def probe(
                 problem = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
                 continue
             if output.shape[:1] + output.shape[2:] == image.shape[:1] + image.shape[2:]:
-                activation = _activation(output, network(image * _LOUD))
-                return Probe(tuple(wanted), step, int(output.shape[1]), activation)
+                return Probe(tuple(wanted), step, int(output.shape[1]), activation_of(network, image))
             problem = f"logits of size {tuple(output.shape)} for an image {tuple(image.shape)}"
     msg = (
         f"network must return logits of its input's size (B, classes, *spatial) for {in_channels} channels in "
@@ -90,23 +90,32 @@ def probe(
 def gradient_reaches(network: nn.Module, in_channels: int, sides: Sequence[int]) -> bool:
     """Whether the image has a gradient that is finite and not 0 throughout."""
     with frozen(network):
-        image = _noise(1, in_channels, *sides).to(next(network.parameters()).device).requires_grad_()
+        image = noise(1, in_channels, *sides).to(next(network.parameters()).device).requires_grad_()
         output = network(image)
         if not output.requires_grad:
             return False
-        (gradient,) = torch.autograd.grad(output.std(), image, allow_unused=True)
+        (gradient,) = torch.autograd.grad(output.square().mean(), image, allow_unused=True)
         return gradient is not None and bool(torch.isfinite(gradient).all()) and bool(gradient.any())
 
 
-def _noise(*shape: int) -> Tensor:
+def noise(*shape: int) -> Tensor:
+    """Uniform in [0, 1], the same each time."""
     return torch.rand(shape, generator=torch.Generator().manual_seed(0))
 
 
-def _activation(quiet: Tensor, loud: Tensor) -> str:
-    both = [quiet.float(), loud.float()]
-    if not all(bool(((one >= -1e-6) & (one <= 1 + 1e-6)).all()) and bool(one.any()) for one in both):
-        return "none"
-    sums = [one.sum(1) for one in both]
-    if quiet.shape[1] > 1 and all(bool(((total - 1).abs() < 1e-3).all()) for total in sums):
-        return "softmax"
-    return "sigmoid"
+def activation_of(network: Model, image: Tensor) -> str:
+    """What a network does to its logits: `none`, `softmax` or `sigmoid`.
+
+    >>> activation_of(lambda image: image.softmax(1), noise(1, 3, 8, 8)), activation_of(torch.exp, noise(1, 3, 8, 8))
+    ('softmax', 'none')
+    """
+    outputs: list[Tensor] = []
+    for factor in (1.0, _LOUD):
+        outputs.append(network(image * factor).float())
+        if not bool(((outputs[-1] >= -_ROUNDING) & (outputs[-1] <= 1 + _ROUNDING)).all()) or not bool(
+            outputs[-1].any()
+        ):
+            return "none"
+    sums = (one.sum(1) for one in outputs)
+    whole = all(bool(((total - 1).abs() < _SUM).all()) for total in sums)
+    return "softmax" if whole and outputs[0].shape[1] > 1 else "sigmoid"

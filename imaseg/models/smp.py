@@ -40,7 +40,8 @@ def load_smp(text: str) -> AdaptedModel:
     notes = []
     if config.get("encoder_weights"):
         notes.append(
-            f"The encoder began with {config['encoder_weights']} weights: such models are often given images normalised "
+            f"The encoder began with {config['encoder_weights']} weights: such models are often given images "
+            "normalised "
             "for those. Only the author knows; the card's recipe says it."
         )
     return adapt(network, card_beside(folder / BESIDE), kind="smp", name=folder.resolve().name, notes=notes)

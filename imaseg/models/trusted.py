@@ -20,7 +20,8 @@ def require_trust(what: str, *, trust: bool) -> None:
     """
     if not trust:
         msg = (
-            f"{what} runs code that its author wrote, with all you may do on this machine. Read it, or know who made it; "
+            f"{what} runs code that its author wrote, with all you may do on this machine. Read it, or know who made "
+            "it; "
             "then add --trust (in Python: trust=True)."
         )
         raise InputError(msg)
@@ -40,7 +41,9 @@ def imported(spec: str, *, places: Sequence[Path], source: str) -> Any:
         try:
             found = importlib.import_module(module)
         except Exception as error:  # whatever the author's code raises
-            msg = f"{source} must name a module that can be imported from {_named(places)}, got {spec!r}: {_told(error)}."
+            msg = (
+                f"{source} must name a module that can be imported from {_named(places)}, got {spec!r}: {_told(error)}."
+            )
             raise InputError(msg) from error
     if not hasattr(found, name):
         msg = f"{source} must name something in {module} ({found.__file__}), got {name!r}, which is not there."

@@ -35,11 +35,15 @@ def read_state(path: Path) -> dict[str, Tensor]:
         if isinstance(error, InputError):
             raise
         what = " ".join(str(error).split())[:200]
-        msg = f"{path} must be a file of weights, got an unreadable one ({type(error).__name__}: {what}). Copy it again."
+        msg = (
+            f"{path} must be a file of weights, got an unreadable one ({type(error).__name__}: {what}). Copy it again."
+        )
         raise InputError(msg) from error
     state = _weights_in(content)
     if state is None:
-        keys = f"a mapping with {', '.join(map(str, list(content)[:5]))}" if isinstance(content, Mapping) else "no mapping"
+        keys = (
+            f"a mapping with {', '.join(map(str, list(content)[:5]))}" if isinstance(content, Mapping) else "no mapping"
+        )
         msg = f"{path} must hold weights by name, or such a mapping under {', '.join(_INSIDE[:3])}, got {keys}."
         raise InputError(msg)
     return state
@@ -53,8 +57,10 @@ def _unpickled(path: Path) -> Any:
             raise
         foreign = torch.serialization.get_unsafe_globals_in_checkpoint(path)
         msg = (
-            f"{path} must hold tensors, numbers and names only, got {', '.join(foreign) or 'other objects'}, which would "
-            "run code when read. Save `model.state_dict()` alone, or load it in a factory of yours: python:module:factory."
+            f"{path} must hold tensors, numbers and names only, got {', '.join(foreign) or 'other objects'}, which "
+            "would "
+            "run code when read. Save `model.state_dict()` alone, or load it in a factory of yours: "
+            "python:module:factory."
         )
         raise InputError(msg) from error
 

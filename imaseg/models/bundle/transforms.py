@@ -102,7 +102,9 @@ class Preprocessing:
         return {"normalise": "window", "window": window}
 
     def _scale(self, transform: dict[str, Any]) -> dict[str, Any]:
-        if (transform.get("minv", 0.0), transform.get("maxv", 1.0)) != (0.0, 1.0) or transform.get("factor") is not None:
+        if (transform.get("minv", 0.0), transform.get("maxv", 1.0)) != (0.0, 1.0) or transform.get(
+            "factor"
+        ) is not None:
             self._refuse("ScaleIntensity to other than 0..1")
         return {"normalise": "percentile", "percentiles": [0, 100], "within": "image"}
 
@@ -117,7 +119,10 @@ class Preprocessing:
             mean, std = transform.get("subtrahend") or 0.0, transform.get("divisor") or 1.0
             if isinstance(mean, list) or isinstance(std, list) or transform.get("nonzero"):
                 self._refuse("NormalizeIntensity by channel or within nonzero voxels")
-            return {"normalise": "window", "window": {"low": float(mean), "high": float(mean) + float(std), "clip": False}}
+            return {
+                "normalise": "window",
+                "window": {"low": float(mean), "high": float(mean) + float(std), "clip": False},
+            }
         if transform.get("nonzero"):
             return {"normalise": "masked-zscore"}
         return {"normalise": "zscore", "within": "image"}
@@ -129,7 +134,8 @@ class Preprocessing:
 
     def _refuse(self, what: str) -> None:
         msg = (
-            f"preprocessing of {self._config.path} must be made of steps that imaseg knows and can undo, got {what}. Write "
+            f"preprocessing of {self._config.path} must be made of steps that imaseg knows and can undo, got {what}. "
+            "Write "
             "`recipe:` into imaseg.yaml in the bundle's folder."
         )
         raise InputError(msg)
