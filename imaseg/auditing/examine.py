@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from imaseg.auditing.fitting import fit
-from imaseg.auditing.source import CaseSource, choose, training_cases_among
+from imaseg.auditing.source import CaseSource, Loaded, choose, training_cases_among
 from imaseg.data import load_cases
 from imaseg.errors import InputError
 from imaseg.models import SegmentationModel, load_model
@@ -21,6 +21,7 @@ from imaseg.scores import hard_dice
 from imaseg.tiling import TiledModel
 
 _POOR = 0.1
+_TRIED = 3
 _SIDE = 32
 
 
@@ -65,59 +66,59 @@ def examine_model(spec: str, *, trust: bool = False) -> tuple[SegmentationModel,
 
 
 def examine_data(model: SegmentationModel, data: Path, *, select: str | None = None) -> dict[str, Any]:
-    """Look at data through the eyes of a model: label names, the first case that can be read, and its clean Dice.
+    """Look at data through the eyes of a model: label names, and the clean Dice of a few cases.
 
     Raises:
-        InputError: if they do not fit, or no case can be read.
+        InputError: if they do not fit, or none of the cases looked at can be read.
     """
     cohort = load_cases(data)
     chosen, selection = choose(cohort, model.card, select)
     fitted = fit(model, chosen)
     source = CaseSource(chosen, fitted.model.card, fitted.model.prepare)
-    unfit: list[str] = []
-    for case in chosen:
+    few = sorted({round(place * (len(chosen) - 1) / (_TRIED - 1)) for place in range(_TRIED)})
+    tried, problems = [], []
+    for place in few:
         try:
-            loaded = source.load(case)
+            tried.append(_tried(fitted.model, source.load(chosen[place])))
         except InputError as error:
-            unfit.append(str(error))
-            continue
-        if loaded.label.any():
-            break
-    else:
-        reason = unfit[0] if unfit else "all labels are empty."
-        msg = f"{data} must hold a case with a label that fits the model, got none. First reason: {reason}"
+            problems.append(str(error))
+    if not tried:
+        msg = f"{data} must hold cases that fit the model, got none among {len(few)}. First reason: {problems[0]}"
         raise InputError(msg)
-    image = torch.from_numpy(loaded.volume.image)[None]
-    with torch.no_grad():
-        dice = hard_dice(fitted.model(image), torch.from_numpy(loaded.label)[None])[0]
-    scores = {name: round(float(dice[k]), 3) for k, name in fitted.model.card.labels.items() if k > 0}
-    facts: dict[str, Any] = {
+    if warning := training_cases_among(chosen, model.card):
+        problems.append(warning)
+    if all(score < _POOR for case in tried for score in case["dice"].values()):
+        names = ", ".join(case["id"] for case in tried)
+        problems.append(
+            f"The model finds next to nothing of what is labelled in {names}. Look at `axes`, `flip`, `recipe` and "
+            "`labels` in the card before you trust an audit."
+        )
+    return {
         "folder": str(data),
         "cases": len(cohort),
         "chosen": len(chosen),
         "selection": selection,
         "prepared": cohort.prepared is not None,
-        "first_case": {
-            "id": case.id,
-            "shape": list(loaded.volume.shape),
-            "spacing_mm": [round(size, 3) for size in loaded.volume.spacing],
-            "lowest": round(float(image.min()), 3),
-            "highest": round(float(image.max()), 3),
-            "native_units_per_unit": loaded.native_scale,
-            "dice": scores,
-        },
+        "tried": tried,
         "notes": list(fitted.notes),
-        "problems": [],
+        "problems": problems,
     }
-    if warning := training_cases_among(chosen, model.card):
-        facts["problems"].append(warning)
-    if scores and max(scores.values()) < _POOR:
-        facts["problems"].append(
-            f"The model finds next to nothing of what is labelled in {case.id}. One case may be a hard one; else "
-            "look at "
-            "`axes`, `flip`, `recipe` and `labels` in the card before you trust an audit."
-        )
-    return facts
+
+
+def _tried(model: SegmentationModel, loaded: Loaded) -> dict[str, Any]:
+    """A case as the model takes it, and its clean Dice by the names of the classes."""
+    image = torch.from_numpy(loaded.volume.image)[None]
+    with torch.no_grad():
+        dice = hard_dice(model(image), torch.from_numpy(loaded.label)[None])[0]
+    return {
+        "id": loaded.volume.id,
+        "shape": list(loaded.volume.shape),
+        "spacing_mm": [round(size, 3) for size in loaded.volume.spacing],
+        "lowest": round(float(image.min()), 3),
+        "highest": round(float(image.max()), 3),
+        "native_units_per_unit": loaded.native_scale,
+        "dice": {name: round(float(dice[k]), 3) for k, name in model.card.labels.items() if k > 0},
+    }
 
 
 def next_command(facts: dict[str, Any], data: Path | None, *, trust: bool) -> str:

@@ -99,6 +99,7 @@ def audit(
         raise InputError(msg)
     seen = [record.case for record in records if record.case in set(network.card.train_ids)]
     data = {"name": chosen.name, "cases": len(records), "selection": selection, "seen_in_training": seen}
+    data["notes"] = list(fitted.notes)
     data["labels"] = {str(value): label for value, label in network.card.labels.items() if value > 0}
     summary = {
         "model": run["model"],

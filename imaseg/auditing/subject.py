@@ -95,6 +95,7 @@ class Subject:
             "cases": len(records),
             "selection": self.selection,
             "seen_in_training": seen,
+            "notes": list(self.notes),
             "labels": {str(value): label for value, label in self.model.card.labels.items() if value > 0},
         }
 

@@ -178,17 +178,15 @@ def _print_model(facts: Mapping[str, Any]) -> None:
 
 
 def _print_data(facts: Mapping[str, Any]) -> None:
-    first = facts["first_case"]
-    dice = ", ".join(f"{name} {score:.3f}" for name, score in first["dice"].items())
     state = "prepared" if facts["prepared"] else "raw"
-    _rows(
-        [
-            ("data", f"{facts['folder']}: {facts['cases']} {state} cases, {facts['chosen']} of them "
-             f"({facts['selection']})"),
-            ("first", f"{first['id']}: {_by(first['shape'])} voxels of {_by(first['spacing_mm'])} mm, "
-             f"values {first['lowest']:g} to {first['highest']:g}, clean Dice: {dice}"),
-        ]
-    )  # fmt: skip
+    chosen = f"{facts['chosen']} of them ({facts['selection']})"
+    rows = [("data", f"{facts['folder']}: {facts['cases']} {state} cases, {chosen}")]
+    for case in facts["tried"]:
+        dice = ", ".join(f"{name} {score:.3f}" for name, score in case["dice"].items())
+        size = f"{_by(case['shape'])} voxels of {_by(case['spacing_mm'])} mm"
+        values = f"values {case['lowest']:g} to {case['highest']:g}"
+        rows.append(("tried", f"{case['id']}: {size}, {values}, clean Dice: {dice}"))
+    _rows(rows)
     _sentences("note", facts["notes"])
 
 

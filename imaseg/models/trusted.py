@@ -11,6 +11,9 @@ from typing import Any
 
 from imaseg.errors import InputError
 
+_IMPORTED: dict[str, str] = {}
+"""Modules that were imported here, and the folders they were looked for in."""
+
 
 def require_trust(what: str, *, trust: bool) -> None:
     """Refuse code without trust.
@@ -38,6 +41,7 @@ def imported(spec: str, *, places: Sequence[Path], source: str) -> Any:
         msg = f"{source} must be module:name, got {spec!r}. With models.py in this folder write models:make."
         raise InputError(msg)
     with importable(places):
+        _forget_other(module.partition(".")[0], places)
         try:
             found = importlib.import_module(module)
         except Exception as error:  # whatever the author's code raises
@@ -49,6 +53,16 @@ def imported(spec: str, *, places: Sequence[Path], source: str) -> Any:
         msg = f"{source} must name something in {module} ({found.__file__}), got {name!r}, which is not there."
         raise InputError(msg)
     return getattr(found, name)
+
+
+def _forget_other(root: str, places: Sequence[Path]) -> None:
+    """Let a module of the same name in another folder, imported for another checkpoint, not stand for this one."""
+    here = str([place.resolve() for place in places])
+    if _IMPORTED.get(root, here) != here:
+        for name in [name for name in sys.modules if name == root or name.startswith(f"{root}.")]:
+            del sys.modules[name]
+    if root in _IMPORTED or root not in sys.modules:
+        _IMPORTED[root] = here
 
 
 def called(make: Any, arguments: dict[str, Any], *, source: str) -> Any:

@@ -98,14 +98,15 @@ def put(network: nn.Module, state: Mapping[str, Tensor], *, source: str) -> None
 
 
 def _fitting_names(state: Mapping[str, Tensor], own: set[str]) -> dict[str, Tensor]:
-    """Names without prefixes that all of them share and the network does not know."""
-    names = dict(state)
+    """Names without those prefixes, shared by all of them, that keep them from being the network's."""
+    tried = [dict(state)]
     for _ in _WRAPPERS:
+        names = tried[-1]
         prefix = next((one for one in _WRAPPERS if names and all(name.startswith(one) for name in names)), None)
-        if prefix is None or len(own & names.keys()) == len(own):
-            return names
-        names = {name.removeprefix(prefix): tensor for name, tensor in names.items()}
-    return names
+        if prefix is None:
+            break
+        tried.append({name.removeprefix(prefix): tensor for name, tensor in names.items()})
+    return max(tried, key=lambda names: len(own & names.keys()))
 
 
 def _few(names: list[str]) -> str:

@@ -77,7 +77,7 @@ def _found(config: BundleConfig, *, wanted: bool) -> tuple[dict[str, Any], list[
     path = config.folder / "configs" / "metadata.json"
     metadata = read_json(path) if path.is_file() else {}
     formats = metadata.get("network_data_format") or {}
-    channels = _first(formats.get("inputs")).get("num_channels")
+    channels = _first(formats.get("inputs")).get("num_channels") or _said(config, "in_channels")
     found: dict[str, Any] = {"name": str(metadata["name"])} if metadata.get("name") else {}
     if isinstance(channels, int):
         found["in_channels"] = channels
@@ -97,8 +97,14 @@ def _found(config: BundleConfig, *, wanted: bool) -> tuple[dict[str, Any], list[
 
 def _dims(config: BundleConfig) -> int | None:
     """Of the network, where its arguments say so."""
-    known = (config.get(key, name) for key in _NETWORK for name in ("spatial_dims", "dimensions"))
-    return next((dims for dims in known if dims in (2, 3)), None)
+    dims = _said(config, "spatial_dims", "dimensions")
+    return dims if dims in (2, 3) else None
+
+
+def _said(config: BundleConfig, *names: str) -> Any:
+    """The first of these arguments of the network that is there; None without."""
+    known = (config.get(key, name) for key in _NETWORK for name in names)
+    return next((value for value in known if value is not None), None)
 
 
 def _labels(output: dict[str, Any]) -> dict[str, Any]:
