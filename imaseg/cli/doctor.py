@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 import os
 import platform
 import sys
@@ -100,10 +101,13 @@ def _version(name: str) -> str | None:
 
 def _broken(module: str) -> str:
     """Why a module cannot be imported; empty if it can."""
+    logging.disable(logging.WARNING)  # some packages log what of theirs is optional
     try:
         importlib.import_module(module)
     except Exception as error:  # a broken installation raises anything
         return f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+    finally:
+        logging.disable(logging.NOTSET)
     return ""
 
 

@@ -152,12 +152,13 @@ def test_slices_lie_across_the_axis_with_the_largest_voxels(data):
     assert {*seen} == {(5, 8)}
 
 
-def test_prepared_data_of_another_recipe_are_refused(data, tmp_path):
+def test_prepared_data_of_another_recipe_are_refused(data, tmp_path_factory):
     from imaseg.data.prepare import prepare
     from imaseg.data.recipe import load_recipe
 
-    prepare(data, tmp_path / "out", load_recipe("msd"))
-    cases = load_cases(tmp_path / "out")
+    out = tmp_path_factory.mktemp("prepared") / "out"
+    prepare(data, out, load_recipe("msd"))
+    cases = load_cases(out)
     labels = {1: "liver", 2: "kidney", 3: "spleen"}
     with pytest.raises(InputError, match="must be prepared as the model's training cases were"):
         CaseSource(cases, fit(_model(4, labels, recipe={"normalise": "zscore"}), cases).model.card)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import metadata
 
 import pytest
 import torch
@@ -40,12 +41,12 @@ def card(tmp_path):
 def test_a_sound_machine_is_told_what_to_type():
     done = _run()
     assert done.exit_code == 0, done.stdout
-    assert f"torch {torch.__version__}" in done.stdout
+    assert f"torch {metadata.version('torch')}" in done.stdout
     assert "Nothing is broken." in done.stdout
     assert done.stdout.strip().endswith("imaseg demo")
     facts = _json()
     assert facts["problems"] == []
-    assert facts["packages"]["torch"] == torch.__version__
+    assert facts["packages"]["torch"] == metadata.version("torch")
 
 
 def test_what_is_broken_is_named_with_its_mend(monkeypatch, tmp_path):
