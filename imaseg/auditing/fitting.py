@@ -37,7 +37,7 @@ def fit(model: SegmentationModel, cases: CaseSet) -> Fitted:
     Raises:
         InputError: if the labels cannot be matched.
     """
-    card = model.card
+    card, foreign = model.card, isinstance(model, AdaptedModel)
     if card.other_labels and not card.label_map:  # regions: label values are not classes, and the model maps them
         return Fitted(model)
     read = as_read(cases, recipe_of(cases, card, model.prepare))
@@ -49,7 +49,7 @@ def fit(model: SegmentationModel, cases: CaseSet) -> Fitted:
         notes.append(f"These data do not label {names}: what the model says there counts as background.")
     if any(value != k for value, k in mapping.items()) or card.label_map:
         model = _relabelled(model, mapping)
-    if isinstance(model, AdaptedModel) and card.recipe is None and cases.prepared is not None:
+    if foreign and card.recipe is None and cases.prepared is not None:
         notes.append(
             f"{card.name} does not say how its images were prepared: they are taken as {cases.root} holds them."
         )

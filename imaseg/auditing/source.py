@@ -118,16 +118,16 @@ class CaseSource:
         if self._prepare is None:
             volume = read_volume(case)
             self._check(volume, mapping)
-            volume = relabel(volume, mapping)[0]
+            volume = _mapped(volume, mapping)
             return Loaded(volume, volume, [], native_scale((self._prepared or {}).get(case.id, [])))
         volume, native = self._raw(replace(known, image=case.image, label=case.label, more_labels=case.more_labels))
         self._check(native, mapping)
-        native = relabel(native, mapping)[0]
+        native = _mapped(native, mapping)
         if self._brings:
-            prepared, steps = self._prepare(relabel(volume, mapping)[0])
+            prepared, steps = self._prepare(_mapped(volume, mapping))
         else:
             prepared, steps = self._prepare(volume)
-            prepared = relabel(prepared, mapping)[0]
+            prepared = _mapped(prepared, mapping)
         # Flipped axes are views that run backwards, which torch does not take.
         prepared = replace(
             prepared, image=np.ascontiguousarray(prepared.image), label=np.ascontiguousarray(prepared.label)
@@ -158,6 +158,10 @@ class CaseSource:
                 f"model, got shape {volume.image.shape}."
             )
             raise InputError(msg)
+
+
+def _mapped(volume: Volume, mapping: Mapping[int, int]) -> Volume:
+    return relabel(volume, mapping)[0] if mapping else volume
 
 
 def recipe_of(cases: CaseSet, card: ModelCard, prepare: Prepare | None) -> Recipe | None:

@@ -167,15 +167,16 @@ def test_prepared_data_of_another_recipe_are_refused(data, tmp_path_factory):
     assert set(np.unique(CaseSource(cases, unknown.model.card).load(cases[0]).label)) == {0, 1, 2}
 
 
-def test_images_and_labels_are_paired_by_stem_whatever_their_suffix(tmp_path):
+@pytest.mark.parametrize("name", ["one.jpg", "one_img.jpg", "one_image.bmp"])
+def test_images_and_labels_are_paired_by_stem_whatever_their_suffix(tmp_path, name):
     from PIL import Image
 
     for folder in ("images", "masks"):
         (tmp_path / folder).mkdir()
-    Image.fromarray(np.tile(np.arange(8, dtype=np.uint8) * 30, (8, 1))).save(tmp_path / "images" / "one.jpg")
+    Image.fromarray(np.tile(np.arange(8, dtype=np.uint8) * 30, (8, 1))).save(tmp_path / "images" / name)
     Image.fromarray(np.ones((8, 8), np.uint8)).save(tmp_path / "masks" / "one_mask.png")
     nib.save(nib.Nifti1Image(np.ones((8, 8, 1), np.uint8), np.eye(4)), tmp_path / "masks" / ".hidden.nii.gz")
     (case,) = load_cases(tmp_path)
-    assert (case.image[0].name, case.label.name) == ("one.jpg", "one_mask.png")
+    assert (case.id, case.image[0].name, case.label.name) == ("one", name, "one_mask.png")
     loaded = CaseSource(load_cases(tmp_path), _model(2, {1: "a"}, recipe={}).card).load(case)
     assert loaded.volume.image.shape == (1, 8, 8, 1)
