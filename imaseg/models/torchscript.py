@@ -36,10 +36,10 @@ def load_torchscript(text: str, *, trust: bool = False) -> AdaptedModel:
         told = " ".join(str(error).split())[:160]
         msg = f"{path} must be a file that torch.jit.save wrote, got an unreadable one ({told}). Export it again."
         raise InputError(msg) from error
-    return adapt(_Script(script, path.read_bytes()), card, kind="torchscript", name=path.stem)
+    return adapt(TorchScript(script, path.read_bytes()), card, kind="torchscript", name=path.stem)
 
 
-class _Script(nn.Module):
+class TorchScript(nn.Module):
     """A script; its digest counts as a weight, since a frozen one keeps its weights where nobody sees them."""
 
     def __init__(self, script: nn.Module, content: bytes) -> None:
