@@ -49,4 +49,5 @@ class TorchScript(nn.Module):
         self.register_buffer("sha256", torch.tensor(digest, dtype=torch.uint8))
 
     def forward(self, image: torch.Tensor) -> object:
+        """What the script returns."""
         return self.script(image)
