@@ -63,12 +63,12 @@ class CaseSource:
     """
 
     def __init__(self, cases: CaseSet, card: ModelCard, prepare: Prepare | None = None) -> None:
-        self._card, self._prepare, self._recipe, self._brings = card, prepare, None, prepare is not None
+        self._card, self._prepare, self._recipe = card, prepare, None
         recipe = recipe_of(cases, card, prepare)
         cases = as_read(cases, recipe)
         self._known = {case.id: case for case in cases}
-        self._values = {0, *card.label_map} if card.label_map else {*card.labels, *card.other_labels}
-        missing = sorted(cases.labels.keys() - self._values)
+        self._values = {*card.labels, *card.other_labels}
+        missing = sorted(cases.labels.keys() - ({0, *card.label_map} if card.label_map else self._values))
         if missing:
             msg = f"labels of {cases.root} must be among the model's {sorted(card.labels)}, got {missing} as well."
             raise InputError(msg)
@@ -95,7 +95,8 @@ class CaseSource:
                 if card.fingerprint is not None
                 else CohortStatistics(recipe.modality or (), (1.0,) * 3, (1,) * 3, ({},) * card.in_channels, {})
             )
-            self._recipe, self._prepare = recipe, lambda volume: apply_recipe(volume, recipe, statistics)
+            steps = recipe.model_copy(update={"label_map": None})  # `_raw` has done that
+            self._recipe, self._prepare = recipe, lambda volume: apply_recipe(volume, steps, statistics)
 
     def read(self, case: Case) -> tuple[Volume, float | None]:
         """The case in the model's units, and how many native units one of them is.
@@ -112,46 +113,37 @@ class CaseSource:
         Raises:
             InputError: as `read`.
         """
-        known = self._known.get(case.id, case)
-        # A label that an attack has moved and written holds the model's classes already.
-        mapping = self._card.label_map if case.label == known.label else {}
+        volume = self._raw(case)
+        self._check(volume)
         if self._prepare is None:
-            volume = read_volume(case)
-            self._check(volume, mapping)
-            volume = _mapped(volume, mapping)
             return Loaded(volume, volume, [], native_scale((self._prepared or {}).get(case.id, [])))
-        volume, native = self._raw(replace(known, image=case.image, label=case.label, more_labels=case.more_labels))
-        self._check(native, mapping)
-        native = _mapped(native, mapping)
-        if self._brings:
-            prepared, steps = self._prepare(_mapped(volume, mapping))
-        else:
-            prepared, steps = self._prepare(volume)
-            prepared = _mapped(prepared, mapping)
+        prepared, steps = self._prepare(volume)
         # Flipped axes are views that run backwards, which torch does not take.
         prepared = replace(
             prepared, image=np.ascontiguousarray(prepared.image), label=np.ascontiguousarray(prepared.label)
         )
-        return Loaded(native, prepared, steps, native_scale(steps))
+        return Loaded(volume, prepared, steps, native_scale(steps))
 
-    def _raw(self, case: Case) -> tuple[Volume, Volume]:
-        """A case as its files hold it, and the same with the label values that the model knows."""
-        if self._recipe is None:
-            volume = read_volume(case)
-            return volume, volume
-        volume = read_volume(case, threshold=self._recipe.label_threshold)
-        return volume, relabel(volume, self._recipe.label_map or {})[0]
+    def _raw(self, case: Case) -> Volume:
+        """A case as its files hold it, with the label values that the model knows."""
+        own, recipe = self._known.get(case.id, case), self._recipe
+        settled = case.label != own.label  # an attack has moved this label and written the model's values
+        if self._prepare is not None:
+            case = replace(own, image=case.image, label=case.label, more_labels=case.more_labels)
+        volume = read_volume(case, threshold=recipe.label_threshold if recipe and not settled else None)
+        if recipe is not None and recipe.label_map and not settled:
+            volume = relabel(volume, recipe.label_map)[0]
+        if self._card.label_map and not settled:
+            self._among(volume, {0, *self._card.label_map})
+            volume = relabel(volume, self._card.label_map)[0]
+        return volume
 
-    def _check(self, volume: Volume, mapping: Mapping[int, int]) -> None:
+    def _check(self, volume: Volume) -> None:
         card = self._card
-        values = self._values if mapping or not card.label_map else {*card.labels}
         if volume.label is None:
             msg = f"case {volume.id} must have a label to be audited, got none."
             raise InputError(msg)
-        unknown = sorted(set(np.unique(volume.label).tolist()) - values)
-        if unknown:
-            msg = f"label of case {volume.id} must hold values among {sorted(values)}, got {unknown} as well."
-            raise InputError(msg)
+        self._among(volume, self._values)
         if volume.image.shape[0] != card.in_channels or volume.image.ndim != card.spatial_dims + 1:
             msg = (
                 f"case {volume.id} must have {card.in_channels} channels and {card.spatial_dims} dimensions for this "
@@ -159,9 +151,12 @@ class CaseSource:
             )
             raise InputError(msg)
 
-
-def _mapped(volume: Volume, mapping: Mapping[int, int]) -> Volume:
-    return relabel(volume, mapping)[0] if mapping else volume
+    @staticmethod
+    def _among(volume: Volume, values: set[int]) -> None:
+        unknown = sorted(set(np.unique(volume.label).tolist()) - values) if volume.label is not None else []
+        if unknown:
+            msg = f"label of case {volume.id} must hold values among {sorted(values)}, got {unknown} as well."
+            raise InputError(msg)
 
 
 def recipe_of(cases: CaseSet, card: ModelCard, prepare: Prepare | None) -> Recipe | None:
