@@ -89,7 +89,7 @@ def attack_cases(
             _announce(announce, subject, cost, len(subject.cases) - len(known))
         attack = CaseAttack(subject.model, subject.source, settings, folder)
         records, failed = subject.run("attack", known, attack.run, done="attacked")
-    run |= {"data": subject.data(records), "summary": summarise(records), "failed": failed}
+    run |= {"data": subject.data([record.case for record in records]), "summary": summarise(records), "failed": failed}
     write_table(folder / "attack.csv", records)
     write_json(folder / "attack.json", run | {"seconds": round(time.perf_counter() - started, 1)})
     return AttackedCases(folder, records, failed)
@@ -112,6 +112,8 @@ class _Cost:
 
 
 def _announce(announce: Callable[[str], None], subject: Subject, cost: _Cost, left: int) -> None:
+    for note in subject.notes:
+        announce(note)
     if warning := training_cases_among(subject.cases, subject.model.card):
         announce(warning)
     if subject.cases.prepared is not None:

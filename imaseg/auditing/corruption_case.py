@@ -27,7 +27,7 @@ def add_corruptions(record: CaseRecord, model: SegmentationModel, source: CaseSo
     if plan.corruptions is None:
         return
     modality = (case.modality,) if case.modality else source.modality
-    native, _ = source.open(case)
+    native = source.open(case)
     for corruption in plan.corruptions.build(plan.seed):
         start = source.fit(native)[0] if corruption.after_normalisation else native
         if reason := corruption.why_not(start, modality):

@@ -89,6 +89,9 @@ def margin_cases(
     known = subject.finished(folder, MarginRecord)
     with frozen(subject.model):
         left = len(subject.cases) - len(known)
+        if announce is not None:
+            for note in subject.notes:
+                announce(note)
         if announce is not None and (warning := training_cases_among(subject.cases, subject.model.card)):
             announce(warning)
         if announce is not None and left and (seconds := cost.seconds()):
@@ -96,7 +99,7 @@ def margin_cases(
         margins = CaseMargins(subject.model, subject.source, settings, folder)
         records, failed = subject.run("margin", known, margins.run, done="measured")
     run |= {
-        "data": subject.data(records),
+        "data": subject.data([record.case for record in records]),
         "structures": list(records[0].structures),
         "criterion": repr(settings.judge()),
         "summary": summarise(records),

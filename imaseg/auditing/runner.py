@@ -106,16 +106,9 @@ def audit(
 def _summary(subject: Subject, plan: Plan, records: Sequence[CaseRecord]) -> dict[str, Any]:
     """Which cases were audited, and what came of it."""
     card = subject.model.card
-    seen = [record.case for record in records if record.case in set(card.train_ids)]
-    data = {
-        "name": subject.cases.name,
-        "cases": len(records),
-        "selection": subject.selection,
-        "seen_in_training": seen,
-        "labels": {str(value): label for value, label in card.labels.items() if value > 0},
-    }
-    known = bool(card.train_ids or card.val_ids)
-    return {"data": data, **summarise(records, plan, labels=card.labels, seen=seen, known=known)}
+    data, known = subject.data([record.case for record in records]), bool(card.train_ids or card.val_ids)
+    figures = summarise(records, plan, labels=card.labels, seen=data["seen_in_training"], known=known)
+    return {"data": data, **figures}
 
 
 def _spent(records: Sequence[CaseRecord]) -> dict[str, Any]:
@@ -135,6 +128,8 @@ def _announce(
 ) -> None:
     """What is to be known before hours are spent."""
     cases = subject.cases
+    for note in subject.notes:
+        announce(note)
     if warning := training_cases_among(cases, subject.model.card):
         announce(warning)
     left = [place for place, case in enumerate(cases) if read_case(folder / "cases", case.id) is None]

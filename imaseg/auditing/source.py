@@ -14,7 +14,7 @@ from imaseg.data.cohort import CohortStatistics
 from imaseg.data.intensity import method_of
 from imaseg.data.invert import native_scale
 from imaseg.data.nifti import Step, Volume, read_volume
-from imaseg.data.recipe import READING, parse_recipe
+from imaseg.data.recipe import READING, Recipe, parse_recipe
 from imaseg.data.relabel import by_recipe, relabel
 from imaseg.data.steps import apply_recipe
 from imaseg.errors import InputError
@@ -64,13 +64,12 @@ class CaseSource:
 
     def __init__(self, cases: CaseSet, card: ModelCard, prepare: Prepare | None = None) -> None:
         self._card, self._prepare, self._recipe = card, prepare, None
-        recipe = parse_recipe(card.recipe, source=f"model {card.name}") if card.recipe is not None else None
-        if cases.prepared is None and prepare is None and recipe is not None:
-            cases = by_recipe(cases, recipe)
+        recipe = recipe_of(cases, card, prepare)
+        cases = as_read(cases, recipe)
         self._known = {case.id: case for case in cases}
         self._values = {*card.labels, *card.other_labels}
         self.modality = cases.modality or tuple((card.fingerprint or {}).get("modality", ()))
-        missing = sorted(cases.labels.keys() - self._values)
+        missing = sorted(cases.labels.keys() - ({0, *card.label_map} if card.label_map else self._values))
         if missing:
             msg = f"labels of {cases.root} must be among the model's {sorted(card.labels)}, got {missing} as well."
             raise InputError(msg)
@@ -85,12 +84,20 @@ class CaseSource:
         elif cases.prepared is not None:
             _same_preparation(cases, card)
             self._prepared = {entry["id"]: entry["steps"] for entry in cases.prepared["cases"] if "steps" in entry}
-        elif recipe is None or card.fingerprint is None:
-            msg = f"{cases.root} must be prepared for this model, which does not say how. Run `imaseg prepare` first."
+        elif recipe is None or (card.fingerprint is None and _by_cohort(recipe)):
+            msg = (
+                f"{cases.root} must be prepared for this model, which does not say how. Run `imaseg prepare` first, or "
+                "write `recipe:` into the model's card ({} takes images as they are)."
+            )
             raise InputError(msg)
         else:
-            statistics = CohortStatistics.from_json(card.fingerprint)
-            self._recipe, self._prepare = recipe, lambda volume: apply_recipe(volume, recipe, statistics)
+            statistics = (
+                CohortStatistics.from_json(card.fingerprint)
+                if card.fingerprint is not None
+                else CohortStatistics(recipe.modality or (), (1.0,) * 3, (1,) * 3, ({},) * card.in_channels, {})
+            )
+            steps = recipe.model_copy(update={"label_map": None})  # `_raw` has done that
+            self._recipe, self._prepare = recipe, lambda volume: apply_recipe(volume, steps, statistics)
 
     def read(self, case: Case) -> tuple[Volume, float | None]:
         """The case in the model's units, and how many native units one of them is.
@@ -107,28 +114,25 @@ class CaseSource:
         Raises:
             InputError: as `read`.
         """
-        volume, native = self.open(case)
-        self._check(native)
+        volume = self.open(case)
         prepared, steps = self.fit(volume)
         known = steps if self.prepares else (self._prepared or {}).get(case.id, [])
-        return Loaded(native, prepared, steps, native_scale(known))
+        return Loaded(volume, prepared, steps, native_scale(known))
 
     @property
     def prepares(self) -> bool:
         """Whether the cases are raw, so that `fit` does something."""
         return self._prepare is not None
 
-    def open(self, case: Case) -> tuple[Volume, Volume]:
-        """A case as its files hold it, and the same with the label values that the model knows.
+    def open(self, case: Case) -> Volume:
+        """A case as its files hold it, with the label values that the model knows.
 
         Raises:
-            InputError: if the case cannot be read.
+            InputError: if the case cannot be read, has no label, or does not fit the model.
         """
-        if self._prepare is None:
-            volume = read_volume(case)
-            return volume, volume
-        known = self._known.get(case.id, case)
-        return self._raw(replace(known, image=case.image, label=case.label, more_labels=case.more_labels))
+        volume = self._raw(case)
+        self._check(volume)
+        return volume
 
     def fit(self, volume: Volume) -> tuple[Volume, list[Step]]:
         """What the model takes, of a volume as its files hold it.
@@ -143,23 +147,26 @@ class CaseSource:
         label = None if prepared.label is None else np.ascontiguousarray(prepared.label)
         return replace(prepared, image=np.ascontiguousarray(prepared.image), label=label), steps
 
-    def _raw(self, case: Case) -> tuple[Volume, Volume]:
-        """A case as its files hold it, and the same with the label values that the model knows."""
-        if self._recipe is None:
-            volume = read_volume(case)
-            return volume, volume
-        volume = read_volume(case, threshold=self._recipe.label_threshold)
-        return volume, relabel(volume, self._recipe.label_map or {})[0]
+    def _raw(self, case: Case) -> Volume:
+        """A case as its files hold it, with the label values that the model knows."""
+        own, recipe = self._known.get(case.id, case), self._recipe
+        settled = case.label != own.label  # an attack has moved this label and written the model's values
+        if self._prepare is not None:
+            case = replace(own, image=case.image, label=case.label, more_labels=case.more_labels)
+        volume = read_volume(case, threshold=recipe.label_threshold if recipe and not settled else None)
+        if recipe is not None and recipe.label_map and not settled:
+            volume = relabel(volume, recipe.label_map)[0]
+        if self._card.label_map and not settled:
+            self._among(volume, {0, *self._card.label_map})
+            volume = relabel(volume, self._card.label_map)[0]
+        return volume
 
     def _check(self, volume: Volume) -> None:
         card = self._card
         if volume.label is None:
             msg = f"case {volume.id} must have a label to be audited, got none."
             raise InputError(msg)
-        unknown = sorted(set(np.unique(volume.label).tolist()) - self._values)
-        if unknown:
-            msg = f"label of case {volume.id} must hold values among {sorted(self._values)}, got {unknown} as well."
-            raise InputError(msg)
+        self._among(volume, self._values)
         if volume.image.shape[0] != card.in_channels or volume.image.ndim != card.spatial_dims + 1:
             msg = (
                 f"case {volume.id} must have {card.in_channels} channels and {card.spatial_dims} dimensions for this "
@@ -167,18 +174,48 @@ class CaseSource:
             )
             raise InputError(msg)
 
+    @staticmethod
+    def _among(volume: Volume, values: set[int]) -> None:
+        unknown = sorted(set(np.unique(volume.label).tolist()) - values) if volume.label is not None else []
+        if unknown:
+            msg = f"label of case {volume.id} must hold values among {sorted(values)}, got {unknown} as well."
+            raise InputError(msg)
+
+
+def recipe_of(cases: CaseSet, card: ModelCard, prepare: Prepare | None) -> Recipe | None:
+    """How raw cases are prepared for a model; None if they are prepared, the model does it, or nobody says."""
+    if cases.prepared is not None or prepare is not None or card.recipe is None:
+        return None
+    return parse_recipe(card.recipe, source=f"model {card.name}")
+
+
+def as_read(cases: CaseSet, recipe: Recipe | None) -> CaseSet:
+    """The cohort with the channels, patients and label names that a recipe gives it."""
+    if recipe is None:
+        return cases
+    if recipe.label_map and recipe.labels is None and recipe.label_threshold is None:
+        cases = replace(cases, declared_labels=cases.labels)
+    return by_recipe(cases, recipe)
+
+
+def _by_cohort(recipe: Recipe) -> bool:
+    """Whether a recipe refers to figures of the training cohort."""
+    modality = recipe.modality or ()
+    methods = {method_of(recipe.normalise, modality, channel) for channel in range(max(len(modality), 1))}
+    return recipe.spacing == "median" or "ct" in methods
+
 
 def _same_preparation(cases: CaseSet, card: ModelCard) -> None:
     """Refuse cases prepared otherwise than the model's own: the same eps would mean something else."""
     prepared = cases.prepared or {}
-    if card.recipe is None or card.fingerprint is None:
+    if card.recipe is None:
         return
     ours, theirs = (
         parse_recipe(dict(recipe), source="recipe").model_dump(mode="json", exclude={*READING, "labels"})
         for recipe in (card.recipe, prepared.get("recipe", {}))
     )
     differs = [key for key in ours if ours[key] != theirs[key]]
-    if not differs:
+    if not differs and card.fingerprint is not None:
         ours, theirs = (
             _figures_used(card.recipe, fingerprint) for fingerprint in (card.fingerprint, prepared["fingerprint"])
         )

@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from imaseg.auditing.fitting import fit
 from imaseg.auditing.identity import describe
 from imaseg.auditing.source import CaseSource, Loaded, choose
 from imaseg.data import Case, CaseSet, load_cases
@@ -41,6 +42,7 @@ class Subject:
         cases: that were chosen.
         selection: how.
         source: reads them for that model.
+        notes: on how labels of the data and classes of the model were matched.
     """
 
     model: SegmentationModel
@@ -48,6 +50,7 @@ class Subject:
     cases: CaseSet
     selection: str
     source: CaseSource
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -76,20 +79,23 @@ class Subject:
         cohort = cases if isinstance(cases, CaseSet) else load_cases(cases)
         chosen, selection = choose(cohort, network.card, select)
         spec = "" if isinstance(model, SegmentationModel) else str(model)
-        return cls(network, spec, chosen, selection, CaseSource(chosen, network.card, network.prepare))
+        fitted = fit(network, chosen)
+        source = CaseSource(chosen, fitted.model.card, fitted.model.prepare)
+        return cls(fitted.model, spec, chosen, selection, source, fitted.notes)
 
     def describe(self, settings: dict[str, Any]) -> dict[str, Any]:
         """What is known before the first case, as `imaseg.auditing.identity.describe`."""
         return describe(self.model, self.spec, self.cases, settings, kind="settings")
 
-    def data(self, records: Sequence[Record]) -> dict[str, Any]:
-        """Which cases were finished, and which of them the model was trained on."""
-        seen = [record.case for record in records if record.case in set(self.model.card.train_ids)]
+    def data(self, finished: Sequence[str]) -> dict[str, Any]:
+        """Which cases were finished, by id, and which of them the model was trained on."""
+        seen = [case for case in finished if case in set(self.model.card.train_ids)]
         return {
             "name": self.cases.name,
-            "cases": len(records),
+            "cases": len(finished),
             "selection": self.selection,
             "seen_in_training": seen,
+            "notes": list(self.notes),
             "labels": {str(value): label for value, label in self.model.card.labels.items() if value > 0},
         }
 

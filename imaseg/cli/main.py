@@ -32,7 +32,11 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on with what the fold
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 Trust = Annotated[bool, typer.Option("--trust", help="Run code that comes with the checkpoint, where it has any.")]
 Model = Annotated[
-    str, typer.Argument(help="Folder that `imaseg train` wrote, or nnunet:DIR[@FOLD], a results folder of nnU-Net.")
+    str,
+    typer.Argument(
+        help="Folder that `imaseg train` wrote, nnunet:DIR[@FOLD], bundle:DIR, smp:DIR, torchscript:FILE, "
+        "python:module:factory, or a card (.yaml) of bare weights; docs/models.md."
+    ),
 ]
 Data = Annotated[Path, typer.Argument(help="Folder with cases, prepared or raw.")]
 Cases = Annotated[
@@ -257,6 +261,22 @@ def list_names(
     from imaseg.cli.listing import show
 
     show(kind, as_json=as_json)
+
+
+@app.command()
+def doctor(
+    model: Annotated[Optional[str], typer.Argument(help="As for `audit`; this machine if not given.")] = None,  # noqa: UP045
+    data: Annotated[Optional[Path], typer.Option("--data", help="Folder with cases to try the model on.")] = None,  # noqa: UP045
+    cases: Cases = None,
+    trust: Trust = False,
+    as_json: Annotated[bool, typer.Option("--json", help="An object, for scripts.")] = False,
+) -> None:
+    """What is installed, what is broken, what to type; of a model: what it is and whether data fit it."""
+    from imaseg.cli.doctor import doctor_here, doctor_model
+
+    if model is None:
+        raise typer.Exit(doctor_here(as_json=as_json))
+    raise typer.Exit(doctor_model(model, data, cases=cases, trust=trust, as_json=as_json))
 
 
 @app.command()

@@ -7,9 +7,11 @@ from numpy.typing import NDArray
 
 from imaseg.data.body import body_mask
 from imaseg.data.nifti import Step
+from imaseg.data.recipe import Recipe, Window
 from imaseg.errors import InputError
 
 _AT_ONCE = 1 << 24
+USUAL = Recipe()
 
 
 def method_for(modality: tuple[str, ...], channel: int) -> str:
@@ -27,7 +29,13 @@ def method_of(normalise: str, modality: tuple[str, ...], channel: int) -> str:
 
 
 def normalise(
-    channel: NDArray[np.float32], method: str, cohort: dict[str, float], name: str, *, within: str = "nonzero"
+    channel: NDArray[np.float32],
+    method: str,
+    cohort: dict[str, float],
+    name: str,
+    *,
+    recipe: Recipe = USUAL,
+    number: int = 0,
 ) -> tuple[NDArray[np.float32], Step]:
     """Scale one channel.
 
@@ -36,10 +44,11 @@ def normalise(
         method: one of a recipe, but not `auto`.
         cohort: the intensity figures that `ct` needs.
         name: of the case, for errors.
-        within: `nonzero`, `body` or `image`: what `zscore` and `percentile` look at.
+        recipe: says what `zscore` and `percentile` look at, the percentiles, and the window.
+        number: of the channel.
 
     Raises:
-        InputError: if the channel does not vary there.
+        InputError: if the channel does not vary there, or there is no window for it.
     """
     if method == "none":
         return channel, {"method": method}
@@ -51,14 +60,19 @@ def normalise(
         lowest, highest = float(channel.min()), float(channel.max())
         in_a_byte = lowest >= 0 and 1 < highest <= 255
         step |= {"lowest": 0.0, "highest": 255.0} if in_a_byte else {"lowest": lowest, "highest": highest}
+    elif method == "window":
+        step |= _window(recipe, number, name)
+    elif method == "masked-zscore":
+        mean, std = _mean_and_std(_looked_at(channel, "nonzero"))
+        step |= {"mean": mean, "std": std}
     else:
-        body = _looked_at(channel, within)
-        step |= {"within": within}
+        body = _looked_at(channel, recipe.within)
+        step |= {"within": recipe.within}
         if method == "zscore":
             mean, std = _mean_and_std(body)
             step |= {"mean": mean, "std": std}
         else:
-            low, high = np.percentile(body.astype(np.float64), [0.5, 99.5])
+            low, high = np.percentile(body.astype(np.float64), recipe.percentiles)
             step |= {"low": float(low), "high": float(high)}
     shift, scale = shift_and_scale(step)
     if not scale > 0:
@@ -70,7 +84,21 @@ def normalise(
         if "low" in step:
             wide = wide.clip(step["low"], step["high"])
         scaled[i] = (wide - shift) / scale
+    if method == "masked-zscore":
+        scaled[channel == 0] = 0
     return scaled, step
+
+
+def _window(recipe: Recipe, number: int, name: str) -> Step:
+    """Clip limits, and the shift and scale that bring the window to where it shall be."""
+    windows: tuple[Window, ...] = recipe.window or ()
+    if len(windows) != 1 and number >= len(windows):
+        msg = f"{name}: window must be given for each channel of the recipe, got {len(windows)}. Write window: into it."
+        raise InputError(msg)
+    window = windows[number if len(windows) > 1 else 0]
+    scale = (window.high - window.low) / (window.to_high - window.to_low)
+    clip = {"low": window.low, "high": window.high} if window.clip else {}
+    return clip | {"mean": window.low - window.to_low * scale, "std": scale}
 
 
 def _looked_at(channel: NDArray[np.float32], within: str) -> NDArray[np.float32]:

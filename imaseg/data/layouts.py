@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from imaseg.data.cases import Case, CaseSet
 from imaseg.data.files import list_volumes, read_json, stem
-from imaseg.data.patterns import matched, named_pairs, without_label_word
+from imaseg.data.patterns import matched, named_pairs, without_image_word, without_label_word
 from imaseg.errors import InputError
 
 if TYPE_CHECKING:
@@ -122,10 +122,16 @@ def _paired(root: Path) -> list[Case]:
 
 
 def _image_id(path: Path, labels: dict[str, Path]) -> str:
-    """Case id: the stem if a label has it, else the stem without its channel number."""
+    """Case id: the stem, or what is left of it without the word that says image, if a label has that.
+
+    Else the stem without its channel number.
+    """
     name = stem(path)
     match = _CHANNEL.match(name)
-    return name if name in labels or not match else match["id"]
+    for known in (name, without_image_word(name)):
+        if known in labels:
+            return known
+    return match["id"] if match else name
 
 
 def _labels(root: Path, declared: Any) -> dict[int, str] | None:

@@ -70,7 +70,7 @@ def named_pairs(root: Path) -> list[Case]:
         if bare != name:
             labels[path.parent, bare] = path
         else:
-            images[path.parent, _IMAGE_WORD.sub("", name)] = path
+            images[path.parent, without_image_word(name)] = path
     if not images.keys() & labels.keys():
         return []
     suffix = next(iter(labels.values()))
@@ -88,6 +88,15 @@ def without_label_word(name: str) -> str:
     ('ISIC_0001', 'Case00', '')
     """
     return _LABEL_WORD.sub("", name)
+
+
+def without_image_word(name: str) -> str:
+    """A stem without the word that says image.
+
+    >>> without_image_word("case_01_img"), without_image_word("case_01")
+    ('case_01', 'case_01')
+    """
+    return _IMAGE_WORD.sub("", name)
 
 
 def _word(label: Path) -> str:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from imaseg.data.patterns import Layout
 from imaseg.data.resources import resource
@@ -14,9 +14,31 @@ from imaseg.data.yaml_file import read_yaml
 from imaseg.errors import InputError
 
 Millimetres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Normalise = Literal["auto", "zscore", "percentile", "ct", "range", "none"]
+Normalise = Literal["auto", "zscore", "masked-zscore", "percentile", "window", "ct", "range", "none"]
 Within = Literal["nonzero", "body", "image"]
 ClassValue = Annotated[int, Field(ge=0, le=65535)]
+Side = Annotated[int, Field(ge=1)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Percent = Annotated[float, Field(ge=0, le=100)]
+
+
+class Window(BaseModel):
+    """Grey values from `low` to `high` are brought to `to_low` to `to_high`; what lies outside is clipped if `clip`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    low: Number
+    high: Number
+    to_low: Number = 0.0
+    to_high: Number = 1.0
+    clip: bool = True
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Window:
+        if not (self.high > self.low and self.to_high > self.to_low):
+            msg = "high must be above low"
+            raise ValueError(msg)
+        return self
 
 
 class Recipe(BaseModel):
@@ -38,9 +60,13 @@ class Recipe(BaseModel):
         thick_order: order along an axis whose voxels are three times as long as the shortest side; None as above.
         crop: `foreground` cuts away the dark rim of the image, `body` all but the largest bright piece, None nothing.
         crop_margin: voxels kept around the foreground.
+        size: voxels (right, front, up) that are kept around the middle, in place of a number None for the whole axis.
         normalise: `zscore` and `percentile` per case, `ct` by the labelled voxels of the cohort, `range` to [0, 1],
-            `none` leaves intensities; `auto` is `ct` for a channel called CT, else `zscore`.
+            `none` leaves intensities; `auto` is `ct` for a channel called CT, else `zscore`; `masked-zscore` is
+            `zscore` over the nonzero voxels that leaves zeros at 0, `window` a fixed range.
         within: voxels that `zscore` and `percentile` look at.
+        percentiles: of those voxels that `percentile` clips at and brings to 0 and 1.
+        window: of `window`, one for all channels or one for each.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -59,8 +85,11 @@ class Recipe(BaseModel):
     thick_order: Literal[0, 1] | None = None
     crop: Literal["foreground", "body"] | None = "foreground"
     crop_margin: int = Field(default=4, ge=0)
+    size: tuple[Side | None, Side | None, Side | None] | None = None
     normalise: Normalise = "auto"
     within: Within = "nonzero"
+    percentiles: tuple[Percent, Percent] = (0.5, 99.5)
+    window: tuple[Window, ...] | None = None
 
     @field_validator("patient")
     @classmethod
@@ -70,6 +99,19 @@ class Recipe(BaseModel):
         except re.error as error:
             raise ValueError(str(error)) from error
         return value
+
+    @field_validator("percentiles")
+    @classmethod
+    def _rising(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if value[0] >= value[1]:
+            msg = "the first must be below the second"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("window", mode="before")
+    @classmethod
+    def _one_window_is_a_list(cls, value: Any) -> Any:
+        return [value] if isinstance(value, dict) else value
 
     @field_validator("layout", mode="before")
     @classmethod
@@ -139,6 +181,9 @@ def _constraint(key: str) -> str:
         "thick_order": "0, 1 or null",
         "crop": "foreground, body or null",
         "crop_margin": "a whole number of voxels from 0",
-        "normalise": "auto, zscore, percentile, ct, range or none",
+        "size": "three whole numbers of voxels from 1, or null in place of one",
+        "normalise": "auto, zscore, masked-zscore, percentile, window, ct, range or none",
         "within": "nonzero, body or image",
+        "percentiles": "two rising numbers from 0 to 100",
+        "window": "low, high and perhaps to_low, to_high and clip, or a list of such, one per channel",
     }.get(key, "a known key")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import nibabel as nib
 import numpy as np
@@ -25,6 +25,8 @@ from imaseg.errors import InputError
 
 if TYPE_CHECKING:
     from imaseg.data.cohort import CohortStatistics
+
+_T = TypeVar("_T")
 
 
 def apply_recipe(volume: Volume, recipe: Recipe, cohort: CohortStatistics) -> tuple[Volume, list[Step]]:
@@ -71,20 +73,27 @@ def apply_recipe(volume: Volume, recipe: Recipe, cohort: CohortStatistics) -> tu
         body = body_mask(volume.image[0], hounsfield=methods[0] == "ct")
         volume, step = crop(volume, recipe.crop_margin, body)
         steps.append(step)
+    if recipe.size is not None:
+        volume, step = crop_to(volume, _along_axes(volume, recipe.size))
+        steps.append(step)
     channels = np.empty_like(volume.image)
     for i, channel in enumerate(volume.image):
         method, figures = methods[i], cohort.intensity[i]
         figures = figures if method == "ct" else {}
-        channels[i], step = normalise(channel, method, figures, volume.id, within=recipe.within)
+        channels[i], step = normalise(channel, method, figures, volume.id, recipe=recipe, number=i)
         steps.append({"name": "normalise", "channel": i, **step})
     return replace(volume, image=channels), steps
 
 
 def _wanted_spacing(volume: Volume, spacing: Sequence[float | None]) -> tuple[float, ...]:
     """Voxel size along the axes of a volume, of one given along those of the world."""
-    world = nib.io_orientation(volume.affine)[:, 0].astype(int)
-    asked = (spacing[axis] for axis in world)
+    asked = _along_axes(volume, spacing)
     return tuple(float(own if size is None else size) for size, own in zip(asked, volume.spacing, strict=True))
+
+
+def _along_axes(volume: Volume, values: Sequence[_T]) -> list[_T]:
+    """Values along the axes of a volume, of those given along the axes of the world."""
+    return [values[axis] for axis in nib.io_orientation(volume.affine)[:, 0].astype(int)]
 
 
 def correct_bias(volume: Volume, methods: Sequence[str]) -> tuple[Volume, list[Step]]:
@@ -128,6 +137,20 @@ def crop(volume: Volume, margin: int, foreground: NDArray[np.bool_] | None = Non
         others = tuple(a for a in range(3) if a != axis)
         inside = np.flatnonzero(foreground.any(axis=others))
         box.append(slice(max(0, int(inside[0]) - margin), int(inside[-1]) + 1 + margin))
+    return _cut(volume, box)
+
+
+def crop_to(volume: Volume, size: Sequence[int | None]) -> tuple[Volume, Step]:
+    """Cut to a size around the middle; axes that are shorter stay as they are."""
+    box = []
+    for whole, wanted in zip(volume.shape, size, strict=True):
+        side = whole if wanted is None else min(whole, wanted)
+        start = (whole - side) // 2
+        box.append(slice(start, start + side))
+    return _cut(volume, box)
+
+
+def _cut(volume: Volume, box: Sequence[slice]) -> tuple[Volume, Step]:
     region = tuple(box)
     shift = np.eye(4)
     shift[:3, 3] = [s.start for s in region]

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from imaseg.errors import InputError
+from imaseg.models.card_file import is_card
 from imaseg.models.run_folder import CARD, load_run_model
 from imaseg.models.segmentation import SegmentationModel
 
-_NNUNET = "nnunet:"
+KINDS = ("nnunet", "bundle", "torchscript", "smp", "python")
+"""What may stand before the colon of a specification."""
 
 
 def load_model(spec: str | Path, *, trust: bool = False) -> SegmentationModel:
@@ -17,7 +19,8 @@ def load_model(spec: str | Path, *, trust: bool = False) -> SegmentationModel:
     Args:
         spec: a folder that `imaseg train` wrote; or `nnunet:DIR`, a results folder of nnU-Net v2, with `@FOLD` for one
             fold of it (all of them as an ensemble without, or with `@all`), and `/CHECKPOINT` after the fold for
-            another checkpoint than the final one.
+            another checkpoint than the final one; or `bundle:DIR`, `torchscript:FILE`, `smp:DIR`,
+            `python:module:factory`, or a card (`CARD.yaml[@WEIGHTS]`) of bare weights: see docs/models.md.
         trust: whether code that comes with a checkpoint may be run. Everything else is read as data.
 
     Returns:
@@ -26,16 +29,65 @@ def load_model(spec: str | Path, *, trust: bool = False) -> SegmentationModel:
     Raises:
         InputError: if there is no model at `spec`, it cannot be read, or it needs trust.
     """
-    if str(spec).startswith(_NNUNET):
-        from imaseg.models.nnunet import load_nnunet
+    text = str(spec)
+    kind, colon, rest = text.partition(":")
+    if colon and kind in KINDS:
+        return _by_kind(kind, rest, trust=trust).eval()
+    if is_card(text):
+        from imaseg.models.card_file import load_card_model
 
-        return load_nnunet(str(spec).removeprefix(_NNUNET), trust=trust).eval()
-    folder = Path(spec)
+        return load_card_model(text, trust=trust).eval()
+    folder = Path(text)
     if not folder.is_dir():
-        msg = f"model must be a folder that `imaseg train` wrote, or nnunet:DIR, got {str(spec)!r}, which is no folder."
+        kinds = ", ".join(f"{kind}:..." for kind in KINDS)
+        msg = (
+            f"model must be a folder that `imaseg train` wrote, a card (.yaml), or {kinds}"
+            f", got {text!r}, which is no folder.{_hint_for_file(folder)}"
+        )
         raise InputError(msg)
     if not (folder / CARD).is_file():
-        hint = f"Load it as nnunet:{folder}." if (folder / "plans.json").is_file() else "Has its first epoch ended?"
-        msg = f"{folder} must be a folder that `imaseg train` wrote, got one without {CARD}. {hint}"
+        msg = f"{folder} must be a folder that `imaseg train` wrote, got one without {CARD}. {_hint_for(folder)}"
         raise InputError(msg)
     return load_run_model(folder).eval()
+
+
+def _by_kind(kind: str, rest: str, *, trust: bool) -> SegmentationModel:
+    if kind == "nnunet":
+        from imaseg.models.nnunet import load_nnunet
+
+        return load_nnunet(rest, trust=trust)
+    if kind == "bundle":
+        from imaseg.models.bundle import load_bundle
+
+        return load_bundle(rest, trust=trust)
+    if kind == "torchscript":
+        from imaseg.models.torchscript import load_torchscript
+
+        return load_torchscript(rest, trust=trust)
+    if kind == "smp":
+        from imaseg.models.smp import load_smp
+
+        return load_smp(rest)
+    from imaseg.models.python import load_python
+
+    return load_python(rest, trust=trust)
+
+
+def _hint_for(folder: Path) -> str:
+    """What a folder without a card of a run looks like."""
+    if (folder / "plans.json").is_file():
+        return f"Load it as nnunet:{folder}."
+    if (folder / "configs" / "metadata.json").is_file():
+        return f"Load it as bundle:{folder}."
+    if (folder / "config.json").is_file():
+        return f"Load it as smp:{folder}."
+    return "Has its first epoch ended?"
+
+
+def _hint_for_file(path: Path) -> str:
+    """What a file that is no card looks like."""
+    if not path.is_file():
+        return ""
+    if path.suffix in (".ts", ".jit"):
+        return f" Load it as torchscript:{path}."
+    return " Bare weights need a card (a YAML file) that names their network: see docs/models.md."

@@ -42,6 +42,27 @@ def build_network(spec: Mapping[str, Any], *, spatial_dims: int, in_channels: in
         raise InputError(msg) from error
 
 
+def monai_network(name: str, arguments: Mapping[str, Any], *, source: str) -> nn.Module:
+    """A network of `monai.networks.nets` with all of its arguments given, and fresh weights: none are ever fetched.
+
+    Raises:
+        InputError: if there is no such network, or it refuses the arguments.
+    """
+    from monai.networks import nets
+
+    kind = getattr(nets, name, None)
+    if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
+        msg = f"{source} must name a class of monai.networks.nets, such as UNet or SegResNet, got {name!r}."
+        raise InputError(msg)
+    given = {key: False if key.startswith("pretrained") else value for key, value in arguments.items()}
+    try:
+        return kind(**given)
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        told = " ".join(str(error).split())[:200]
+        msg = f"{source} must hold arguments that {name} takes, got {dict(arguments)}: {told}."
+        raise InputError(msg) from error
+
+
 def divisor_of(spec: Mapping[str, Any]) -> int:
     """What the sides of an image must be a multiple of: the product of the strides, 32 where none are given."""
     strides = spec.get("strides")

@@ -29,6 +29,7 @@ class ModelCard(BaseModel):
         train_ids: cases it was trained on.
         val_ids: cases that its training held out, where the checkpoint says so.
         other_labels: label values that cases may hold besides those of `labels`, which `prepare` takes care of.
+        label_map: class by label value of the data, for data that number them otherwise.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -45,6 +46,7 @@ class ModelCard(BaseModel):
     train_ids: list[str] = []
     val_ids: list[str] = []
     other_labels: list[int] = []
+    label_map: dict[int, int] = {}
 
 
 class SegmentationModel(nn.Module):

@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 
 from imaseg.data.cohort import CohortStatistics
+from imaseg.data.invert import invert_image, invert_label
 from imaseg.data.nifti import Volume
-from imaseg.data.recipe import Recipe
+from imaseg.data.recipe import Recipe, parse_recipe
 from imaseg.data.steps import apply_recipe, crop, orient
 from imaseg.errors import InputError
 
 CODES = [
     "".join(letters) for axes in itertools.permutations(("LR", "PA", "IS")) for letters in itertools.product(*axes)
 ]
+UNTOUCHED = {"orientation": None, "spacing": None, "crop": None, "normalise": "none"}
 PLAIN = CohortStatistics(("MRI",), (1.0, 1.0, 1.0), (14, 16, 12), ({},), {})
 
 
@@ -129,3 +131,68 @@ def test_an_image_without_foreground_is_refused():
     flat = Volume("flat", np.zeros((1, 4, 4, 4), np.float32), None, np.eye(4))
     with pytest.raises(InputError, match="flat: image must have a foreground"):
         apply_recipe(flat, Recipe(spacing=None), PLAIN)
+
+
+def test_a_fixed_window_is_monais(steps_volume):
+    from monai.transforms import ScaleIntensityRange
+
+    window = {"low": -1.0, "high": 2.0, "to_low": -1.0, "to_high": 3.0}
+    recipe = parse_recipe(UNTOUCHED | {"normalise": "window", "window": window}, source="test")
+    done, steps = apply_recipe(steps_volume, recipe, PLAIN)
+    wanted = ScaleIntensityRange(-1.0, 2.0, -1.0, 3.0, clip=True)(steps_volume.image)
+    np.testing.assert_allclose(done.image, wanted.numpy(), atol=1e-5)
+    inside = (steps_volume.image > -1) & (steps_volume.image < 2)
+    np.testing.assert_allclose(invert_image(done.image, steps)[inside], steps_volume.image[inside], atol=1e-5)
+
+
+def test_masked_zscore_is_monais_and_leaves_zeros(steps_volume):
+    from monai.transforms import NormalizeIntensity
+
+    recipe = parse_recipe(UNTOUCHED | {"normalise": "masked-zscore"}, source="test")
+    done, _ = apply_recipe(steps_volume, recipe, PLAIN)
+    wanted = NormalizeIntensity(nonzero=True)(steps_volume.image)
+    np.testing.assert_allclose(done.image, wanted.numpy(), atol=1e-5)
+    assert (done.image[steps_volume.image == 0] == 0).all()
+
+
+def test_percentiles_are_those_of_the_recipe(steps_volume):
+    settings = {"normalise": "percentile", "percentiles": [10, 80], "within": "image"}
+    done, _ = apply_recipe(steps_volume, parse_recipe(UNTOUCHED | settings, source="test"), PLAIN)
+    low, high = np.percentile(steps_volume.image, [10, 80])
+    np.testing.assert_allclose(done.image, ((steps_volume.image.clip(low, high) - low) / (high - low)), atol=1e-5)
+
+
+def test_a_size_is_kept_around_the_middle_and_comes_back_to_its_place(steps_volume):
+    recipe = parse_recipe(UNTOUCHED | {"size": [6, None, 90]}, source="test")
+    done, steps = apply_recipe(steps_volume, recipe, PLAIN)
+    assert done.shape == (6, *steps_volume.shape[1:])
+    start = (steps_volume.shape[0] - 6) // 2
+    np.testing.assert_array_equal(done.image, steps_volume.image[:, start : start + 6])
+    np.testing.assert_allclose(done.affine[:3, 3], (steps_volume.affine @ [start, 0, 0, 1])[:3])
+    assert invert_label(done.label, steps).shape == steps_volume.shape
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"window": {"low": 2, "high": 1}}, "window must be low, high"),
+        ({"percentiles": [99, 1]}, "percentiles must be two rising numbers"),
+        ({"size": [0, 1, 1]}, "size must be three whole numbers"),
+    ],
+)
+def test_settings_out_of_range_are_refused(settings, text):
+    with pytest.raises(InputError, match=text):
+        parse_recipe(settings, source="test")
+
+
+def test_a_window_that_nobody_gave_is_asked_for(steps_volume):
+    with pytest.raises(InputError, match="window must be given for each channel"):
+        apply_recipe(steps_volume, parse_recipe(UNTOUCHED | {"normalise": "window"}, source="test"), PLAIN)
+
+
+@pytest.fixture
+def steps_volume():
+    rng = np.random.default_rng(0)
+    image = rng.normal(0, 2, (1, 14, 9, 6)).astype(np.float32)
+    image[:, :3] = 0
+    return Volume("a", image, np.ones((14, 9, 6), np.int64), np.diag([1.0, 2.0, 3.0, 1.0]))

@@ -1,0 +1,224 @@
+"""What is known of a model, and of data for it, before anything is attacked: the content of `imaseg doctor MODEL`."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from imaseg.auditing.fitting import fit
+from imaseg.auditing.source import CaseSource, Loaded, choose, training_cases_among
+from imaseg.data import load_cases
+from imaseg.errors import InputError
+from imaseg.models import SegmentationModel, load_model
+from imaseg.models.adapted import AdaptedModel
+from imaseg.models.card import UNTOUCHED
+from imaseg.models.probe import activation_of, gradient_reaches, noise
+from imaseg.scores import hard_dice
+from imaseg.tiling import TiledModel
+
+_POOR = 0.1
+_TRIED = 3
+_SIDE = 32
+
+
+def examine_model(spec: str, *, trust: bool = False) -> tuple[SegmentationModel, dict[str, Any]]:
+    """Load a model and say what it is.
+
+    Returns:
+        The model, and what was found, fit for JSON: among it `notes`, sentences on what was assumed, and `problems`,
+        what speaks against an audit.
+
+    Raises:
+        InputError: as `load_model`.
+    """
+    model = load_model(spec, trust=trust)
+    card = model.card
+    sides = _sides(model)
+    gradient = gradient_reaches(model, card.in_channels, sides)
+    facts: dict[str, Any] = {
+        "spec": spec,
+        "kind": _kind(model, spec),
+        "name": card.name,
+        "network": str(card.network.get("name", type(model.network).__name__)),
+        "parameters": sum(parameter.numel() for parameter in model.network.parameters()),
+        "input": _input(model),
+        "tiles": _tiles(model),
+        "labels": {str(k): name for k, name in card.labels.items()},
+        "label_map": {str(value): k for value, k in card.label_map.items()},
+        "activation": _activation(model, sides),
+        "preparation": _preparation(model),
+        "trained_by": card.method.get("name"),
+        "train_ids": len(card.train_ids),
+        "val_ids": len(card.val_ids),
+        "gradient_reaches_image": gradient,
+    }
+    facts["notes"] = _notes(model, facts)
+    facts["problems"] = [] if gradient else [
+        "No gradient reaches the image: attacks that need one find nothing, which looks like robustness. Use a plan "
+        "with "
+        "`attack: square`, or a network without rounding, argmax or no_grad inside."
+    ]  # fmt: skip
+    return model, facts
+
+
+def examine_data(model: SegmentationModel, data: Path, *, select: str | None = None) -> dict[str, Any]:
+    """Look at data through the eyes of a model: label names, and the clean Dice of a few cases.
+
+    Raises:
+        InputError: if they do not fit, or none of the cases looked at can be read.
+    """
+    cohort = load_cases(data)
+    chosen, selection = choose(cohort, model.card, select)
+    fitted = fit(model, chosen)
+    source = CaseSource(chosen, fitted.model.card, fitted.model.prepare)
+    few = sorted({round(place * (len(chosen) - 1) / (_TRIED - 1)) for place in range(_TRIED)})
+    tried, problems = [], []
+    for place in few:
+        try:
+            tried.append(_tried(fitted.model, source.load(chosen[place])))
+        except InputError as error:
+            problems.append(str(error))
+    if not tried:
+        msg = f"{data} must hold cases that fit the model, got none among {len(few)}. First reason: {problems[0]}"
+        raise InputError(msg)
+    if warning := training_cases_among(chosen, model.card):
+        problems.append(warning)
+    if all(score < _POOR for case in tried for score in case["dice"].values()):
+        names = ", ".join(case["id"] for case in tried)
+        problems.append(
+            f"The model finds next to nothing of what is labelled in {names}. Look at `axes`, `flip`, `recipe` and "
+            "`labels` in the card before you trust an audit."
+        )
+    return {
+        "folder": str(data),
+        "cases": len(cohort),
+        "chosen": len(chosen),
+        "selection": selection,
+        "prepared": cohort.prepared is not None,
+        "tried": tried,
+        "notes": list(fitted.notes),
+        "problems": problems,
+    }
+
+
+def _tried(model: SegmentationModel, loaded: Loaded) -> dict[str, Any]:
+    """A case as the model takes it, and its clean Dice by the names of the classes."""
+    image = torch.from_numpy(loaded.volume.image)[None]
+    with torch.no_grad():
+        dice = hard_dice(model(image), torch.from_numpy(loaded.label)[None])[0]
+    return {
+        "id": loaded.volume.id,
+        "shape": list(loaded.volume.shape),
+        "spacing_mm": [round(size, 3) for size in loaded.volume.spacing],
+        "lowest": round(float(image.min()), 3),
+        "highest": round(float(image.max()), 3),
+        "native_units_per_unit": loaded.native_scale,
+        "dice": {name: round(float(dice[k]), 3) for k, name in model.card.labels.items() if k > 0},
+    }
+
+
+def next_command(facts: dict[str, Any], data: Path | None, *, trust: bool) -> str:
+    """What to type to audit the model."""
+    words = ["imaseg", "audit", facts["spec"], str(data) if data else "DATA", "--out", "audit"]
+    return shlex.join([*words, "--trust"] if trust else words)
+
+
+def _kind(model: SegmentationModel, spec: str) -> str:
+    if isinstance(model, AdaptedModel):
+        return model.found.kind
+    kind, colon, _ = spec.partition(":")
+    return kind if colon and kind in ("nnunet", "python") else "run"
+
+
+def _input(model: SegmentationModel) -> dict[str, Any]:
+    card = model.card
+    facts: dict[str, Any] = {"channels": card.in_channels, "spatial_dims": card.spatial_dims, "divisor": card.divisor}
+    if isinstance(model, AdaptedModel):
+        use = model.found.card
+        facts |= {"spatial_dims": use.spatial_dims, "divisor": model.found.probe.divisor, "axes": use.axes}
+        facts |= {"flip": use.flip} if use.flip else {}
+    return facts
+
+
+def _tiles(model: SegmentationModel) -> dict[str, Any] | None:
+    if isinstance(model, AdaptedModel):
+        use = model.found.card
+        if use.roi_size is None:
+            return None
+        return {"roi_size": use.roi_size, "overlap": use.overlap, "mode": use.mode}
+    tiled = model.network
+    if not isinstance(tiled, TiledModel):
+        return None
+    return {"roi_size": tiled.roi_size, "overlap": tiled.overlap, "mode": tiled.mode}
+
+
+def _sides(model: SegmentationModel) -> list[int]:
+    """Of a small image that the model takes."""
+    if isinstance(model, AdaptedModel):
+        return [*model.found.probe.sides, 1][:3]
+    tiles = _tiles(model)
+    if tiles is not None and isinstance(tiles["roi_size"], list | tuple):
+        sides = [int(side) for side in tiles["roi_size"]]
+        return sides if len(sides) == 3 else [1, *sides]
+    return [-(-_SIDE // model.card.divisor) * model.card.divisor] * model.card.spatial_dims
+
+
+def _activation(model: SegmentationModel, sides: list[int]) -> dict[str, Any]:
+    """What the network has done to its logits, and whether that is undone."""
+    if isinstance(model, AdaptedModel):
+        found = model.found.probe.activation
+        return {"found": found, "said": model.found.card.activation, "undone": found != "none"}
+
+    def answer(image: Tensor) -> Tensor:
+        with torch.no_grad():
+            logits: Tensor = model(image)
+            return logits
+
+    return {"found": activation_of(answer, noise(1, model.card.in_channels, *sides)), "said": "auto", "undone": False}
+
+
+def _preparation(model: SegmentationModel) -> dict[str, Any] | None:
+    """Keys of the recipe that do something; None if nobody says how images are prepared."""
+    if model.prepare is not None:
+        return {"by": "the model itself"}
+    if model.card.recipe is None:
+        return None
+    recipe = {key: value for key, value in model.card.recipe.items() if value is not None and value is not False}
+    idle = {"crop": ["crop_margin"], "spacing": ["image_order", "label_order"]}
+    silent = {name for key, names in idle.items() if recipe.get(key) is None for name in names}
+    if recipe.get("normalise") not in ("zscore", "percentile", "auto"):
+        silent.add("within")
+    if recipe.get("normalise") != "percentile":
+        silent.add("percentiles")
+    return {key: value for key, value in recipe.items() if key not in silent and UNTOUCHED.get(key) != value}
+
+
+def _notes(model: SegmentationModel, facts: dict[str, Any]) -> list[str]:
+    notes = list(model.found.notes) if isinstance(model, AdaptedModel) else []
+    activation = facts["activation"]
+    if activation["undone"]:
+        how = "was found by a probe" if activation["said"] == "auto" else "the card says so"
+        notes.append(f"The network ends in a {activation['found']} ({how}): it is undone, so that attacks see logits.")
+    if isinstance(model, AdaptedModel):
+        structures = (
+            model.found.probe.channels == len(model.card.labels) - 1 > 1 or model.found.card.regions is not None
+        )
+        if structures:
+            order = model.found.card.regions or dict(enumerate(range(1, len(model.card.labels))))
+            told = ", ".join(f"{model.card.labels[k]}" for k in order.values())
+            notes.append(f"Channels are structures that may overlap; painted one over the other in this order: {told}.")
+        if all(name.isdecimal() for k, name in model.card.labels.items() if k > 0):
+            notes.append(
+                "Nobody names its classes: labels of the data are matched by number. `labels:` in a card names them."
+            )
+    if facts["preparation"] is None:
+        notes.append(
+            "Nobody says how its images are prepared: use data prepared the same way, or write `recipe:` into a card."
+        )
+    if not model.card.train_ids:
+        notes.append("Which cases it was trained on is unknown: audit it on cases that you know it has not seen.")
+    return notes

@@ -1,0 +1,211 @@
+"""`imaseg doctor`: what is installed and what is broken; `imaseg doctor MODEL`: what a checkpoint is."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import os
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import typer
+
+import imaseg
+
+_NEEDED = {
+    "torch": "torch", "numpy": "numpy", "monai": "monai", "pytorch-ignite": "ignite", "tensorboard": "tensorboard",
+    "nibabel": "nibabel", "SimpleITK": "SimpleITK", "segmentation-models-pytorch": "segmentation_models_pytorch",
+    "einops": "einops", "safetensors": "safetensors", "scikit-image": "skimage", "scipy": "scipy",
+    "pydantic": "pydantic", "PyYAML": "yaml", "plotly": "plotly", "Jinja2": "jinja2", "pillow": "PIL",
+    "typer": "typer", "rich": "rich",
+}  # fmt: skip
+"""Packages that imaseg installs, and the module of each."""
+_EXTRAS = {"nnunet": {"nnunetv2": "nnunetv2"}, "dicom": {"highdicom": "highdicom", "pydicom": "pydicom"}}
+_FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results", "nnUNet_extTrainer", "IMASEG_TEST_DATA")
+
+
+def doctor_here(*, as_json: bool) -> int:
+    """Report on this machine; 1 if something is broken."""
+    facts = environment()
+    if as_json:
+        typer.echo(json.dumps(facts, indent=1))
+    else:
+        _print_environment(facts)
+    return 1 if facts["problems"] else 0
+
+
+def doctor_model(spec: str, data: Path | None, *, cases: str | None, trust: bool, as_json: bool) -> int:
+    """Report on a model, and on data for it; 1 if something speaks against an audit."""
+    from imaseg.auditing.examine import examine_data, examine_model, next_command
+
+    model, facts = examine_model(spec, trust=trust)
+    if not as_json:
+        _print_model(facts)
+    if data is not None:
+        facts["data"] = examine_data(model, data, select=cases)
+        if not as_json:
+            _print_data(facts["data"])
+    facts["next"] = next_command(facts, data, trust=trust)
+    problems = [*facts["problems"], *facts.get("data", {}).get("problems", [])]
+    if as_json:
+        typer.echo(json.dumps(facts, indent=1, ensure_ascii=False))
+    else:
+        _sentences("look at", problems)
+        _rows([("next", facts["next"])])
+    return 1 if problems else 0
+
+
+def environment() -> dict[str, Any]:
+    """What is here, fit for JSON: versions, devices, folders and problems, each with its mend."""
+    packages: dict[str, str | None] = {}
+    problems = []
+    for name, module in _NEEDED.items():
+        packages[name] = _version(name)
+        if reason := _broken(module):
+            problems.append(f"{name} cannot be imported ({reason}). Type: {_pip()} install --force-reinstall {name}")
+    problems += _outdated()
+    for extra, parts in _EXTRAS.items():
+        for name, module in parts.items():
+            packages[name] = _version(name)
+            if find_spec(module) is not None and (reason := _broken(module)):
+                problems.append(f'{name} cannot be imported ({reason}). Type: {_pip()} install "imaseg[{extra}]"')
+    folders = {name: os.environ[name] for name in _FOLDERS if os.environ.get(name)}
+    problems += [f"{name} is {path}, which is no folder. Create it or set another." for name, path in folders.items()
+                 if not Path(path).is_dir()]  # fmt: skip
+    return {
+        "imaseg": imaseg.__version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "devices": _devices(),
+        "packages": packages,
+        "missing_extras": {extra: f'{_pip()} install "imaseg[{extra}]"' for extra, parts in _EXTRAS.items()
+                           if any(packages[name] is None for name in parts)},
+        "folders": folders,
+        "problems": problems,
+        "next": problems[0].partition("Type: ")[2] if problems and "Type: " in problems[0] else "imaseg demo",
+    }  # fmt: skip
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _broken(module: str) -> str:
+    """Why a module cannot be imported; empty if it can."""
+    logging.disable(logging.WARNING)  # some packages log what of theirs is optional
+    try:
+        importlib.import_module(module)
+    except Exception as error:  # a broken installation raises anything
+        return f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+    finally:
+        logging.disable(logging.NOTSET)
+    return ""
+
+
+def _outdated() -> list[str]:
+    """Packages of other versions than those imaseg asks for."""
+    try:
+        wanted = metadata.requires("imaseg") or []
+    except metadata.PackageNotFoundError:
+        return []  # run from its folder without being installed
+    from packaging.requirements import Requirement
+
+    found = []
+    for requirement in map(Requirement, wanted):
+        version = _version(requirement.name)
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        if version is not None and not requirement.specifier.contains(version, prereleases=True):
+            found.append(
+                f"{requirement.name} is {version}, and imaseg needs {requirement.specifier}. "
+                f'Type: {_pip()} install "{requirement.name}{requirement.specifier}"'
+            )
+    return found
+
+
+def _devices() -> list[str]:
+    import torch
+
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return [*gpus, f"cpu, {os.cpu_count()} cores, {torch.get_num_threads()} threads"]
+
+
+def _pip() -> str:
+    return f"{Path(sys.executable).name} -m pip"
+
+
+def _print_environment(facts: Mapping[str, Any]) -> None:
+    missing = {name for name, version in facts["packages"].items() if version is None}
+    _rows(
+        [
+            ("imaseg", f"{facts['imaseg']} on Python {facts['python']}, {facts['system']}"),
+            ("devices", "; ".join(facts["devices"])),
+            ("packages", ", ".join(f"{name} {version}" for name, version in facts["packages"].items() if version)),
+            *[("not here", f"{', '.join(sorted(missing & set(parts)))}: {facts['missing_extras'][extra]}")
+              for extra, parts in _EXTRAS.items() if extra in facts["missing_extras"]],
+            *[("folder", f"{name}={path}") for name, path in facts["folders"].items()],
+        ]
+    )  # fmt: skip
+    _sentences("broken", facts["problems"])
+    if not facts["problems"]:
+        typer.echo("Nothing is broken.")
+    _rows([("next", facts["next"])])
+
+
+def _print_model(facts: Mapping[str, Any]) -> None:
+    put = facts["input"]
+    tiles = facts["tiles"]
+    axes = f", axes {put['axes']}" if put.get("axes") else ""
+    _rows(
+        [
+            ("model", f"{facts['name']} ({facts['kind']}): {facts['network']}, {facts['parameters']:,} parameters"),
+            ("input", f"{put['channels']} channels, {put['spatial_dims']}D{axes}, sides multiples of {put['divisor']}"),
+            ("tiles", "none: whole images" if tiles is None else
+             f"{_by(tiles['roi_size'])}, overlap {tiles['overlap']}, {tiles['mode']} blending"),
+            ("labels", ", ".join(f"{k} {name}" for k, name in facts["labels"].items())),
+            ("output", "logits" if facts["activation"]["found"] == "none" else facts["activation"]["found"]),
+            ("prepared", "unknown" if facts["preparation"] is None else _words(facts["preparation"])),
+            ("trained on", f"{facts['train_ids']} known cases" if facts["train_ids"] else "unknown cases"),
+            ("gradient", "reaches the image" if facts["gradient_reaches_image"] else "does not reach the image"),
+        ]
+    )  # fmt: skip
+    _sentences("note", facts["notes"])
+
+
+def _print_data(facts: Mapping[str, Any]) -> None:
+    state = "prepared" if facts["prepared"] else "raw"
+    chosen = f"{facts['chosen']} of them ({facts['selection']})"
+    rows = [("data", f"{facts['folder']}: {facts['cases']} {state} cases, {chosen}")]
+    for case in facts["tried"]:
+        dice = ", ".join(f"{name} {score:.3f}" for name, score in case["dice"].items())
+        size = f"{_by(case['shape'])} voxels of {_by(case['spacing_mm'])} mm"
+        values = f"values {case['lowest']:g} to {case['highest']:g}"
+        rows.append(("tried", f"{case['id']}: {size}, {values}, clean Dice: {dice}"))
+    _rows(rows)
+    _sentences("note", facts["notes"])
+
+
+def _rows(rows: Sequence[tuple[str, str]]) -> None:
+    for name, text in rows:
+        typer.echo(f"{name:<11}{text}")
+
+
+def _sentences(name: str, sentences: Sequence[str]) -> None:
+    _rows([(name if not place else "", sentence) for place, sentence in enumerate(sentences)])
+
+
+def _by(sides: Any) -> str:
+    return " x ".join(f"{side:g}" for side in sides) if isinstance(sides, list | tuple) else str(sides)
+
+
+def _words(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}: {value}" for key, value in settings.items()) or "as the files hold them"

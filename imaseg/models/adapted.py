@@ -1,0 +1,173 @@
+"""Somebody's network behind the one shape that attacks and audits take, by what its card says."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from imaseg.errors import InputError
+from imaseg.models.card import Card
+from imaseg.models.logits import OneOutput, as_classes, undone
+from imaseg.models.probe import Probe, guess_input, probe
+from imaseg.models.segmentation import ModelCard, SegmentationModel
+from imaseg.tiling import TiledModel
+
+_SLICED = {"x": "zy", "y": "zx", "z": "yx"}
+"""Axes that a 2D network sees, by that of the slices, where the card leaves them open."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found out about a model, for `imaseg doctor`.
+
+    Attributes:
+        kind: how it was loaded.
+        probe: what it answered to noise.
+        card: what it or its author says.
+        notes: sentences on what was assumed or left out.
+    """
+
+    kind: str
+    probe: Probe
+    card: Card
+    notes: tuple[str, ...] = ()
+
+
+class AdaptedModel(SegmentationModel):
+    """Image (B, C, X, Y, Z) -> class logits of the same size, by a network with axes, tiles and outputs of its own.
+
+    A 2D network walks slice by slice, and takes images (B, C, rows, columns) too.
+
+    Args:
+        network: image -> one tensor, in the axes of `found.card`.
+        card: what it is.
+        found: how it is to be used.
+    """
+
+    def __init__(self, network: nn.Module, card: ModelCard, found: Found) -> None:
+        inner = SegmentationModel(network, ModelCard(**dict(card) | {"divisor": found.probe.divisor}))
+        super().__init__(inner, card)
+        self.found = found
+        self.slices_along: str | None = None
+        use = found.card
+        self._flat = use.spatial_dims == 2
+        self._tiled: TiledModel | None = None
+        if self._flat or use.roi_size is not None:
+            self._tiled = TiledModel(
+                inner,
+                use.roi_size or -1,
+                use.overlap,
+                use.mode,
+                slices_along=2 if self._flat else None,
+                batch_size=use.batch_size,
+            )
+        # For code that asks for the device of a model: a frozen script has no parameters.
+        self._home = nn.Parameter(torch.empty(0), requires_grad=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits by class; their argmax is the segmentation."""
+        if self._flat and image.ndim == 4:
+            return self._classes(self.network(image))
+        axes = self._axes(image.shape[2:])
+        there = (0, 1, *("xyz".index(axis) + 2 for axis in axes))
+        mirrored = [place + 2 for place, axis in enumerate(axes) if axis in self.found.card.flip]
+        seen = image.permute(there).flip(mirrored)
+        logits = self._classes(self._run(seen))
+        return logits.flip(mirrored).permute(tuple(torch.tensor(there).argsort().tolist()))
+
+    def along(self, axis: str) -> AdaptedModel:
+        """The same model with its slices along an axis; a card that names its axes stays the stronger."""
+        other = copy.copy(self)
+        other.slices_along = axis
+        return other
+
+    @property
+    def open_axes(self) -> bool:
+        """Whether nobody has said yet along which axis the slices are."""
+        return self._flat and self.found.card.axes is None and self.slices_along is None
+
+    def _axes(self, size: Sequence[int]) -> str:
+        """All three axes as the network takes them, that of the slices last."""
+        axes = self.found.card.axes
+        if axes is None and not self._flat:
+            return "xyz"
+        if axes is None:
+            single = [axis for axis, side in zip("xyz", size, strict=True) if side == 1]
+            axes = _SLICED[single[-1] if single else self.slices_along or "z"]
+        return axes + "".join(axis for axis in "xyz" if axis not in axes)
+
+    def _run(self, image: Tensor) -> Tensor:
+        one_slice = self._flat and image.shape[-1] == 1 and self.found.card.roi_size is None
+        if one_slice:  # nothing to save memory on, and a gradient takes one forward pass fewer
+            raw: Tensor = self.network(image.squeeze(-1)).unsqueeze(-1)
+        else:
+            raw = self._tiled(image) if self._tiled is not None else self.network(image)
+        return raw
+
+    def _classes(self, raw: Tensor) -> Tensor:
+        return as_classes(undone(raw, self.found.probe.activation), len(self.card.labels), self.found.card.regions)
+
+
+def adapt(network: nn.Module, card: Card, *, kind: str, name: str, notes: Sequence[str] = ()) -> AdaptedModel:
+    """Complete a card by what the network shows, and put the network behind it.
+
+    Args:
+        network: with its weights.
+        card: what is known.
+        kind: how it was loaded.
+        name: of the model where the card gives none.
+        notes: on what was assumed so far.
+
+    Raises:
+        InputError: if the network does not take the images that the card promises, or returns other channels.
+    """
+    single = OneOutput(network.eval(), card.output)
+    channels, dims = guess_input(network)
+    channels, dims = card.in_channels or channels, card.spatial_dims or dims
+    if channels is None or dims is None:
+        missing = " and ".join(key for key, one in (("in_channels", channels), ("spatial_dims", dims)) if one is None)
+        msg = f"{name}: {missing} must be known, and the network does not show it. Write it into the card."
+        raise InputError(msg)
+    answer = probe(single, in_channels=channels, spatial_dims=dims, divisor=card.divisor, sides=card.roi_size)
+    if card.activation != "auto":
+        answer = Probe(answer.sides, answer.divisor, answer.channels, card.activation)
+    labels = _labels(card, answer.channels, name)
+    whole = card.model_copy(update={"in_channels": channels, "spatial_dims": dims, "labels": labels})
+    described = ModelCard(
+        name=card.name or name,
+        network={"name": type(network).__name__, "kind": kind, "spatial_dims": dims},
+        labels=labels,
+        in_channels=channels,
+        spatial_dims=3,
+        recipe=card.recipe,
+        train_ids=card.train_ids,
+        val_ids=card.val_ids,
+        label_map=card.label_map,
+    )
+    return AdaptedModel(single, described, Found(kind, answer, whole, tuple(notes)))
+
+
+def _labels(card: Card, channels: int, name: str) -> dict[int, str]:
+    """Names by class; numbers where nobody gives any.
+
+    Raises:
+        InputError: if the card gives names for another number of classes than the network returns.
+    """
+    if card.regions is not None:
+        classes = max(card.regions.values()) + 1
+        fits = max(card.regions) < channels
+    else:
+        classes = len(card.labels) if card.labels else max(channels, 2)
+        fits = channels in (classes, classes - 1)
+    if (card.labels is not None and len(card.labels) != classes) or not fits:
+        told = f"regions {card.regions}" if card.regions is not None else f"{classes} classes"
+        msg = (
+            f"{name}: labels must name the {max(channels, 2)} classes of the network's {channels} channels, background "
+            f"included, got {told} and labels {card.labels}. Mend the card."
+        )
+        raise InputError(msg)
+    return card.labels or {0: "background"} | {k: str(k) for k in range(1, classes)}

@@ -1,0 +1,136 @@
+"""From a bundle's folder to a model: network, weights, tiles, labels and preparation from its own files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from imaseg.data.files import read_json
+from imaseg.errors import InputError
+from imaseg.models.adapted import AdaptedModel, adapt
+from imaseg.models.bundle.config import BundleConfig
+from imaseg.models.bundle.transforms import Preprocessing
+from imaseg.models.card import BESIDE, UNTOUCHED, Card, parse_card, read_card
+from imaseg.models.networks import monai_network
+from imaseg.models.weights import put, read_state
+
+_NETS = "monai.networks.nets."
+_NETWORK = ("network_def", "net", "network")
+_WEIGHTS = ("models/model.pt", "models/model.safetensors")
+
+
+def load_bundle(text: str, *, trust: bool = False) -> AdaptedModel:
+    """Load a MONAI bundle.
+
+    Args:
+        text: the folder; `imaseg.yaml` in it says what its own files do not, or takes the place of what they say.
+        trust: whether its expressions (`$...`) and classes from elsewhere than `monai.networks.nets` may run.
+
+    Raises:
+        InputError: if a file is missing or malformed, something is not understood, or needs trust.
+    """
+    folder = Path(text)
+    config = BundleConfig(folder, trust=trust)
+    own = read_card(folder / BESIDE) if (folder / BESIDE).is_file() else Card()
+    said = own.model_dump(by_alias=True, exclude_unset=True)
+    found, notes = _found(config, wanted=not {"recipe"} <= said.keys())
+    network = _network(config)
+    weights = next((folder / name for name in _WEIGHTS if (folder / name).is_file()), folder / _WEIGHTS[0])
+    put(network, read_state(weights), source=str(weights))
+    card = parse_card(found | said, source=str(folder))
+    return adapt(network, card, kind="bundle", name=folder.resolve().name, notes=notes)
+
+
+def _network(config: BundleConfig) -> nn.Module:
+    """The network with fresh weights; by MONAI's own parser only where the entry is more than data."""
+    name = next((key for key in _NETWORK if key in config.content), None)
+    if name is None:
+        msg = f"{config.path} must say what the network is, got no network_def."
+        raise InputError(msg)
+    written = config.content[name]
+    target = str(written.get("_target_", "")) if isinstance(written, dict) else ""
+    plain = target.startswith(_NETS) or (target and "." not in target)
+    if not plain or _nested(written):
+        made = config.made(name)
+        if not isinstance(made, nn.Module):
+            msg = f"{name} in {config.path} must make an nn.Module, got {type(made).__name__}."
+            raise InputError(msg)
+        return made
+    arguments = {key: value for key, value in config.get(name).items() if not _meta(key)}
+    return monai_network(target.rpartition(".")[2], arguments, source=f"{name} in {config.path}")
+
+
+def _nested(entry: Any) -> bool:
+    """Whether objects are to be made inside of an entry."""
+    parts = entry.values() if isinstance(entry, dict) else entry if isinstance(entry, list) else []
+    return any((isinstance(part, dict) and "_target_" in part) or _nested(part) for part in parts)
+
+
+def _meta(key: str) -> bool:
+    return key.startswith("_") and key.endswith("_")
+
+
+def _found(config: BundleConfig, *, wanted: bool) -> tuple[dict[str, Any], list[str]]:
+    """Keys of a card that the bundle's files give, and notes; without the preparation if it is not wanted."""
+    path = config.folder / "configs" / "metadata.json"
+    metadata = read_json(path) if path.is_file() else {}
+    formats = metadata.get("network_data_format") or {}
+    channels = _first(formats.get("inputs")).get("num_channels") or _said(config, "in_channels")
+    found: dict[str, Any] = {"name": str(metadata["name"])} if metadata.get("name") else {}
+    if isinstance(channels, int):
+        found["in_channels"] = channels
+    found |= _labels(_first(formats.get("outputs")))
+    dims = _dims(config)
+    found |= _tiles(config, dims or 3)
+    if not wanted:
+        return found, []
+    steps = Preprocessing(config, channels=channels if isinstance(channels, int) else 0)
+    found["recipe"] = UNTOUCHED | steps.recipe
+    if steps.flip:
+        found["flip"] = steps.flip
+    if dims is not None:
+        found["axes"] = (steps.axes or "xyz")[:dims]
+    return found, steps.notes
+
+
+def _dims(config: BundleConfig) -> int | None:
+    """Of the network, where its arguments say so."""
+    dims = _said(config, "spatial_dims", "dimensions")
+    return dims if dims in (2, 3) else None
+
+
+def _said(config: BundleConfig, *names: str) -> Any:
+    """The first of these arguments of the network that is there; None without."""
+    known = (config.get(key, name) for key in _NETWORK for name in names)
+    return next((value for value in known if value is not None), None)
+
+
+def _labels(output: dict[str, Any]) -> dict[str, Any]:
+    """Names by class; channels without background are structures."""
+    names = {int(key): str(name) for key, name in (output.get("channel_def") or {}).items() if str(key).isdecimal()}
+    if not names:
+        return {}
+    if names.get(0, "").strip().lower() in ("background", "bg"):
+        return {"labels": names}
+    return {"labels": {0: "background"} | {channel + 1: name for channel, name in names.items()}}
+
+
+def _tiles(config: BundleConfig, dims: int) -> dict[str, Any]:
+    """Size, overlap and blending of the sliding window."""
+    size = config.get("inferer", "roi_size")
+    if size is None:
+        return {}
+    said = {key: config.get("inferer", key) for key in ("overlap", "mode", "sw_batch_size")}
+    tiles = {"overlap": 0.25, "mode": "constant", "sw_batch_size": 1} | {
+        key: value for key, value in said.items() if value is not None
+    }
+    tiles["batch_size"] = tiles.pop("sw_batch_size")
+    return tiles | {"roi_size": list(size) if isinstance(size, list | tuple) else [size] * dims}
+
+
+def _first(group: Any) -> dict[str, Any]:
+    """The first of the named inputs or outputs."""
+    entries = list(group.values()) if isinstance(group, dict) else []
+    return entries[0] if entries and isinstance(entries[0], dict) else {}

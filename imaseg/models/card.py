@@ -1,0 +1,159 @@
+"""The card: what a checkpoint does not say of itself, as a few lines of YAML beside it.
+
+Where it lies and which keys a kind of model needs: docs/models.md.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from imaseg.data.recipe import load_recipe, parse_recipe
+from imaseg.data.yaml_file import read_yaml
+from imaseg.errors import InputError
+
+Side = Annotated[int, Field(ge=1)]
+Channel = Annotated[int, Field(ge=0)]
+Activation = Literal["auto", "none", "softmax", "sigmoid"]
+UNTOUCHED = {"orientation": None, "spacing": None, "crop": None, "normalise": "none"}
+"""What a card's recipe means by the keys it leaves out: images as their files hold them."""
+BESIDE = "imaseg.yaml"
+"""Name of the card in a folder."""
+
+
+class Card(BaseModel):
+    """What is needed to use somebody's weights; every key may be left out where the checkpoint says it itself.
+
+    Attributes:
+        name: for tables and plots.
+        class_: (key `class`) of the network, for bare weights: `monai.networks.nets.X`,
+            `segmentation_models_pytorch.X`, or your own as `module:Class`, which is code and needs trust.
+        arguments: of that class.
+        weights: file beside the card; `$VARIABLES` are filled in.
+        labels: names by class, background included.
+        in_channels: channels of the image.
+        spatial_dims: 2 or 3, of the network. A 2D network walks through volumes slice by slice.
+        axes: image axes in the order in which the network takes them: `xyz` (nibabel, MONAI), `zyx` (SimpleITK); of a
+            2D network `yx` (rows, columns, as PNG readers give them) or `xy`, the third one being that of the slices.
+            None: `xyz`, or for 2D networks slices along the thickest axis, the others as `yx`.
+        flip: image axes that run the other way for the network.
+        divisor: the network takes sides that are multiples of this; what is missing is padded with 0.
+        roi_size: voxels of a tile, in the order of `axes`; None runs the network on the whole image.
+        overlap, mode: of the tiles, as in `TiledModel`.
+        batch_size: tiles or slices that the network sees at once.
+        output: key or place of the logits where the network returns several things.
+        activation: what the network has done to its logits; `auto` finds out with a probe. It is undone.
+        regions: of networks with one sigmoid per region: the class that each channel paints, in the order of painting,
+            as `{channel: class}`.
+        recipe: preparation of raw cases, in the language of `imaseg prepare` (or a recipe's name); keys left out mean
+            "leave as it is".
+        label_map: class of the network by label value of the data, for data that number them otherwise.
+        train_ids: cases it was trained on: a list, or a text file with one per line beside the card.
+        val_ids: cases that its training held out, likewise.
+    """
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    name: str | None = None
+    class_: Annotated[str | None, Field(alias="class")] = None
+    arguments: dict[str, Any] = {}
+    weights: str | None = None
+    labels: dict[int, str] | None = None
+    in_channels: Side | None = None
+    spatial_dims: Literal[2, 3] | None = None
+    axes: Annotated[str, Field(pattern="^[xyz]{2,3}$")] | None = None
+    flip: Annotated[str, Field(pattern="^[xyz]{0,3}$")] = ""
+    divisor: Side | None = None
+    roi_size: list[Annotated[int, Field(ge=-1)]] | None = None
+    overlap: Annotated[float, Field(ge=0, lt=1)] = 0.25
+    mode: Literal["gaussian", "constant"] = "gaussian"
+    batch_size: Side = 4
+    output: str | int | None = None
+    activation: Activation = "auto"
+    regions: dict[Channel, Side] | None = None
+    recipe: dict[str, Any] | None = None
+    label_map: dict[Channel, Channel] = {}
+    train_ids: list[str] = []
+    val_ids: list[str] = []
+
+    @field_validator("labels")
+    @classmethod
+    def _counted(cls, value: dict[int, str] | None) -> dict[int, str] | None:
+        if value is not None and sorted({0, *value}) != list(range(max(value, default=0) + 1)):
+            msg = "give names to 0, 1, 2, ... without gaps"
+            raise ValueError(msg)
+        return value if value is None else dict(sorted(({0: "background"} | value).items()))
+
+    @field_validator("recipe", mode="before")
+    @classmethod
+    def _whole(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return load_recipe(value).model_dump(mode="json")
+        return parse_recipe(UNTOUCHED | value, source="recipe").model_dump(mode="json") if value is not None else None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Card:
+        dims = self.spatial_dims
+        if self.axes is not None:
+            if len({*self.axes}) < len(self.axes) or (dims is not None and len(self.axes) != dims):
+                msg = f"axes must be {dims or 2} different ones of xyz, got {self.axes!r}"
+                raise ValueError(msg)
+            self.spatial_dims = dims = 3 if len(self.axes) == 3 else 2
+        if self.roi_size is not None and len(self.roi_size) != (dims or len(self.roi_size)):
+            msg = f"roi_size must have {dims} numbers, got {self.roi_size}"
+            raise ValueError(msg)
+        if self.regions is not None and sorted({*self.regions.values()}) != list(
+            range(1, max(self.regions.values(), default=0) + 1)
+        ):
+            msg = f"regions must paint the classes 1, 2, ... without gaps, got {[*self.regions.values()]}"
+            raise ValueError(msg)
+        return self
+
+
+def read_card(path: Path) -> Card:
+    """Read a card.
+
+    Raises:
+        InputError: if it cannot be read, or a key or value is refused.
+    """
+    content = read_yaml(path)
+    for key in ("train_ids", "val_ids"):
+        if isinstance(content.get(key), str):
+            content[key] = _lines(path.parent / content[key])
+    return parse_card(content, source=str(path))
+
+
+def parse_card(content: dict[str, Any], *, source: str) -> Card:
+    """Check the content of a card; `source` names it in errors.
+
+    Raises:
+        InputError: naming the first key that does not fit.
+    """
+    try:
+        return Card.model_validate(content)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        key = ".".join(map(str, wrong["loc"]))
+        if wrong["type"] == "extra_forbidden":
+            known = ", ".join(field.alias or name for name, field in Card.model_fields.items())
+            msg = f"{source}: key must be one of {known}, got {key!r}."
+        else:
+            reason = wrong["msg"].removeprefix("Value error, ")
+            msg = f"{source}: {key or 'card'} must be valid: {reason}." + (f" Got {wrong['input']!r}." if key else "")
+        raise InputError(msg) from error
+
+
+def card_beside(*places: Path) -> Card:
+    """The card at the first of these places that has one; an empty one without."""
+    found = next((place for place in places if place.is_file()), None)
+    return Card() if found is None else read_card(found)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"{path} must be a readable text file with one case per line, got {type(error).__name__}."
+        raise InputError(msg) from error

@@ -1,0 +1,92 @@
+"""`load_model("CARD.yaml[@WEIGHTS]")`: bare weights, and a card that names the network's class."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from imaseg.errors import InputError
+from imaseg.models.adapted import AdaptedModel, adapt
+from imaseg.models.card import Card, read_card
+from imaseg.models.trusted import called, imported, require_trust
+from imaseg.models.weights import put, read_state
+
+_CARD = re.compile(r"^(?P<card>.+\.ya?ml)(?:@(?P<weights>.+))?$", re.I)
+_MONAI = "monai.networks.nets."
+_SMP = ("segmentation_models_pytorch.", "smp.")
+
+
+def is_card(spec: str) -> bool:
+    """Whether a specification names a card.
+
+    >>> is_card("unet.yaml"), is_card("unet.yml@weights.pth"), is_card("runs/standard")
+    (True, True, False)
+    """
+    return _CARD.match(spec) is not None
+
+
+def load_card_model(spec: str, *, trust: bool = False) -> AdaptedModel:
+    """A network by the class that its card names, with weights from a file.
+
+    Args:
+        spec: path of the card; after `@` that of the weights, in place of the card's own.
+        trust: whether a class of the author's own may be imported.
+
+    Raises:
+        InputError: if something is missing, does not fit or needs trust.
+    """
+    match = _CARD.match(spec)
+    path = Path(match["card"] if match else spec)
+    card = read_card(path)
+    if card.class_ is None:
+        msg = f"{path} must name the network's class, got a card without `class:`."
+        raise InputError(msg)
+    if card.weights is None and not (match and match["weights"]):
+        msg = f"{path} must name a file of `weights:`, got none. Write it into the card, or {path}@FILE."
+        raise InputError(msg)
+    weights = Path(match["weights"]) if match and match["weights"] else _beside(path, str(card.weights))
+    network = make_network(card, path, trust=trust)
+    put(network, read_state(weights), source=str(weights))
+    return adapt(network, card, kind="card", name=path.stem)
+
+
+def make_network(card: Card, path: Path, *, trust: bool) -> nn.Module:
+    """The network with fresh weights.
+
+    Raises:
+        InputError: if there is no such class, it refuses the arguments, or needs trust.
+    """
+    name = str(card.class_)
+    if name.startswith(_MONAI):
+        from imaseg.models.networks import monai_network
+
+        return monai_network(name.removeprefix(_MONAI), card.arguments, source=str(path))
+    if name.startswith(_SMP):
+        from imaseg.models.smp import smp_network
+
+        return smp_network(name.rpartition(".")[2], card.arguments, source=str(path))
+    if ":" not in name:
+        msg = f"{path}: class must be {_MONAI}X, {_SMP[0]}X, or your own as module:Class, got {name!r}."
+        raise InputError(msg)
+    require_trust(f"class {name} in {path}", trust=trust)
+    kind: Any = imported(name, places=(path.parent, Path()), source=f"class in {path}")
+    network = called(kind, card.arguments, source=f"class {name} in {path}")
+    if not isinstance(network, nn.Module):
+        msg = f"class in {path} must make an nn.Module, got {type(network).__name__}."
+        raise InputError(msg)
+    return network
+
+
+def _beside(card: Path, weights: str) -> Path:
+    filled = os.path.expandvars(weights)
+    unset = re.findall(r"\$\{?(\w+)", filled)
+    if unset:
+        msg = (
+            f"{card}: weights must be a path, got {weights!r}, and {unset[0]} is not set. Set it, or write {card}@FILE."
+        )
+        raise InputError(msg)
+    return card.parent / filled

@@ -1,0 +1,103 @@
+"""What a network says, as class logits whose argmax is the segmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from imaseg.errors import InputError
+from imaseg.frozen import heads
+from imaseg.models.nnunet.decision import classes_of_regions
+
+_USUAL = ("out", "logits", "pred")
+
+
+class OneOutput(nn.Module):
+    """A network that may return several things -> the one that holds its logits.
+
+    Args:
+        network: image -> tensor, list, tuple or mapping of them.
+        key: of the tensor that counts; None for the first of a list (the head of full resolution), and the one called
+            `out`, `logits` or `pred` of a mapping.
+    """
+
+    def __init__(self, network: nn.Module, key: str | int | None = None) -> None:
+        super().__init__()
+        self.network = network
+        self.key = key
+
+    def forward(self, image: Tensor) -> Tensor:
+        """The tensor that counts.
+
+        Raises:
+            InputError: if there is none.
+        """
+        output: Any = self.network(image)
+        key = self.key
+        if isinstance(output, Mapping) and key is None:
+            known = list(output) if len(output) == 1 else [name for name in _USUAL if name in output]
+            key = known[0] if known else None
+        try:
+            found = heads(output, image)[0] if key is None and not isinstance(output, Mapping) else output[key]
+        except (KeyError, IndexError, TypeError) as error:
+            there = f"one with {', '.join(map(str, output))}" if isinstance(output, Mapping) else type(output).__name__
+            msg = f"output must name the logits of the network, got {key!r} for {there}. Write `output:` into the card."
+            raise InputError(msg) from error
+        if not isinstance(found, Tensor):
+            msg = f"network must return a tensor, got {type(found).__name__}. Write `output:` into the card."
+            raise InputError(msg)
+        return found
+
+
+def undone(raw: Tensor, activation: str) -> Tensor:
+    """Logits of what a network returned after a softmax or sigmoid, differentiably.
+
+    Probabilities that have been rounded to 0 or 1 have no gradient any more.
+
+    >>> z = torch.tensor([[1.0, -2.0, 0.5]])
+    >>> torch.allclose(undone(z.softmax(1), "softmax").softmax(1), z.softmax(1))
+    True
+    >>> torch.allclose(undone(z.sigmoid(), "sigmoid"), z, atol=1e-5)
+    True
+    """
+    if activation == "none":
+        return raw
+    raw = raw.float() if raw.dtype.itemsize < 4 else raw
+    if activation == "softmax":
+        return raw.clamp(min=torch.finfo(raw.dtype).tiny).log()
+    inside = raw.clamp(min=torch.finfo(raw.dtype).tiny, max=1 - torch.finfo(raw.dtype).eps / 2)
+    return inside.log() - (-inside).log1p()
+
+
+def as_classes(logits: Tensor, classes: int, regions: Mapping[int, int] | None) -> Tensor:
+    """Class logits (B, classes, *spatial), background first.
+
+    Args:
+        logits: one channel per class; or one per structure, each against everything else; or, with two classes, that
+            of the foreground alone.
+        classes: background included.
+        regions: class that each channel paints, in the order of painting; None if channels are classes, or if one
+            fewer than that paint 1, 2, ... in order.
+    """
+    if regions is not None:
+        return classes_of_regions(logits[:, list(regions)], list(regions.values()))
+    if logits.shape[1] == classes:
+        return logits
+    if logits.shape[1] == 1:
+        return torch.cat([torch.zeros_like(logits), logits], 1)
+    return classes_of_regions(logits, range(1, classes))
+
+
+def only(logits: Tensor, kept: Sequence[int]) -> Tensor:
+    """Logits of some classes, those of all others counted as background by the largest of them.
+
+    No decision between the classes that are kept and the rest changes.
+
+    >>> only(torch.tensor([[0.0, 3.0, 1.0, 2.0]]), [0, 2])
+    tensor([[3., 1.]])
+    """
+    rest = [channel for channel in range(logits.shape[1]) if channel not in kept or channel == 0]
+    return torch.cat([logits[:, rest].amax(1, keepdim=True), logits[:, [k for k in kept if k > 0]]], 1)

@@ -1,0 +1,121 @@
+"""What a network can be asked: which sides it takes, how many channels it returns, what it has done to its logits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from imaseg.errors import InputError
+from imaseg.frozen import Model, frozen
+
+_DIVISORS = (1, 2, 4, 8, 16, 32)
+_SIDE = {2: 64, 3: 32}
+_ROUNDING, _SUM = 1e-6, 1e-3
+_LOUD = 1000.0
+"""Logits do not stay within [0, 1] for images that are so many times too bright."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What came back.
+
+    Attributes:
+        sides: of the images that were shown.
+        divisor: sides that are multiples of it come back as they went in; 1 where only `sides` do.
+        channels: of the output.
+        activation: `none`, `softmax` or `sigmoid`.
+    """
+
+    sides: tuple[int, ...]
+    divisor: int
+    channels: int
+    activation: str
+
+
+def guess_input(network: nn.Module) -> tuple[int | None, int | None]:
+    """Channels and spatial dimensions of the image, of the first convolution; None where there is none.
+
+    >>> guess_input(nn.Conv3d(2, 1, 3))
+    (2, 3)
+    """
+    for weight in network.state_dict().values():
+        if weight.ndim in (4, 5) and weight.is_floating_point():
+            return weight.shape[1], weight.ndim - 2
+    return None, None
+
+
+def probe(
+    network: nn.Module, *, in_channels: int, spatial_dims: int, divisor: int | None, sides: Sequence[int] | None
+) -> Probe:
+    """Show a network noise.
+
+    Args:
+        network: image -> one tensor, on the CPU.
+        in_channels: of the image.
+        spatial_dims: of the image.
+        divisor: if known; else found by trial.
+        sides: of its tiles if it takes no others.
+
+    Raises:
+        InputError: if it takes none of the images, or returns something of another size.
+    """
+    trials = [([_SIDE[spatial_dims] + d] * spatial_dims, d) for d in ([divisor] if divisor else _DIVISORS)]
+    trials = [([-(-side // d) * d for side in wanted], d) for wanted, d in trials]
+    if sides is not None:
+        trials.append(([side if side > 0 else _SIDE[spatial_dims] for side in sides], divisor or 1))
+    problem = ""
+    with frozen(network), torch.no_grad():
+        for wanted, step in trials:
+            image = noise(1, in_channels, *wanted)
+            try:
+                output = network(image)
+            except InputError:
+                raise
+            except Exception as error:  # whatever somebody's code raises, it does not take this image
+                problem = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+                continue
+            if output.shape[:1] + output.shape[2:] == image.shape[:1] + image.shape[2:]:
+                return Probe(tuple(wanted), step, int(output.shape[1]), activation_of(network, image))
+            problem = f"logits of size {tuple(output.shape)} for an image {tuple(image.shape)}"
+    msg = (
+        f"network must return logits of its input's size (B, classes, *spatial) for {in_channels} channels in "
+        f"{spatial_dims}D, got {problem}. Write in_channels, spatial_dims, divisor or roi_size into the card."
+    )
+    raise InputError(msg)
+
+
+def gradient_reaches(network: nn.Module, in_channels: int, sides: Sequence[int]) -> bool:
+    """Whether the image has a gradient that is finite and not 0 throughout."""
+    with frozen(network):
+        image = noise(1, in_channels, *sides).to(next(network.parameters()).device).requires_grad_()
+        output = network(image)
+        if not output.requires_grad:
+            return False
+        (gradient,) = torch.autograd.grad(output.square().mean(), image, allow_unused=True)
+        return gradient is not None and bool(torch.isfinite(gradient).all()) and bool(gradient.any())
+
+
+def noise(*shape: int) -> Tensor:
+    """Uniform in [0, 1], the same each time."""
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0))
+
+
+def activation_of(network: Model, image: Tensor) -> str:
+    """What a network does to its logits: `none`, `softmax` or `sigmoid`.
+
+    >>> activation_of(lambda image: image.softmax(1), noise(1, 3, 8, 8)), activation_of(torch.exp, noise(1, 3, 8, 8))
+    ('softmax', 'none')
+    """
+    outputs: list[Tensor] = []
+    for factor in (1.0, _LOUD):
+        outputs.append(network(image * factor).float())
+        if not bool(((outputs[-1] >= -_ROUNDING) & (outputs[-1] <= 1 + _ROUNDING)).all()) or not bool(
+            outputs[-1].any()
+        ):
+            return "none"
+    sums = (one.sum(1) for one in outputs)
+    whole = all(bool(((total - 1).abs() < _SUM).all()) for total in sums)
+    return "softmax" if whole and outputs[0].shape[1] > 1 else "sigmoid"

@@ -1,0 +1,68 @@
+"""`load_model("smp:DIR")`: what `save_pretrained` of segmentation-models-pytorch wrote, read as data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from imaseg.data.files import read_json
+from imaseg.errors import InputError
+from imaseg.models.adapted import AdaptedModel, adapt
+from imaseg.models.card import BESIDE, card_beside
+from imaseg.models.weights import put, read_state
+
+_CONFIG = "config.json"
+_WEIGHTS = "model.safetensors"
+
+
+def load_smp(text: str) -> AdaptedModel:
+    """Load a folder; nothing in it is executed and nothing is downloaded.
+
+    Args:
+        text: the folder. A card beside the weights (`imaseg.yaml`) gives labels and preparation.
+
+    Raises:
+        InputError: if a file is missing or damaged, or the class is none of the library.
+    """
+    folder = Path(text)
+    for name in (_CONFIG, _WEIGHTS):
+        if not (folder / name).is_file():
+            msg = f"{folder} must be a folder that save_pretrained wrote, got one without {name}. Save it again."
+            raise InputError(msg)
+    config = read_json(folder / _CONFIG)
+    kind = config.get("_model_class") or config.get("model_class")
+    arguments = {key: value for key, value in config.items() if not key.startswith("_") and key != "model_class"}
+    network = smp_network(str(kind), arguments, source=str(folder / _CONFIG))
+    put(network, read_state(folder / _WEIGHTS), source=str(folder / _WEIGHTS))
+    notes = []
+    if config.get("encoder_weights"):
+        notes.append(
+            f"The encoder began with {config['encoder_weights']} weights: such models are often given images "
+            "normalised "
+            "for those. Only the author knows; the card's recipe says it."
+        )
+    return adapt(network, card_beside(folder / BESIDE), kind="smp", name=folder.resolve().name, notes=notes)
+
+
+def smp_network(name: str, arguments: Mapping[str, Any], *, source: str) -> nn.Module:
+    """A network of segmentation-models-pytorch with fresh weights; pretrained ones are never fetched.
+
+    Raises:
+        InputError: if there is no such class, or it refuses the arguments.
+    """
+    import segmentation_models_pytorch as smp
+
+    known = {kind.__name__: kind for kind in smp.MODEL_ARCHITECTURES_MAPPING.values()}
+    if name not in known:
+        msg = f"{source} must name one of {', '.join(sorted(known))}, got {name!r}."
+        raise InputError(msg)
+    try:
+        network: nn.Module = known[name](**{**arguments, "encoder_weights": None})
+    except (TypeError, ValueError, KeyError) as error:
+        told = " ".join(str(error).split())[:200]
+        msg = f"{source} must hold arguments that {name} takes, got {dict(arguments)}: {told}."
+        raise InputError(msg) from error
+    return network

@@ -1,0 +1,98 @@
+"""Code that comes with a checkpoint: imported only where the user says that it may run."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from imaseg.errors import InputError
+
+_IMPORTED: dict[str, str] = {}
+"""Modules that were imported here, and the folders they were looked for in."""
+
+
+def require_trust(what: str, *, trust: bool) -> None:
+    """Refuse code without trust.
+
+    Raises:
+        InputError: if `trust` is not given; says what that means.
+    """
+    if not trust:
+        msg = (
+            f"{what} runs code that its author wrote, with all you may do on this machine. Read it, or know who made "
+            "it; "
+            "then add --trust (in Python: trust=True)."
+        )
+        raise InputError(msg)
+
+
+def imported(spec: str, *, places: Sequence[Path], source: str) -> Any:
+    """What `module:name` names, looked for in these folders first.
+
+    Raises:
+        InputError: if there is no such module or name, or its import fails.
+    """
+    module, colon, name = spec.rpartition(":")
+    if not colon or not module or not name:
+        msg = f"{source} must be module:name, got {spec!r}. With models.py in this folder write models:make."
+        raise InputError(msg)
+    with importable(places):
+        _forget_other(module.partition(".")[0], places)
+        try:
+            found = importlib.import_module(module)
+        except Exception as error:  # whatever the author's code raises
+            msg = (
+                f"{source} must name a module that can be imported from {_named(places)}, got {spec!r}: {_told(error)}."
+            )
+            raise InputError(msg) from error
+    if not hasattr(found, name):
+        msg = f"{source} must name something in {module} ({found.__file__}), got {name!r}, which is not there."
+        raise InputError(msg)
+    return getattr(found, name)
+
+
+def _forget_other(root: str, places: Sequence[Path]) -> None:
+    """Let a module of the same name in another folder, imported for another checkpoint, not stand for this one."""
+    here = str([place.resolve() for place in places])
+    if _IMPORTED.get(root, here) != here:
+        for name in [name for name in sys.modules if name == root or name.startswith(f"{root}.")]:
+            del sys.modules[name]
+    if root in _IMPORTED or root not in sys.modules:
+        _IMPORTED[root] = here
+
+
+def called(make: Any, arguments: dict[str, Any], *, source: str) -> Any:
+    """What a factory or class of somebody returns.
+
+    Raises:
+        InputError: if the call fails.
+    """
+    try:
+        return make(**arguments)
+    except Exception as error:  # whatever the author's code raises
+        msg = f"{source} must be callable with {arguments or 'no arguments'}, got {_told(error)}."
+        raise InputError(msg) from error
+
+
+@contextmanager
+def importable(places: Sequence[Path]) -> Iterator[None]:
+    """Look for modules in these folders first."""
+    before = list(sys.path)
+    sys.path[:0] = [str(place.resolve()) for place in places]
+    try:
+        importlib.invalidate_caches()
+        yield
+    finally:
+        sys.path[:] = before
+
+
+def _named(places: Sequence[Path]) -> str:
+    return " or ".join(str(place) for place in places)
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

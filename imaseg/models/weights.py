@@ -1,0 +1,113 @@
+"""Weights from a file as data: nothing in it is executed."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from imaseg.errors import InputError
+
+_INSIDE = ("model_state_dict", "state_dict", "network_weights", "model", "net", "network", "weights", "params")
+"""Keys under which trainers keep the weights in a checkpoint."""
+_WRAPPERS = ("module.", "_orig_mod.", "network.", "model.", "net.")
+"""What trainers put before the name of each weight."""
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Weights by name, from `.safetensors`, or from `.pt`, `.pth` or `.ckpt`, whatever they are wrapped in.
+
+    Raises:
+        InputError: if the file is missing or damaged, holds more than data, or no weights.
+    """
+    if not path.is_file():
+        msg = f"{path} must hold weights, got nothing there. Name the file in the card's `weights:`."
+        raise InputError(msg)
+    try:
+        content = load_file(path) if path.suffix == ".safetensors" else _unpickled(path)
+    except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        if isinstance(error, InputError):
+            raise
+        what = " ".join(str(error).split())[:200]
+        msg = (
+            f"{path} must be a file of weights, got an unreadable one ({type(error).__name__}: {what}). Copy it again."
+        )
+        raise InputError(msg) from error
+    state = _weights_in(content)
+    if state is None:
+        keys = (
+            f"a mapping with {', '.join(map(str, list(content)[:5]))}" if isinstance(content, Mapping) else "no mapping"
+        )
+        msg = f"{path} must hold weights by name, or such a mapping under {', '.join(_INSIDE[:3])}, got {keys}."
+        raise InputError(msg)
+    return state
+
+
+def _unpickled(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "Unsupported global" not in str(error) and "GLOBAL" not in str(error):
+            raise
+        foreign = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+        msg = (
+            f"{path} must hold tensors, numbers and names only, got {', '.join(foreign) or 'other objects'}, which "
+            "would "
+            "run code when read. Save `model.state_dict()` alone, or load it in a factory of yours: "
+            "python:module:factory."
+        )
+        raise InputError(msg) from error
+
+
+def _weights_in(content: Any) -> dict[str, Tensor] | None:
+    if not isinstance(content, Mapping):
+        return None
+    if content and all(isinstance(value, Tensor) for value in content.values()):
+        return {str(name): tensor for name, tensor in content.items()}
+    return next((state for key in _INSIDE if (state := _weights_in(content.get(key))) is not None), None)
+
+
+def put(network: nn.Module, state: Mapping[str, Tensor], *, source: str) -> None:
+    """Put weights into a network, all of them or none, under the names without what a trainer put before them.
+
+    Raises:
+        InputError: if names or shapes differ; the message lists the first of each.
+    """
+    own = network.state_dict()
+    state = _fitting_names(state, set(own))
+    missing = [name for name in own if name not in state]
+    extra = [name for name in state if name not in own]
+    misshapen = [name for name in own if name in state and own[name].shape != state[name].shape]
+    if not (missing or extra or misshapen):
+        network.load_state_dict(dict(state))
+        return
+    shapes = [f"{name} {tuple(state[name].shape)} for {tuple(own[name].shape)}" for name in misshapen]
+    parts = [("missing", missing), ("unexpected", extra), ("of another shape", shapes)]
+    told = "; ".join(f"{len(names)} {what} ({_few(names)})" for what, names in parts if names)
+    msg = (
+        f"{source} must hold the weights of this {type(network).__name__}, got {told}. "
+        "Use the class and arguments that it was trained with."
+    )
+    raise InputError(msg)
+
+
+def _fitting_names(state: Mapping[str, Tensor], own: set[str]) -> dict[str, Tensor]:
+    """Names without those prefixes, shared by all of them, that keep them from being the network's."""
+    tried = [dict(state)]
+    for _ in _WRAPPERS:
+        names = tried[-1]
+        prefix = next((one for one in _WRAPPERS if names and all(name.startswith(one) for name in names)), None)
+        if prefix is None:
+            break
+        tried.append({name.removeprefix(prefix): tensor for name, tensor in names.items()})
+    return max(tried, key=lambda names: len(own & names.keys()))
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

@@ -1,0 +1,132 @@
+"""`imaseg doctor`: this machine, a model, data for it."""
+
+from __future__ import annotations
+
+import json
+from importlib import metadata
+
+import pytest
+import torch
+import yaml
+from torch import nn
+from typer.testing import CliRunner
+
+from imaseg.cli import doctor
+from imaseg.cli.main import app
+from imaseg.errors import InputError
+from imaseg.models.probe import gradient_reaches
+
+UNET = {"spatial_dims": 3, "in_channels": 1, "out_channels": 3, "channels": [4, 8], "strides": [2]}
+
+
+def _run(*arguments):
+    return CliRunner().invoke(app, ["doctor", *map(str, arguments)])
+
+
+def _json(*arguments):
+    return json.loads(_run(*arguments, "--json").stdout)
+
+
+@pytest.fixture
+def card(tmp_path):
+    from monai.networks.nets import UNet
+
+    torch.save(UNet(**UNET).state_dict(), tmp_path / "w.pt")
+    content = {"class": "monai.networks.nets.UNet", "arguments": UNET, "weights": "w.pt", "train_ids": ["phantom_001"]}
+    content |= {"labels": {1: "Back", 2: "Front"}, "recipe": {"normalise": "zscore", "orientation": "RAS"}}
+    (tmp_path / "net.yaml").write_text(yaml.safe_dump(content))
+    return tmp_path / "net.yaml"
+
+
+def test_a_sound_machine_is_told_what_to_type():
+    done = _run()
+    assert done.exit_code == 0, done.stdout
+    assert f"torch {metadata.version('torch')}" in done.stdout
+    assert "Nothing is broken." in done.stdout
+    assert done.stdout.strip().endswith("imaseg demo")
+    facts = _json()
+    assert facts["problems"] == []
+    assert facts["packages"]["torch"] == metadata.version("torch")
+
+
+def test_what_is_broken_is_named_with_its_mend(monkeypatch, tmp_path):
+    monkeypatch.setitem(doctor._NEEDED, "no-such-package", "no_such_module_at_all")
+    monkeypatch.setattr(doctor.metadata, "requires", lambda _: ["torch>=999", 'nothing>=1; extra == "dev"'])
+    monkeypatch.setenv("nnUNet_raw", str(tmp_path / "none"))
+    done = _run()
+    assert done.exit_code == 1
+    assert "no-such-package cannot be imported (ModuleNotFoundError" in done.stdout
+    assert "torch is" in done.stdout
+    assert "imaseg needs >=999" in done.stdout
+    assert "which is no folder. Create it" in done.stdout
+
+
+def test_missing_extras_are_no_fault(monkeypatch):
+    monkeypatch.setitem(doctor._EXTRAS, "dicom", {"no-such-package": "no_such_module_at_all"})
+    done = _run()
+    assert done.exit_code == 0
+    assert 'install "imaseg[dicom]"' in done.stdout
+
+
+def test_a_model_is_explained(card):
+    done = _run(card)
+    assert done.exit_code == 0, done.stdout
+    for text in (
+        "net (card): UNet,", "1 channels, 3D, sides multiples of 2", "0 background, 1 Back, 2 Front", "logits",
+        "normalise: zscore", "1 known cases", "reaches the image", f"imaseg audit {card} DATA --out audit",
+    ):  # fmt: skip
+        assert text in done.stdout, text
+    facts = _json(card)
+    assert (facts["kind"], facts["tiles"], facts["activation"]["found"]) == ("card", None, "none")
+    assert facts["parameters"] == sum(one.numel() for one in torch.load(card.parent / "w.pt").values() if one.ndim > 0)
+
+
+def test_data_are_looked_at_through_the_model(card, raw_phantom):
+    done = _run(card, "--data", raw_phantom)
+    assert done.exit_code in (0, 1), done.stdout
+    assert "6 raw cases, 2 of them (val)" in done.stdout
+    assert "by name: 1 Front is 2 Front, 2 Back is 1 Back" in done.stdout
+    facts = _json(card, "--data", raw_phantom, "--cases", "all")["data"]
+    assert facts["tried"][0]["shape"] == [24, 24, 16]
+    assert any("was trained on 1 of these 6 cases (phantom_001)" in problem for problem in facts["problems"])
+    assert set(facts["tried"][0]["dice"]) == {"Back", "Front"}
+
+
+def test_runs_are_explained_too(tiny_run, prepared_phantom):
+    facts = _json(tiny_run, "--data", prepared_phantom)
+    assert (facts["kind"], facts["trained_by"], facts["train_ids"]) == ("run", "standard", 3)
+    assert facts["gradient_reaches_image"]
+    assert facts["data"]["selection"] == "val"
+    assert facts["problems"] == []
+
+
+def test_what_needs_trust_is_one_line(tmp_path):
+    done = _run("python:os:getcwd")
+    assert done.exit_code == 1
+    assert isinstance(done.exception, InputError)
+    assert "--trust" in str(done.exception)
+
+
+def test_a_network_without_gradient_is_found_out():
+    class Rounded(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Conv2d(1, 2, 1)
+
+        def forward(self, image):
+            return self.layer(image.detach())
+
+    assert gradient_reaches(nn.Conv2d(1, 2, 1), 1, [8, 8])
+    assert not gradient_reaches(Rounded(), 1, [8, 8])
+
+
+def test_an_activation_is_reported(card, tmp_path, monkeypatch):
+    (tmp_path / "softmaxed.py").write_text(
+        "from torch import nn\ndef make():\n    return nn.Sequential(nn.Conv2d(1, 2, 1), nn.Softmax(1))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    done = _run("python:softmaxed:make", "--trust")
+    assert done.exit_code == 0, done.stdout
+    assert "ends in a softmax (was found by a probe): it is undone" in done.stdout
+    assert "Nobody says how its images are prepared" in done.stdout
+    assert done.stdout.strip().endswith("imaseg audit python:softmaxed:make DATA --out audit --trust")
