@@ -1,17 +1,19 @@
-"""What randomised smoothing proves: a table of certified radii, one row per model and noise level."""
+"""What randomised smoothing proves: a table of certified radii, one row per radius and model."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from imaseg.report.numerals import decimal, listing, short, unit_name
-from imaseg.report.parts import MISSING, Cell, Table, row
+from imaseg.report.parts import Cell, Table, row
 from imaseg.report.read import Audit
 from imaseg.report.schema_parts import Certified
 
+_Found = Sequence[tuple[str, Certified]]
+
 
 def certified_tables(audits: Sequence[Audit]) -> list[Table]:
-    """One table per probe and unit, with a column for every radius of any model."""
+    """One table per probe."""
     groups: dict[tuple[str, str], list[tuple[str, Certified]]] = {}
     for audit in audits:
         for one in audit.summary.certified:
@@ -19,25 +21,60 @@ def certified_tables(audits: Sequence[Audit]) -> list[Table]:
     return [_table(probe, unit, found) for (probe, unit), found in groups.items()]
 
 
-def _table(probe: str, unit: str, found: Sequence[tuple[str, Certified]]) -> Table:
-    radii = sorted({radius for _, one in found for radius in one.radii})
-    rows = []
-    for name, one in found:
-        at = dict(zip(one.radii, one.dice_at_radius, strict=False))
-        shown = [Cell(decimal(at[radius])) if radius in at else MISSING for radius in radii]
-        rows.append(row(name, short(one.sigma), *_settings(one), str(one.n), _share(one.abstained), *shown))
-    what = listing(list(dict.fromkeys(one.what.strip().rstrip(".") for _, one in found if one.what)))
-    caption = f"Certified by probe {probe}, radii in {unit_name(unit)} of the model's input"
-    head = ["Model", "Noise sigma", "Draws", "Error rate", "n", "Abstained", *(f"radius {short(r)}" for r in radii)]
-    return Table(f"{caption}: {what}" if what else caption, head, rows)
-
-
-def _settings(one: Certified) -> tuple[str, str]:
-    """Number of noisy copies, and the chance of a wrong certificate."""
-    return (
-        str(one.samples) if one.samples is not None else "not recorded",
-        short(one.alpha) if one.alpha is not None else "not recorded",
+def _table(probe: str, unit: str, found: _Found) -> Table:
+    """Radii rising, the models of a radius below each other; columns that nobody recorded are left out."""
+    lines = sorted(
+        ((radius, place, name, one, step) for place, (name, one) in enumerate(found) for step, radius in _steps(one)),
+        key=lambda line: line[:2],
     )
+    rms = any(one.radii_rms for _, one in found)
+    voxels = any(one.certified_foreground for _, one in found)
+    rows = [
+        row(
+            name,
+            short(radius),
+            *([_at(one.radii_rms, step, short)] if rms else []),
+            _at(one.dice_at_radius, step, decimal),
+            *([_at(one.certified_foreground, step, decimal)] if voxels else []),
+            _share(one.abstained),
+            str(one.n),
+        )
+        for radius, _, name, one, step in lines
+    ]
+    head = [
+        "Model",
+        f"Radius ({unit_name(unit)})",
+        *(["RMS per voxel"] if rms else []),
+        "Dice at radius",
+        *(["Certified foreground"] if voxels else []),
+        "Abstained",
+        "n",
+    ]
+    return Table(_caption(probe, found), head, rows)
+
+
+def _steps(one: Certified) -> list[tuple[int, float]]:
+    return list(enumerate(one.radii))
+
+
+def _at(values: Sequence[float | None], step: int, write: Callable[[float | None], str]) -> Cell:
+    return Cell(write(values[step])) if step < len(values) else Cell("not recorded", missing=True)
+
+
+def _caption(probe: str, found: _Found) -> str:
+    """Noise, number of noisy copies and chance of a wrong certificate; and what the columns mean."""
+    settings = dict.fromkeys(
+        f"noise of standard deviation {short(one.sigma)}{f' ({one.relative})' if one.relative else ''}"
+        + (f", {one.samples} noisy copies" if one.samples is not None else "")
+        + (f", error rate {short(one.alpha)}" if one.alpha is not None else "")
+        for _, one in found
+    )
+    what = list(dict.fromkeys(one.what.strip().rstrip(".") for _, one in found if one.what))
+    said = [
+        f"Certified by probe {probe}: {listing(list(settings))}",
+        *(f"{text[0].upper()}{text[1:]}" for text in what),
+    ]
+    return ". ".join(said)
 
 
 def _share(value: float | None) -> str:

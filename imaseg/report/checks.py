@@ -35,7 +35,10 @@ def _verdict(audit: Audit, name: str) -> Verdict:
     check = next((one for one in audit.summary.validity if one.check == name), None)
     if check is None:
         return Verdict(audit.name, *_MARKS[None], "not part of this audit", "")
-    return Verdict(audit.name, *_MARKS[check.ok], check.number or "no number recorded", check.detail)
+    number = check.number if check.ok is not None or check.number != "not run" else ""
+    return Verdict(
+        audit.name, *_MARKS[check.ok], number or ("" if check.ok is None else "no number recorded"), check.detail
+    )
 
 
 def failed(audits: Sequence[Audit]) -> list[tuple[str, Check]]:

@@ -106,9 +106,16 @@ def _order(audits: Sequence[Audit]) -> dict[str, str]:
 
 def _cells(audit: Audit, name: str, levels: Sequence[int], *, scored: bool) -> list[Heat]:
     each = {one.severity: one for one in severities(audit).get(name, [])}
-    cells = [_heat(each.get(level), clean_point(audit).dice) for level in levels]
+    cells = [_heat(each.get(level), _clean(audit, each.get(level))) for level in levels]
     scores = audit.summary.degradation
     return [*cells, Heat(decimal(scores.per_corruption.get(name) if scores else None))] if scored else cells
+
+
+def _clean(audit: Audit, one: Corruption | None) -> float | None:
+    """Mean clean Dice over the cases in which the corruption occurs."""
+    occurs = {case.case for case in one.metric_per_case} if one is not None else set()
+    known = [case.dice for case in clean_point(audit).cases if case.case in occurs and case.dice is not None]
+    return sum(known) / len(known) if known else clean_point(audit).dice
 
 
 def _heat(one: Corruption | None, clean: float | None) -> Heat:
@@ -147,7 +154,7 @@ def corruption_table(audits: Sequence[Audit]) -> Table | None:
             title_of(one),
             str(one.severity),
             ", ".join(f"{name} {_plain(value)}" for name, value in one.parameters.items()) or "not recorded",
-            _span(one),
+            Cell(_span(one), "" if one.calibrated else "not set by the change"),
             str(one.n),
             Cell(decimal(one.foreground_mean.get("dice")), bracket(one.dice_ci95)),
         )
@@ -168,10 +175,19 @@ def degradation_table(audits: Sequence[Audit]) -> Table | None:
     known = [(audit.name, score) for audit in audits if (score := audit.summary.degradation) is not None]
     if not known:
         return None
-    rows = [row(name, Cell(decimal(one.mean), bracket(one.ci95)), decimal(one.worst)) for name, one in known]
+    titles = {one.corruption: title_of(one) for audit in audits for one in audit.summary.corruptions}
+    rows = [
+        row(
+            name,
+            Cell(decimal(one.mean), bracket(one.ci95)),
+            Cell(decimal(one.worst), titles.get(one.worst_corruption or "", "")),
+            "; ".join(f"{left.replace('-', ' ')}: {why}" for left, why in one.left_out.items()) or "none",
+        )
+        for name, one in known
+    ]
     meant = list(dict.fromkeys(one.definition.strip().rstrip(".") for _, one in known if one.definition))
-    caption = f"Degradation scores (after Boone et al. 2023). {'; '.join(meant)}".strip()
-    return Table(caption, ["Model", "Mean over corruptions [95 % CI]", "Worst corruption"], rows)
+    caption = f"Degradation scores. {'; '.join(meant)}".strip()
+    return Table(caption, ["Model", "Mean [95 % CI]", "Worst corruption", "Corruptions left out"], rows, numeric=False)
 
 
 def _span(one: Corruption) -> str:

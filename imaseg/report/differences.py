@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from imaseg.report.compare import RESAMPLES, at, clean_point, ladder, paired, strongest
+from imaseg.data.files import read_json
+from imaseg.report.compare import RESAMPLES, Point, at, clean_point, ladder, paired, strongest
+from imaseg.report.metrics import METRICS
 from imaseg.report.numerals import bracket, decimal, short, signed
 from imaseg.report.parts import Cell, Table, row
 from imaseg.report.read import Audit
 from imaseg.report.schema_base import Interval, _Part
 
-_METRICS = {"dice": "Dice", "surface_dice": "surface Dice (1 voxel)", "hd95": "HD95 (mm)"}
+_NAMES = {one.name: one.head for one in METRICS}
+_TEST = ". p: two-sided Wilcoxon signed-rank test, adjusted by Holm's method over the rows of a metric"
 
 
 class Difference(_Part):
@@ -19,6 +22,7 @@ class Difference(_Part):
 
     probe: str
     eps: float
+    unit: str = ""
     metric: str
     a: str
     b: str
@@ -29,22 +33,48 @@ class Difference(_Part):
 
 
 def paired_rows(audits: Sequence[Audit]) -> list[dict[str, Any]]:
-    """Dice of every further model minus the first one's: clean, and under the worst attacks at shared budgets."""
+    """Every further model against the first one, as `imaseg.statistics.paired` finds them where that is there.
+
+    Without it: Dice only, clean and under the worst attacks at shared budgets.
+    """
     reference, *others = audits
-    found = []
-    for other in others:
-        pairs = [("clean", 0.0, clean_point(reference), clean_point(other))]
-        for series in strongest(audits):
-            pairs += [
-                (series.probe, point.eps, at(reference, series, point.eps), point) for point in ladder(other, series)
-            ]
-        for probe, eps, before, after in pairs:
-            change = paired(before, after)
-            if change is not None:
-                names = {"metric": "dice", "a": reference.name, "b": other.name}
-                sizes = {"difference": change.mean, "ci95": change.ci95, "n": change.n}
-                found.append({"probe": probe, "eps": eps, **names, **sizes})
-    return found
+    try:
+        from imaseg.statistics import paired as compared
+    except ImportError:
+        return [one for other in others for one in _own_rows(audits, reference, other)]
+    first = read_json(reference.folder / "summary.json")
+    return [
+        one
+        for other in others
+        for one in compared(first, read_json(other.folder / "summary.json"), names=(reference.name, other.name))
+    ]
+
+
+def _own_rows(audits: Sequence[Audit], reference: Audit, other: Audit) -> Iterator[dict[str, Any]]:
+    pairs: list[tuple[str, float, str, Point | None, Point]] = [
+        ("clean", 0.0, "", clean_point(reference), clean_point(other))
+    ]
+    for series in strongest(audits):
+        pairs += [
+            (series.probe, point.eps, series.unit, at(reference, series, point.eps), point)
+            for point in ladder(other, series)
+        ]
+    for probe, eps, unit, before, after in pairs:
+        change = paired(before, after)
+        if change is not None:
+            names = {"probe": probe, "eps": eps, "unit": unit, "metric": "dice", "a": reference.name, "b": other.name}
+            yield names | {"difference": change.mean, "ci95": change.ci95, "n": change.n}
+
+
+def main_rows(audits: Sequence[Audit], rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Those about Dice: on unchanged images, under the worst attacks, under corruptions at the highest severity."""
+    shown = {"clean", *(series.probe for series in strongest(audits))}
+    last = max((one.severity for audit in audits for one in audit.summary.corruptions), default=0)
+    return [
+        one
+        for one in rows
+        if one["metric"] == "dice" and (one["probe"] in shown or (one.get("unit") == "severity" and one["eps"] == last))
+    ]
 
 
 def difference_table(rows: Iterable[Mapping[str, Any]]) -> Table | None:
@@ -56,8 +86,8 @@ def difference_table(rows: Iterable[Mapping[str, Any]]) -> Table | None:
     head = ["Models", "Probe", "eps", "Metric", "Difference [95 % CI]", "n", *(["p"] if tested else [])]
     caption = (
         "Paired differences over the cases that both models hold: mean over cases of the second model minus the "
-        f"first, with a 95 % bootstrap interval ({RESAMPLES} resamples). An interval that does not hold 0 is marked *; "
-        "none of this is corrected for the number of comparisons"
+        f"first, with a 95 % bootstrap interval ({RESAMPLES} resamples, not corrected for their number). An interval "
+        "that does not hold 0 is marked *" + (_TEST if tested else "")
     )
     return Table(caption, head, [_row(one, tested) for one in known])
 
@@ -68,12 +98,18 @@ def _row(one: Difference, tested: bool) -> list[Cell]:
     return row(
         f"{one.b} \N{MINUS SIGN} {one.a}",
         one.probe,
-        short(one.eps) if one.eps else "0 (clean)",
-        _METRICS.get(one.metric, one.metric.replace("_", " ")),
+        _budget(one),
+        _NAMES.get(one.metric, one.metric.replace("_", " ")),
         Cell(signed(one.difference) + ("*" if apart else ""), bracket(one.ci95, sign=True)),
         str(one.n),
         *([_chance(one.p)] if tested else []),
     )
+
+
+def _budget(one: Difference) -> str:
+    if one.unit == "severity":
+        return f"severity {one.eps:g}"
+    return short(one.eps) if one.eps else "0 (clean)"
 
 
 def _chance(value: float | None) -> str:

@@ -64,7 +64,7 @@ def _halved(one: Break, last: float) -> str:
 def _margin(audit: Audit, series: Series, case: str) -> str:
     """The margin that was searched for in the same set and unit."""
     for margins in audit.summary.margins:
-        if (margins.perturbation, margins.unit) == (series.perturbation, series.unit):
+        if (margins.perturbation, margins.unit, margins.structure) == (series.perturbation, series.unit, None):
             for known in margins.per_case:
                 if known.case == case and known.margin is not None:
                     return f"above {short(margins.eps)}" if known.censored else short(known.margin)

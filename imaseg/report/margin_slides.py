@@ -19,6 +19,7 @@ from imaseg.report.worst import Panel
 
 _AT_MOST = 4
 _LONG_SIDE = 300
+_COLOURS = 96
 _STOPS = np.array([[240, 249, 33], [248, 149, 64], [204, 71, 120], [126, 3, 168], [13, 8, 135]], float)
 _WRONG, _CERTIFIED = (0, 235, 235), (0, 158, 115)
 COLOURS = {
@@ -220,7 +221,14 @@ def _picture(pixels: np.ndarray, view: Mapping[str, np.ndarray]) -> Image.Image:
 
 
 def _indexed(picture: Image.Image) -> Image.Image:
-    return picture.quantize(96, dither=Image.Dither.NONE)
+    """Few colours, which keeps the page small; voxels that are wrong unattacked keep theirs, however few they are."""
+    few = picture.quantize(_COLOURS - 1, dither=Image.Dither.NONE)
+    palette = [*(few.getpalette() or [])[: 3 * (_COLOURS - 1)]]
+    palette += [0] * (3 * (_COLOURS - 1) - len(palette))
+    index = np.where((np.asarray(picture) == _WRONG).all(axis=2), _COLOURS - 1, np.asarray(few))
+    kept = Image.fromarray(index.astype(np.uint8)).convert("P")
+    kept.putpalette([*palette, *_WRONG])
+    return kept
 
 
 def _plain(name: str) -> str:

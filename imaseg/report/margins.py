@@ -18,6 +18,7 @@ from imaseg.report.schema import Margins
 class Question(NamedTuple):
     """What must agree before two margins may be compared."""
 
+    structure: str | None
     probe: str
     perturbation: str
     unit: str
@@ -29,9 +30,10 @@ def margin_figures(audits: Sequence[Audit]) -> list[Figure]:
     groups: dict[Question, list[tuple[int, Margins]]] = {}
     for model, audit in enumerate(audits):
         for margins in audit.summary.margins:
-            key = Question(margins.probe, margins.perturbation, margins.unit, margins.criterion)
+            key = Question(margins.structure, margins.probe, margins.perturbation, margins.unit, margins.criterion)
             groups.setdefault(key, []).append((model, margins))
-    return [_figure(place, key, found, audits) for place, (key, found) in enumerate(groups.items())]
+    whole_first = sorted(groups.items(), key=lambda group: group[0].structure is not None)
+    return [_figure(place, key, found, audits) for place, (key, found) in enumerate(whole_first)]
 
 
 def median_text(margins: Margins) -> str:
@@ -67,7 +69,8 @@ def _figure(place: int, key: Question, found: list[tuple[int, Margins]], audits:
         for model, margins in found
     ]
     label = f"Step chart of the share of cases still unbroken, by budget in {unit_name(key.unit)}. {'; '.join(said)}."
-    title = f"Margins in the {set_name(key.perturbation)}: {key.criterion}"
+    of = f" of {key.structure}" if key.structure else ""
+    title = f"Margins{of} in the {set_name(key.perturbation)}: {key.criterion}"
     table = _table(key, [(audits[model], margins) for model, margins in found])
     return Figure(f"margin-{place}", title, caption, label, plot.to_plotly_json(), table)
 

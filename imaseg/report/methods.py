@@ -51,7 +51,7 @@ def works(audits: Sequence[Audit]) -> list[str]:
         used.add("evaluate")
     if _trained_by_ima(audits) or any(part.margins for part in parts):
         used.add("ima")
-    if any(part.corruptions for part in parts):
+    if _by_torchio(audits):
         used.add("torchio")
     if any(part.degradation is not None for part in parts):
         used.add("degradation")
@@ -125,18 +125,25 @@ def _corruptions(audits: Sequence[Audit]) -> str:
     found = dict.fromkeys(title_of(one) for audit in audits for one in audit.summary.corruptions)
     if not found:
         return ""
-    levels = {one.severity for audit in audits for one in audit.summary.corruptions}
+    every = [one for audit in audits for one in audit.summary.corruptions]
+    torchio = "TorchIO (P\u00e9rez-Garc\u00eda et al. 2021) and " if _by_torchio(audits) else ""
     text = (
-        f"Faults of scanner and acquisition ({listing(list(found))}) were simulated with TorchIO "
-        "(P\u00e9rez-Garc\u00eda et al. 2021) and MONAI, in "
-        f"{count(len(levels), 'level')} of severity, applied before normalisation; a severity is stated by the root "
-        "mean square of the image change over the standard deviation of the unchanged image inside the body."
+        f"Faults of scanner and acquisition ({listing(list(found))}) were simulated, with {torchio}MONAI where these "
+        f"model them, in {count(len({one.severity for one in every}), 'level')} of severity"
+        + (", applied before normalisation" if all(one.before_normalisation for one in every) else "")
+        + "; a severity is stated by the root mean square of the image change over the standard deviation of the "
+        "unchanged image inside the body."
     )
     if any(audit.summary.degradation is not None for audit in audits):
         text += " Degradation scores follow ROOD-MRI (Boone et al. 2023)."
     return text
 
 
+def _by_torchio(audits: Sequence[Audit]) -> bool:
+    return any(one.corruption in _TORCHIO for audit in audits for one in audit.summary.corruptions)
+
+
+_TORCHIO = frozenset({"bias-field", "blur", "ghosting", "motion", "spikes"})
 _SCORES = {
     "dice": "Dice",
     "surface_dice": "surface Dice at a tolerance of one voxel (Nikolov et al. 2021)",

@@ -10,10 +10,11 @@ _UNITS = {
     "norm": "L2 norm",
     "max": "largest change per voxel",
     "relative": "relative change",
+    "std": "standard deviations of the image",
     "native": "native units",
     "range": "share of the intensity range",
 }
-ADDED = frozenset({"rms", "norm", "max"})
+ADDED = frozenset({"rms", "norm", "max", "std"})
 """Units of budgets that are added intensity, so that native units exist for them."""
 _SETS = {
     "l2": "L2 ball",

@@ -12,7 +12,7 @@ from imaseg.report.calibration import calibration_figures
 from imaseg.report.certified import certified_tables
 from imaseg.report.compare import strongest
 from imaseg.report.curves import curve_figures
-from imaseg.report.differences import difference_table, paired_rows
+from imaseg.report.differences import difference_table, main_rows, paired_rows
 from imaseg.report.first import first_to_fail
 from imaseg.report.frame import render_page, write_page
 from imaseg.report.margin_slides import COLOURS
@@ -50,6 +50,7 @@ def render(audits: Sequence[Audit]) -> str:
     lead = strongest(audits)
     main = words.main_series(audits, lead)
     shown = worst.galleries(audits)
+    differences = paired_rows(audits)
     values = {
         "tradeoffs": tradeoff_figures(audits),
         "curves": curve_figures(audits),
@@ -63,7 +64,10 @@ def render(audits: Sequence[Audit]) -> str:
         "certified": certified_tables(audits),
         "calibration": calibration_figures(audits),
         "sizes": size_table(audits),
-        "differences": difference_table(paired_rows(audits)),
+        "differences": difference_table(main_rows(audits, differences)),
+        "all_differences": difference_table(differences)
+        if len(differences) > len(main_rows(audits, differences))
+        else None,
         "results": [tables.results_table(audits, series) for series in lead],
         "clean": tables.clean_table(audits),
         "meanings": [one.meaning for one in shown_metrics(audits) if one.meaning],

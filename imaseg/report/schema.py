@@ -63,12 +63,13 @@ class CaseMargin(_Part):
 
 
 class Margins(_Part):
-    """Sample margins of one perturbation set and criterion."""
+    """Sample margins of one perturbation set and criterion, of whole cases or of one `structure`."""
 
     probe: str
     perturbation: str
     unit: str
     criterion: str
+    structure: str | None = None
     eps: float
     n: int
     per_case: list[CaseMargin]

@@ -22,6 +22,8 @@ class Corruption(_Part):
     title: str = ""
     parameters: dict[str, Any] = Field(default_factory=dict)
     change: Span | None = None
+    calibrated: bool = True
+    before_normalisation: bool = True
 
 
 class Degradation(_Part):
@@ -31,6 +33,8 @@ class Degradation(_Part):
     mean: float | None = None
     ci95: Interval = None
     worst: float | None = None
+    worst_corruption: str | None = None
+    left_out: dict[str, str] = Field(default_factory=dict)
     definition: str = ""
 
 
@@ -43,6 +47,9 @@ class Certified(_Part):
     n: int
     radii: list[float]
     dice_at_radius: list[float | None]
+    radii_rms: list[float] = Field(default_factory=list)
+    certified_foreground: list[float | None] = Field(default_factory=list)
+    relative: str = ""
     samples: int | None = None
     alpha: float | None = None
     abstained: float | None = None
@@ -64,6 +71,7 @@ class SizeProbe(_Part):
     probe: str
     eps: float
     dice: float | None = None
+    ci95: Interval = None
 
 
 class SizeGroup(_Part):
@@ -74,6 +82,7 @@ class SizeGroup(_Part):
     n: int
     volume_ml: tuple[float | None, float | None] = (None, None)
     clean: float | None = None
+    clean_ci95: Interval = None
     probes: list[SizeProbe] = Field(default_factory=list)
 
 

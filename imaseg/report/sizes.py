@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from imaseg.report.compare import strongest
-from imaseg.report.numerals import decimal, short
+from imaseg.report.numerals import bracket, decimal, short
 from imaseg.report.parts import MISSING, Cell, Table, row
 from imaseg.report.read import Audit
 from imaseg.report.schema_parts import SizeGroup
@@ -24,7 +24,7 @@ def size_table(audits: Sequence[Audit]) -> Table | None:
             audit.summary.data.labels.get(group.class_, f"class {group.class_}"),
             Cell(group.group, _range(group)),
             str(group.n),
-            decimal(group.clean),
+            Cell(decimal(group.clean), bracket(group.clean_ci95)),
             *_cells(group, columns),
         )
         for audit, group in sorted(groups, key=lambda one: order[one[1].class_, one[1].group])
@@ -41,8 +41,8 @@ def _columns(audits: Sequence[Audit], groups: Sequence[tuple[Audit, SizeGroup]])
 
 
 def _cells(group: SizeGroup, columns: Sequence[tuple[str, float]]) -> list[Cell]:
-    dice = {(one.probe, one.eps): one.dice for one in group.probes}
-    return [Cell(decimal(dice[column])) if column in dice else MISSING for column in columns]
+    cells = {(one.probe, one.eps): Cell(decimal(one.dice), bracket(one.ci95)) for one in group.probes}
+    return [cells.get(column, MISSING) for column in columns]
 
 
 def _range(group: SizeGroup) -> str:

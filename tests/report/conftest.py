@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.report.audit_parts import add_parts, write_voxels
+from tests.report.chromium import BROWSERS, Chromium, find_browser
 
 LABELS = {"1": "Anterior", "2": "Posterior"}
 BUDGETS = (0.013, 0.026, 0.052, 0.078, 0.1)
@@ -166,6 +167,17 @@ def make_slice(path: Path, seed: int, strength: float, shape: tuple[int, int] = 
         attacked_prediction=attacked,
         spacing=np.array([1.0, 1.0]),
     )
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory):
+    """A headless Chromium for all tests of pages; skips where there is none."""
+    path = find_browser()
+    if path is None:
+        pytest.skip(f"no Chromium: none of {', '.join(BROWSERS)} is on the PATH")
+    browser = Chromium(path, tmp_path_factory.mktemp("chromium"))
+    yield browser
+    browser.close()
 
 
 @pytest.fixture
