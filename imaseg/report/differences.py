@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from imaseg.data.files import read_json
-from imaseg.report.compare import RESAMPLES, Point, at, clean_point, ladder, paired, strongest
+from imaseg.report.compare import Point, at, clean_point, ladder, paired, strongest
 from imaseg.report.metrics import METRICS
 from imaseg.report.numerals import bracket, decimal, short, signed
 from imaseg.report.parts import Cell, Table, row
@@ -85,9 +85,9 @@ def difference_table(rows: Iterable[Mapping[str, Any]]) -> Table | None:
     tested = any(one.p is not None for one in known)
     head = ["Models", "Probe", "eps", "Metric", "Difference [95 % CI]", "n", *(["p"] if tested else [])]
     caption = (
-        "Paired differences over the cases that both models hold: mean over cases of the second model minus the "
-        f"first, with a 95 % bootstrap interval ({RESAMPLES} resamples, not corrected for their number). An interval "
-        "that does not hold 0 is marked *" + (_TEST if tested else "")
+        "Paired differences over the cases that both models hold: mean over cases of the second model minus the first, "
+        "with a 95 % bootstrap interval, not corrected for the number of rows. An interval that does not hold 0 is "
+        "marked *" + (_TEST if tested else "")
     )
     return Table(caption, head, [_row(one, tested) for one in known])
 
