@@ -51,6 +51,7 @@ def render(audits: Sequence[Audit]) -> str:
     main = words.main_series(audits, lead)
     shown = worst.galleries(audits)
     differences = paired_rows(audits)
+    main_differences = main_rows(audits, differences)
     values = {
         "tradeoffs": tradeoff_figures(audits),
         "curves": curve_figures(audits),
@@ -64,10 +65,8 @@ def render(audits: Sequence[Audit]) -> str:
         "certified": certified_tables(audits),
         "calibration": calibration_figures(audits),
         "sizes": size_table(audits),
-        "differences": difference_table(main_rows(audits, differences)),
-        "all_differences": difference_table(differences)
-        if len(differences) > len(main_rows(audits, differences))
-        else None,
+        "differences": difference_table(main_differences),
+        "all_differences": difference_table(differences if len(differences) > len(main_differences) else []),
         "results": [tables.results_table(audits, series) for series in lead],
         "clean": tables.clean_table(audits),
         "meanings": [one.meaning for one in shown_metrics(audits) if one.meaning],
