@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from imaseg.report.compare import RESAMPLES, all_series, ladder
+from imaseg.report.compare import RESAMPLES, Point, all_series, ladder
 from imaseg.report.corruptions import title_of
 from imaseg.report.metrics import shown_metrics
 from imaseg.report.numerals import attack_name, count, listing, set_name, short, unit_name
 from imaseg.report.read import Audit
 from imaseg.report.words import settings
-from imaseg.report.works import CITED, WORKS
+from imaseg.report.works import CITED, WORKS, work_of
 
 
 def paragraph(audits: Sequence[Audit]) -> str:
@@ -43,7 +43,7 @@ def paragraph(audits: Sequence[Audit]) -> str:
 def works(audits: Sequence[Audit]) -> list[str]:
     """The works behind what this page uses, by name."""
     probes = [probe for audit in audits for probe in audit.summary.probes]
-    used = {name for probe in probes for name in (probe.attack, probe.objective, probe.perturbation)}
+    used = {work_of(name) for probe in probes for name in (probe.attack, probe.objective or "", probe.perturbation)}
     used |= {margins.perturbation for audit in audits for margins in audit.summary.margins}
     parts = [audit.summary for audit in audits]
     used |= {"monai", "surface"}
@@ -66,11 +66,11 @@ def _probes(audits: Sequence[Audit]) -> str:
     groups: dict[tuple[str, str], list[str]] = {}
     for series in all_series(audits):
         points = [point for audit in audits for point in ladder(audit, series)]
-        if series.attack == "worst-case":
+        if _taken_from_others(points):
             continue
         eps = ", ".join(short(value) for value in sorted({point.eps for point in points}))
-        named = [series.attack, *dict.fromkeys(point.probe.objective for point in points if point.probe)]
-        cited = listing([CITED[name] for name in named if name in CITED])
+        named = [series.attack, *(point.probe.objective or "" for point in points if point.probe)]
+        cited = listing([CITED[name] for name in dict.fromkeys(map(work_of, named)) if name in CITED])
         how = "; ".join(dict.fromkeys(settings(point) for point in points))
         said = f"{attack_name(series.attack)}{f' ({cited})' if cited else ''} [{how}]"
         ball = f"{set_name(series.perturbation)}{_source(series.perturbation)}"
@@ -78,12 +78,17 @@ def _probes(audits: Sequence[Audit]) -> str:
     return "; ".join(f"in the {ball} at eps {eps}: {listing(said)}" for (ball, eps), said in groups.items()) or "none"
 
 
+def _taken_from_others(points: Sequence[Point]) -> bool:
+    """Whether a probe is no attack of its own, but the lowest Dice over several."""
+    return any(point.probe is not None and point.probe.members for point in points)
+
+
 def _source(perturbation: str) -> str:
     return f" (after {CITED[perturbation]})" if perturbation in CITED else ""
 
 
 def _worst(audits: Sequence[Audit]) -> str:
-    if not any(series.attack == "worst-case" for series in all_series(audits)):
+    if not any(probe.members for audit in audits for probe in audit.summary.probes):
         return ""
     return (
         "Where several attacks ran in one set at one budget, the worst case is the lowest Dice of each case over them, "

@@ -29,6 +29,8 @@ WORKS = {
     "evaluating and boosting segmentation robustness. ECCV 2022. arXiv:2207.12391.",
     "cos-pgd-loss": "Agnihotri S, Jung S, Keuper M. CosPGD: an efficient white-box adversarial attack for pixel-wise "
     "prediction tasks. ICML 2024. arXiv:2302.02213.",
+    "sea": "Croce F, Singh ND, Hein M. Towards reliable evaluation and fast training of robust semantic segmentation "
+    "models. ECCV 2024. arXiv:2306.12941.",
     "bias-field": "Chen C, Qin C, Qiu H, et al. Realistic adversarial data augmentation for MR image segmentation. "
     "MICCAI 2020. arXiv:2006.13322.",
     "frequency": "Hanif A, Naseer M, Khan S, Shah M, Khan FS. Frequency domain adversarial training for robust "
@@ -54,8 +56,30 @@ CITED = {
     "square": "Andriushchenko et al. 2020",
     "seg-pgd-loss": "Gu et al. 2022",
     "cos-pgd-loss": "Agnihotri et al. 2024",
+    "sea": "Croce et al. 2024",
     "bias-field": "Chen et al. 2020",
     "frequency": "Hanif et al. 2023",
     "deformation": "Choi and Lee 2000",
 }
 """For attacks, objectives and perturbation sets, by their registered names."""
+_PRESETS = {
+    "pgd-ce": "pgd",
+    "segpgd": "seg-pgd-loss",
+    "cospgd": "cos-pgd-loss",
+    "apgd-ce": "apgd",
+    "apgd-dice": "apgd",
+    "apgd-masked-ce": "sea",
+    "apgd-segpgd": "sea",
+    "apgd-js": "sea",
+    "apgd-spherical": "sea",
+    "vafa": "frequency",
+}
+
+
+def work_of(name: str) -> str:
+    """Under which name the work behind an attack, an objective or a set stands here.
+
+    >>> work_of("apgd-ce"), work_of("pgd")
+    ('apgd', 'pgd')
+    """
+    return _PRESETS.get(name, name)

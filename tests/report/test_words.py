@@ -223,3 +223,23 @@ def test_every_work_listed_is_cited_in_the_text(write_audit, parts):
     for work in works(audits):
         author, year = work.split()[0], re.findall(r"20\d\d", work)[0]
         assert re.search(rf"{author} (et al\.|and \w+) {year}", text), work
+
+
+def test_published_attacks_are_cited_by_their_presets_and_the_worst_case_is_explained(write_audit):
+    def edit(summary_json, run):
+        for probe in summary_json["probes"]:
+            if probe["probe"] == "fgsm-l2":
+                probe.update(probe="sea-l2", attack="sea")
+            if probe["probe"] == "ifgsm-l2":
+                probe.update(probe="apgd-ce-l2", attack="apgd-ce", objective="seg-pgd-loss")
+        best = [p | {"probe": "worst-case-l2", "attack": "worst-case"} for p in summary_json["probes"][20:]]
+        summary_json["probes"] += [p | {"members": ["pgd-l2", "sea-l2"]} for p in best]
+
+    audits = read_audits([write_audit("a", cases=3, slices=False, edit=edit)])
+    text, cited = paragraph(audits), " ".join(works(audits))
+    assert "sea (Croce et al. 2024) [" in text
+    assert "apgd-ce (Croce and Hein 2020 and Gu et al. 2022) [" in text
+    assert "the worst case is the lowest Dice of each case over them" in text
+    assert "worst case over all attacks [" not in text
+    for identifier in ("2306.12941", "2003.01690", "2207.12391"):
+        assert identifier in cited
