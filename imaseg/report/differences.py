@@ -14,7 +14,11 @@ from imaseg.report.read import Audit
 from imaseg.report.schema_base import Interval, _Part
 
 _NAMES = {one.name: one.head for one in METRICS}
-_TEST = ". p: two-sided Wilcoxon signed-rank test, adjusted by Holm's method over the rows of a metric"
+_TEST = (
+    "p: two-sided Wilcoxon signed-rank test, adjusted by Holm's method over the rows of a metric. Marked *: p below "
+    "0.05, which few cases cannot reach whatever they show"
+)
+_LEVEL = 0.05
 
 
 class Difference(_Part):
@@ -86,8 +90,8 @@ def difference_table(rows: Iterable[Mapping[str, Any]]) -> Table | None:
     head = ["Models", "Probe", "eps", "Metric", "Difference [95 % CI]", "n", *(["p"] if tested else [])]
     caption = (
         "Paired differences over the cases that both models hold: mean over cases of the second model minus the first, "
-        "with a 95 % bootstrap interval, not corrected for the number of rows. An interval that does not hold 0 is "
-        "marked *" + (_TEST if tested else "")
+        "with a 95 % bootstrap interval, not corrected for the number of rows. "
+        + (_TEST if tested else "Marked *: the interval does not hold 0")
     )
     return Table(caption, head, [_row(one, tested) for one in known])
 
@@ -95,6 +99,8 @@ def difference_table(rows: Iterable[Mapping[str, Any]]) -> Table | None:
 def _row(one: Difference, tested: bool) -> list[Cell]:
     low, high = one.ci95 or (None, None)
     apart = low is not None and high is not None and (low > 0 or high < 0)
+    if tested:
+        apart = one.p is not None and one.p < _LEVEL
     return row(
         f"{one.b} \N{MINUS SIGN} {one.a}",
         one.probe,

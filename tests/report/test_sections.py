@@ -109,7 +109,7 @@ ROW = {"probe": "pgd-l2", "eps": 0.05, "metric": "dice", "a": "x", "b": "y", "di
 
 
 def test_differences_are_second_minus_first_with_intervals_and_p():
-    rows = [ROW | {"ci95": [0.02, 0.2], "p": 0.0004}, ROW | {"ci95": [-0.1, 0.2], "p": 0.2, "metric": "hd95"}]
+    rows = [ROW | {"ci95": [0.02, 0.2], "p": 0.0004}, ROW | {"ci95": [0.01, 0.2], "p": 0.2, "metric": "hd95"}]
     table = difference_table(rows)
     assert texts(table) == [
         [f"y {MINUS} x", "pgd-l2", "0.05", "Dice", "+0.100*", "9", "< 0.001"],
@@ -117,6 +117,9 @@ def test_differences_are_second_minus_first_with_intervals_and_p():
     ]
     assert table.rows[0][4].note == "[+0.020, +0.200]"
     assert "Holm" in table.caption
+    untested = difference_table([ROW | {"ci95": [0.02, 0.2]}, ROW | {"ci95": [-0.1, 0.2]}])
+    assert [line[4] for line in texts(untested)] == ["+0.100*", "+0.100"]
+    assert "the interval does not hold 0" in untested.caption
     assert "p" not in difference_table([ROW | {"ci95": None, "p": None}]).head
     assert difference_table([]) is None
 
