@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
 from imaseg.data.files import read_json
@@ -43,7 +44,7 @@ def paired_rows(audits: Sequence[Audit]) -> list[dict[str, Any]]:
     """
     reference, *others = audits
     try:
-        from imaseg.statistics import paired as compared
+        compared = import_module("imaseg.statistics").paired
     except ImportError:
         return [one for other in others for one in _own_rows(audits, reference, other)]
     first = read_json(reference.folder / "summary.json")
