@@ -111,6 +111,22 @@ def _beaten(own: _Scores, rivals: dict[Series, _Scores]) -> int:
     return sum(sum(own[key] - dice[key] for key in own.keys() & dice.keys()) < 0 for dice in rivals.values())
 
 
+def telling(audits: Sequence[Audit], series: Series) -> float | None:
+    """The budget at which models are compared: the showcased one if all hold it, else the middle one they share."""
+    ladders = [{point.eps for point in found} for audit in audits if (found := ladder(audit, series))]
+    shared = sorted(set.intersection(*ladders)) if ladders else []
+    shown = {(probe.perturbation, probe.unit, probe.eps) for audit in audits[:1] for probe in _showcased(audit)}
+    for eps in shared:
+        if (series.perturbation, series.unit, eps) in shown:
+            return eps
+    return shared[len(shared) // 2] if shared else None
+
+
+def _showcased(audit: Audit) -> list[Probe]:
+    show = audit.summary.showcase
+    return [p for p in audit.summary.probes if show is not None and (p.probe, p.eps) == (show.probe, show.eps)]
+
+
 def paired(reference: Point | None, other: Point | None) -> Difference | None:
     """Mean Dice of `other` minus `reference` over the cases both hold; None if they share no case."""
     if reference is None or other is None:

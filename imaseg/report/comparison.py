@@ -7,9 +7,9 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from imaseg.data.files import read_json, whole_file
+from imaseg.data.files import whole_file
+from imaseg.report.differences import paired_rows
 from imaseg.report.read import read_audits
-from imaseg.statistics import paired
 
 _COLUMNS = (
     "a", "b", "probe", "eps", "unit", "metric", "mean_a", "mean_b", "difference", "ci95_low", "ci95_high", "n", "p",
@@ -29,15 +29,12 @@ def write_comparison(folders: Sequence[Path], path: Path) -> Path:
     Raises:
         InputError: as `read_audits`.
     """
-    audits = read_audits(folders)
-    reference, *others = [(audit.name, read_json(audit.folder / "summary.json")) for audit in audits]
     text = io.StringIO()
     table = csv.DictWriter(text, _COLUMNS, extrasaction="ignore")
     table.writeheader()
-    for name, summary in others:
-        for row in paired(reference[1], summary, names=(reference[0], name)):
-            low, high = row["ci95"] or (None, None)
-            table.writerow({**row, "ci95_low": low, "ci95_high": high})
+    for row in paired_rows(read_audits(folders)):
+        low, high = row["ci95"] or (None, None)
+        table.writerow({**row, "ci95_low": low, "ci95_high": high})
     with whole_file(path) as part:
         part.write_text(text.getvalue(), encoding="utf-8")
     return path

@@ -9,8 +9,10 @@ import numpy as np
 import plotly.graph_objects as go
 
 from imaseg.report import style
+from imaseg.report.breaking import native
 from imaseg.report.compare import Point, Series, all_series, clean_point, ladder, strongest
-from imaseg.report.numerals import attack_name, bracket, decimal, listing, set_name, short, unit_name
+from imaseg.report.margin_curves import MEANINGS
+from imaseg.report.numerals import ADDED, attack_name, bracket, decimal, listing, set_name, short, unit_name
 from imaseg.report.parts import Cell, Figure, Table, row
 from imaseg.report.read import Audit
 from imaseg.report.words import settings
@@ -36,16 +38,25 @@ def _figure(place: int, series: Series, audits: Sequence[Audit], *, large: bool)
     for model, points in curves:
         shift = (model - (len(audits) - 1) / 2) * _DODGE * widest
         plot.add_traces([_band(points, model), _cases(points, model, shift), _mean(points, model, audits[model].name)])
-    name = f"{attack_name(series.attack)}, {set_name(series.perturbation)}"
+    name = _name(series, audits)
     missing = [audit.name for audit in audits if not ladder(audit, series)]
     how = list(dict.fromkeys(settings(point) for _, points in curves for point in points if point.probe))
     sizes = sorted({point.n for _, points in curves for point in points})
     caption = f"Probe {series.probe}: {'; '.join(how)}. n = {listing([str(size) for size in sizes])}."
+    if series.unit not in ADDED and series.perturbation in MEANINGS:
+        caption += f" {MEANINGS[series.perturbation]}"
     if missing:
         caption += f" Not audited with this probe: {listing(missing)}."
     label = f"Line chart of mean foreground Dice against eps under {name}. {_ends(audits, curves, series)}"
-    table = _table(series, [(audits[model].name, points) for model, points in curves], name)
+    table = _table(series, [(audits[model], points) for model, points in curves], name)
     return Figure(f"curve-{place}", _title(name), caption, label, plot.to_plotly_json(), table, large)
+
+
+def _name(series: Series, audits: Sequence[Audit]) -> str:
+    """Attack and set, with the probe's name where another probe has the same."""
+    alike = [one for one in all_series(audits) if one[1:] == series[1:]]
+    probe = f" ({series.probe})" if len(alike) > 1 else ""
+    return f"{attack_name(series.attack)}, {set_name(series.perturbation)}{probe}"
 
 
 def _title(name: str) -> str:
@@ -120,21 +131,31 @@ def _ends(audits: Sequence[Audit], curves: list[tuple[int, list[Point]]], series
     return "; ".join(said) + "."
 
 
-def _table(series: Series, curves: list[tuple[str, list[Point]]], name: str) -> Table:
+def _table(series: Series, curves: list[tuple[Audit, list[Point]]], name: str) -> Table:
     rows = [
         row(
-            model,
+            audit.name,
             short(point.eps) if point.eps else "0 (clean)",
+            _native(audit, series, point),
             Cell(decimal(point.dice), bracket(point.dice_ci95)),
             str(point.n),
             *_spread(point),
         )
-        for model, points in curves
+        for audit, points in curves
         for point in points
     ]
     caption = f"Mean foreground Dice (0 to 1) under {name} (probe {series.probe}), 95 % interval and spread of cases"
-    head = ["Model", f"eps ({unit_name(series.unit)})", "Mean [95 % CI]", "n", "Lowest case", "Median", "Highest case"]
+    eps = [f"eps ({unit_name(series.unit)})", "eps in the image's units"]
+    head = ["Model", *eps, "Mean [95 % CI]", "n", "Lowest case", "Median", "Highest case"]
     return Table(caption, head, rows)
+
+
+def _native(audit: Audit, series: Series, point: Point) -> str:
+    """A budget in the image's own units at the median case."""
+    span = native(audit, series.unit, point.eps)
+    if span is None:
+        return "no intensity" if series.unit not in ADDED else "not recorded"
+    return short(span.median)
 
 
 def _spread(point: Point) -> list[str]:

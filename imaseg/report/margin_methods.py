@@ -4,22 +4,12 @@ from __future__ import annotations
 
 from imaseg.report.margin_read import Margins
 from imaseg.report.margin_schema import MarginRun
-from imaseg.report.methods import WORKS, facts_of
 from imaseg.report.numerals import count, listing, set_name, short, unit_name
 from imaseg.report.parts import Table, row
+from imaseg.report.provenance import facts_of
+from imaseg.report.works import WORKS
 
-_FISCHER = (
-    "Fischer M, Baader M, Vechev M. Scalable certified segmentation via randomized smoothing. ICML 2021. PMLR "
-    "139:3340-3351."
-)
-_SOURCES = {
-    "bias-field": "Chen C, Qin C, Qiu H, et al. Realistic adversarial data augmentation for MR image segmentation. "
-    "MICCAI 2020. arXiv:2006.13322.",
-    "frequency": "Hanif A, Naseer M, Khan S, Shah M, Khan FS. Frequency domain adversarial training for robust "
-    "volumetric medical segmentation. MICCAI 2023. arXiv:2307.07269.",
-    "deformation": "Choi Y, Lee S. Injectivity conditions of 2D and 3D uniform cubic B-spline functions. Graphical "
-    "Models 2000; 62(6):411-427.",
-}
+_SETS = ("bias-field", "frequency", "deformation")
 
 
 def paragraph(margins: Margins) -> str:
@@ -65,8 +55,8 @@ def paragraph(margins: Margins) -> str:
 def works(margins: Margins) -> list[str]:
     """The works behind what this page uses, by name."""
     used = [WORKS[key] for key in ("ima", "monai", "pgd", "evaluate")]
-    used += [_SOURCES[entry.perturbation] for entry in margins.run.sets if entry.perturbation in _SOURCES]
-    return sorted([*used, *([_FISCHER] if margins.run.settings.get("certify") is not None else [])])
+    used += [WORKS[entry.perturbation] for entry in margins.run.sets if entry.perturbation in _SETS]
+    return sorted([*used, *([WORKS["certified"]] if margins.run.settings.get("certify") is not None else [])])
 
 
 def provenance(run: MarginRun) -> Table:

@@ -6,7 +6,8 @@ from typing import Any
 
 from pydantic import Field
 
-from imaseg.report.schema import Data, Interval, Model, Run, _Part
+from imaseg.report.schema import Data, Model, Run
+from imaseg.report.schema_base import Interval, _Part
 
 WHOLE = "whole"
 

@@ -1,6 +1,6 @@
 "use strict";
 (() => {
-  for (const viewer of document.querySelectorAll("[data-slides]")) {
+  const viewers = [...document.querySelectorAll("[data-slides]")].map((viewer) => {
     const slides = [...viewer.querySelectorAll("[data-slide]")];
     const range = viewer.querySelector("input");
     const said = viewer.querySelector("output");
@@ -10,8 +10,17 @@
       said.textContent = text;
       range.setAttribute("aria-valuetext", text);
     };
-    range.addEventListener("input", show);
     viewer.querySelector(".control").hidden = false;
     show();
+    return { group: viewer.dataset.slides, range, show };
+  });
+  for (const viewer of viewers) {
+    viewer.range.addEventListener("input", () => {
+      for (const other of viewers) {
+        if (other !== viewer && !(viewer.group && viewer.group === other.group)) continue;
+        other.range.value = viewer.range.value;
+        other.show();
+      }
+    });
   }
 })();

@@ -11,7 +11,7 @@ from PIL import Image
 
 from imaseg.errors import InputError
 from imaseg.report.margin_read import Margins
-from imaseg.report.margin_schema import CaseMargins, VoxelMap
+from imaseg.report.margin_schema import VoxelMap
 from imaseg.report.margin_tables import ranked
 from imaseg.report.numerals import set_name, short, unit_name
 from imaseg.report.pictures import data_uri, grey_levels, outline
@@ -19,6 +19,7 @@ from imaseg.report.worst import Panel
 
 _AT_MOST = 4
 _LONG_SIDE = 300
+_COLOURS = 96
 _STOPS = np.array([[240, 249, 33], [248, 149, 64], [204, 71, 120], [126, 3, 168], [13, 8, 135]], float)
 _WRONG, _CERTIFIED = (0, 235, 235), (0, 158, 115)
 COLOURS = {
@@ -42,7 +43,7 @@ class Slide:
 
 @dataclass(frozen=True)
 class Viewer:
-    """The slices of one case and set, the one shown first, and the ends of the colour scale."""
+    """The slices of one case and set, the one shown first, the ends of the colours, and whose sliders move along."""
 
     key: str
     title: str
@@ -52,6 +53,7 @@ class Viewer:
     scale: str
     unit: str
     certified: bool
+    group: str = ""
 
 
 def viewers(margins: Margins) -> list[Viewer]:
@@ -61,7 +63,10 @@ def viewers(margins: Margins) -> list[Viewer]:
     each = max(1, min(3, _AT_MOST // max(1, len(kinds))))
     for kind in kinds:
         cases = [case for case in ranked(margins) if case.case in margins.views and case.maps_of(kind)]
-        found += [_viewer(case, kind, margins.views[case.case]) for case in cases[:each]]
+        for case in cases[:each]:
+            maps = case.maps_of(kind)
+            view = read_view(margins.views[case.case], [one.view for one in maps])
+            found.append(make_viewer(case.case, view, maps, colour_scale(view, maps)))
     return found[:_AT_MOST]
 
 
@@ -88,10 +93,26 @@ def read_view(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _viewer(case: CaseMargins, kind: str, path: Path) -> Viewer:
-    maps = case.maps_of(kind)
-    view = read_view(path, [one.view for one in maps])
-    scale = _scale(view, maps)
+def make_viewer(
+    case: str,
+    view: Mapping[str, np.ndarray],
+    maps: Sequence[VoxelMap],
+    scale: float,
+    *,
+    model: str = "",
+    group: str = "",
+) -> Viewer:
+    """The slices of a case under the colours of its maps.
+
+    Args:
+        case: id.
+        view: as `read_view` gives it.
+        maps: of one set, each under its name in `view`.
+        scale: where the colours end.
+        model: named where several are shown.
+        group: viewers of one group show the same slice.
+    """
+    kind = maps[0].perturbation
     low, high = np.percentile(view["image"], [1, 99])
     window = (float(low), float(high) if high > low else float(low) + 1)
     slides = [_slide(case, view, maps, place, scale, window) for place in range(len(view["places"]))]
@@ -105,18 +126,19 @@ def _viewer(case: CaseMargins, kind: str, path: Path) -> Viewer:
         "that was tried."
     )
     return Viewer(
-        f"slices-{kind}-{_plain(case.case)}",
-        f"{case.case}: {set_name(kind)}",
+        f"slices-{_plain('-'.join([kind, case, *([model] if model else [])]))}",
+        f"{f'{model}, ' if model else ''}{case}: {set_name(kind)}",
         note,
         slides,
         first,
         short(scale),
         unit,
         any(one.method == "certified" for one in maps),
+        group,
     )
 
 
-def _scale(view: Mapping[str, np.ndarray], maps: Sequence[VoxelMap]) -> float:
+def colour_scale(view: Mapping[str, np.ndarray], maps: Sequence[VoxelMap]) -> float:
     """Where the colours end: the 90th percentile of the margins that were found in or next to a structure."""
     near = (view["label"] > 0) | (view["prediction"] > 0)
     for one in sorted(maps, key=lambda one: one.method != "attack"):
@@ -128,7 +150,7 @@ def _scale(view: Mapping[str, np.ndarray], maps: Sequence[VoxelMap]) -> float:
 
 
 def _slide(
-    case: CaseMargins,
+    case: str,
     view: Mapping[str, np.ndarray],
     maps: Sequence[VoxelMap],
     place: int,
@@ -143,7 +165,7 @@ def _slide(
         Panel(
             data_uri(_indexed(plain)),
             "Image, prediction (solid), label (dashed)",
-            f"Slice {where} of {case.case} with outlines.",
+            f"Slice {where} of {case} with outlines.",
         )
     ]
     said = []
@@ -158,7 +180,7 @@ def _slide(
         else:
             text = "no voxel flips"
         caption = _CAPTIONS[one.method] + _radius(one)
-        panels.append(Panel(data_uri(_indexed(picture)), caption, f"Slice {where} of {case.case}, {caption}: {text}."))
+        panels.append(Panel(data_uri(_indexed(picture)), caption, f"Slice {where} of {case}, {caption}: {text}."))
         said.append(text)
     return Slide(tuple(panels), f"slice {place + 1} of {len(view['places'])} ({where}): {said[0]}")
 
@@ -199,7 +221,14 @@ def _picture(pixels: np.ndarray, view: Mapping[str, np.ndarray]) -> Image.Image:
 
 
 def _indexed(picture: Image.Image) -> Image.Image:
-    return picture.quantize(96, dither=Image.Dither.NONE)
+    """Few colours, which keeps the page small; voxels that are wrong unattacked keep theirs, however few they are."""
+    few = picture.quantize(_COLOURS - 1, dither=Image.Dither.NONE)
+    palette = [*(few.getpalette() or [])[: 3 * (_COLOURS - 1)]]
+    palette += [0] * (3 * (_COLOURS - 1) - len(palette))
+    index = np.where((np.asarray(picture) == _WRONG).all(axis=2), _COLOURS - 1, np.asarray(few))
+    kept = Image.fromarray(index.astype(np.uint8)).convert("P")
+    kept.putpalette([*palette, *_WRONG])
+    return kept
 
 
 def _plain(name: str) -> str:

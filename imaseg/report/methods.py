@@ -1,37 +1,16 @@
-"""A methods paragraph ready for a paper or a file, the works it cites, and what produced the numbers."""
+"""A methods paragraph ready for a paper or a file, made from what was run, and the works it cites."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from imaseg.report.compare import RESAMPLES, all_series, ladder
+from imaseg.report.compare import RESAMPLES, Point, all_series, ladder
+from imaseg.report.corruptions import title_of
+from imaseg.report.metrics import shown_metrics
 from imaseg.report.numerals import attack_name, count, listing, set_name, short, unit_name
-from imaseg.report.parts import Table, row
 from imaseg.report.read import Audit
-from imaseg.report.schema import Model, Run
 from imaseg.report.words import settings
-
-WORKS = {
-    "fgsm": "Goodfellow IJ, Shlens J, Szegedy C. Explaining and harnessing adversarial examples. ICLR "
-    "2015. arXiv:1412.6572.",
-    "ifgsm": "Kurakin A, Goodfellow IJ, Bengio S. Adversarial examples in the physical world. ICLR "
-    "Workshop 2017. arXiv:1607.02533.",
-    "pgd": "Madry A, Makelov A, Schmidt L, Tsipras D, Vladu A. Towards deep learning models resistant "
-    "to adversarial attacks. "
-    "ICLR 2018. arXiv:1706.06083.",
-    "ima": "Ma L, Liang L. Increasing-Margin Adversarial (IMA) training to improve adversarial "
-    "robustness of neural networks. "
-    "Computer Methods and Programs in Biomedicine 2023; 240:107687. doi:10.1016/j.cmpb.2023.107687.",
-    "monai": "Cardoso MJ, Li W, Brown R, et al. MONAI: an open-source framework for deep learning in "
-    "healthcare. 2022. "
-    "arXiv:2211.02701.",
-    "surface": "Nikolov S, Blackwell S, Zverovitch A, et al. Clinically applicable segmentation of head "
-    "and neck anatomy for "
-    "radiotherapy: deep learning algorithm development and validation study. J Med Internet Res 2021; 23(7):e26151.",
-    "evaluate": "Carlini N, Athalye A, Papernot N, et al. On evaluating adversarial robustness. 2019. "
-    "arXiv:1902.06705.",
-}
-_CITED = {"fgsm": "Goodfellow et al. 2015", "ifgsm": "Kurakin et al. 2017", "pgd": "Madry et al. 2018"}
+from imaseg.report.works import CITED, WORKS, work_of
 
 
 def paragraph(audits: Sequence[Audit]) -> str:
@@ -43,14 +22,15 @@ def paragraph(audits: Sequence[Audit]) -> str:
         f"Robustness was audited with {tool}, which builds on MONAI (Cardoso et al. 2022), on "
         f"{listing(list(dict.fromkeys(data)))}.",
         f"The probes were, {_probes(audits)}.",
+        _worst(audits),
         _margins(audits),
-        "Segmentations were scored by Dice, surface Dice at a tolerance of one voxel (Nikolov et "
-        "al. 2021), the 95th percentile of "
-        "the Hausdorff distance (mm) and the volume predicted for structures absent from the label "
-        "(mm\u00b3), each averaged over "
-        "the foreground structures of a case and then over cases, undefined values left out and counted.",
+        _voxels(audits),
+        _certified(audits),
+        _corruptions(audits),
+        f"Segmentations were scored by {_scores(audits)}, each averaged over the foreground structures of a case and "
+        "then over cases, undefined values left out and counted.",
         "Intervals are 95 % bootstrap intervals over cases" + _pairing(audits),
-        "The audit checks its own attacks by the criteria listed under Validity (after Carlini et al. 2019).",
+        _checks(audits),
     ]
     if _trained_by_ima(audits):
         text.append(
@@ -62,72 +42,148 @@ def paragraph(audits: Sequence[Audit]) -> str:
 
 def works(audits: Sequence[Audit]) -> list[str]:
     """The works behind what this page uses, by name."""
-    used = {series.attack for series in all_series(audits)} | {"monai", "surface", "evaluate"}
-    if _trained_by_ima(audits) or any(audit.summary.margins for audit in audits):
+    probes = [probe for audit in audits for probe in audit.summary.probes]
+    used = {work_of(name) for probe in probes for name in (probe.attack, probe.objective or "", probe.perturbation)}
+    used |= {margins.perturbation for audit in audits for margins in audit.summary.margins}
+    parts = [audit.summary for audit in audits]
+    used |= {"monai", "surface"}
+    if any(part.validity for part in parts):
+        used.add("evaluate")
+    if _trained_by_ima(audits) or any(part.margins for part in parts):
         used.add("ima")
+    if _by_torchio(audits):
+        used.add("torchio")
+    if any(part.degradation is not None for part in parts):
+        used.add("degradation")
+    if any(part.certified for part in parts):
+        used.add("certified")
+    if "ece" in {one.name for one in shown_metrics(audits)}:
+        used.add("calibration")
     return sorted(text for key, text in WORKS.items() if key in used)
-
-
-def provenance(audits: Sequence[Audit]) -> Table:
-    """Versions, hashes, seed, hardware and cost, one column per model."""
-    facts = [facts_of(audit.summary.model, audit.run) for audit in audits]
-    rows = [
-        row(name, *(fact.get(name) or "not recorded" for fact in facts))
-        for name in dict.fromkeys(n for f in facts for n in f)
-    ]
-    return Table("What produced these numbers", ["", *(audit.name for audit in audits)], rows, numeric=False)
-
-
-def facts_of(model: Model, run: Run, *, settings: tuple[str, str | None] | None = None) -> dict[str, str]:
-    """Versions, hashes, seed, hardware and cost of a run by name; empty where nothing was recorded.
-
-    Args:
-        model: that was run.
-        run: its record.
-        settings: what the settings are called, and their hash; those of an audit's plan if not given.
-    """
-    called, digest = settings if settings is not None else ("Plan", run.plan_sha256)
-    facts = {
-        "Model": model.spec,
-        "Network": model.network,
-        "Parameters": f"{model.parameters:,}" if model.parameters is not None else "",
-        "Trained by": model.trained_by or "",
-        "Model SHA-256": model.sha256,
-        "Data SHA-256": run.data_sha256 or "",
-        f"{called} SHA-256": digest or "",
-        "Seed": "" if run.seed is None else str(run.seed),
-        "imaseg": run.imaseg or "",
-    }
-    facts |= {name: version or "" for name, version in run.versions.items()}
-    facts |= {f"Hardware: {name}": str(value) for name, value in run.hardware.items() if value is not None}
-    facts["Time (s)"] = "" if run.seconds is None else short(run.seconds)
-    facts["Forward calls"] = "" if run.forward_calls is None else f"{run.forward_calls:,}"
-    facts["Backward calls"] = "" if run.backward_calls is None else f"{run.backward_calls:,}"
-    facts["Command"] = run.command or ""
-    return facts
 
 
 def _probes(audits: Sequence[Audit]) -> str:
     groups: dict[tuple[str, str], list[str]] = {}
     for series in all_series(audits):
         points = [point for audit in audits for point in ladder(audit, series)]
+        if _taken_from_others(points):
+            continue
         eps = ", ".join(short(value) for value in sorted({point.eps for point in points}))
-        cited = f" ({_CITED[series.attack]})" if series.attack in _CITED else ""
+        named = [series.attack, *(point.probe.objective or "" for point in points if point.probe)]
+        cited = listing([CITED[name] for name in dict.fromkeys(map(work_of, named)) if name in CITED])
         how = "; ".join(dict.fromkeys(settings(point) for point in points))
-        said = f"{attack_name(series.attack)}{cited} [{how}]"
-        groups.setdefault((set_name(series.perturbation), f"{eps} {unit_name(series.unit)}"), []).append(said)
+        said = f"{attack_name(series.attack)}{f' ({cited})' if cited else ''} [{how}]"
+        ball = f"{set_name(series.perturbation)}{_source(series.perturbation)}"
+        groups.setdefault((ball, f"{eps} {unit_name(series.unit)}"), []).append(said)
     return "; ".join(f"in the {ball} at eps {eps}: {listing(said)}" for (ball, eps), said in groups.items()) or "none"
+
+
+def _taken_from_others(points: Sequence[Point]) -> bool:
+    """Whether a probe is no attack of its own, but the lowest Dice over several."""
+    return any(point.probe is not None and point.probe.members for point in points)
+
+
+def _source(perturbation: str) -> str:
+    return f" (after {CITED[perturbation]})" if perturbation in CITED else ""
+
+
+def _worst(audits: Sequence[Audit]) -> str:
+    if not any(probe.members for audit in audits for probe in audit.summary.probes):
+        return ""
+    return (
+        "Where several attacks ran in one set at one budget, the worst case is the lowest Dice of each case over them, "
+        "then the mean over cases."
+    )
+
+
+def _voxels(audits: Sequence[Audit]) -> str:
+    known = [audit.summary.voxel_margins for audit in audits if audit.summary.voxel_margins is not None]
+    found = dict.fromkeys(
+        f"{set_name(one.perturbation)} up to {short(one.eps)} {unit_name(one.unit)} on {count(len(one.cases), 'case')}"
+        for one in known
+    )
+    if not found:
+        return ""
+    return (
+        "The margin of a voxel, the size of the smallest change found at which it is decided wrongly, was mapped in "
+        f"the {'; '.join(found)}."
+    )
+
+
+def _certified(audits: Sequence[Audit]) -> str:
+    found = dict.fromkeys(
+        f"standard deviation {short(one.sigma)}"
+        + (f", {one.samples} draws" if one.samples is not None else "")
+        + (f", error rate {short(one.alpha)}" if one.alpha is not None else "")
+        for audit in audits
+        for one in audit.summary.certified
+    )
+    if not found:
+        return ""
+    return (
+        "Certified radii are those of the model smoothed by Gaussian noise (Fischer et al. 2021; "
+        f"{'; '.join(found)}), not of the model itself."
+    )
+
+
+def _corruptions(audits: Sequence[Audit]) -> str:
+    found = dict.fromkeys(title_of(one) for audit in audits for one in audit.summary.corruptions)
+    if not found:
+        return ""
+    every = [one for audit in audits for one in audit.summary.corruptions]
+    torchio = "TorchIO (P\u00e9rez-Garc\u00eda et al. 2021) and " if _by_torchio(audits) else ""
+    text = (
+        f"Faults of scanner and acquisition ({listing(list(found))}) were simulated, with {torchio}MONAI where these "
+        f"model them, in {count(len({one.severity for one in every}), 'level')} of severity"
+        + (", applied before normalisation" if all(one.before_normalisation for one in every) else "")
+        + "; a severity is stated by the root mean square of the image change over the standard deviation of the "
+        "unchanged image inside the body."
+    )
+    if any(audit.summary.degradation is not None for audit in audits):
+        text += " Degradation scores follow ROOD-MRI (Boone et al. 2023)."
+    return text
+
+
+def _by_torchio(audits: Sequence[Audit]) -> bool:
+    return any(one.corruption in _TORCHIO for audit in audits for one in audit.summary.corruptions)
+
+
+_TORCHIO = frozenset({"bias-field", "blur", "ghosting", "motion", "spikes"})
+_SCORES = {
+    "dice": "Dice",
+    "surface_dice": "surface Dice at a tolerance of one voxel (Nikolov et al. 2021)",
+    "surface_dice_2mm": "surface Dice at a tolerance of 2 mm",
+    "hd95": "the 95th percentile of the Hausdorff distance (mm)",
+    "volume_error": "the signed volume error (ml)",
+    "fp_volume": "the volume predicted for structures absent from the label (mm\u00b3)",
+    "missed": "the share of structures missed",
+    "false_positive": "the share of structures made up",
+    "ece": "the expected calibration error (Guo et al. 2017)",
+}
+
+
+def _scores(audits: Sequence[Audit]) -> str:
+    shown = {one.name for one in shown_metrics(audits)}
+    return listing([text for name, text in _SCORES.items() if name in shown])
+
+
+def _checks(audits: Sequence[Audit]) -> str:
+    if not any(audit.summary.validity for audit in audits):
+        return ""
+    return "The audit checks its own attacks by the criteria listed under Validity (after Carlini et al. 2019)."
 
 
 def _margins(audits: Sequence[Audit]) -> str:
     found = dict.fromkeys(
-        f"{set_name(m.perturbation)}, criterion {m.criterion}, up to {short(m.eps)} {unit_name(m.unit)}"
+        f"{set_name(m.perturbation)}{_source(m.perturbation)}, criterion {m.criterion}, up to {short(m.eps)} "
+        f"{unit_name(m.unit)}"
         for audit in audits
         for m in audit.summary.margins
     )
     return (
         "Margins, the quantity that Increasing-Margin Adversarial training grows (Ma and Liang 2023), were found by "
-        f"search for the smallest budget that meets a criterion ({'; '.join(found)})."
+        f"search for the smallest budget that meets a criterion ({'; '.join(found)}); cases that no budget broke were "
+        "censored at the search limit."
         if found
         else ""
     )

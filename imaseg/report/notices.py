@@ -20,12 +20,12 @@ def limits(audits: Sequence[Audit]) -> list[str]:
     smallest = min(clean_point(audit).n for audit in audits)
     data = list(dict.fromkeys(audit.summary.data.name for audit in audits))
     seeds = sorted({audit.run.seed for audit in audits if audit.run.seed is not None})
+    corrupted = any(audit.summary.corruptions for audit in audits)
     said = [
         "An attack that fails proves nothing: a stronger one may lower these numbers. Dice under attack is an upper "
         "bound of the worst case, and a margin is the smallest budget found, not the smallest that exists.",
-        "These are deliberate worst cases computed with full access to the model, not faults met "
-        "in daily work: motion, "
-        "artefacts and other acquisition changes are not covered here.",
+        "Attacks are deliberate worst cases computed with full access to the model, not faults met in daily work"
+        + ("." if corrupted else ": motion, artefacts and other acquisition changes are not covered here."),
         f"The numbers hold for {listing(data)} as prepared here, on {count(smallest, 'case')}"
         + (" in the smallest set" if len(audits) > 1 else "")
         + "; other scanners, populations and protocols may give others.",
@@ -36,6 +36,22 @@ def limits(audits: Sequence[Audit]) -> list[str]:
             "A case that never broke has a margin of at least the search limit under this search; it "
             "is not proven robust."
         )
+    if corrupted:
+        said.append(
+            "Corruptions are simulations of faults, one at a time; a real scanner may fail in other ways and in more "
+            "than one at once. Severities are set by the size of the image change, not by how often such faults occur."
+        )
+    if len({(p.perturbation, p.unit) for a in audits for p in a.summary.probes if not p.attack.endswith("noise")}) > 1:
+        said.append(
+            "Budgets of different sets are in different units and do not compare: which set costs the most Dice "
+            "depends on how far each was searched."
+        )
+    if any(audit.summary.certified for audit in audits):
+        said.append("A certificate is about the model smoothed by noise, not about the model itself.")
+    if any(audit.summary.voxel_margins is not None for audit in audits):
+        said.append("A voxel's margin is an upper bound too: a search aimed at that voxel may find a smaller change.")
+    if any(check.ok is None for audit in audits for check in audit.summary.validity):
+        said.append("A check that could not be run says nothing, neither good nor bad; it is shown grey.")
     if _undefined(audits):
         said.append(
             "A metric is undefined where it has no value, such as HD95 where a structure is missing on one side. Means "

@@ -14,6 +14,8 @@ _UNITS = {
     "native": "native units",
     "range": "share of the intensity range",
 }
+ADDED = frozenset({"rms", "norm", "max", "std"})
+"""Units of budgets that are added intensity, so that native units exist for them."""
 _SETS = {
     "l2": "L2 ball",
     "linf": "L-infinity ball",
@@ -29,6 +31,8 @@ _ATTACKS = {
     "ifgsm": "I-FGSM",
     "pgd": "PGD",
     "apgd": "APGD",
+    "strong": "strong search",
+    "square": "Square",
     "worst-case": "worst case over all attacks",
 }
 

@@ -8,11 +8,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Cell:
-    """One table cell: the value, a smaller note under it, and whether to mark it as missing."""
+    """One table cell: the value, a smaller note under it, whether to mark it as missing, and where it leads."""
 
     text: str
     note: str = ""
     missing: bool = False
+    link: str = ""
 
 
 @dataclass(frozen=True)

@@ -14,17 +14,19 @@ from imaseg.errors import InputError
 from imaseg.report.schema import Run, Summary
 
 _Part = TypeVar("_Part", bound=BaseModel)
+_VOXELS = ".voxel_margin.npz"
 
 
 @dataclass(frozen=True)
 class Audit:
-    """One audit folder: its name on the page, its two JSON files, and where the slice of each case lies."""
+    """One audit folder: its name on the page, its two JSON files, and where slices and voxel maps of a case lie."""
 
     name: str
     folder: Path
     summary: Summary
     run: Run
     slices: dict[str, Path]
+    voxels: dict[str, Path]
 
 
 def read_audits(folders: Sequence[Path]) -> list[Audit]:
@@ -47,13 +49,16 @@ def read_audits(folders: Sequence[Path]) -> list[Audit]:
     runs = [load_part(folder, "run.json", Run) for folder in folders]
     names = _names(folders, [summary.model.name for summary in summaries])
     return [
-        Audit(name, folder, summary, run, _slices(folder))
+        Audit(name, folder, summary, run, *_arrays(folder))
         for name, folder, summary, run in zip(names, folders, summaries, runs, strict=True)
     ]
 
 
-def _slices(folder: Path) -> dict[str, Path]:
-    return {path.stem: path for path in sorted((folder / "cases").glob("*.npz"))}
+def _arrays(folder: Path) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Where the slice of each case lies, and where its voxel margins."""
+    files = sorted((folder / "cases").glob("*.npz"))
+    voxels = {path.name.removesuffix(_VOXELS): path for path in files if path.name.endswith(_VOXELS)}
+    return {path.stem: path for path in files if path not in voxels.values()}, voxels
 
 
 def load_part(folder: Path, file: str, kind: type[_Part], *, writer: str = "imaseg audit") -> _Part:

@@ -2,34 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import Field
 
-MEAN = "foreground_mean"
-
-
-def _known(value: Any) -> Any:
-    """An interval whose ends are all null is no interval."""
-    if isinstance(value, list) and all(end is None for end in value):
-        return None
-    return value
-
-
-Metrics = dict[str, float | None]
-Interval = Annotated[tuple[float | None, float | None] | None, BeforeValidator(_known)]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-
-class Span(_Part):
-    """Median and extremes over the cases."""
-
-    median: float | None = None
-    min: float | None = None
-    max: float | None = None
+from imaseg.report.schema_base import CaseMetrics, Interval, Metrics, Span, _Part
+from imaseg.report.schema_parts import Certified, Corruption, Cost, Degradation, SizeGroup, VoxelMargins
 
 
 class Model(_Part):
@@ -51,18 +29,6 @@ class Data(_Part):
     labels: dict[str, str]
     selection: str | None = None
     seen_in_training: list[str] = Field(default_factory=list)
-
-
-class CaseMetrics(_Part):
-    """One case: metrics per class and their mean over the foreground."""
-
-    case: str
-    metrics: dict[str, Metrics]
-
-    @property
-    def dice(self) -> float | None:
-        """Mean foreground Dice of this case."""
-        return self.metrics.get(MEAN, {}).get("dice")
 
 
 class Probe(_Part):
@@ -97,12 +63,13 @@ class CaseMargin(_Part):
 
 
 class Margins(_Part):
-    """Sample margins of one perturbation set and criterion."""
+    """Sample margins of one perturbation set and criterion, of whole cases or of one `structure`."""
 
     probe: str
     perturbation: str
     unit: str
     criterion: str
+    structure: str | None = None
     eps: float
     n: int
     per_case: list[CaseMargin]
@@ -113,7 +80,7 @@ class Margins(_Part):
 
 
 class Check(_Part):
-    """One validity check with the number behind it."""
+    """One validity check with the number behind it; `ok` is None for one that could not be run."""
 
     check: str
     ok: bool | None
@@ -142,6 +109,12 @@ class Summary(_Part):
     margins: list[Margins] = Field(default_factory=list)
     validity: list[Check] = Field(default_factory=list)
     showcase: Showcase | None = None
+    corruptions: list[Corruption] = Field(default_factory=list)
+    degradation: Degradation | None = None
+    certified: list[Certified] = Field(default_factory=list)
+    voxel_margins: VoxelMargins | None = None
+    by_size: list[SizeGroup] = Field(default_factory=list)
+    cost: Cost | None = None
 
 
 class FailedCase(_Part):

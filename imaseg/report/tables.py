@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from imaseg.report.compare import Point, Series, all_series, at, budgets, clean_point, ladder, paired, strongest
-from imaseg.report.numerals import attack_name, bracket, decimal, short, signed, unit_name
+from imaseg.report.metrics import Metric, shown_metrics
+from imaseg.report.numerals import ADDED, attack_name, bracket, decimal, short, signed, unit_name
 from imaseg.report.parts import MISSING, Cell, Table, row
 from imaseg.report.read import Audit
 from imaseg.report.schema import Metrics, Span
 from imaseg.report.words import named, settings
 
-_METRICS = (("dice", 3), ("hd95", 2), ("surface_dice", 3), ("fp_volume", 1))
-_HEADS = ["Dice", "HD95 (mm)", "Surface Dice (1 voxel)", "FP volume (mm\u00b3)"]
 _SIZES = {"rms": "RMS per voxel", "l2": "L2 norm", "linf": "largest change", "range": "largest, share of range"}
-_SHORT = {"dice": "Dice", "hd95": "HD95", "surface_dice": "surface Dice", "fp_volume": "FP volume"}
 
 
 def results_table(audits: Sequence[Audit], series: Series) -> Table:
@@ -59,37 +57,38 @@ def _clean_change(reference: Audit, audit: Audit) -> Cell:
 
 def clean_table(audits: Sequence[Audit]) -> Table:
     """Clean metrics per class and model."""
-    rows = []
+    rows, columns = [], shown_metrics(audits)
     for audit in audits:
         summary = audit.summary
         for value, block in summary.mean.items():
-            rows.append(row(audit.name, summary.data.labels.get(value, f"class {value}"), *_block(block)))
-        rows.append(row(audit.name, "mean over foreground", *_block(summary.foreground_mean)))
+            rows.append(row(audit.name, summary.data.labels.get(value, f"class {value}"), *_block(block, columns)))
+        rows.append(row(audit.name, "mean over foreground", *_block(summary.foreground_mean, columns)))
     sizes = ", ".join(f"{audit.name} n = {clean_point(audit).n}" for audit in audits)
     caption = f"Metrics on unchanged images, means over the cases where they are defined ({sizes})"
-    return Table(caption, ["Model", "Structure", *_HEADS, "Undefined in (cases)"], rows)
+    return Table(caption, ["Model", "Structure", *(one.head for one in columns), "Undefined in (cases)"], rows)
 
 
 def probes_table(audits: Sequence[Audit]) -> Table:
     """Every probe at every budget with all metrics."""
-    rows = []
+    rows, columns = [], shown_metrics(audits)
     for series in all_series(audits):
         for audit in audits:
-            rows += [_probe_row(audit.name, series, point) for point in ladder(audit, series)]
-    head = ["Model", "Probe", "Settings", "eps", "n", "Dice", "Dice 95 % CI", *_HEADS[1:], "Undefined in (cases)"]
+            rows += [_probe_row(audit.name, series, point, columns) for point in ladder(audit, series)]
+    heads = [one.head for one in columns]
+    head = ["Model", "Probe", "Settings", "eps", "n", heads[0], "Dice 95 % CI", *heads[1:], "Undefined in (cases)"]
     return Table("Every probe at every budget; metrics are means over cases of the mean over structures", head, rows)
 
 
-def _probe_row(model: str, series: Series, point: Point) -> list[Cell]:
-    dice, *others = _block(point.metrics)
+def _probe_row(model: str, series: Series, point: Point, columns: Sequence[Metric]) -> list[Cell]:
+    dice, *others = _block(point.metrics, columns)
     eps = f"{short(point.eps)} {unit_name(series.unit)}"
     probe = f"{series.probe} ({attack_name(series.attack)}, {series.perturbation})"
     return row(model, probe, settings(point), eps, str(point.n), dice, bracket(point.dice_ci95), *others)
 
 
-def _block(block: Metrics) -> list[Cell]:
-    cells = [Cell(decimal(block.get(name), digits)) for name, digits in _METRICS]
-    undefined = [f"{_SHORT[name]} {int(lost)}" for name, _ in _METRICS if (lost := block.get(f"{name}_undefined"))]
+def _block(block: Metrics, columns: Sequence[Metric]) -> list[Cell]:
+    cells = [Cell(one.write(block.get(one.name))) for one in columns]
+    undefined = [f"{one.short} {int(lost)}" for one in columns if (lost := block.get(f"{one.name}_undefined"))]
     return [*cells, Cell(", ".join(undefined) or "none")]
 
 
@@ -119,7 +118,7 @@ def budget_table(audits: Sequence[Audit]) -> Table:
 def _budget_row(model: str, series: Series, point: Point) -> list[Cell]:
     sizes = point.probe.sizes if point.probe else {}
     spent = [short(sizes[unit]) if unit in sizes else "not recorded" for unit in _SIZES]
-    native = _span(point.probe.eps_native if point.probe else None)
+    native = _span(point.probe.eps_native if point.probe else None) if series.unit in ADDED else "no intensity"
     return row(model, series.probe, f"{short(point.eps)} {unit_name(series.unit)}", *spent, native)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from imaseg.report.compare import Point, Series, at, clean_point, ladder, paired, strongest
-from imaseg.report.margins import median_text
+from imaseg.report.breaking import budget_text, halves_at
+from imaseg.report.compare import Point, Series, at, clean_point, ladder, paired, strongest, telling
+from imaseg.report.corruptions import average, severities, title_of
 from imaseg.report.numerals import attack_name, count, decimal, in_words, listing, set_name, short, signed, unit_name
 from imaseg.report.read import Audit
 
@@ -20,14 +21,13 @@ class Sentence:
 
 
 def summary(audits: Sequence[Audit]) -> list[Sentence]:
-    """What was audited, clean Dice, the strongest attacks, margins, the price of robustness, validity."""
+    """Five sentences: what was audited, clean Dice, how it breaks, what breaks it most, whether the checks passed."""
     lead = strongest(audits)
     return [
         Sentence(_subject(audits)),
         _clean(audits),
-        *(_attacked(audits, series) for series in lead),
-        *_margins(audits),
-        _price(audits, lead),
+        _breaks(audits, lead),
+        _weakest(audits, lead),
         Sentence(validity(audits)),
     ]
 
@@ -58,19 +58,25 @@ def settings(point: Point) -> str:
 
 
 def validity(audits: Sequence[Audit]) -> str:
-    """How many validity checks hold, and the names of those that do not."""
-    checks = [(audit.name, check) for audit in audits for check in audit.summary.validity if check.ok is not None]
+    """How many validity checks hold, and the names of those that do not or could not be run."""
+    checks = [(audit.name, check) for audit in audits for check in audit.summary.validity]
     if not checks:
         return "No validity checks were recorded, so nothing here shows that the attacks worked as they should."
-    failed = [f"{check.check} ({name})" for name, check in checks if check.ok is False]
-    silent = [audit.name for audit in audits if not any(check.ok is not None for check in audit.summary.validity)]
-    text = (
-        f"{len(failed)} of {count(len(checks), 'validity check')} failed: {'; '.join(failed)}."
-        if failed
-        else f"All {count(len(checks), 'validity check')} passed."
-        if len(checks) > 1
-        else "The one validity check passed."
+    several = len(audits) > 1
+    failed, unknown = (
+        [f"{check.check} ({name})" if several else check.check for name, check in checks if check.ok is ok]
+        for ok in (False, None)
     )
+    silent = [audit.name for audit in audits if not audit.summary.validity]
+    total = count(len(checks), "validity check")
+    if failed:
+        text = f"{len(failed)} of {total} failed: {'; '.join(failed)}."
+    elif unknown:
+        text = f"{len(checks) - len(unknown)} of {total} passed and none failed."
+    else:
+        text = f"All {total} passed." if len(checks) > 1 else "The one validity check passed."
+    if unknown:
+        text += f" {len(unknown)} could not be run: {'; '.join(unknown)}."
     return text + (f" None were recorded for {listing(silent)}." if silent else "")
 
 
@@ -90,79 +96,101 @@ def _subject(audits: Sequence[Audit]) -> str:
 
 
 def _clean(audits: Sequence[Audit]) -> Sentence:
-    said = [
-        f"{audit.name}: {decimal(point.dice)} ({in_words(point.dice_ci95)}, n = {point.n})"
-        for audit in audits
-        for point in [clean_point(audit)]
-    ]
+    reference, said = clean_point(audits[0]), []
+    for audit in audits:
+        point = clean_point(audit)
+        text = f"{decimal(point.dice)} ({in_words(point.dice_ci95)}, n = {point.n})"
+        change = "" if audit is audits[0] else _against(audits[0].name, reference, point)
+        said.append(f"{_who(audits, audit)}{text}{change}")
     return Sentence("Mean foreground Dice on unchanged images:", tuple(said))
 
 
-def _attacked(audits: Sequence[Audit], series: Series) -> Sentence:
-    said, missing, details = [], [], []
+def _who(audits: Sequence[Audit], audit: Audit) -> str:
+    """Whose number it is, where there are several models."""
+    return f"{audit.name}: " if len(audits) > 1 else ""
+
+
+def _breaks(audits: Sequence[Audit], lead: Sequence[Series]) -> Sentence:
+    """Under the set that the pictures show, else the first one: where Dice halves, and what is left at one budget."""
+    series = main_series(audits, lead)
+    if series is None:
+        return Sentence("No attack was run, so nothing here says how the model breaks.")
+    eps = telling(audits, series)
+    said = []
     for audit in audits:
         points = ladder(audit, series)
         if not points:
-            missing.append(audit.name)
+            said.append(f"{_who(audits, audit)}not audited with this attack")
             continue
-        details.append(settings(points[0]))
-        steps = [f"{decimal(point.dice)} at {short(point.eps)}" for point in points]
-        said.append(f"{audit.name}: {decimal(clean_point(audit).dice)} clean, {', '.join(steps)}")
-    how = details[0] if len(set(details)) == 1 else "settings differ between models"
-    said += [f"{name}: not audited with this attack" for name in missing]
-    return Sentence(
-        f"Mean Dice under the strongest attack, {named(series, how)}, by eps in {unit_name(series.unit)}:", tuple(said)
-    )
-
-
-def _margins(audits: Sequence[Audit]) -> list[Sentence]:
-    questions: dict[tuple[str, str, str, str], dict[str, str]] = {}
-    for audit in audits:
-        for m in audit.summary.margins:
-            survived = f"{m.censored} of {m.n} cases" if m.censored else "no case"
-            said = f"{median_text(m)}; {survived} survived every budget up to {short(m.eps)}"
-            questions.setdefault((m.perturbation, m.unit, m.criterion, m.probe), {})[audit.name] = said
-    return [
-        Sentence(
-            f"Median budget at which a case breaks (criterion: {criterion}) in the {set_name(perturbation)}, in "
-            f"{unit_name(unit)}:",
-            tuple(f"{audit.name}: {said.get(audit.name, 'not measured')}" for audit in audits),
+        half = halves_at(audit, series)
+        text = (
+            budget_text(audit, series.unit, half)
+            if half is not None
+            else f"no budget up to {budget_text(audit, series.unit, points[-1].eps)}"
         )
-        for (perturbation, unit, criterion, _), said in questions.items()
-    ] or [Sentence("No margins were measured.")]
+        left = _left(audits, audit, series, points[-1].eps if eps is None else eps)
+        said.append(f"{_who(audits, audit)}{text}{left}")
+    where = f"the {set_name(series.perturbation)} (probe {series.probe})"
+    return Sentence(f"Under the worst attack in {where}, half of the clean Dice is lost at:", tuple(said))
 
 
-def _price(audits: Sequence[Audit], lead: Sequence[Series]) -> Sentence:
-    reference, *others = audits
-    if not others:
-        return Sentence("Only one model was audited, so this page cannot say what robust training gained or cost.")
-    said = tuple(f"{other.name} {_change(reference, other, lead)}" for other in others)
-    return Sentence(f"Compared with {reference.name}, case by case:", said)
+def _left(audits: Sequence[Audit], audit: Audit, series: Series, eps: float) -> str:
+    point = at(audit, series, eps)
+    if point is None:
+        return ""
+    change = "" if audit is audits[0] else _against(audits[0].name, at(audits[0], series, eps), point)
+    return f"; {decimal(point.dice)} ({in_words(point.dice_ci95)}) is left at {short(eps)}{change}"
 
 
-def _change(reference: Audit, other: Audit, lead: Sequence[Series]) -> str:
-    parts = []
-    clean = paired(clean_point(reference), clean_point(other))
-    if clean is None:
-        return "shares no case with it"
-    parts.append(
-        f"changes clean Dice by {signed(clean.mean)} ({in_words(clean.ci95, sign=True)}, n = {clean.n})",
+def _against(name: str, reference: Point | None, point: Point) -> str:
+    """The paired difference from the reference."""
+    change = paired(reference, point)
+    if change is None:
+        return f", no case shared with {name}"
+    return f", {signed(change.mean)} against {name} case by case ({in_words(change.ci95, sign=True)}, n = {change.n})"
+
+
+def _weakest(audits: Sequence[Audit], lead: Sequence[Series]) -> Sentence:
+    said = []
+    for audit in audits:
+        parts = [part for part in (_weakest_set(audit, lead), _weakest_corruption(audit)) if part]
+        if parts:
+            said.append(f"{_who(audits, audit)}{'; '.join(parts)}")
+    if not said:
+        return Sentence("No attack and no corruption was audited.")
+    corrupted = any(audit.summary.corruptions for audit in audits)
+    return Sentence(f"What costs the most Dice{'' if corrupted else ' (no corruption was audited)'}:", tuple(said))
+
+
+def _weakest_set(audit: Audit, lead: Sequence[Series]) -> str:
+    """The set whose largest audited budget leaves the least Dice."""
+    ends = [(points[-1], series) for series in lead if (points := ladder(audit, series))]
+    known = [(point.dice, point.eps, series) for point, series in ends if point.dice is not None]
+    if not known:
+        return ""
+    dice, eps, series = min(known, key=lambda one: one[0])
+    among = f"among {len(known)} sets of perturbations" if len(known) > 1 else "the only set of perturbations attacked"
+    left = f"{decimal(dice)} left at {short(eps)} {unit_name(series.unit)}, the largest budget"
+    return f"the {set_name(series.perturbation)}, {among} ({left})"
+
+
+def _weakest_corruption(audit: Audit) -> str:
+    """The corruption with the lowest Dice, averaged over its severities."""
+    found = severities(audit)
+    means = {name: mean for name, each in found.items() if (mean := average(each)) is not None}
+    if not means:
+        return ""
+    name = min(means, key=lambda one: means[one])
+    last = max(found[name], key=lambda one: one.severity)
+    return (
+        f"{title_of(last)}, among {count(len(means), 'corruption')} ({decimal(means[name])} left, averaged over its "
+        f"severities, {decimal(last.foreground_mean.get('dice'))} at severity {last.severity})"
     )
-    for series in lead:
-        eps = telling(reference, other, series)
-        gain = paired(at(reference, series, eps), at(other, series, eps)) if eps is not None else None
-        if gain is not None and eps is not None:
-            parts.append(
-                f"Dice under {series.probe} at {short(eps)} {unit_name(series.unit)} by {signed(gain.mean)} "
-                f"({in_words(gain.ci95, sign=True)}, n = {gain.n})",
-            )
-    return listing(parts)
 
 
-def telling(reference: Audit, other: Audit, series: Series) -> float | None:
-    """The budget at which two models are compared in words: the showcased one, else the middle of those they share."""
-    shared = [p.eps for p in ladder(reference, series) if at(other, series, p.eps) is not None]
-    show = reference.summary.showcase
-    if show is not None and show.probe == series.probe and show.eps in shared:
-        return show.eps
-    return shared[len(shared) // 2] if shared else None
+def main_series(audits: Sequence[Audit], lead: Sequence[Series]) -> Series | None:
+    """The strongest attack of the set that the reference's pictures show, else of the first set."""
+    show = audits[0].summary.showcase
+    probes = audits[0].summary.probes
+    sets = {(p.perturbation, p.unit) for p in probes if show is not None and p.probe == show.probe}
+    return next((series for series in lead if (series.perturbation, series.unit) in sets), lead[0] if lead else None)

@@ -25,12 +25,15 @@ class Panel:
 
 @dataclass(frozen=True)
 class Sight:
-    """One case of one model as three panels, and the end of the perturbation's colour scale."""
+    """One case of one model as three panels, the end of the perturbation's colour scale, and its anchor."""
 
     title: str
     facts: str
     panels: tuple[Panel, ...]
     scale: str
+    key: str
+    model: str
+    case: str
 
 
 @dataclass(frozen=True)
@@ -46,12 +49,17 @@ def galleries(audits: Sequence[Audit]) -> list[Gallery]:
     """With several models, the reference's worst case in all of them; then up to three worst cases of every model."""
     each = max(1, min(3, _AT_MOST // len(audits)))
     case = _common(audits)
-    own = [_gallery(audit, each, case) for audit in audits]
+    own = [_gallery(audit, each, case, place) for place, audit in enumerate(audits)]
     if case is None:
         return own
-    sights = [_sight(audit, case, f"{audit.name}: {case}") for audit in audits]
+    sights = [_sight(audit, case, f"{audit.name}: {case}", f"case-{place}-0") for place, audit in enumerate(audits)]
     note = f"{case}, the stored case on which {audits[0].name} does worst, under the same probe and budget."
     return [Gallery("One case, every model", note, sights), *own]
+
+
+def anchors(shown: Sequence[Gallery]) -> dict[tuple[str, str], str]:
+    """Anchor of every picture, by model and case."""
+    return {(sight.model, sight.case): sight.key for gallery in shown for sight in gallery.sights}
 
 
 def _common(audits: Sequence[Audit]) -> str | None:
@@ -83,7 +91,7 @@ def showcased(audit: Audit) -> Probe | None:
     return next((p for p in audit.summary.probes if p.probe == show.probe and p.eps == show.eps), None)
 
 
-def _gallery(audit: Audit, each: int, above: str | None) -> Gallery:
+def _gallery(audit: Audit, each: int, above: str | None, place: int) -> Gallery:
     probe = showcased(audit)
     if probe is None:
         return Gallery(audit.name, "This audit does not say which attack its slices show; none are drawn.", [])
@@ -97,7 +105,9 @@ def _gallery(audit: Audit, each: int, above: str | None) -> Gallery:
     )
     if above in stored[:each]:
         note += f" {above} is shown above."
-    return Gallery(audit.name, note, [_sight(audit, case, case) for case in stored[:each] if case != above])
+    shown = [case for case in stored[:each] if case != above]
+    sights = [_sight(audit, case, case, f"case-{place}-{rank}") for rank, case in enumerate(shown, start=1)]
+    return Gallery(audit.name, note, sights)
 
 
 def _ranked(audit: Audit) -> list[tuple[float, str]]:
@@ -110,7 +120,7 @@ def _budget(probe: Probe) -> str:
     return f"{short(probe.eps)} {unit_name(probe.unit)}"
 
 
-def _sight(audit: Audit, case: str, title: str) -> Sight:
+def _sight(audit: Audit, case: str, title: str, key: str) -> Sight:
     probe = showcased(audit)
     clean = next((c.dice for c in audit.summary.metric_per_case if c.case == case), None)
     attacked = next((dice for dice, name in _ranked(audit) if name == case), None)
@@ -138,4 +148,4 @@ def _sight(audit: Audit, case: str, title: str) -> Sight:
         ),
     )
     facts = f"Dice over the whole case: {decimal(clean)} clean, {decimal(attacked)} attacked (eps {budget})."
-    return Sight(title, facts, panels, scale)
+    return Sight(title, facts, panels, scale, key, audit.name, case)

@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.report.audit_parts import add_parts, write_voxels
+from tests.report.chromium import BROWSERS, Chromium, find_browser
+
 LABELS = {"1": "Anterior", "2": "Posterior"}
 BUDGETS = (0.013, 0.026, 0.052, 0.078, 0.1)
 ATTACKS = {
@@ -166,14 +169,31 @@ def make_slice(path: Path, seed: int, strength: float, shape: tuple[int, int] = 
     )
 
 
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory):
+    """A headless Chromium for all tests of pages; skips where there is none."""
+    path = find_browser()
+    if path is None:
+        pytest.skip(f"no Chromium: none of {', '.join(BROWSERS)} is on the PATH")
+    browser = Chromium(path, tmp_path_factory.mktemp("chromium"))
+    yield browser
+    browser.close()
+
+
 @pytest.fixture
 def write_audit(tmp_path: Path):
-    """Write one synthetic audit folder; `edit` may change the two JSON contents before they are written."""
+    """Write one synthetic audit folder, with `parts` every section; `edit` may change its JSON before it is written."""
 
-    def write(name="standard", *, folder=None, clean=0.86, slope=40.0, cases=17, seed=0, slices=True, edit=None):
+    def write(
+        name="standard", *, folder=None, clean=0.86, slope=40.0, cases=17, seed=0, slices=True, edit=None, parts=False
+    ):
         where = tmp_path / (folder or name)
         (where / "cases").mkdir(parents=True)
         summary, run = make_summary(name, clean=clean, slope=slope, cases=cases, seed=seed), make_run(cases)
+        if parts:
+            add_parts(summary, run, voxels=("case_000", "case_001"))
+            for place, case in enumerate(summary["voxel_margins"]["cases"]):
+                write_voxels(where / "cases" / f"{case}.voxel_margin.npz", place)
         if edit is not None:
             edit(summary, run)
         (where / "summary.json").write_text(json.dumps(summary), encoding="utf-8")

@@ -51,7 +51,7 @@ def test_a_null_interval_or_dice_leaves_a_gap(write_audit):
     figure = curve_figures(read_audits([write_audit(cases=3, slices=False, edit=edit)]))[0]
     assert mean_lines(figure)[0]["y"][-1] is None
     assert len(figure.plot["data"][0]["x"]) == 2 * 5
-    assert figure.table.rows[-1][2].text == "undefined"
+    assert figure.table.rows[-1][3].text == "undefined"
 
 
 def test_a_model_without_the_probe_is_named_as_missing(write_audit):

@@ -52,14 +52,16 @@ def steps(write_audit, values):
     return figure
 
 
-def test_steps_are_the_distribution_function_and_censored_cases_stay_unbroken(write_audit):
+def test_steps_are_the_survival_function_and_censored_cases_stay_unbroken(write_audit):
     figure = steps(write_audit, [0.04, 0.0, None, 0.02])
     curve, mark = figure.plot["data"]
     assert list(curve["x"]) == [0.0, 0.0, 0.02, 0.04, 0.2]
-    assert list(curve["y"]) == [0.0, 0.25, 0.5, 0.75, 0.75]
-    assert (mark["x"][0], mark["y"][0]) == (0.2, 0.75)
-    assert "1 of 4 not broken" in curve["name"]
-    assert figure.table.rows[0][2].text == "1 of 4"
+    assert list(curve["y"]) == [1.0, 0.75, 0.5, 0.25, 0.25]
+    assert (mark["x"][0], mark["y"][0]) == (0.2, 0.25)
+    assert "median 0.03, 1 of 4 not broken" in curve["name"]
+    assert figure.table.rows[0][3].text == "1 of 4"
+    # 60 to 80000 native units per unit of the model's input, 240 at the median case
+    assert figure.table.rows[0][2].text == "7.2"
 
 
 def test_without_censored_cases_there_is_no_mark(write_audit):
@@ -80,3 +82,12 @@ def test_different_criteria_are_never_drawn_together(write_audit):
     figures = margin_figures(audits)
     assert [len([t for t in f.plot["data"] if t["mode"] == "lines+markers"]) for f in figures] == [1, 1]
     assert "No margins with this criterion: b." in figures[0].caption
+
+
+def test_margins_of_structures_follow_those_of_whole_cases(write_audit):
+    def edit(summary, run):
+        whole = summary["margins"][0]
+        summary["margins"] = [whole | {"probe": "margin-l2-class-1", "structure": "Anterior"}, whole]
+
+    figures = margin_figures(read_audits([write_audit("a", cases=3, slices=False, edit=edit)]))
+    assert [figure.title.split(" in ")[0] for figure in figures] == ["Margins", "Margins of Anterior"]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from html.parser import HTMLParser
@@ -8,6 +9,7 @@ import pytest
 
 from imaseg.errors import InputError
 from imaseg.report import write_report
+from tests.report.audit_parts import write_voxels
 
 HOSTILE = '</script><script>alert("x")</script><img src=x onerror=alert(1)>'
 SINGLE = {"meta", "link", "img", "br", "hr", "input"}
@@ -88,12 +90,12 @@ def test_every_plot_has_words_and_a_table(write_audit, tmp_path):
     _, page = make(tmp_path, write_audit(cases=3))
     plots = [a["data-plot"] for a in page.all("div") if "data-plot" in a]
     data = {a["id"]: json.loads(text) for a, text in page.scripts if a.get("type") == "application/json"}
-    assert len(plots) == 6
+    assert len(plots) == 7
     assert sorted(data) == sorted(plots)
     labels = [a["aria-label"] for a in page.all("div") if a.get("role") == "img"]
-    assert len(labels) == 6
+    assert len(labels) == 7
     assert all(len(label) > 40 for label in labels)
-    assert len(page.all("table")) >= 6 + 4
+    assert len(page.all("table")) >= 7 + 4
 
 
 def test_landmarks_alternatives_and_scopes(write_audit, tmp_path):
@@ -109,6 +111,35 @@ def test_landmarks_alternatives_and_scopes(write_audit, tmp_path):
     assert len(page.all("img")) == 9
     assert all(head["scope"] in ("col", "row") for head in page.all("th"))
     assert len(page.all("caption")) == len(page.all("table"))
+
+
+def test_headings_are_in_order_and_every_part_has_its_place(write_audit, tmp_path):
+    _, page = make(tmp_path, *(write_audit(name, cases=3, parts=True) for name in ("a", "b")))
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+    sections = [a["id"] for a in page.all("section")]
+    assert [a["href"] for a in page.all("a") if a["href"][1:] in sections][1:] == [f"#{key}" for key in sections]
+    assert {"tradeoff", "voxels", "certified", "corruptions", "sizes", "calibration"} <= set(sections)
+    assert all("for" in a for a in page.all("label"))
+
+
+def test_parts_that_an_audit_lacks_leave_no_trace(write_audit, tmp_path):
+    _, page = make(tmp_path, write_audit(cases=3))
+    sections = {a["id"] for a in page.all("section")}
+    assert sections.isdisjoint({"voxels", "certified", "corruptions", "sizes", "calibration"})
+    for word in ("Degradation", "slider", "Certified", "Calibration", "Corruptions", "TorchIO"):
+        assert word not in page.text
+    assert not page.all("input")
+
+
+def test_an_unknown_check_is_grey_and_leaves_no_banner(write_audit, tmp_path):
+    _, page = make(tmp_path, write_audit(cases=2, slices=False, parts=True))
+    states = [a.get("class") for a in page.all("li") if a.get("class") in ("pass", "fail", "grey")]
+    assert states == ["pass", "pass", "grey"]
+    assert not [a for a in page.all("div") if a.get("class") == "banner"]
+    assert [a["class"] for a in page.all("p") if "verdict" in a.get("class", "")] == ["verdict warn"]
+    assert "2 of 3 validity checks passed and none failed. 1 could not be run" in page.text
 
 
 def test_hostile_names_stay_text(write_audit, tmp_path):
@@ -195,12 +226,14 @@ def test_out_must_not_be_a_folder(write_audit, tmp_path):
 
 
 def test_thirty_five_cases_stay_under_15_mb(write_audit, tmp_path):
-    folders = [write_audit(name, cases=35, slope=s, slices=False) for name, s in (("a", 40.0), ("b", 20.0), ("c", 9.0))]
+    models = (("a", 40.0), ("b", 20.0), ("c", 9.0))
+    folders = [write_audit(name, cases=35, slope=s, slices=False, parts=True) for name, s in models]
     for folder in folders:
         for place in range(4):
             # large noisy slices are the worst case for PNG
             from_folder = folder / "cases" / f"case_{place:03d}.npz"
             _noisy(from_folder)
+        write_voxels(folder / "cases" / "case_000.voxel_margin.npz", 0, shape=(160, 160, 40))
     path, _ = make(tmp_path, *folders)
     assert path.stat().st_size < 15e6
 
