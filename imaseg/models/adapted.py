@@ -65,6 +65,7 @@ class AdaptedModel(SegmentationModel):
                 slices_along=2 if self._flat else None,
                 batch_size=use.batch_size,
             )
+        self.independent = use.regions is not None or 1 < found.probe.channels < len(card.labels)
         # For code that asks for the device of a model: a frozen script has no parameters.
         self._home = nn.Parameter(torch.empty(0), requires_grad=False)
 

@@ -22,7 +22,7 @@ class OnlyClasses(SegmentationModel):
     def __init__(self, model: SegmentationModel, kept: Sequence[int], card: ModelCard) -> None:
         super().__init__(model.network, card)
         self.whole, self.kept = model, tuple(kept)
-        self.prepare = model.prepare
+        self.prepare, self.independent = model.prepare, model.independent
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits by class."""

@@ -1,14 +1,12 @@
-"""Surface distances against MONAI and brute force over all pairs of voxels."""
+"""Surface distances against brute force over all pairs of voxels."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from monai.metrics import compute_hausdorff_distance, compute_surface_dice
 
 from imaseg.auditing.surfaces import surface_scores
 
@@ -52,28 +50,6 @@ def test_equals_brute_force(truth, spacing, random):
     assert list(scores) == classes
     for k in classes:
         assert scores[k] == pytest.approx(_brute(found == k, truth == k, spacing))
-
-
-def _blobs(shape=(24, 20, 16), seed=0):
-    rng = np.random.default_rng(seed)
-    smooth = torch.from_numpy(rng.normal(size=(1, 3, *shape)))
-    for _ in range(3):
-        smooth = torch.nn.functional.avg_pool3d(smooth, 3, 1, 1)
-    return smooth[0].argmax(0).numpy()
-
-
-@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.7, 0.7, 3.0)])
-def test_equals_monai(spacing):
-    truth, found = _blobs(), np.roll(_blobs(), 1, 2)
-    found[3:6, 3:6, 3:6] = 2
-    onehot = [torch.from_numpy(np.stack([volume == k for k in (1, 2)]))[None] for volume in (found, truth)]
-    options = {"include_background": True, "spacing": list(spacing)}
-    hd95 = compute_hausdorff_distance(*onehot, percentile=95, **options)[0]
-    mm = compute_surface_dice(*onehot, [2.0, 2.0], **options)[0]
-    voxel = compute_surface_dice(*onehot, [1.0, 1.0], include_background=True)[0]
-    scores = surface_scores(found, truth, spacing=spacing, classes=(1, 2))
-    for row, k in enumerate((1, 2)):
-        assert scores[k] == pytest.approx((float(voxel[row]), float(mm[row]), float(hd95[row])), rel=1e-5)
 
 
 def test_one_voxel_is_a_slice_through_plane_and_a_pixel_within():
