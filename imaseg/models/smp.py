@@ -41,8 +41,7 @@ def load_smp(text: str) -> AdaptedModel:
     if config.get("encoder_weights"):
         notes.append(
             f"The encoder began with {config['encoder_weights']} weights: such models are often given images "
-            "normalised "
-            "for those. Only the author knows; the card's recipe says it."
+            "normalised for those. Only the author knows; the card's recipe says it."
         )
     card = card_beside(folder / BESIDE)
     if card.divisor is None:  # newer versions take any sides, but networks are trained on multiples of the stride
