@@ -23,6 +23,10 @@ from imaseg.tiling import TiledModel
 _POOR = 0.1
 _TRIED = 3
 _SIDE = 32
+_BLIND = (
+    "No gradient reaches the image: attacks that need one find nothing, which looks like robustness. Use a plan with "
+    "`attack: square`, or a network without rounding, argmax or no_grad inside."
+)
 
 
 def examine_model(spec: str, *, trust: bool = False) -> tuple[SegmentationModel, dict[str, Any]]:
@@ -57,11 +61,7 @@ def examine_model(spec: str, *, trust: bool = False) -> tuple[SegmentationModel,
         "gradient_reaches_image": gradient,
     }
     facts["notes"] = _notes(model, facts)
-    facts["problems"] = [] if gradient else [
-        "No gradient reaches the image: attacks that need one find nothing, which looks like robustness. Use a plan "
-        "with "
-        "`attack: square`, or a network without rounding, argmax or no_grad inside."
-    ]  # fmt: skip
+    facts["problems"] = [] if gradient else [_BLIND]
     return model, facts
 
 

@@ -43,7 +43,7 @@ def fit(model: SegmentationModel, cases: CaseSet) -> Fitted:
     read = as_read(cases, recipe_of(cases, card, model.prepare))
     mapping, notes = match(read.labels, card.labels, given=card.label_map, where=str(cases.root))
     absent = [k for k in card.labels if k > 0 and k not in mapping.values()]
-    if absent and model.prepare is None and _named(read.labels):
+    if 0 < len(absent) < len(card.labels) - 1 and model.prepare is None and _named(read.labels):
         model, mapping = _without(model, absent, mapping)
         names = ", ".join(card.labels[k] for k in absent)
         notes.append(f"These data do not label {names}: what the model says there counts as background.")
@@ -104,8 +104,8 @@ def _refuse(value: int, data: Mapping[int, str], model: Mapping[int, str], where
     known = ", ".join(f"{k} {name}" for k, name in model.items())
     msg = (
         f"labels of {where} must be among the model's ({known}), got {value} {data[value]} as well. Call it by the "
-        "model's "
-        f"name in dataset.json, or write `label_map: {{{value}: CLASS}}` into the model's card (0 for background)."
+        f"model's name in dataset.json, or write `label_map: {{{value}: CLASS}}` into the model's card (0 for "
+        "background)."
     )
     raise InputError(msg)
 

@@ -18,7 +18,8 @@ _SCALE_TOLERANCE = 0.05
 _DESTROYED = 0.1
 _MASKED = 0.5
 _EXACT = 1e-3
-_STANDING = 0.9
+_FALLING = 0.1
+_FEW = 5
 _ADDED = ("l2", "linf")
 """Sets whose parameters are the voxels: others may well have parameters that change nothing."""
 
@@ -293,8 +294,9 @@ def _margins(found: dict[str, list[Any]], why: str) -> Check:
     if "margins" not in found:
         return _not_run(title, "no checked case has a margin above 0" if found else why)
     tried, stood = (sum(pair[place] for pair in found["margins"]) for place in (0, 1))
-    detail = f"PGD with three new restarts one tolerance below; at least {_STANDING:.0%} expected to stand"
-    return _check(title, stood >= _STANDING * tried, f"{stood} of {tried}", detail)
+    allowed = max(_FALLING * tried, float(tried >= _FEW))
+    detail = f"PGD with three new restarts one tolerance below; one in ten may fall, and one of {_FEW} to 9"
+    return _check(title, tried - stood <= allowed, f"{stood} of {tried}", detail)
 
 
 def _certified(found: dict[str, list[Any]], why: str) -> Check:

@@ -41,10 +41,12 @@ def load_smp(text: str) -> AdaptedModel:
     if config.get("encoder_weights"):
         notes.append(
             f"The encoder began with {config['encoder_weights']} weights: such models are often given images "
-            "normalised "
-            "for those. Only the author knows; the card's recipe says it."
+            "normalised for those. Only the author knows; the card's recipe says it."
         )
-    return adapt(network, card_beside(folder / BESIDE), kind="smp", name=folder.resolve().name, notes=notes)
+    card = card_beside(folder / BESIDE)
+    if card.divisor is None:  # newer versions take any sides, but networks are trained on multiples of the stride
+        card.divisor = getattr(network.encoder, "output_stride", None)
+    return adapt(network, card, kind="smp", name=folder.resolve().name, notes=notes)
 
 
 def smp_network(name: str, arguments: Mapping[str, Any], *, source: str) -> nn.Module:

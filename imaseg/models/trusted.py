@@ -24,8 +24,7 @@ def require_trust(what: str, *, trust: bool) -> None:
     if not trust:
         msg = (
             f"{what} runs code that its author wrote, with all you may do on this machine. Read it, or know who made "
-            "it; "
-            "then add --trust (in Python: trust=True)."
+            "it; then add --trust (in Python: trust=True)."
         )
         raise InputError(msg)
 

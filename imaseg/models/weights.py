@@ -58,8 +58,7 @@ def _unpickled(path: Path) -> Any:
         foreign = torch.serialization.get_unsafe_globals_in_checkpoint(path)
         msg = (
             f"{path} must hold tensors, numbers and names only, got {', '.join(foreign) or 'other objects'}, which "
-            "would "
-            "run code when read. Save `model.state_dict()` alone, or load it in a factory of yours: "
+            "would run code when read. Save `model.state_dict()` alone, or load it in a factory of yours: "
             "python:module:factory."
         )
         raise InputError(msg) from error

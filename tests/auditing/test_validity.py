@@ -127,3 +127,11 @@ def test_flat_parameters_of_smooth_sets_are_no_masked_gradients():
     fields = [Probe(attack="pgd", perturbation="deformation", eps=[0.1, 0.2], name="pgd-l2")]
     panel = _panel(zero=0.9, dice={"pgd-l2": [0.5, 0.2]}, plan=PLAN.model_copy(update={"probes": fields}))
     assert panel["Gradients are neither masked nor undefined"]["ok"] is True
+
+
+@pytest.mark.parametrize(
+    ("stood", "ok"), [([1, 0], False), ([4, 3], False), ([5, 4], True), ([9, 7], False), ([20, 18], True)]
+)
+def test_few_margins_may_fall(stood, ok):
+    panel = _panel(checks=CHECKS | {"margins": stood}, plan=MARGINS)
+    assert panel["Margins stand against new searches just below them"]["ok"] is ok

@@ -318,6 +318,7 @@ def test_an_smp_folder_loads_without_download(smp_folder, monkeypatch):
     image = torch.randn(1, 1, 64, 32)
     with torch.no_grad():
         torch.testing.assert_close(model(image)[:, 1:], saved(image))
+    assert model.found.probe.divisor == 32
     assert model.card.labels == {0: "background", 1: "1"}
     assert "imagenet" in model.found.notes[0]
 

@@ -135,8 +135,7 @@ class Preprocessing:
     def _refuse(self, what: str) -> None:
         msg = (
             f"preprocessing of {self._config.path} must be made of steps that imaseg knows and can undo, got {what}. "
-            "Write "
-            "`recipe:` into imaseg.yaml in the bundle's folder."
+            "Write `recipe:` into imaseg.yaml in the bundle's folder."
         )
         raise InputError(msg)
 
