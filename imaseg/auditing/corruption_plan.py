@@ -40,13 +40,10 @@ class CorruptionPlan(BaseModel):
             seed: of the plan.
 
         Raises:
-            ValueError: if a name is unknown or a library is missing.
+            ValueError: if a name is unknown.
         """
         names = list(Corruption.registry) if self.names == "all" else list(dict.fromkeys(self.names))
-        found = [Corruption.build(name, seed=seed if self.seed is None else self.seed) for name in names]
-        for corruption in found:
-            corruption.require()
-        return found
+        return [Corruption.build(name, seed=seed if self.seed is None else self.seed) for name in names]
 
     @property
     def images(self) -> int:

@@ -109,8 +109,8 @@ def _probe(probe: Probe, seed: int) -> Cost:
     attack, rungs = probe.build(probe.eps[-1], seed), len(probe.eps)
     calls = attack.steps * attack.restarts * rungs
     if probe.noise or probe.attack == "square":
-        return Cost(probe.name, probe, 0, calls + 2 * rungs, rungs)
-    return Cost(probe.name, probe, calls, 2 * rungs, rungs)
+        return Cost(probe.name, probe, 0, calls + 3 * rungs, rungs)
+    return Cost(probe.name, probe, calls, 3 * rungs, rungs)
 
 
 def _checks(plan: Plan) -> Iterator[Cost]:

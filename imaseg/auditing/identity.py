@@ -20,7 +20,7 @@ from imaseg.data.files import occupied, read_json, sweep, write_json
 from imaseg.errors import InputError
 from imaseg.models import SegmentationModel
 
-_PACKAGES = ("torch", "monai", "numpy", "nibabel")
+_PACKAGES = ("torch", "monai", "numpy", "nibabel", "torchio", "scipy")
 _PATIENCE = 600.0
 """Seconds that a process of `torchrun` waits for the first one to make the folder."""
 

@@ -54,6 +54,11 @@ class Part(BaseModel):
     perturbation: str = "l2"
     unit: str | None = None
 
+    @property
+    def is_intensity(self) -> bool:
+        """Whether eps is a change of intensity per voxel."""
+        return self.perturbation == "linf" or (self.perturbation == "l2" and self.unit in ("rms", "std"))
+
     def build_set(self, eps: float, ruler: Ruler | None = None) -> Perturbation:
         """The perturbation set with budget `eps` (in `unit`) on one case.
 

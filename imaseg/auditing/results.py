@@ -16,7 +16,7 @@ from imaseg.auditing.case import CaseRecord, Slices
 from imaseg.auditing.corruption_results import corruption_figures, degradation
 from imaseg.auditing.metrics import MEAN, METRICS, Scores, interval_scores, mean_scores
 from imaseg.auditing.plan import Plan
-from imaseg.auditing.plan_probes import Probe
+from imaseg.auditing.plan_probes import Part, Probe
 from imaseg.auditing.results_margins import certified_summary, map_summary, margin_summary
 from imaseg.auditing.sizes import RULE, by_size
 from imaseg.auditing.validity import valid, validity
@@ -144,7 +144,7 @@ def _probe(
         "steps": attack.steps,
         "restarts": attack.restarts,
         "seed": plan.seed,
-        **_figures(records, entries, eps, labels, relative=probe.unit == "std"),
+        **_figures(records, entries, eps, labels, part=probe),
     }
 
 
@@ -168,7 +168,7 @@ def _worst_case(
         for record in records
     ]
     return {
-        **_figures(records, entries, eps, labels, relative=probes[0].unit == "std"),
+        **_figures(records, entries, eps, labels, part=probes[0]),
         "probe": f"worst-case-{probes[0].perturbation}",
         "attack": "worst-case",
         "perturbation": probes[0].perturbation,
@@ -184,14 +184,14 @@ def _figures(
     eps: float,
     labels: dict[int, str],
     *,
-    relative: bool,
+    part: Part,
 ) -> dict[str, Any]:
     """What is stated of every probe: budget in all units, Dice interval, means, cases."""
     scores = {record.case: entry["scores"] for record, entry in zip(records, entries, strict=True)}
     block = _block(scores, labels)
     return {
         "eps": eps,
-        "eps_native": _native(records, eps, relative=relative),
+        "eps_native": _native(records, eps, part),
         "sizes": {unit: statistics.median(e["sizes"][unit] for e in entries) for unit in entries[0]["sizes"]},
         "n": len(records),
         "dice_ci95": block["ci95"]["dice"],
@@ -199,10 +199,15 @@ def _figures(
     }
 
 
-def _native(records: Sequence[CaseRecord], eps: float, *, relative: bool) -> dict[str, float] | None:
-    """The budget in native intensity units, which differ from case to case where images are normalised one by one."""
+def _native(records: Sequence[CaseRecord], eps: float, part: Part) -> dict[str, float] | None:
+    """The budget in native intensity units, which differ from case to case where images are normalised one by one.
+
+    None where eps is no intensity, or the units are not known.
+    """
+    if not part.is_intensity:
+        return None
     scales = [
-        record.native_scale * (record.image_std if relative else 1.0)
+        record.native_scale * (record.image_std if part.unit == "std" else 1.0)
         for record in records
         if record.native_scale is not None
     ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from typing import ClassVar
 from zlib import crc32
 
@@ -69,7 +68,7 @@ class Corruption(Registered, ABC):
 
     Attributes:
         title: for tables.
-        library: whose physics it is, where that must be installed besides.
+        library: whose physics it is, where that is not our own.
         ct, other: whether it occurs in CT, and in everything else.
         physical: whether severities are in a physical unit, not by change.
         after_normalisation: whether it can only be done to what the model takes.
@@ -104,11 +103,9 @@ class Corruption(Registered, ABC):
             modality: name per channel, e.g. `("CT",)`; empty if nobody says.
 
         Raises:
-            InputError: if a severity is unknown, a library is missing, or the corruption does not occur in such an
-                image.
+            InputError: if a severity is unknown, or the corruption does not occur in such an image.
         """
         check_severities(severities)
-        self.require()
         if reason := self.why_not(volume, modality):
             msg = f"corruption {self.name} must fit case {volume.id}: {reason}. Leave it out."
             raise InputError(msg)
@@ -139,20 +136,6 @@ class Corruption(Registered, ABC):
         if not ct and not self.other:
             return "it occurs in CT only"
         return self._why_not(self._scene(volume, modality))
-
-    @classmethod
-    def require(cls) -> None:
-        """Refuse to go on without the library whose physics this is.
-
-        Raises:
-            InputError: naming the library and how to get it.
-        """
-        if cls.library and find_spec(cls.library) is None:
-            msg = (
-                f"corruption {cls.name} must have {cls.library} installed, got nothing. Type: python -m pip install "
-                f"{cls.library}, or leave {cls.name} out."
-            )
-            raise InputError(msg)
 
     @staticmethod
     def _scene(volume: Volume, modality: Sequence[str]) -> Scene:
