@@ -93,7 +93,7 @@ def test_killed_for_good_it_resumes_to_the_same_bytes(whole, command, tiny_run, 
 @pytest.mark.slow
 def test_two_processes_of_torchrun_come_to_the_same_bytes(whole, command, tmp_path):
     process = _start("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *command)
-    said, _ = process.communicate(timeout=120)
+    said, _ = process.communicate(timeout=300)
     assert process.returncode == 0, said
     assert _results(tmp_path / "a") == _results(whole)
     assert "6 cases (all), plan test: about" in said
