@@ -35,7 +35,10 @@ def test_unknown_key_names_file_key_and_known_keys(tmp_path):
         ("orientation: LPS", "orientation must be RAS or null, got 'LPS'"),
         ("crop: tight", "crop must be foreground, body or null, got 'tight'"),
         ("crop_margin: -1", "crop_margin must be a whole number of voxels from 0, got -1"),
-        ("normalise: minmax", "normalise must be auto, zscore, percentile, ct, range or none, got 'minmax'"),
+        (
+            "normalise: minmax",
+            "normalise must be auto, zscore, masked-zscore, percentile, window, ct, range or none, got 'minmax'",
+        ),
         ("[1, 2]", "must hold `key: value` lines, got list"),
         ("a: [", "must be valid YAML"),
     ],
