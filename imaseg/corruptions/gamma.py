@@ -1,6 +1,9 @@
-"""Another contrast curve, by MONAI's AdjustContrast.
+"""Another contrast curve, by MONAI's AdjustContrast with `retain_stats`.
 
-x -> low + range * ((x - low) / range)^g,   g = exp(+-b), the sign drawn
+    x -> a + c ((x - low) / range)^g,   g = exp(+-b), the sign drawn;   a, c: mean and standard deviation stay
+
+A curve mostly makes the whole image darker or brighter. Normalisation takes that back, and it would drown the change of
+contrast that the severity is about.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from imaseg.corruptions.scene import Image, Scene
 
 
 class Gamma(Corruption):
-    """Another contrast curve between the lowest and the highest value of each channel."""
+    """Another contrast curve, with the same mean and standard deviation."""
 
     title = "Gamma"
     ct = False
@@ -25,7 +28,7 @@ class Gamma(Corruption):
         def apply(bend: float) -> Image:
             from monai.transforms import AdjustContrast
 
-            curve = AdjustContrast(gamma=math.exp(sign * bend))
+            curve = AdjustContrast(gamma=math.exp(sign * bend), retain_stats=True)
             return np.stack([curve(channel).numpy() for channel in scene.image])
 
         return Effect(apply, limit=math.log(4), describe=lambda bend: {"gamma": math.exp(sign * bend)})

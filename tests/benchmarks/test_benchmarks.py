@@ -121,6 +121,8 @@ def test_digits(bench):
 def test_corruption_montage(bench, tmp_path):
     pytest.importorskip("torchio", reason="TorchIO is one of the extras `corruptions`")
     rows = _rows(bench("corruption_montage.py", "--small", "--out", tmp_path / "all.png"))
+    header = rows.pop("corruption")
+    assert header == ["1", "2", "3", "4", "5"]
     assert len(rows) == 17
     assert all(list(map(float, cells)) == sorted(map(float, cells)) for cells in rows.values())
     assert np.asarray(Image.open(tmp_path / "all.png")).std() > 20
