@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from imaseg.data.cases import Case, CaseSet
 from imaseg.data.dicom_files import Header, dicom_files, read_header
+from imaseg.data.files import walk
 from imaseg.errors import InputError
 
 _MODALITIES = {"MR": "MRI"}
@@ -82,9 +82,8 @@ def _case(name: str, found: _Series, values: dict[str, int], *, labelled: bool) 
 
 def _headers(root: Path) -> Iterator[tuple[Path, Header]]:
     """A damaged file is passed over here; reading the series of its folder names it."""
-    for folder, folders, _ in os.walk(root, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for path in dicom_files(Path(folder)):
+    for folder, _ in walk(root):
+        for path in dicom_files(folder):
             try:
                 header = read_header(path)
             except InputError as error:
