@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from imaseg.data.cases import Case
 from imaseg.data.checks import check_image, check_label
-from imaseg.data.files import is_picture, whole_file
+from imaseg.data.files import SUFFIXES, is_picture, whole_file
 from imaseg.data.scan import Scan, label_values, on_grid_of, read_scan, whole_if_close
 from imaseg.errors import InputError
 
@@ -93,6 +93,10 @@ def read_label(case: Case, image: Scan, *, threshold: float | None = None) -> Sc
     """
     if case.label is None:
         return None
+    if case.segments and case.label.name.lower().endswith(SUFFIXES):
+        from imaseg.data.mask_folders import read_masks
+
+        return read_masks((case.label, *case.more_labels), image, case.segments)
     if case.segments:
         from imaseg.data.dicom_labels import read_structures
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from imaseg.data.cases import Case, CaseSet, load_cases
-from imaseg.data.cohort import CohortStatistics, cohort_flags
+from imaseg.data.cohort import CohortStatistics, cohort_flags, unlike_most_in_scale
 from imaseg.data.files import PICTURE_SUFFIXES, SUFFIXES, files_behind, read_json, sole_writer, sweep, walk, write_json
+from imaseg.data.held_out import held_out_images
 from imaseg.data.jobs import Workers, usual_workers
 from imaseg.data.notes import Notes, OutLayout
 from imaseg.data.outcome import PrepareSummary, finish
@@ -70,20 +71,28 @@ def prepare(
         fit = {name: survey for name, survey in surveys.items() if not survey.reasons}
         if layout == "nnunet":
             _numbered_for_nnunet(cohort, fit, recipe)
+        cohort, unlike, remarks = _scale_told(cohort, fit)
+        held_out = [replace(case, channels=len(cohort.modality)) for case in held_out_images(source, recipe.patient)]
+        unseen = _survey_all(replace(cohort, cases=tuple(held_out)), recipe, None, notes, team, _silent)
         statistics = CohortStatistics.of(_reference(fit, cohort), cohort.modality) if fit else None
         done = _write_all(cohort, recipe, statistics, fit, notes, team, tell)
-        flags = cohort_flags(fit, cohort.split, {case.id: case.patient for case in cohort if case.patient})
+        patients = {case.id: case.patient for case in (*cohort, *held_out) if case.patient}
+        compared = {name: survey for name, survey in unseen.items() if not survey.reasons}
+        flags = cohort_flags(fit, cohort.split, patients, compared)
+        remarks += _of_held_out(unseen, compared)
         records: list[dict[str, Any]] = []
         for case in cohort:
             survey = surveys[case.id]
             record = set_aside(survey.reasons) | {"id": case.id, "flags": survey.flags}
             if case.id in done:
-                record |= done[case.id][0] | {"flags": survey.flags + flags[case.id] + done[case.id][0]["flags"]}
+                record |= done[case.id][0] | {
+                    "flags": [*survey.flags, *flags[case.id], *unlike.get(case.id, ()), *done[case.id][0]["flags"]]
+                }
             if record["status"] == "quarantined":
                 notes.discard(case.id, survey.channels)
             records.append({"id": case.id} | record)
         written = [case.id for case in cohort if case.id in done and done[case.id][1]]
-        return finish(cohort, source, notes, recipe, statistics, records, surveys, written)
+        return finish(cohort, source, notes, recipe, statistics, records, surveys, written, remarks)
 
 
 def usual_recipe(source: Path, layout: OutLayout = "msd") -> str:
@@ -194,6 +203,28 @@ def _write_all(
         done[cases[i].id] = outcome
         tell(before + count, 2 * len(cohort), f"prepared {cases[i].id}")
     return done
+
+
+def _scale_told(cohort: CaseSet, fit: Mapping[str, Survey]) -> tuple[CaseSet, dict[str, list[str]], list[str]]:
+    """The cohort as CT if nobody says what it is but its grey values; flags and a remark about that."""
+    if not fit or any(name.lower() != "unknown" for name in cohort.modality):
+        return cohort, {}, []
+    hounsfield, unlike = unlike_most_in_scale(fit)
+    if not hounsfield:
+        return cohort, unlike, []
+    remark = (
+        "Nothing says what these images are, but their grey values look like HU: taken for CT. "
+        "If they are not, name it in a --config file, such as modality: [MRI]."
+    )
+    return replace(cohort, modality=("CT",)), unlike, [remark]
+
+
+def _of_held_out(all_of_them: Mapping[str, Survey], compared: Mapping[str, Survey]) -> list[str]:
+    if not all_of_them:
+        return []
+    unread = len(all_of_them) - len(compared)
+    but = f", {unread} of them could not be read" if unread else ""
+    return [f"{len(all_of_them)} images of the data set's own test part are not prepared, only compared{but}."]
 
 
 def _same_kind(surveys: dict[str, Survey], cohort: CaseSet) -> None:
