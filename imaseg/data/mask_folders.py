@@ -62,12 +62,12 @@ def read_masks(paths: tuple[Path, ...], image: Scan, values: Mapping[str, int]) 
         reasons = reasons or same_shape(scan, image) or same_place(scan, image)
         if reasons:
             raise InputError(reasons[0])
-        found = np.unique(scan.data).astype(np.float64)
+        found = np.unique(scan.data).tolist()
         if len(found) > 2 or found[0] < 0 or (len(found) == 2 and found[0] != 0):
             few = ", ".join(f"{value:g}" for value in found[:4])
             msg = f"{scan.name} must mark one structure by one value on 0, got {few}."
             raise InputError(msg)
-        mask = scan.data > 0
+        mask = scan.data != 0
         over = int(np.count_nonzero(label[mask]))
         if over:
             flags.append(f"structure {stem(path)!r} overlaps others in {over} voxels, which it takes")
