@@ -135,6 +135,10 @@ def load_cases(path: Path | str, *, missing_ok: bool = False, layout: Layout | N
         msg = f"data must be a folder with imagesTr/ and labelsTr/, got {what}: {root}."
         raise InputError(msg)
     cohort = find_cases(root, layout)
+    if not cohort.cases and layout is not None:
+        wanted = f"files that match {layout.images[0]!r}, as the recipe says"
+        msg = f"{root} must hold {wanted}, got none. Name another recipe."
+        raise InputError(msg)
     if not cohort.cases:
         msg = (
             f"{root} must hold at least one case (.nii or .nii.gz), got none. "

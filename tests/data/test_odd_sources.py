@@ -156,3 +156,9 @@ def test_gaps_in_labels_come_with_the_map_that_closes_them(tmp_path, save, ball,
     some = AS_IT_IS.model_copy(update={"label_map": {3: 5}})
     with pytest.raises(InputError, match=r"got 5 but no 1.*label_map: \{3: 1, 5: 1, 6: 2\}"):
         prepare(tmp_path / "raw", tmp_path / "some", some, layout="nnunet")
+
+
+def test_a_recipe_of_another_data_set_is_told_by_its_pattern(raw, tmp_path):
+    layout = Layout(("{id:Case.*}/ct.nii.gz",))
+    with pytest.raises(InputError, match=r"raw must hold files that match '\{id:Case.*/ct.nii.gz', as the recipe says"):
+        prepare(raw, tmp_path / "out", AS_IT_IS.model_copy(update={"layout": layout}))
