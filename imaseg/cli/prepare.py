@@ -40,16 +40,31 @@ def prepare(
     name = recipe or usual_recipe(source, wanted)
     steps = load_recipe(name, config)
     with bar(f"prepare {source.name}") as tell:
-        summary = run(source, out, steps, progress=tell, layout=wanted, workers=workers)
+        try:
+            summary = run(source, out, steps, progress=tell, layout=wanted, workers=workers)
+        except OSError as error:
+            what = f"{error.filename or out} must be readable and, if in OUT, writable"
+            msg = f"{what}, got: {error.strerror or error}. What is done is kept: mend that and run again."
+            raise InputError(msg) from error
+        except MemoryError as error:
+            msg = "workers must be few enough for the memory, got none left. What is done is kept: try --workers 1."
+            raise InputError(msg) from error
     for case, reasons in summary.quarantined.items():
-        typer.echo(f"quarantined {case}: {' '.join(reasons)}")
+        typer.echo(_printable(f"quarantined {case}: {' '.join(reasons)}"))
     for case, flags in summary.flagged.items():
-        typer.echo(f"flagged {case}: {' '.join(flags)}")
+        typer.echo(_printable(f"flagged {case}: {' '.join(flags)}"))
     typer.echo(
         f"{len(summary.kept)} cases prepared, {len(summary.quarantined)} quarantined, {len(summary.flagged)} flagged."
     )
+    for remark in summary.remarks:
+        typer.echo(remark)
     if recipe is None:
         typer.echo(f"Recipe {name}, since none was named.")
     for file in ("prepare.html", "prepare.json"):
         typer.echo(f"Created {out / file}")
     return 1 if summary.quarantined else 0
+
+
+def _printable(text: str) -> str:
+    """Names of files need not be text that a terminal takes."""
+    return text.encode("utf-8", "backslashreplace").decode()

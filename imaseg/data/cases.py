@@ -25,8 +25,8 @@ class Case:
         id: name of its files in a prepared folder.
         image: a file per channel, or one that holds all; of a DICOM series the first slice.
         label: None in a cohort without labels.
-        more_labels: further files whose structures join those of `label` (several DICOM SEG of one series).
-        segments: label value by name, for formats that name their structures (DICOM SEG and RTSTRUCT).
+        more_labels: further files whose structures join those of `label` (several DICOM SEG of one series, masks).
+        segments: label value by name, where structures have names (DICOM SEG, RTSTRUCT, a mask file each).
         patient: who it is, where the data say so; the same for all cases of one person.
         modality: of this case, where its files say so.
         channels: that its images should have, where the cohort says so; a grey picture among colours is repeated.
@@ -135,6 +135,10 @@ def load_cases(path: Path | str, *, missing_ok: bool = False, layout: Layout | N
         msg = f"data must be a folder with imagesTr/ and labelsTr/, got {what}: {root}."
         raise InputError(msg)
     cohort = find_cases(root, layout)
+    if not cohort.cases and layout is not None:
+        wanted = f"files that match {layout.images[0]!r}, as the recipe says"
+        msg = f"{root} must hold {wanted}, got none. Name another recipe."
+        raise InputError(msg)
     if not cohort.cases:
         msg = (
             f"{root} must hold at least one case (.nii or .nii.gz), got none. "

@@ -27,7 +27,7 @@ def check_image(images: list[Scan]) -> list[str]:
 
 def check_label(label: Scan, image: Scan, declared: Mapping[int, str] | None = None) -> list[str]:
     """All checks of a label that `on_grid_of` brought along the axes of its image."""
-    reasons = [*spacing(label), *finite(label)]
+    reasons = [*spacing(label), *finite(label), *one_per_voxel(label)]
     if reasons:
         return reasons
     reasons = same_shape(label, image) or same_place(label, image)
@@ -96,6 +96,13 @@ def corner_distance(a: np.ndarray, b: np.ndarray, shape: tuple[int, ...]) -> flo
     with np.errstate(all="ignore"):  # corrupt headers hold numbers whose squares overflow
         apart = np.linalg.norm(corners @ (a - b)[:3].T, axis=1).max()
     return float(apart) if np.isfinite(apart) else float("inf")
+
+
+def one_per_voxel(label: Scan) -> list[str]:
+    """A label holds one number per voxel, not a colour or a mask per structure."""
+    if label.data.ndim == 3:
+        return []
+    return [f"{label.name} must hold one label number per voxel, got {label.data.shape[3]} (colours, or masks)."]
 
 
 def whole_numbers(label: Scan) -> list[str]:

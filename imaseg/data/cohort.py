@@ -85,21 +85,35 @@ def cohort_flags(
     surveys: Mapping[str, Survey],
     split: Mapping[str, Sequence[str]],
     patients: Mapping[str, str] | None = None,
+    held_out: Mapping[str, Survey] | None = None,
 ) -> dict[str, list[str]]:
     """Per case, what stands out from the others: a reason to look, not to drop.
 
     Args:
         surveys: of all fit cases.
         split: ids per split.
-        patients: who each case is, where known.
+        patients: who each case is, where known; held-out ones too.
+        held_out: images that are not prepared, to be looked for among the cases.
     """
     flags: dict[str, list[str]] = {name: [] for name in surveys}
+    if held_out:
+        split = {**(split or {"training": list(surveys)}), "imagesTs": list(held_out)}
+    copies = _same_image({**surveys, **(held_out or {})}, split)
     shared = _same_patient(patients or {}, split)
-    for found in (_same_image(surveys, split), shared, _mirrored(surveys), _out_of_line(surveys)):
+    for found in (copies, shared, _mirrored(surveys), _out_of_line(surveys)):
         found = {name: sentences for name, sentences in found.items() if name in flags}
         for name, sentences in found.items():
             flags[name] += sentences
     return flags
+
+
+def unlike_most_in_scale(surveys: Mapping[str, Survey]) -> tuple[bool, dict[str, list[str]]]:
+    """Whether most cases hold HU, and a flag for each that is unlike them in this."""
+    seen = [survey.hounsfield for survey in surveys.values()]
+    most = 2 * sum(seen) > len(seen)
+    others = "hold HU, these grey values do not look it" if most else "do not hold HU, these grey values look like it"
+    sentence = f"most of the cohort {others}: is it from another kind of scanner?"
+    return most, {name: [sentence] for name, survey in surveys.items() if survey.hounsfield != most}
 
 
 def _same_image(surveys: Mapping[str, Survey], split: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
@@ -114,10 +128,13 @@ def _same_image(surveys: Mapping[str, Survey], split: Mapping[str, Sequence[str]
             for other in names:
                 if other == name:
                     continue
-                same = surveys[name].label_sha256 == surveys[other].label_sha256
-                sentence = f"same image as {other}, with {'the same' if same else 'another'} label"
-                if member.get(name) != member.get(other):
-                    sentence += f"; {member.get(name)} and {member.get(other)} share it, so scores will flatter"
+                labels = [surveys[case].label_sha256 for case in (name, other)]
+                sentence = f"same image as {other}"
+                if all(labels):
+                    sentence += f", with {'the same' if labels[0] == labels[1] else 'another'} label"
+                parts = [member.get(case, "no split") for case in (name, other)]
+                if parts[0] != parts[1]:
+                    sentence += f"; {parts[0]} and {parts[1]} share it, so scores will flatter"
                 flags.setdefault(name, []).append(f"{sentence}.")
     return flags
 

@@ -41,7 +41,7 @@ def read_structures(paths: tuple[Path, ...], image: Scan, values: Mapping[str, i
             seen.add(name)
             over = int((label[mask] > 0).sum())
             if over:
-                flags.append(f"structure {name!r} overlaps others in {over} voxels, which it takes")
+                flags.append(f"structure {name!r} of {path.name} overlaps others in {over} voxels, which it takes")
             label[mask] = values[name]
     if len(paths) > 1:
         flags.insert(0, f"structures of {len(paths)} files joined")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from imaseg.data.cases import Case, CaseSet
 from imaseg.data.dicom_files import Header, dicom_files, read_header
+from imaseg.data.files import walk
 from imaseg.errors import InputError
 
 _MODALITIES = {"MR": "MRI"}
@@ -22,6 +22,7 @@ class _Series:
     first: Path
     header: Header
     labels: list[tuple[Path, Header]] = field(default_factory=list)
+    instances: set[str] = field(default_factory=set)
 
 
 def dicom_cases(root: Path) -> CaseSet:
@@ -38,7 +39,8 @@ def dicom_cases(root: Path) -> CaseSet:
         if header.Modality in _STRUCTURES:
             structures.append((path, header))
         elif header.Modality not in _NO_VOLUMES and "Rows" in header and "LOCALIZER" not in header.get("ImageType", []):
-            series.setdefault((path.parent, str(header.SeriesInstanceUID)), _Series(path, header))
+            found = series.setdefault((path.parent, str(header.SeriesInstanceUID)), _Series(path, header))
+            found.instances.add(str(header.SOPInstanceUID))
     values: dict[str, int] = {}
     for path, header in structures:
         wanted = set(_referred(header))
@@ -49,6 +51,7 @@ def dicom_cases(root: Path) -> CaseSet:
             values.setdefault(name, len(values) + 1)
     names = _ids(root, list(series.values()))
     cases = [_case(names[i], found, values, labelled=bool(structures)) for i, found in enumerate(series.values())]
+    cases = [_whole(case, uid, series) for case, (_, uid) in zip(cases, series, strict=True)]
     kinds = [case.modality for case in cases]
     modality = (max(kinds, key=kinds.count),) if kinds else ()
     declared = {0: "background"} | {value: name for name, value in values.items()} if values else None
@@ -80,11 +83,21 @@ def _case(name: str, found: _Series, values: dict[str, int], *, labelled: bool) 
     )
 
 
+def _whole(case: Case, uid: str, series: Mapping[tuple[Path, str], _Series]) -> Case:
+    """The case, or one that cannot be read if this folder holds some of its slices and other folders the rest."""
+    parts = {folder: found.instances for (folder, other), found in series.items() if other == uid}
+    # What is in both is a copy of a whole series; the check for images under two names says so.
+    if len(parts) == 1 or len(set().union(*parts.values())) < sum(map(len, parts.values())):
+        return case
+    here = case.image[0].parent
+    others = " and ".join(sorted(folder.name for folder in parts if folder != here))
+    return replace(case, image=(here / f"all slices of this series (others are in {others}; put them together)",))
+
+
 def _headers(root: Path) -> Iterator[tuple[Path, Header]]:
     """A damaged file is passed over here; reading the series of its folder names it."""
-    for folder, folders, _ in os.walk(root, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for path in dicom_files(Path(folder)):
+    for folder, _ in walk(root):
+        for path in dicom_files(folder):
             try:
                 header = read_header(path)
             except InputError as error:

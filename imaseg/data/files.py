@@ -42,6 +42,28 @@ def list_volumes(folder: Path) -> list[Path]:
     return volumes or found
 
 
+def walk(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[tuple[Path, list[str]]]:
+    """`folder` and all below it, in order, each with the names of its files; hidden ones are not data.
+
+    Links are followed, but none that leads back to a folder it lies in.
+
+    Raises:
+        InputError: if a folder cannot be listed: cases might be missing.
+    """
+    real = os.path.realpath(folder)
+    if real in above:
+        return
+    try:
+        found = sorted(path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX")))
+    except OSError as error:
+        msg = f"{folder} must be a folder that can be listed, got {error.strerror}."
+        raise InputError(msg) from error
+    inner = {path: path.is_dir() for path in found}
+    yield folder, [path.name for path in found if not inner[path]]
+    for path in (path for path in found if inner[path]):
+        yield from walk(path, above | {real})
+
+
 def is_picture(path: Path) -> bool:
     """Whether the name says PNG, TIFF, JPEG or BMP."""
     return path.name.lower().endswith(PICTURE_SUFFIXES)
@@ -113,8 +135,37 @@ def write_json(path: Path, content: object) -> None:
 
     A file that holds just this already is left alone, so that a rerun that changes nothing touches nothing.
     """
-    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    if path.is_file() and path.read_text(encoding="utf-8") == text:
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text, whole or not at all, unless the file holds just this.
+
+    Names of files need not be UTF-8: their odd bytes become escapes, which JSON reads back as they were.
+    """
+    content = text.encode("utf-8", "backslashreplace")
+    if path.is_file() and path.read_bytes() == content:
         return
     with whole_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(content)
+
+
+@contextlib.contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Keep a second process out of a folder while the first writes to it; the lock of a killed one is gone.
+
+    Raises:
+        InputError: if another process is at it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a") as file:
+        try:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            msg = f"{folder.parent} must be written by one process at a time, got another at it. Wait for it to end."
+            raise InputError(msg) from error
+        except (ImportError, OSError):  # no such locks on this system or disk
+            pass
+        yield

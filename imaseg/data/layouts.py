@@ -36,6 +36,8 @@ def find_cases(root: Path, layout: Layout | None = None) -> CaseSet:
         return _described(root, read_json(root / "dataset.json"))
     elif any((root / images).is_dir() and list_volumes(root / images) for images, _ in _FOLDER_PAIRS):
         cohort = CaseSet(root, root.resolve().name, (), tuple(_paired(root)))
+    elif masked := _masked(root):
+        cohort = masked
     elif named := named_pairs(root):
         cohort = CaseSet(root, root.resolve().name, (), tuple(named))
     else:
@@ -47,6 +49,12 @@ def find_cases(root: Path, layout: Layout | None = None) -> CaseSet:
             msg = f"{root} must hold dataset.json or {wanted} or x_image + x_label files or DICOM, got none of them."
             raise InputError(msg)
     return replace(cohort, split=_split(root), prepared=_prepared(root))
+
+
+def _masked(root: Path) -> CaseSet | None:
+    from imaseg.data.mask_folders import mask_folder_cases
+
+    return mask_folder_cases(root)
 
 
 def _described(root: Path, content: dict[str, Any]) -> CaseSet:
@@ -73,7 +81,7 @@ def _listed(root: Path, entries: list[Any]) -> list[Case]:
         label = entry.get("label")
         if not all(isinstance(name, str) for name in (*names, label or "")) or not names:
             _malformed(root, "image and label of each entry of training", "file names", entry)
-        image = tuple(path for name in names for path in _channels(root / name))
+        image = tuple(path for name in names for path in channels_of(root / name))
         name = _case_id(Path(names[0]), Path(label) if label else None)
         cases.append(Case(name, image, root / label if label else None))
     _require_unique((case.id for case in cases), root)
@@ -87,7 +95,7 @@ def _case_id(image: Path, label: Path | None) -> str:
     return match["id"] if match and not own else stem(image)
 
 
-def _channels(image: Path) -> list[Path]:
+def channels_of(image: Path) -> list[Path]:
     """The file itself, or the `_0000`, `_0001` files that nnU-Net keeps under one listed name."""
     if image.is_file() or not image.parent.is_dir():
         return [image]
@@ -109,7 +117,7 @@ def _paired(root: Path) -> list[Case]:
     labels = (bare if len(bare) == len(files) else {}) | {stem(path): path for path in files}
     images: dict[str, list[Path]] = {}
     for path in list_volumes(root / image_folder):
-        images.setdefault(_image_id(path, labels), []).append(path)
+        images.setdefault(image_id(path, labels), []).append(path)
     for name, paths in images.items():
         if len(paths) > 1 and not all(_CHANNEL.match(stem(path)) for path in paths):
             msg = f"{root} must hold one file per case and channel, got {len(paths)} files for {name}."
@@ -121,7 +129,7 @@ def _paired(root: Path) -> list[Case]:
     ]
 
 
-def _image_id(path: Path, labels: dict[str, Path]) -> str:
+def image_id(path: Path, labels: dict[str, Path]) -> str:
     """Case id: the stem, or what is left of it without the word that says image, if a label has that.
 
     Else the stem without its channel number.

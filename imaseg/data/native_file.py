@@ -19,7 +19,8 @@ def invert_file(file: Path, prepared: Path, case: str, out: Path) -> Path:
     """Write what was made in prepared space as NIfTI on the native grid of its case, in native units.
 
     Args:
-        file: label (whole numbers) or image (floating point) on the grid of the prepared case.
+        file: label (whole numbers, also those that software saves as floating point) or image on the grid of the
+            prepared case.
         prepared: folder that `imaseg prepare` wrote.
         case: id.
         out: ends in `.nii` or `.nii.gz`.
@@ -40,7 +41,7 @@ def invert_file(file: Path, prepared: Path, case: str, out: Path) -> Path:
     if reasons:
         msg = f"{reasons[0]} Only files on the grid of a prepared case go back to where it came from."
         raise InputError(msg)
-    if scan.data.dtype.kind in "iub":
+    if scan.data.dtype.kind in "iub" or _are_classes(scan.data, steps):
         label = invert_label(scan.data.astype(np.int64), steps)
         write_nifti(out, label, affine, dtype=np.min_scalar_type(int(label.max())))
         return out
@@ -57,6 +58,12 @@ def _record(prepared: Path, case: str) -> dict[str, Any]:
         msg = f"case must be one that was prepared in {prepared}, got {what}: {case!r}."
         raise InputError(msg)
     return found
+
+
+def _are_classes(data: np.ndarray, steps: list[dict[str, Any]]) -> bool:
+    """Whether floating-point numbers are a label: whole ones of which no normalised image consists."""
+    normalised = any(step["name"] == "normalise" and step["method"] != "none" for step in steps)
+    return normalised and bool((data >= 0).all() and (data <= 65535).all() and (data == np.rint(data)).all())
 
 
 def _image_of(prepared: Path, case: str) -> Path:

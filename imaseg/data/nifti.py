@@ -12,8 +12,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from imaseg.data.cases import Case
 from imaseg.data.checks import check_image, check_label
-from imaseg.data.files import is_picture, whole_file
-from imaseg.data.scan import Scan, label_values, on_grid_of, read_scan
+from imaseg.data.files import SUFFIXES, is_picture, whole_file
+from imaseg.data.scan import Scan, label_values, on_grid_of, read_scan, whole_if_close
 from imaseg.errors import InputError
 
 __all__ = ["Step", "Volume", "label_values", "read_images", "read_label", "read_volume", "to_volume", "write_nifti"]
@@ -93,11 +93,16 @@ def read_label(case: Case, image: Scan, *, threshold: float | None = None) -> Sc
     """
     if case.label is None:
         return None
+    if case.segments and case.label.name.lower().endswith(SUFFIXES):
+        from imaseg.data.mask_folders import read_masks
+
+        return read_masks((case.label, *case.more_labels), image, case.segments)
     if case.segments:
         from imaseg.data.dicom_labels import read_structures
 
         return read_structures((case.label, *case.more_labels), image, case.segments)
     label = read_scan(case.label, dtype=None)
+    label = replace(label, data=whole_if_close(label.data))
     if threshold is not None:
         grey = np.asarray(label.data, np.float32)
         grey = grey.mean(axis=3) if grey.ndim == 4 else grey

@@ -13,7 +13,7 @@ from imaseg.data.cases import Case
 from imaseg.data.files import files_behind, read_json, write_json
 from imaseg.errors import InputError
 
-_VERSION = 2
+_VERSION = 3
 """Of what the notes hold; notes of another version are made again."""
 OutLayout = Literal["msd", "nnunet"]
 

@@ -28,6 +28,7 @@ class PrepareSummary:
         quarantined: reasons by id of the cases set aside.
         flagged: flags by id of kept cases that deserve a look.
         written: ids of the cases that this run had to write; the others were there already.
+        remarks: what holds for the cohort as a whole and a user should know.
     """
 
     out: Path
@@ -35,6 +36,7 @@ class PrepareSummary:
     quarantined: dict[str, list[str]]
     flagged: dict[str, list[str]]
     written: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
 
 def finish(
@@ -46,6 +48,7 @@ def finish(
     records: list[dict[str, Any]],
     surveys: Mapping[str, Survey],
     written: list[str],
+    remarks: list[str],
 ) -> PrepareSummary:
     """Write `dataset.json`, `split.json`, `prepare.html` and, last, `prepare.json`.
 
@@ -68,6 +71,7 @@ def finish(
         "source": str(source),
         "recipe": recipe.model_dump(mode="json"),
         "fingerprint": statistics.to_json() if statistics else None,
+        "remarks": remarks,
         "removed_from_split": {part: ids for part, ids in removed.items() if ids},
         "cases": records,
     }
@@ -79,7 +83,7 @@ def finish(
         msg = f"{source} must hold a case fit for use, got {len(quarantined)} unfit ones ({name}: {reasons[0]})"
         raise InputError(msg)
     flagged = {record["id"]: record["flags"] for record in records if record["status"] == "ok" and record["flags"]}
-    return PrepareSummary(out, kept, quarantined, flagged, written)
+    return PrepareSummary(out, kept, quarantined, flagged, written, remarks)
 
 
 def _labels(cohort: CaseSet, kept: list[str], surveys: Mapping[str, Survey]) -> dict[int, str]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from imaseg.data.cases import Case
-from imaseg.data.files import SUFFIXES, is_picture, stem
+from imaseg.data.files import SUFFIXES, is_picture, stem, walk
 from imaseg.errors import InputError
 
 _TOKEN = re.compile(r"\{(?P<name>[a-z]+)(?::(?P<regex>(?:[^{}]|\{\d*,?\d*\})+))?\}|(?P<deep>\*\*/)|(?P<star>\*)")
@@ -115,10 +114,9 @@ def _ids(root: Path, keys: list[tuple[Path, str]]) -> dict[tuple[Path, str], str
 
 def _files(root: Path) -> Iterator[str]:
     """Paths below `root`, in order, with forward slashes; hidden files and folders are not data."""
-    for folder, folders, names in os.walk(root, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
-        inside = Path(folder).relative_to(root)
-        yield from ((inside / name).as_posix() for name in sorted(names) if not name.startswith("."))
+    for folder, names in walk(root):
+        inside = folder.relative_to(root)
+        yield from ((inside / name).as_posix() for name in names)
 
 
 def _index(root: Path, pattern: str, files: list[str]) -> dict[str, tuple[Path, dict[str, str]]]:
@@ -128,12 +126,18 @@ def _index(root: Path, pattern: str, files: list[str]) -> dict[str, tuple[Path, 
         match = expression.fullmatch(name)
         if match is None:
             continue
-        if match["id"] in found:
-            here, there = found[match["id"]][0].relative_to(root), name
-            msg = f"{root} must hold one file per case for {pattern!r}, got {here} and {there} for {match['id']}."
+        case = _flat(match["id"])
+        if case in found:
+            here, there = found[case][0].relative_to(root), name
+            msg = f"{root} must hold one file per case for {pattern!r}, got {here} and {there} for {case}."
             raise InputError(msg)
-        found[match["id"]] = root / name, match.groupdict()
+        found[case] = root / name, match.groupdict()
     return found
+
+
+def _flat(name: str) -> str:
+    """An id that spans folders as one name of a file."""
+    return name.replace("/", "_")
 
 
 def _found(
@@ -144,8 +148,8 @@ def _found(
     groups: Mapping[str, str],
 ) -> Path:
     """The file of a case, or where it should be: beside its first one if the pattern leaves the folder open."""
-    if groups["id"] in index:
-        return index[groups["id"]][0]
+    if _flat(groups["id"]) in index:
+        return index[_flat(groups["id"])][0]
     name = _TOKEN.sub(lambda token: groups.get(token["name"] or "", "" if token["deep"] else "*"), pattern)
     return first.parent / Path(name).name if "**/" in pattern else root / name
 

@@ -7,7 +7,6 @@ does only what is missing or changed. `prepare.json` is written last: where it i
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -15,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from imaseg.data.cases import Case, CaseSet, load_cases
-from imaseg.data.cohort import CohortStatistics, cohort_flags
-from imaseg.data.files import PICTURE_SUFFIXES, SUFFIXES, files_behind, read_json, sweep, write_json
+from imaseg.data.cohort import CohortStatistics, cohort_flags, unlike_most_in_scale
+from imaseg.data.files import PICTURE_SUFFIXES, SUFFIXES, files_behind, read_json, sole_writer, sweep, walk, write_json
+from imaseg.data.held_out import held_out_images
 from imaseg.data.jobs import Workers, usual_workers
 from imaseg.data.notes import Notes, OutLayout
 from imaseg.data.outcome import PrepareSummary, finish
@@ -60,30 +60,39 @@ def prepare(
     found = load_cases(source, missing_ok=True, layout=recipe.layout)
     cohort = by_recipe(found, recipe)
     notes = _open(source, out, recipe, layout)
-    notes.forget_all_but(cohort.ids)
     if workers is None:
         workers = usual_workers([path for case in cohort for named in case.files for path in files_behind(named)])
     tell = progress or _silent
-    with Workers(workers) as team:
+    with sole_writer(out / ".prepare"), Workers(workers) as team:
+        sweep(out)
+        notes.forget_all_but(cohort.ids)
         surveys = _survey_all(cohort, recipe, allowed_values(found, recipe), notes, team, tell)
         _same_kind(surveys, cohort)
         fit = {name: survey for name, survey in surveys.items() if not survey.reasons}
         if layout == "nnunet":
-            _numbered_for_nnunet(cohort, fit)
+            _numbered_for_nnunet(cohort, fit, recipe)
+        cohort, unlike, remarks = _scale_told(cohort, fit)
+        held_out = [replace(case, channels=len(cohort.modality)) for case in held_out_images(source, recipe.patient)]
+        unseen = _survey_all(replace(cohort, cases=tuple(held_out)), recipe, None, notes, team, _silent)
         statistics = CohortStatistics.of(_reference(fit, cohort), cohort.modality) if fit else None
         done = _write_all(cohort, recipe, statistics, fit, notes, team, tell)
-    flags = cohort_flags(fit, cohort.split, {case.id: case.patient for case in cohort if case.patient})
-    records: list[dict[str, Any]] = []
-    for case in cohort:
-        survey = surveys[case.id]
-        record = set_aside(survey.reasons) | {"id": case.id, "flags": survey.flags}
-        if case.id in done:
-            record |= done[case.id][0] | {"flags": survey.flags + flags[case.id] + done[case.id][0]["flags"]}
-        if record["status"] == "quarantined":
-            notes.discard(case.id, survey.channels)
-        records.append({"id": case.id} | record)
-    written = [case.id for case in cohort if case.id in done and done[case.id][1]]
-    return finish(cohort, source, notes, recipe, statistics, records, surveys, written)
+        patients = {case.id: case.patient for case in (*cohort, *held_out) if case.patient}
+        compared = {name: survey for name, survey in unseen.items() if not survey.reasons}
+        flags = cohort_flags(fit, cohort.split, patients, compared)
+        remarks += _of_held_out(unseen, compared)
+        records: list[dict[str, Any]] = []
+        for case in cohort:
+            survey = surveys[case.id]
+            record = set_aside(survey.reasons) | {"id": case.id, "flags": survey.flags}
+            if case.id in done:
+                record |= done[case.id][0] | {
+                    "flags": [*survey.flags, *flags[case.id], *unlike.get(case.id, ()), *done[case.id][0]["flags"]]
+                }
+            if record["status"] == "quarantined":
+                notes.discard(case.id, survey.channels)
+            records.append({"id": case.id} | record)
+        written = [case.id for case in cohort if case.id in done and done[case.id][1]]
+        return finish(cohort, source, notes, recipe, statistics, records, surveys, written, remarks)
 
 
 def usual_recipe(source: Path, layout: OutLayout = "msd") -> str:
@@ -94,8 +103,8 @@ def usual_recipe(source: Path, layout: OutLayout = "msd") -> str:
     if layout == "nnunet":
         return "convert"
     pictures = False
-    for _, _, names in os.walk(source, followlinks=True):
-        for name in (name.lower() for name in names if not name.startswith(".")):
+    for _, names in walk(source):
+        for name in map(str.lower, names):
             if name.endswith(PICTURE_SUFFIXES):
                 pictures = True
             elif name.endswith((*SUFFIXES, ".dcm", ".ima")):
@@ -119,7 +128,6 @@ def _open(source: Path, out: Path, recipe: Recipe, layout: OutLayout) -> Notes:
         msg = f"out must be empty, or begun from this source by this recipe, got {out}. Choose an empty folder."
         raise InputError(msg)
     write_json(note, {"source": str(inside), "recipe": recipe.model_dump(mode="json"), "layout": layout})
-    sweep(out)
     return Notes(out, layout)
 
 
@@ -132,15 +140,18 @@ def _same_job(job: Mapping[str, Any], source: Path, recipe: Recipe, layout: OutL
         return False
 
 
-def _numbered_for_nnunet(cohort: CaseSet, fit: Mapping[str, Survey]) -> None:
+def _numbered_for_nnunet(cohort: CaseSet, fit: Mapping[str, Survey], recipe: Recipe) -> None:
     """nnU-Net refuses label values with gaps, but only hours later."""
     found = {int(value) for survey in fit.values() for value in survey.class_volume_ml}
     values = sorted(cohort.declared_labels or {0, *found})
     if values != list(range(len(values))):
-        few = ", ".join(map(str, values[:8]))
+        missing = next(i for i, value in enumerate(values) if i != value)
+        own = recipe.label_map or {}
+        changed = {old: values.index(new) for old, new in own.items() if new in values}
+        changed |= {value: i for i, value in enumerate(values) if value not in (i, *own)}
         msg = (
-            f"labels must be numbered 0, 1, 2, ... without gaps for nnU-Net, got {few}. "
-            "Renumber them with label_map in a --config file, such as label_map: {4: 3}."
+            f"labels must be numbered 0, 1, 2, ... without gaps for nnU-Net, got {values[missing]} but no {missing}. "
+            f"Renumber them in a --config file with label_map: {changed}"
         )
         raise InputError(msg)
 
@@ -192,6 +203,28 @@ def _write_all(
         done[cases[i].id] = outcome
         tell(before + count, 2 * len(cohort), f"prepared {cases[i].id}")
     return done
+
+
+def _scale_told(cohort: CaseSet, fit: Mapping[str, Survey]) -> tuple[CaseSet, dict[str, list[str]], list[str]]:
+    """The cohort as CT if nobody says what it is but its grey values; flags and a remark about that."""
+    if not fit or any(name.lower() != "unknown" for name in cohort.modality):
+        return cohort, {}, []
+    hounsfield, unlike = unlike_most_in_scale(fit)
+    if not hounsfield:
+        return cohort, unlike, []
+    remark = (
+        "Nothing says what these images are, but their grey values look like HU: taken for CT. "
+        "If they are not, name it in a --config file, such as modality: [MRI]."
+    )
+    return replace(cohort, modality=("CT",)), unlike, [remark]
+
+
+def _of_held_out(all_of_them: Mapping[str, Survey], compared: Mapping[str, Survey]) -> list[str]:
+    if not all_of_them:
+        return []
+    unread = len(all_of_them) - len(compared)
+    but = f", {unread} of them could not be read" if unread else ""
+    return [f"{len(all_of_them)} images of the data set's own test part are not prepared, only compared{but}."]
 
 
 def _same_kind(surveys: dict[str, Survey], cohort: CaseSet) -> None:

@@ -101,7 +101,7 @@ def _load(path: Path) -> nib.Nifti1Image:
 
 
 def _content(path: Path) -> bytes:
-    return gzip.decompress(path.read_bytes()) if path.name.endswith(".gz") else path.read_bytes()
+    return gzip.decompress(path.read_bytes()) if path.name.lower().endswith(".gz") else path.read_bytes()
 
 
 def _stored(values: NDArray[np.float64], dtype: np.dtype) -> NDArray[np.generic]:

@@ -12,6 +12,8 @@ from numpy.typing import DTypeLike, NDArray
 from imaseg.data.files import ITK_SUFFIXES, NIFTI_SUFFIXES, PICTURE_SUFFIXES
 from imaseg.errors import InputError
 
+_HAIR = 1e-3
+
 
 @dataclass
 class Scan:
@@ -78,11 +80,18 @@ def label_values(path: Path) -> set[int]:
     Raises:
         InputError: if the file is unreadable or holds other numbers.
     """
-    values = np.unique(read_scan(path, dtype=np.float64).data)
+    values = np.unique(whole_if_close(read_scan(path, dtype=np.float64).data))
     if not np.isfinite(values).all() or (values != np.rint(values)).any():
         msg = f"{path} must hold whole label numbers, got {values[:5].tolist()}."
         raise InputError(msg)
     return {int(value) for value in values}
+
+
+def whole_if_close(data: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Labels that a header's scaling missed by a hair, such as 1.99999, as the whole numbers they stand for."""
+    if data.dtype.kind != "f" or not all(np.abs(part - np.rint(part)).max() < _HAIR for part in data):
+        return data
+    return np.rint(data)
 
 
 def as_volume(path: Path, data: NDArray[np.generic]) -> NDArray[np.generic]:
@@ -115,10 +124,10 @@ def on_grid_of(scan: Scan, image: Scan) -> Scan:
     for affine in (scan.affine, image.affine):
         if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) == 0:
             return scan
-    here, there = nib.io_orientation(scan.affine), nib.io_orientation(image.affine)
-    if np.isnan(here).any() or np.isnan(there).any() or np.array_equal(here, there):
+    # From one grid to the other, not by way of the world: halfway between two axes either has as good a claim.
+    change = nib.io_orientation(np.linalg.inv(image.affine) @ scan.affine)
+    if np.isnan(change).any() or np.array_equal(change, [[0, 1], [1, 1], [2, 1]]):
         return scan
-    change = nib.orientations.ornt_transform(here, there)
     shape = scan.data.shape[:3]
     return replace(
         scan,

@@ -70,10 +70,11 @@ def _raw_pixdim(path: Path, image: nib.Nifti1Image) -> tuple[float, ...]:
 
     Reading on to the end lets gzip compare its checksum, which nibabel leaves out.
     """
-    opener = gzip.open if path.name.endswith(".gz") else Path.open
+    packed = path.name.lower().endswith(".gz")
+    opener = gzip.open if packed else Path.open
     with opener(path, "rb") as file:
         header = type(image.header).from_fileobj(file, check=False)
-        while path.name.endswith(".gz") and file.read(1 << 20):
+        while packed and file.read(1 << 20):
             pass
     return tuple(float(size) for size in header["pixdim"][1 : min(3, int(header["dim"][0])) + 1])
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, select_autoescape
 
-from imaseg.data.files import whole_file
+from imaseg.data.files import write_text
 from imaseg.data.notes import Notes
 from imaseg.data.thumbnail import COLOURS
 
@@ -41,14 +41,12 @@ def write_sheet(path: Path, content: Mapping[str, Any], labels: Mapping[int, str
         counts={verdict: sum(case["verdict"] == verdict for case in cases) for verdict in _ORDER},
         labels=named[:_LEGEND],
         more=len(named) - _LEGEND,
+        remarks=content["remarks"],
         fingerprint=content["fingerprint"],
         names={str(value): name for value, name in labels.items()},
         version=content["imaseg"],
     )
-    if path.is_file() and path.read_text(encoding="utf-8") == text:
-        return
-    with whole_file(path) as part:
-        part.write_text(text, encoding="utf-8")
+    write_text(path, text)
 
 
 def _case(record: Mapping[str, Any], notes: Notes) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from imaseg.data.cases import Case
 from imaseg.data.checks import check_image, check_label, header_flags
+from imaseg.data.intensity import looks_like_hounsfield
 from imaseg.data.nifti import Volume, read_images, read_label, to_volume
 from imaseg.data.relabel import relabel
 from imaseg.data.scan import Scan
@@ -38,6 +39,7 @@ class Survey:
         class_volume_ml: volume per label above 0.
         sample: per channel, up to 2000 grey values from labelled voxels (from all if none is labelled).
         spread: how far grey values spread inside the label: as it is, mirrored along x, y, z.
+        hounsfield: whether the grey values of the only channel look like HU.
         image_sha256: of the voxels in RAS, so that a copy with other axes is still a copy.
         label_sha256: of the label in RAS.
     """
@@ -50,6 +52,7 @@ class Survey:
     class_volume_ml: dict[str, float] = field(default_factory=dict)
     sample: list[list[float]] = field(default_factory=list)
     spread: list[float] = field(default_factory=list)
+    hounsfield: bool = False
     image_sha256: str = ""
     label_sha256: str = ""
 
@@ -95,6 +98,7 @@ def survey_case(
         class_volume_ml={str(int(k)): round(int(n) * ml, 6) for k, n in counts if k > 0},
         sample=_sample(volume),
         spread=[] if label is None else [round(v, 6) for v in _spread(volume.image[0], label)],
+        hounsfield=len(volume.image) == 1 and looks_like_hounsfield(volume.image[0]),
         image_sha256=_sha256(volume.image),
         label_sha256="" if label is None else _sha256(label, np.int64),
     )

@@ -19,7 +19,8 @@ COLOURS = (
 )  # fmt: skip
 """Of label 1, 2, ...; they come round again."""
 _HEIGHT = 150
-_WIDEST = 300
+_WIDEST = 480
+"""Of all views together, which have one scale."""
 _GAP = 4
 
 
@@ -49,7 +50,10 @@ def _views(volume: Volume) -> list[Image.Image]:
     planes = [(2, 1, 0, False), (1, 2, 0, True), (0, 2, 1, True)]
     if grey.shape[2] == 1:
         planes = planes[:1]
-    return [_view(grey, label, sizes, at[plane[0]], plane) for plane in planes]
+    sides = np.asarray(grey.shape) * sizes
+    tall, wide = (sides[[plane[part] for plane in planes]] for part in (1, 2))
+    scale = min(_HEIGHT / tall.max(), _WIDEST / wide.sum())
+    return [_view(grey, label, scale * sides, at[plane[0]], plane) for plane in planes]
 
 
 def _middle(label: NDArray[np.integer]) -> list[int]:
@@ -65,12 +69,12 @@ def _middle(label: NDArray[np.integer]) -> list[int]:
 def _view(
     grey: NDArray[np.float32],
     label: NDArray[np.integer],
-    sizes: NDArray[np.float64],
+    sides: NDArray[np.float64],
     at: int,
     plane: tuple[int, int, int, bool],
 ) -> Image.Image:
     fixed, down, right, flip = plane
-    size = _canvas(grey.shape[down] * sizes[down], grey.shape[right] * sizes[right])
+    size = max(8, round(sides[right])), max(8, round(sides[down]))
     slices = []
     for array in (grey, label):
         cut = np.take(array, at, axis=fixed)
@@ -85,11 +89,6 @@ def _view(
     if right == 0 and grey.shape[2] > 1:
         ImageDraw.Draw(view).text((2, 0), "R", fill="#ffffff")
     return view
-
-
-def _canvas(tall: float, wide: float) -> tuple[int, int]:
-    scale = min(_HEIGHT / tall, _WIDEST / wide)
-    return max(8, round(wide * scale)), max(8, round(tall * scale))
 
 
 def _window(values: NDArray[np.float32]) -> NDArray[np.uint8]:

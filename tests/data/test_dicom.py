@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 
 import nibabel as nib
@@ -190,7 +191,7 @@ def test_segmentations_of_several_files_are_joined_and_overlaps_flagged(tmp_path
     summary = prepare(tmp_path / "raw", tmp_path / "out", AS_IT_IS)
     assert summary.flagged["ct"] == [
         "raw/a.dcm: structures of 2 files joined.",
-        f"raw/a.dcm: structure 'Lesion' overlaps others in {shared} voxels, which it takes.",
+        f"raw/a.dcm: structure 'Lesion' of b.dcm overlaps others in {shared} voxels, which it takes.",
     ]
     label = read_volume(load_cases(tmp_path / "out")[0]).label
     np.testing.assert_array_equal(label == 3, over["Lesion"])
@@ -316,3 +317,20 @@ def test_a_real_segmentation_is_the_one_its_authors_saved_as_nrrd(real_data):
     np.testing.assert_allclose(ras.affine, expected.affine, atol=1e-3)
     assert read.image.min() == -3024  # padding outside the field of view
     assert 900 < read.image.max() < 3100
+
+
+def test_a_series_spread_over_folders_is_set_aside_and_a_copy_is_not(tmp_path):
+    source = tmp_path / "raw"
+    write_series(source / "DIR001", volume(), number=1, patient="Doe^Jane")
+    shutil.copytree(source / "DIR001", source / "copy")
+    assert len(prepare(source, tmp_path / "copies", AS_IT_IS).kept) == 2
+    shutil.rmtree(source / "copy")
+    (source / "DIR002").mkdir()
+    for path in sorted((source / "DIR001").iterdir())[:3]:
+        path.rename(source / "DIR002" / path.name)
+    write_series(source / "whole", volume(2), number=2, patient="Roe^John")
+    summary = prepare(source, tmp_path / "out", AS_IT_IS)
+    assert summary.kept == ["whole"]
+    assert (
+        "slices of this series (others are in DIR002; put them together) must exist" in summary.quarantined["DIR001"][0]
+    )

@@ -60,7 +60,7 @@ def test_nnunet_gets_a_file_per_channel_and_its_own_description(two_channels, tm
 def test_nnunet_labels_must_have_no_gaps(two_channels, tmp_path, save, ball):
     for name in ("a", "b"):
         save(two_channels / "labels" / f"{name}.nii.gz", ball() * 2)
-    with pytest.raises(InputError, match=r"without gaps for nnU-Net, got 0, 2, 4. Renumber them with label_map"):
+    with pytest.raises(InputError, match=r"without gaps for nnU-Net, got 2 but no 1. Renumber them.* \{2: 1, 4: 2\}"):
         prepare(two_channels, tmp_path / "out", AS_IT_IS, layout="nnunet")
     assert [path.name for path in (tmp_path / "out").iterdir()] == [".prepare"]
     mapped = AS_IT_IS.model_copy(update={"label_map": {2: 1, 4: 2}})
