@@ -182,7 +182,7 @@ def _step(trainer, batch, *, mixed):
         return float(trainer.train_step(_copied(batch))["loss"])
 
 
-def test_mixed_precision_and_a_scaled_loss_leave_stock_steps_and_margins_as_they_are(trainer_of):
+def test_mixed_precision_and_a_scaled_loss_leave_stock_steps_and_the_search_as_they_are(trainer_of):
     ours, stock = trainer_of("nnUNetTrainerStandard"), trainer_of("stock")
     batch = _batch(ours)
     stock.initialize()
@@ -192,16 +192,21 @@ def test_mixed_precision_and_a_scaled_loss_leave_stock_steps_and_margins_as_they
     ]
     pairs = zip(ours.network.parameters(), stock.network.parameters(), strict=True)
     assert all(torch.equal(one, other) for one, other in pairs)
-    searched, losses = [], []
+    seen, losses = {False: [], True: []}, []
     for mixed in (False, True):
-        trainer = trainer_of(method=SETTINGS["method"] | {"criterion": {"name": "voxels-flipped", "fraction": 0.001}})
+        trainer = trainer_of(
+            "nnUNetTrainerPGD", method={"perturbation": SETTINGS["method"]["perturbation"], "steps": 2}
+        )
         _batch(trainer)
+        trainer.network.register_forward_pre_hook(
+            lambda module, given, mixed=mixed: seen[mixed].append(given[0].clone()) if module.training else None
+        )
         losses.append(_step(trainer, batch, mixed=mixed))
-        searched.append(trainer.method.table.state_dict())
     assert losses[0] != losses[1] == pytest.approx(losses[0], rel=0.05)
-    assert searched[0] == searched[1]
-    assert trainer.method.end_epoch() is None
-    assert all(margin != 0.04 for margin in trainer.method.margins.values()), "boundaries, not increments"
+    (clean, perturbed), (same, found) = seen.values()
+    assert torch.equal(clean, same)
+    assert not torch.equal(clean, perturbed)
+    assert torch.equal(perturbed, found), "the search knows nothing of the training precision"
 
 
 def test_the_loss_is_compiled_and_the_search_is_not(trainer_of, monkeypatch):
