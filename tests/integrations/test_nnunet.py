@@ -14,6 +14,7 @@ import torch
 import yaml
 
 from imaseg import InputError, load_model
+from imaseg.integrations.nnunet.record import margin_figures, plot_margins
 from imaseg.training import MarginTable, TrainingMethod
 from tests.nnunet_folder import REGIONS, dataset, plans, preprocess, settings, write_raw
 
@@ -333,6 +334,18 @@ def test_the_folder_holds_margins_epochs_a_plot_and_the_most_robust_checkpoint(t
     model = load_model(f"nnunet:{trainer.output_folder_base}@0/checkpoint_robust_best.pth")
     assert model.card.method == {"name": "nnUNetTrainerIMA", "settings": SETTINGS["method"]}
     assert (model.card.train_ids, model.card.val_ids) == (IDS[:4], IDS[4:])
+
+
+def test_the_plot_is_the_same_after_nnunet_has_enlarged_all_letters(tmp_path):
+    from matplotlib import rc_context
+
+    margins = {"a": 0.01, "b": 0.03}
+    drawn = []
+    for size in (10, 30):
+        with rc_context({"font.size": size}):
+            plot_margins(tmp_path, margins, [{"epoch": 1.0, **margin_figures(margins)}], "rms")
+        drawn.append((tmp_path / "margins.png").read_bytes())
+    assert drawn[0] == drawn[1]
 
 
 def test_a_run_is_not_gone_on_with_by_other_settings_or_another_method(trainer_of):
