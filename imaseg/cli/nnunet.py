@@ -72,6 +72,6 @@ def run_train(arguments: Sequence[str], config: Path | None) -> None:
     except ImportError as error:
         msg = 'nnunetv2 must be installed to train with nnU-Net, got none. Run pip install "imaseg[nnunet]".'
         raise InputError(msg) from error
-    named = [] if "-tr" in arguments else ["-tr", _USUAL]
-    sys.argv = ["nnUNetv2_train", *arguments, *named]
+    # Of several -tr nnU-Net takes the last, in whatever way it is written.
+    sys.argv = ["nnUNetv2_train", "-tr", _USUAL, *arguments]
     run_training_entry()

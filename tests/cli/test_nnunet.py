@@ -50,16 +50,24 @@ def test_train_forwards_everything_and_knows_the_trainers(called, tmp_path, monk
     monkeypatch.setenv("nnUNet_extTrainer", "/mine")
     done = _run("train", "4", "3d_fullres", "0", "-p", "tiny", "--c", "-device", "cpu", "--config", config, "--npz")
     assert done.exit_code == 0, done.output
-    forwarded = ["4", "3d_fullres", "0", "-p", "tiny", "--c", "-device", "cpu", "--npz", "-tr", "nnUNetTrainerIMA"]
+    forwarded = ["-tr", "nnUNetTrainerIMA", "4", "3d_fullres", "0", "-p", "tiny", "--c", "-device", "cpu", "--npz"]
     assert called["argv"] == forwarded
     assert called["nnUNet_extTrainer"] == f"{_run('path').output.strip()}:/mine"
     assert called["IMASEG_CONFIG"] == str(config)
 
 
-def test_another_trainer_may_be_named(called):
-    _run("train", "4", "2d", "all", "-tr", "nnUNetTrainerPGD_5epochs")
-    assert called["argv"] == ["4", "2d", "all", "-tr", "nnUNetTrainerPGD_5epochs"]
-    assert called["IMASEG_CONFIG"] is None
+@pytest.mark.parametrize("named", [["-tr", "nnUNetTrainerPGD"], ["-tr=nnUNetTrainerPGD"], []])
+def test_nnunets_own_parser_gets_the_trainer_that_was_named(named, monkeypatch):
+    from nnunetv2.run import run_training
+
+    monkeypatch.setattr(sys, "argv", ["imaseg"])
+    monkeypatch.setenv("nnUNet_extTrainer", "")
+    started = []
+    monkeypatch.setattr(run_training, "run_training", lambda *arguments, **_: started.append(arguments[:5]))
+    monkeypatch.setattr(run_training.torch, "set_num_threads", lambda _: None)
+    done = _run("train", "4", "2d", "all", *named, "-device", "cpu", "-p", "tiny")
+    assert done.exit_code == 0, done.output
+    assert started == [("4", "2d", "all", "nnUNetTrainerPGD" if named else "nnUNetTrainerIMA", "tiny")]
 
 
 def test_wrong_settings_stop_before_nnunet_starts(called, tmp_path):

@@ -14,7 +14,8 @@ import torch
 import yaml
 
 from imaseg import InputError, load_model
-from imaseg.training import TrainingMethod
+from imaseg.integrations.nnunet.record import margin_figures, plot_margins
+from imaseg.training import MarginTable, TrainingMethod
 from tests.nnunet_folder import REGIONS, dataset, plans, preprocess, settings, write_raw
 
 pytest.importorskip("nnunetv2", reason="nnunetv2 is not installed (pip install 'imaseg[nnunet]')")
@@ -175,6 +176,108 @@ def test_the_search_sees_full_resolution_in_float32_whatever_the_loss_sees(train
     assert {tuple(output.shape[2:]) for _, output in seen} == {(16, 16, 12)}
 
 
+def _step(trainer, batch, *, mixed):
+    """One step on the same batch, under mixed precision with a scaled loss if wanted; nnU-Net has both on CUDA only."""
+    trainer.grad_scaler = torch.amp.GradScaler("cpu") if mixed else None
+    with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+        return float(trainer.train_step(_copied(batch))["loss"])
+
+
+def test_mixed_precision_and_a_scaled_loss_leave_stock_steps_and_the_search_as_they_are(trainer_of):
+    ours, stock = trainer_of("nnUNetTrainerStandard"), trainer_of("stock")
+    batch = _batch(ours)
+    stock.initialize()
+    stock.network.load_state_dict(ours.network.state_dict())
+    assert [_step(trainer, batch, mixed=True) for trainer in (ours, ours)] == [
+        _step(trainer, batch, mixed=True) for trainer in (stock, stock)
+    ]
+    pairs = zip(ours.network.parameters(), stock.network.parameters(), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
+    seen, losses = {False: [], True: []}, []
+    for mixed in (False, True):
+        trainer = trainer_of(
+            "nnUNetTrainerPGD", method={"perturbation": SETTINGS["method"]["perturbation"], "steps": 2}
+        )
+        _batch(trainer)
+        trainer.network.register_forward_pre_hook(
+            lambda module, given, mixed=mixed: seen[mixed].append(given[0].clone()) if module.training else None
+        )
+        losses.append(_step(trainer, batch, mixed=mixed))
+    assert losses[0] != losses[1] == pytest.approx(losses[0], rel=0.05)
+    (clean, perturbed), (same, found) = seen.values()
+    assert torch.equal(clean, same)
+    assert not torch.equal(clean, perturbed)
+    assert torch.equal(perturbed, found), "the search knows nothing of the training precision"
+
+
+def test_the_loss_is_compiled_and_the_search_is_not(trainer_of, monkeypatch):
+    from imaseg.integrations.nnunet.robust import RobustTrainer
+
+    plain = trainer_of()
+    batch = _batch(plain)
+    compiled = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda module: compiled(module, backend="eager"))
+    monkeypatch.setattr(RobustTrainer, "_do_i_compile", lambda _: True)  # nnU-Net itself refuses to on a CPU
+    trainer = trainer_of()
+    trainer.initialize()
+    inner = trainer.network._orig_mod
+    assert all(
+        torch.equal(one, other) for one, other in zip(plain.network.parameters(), inner.parameters(), strict=True)
+    )
+    passes = []
+    inner.register_forward_pre_hook(lambda module, _: passes.append((module.training, torch.compiler.is_compiling())))
+    for _ in range(2):
+        losses = [float(one.train_step(_copied(batch))["loss"]) for one in (plain, trainer)]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert {*passes} == {(False, False), (True, True)}
+    for one in (plain, trainer):
+        one.method.end_epoch()
+    assert trainer.method.margins == pytest.approx(plain.method.margins, rel=1e-3)
+    trainer.save_checkpoint(str(Path(trainer.output_folder) / "c.pth"))
+    assert _read(trainer.output_folder, "c.pth")["network_weights"].keys() == plain.network.state_dict().keys()
+
+
+@pytest.mark.slow
+def test_two_ranks_train_one_network_and_keep_one_table_of_margins(roots, tmp_path):
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(SETTINGS))
+    variables = settings(roots["2d"]) | {
+        "nnUNet_results": str(tmp_path / "results"),
+        "IMASEG_CONFIG": str(tmp_path / "config.yaml"),
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [sys.executable, "-m", "tests.integrations.nnunet_rank", str(tmp_path)]
+    ranks = [
+        subprocess.Popen(
+            [*command, str(rank)],
+            cwd=Path(__file__).resolve().parents[2],
+            env={**os.environ, **variables},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    for rank in ranks:
+        said = rank.communicate(timeout=300)[0]
+        assert rank.returncode == 0, said[-3000:]
+    first, second = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(2))
+    assert all(torch.equal(first["weights"][name], second["weights"][name]) for name in first["weights"])
+    assert first["history"] == second["history"]
+    assert len(first["visits"]) == len(second["visits"]) == 4
+    alone = MarginTable(0.02, 0.2)
+    for epoch in range(2):
+        for rank in (first, second):
+            for visit in rank["visits"][2 * epoch : 2 * epoch + 2]:
+                alone.record(*visit)
+        alone.end_epoch()
+    assert first["table"] == second["table"]
+    assert alone.margins == first["table"]["margins"]
+    assert len({case for rank in (first, second) for ids, *_ in rank["visits"] for case in ids}) > 1
+    (kept,) = (tmp_path / "results").glob("*/*/fold_0/margins.csv")
+    with kept.open() as file:
+        assert {row["case"]: float(row["margin"]) for row in csv.DictReader(file)} == alone.margins
+
+
 def _read(folder, name):
     return torch.load(Path(folder) / name, weights_only=False)
 
@@ -231,6 +334,18 @@ def test_the_folder_holds_margins_epochs_a_plot_and_the_most_robust_checkpoint(t
     model = load_model(f"nnunet:{trainer.output_folder_base}@0/checkpoint_robust_best.pth")
     assert model.card.method == {"name": "nnUNetTrainerIMA", "settings": SETTINGS["method"]}
     assert (model.card.train_ids, model.card.val_ids) == (IDS[:4], IDS[4:])
+
+
+def test_the_plot_is_the_same_after_nnunet_has_enlarged_all_letters(tmp_path):
+    from matplotlib import rc_context
+
+    margins = {"a": 0.01, "b": 0.03}
+    drawn = []
+    for size in (10, 30):
+        with rc_context({"font.size": size}):
+            plot_margins(tmp_path, margins, [{"epoch": 1.0, **margin_figures(margins)}], "rms")
+        drawn.append((tmp_path / "margins.png").read_bytes())
+    assert drawn[0] == drawn[1]
 
 
 def test_a_run_is_not_gone_on_with_by_other_settings_or_another_method(trainer_of):

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
 
 from imaseg import L2, PGD, InputError, load_cases, load_model
 from imaseg.auditing.source import CaseSource, choose
+from imaseg.data.grid import GridMap
+from imaseg.data.intensity import shift_and_scale
 from imaseg.data.invert import native_scale
+from imaseg.data.nifti import read_volume
 from imaseg.models.nnunet.decision import class_of_label, classes_of_regions
 from tests.nnunet_folder import REGIONS, Harmful, dataset, plans, write_raw, write_results
 
@@ -19,12 +26,19 @@ pytest.importorskip("nnunetv2", reason="nnunetv2 is not installed (pip install '
 
 CT = {"normalization_schemes": ["CTNormalization"]}
 MASKED = {"use_mask_for_norm": [True]}
+TWO = {"normalization_schemes": ["CTNormalization", "ZScoreNormalization"], "use_mask_for_norm": [False, True]}
+TORCH = {
+    "resampling_fn_data": "resample_torch_fornnunet",
+    "resampling_fn_data_kwargs": {"is_seg": False, "force_separate_z": False},
+}
 KINDS = {
     "3d": (plans(), dataset()),
     "2d": (plans((16, 12)), dataset()),
     "3d, axes transposed, masked normalisation": (plans((12, 16, 8), transpose=(2, 0, 1), **MASKED), dataset()),
     "2d, axes transposed, CT": (plans((12, 16), transpose=(1, 0, 2), **CT), dataset()),
     "3d, reorienting reader": (plans() | {"image_reader_writer": "NibabelIOWithReorient"}, dataset()),
+    "3d, reorienting ITK": (plans() | {"image_reader_writer": "SimpleITKIOWithReorient"}, dataset()),
+    "3d, two channels, tiles larger than the image": (plans((28, 16, 12), **TWO), dataset(channels=2)),
     "3d, regions": (plans(), dataset(REGIONS)),
     "3d, ignore label": (plans(), dataset({"background": 0, "front": 1, "ignore": 2})),
 }
@@ -39,6 +53,17 @@ def _source(raw, model, content):
     (raw / "dataset.json").write_text(json.dumps(content))
     cases = load_cases(raw)
     return cases, CaseSource(cases, model.card, model.prepare)
+
+
+def _with_second_channel(raw, root):
+    """A copy of the cases, each with its own square root, mirrored and 0 in a corner, as second channel."""
+    out = Path(shutil.copytree(raw, root / "two" / raw.name))
+    for path in sorted((out / "imagesTr").glob("*_0000.nii.gz")):
+        first = nib.load(path)
+        second = np.sqrt(np.abs(first.get_fdata()[::-1])).astype(np.float32)
+        second[:8, :8, :8] = 0
+        nib.save(nib.Nifti1Image(second, first.affine), str(path).replace("_0000", "_0001"))
+    return out
 
 
 def _by_nnunet(folder, folds, case):
@@ -74,6 +99,7 @@ def in_single(monkeypatch):
 @pytest.mark.parametrize("kind", KINDS)
 def test_image_label_and_decisions_are_those_of_nnunet(kind, raw, tmp_path, in_single):
     plan, content = KINDS[kind]
+    raw = _with_second_channel(raw, tmp_path) if len(content["channel_names"]) > 1 else raw
     folder = write_results(tmp_path / "nnUNetTrainer__tiny__x", plan, content)
     model = load_model(f"nnunet:{folder}")
     cases, source = _source(raw, model, content)
@@ -81,7 +107,8 @@ def test_image_label_and_decisions_are_those_of_nnunet(kind, raw, tmp_path, in_s
     data, label, segmentation = _by_nnunet(folder, ("0",), cases[0])
     axes = [2 - axis for axis in plan["transpose_forward"]]
     assert model.independent == (kind == "3d, regions"), "regions are sigmoids"
-    np.testing.assert_allclose(loaded.volume.image[0].transpose(axes), data[0], rtol=1e-5, atol=1e-5)
+    turned = loaded.volume.image.transpose(0, *(axis + 1 for axis in axes))
+    np.testing.assert_allclose(turned, data, rtol=1e-5, atol=1e-5)
     ignored = content["labels"].get("ignore", -5)
     expected = np.where(label == ignored, -1, np.where(label < 0, 0, label))
     assert (loaded.volume.label.transpose(axes) == expected).all()
@@ -131,6 +158,34 @@ def test_one_unit_of_the_model_is_so_many_native_units(kind, raw, tmp_path):
 
     again = resize(expected, loaded.volume.shape, 3, mode="edge", anti_aliasing=False)
     np.testing.assert_allclose(loaded.volume.image[0], again, rtol=1e-3, atol=2e-3)
+
+
+def test_the_label_does_not_reach_the_image_as_it_does_not_when_nnunet_predicts(raw, tmp_path):
+    model = load_model(f"nnunet:{write_results(tmp_path / 'r', plans(**MASKED))}")
+    cases, _ = _source(raw, model, dataset())
+    volume = read_volume(cases[0])
+    image, label = volume.image.copy(), volume.label.copy()
+    image[0, :8, :8, :8], label[:8, :8, :8] = 0, 1
+    volume = replace(volume, image=image, label=label)
+    seen, steps = model.prepare(volume)
+    blind, again = model.prepare(replace(volume, label=None))
+    np.testing.assert_array_equal(seen.image, blind.image)
+    assert steps == again
+    assert seen.label[:4, :4, :4].any(), "the structure itself is kept"
+
+
+@pytest.mark.parametrize("kind", [{}, TORCH], ids=["splines", "torch"])
+def test_the_recorded_grid_is_what_was_done_to_the_image(kind, raw, tmp_path):
+    plan = plans(spacing=[0.8, 1.4, 1.1], **kind)
+    model = load_model(f"nnunet:{write_results(tmp_path / 'r', plan)}")
+    cases, source = _source(raw, model, dataset())
+    loaded = source.load(cases[0])
+    assert loaded.native.shape != loaded.volume.shape
+    shift, scale = shift_and_scale(loaded.steps[1])
+    native = ((loaded.native.image[0] - shift) / scale).astype(np.float32)
+    expected = GridMap(loaded.native.shape, loaded.steps).forward(native)
+    expected = expected.clip(native.min(), native.max())  # as nnU-Net does with what its splines overshoot
+    np.testing.assert_allclose(loaded.volume.image[0], expected, atol=5e-3)
 
 
 def test_folds_are_attacked_through_their_mean(tmp_path):

@@ -41,6 +41,13 @@ def write_tables(folder: Path, margins: Mapping[str, float], history: Sequence[M
 
 def plot_margins(folder: Path, margins: Mapping[str, float], history: Sequence[Mapping[str, float]], unit: str) -> None:
     """`margins.png`: margins over the epochs, and their histogram now."""
+    from matplotlib import style
+
+    with style.context("default"):  # nnU-Net's own plot leaves its huge letters behind
+        _draw(folder / PLOT, margins, history, unit)
+
+
+def _draw(path: Path, margins: Mapping[str, float], history: Sequence[Mapping[str, float]], unit: str) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4), layout="constrained")
@@ -49,11 +56,11 @@ def plot_margins(folder: Path, margins: Mapping[str, float], history: Sequence[M
     columns = {name: [row[f"margin_{name}"] for row in history] for name in _SHARES}
     for low, high, shade in (("q10", "q90", 0.2), ("q25", "q75", 0.4)):
         over_time.fill_between(epochs, columns[low], columns[high], alpha=shade, color="tab:blue", linewidth=0)
-    over_time.plot(epochs, columns["q50"], color="tab:blue")
+    over_time.plot(epochs, columns["q50"], color="tab:blue", marker=".")
     over_time.set(xlabel="epoch", ylabel=f"margin ({unit})", title="median, quartiles, deciles over cases")
-    now.hist(list(margins.values()), bins=20, color="tab:blue")
+    now.hist(list(margins.values()), bins=20, range=(0, 1.05 * max(margins.values()) or 1), color="tab:blue")
     now.set(xlabel=f"margin ({unit})", ylabel="cases", title=f"after epoch {epochs[-1]:.0f}")
-    with whole_file(folder / PLOT) as part:
+    with whole_file(path) as part:
         figure.savefig(part)
 
 

@@ -54,9 +54,31 @@ class Preparation:
 
     def _run(self, volume: Volume) -> tuple[NDArray[np.float32], NDArray[np.int64] | None, dict[str, Any]]:
         """Image (C, X, Y, Z), label (X, Y, Z) and what nnU-Net noted, by its own preprocessor."""
+        label = None if volume.label is None else volume.label.T[None].astype(np.int16)
+        image, found, properties = self._by_nnunet(volume, label)
+        if label is not None and self._label_counts_as_inside(volume):
+            image = self._by_nnunet(volume, None)[0]
+        back = np.argsort(self.plans.axes)
+        image = np.ascontiguousarray(image.transpose(0, *(back + 1)), dtype=np.float32)
+        if label is None:
+            return image, None, properties
+        return image, self._channels(found[0].transpose(back)), properties
+
+    def _label_counts_as_inside(self, volume: Volume) -> bool:
+        """Whether a label outside of the nonzero region would count as inside of it when intensities are normalised.
+
+        So it does when nnU-Net trains; when it predicts there is no label.
+        """
+        if not any(self.plans.configuration.use_mask_for_norm):
+            return False
+        return bool(((volume.label != 0) & ~_nonzero(volume.image)).any())
+
+    def _by_nnunet(
+        self, volume: Volume, label: NDArray[np.int16] | None
+    ) -> tuple[NDArray[np.float32], NDArray[np.integer], dict[str, Any]]:
+        """Image and label in nnU-Net's axes, and what it noted."""
         plans = self.plans
         properties: dict[str, Any] = {"spacing": [float(size) for size in reversed(volume.spacing)]}
-        label = None if volume.label is None else volume.label.T[None].astype(np.int16)
         preprocessor = plans.configuration.preprocessor_class(verbose=False)
         try:
             image, found, properties = preprocessor.run_case_npy(
@@ -65,11 +87,7 @@ class Preparation:
         except (ValueError, RuntimeError, AssertionError, KeyError, IndexError) as error:
             msg = f"case {volume.id} must be one that nnU-Net can preprocess, got {type(error).__name__}: {error}."
             raise InputError(msg) from error
-        back = np.argsort(plans.axes)
-        image = np.ascontiguousarray(image.transpose(0, *(back + 1)), dtype=np.float32)
-        if label is None:
-            return image, None, properties
-        return image, self._channels(found[0].transpose(back)), properties
+        return image, found, properties
 
     def _channels(self, label: NDArray[np.integer]) -> NDArray[np.int64]:
         """Label values as channels; -1, which nnU-Net puts outside of the nonzero region, is background."""
@@ -103,7 +121,7 @@ class Preparation:
         }
 
     def _orders(self, spacing: tuple[float, ...]) -> list[int]:
-        """Order of the splines along X, Y, Z; a coarse axis has one of its own."""
+        """Order of the splines along X, Y, Z; a coarse axis has one of its own, and PyTorch's are linear."""
         from nnunetv2.preprocessing.resampling.default_resampling import determine_do_sep_z_and_axis
 
         configuration = self.plans.configuration
@@ -111,7 +129,8 @@ class Preparation:
         here = [spacing[axis] for axis in self.plans.axes]
         there = [*here[: len(here) - len(configuration.spacing)], *configuration.spacing]
         apart, axis = determine_do_sep_z_and_axis(settings.get("force_separate_z"), here, there)
-        orders = [int(settings.get("order", 3))] * 3
+        linear = configuration.configuration["resampling_fn_data"].startswith("resample_torch")
+        orders = [1 if linear else int(settings.get("order", 3))] * 3
         if apart:
             orders[self.plans.axes[axis]] = int(settings.get("order_z", 0))
         return orders
