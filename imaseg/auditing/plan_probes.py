@@ -19,6 +19,8 @@ _RELATIVE = ("l2", "linf")
 _FOLD_FREE = 0.6
 """Longest displacement per distance of control points, a little less than `Deformation` allows."""
 _VOXELS = 8.0
+_LARGEST = 1e8
+"""Voxels of a case that certificates have to reckon with."""
 
 
 @dataclass(frozen=True)
@@ -217,8 +219,12 @@ class CertifiedProbe(BaseModel):
         """The certificate.
 
         Raises:
-            ValueError: if a number is out of its range.
+            ValueError: if a number is out of its range, or samples are too few for a large volume.
         """
+        needed = math.ceil(math.log(self.alpha / _LARGEST) / math.log(max(self.tau)))
+        if self.samples < needed:  # before an audit starts, since each case would only fail after its attacks
+            msg = f"samples of a certificate must be >= {needed} (tau {max(self.tau):g}), got {self.samples}. Use more."
+            raise ValueError(msg)
         sigma = self.sigma * (ruler.std if self.unit == "std" and ruler is not None else 1.0)
         return CertifiedMargin(sigma, self.samples, self.alpha, tau=tuple(self.tau), seed=seed)
 

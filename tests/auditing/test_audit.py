@@ -333,7 +333,7 @@ def deep(tiny_run, prepared_phantom, tmp_path_factory):
             "name": "deep",
             "probes": [{"attack": "pgd", "unit": "std", "eps": [0.1], "steps": 2}],
             "margins": [{"unit": "std", "eps": 1.0, "criterion": half, "steps": 2, "rtol": 0.5, "per_class": True}],
-            "certified": [{"sigma": 0.1, "unit": "std", "samples": 60}],
+            "certified": [{"sigma": 0.1, "unit": "std", "samples": 100}],
             "voxel_margins": {"unit": "std", "eps": 0.5, "cases": 1, "rungs": 3, "focus": 2},
             "validity": {"cases": 1, "large_eps": 5.0, "scaled_eps": 0.1},
             "showcase": {"eps": 0.1},
@@ -356,7 +356,7 @@ def test_margins_of_structures_stand_beside_those_of_cases(deep):
 
 def test_certificates_bound_the_smoothed_dice(deep):
     (found,) = deep.summary["certified"]
-    assert (found["probe"], found["sigma"], found["samples"], found["n"]) == ("certified-l2", 0.1, 60, 2)
+    assert (found["probe"], found["sigma"], found["samples"], found["n"]) == ("certified-l2", 0.1, 100, 2)
     assert found["radii"] == pytest.approx([0.1 * 0.25335, 0.1 * 0.67449], abs=1e-5)
     assert found["dice"] >= found["dice_at_radius"][0] >= found["dice_at_radius"][1] >= 0
     assert [row["case"] for row in found["per_case"]] == ["phantom_005", "phantom_006"]
