@@ -52,8 +52,7 @@ def test_the_summary_has_one_entry_per_corruption_and_severity(raw):
         assert entry["n"] == len(entry["metric_per_case"]) == 2
         assert entry["change"]["min"] <= entry["change"]["median"] <= entry["change"]["max"]
         assert entry["before_normalisation"] is True
-        low, high = entry["dice_ci95"]
-        assert low <= entry["foreground_mean"]["dice"] <= high
+        assert entry["dice_ci95"] is None, "of two cases there is no interval"
         assert entry["mean"].keys() == {"1", "2"}
     assert _entry(raw, "gaussian-noise", 5)["change"]["median"] == pytest.approx(0.8, rel=0.02)
     assert _entry(raw, "translation", 1)["parameters"]["mm"] <= 1.0
@@ -63,7 +62,7 @@ def test_numbers_are_those_of_corrupting_preparing_and_predicting_by_hand(raw, t
     model, cases = load_model(tiny_run).eval(), load_cases(raw_phantom).select(["phantom_005", "phantom_006"])
     source, expected = CaseSource(cases, model.card), []
     for case in cases:
-        native, _ = source.open(case)
+        native = source.open(case)
         corrupted = GaussianNoise(seed=0)(native, severity=5, modality=("MRI",))
         volume, _ = source.fit(corrupted.volume)
         assert abs(float(volume.image.mean())) < 1, "noise in native units, then z-scored"
@@ -104,7 +103,9 @@ def test_an_audit_with_corruptions_resumes_to_the_same(raw, tiny_run, raw_phanto
     before = json.loads((raw.folder / "summary.json").read_text())
     (raw.folder / "cases" / "phantom_006.json").unlink()
     again = audit(tiny_run, raw_phantom, PLAN, raw.folder, resume=True)
-    assert json.loads((again.folder / "summary.json").read_text()) == before
+    after = json.loads((again.folder / "summary.json").read_text())
+    assert after.pop("cost").keys() == before.pop("cost").keys()
+    assert after == before
 
 
 def test_a_plan_without_corruptions_has_none(tiny_run, prepared_phantom, tmp_path):

@@ -272,7 +272,7 @@ def test_the_cost_is_told_part_by_part_for_what_is_left(tiny_run, prepared_phant
     assert "measured on phantom_001)" in head
     assert titles.split() == ["part", "cases", "calls", "per", "case", "time"]
     table = {row.split()[0]: row.split()[1:3] for row in rows}
-    assert table["pgd-l2"] == ["3", "16"]
+    assert table["pgd-l2"] == ["3", "18"]
     assert table["checks"][0] == "1", "the checks are made on the first two cases, of which one is done"
     assert set(table) == {"gaussian-noise-l2", "pgd-l2", "margin-l2", "checks"}
 
