@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -11,6 +12,8 @@ from numpy.typing import DTypeLike, NDArray
 from imaseg.data.scan import Scan, as_volume
 from imaseg.errors import InputError
 
+_HEADER = 1 << 16
+_VOXELS = re.compile(r"(?im)^[ \t]*(?:ElementDataFile[ \t]*=|data ?file:)[ \t]*(?P<name>[^\r\n]+)(?P<more>(?s:.*))")
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """ITK's and DICOM's world runs to the left and back, that of NIfTI to the right and front."""
 
@@ -19,10 +22,12 @@ def read_itk(path: Path, dtype: DTypeLike | None) -> Scan:
     """Read a MetaImage or NRRD file whole; components of vectors become channels.
 
     Raises:
-        InputError: if the file is truncated or of another format, or its array is not a volume.
+        InputError: if the file is truncated or of another format, its array is not a volume, or its header names files
+            outside its own folder.
     """
     import SimpleITK
 
+    _refuse_strangers(path)
     try:
         image = SimpleITK.ReadImage(str(path))
     except RuntimeError as error:
@@ -47,6 +52,25 @@ def itk_affine(origin: Sequence[float], spacing: Sequence[float], direction: Seq
     affine[:inner, :inner] = turned * np.asarray(spacing[:inner], float)
     affine[:inner, 3] = origin[:inner]
     return LPS_TO_RAS @ affine
+
+
+def _refuse_strangers(path: Path) -> None:
+    """A header from outside may name any file of this machine as its voxels; only those next to it are read."""
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        header = file.read(_HEADER).decode("latin-1")
+    found = _VOXELS.search(header)
+    if found is None:
+        return
+    names = [found["name"], *(found["more"].splitlines() if found["name"].upper().startswith("LIST") else [])]
+    for name in names:
+        place = PureWindowsPath(name.strip())  # knows the separators of both worlds
+        if place.is_absolute() or place.root or ".." in place.parts:
+            msg = (
+                f"{path} must name voxels in its own folder, got {name.strip()!r}. Move them there and mend the header."
+            )
+            raise InputError(msg)
 
 
 def _last_line(error: RuntimeError) -> str:

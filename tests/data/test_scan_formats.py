@@ -45,6 +45,21 @@ def test_components_of_a_vector_are_channels(tmp_path, suffix):
     np.testing.assert_array_equal(read_scan(tmp_path / f"x{suffix}").data, array.transpose(2, 1, 0, 3))
 
 
+@pytest.mark.parametrize("name", ["{other}", "../secret.raw", "LIST\n../secret.raw"])
+@pytest.mark.parametrize(("suffix", "key"), [(".mhd", "ElementDataFile ="), (".nhdr", "data file:")])
+def test_a_header_reads_no_files_from_elsewhere(tmp_path, suffix, key, name):
+    other, own = tmp_path / "secret.raw", tmp_path / "in"
+    own.mkdir()
+    other.write_bytes(np.ones(8 * 8 * 8, np.int16).tobytes())
+    path = own / f"x{suffix}"
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(np.ones((8, 8, 8), np.int16)), str(path))
+    lines = [line for line in path.read_text().splitlines() if line and not line.startswith((key[:-2], key))]
+    lines = [line.replace("encoding: gzip", "encoding: raw") for line in lines]
+    path.write_text("\n".join([*lines, f"{key} {name.format(other=other)}", ""]))
+    with pytest.raises(InputError, match="must name voxels in its own folder, got"):
+        read_scan(path)
+
+
 @pytest.mark.parametrize("suffix", [".mha", ".mhd", ".nrrd", ".nhdr", ".png", ".tif", ".jpg"])
 def test_a_truncated_file_is_named(tmp_path, suffix):
     path = tmp_path / f"x{suffix}"
