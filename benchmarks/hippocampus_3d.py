@@ -235,8 +235,9 @@ def differences(control: Path, other: Path) -> str:
     return f"\n{after.name} minus {before.name}, paired by case: " + "; ".join(cells)
 
 
-def _cell(mean: float, interval: list[float]) -> str:
-    return f"{mean:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
+def _cell(mean: float, interval: list[float] | None) -> str:
+    """Of fewer than three cases there is no interval."""
+    return f"{mean:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
 
 
 if __name__ == "__main__":

@@ -56,7 +56,8 @@ def walk(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[tuple[Pa
     try:
         found = sorted(path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX")))
     except OSError as error:
-        msg = f"{folder} must be a folder that can be listed, got {error.strerror}."
+        got = "nothing there" if isinstance(error, FileNotFoundError) else error.strerror
+        msg = f"{folder} must be a folder that can be listed, got {got}."
         raise InputError(msg) from error
     inner = {path: path.is_dir() for path in found}
     yield folder, [path.name for path in found if not inner[path]]
