@@ -20,6 +20,9 @@ class Sentence:
     points: tuple[str, ...] = ()
 
 
+_FEW = 3  # checks that a sentence can name
+
+
 def summary(audits: Sequence[Audit]) -> list[Sentence]:
     """Five sentences: what was audited, clean Dice, how it breaks, what breaks it most, whether the checks passed."""
     lead = strongest(audits)
@@ -76,7 +79,8 @@ def validity(audits: Sequence[Audit]) -> str:
     else:
         text = f"All {total} passed." if len(checks) > 1 else "The one validity check passed."
     if unknown:
-        text += f" {len(unknown)} could not be run: {'; '.join(unknown)}."
+        which = "; ".join(unknown) if len(unknown) <= _FEW else "they are grey under Validity"
+        text += f" {len(unknown)} could not be run: {which}."
     return text + (f" None were recorded for {listing(silent)}." if silent else "")
 
 
