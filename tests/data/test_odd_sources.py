@@ -39,7 +39,7 @@ def test_links_in_circles_are_walked_once(tmp_path, save, ball, picture):
 
 
 def test_a_folder_that_cannot_be_listed_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"gone must be a folder that can be listed, got No such file"):
+    with pytest.raises(InputError, match=r"gone must be a folder that can be listed, got nothing there"):
         list(walk(tmp_path / "gone"))
 
 
