@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
-
 from imaseg.report.read import Audit
 from imaseg.report.schema import CaseMetrics, Interval, Metrics, Probe
+from imaseg.statistics import bootstrap
 
-RESAMPLES = 2000
 _Scores = dict[tuple[str, float], float]
 
 
@@ -135,9 +133,5 @@ def paired(reference: Point | None, other: Point | None) -> Difference | None:
     gaps = [case.dice - before[case.case] for case in other.cases if case.dice is not None and case.case in before]
     if not gaps:
         return None
-    change = np.asarray(gaps, dtype=float)
-    if change.size == 1:
-        return Difference(float(change[0]), None, 1)
-    drawn = np.random.default_rng(0).integers(0, change.size, (RESAMPLES, change.size))
-    low, high = np.percentile(change[drawn].mean(axis=1), [2.5, 97.5])
-    return Difference(float(change.mean()), (float(low), float(high)), change.size)
+    interval = bootstrap(gaps)
+    return Difference(sum(gaps) / len(gaps), (interval[0], interval[1]) if interval else None, len(gaps))

@@ -48,17 +48,19 @@ def _row(audit: Audit, series: Series, place: int, one: Break, anchor: str) -> l
         str(place),
         one.case,
         decimal(one.clean),
-        _halved(one, ladder(audit, series)[-1].eps),
+        _halved(one, [point.eps for point in ladder(audit, series)]),
         decimal(one.lowest),
         _margin(audit, series, one.case),
         Cell("see picture", link=anchor) if anchor else Cell("not shown", missing=True),
     )
 
 
-def _halved(one: Break, last: float) -> str:
+def _halved(one: Break, rungs: Sequence[float]) -> str:
     if one.eps is None:
-        return f"above {short(last)}"
-    return short(one.eps) if one.eps else "0 (fails unattacked)"
+        return f"above {short(rungs[-1])}"
+    if one.eps == 0:
+        return "0 (fails unattacked)"
+    return short(one.eps) if one.eps >= rungs[0] else f"below {short(rungs[0])}"
 
 
 def _margin(audit: Audit, series: Series, case: str) -> str:

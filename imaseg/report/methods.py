@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from imaseg.report.compare import RESAMPLES, Point, all_series, ladder
+from imaseg.report.compare import Point, all_series, ladder
 from imaseg.report.corruptions import title_of
 from imaseg.report.metrics import shown_metrics
 from imaseg.report.numerals import attack_name, count, listing, set_name, short, unit_name
 from imaseg.report.read import Audit
 from imaseg.report.words import settings
 from imaseg.report.works import CITED, WORKS, work_of
+from imaseg.statistics import DRAWS
 
 
 def paragraph(audits: Sequence[Audit]) -> str:
@@ -192,7 +193,7 @@ def _margins(audits: Sequence[Audit]) -> str:
 def _pairing(audits: Sequence[Audit]) -> str:
     if len(audits) == 1:
         return "."
-    return f"; differences between models are paired by case ({RESAMPLES} resamples)."
+    return f"; differences between models are paired by case ({DRAWS} resamples)."
 
 
 def _trained_by_ima(audits: Sequence[Audit]) -> list[str]:

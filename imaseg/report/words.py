@@ -126,12 +126,13 @@ def _breaks(audits: Sequence[Audit], lead: Sequence[Series]) -> Sentence:
         if not points:
             said.append(f"{_who(audits, audit)}not audited with this attack")
             continue
-        half = halves_at(audit, series)
-        text = (
-            budget_text(audit, series.unit, half)
-            if half is not None
-            else f"no budget up to {budget_text(audit, series.unit, points[-1].eps)}"
-        )
+        half, first = halves_at(audit, series), points[0].eps
+        if half is None:
+            text = f"no budget up to {budget_text(audit, series.unit, points[-1].eps)}"
+        elif half < first:  # nothing was audited in between
+            text = f"less than {budget_text(audit, series.unit, first)}, the smallest budget"
+        else:
+            text = budget_text(audit, series.unit, half)
         left = _left(audits, audit, series, points[-1].eps if eps is None else eps)
         said.append(f"{_who(audits, audit)}{text}{left}")
     where = f"the {set_name(series.perturbation)} (probe {series.probe})"

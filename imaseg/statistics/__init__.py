@@ -1,6 +1,6 @@
 """How certain a mean over cases is, and whether two models differ: intervals and paired comparisons."""
 
 from imaseg.statistics.comparison import paired
-from imaseg.statistics.interval import FEWEST, bootstrap, bootstrap_each
+from imaseg.statistics.interval import DRAWS, FEWEST, bootstrap, bootstrap_each
 
-__all__ = ["FEWEST", "bootstrap", "bootstrap_each", "paired"]
+__all__ = ["DRAWS", "FEWEST", "bootstrap", "bootstrap_each", "paired"]

@@ -12,6 +12,7 @@ from typing import TypeVar
 import numpy as np
 import scipy.stats
 
+DRAWS = 2000
 FEWEST = 3
 """Values below which an interval would say nothing."""
 _AT_ONCE = 2**22
@@ -20,7 +21,9 @@ _AT_ONCE = 2**22
 _Name = TypeVar("_Name", bound=Hashable)
 
 
-def bootstrap(values: Sequence[float], *, seed: int = 0, draws: int = 2000, median: bool = False) -> list[float] | None:
+def bootstrap(
+    values: Sequence[float], *, seed: int = 0, draws: int = DRAWS, median: bool = False
+) -> list[float] | None:
     """95 % percentile-bootstrap interval of the mean (or median) over cases; None for fewer than `FEWEST` of them.
 
     >>> bootstrap([0.5, 0.5, 0.5]), bootstrap([0.5, 0.6])
@@ -30,7 +33,7 @@ def bootstrap(values: Sequence[float], *, seed: int = 0, draws: int = 2000, medi
 
 
 def bootstrap_each(
-    columns: Mapping[_Name, Sequence[float]], *, seed: int = 0, draws: int = 2000, median: bool = False
+    columns: Mapping[_Name, Sequence[float]], *, seed: int = 0, draws: int = DRAWS, median: bool = False
 ) -> dict[_Name, list[float] | None]:
     """As `bootstrap` for each of many columns; columns of one length share their draws, which is far quicker."""
     found: dict[_Name, list[float] | None] = dict.fromkeys(columns)

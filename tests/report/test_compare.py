@@ -60,9 +60,9 @@ def test_ladders_are_sorted_and_point_to_the_summary(write_audit):
 
 
 def test_paired_difference_uses_shared_defined_cases_only():
-    change = paired(point(a=0.8, b=0.9, c=0.1, d=None), point(b=0.6, a=0.7, x=1.0, d=0.5))
+    change = paired(point(a=0.8, b=0.9, c=0.1, d=None, e=0.5), point(b=0.6, a=0.7, x=1.0, d=0.5, e=0.3))
     assert change.mean == pytest.approx(-0.2)
-    assert change.n == 2
+    assert change.n == 3
     low, high = change.ci95
     assert -0.3 - 1e-9 <= low <= change.mean <= high <= -0.1 + 1e-9
 
@@ -73,7 +73,8 @@ def test_paired_interval_covers_the_mean_of_many_equal_gaps():
     assert change.ci95 == (pytest.approx(0.1), pytest.approx(0.1))
 
 
-def test_one_shared_case_has_no_interval_and_none_no_difference():
+def test_few_shared_cases_have_no_interval_and_none_no_difference():
+    assert paired(point(a=0.5, b=0.5), point(a=0.75, b=0.7)).ci95 is None
     assert paired(point(a=0.5), point(a=0.75)).ci95 is None
     assert paired(point(a=0.5), point(b=0.5)) is None
     assert paired(None, point(a=0.5)) is None

@@ -62,6 +62,18 @@ def test_a_model_that_never_halves_is_said_to_hold(write_audit):
     assert "half of the clean Dice is lost at: no budget up to 0.1 RMS per voxel" in said([audit])[2]
 
 
+def test_no_budget_is_stated_that_lies_below_the_smallest_audited(write_audit):
+    def edit(summary_json, run):
+        for probe in summary_json["probes"]:
+            if probe["probe"] == "pgd-l2":
+                probe["foreground_mean"]["dice"] = 0.0
+
+    (audit,) = read_audits([write_audit("a", cases=3, slices=False, edit=edit)])
+    broken = said([audit])[2]
+    assert "half of the clean Dice is lost at: less than 0.013 RMS per voxel (" in broken
+    assert "the smallest budget" in broken
+
+
 def test_price_and_gain_are_paired_differences(write_audit):
     def edit(summary_json, run):
         for case in summary_json["metric_per_case"]:
