@@ -130,12 +130,16 @@ class Evaluator:
             return target
         shape = (len(index), -1, *self.image.shape[2:])
         perturbation, kind = self.perturbation.take(index), self.image.dtype
-        moved = [
-            perturbation.move(mask.to(kind).reshape(shape), params.detach(), nearest=True).flatten(2) > 0.5
-            for mask in (target.onehot, target.valid)
-        ]
+
+        def nearest(mask: Tensor) -> Tensor:
+            return perturbation.move(mask.to(kind).reshape(shape), params.detach(), nearest=True).flatten(2) > 0.5
+
+        onehot, valid = nearest(target.onehot), target.valid
+        if not self.target.complete:
+            valid = nearest(valid)
+            onehot = onehot & valid
         soft = perturbation.move(target.onehot.to(kind).reshape(shape), params, nearest=False).flatten(2)
-        return Target(moved[0] & moved[1], moved[1], target.regions, soft)
+        return Target(onehot, valid, target.regions, soft)
 
     def label_of(self, index: Tensor, params: Tensor) -> Tensor:
         """The label in the form it was given in, moved where the set moves it."""

@@ -17,6 +17,7 @@ from imaseg.auditing.attack_record import AttackRecord
 from imaseg.auditing.attack_results import summarise, write_table
 from imaseg.auditing.attack_settings import AttackSettings
 from imaseg.auditing.identity import claim
+from imaseg.auditing.sharing import rank, shared, world
 from imaseg.auditing.source import training_cases_among
 from imaseg.auditing.subject import Subject
 from imaseg.data import CaseSet
@@ -82,13 +83,14 @@ def attack_cases(
     folder, started = Path(out), time.perf_counter()
     cost = _Cost(subject, settings)
     run = subject.describe(asdict(settings))
-    claim(folder / "attack.json", run, what="an attack", resume=resume)
-    known = subject.finished(folder, AttackRecord)
+    claim(folder / "attack.json", run, what="an attack", resume=resume, follow=rank() > 0)
     with frozen(subject.model):
-        if announce is not None:
-            _announce(announce, subject, cost, len(subject.cases) - len(known))
+        if announce is not None and rank() == 0:
+            _announce(announce, subject, cost, len(subject.cases) - subject.finished(folder, AttackRecord))
         attack = CaseAttack(subject.model, subject.source, settings, folder)
-        records, failed = subject.run("attack", known, attack.run, done="attacked")
+        records, failed = subject.run("attack", folder, AttackRecord, attack.run, done="attacked")
+    if rank() > 0:
+        return AttackedCases(folder, records, failed)
     run |= {"data": subject.data([record.case for record in records]), "summary": summarise(records), "failed": failed}
     write_table(folder / "attack.csv", records)
     write_json(folder / "attack.json", run | {"seconds": round(time.perf_counter() - started, 1)})
@@ -119,4 +121,5 @@ def _announce(announce: Callable[[str], None], subject: Subject, cost: _Cost, le
     if subject.cases.prepared is not None:
         announce(f"{subject.cases.root} is prepared: images are written on its grid and in its intensities.")
     if seconds := cost.seconds(left):
-        announce(f"{left} of {len(subject.cases)} cases ({subject.selection}): about {duration(seconds)}.")
+        head = f"{left} of {len(subject.cases)} cases ({subject.selection})"
+        announce(f"{head}: about {duration(seconds / world())}{shared()}.")

@@ -21,6 +21,7 @@ from imaseg.auditing.margin_record import MarginRecord
 from imaseg.auditing.margin_results import summarise, summarise_maps, voxel_rows, write_margins, write_rows
 from imaseg.auditing.margin_settings import MarginSettings
 from imaseg.auditing.margin_voxel import LEGEND, VOXEL_COLUMNS
+from imaseg.auditing.sharing import rank, shared, world
 from imaseg.auditing.source import training_cases_among
 from imaseg.auditing.subject import Failed, Subject
 from imaseg.data import CaseSet
@@ -85,19 +86,14 @@ def margin_cases(
     cost = MarginCost(subject, settings)
     content = json.loads(json.dumps(asdict(settings)))
     run = subject.describe(content)
-    claim(folder / "margins.json", run, what="margins", resume=resume)
-    known = subject.finished(folder, MarginRecord)
+    claim(folder / "margins.json", run, what="margins", resume=resume, follow=rank() > 0)
     with frozen(subject.model):
-        left = len(subject.cases) - len(known)
-        if announce is not None:
-            for note in subject.notes:
-                announce(note)
-        if announce is not None and (warning := training_cases_among(subject.cases, subject.model.card)):
-            announce(warning)
-        if announce is not None and left and (seconds := cost.seconds()):
-            announce(f"{left} of {len(subject.cases)} cases ({subject.selection}): about {duration(left * seconds)}.")
+        if announce is not None and rank() == 0:
+            _announce(announce, subject, cost, len(subject.cases) - subject.finished(folder, MarginRecord))
         margins = CaseMargins(subject.model, subject.source, settings, folder)
-        records, failed = subject.run("margin", known, margins.run, done="measured")
+        records, failed = subject.run("margin", folder, MarginRecord, margins.run, done="measured")
+    if rank() > 0:
+        return MeasuredCases(folder, {}, records, failed)
     run |= {
         "data": subject.data([record.case for record in records]),
         "structures": list(records[0].structures),
@@ -116,3 +112,14 @@ def margin_cases(
     write_json(folder / "margins.json", run)
     write_margin_page(folder, folder / "margins.html")
     return MeasuredCases(folder, run, records, failed)
+
+
+def _announce(announce: Callable[[str], None], subject: Subject, cost: MarginCost, left: int) -> None:
+    """What is to be known before hours are spent."""
+    for note in subject.notes:
+        announce(note)
+    if warning := training_cases_among(subject.cases, subject.model.card):
+        announce(warning)
+    if left and (seconds := cost.seconds()):
+        head = f"{left} of {len(subject.cases)} cases ({subject.selection})"
+        announce(f"{head}: about {duration(left * seconds / world())}{shared()}.")

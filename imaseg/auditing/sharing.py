@@ -11,9 +11,13 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO
+
+import torch
+
+from imaseg.models.device import pick_device
 
 try:
     import fcntl
@@ -36,6 +40,18 @@ def world() -> int:
 def local_rank() -> int:
     """Number of this process on its machine; 0 without `torchrun`."""
     return _number("LOCAL_RANK", 0)
+
+
+def shared() -> str:
+    """Under `torchrun` what an estimate adds on that; nothing without."""
+    return f", shared by {world()} processes" if world() > 1 else ""
+
+
+def own_device(name: str) -> torch.device:
+    """The device called `name`; "auto" gives each process of `torchrun` a GPU of its own, in turn."""
+    if name == "auto" and torch.cuda.is_available():
+        return torch.device("cuda", local_rank() % torch.cuda.device_count())
+    return pick_device(name)
 
 
 def _number(name: str, otherwise: int) -> int:
@@ -73,6 +89,38 @@ class Claims:
             with contextlib.suppress(FileNotFoundError):  # somebody who is done may just have cleared up
                 return (self.folder / f"{case}.lock").open("a")
 
+    def share(
+        self, cases: Iterable[str], settled: Callable[[str], bool], work: Callable[[str], None], *, wait: bool
+    ) -> None:
+        """Work on every case that is neither settled nor held by somebody else.
+
+        Args:
+            cases: by name.
+            settled: whether a case needs no more work here: it is on disk, or has failed.
+            work: does a case, held while it runs, and settles it.
+            wait: until all cases are settled; where another process dies, its case is done here.
+        """
+        names = list(cases)
+        while self._round(names, settled, work) and wait:
+            self.rest()
+
+    def _round(self, names: Iterable[str], settled: Callable[[str], bool], work: Callable[[str], None]) -> bool:
+        """Go through the cases once; whether some are left to others."""
+        busy = False
+        for name in names:
+            if settled(name):
+                continue
+            with self.claim(name) as ours:
+                if not ours:
+                    busy = True
+                elif not settled(name):  # it may have been finished just before the claim
+                    work(name)
+        return busy
+
+    def rest(self) -> None:
+        """Wait a moment for others."""
+        time.sleep(_PAUSE)
+
     def idle(self) -> bool:
         """Whether no process holds anything here."""
         for path in self.folder.glob("*.lock"):
@@ -80,10 +128,6 @@ class Claims:
                 if not ours:
                     return False
         return True
-
-    def rest(self) -> None:
-        """Wait a moment for others."""
-        time.sleep(_PAUSE)
 
     def clear(self) -> None:
         """Remove the files; only once no case is left."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from imaseg.auditing.fitting import fit
 from imaseg.auditing.identity import describe
+from imaseg.auditing.sharing import Claims, rank
 from imaseg.auditing.source import CaseSource, Loaded, choose
 from imaseg.data import Case, CaseSet, load_cases
 from imaseg.data.files import read_json
@@ -108,48 +109,65 @@ class Subject:
                 continue
         return None
 
-    def finished(self, folder: Path, kind: type[_R]) -> dict[str, _R]:
-        """Records below `folder` by case, of those cases whose files are all there."""
-        found = {}
-        for case in self.cases:
-            path = folder / "cases" / f"{case.id}.json"
-            if path.is_file():
-                record = kind(**read_json(path))
-                if all((folder / name).is_file() for name in record.files):
-                    found[case.id] = record
-        return found
+    def finished(self, folder: Path, kind: type[Record]) -> int:
+        """How many of the cases have their records and all files below `folder`."""
+        return sum(_record(folder, case.id, kind) is not None for case in self.cases)
 
     def run(
-        self, title: str, known: Mapping[str, _R], work: Callable[[Case], _R], *, done: str
+        self, title: str, folder: Path, kind: type[_R], work: Callable[[Case], _R], *, done: str
     ) -> tuple[list[_R], Failed]:
-        """Work on every case that is not known yet, under a bar.
+        """Work on every case that is not in `folder` yet, under a bar, next to any other processes that do.
 
         Args:
             title: of the bar.
-            known: records of cases that need no more work.
+            folder: where the records lie.
+            kind: of the records.
             work: from a case to its record.
             done: past participle for the message.
 
         Returns:
-            The records, and the cases that failed, each with its reason.
+            The records, and the cases that failed here, each with its reason. The process of rank 0 waits for those
+            of all others.
 
         Raises:
-            InputError: if all failed.
+            InputError: if there, in the end, all have failed.
         """
-        records: list[_R] = []
-        failed: Failed = []
-        with bar(f"{title} {self.model.card.name}") as tell:
-            for place, case in enumerate(self.cases):
-                tell(place, len(self.cases), case.id)
+        cases = {case.id: case for case in self.cases}
+        records: dict[str, _R] = {}
+        failed: dict[str, str] = {}
+        claims, first = Claims(folder), rank() == 0
+        with bar(f"{title} {self.model.card.name}", shown=first) as tell:
+
+            def settled(name: str) -> bool:
+                if name not in records and (record := _record(folder, name, kind)) is not None:
+                    records[name] = record
+                tell(len(records) + len(failed), len(cases), name)
+                return name in records or name in failed
+
+            def attempt(name: str) -> None:
                 try:
-                    records.append(known[case.id] if case.id in known else work(case))
+                    records[name] = work(cases[name])
                 except (InputError, RuntimeError, ValueError) as error:
-                    failed.append({"case": case.id, "reason": str(error)})
-            tell(len(self.cases), len(self.cases), "")
-        if not records:
-            msg = f"no case of {self.cases.root} could be {done}. First reason: {failed[0]['reason']}"
+                    failed[name] = str(error)
+
+            claims.share(cases, settled, attempt, wait=first)
+            tell(len(cases), len(cases), "")
+        if first and not records:
+            msg = f"no case of {self.cases.root} could be {done}. First reason: {next(iter(failed.values()))}"
             raise InputError(msg)
-        return records, failed
+        if first:
+            claims.clear()
+        reasons = [{"case": name, "reason": failed[name]} for name in cases if name in failed]
+        return [records[name] for name in cases if name in records], reasons
+
+
+def _record(folder: Path, case: str, kind: type[_R]) -> _R | None:
+    """What a case left, if all of its files are there."""
+    path = folder / "cases" / f"{case}.json"
+    if not path.is_file():
+        return None
+    record = kind(**read_json(path))
+    return record if all((folder / name).is_file() for name in record.files) else None
 
 
 def tensors(model: SegmentationModel, loaded: Loaded) -> tuple[Tensor, Tensor]:

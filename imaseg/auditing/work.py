@@ -62,36 +62,26 @@ class Work:
         # What an earlier run finished would make this one look fast.
         self._counted = [place for place, case in enumerate(self.cases) if not self._known(case)]
         with bar(f"audit {self.model.card.name}", shown=wait) as tell:
-            while self._round(tell) and wait:
-                self.claims.rest()
+            places = {case.id: (place, case) for place, case in enumerate(self.cases)}
+
+            def settled(name: str) -> bool:
+                done = name in self.failed or self._known(places[name][1])
+                self._show(tell, 0, "")
+                return done
+
+            self.claims.share(places, settled, lambda name: self._try(*places[name], tell), wait=wait)
         ids = self.cases.ids
         failed = [{"case": name, "reason": self.failed[name]} for name in ids if name in self.failed]
         return [self.records[name] for name in ids if name in self.records], failed
 
-    def _round(self, tell: Tell) -> bool:
-        """Go through the cases once; whether some are left to others."""
-        busy = False
-        for place, case in enumerate(self.cases):
-            if case.id in self.records or case.id in self.failed:
-                continue
-            if not self._known(case):
-                with self.claims.claim(case.id) as ours:
-                    if not ours:
-                        busy = True
-                    elif not self._known(case):  # it may have been finished just before the claim
-                        self._show(tell, 0, case.id)
-                        self._try(place, case, tell)
-            self._show(tell, 0, "")
-        return busy
-
     def _known(self, case: Case) -> bool:
-        record = read_case(self.folder, case.id)
-        if record is not None:
+        if case.id not in self.records and (record := read_case(self.folder, case.id)) is not None:
             self.records[case.id] = record
-        return record is not None
+        return case.id in self.records
 
     def _try(self, place: int, case: Case, tell: Tell) -> None:
         """Do one case; what goes wrong with it stays with it."""
+        self._show(tell, 0, case.id)
         shape, device = (), next(self.model.parameters()).device
         begin, done = time.perf_counter(), 0
 

@@ -10,7 +10,7 @@ import typer
 from imaseg.auditing.attack_cases import AttackedCases, attack_cases
 from imaseg.auditing.attack_record import MEAN, SAME, AttackRecord
 from imaseg.auditing.attack_settings import AttackSettings
-from imaseg.models.device import pick_device
+from imaseg.auditing.sharing import own_device, rank
 
 _FOLDERS = ("images", "labels", "predictions", "clean_predictions", "cases")
 
@@ -34,10 +34,12 @@ def attack(
         out,
         select=cases,
         resume=resume,
-        device=pick_device(device),
+        device=own_device(device),
         announce=lambda text: typer.echo(text, err=True),
         trust=trust,
     )
+    if rank() > 0:
+        return 0  # the first process speaks for all, and `torchrun` would end it for another's 1
     typer.echo(f"Mean foreground Dice under {settings.attack}, in the model's space and re-read from the written file")
     typer.echo(table(done.records))
     typer.echo(_verdict(done))

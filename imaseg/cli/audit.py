@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 import typer
 
 from imaseg.auditing import audit as run
 from imaseg.auditing import load_plan
 from imaseg.auditing.corruption_results import degradation_line
 from imaseg.auditing.gate import parse_gates
-from imaseg.auditing.sharing import local_rank, rank
+from imaseg.auditing.sharing import own_device, rank
 from imaseg.auditing.table import ladder_table
-from imaseg.models.device import pick_device
 
 
 def audit(
@@ -39,7 +37,7 @@ def audit(
         out,
         select=cases,
         resume=resume,
-        device=_device(device),
+        device=own_device(device),
         announce=lambda text: typer.echo(text, err=True),
         trust=trust,
     )
@@ -61,10 +59,3 @@ def audit(
     for name in ("summary.json", "cases.csv", "report.html"):
         typer.echo(f"Created {out / name}")
     return 1 if result.failed or not passed else 0
-
-
-def _device(name: str) -> torch.device:
-    """The device called `name`; "auto" gives each process of `torchrun` a GPU of its own, in turn."""
-    if name == "auto" and torch.cuda.is_available():
-        return torch.device("cuda", local_rank() % torch.cuda.device_count())
-    return pick_device(name)

@@ -10,7 +10,7 @@ import typer
 
 from imaseg.auditing.margin_cases import margin_cases
 from imaseg.auditing.margin_settings import MarginSettings
-from imaseg.models.device import pick_device
+from imaseg.auditing.sharing import own_device, rank
 
 _MADE = ("voxel_margins", "certified", "cases", "margins.csv", "voxel_margins.csv", "margins.json", "margins.html")
 
@@ -34,10 +34,12 @@ def margin(
         out,
         select=cases,
         resume=resume,
-        device=pick_device(device),
+        device=own_device(device),
         announce=lambda text: typer.echo(text, err=True),
         trust=trust,
     )
+    if rank() > 0:
+        return 0  # the first process speaks for all, and `torchrun` would end it for another's 1
     typer.echo(
         f"Smallest change found that breaks a case ({done.content['criterion']}), over {len(done.records)} cases"
     )

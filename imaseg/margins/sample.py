@@ -1,12 +1,14 @@
 """Sample margin: the smallest budget at which an attack breaks the whole case.
 
 First the full budget: cases that survive are censored there. For the others the bad point is drawn back along the
-segment to the clean image (forward passes only), then the budget is bisected, each attack starting from the last bad
-point scaled down, until the bracket is narrower than `rtol`. That stays in one basin, so the end is challenged: by
-searches just below the margin, from the clean image and from random points (twice as many in sets of few parameters,
-where valleys are narrow), by a search of another kind, and where a set has but one parameter by looking at all of its
-values, a twentieth of the margin apart; where one breaks the case, the bracket opens again. The margin is an upper
-bound on the true distance: the size of a perturbation known to break the case.
+segment to the clean image (forward passes only), then smaller budgets are tried, each attack starting from the last bad
+point scaled down, until the bracket is narrower than `rtol`. An attack that breaks a case ends early and one that fails
+takes all of its steps, so the tries come from above: first just below, then after each break twice as far, and never
+beyond the middle of the bracket. That stays in one basin, so the end is challenged: by a search of another kind, by
+searches just below the margin from the clean image and from random points (more of them in sets of few parameters,
+where valleys are narrow), and where a set has but one parameter by looking at all of its values, a twentieth of the
+margin apart; where one breaks the case, the bracket opens again. The margin is an upper bound on the true distance:
+the size of a perturbation known to break the case.
 """
 
 from __future__ import annotations
@@ -29,6 +31,10 @@ from imaseg.perturbations.base import expand
 _LINE_STEPS = 5
 _ROUNDS = 8
 _RESTARTS = 3
+_STARTS = 2
+_STARTS_OF_FEW = 6
+"""Random starts of a challenge, in sets as large as the image and in those of few parameters."""
+_NARROWER = 0.99
 _LOOKS = 20
 _FINEST = 1e-4
 
@@ -150,9 +156,14 @@ class _Bracket:
         self.high = self.ceiling.clone()
         self.bad = margin.perturbation.zeros(image)
         self.high[self.ground.failed_clean] = 0.0
+        self.stride = torch.full_like(self.ceiling, self._first_stride)
         self.censored, self.settled = torch.zeros(2, len(image), dtype=torch.bool, device=image.device)
         self.forward_calls = self.backward_calls = 0
         self._one_parameter = self.bad[0].numel() == 1
+
+    @property
+    def _first_stride(self) -> float:
+        return _NARROWER * self.margin.rtol
 
     def open(self) -> None:
         """Attack at the full budget: what survives is censored."""
@@ -169,16 +180,18 @@ class _Bracket:
             self.censored[index] = ~self._look(index)
 
     def narrow(self) -> bool:
-        """Halve the bracket of every sample that is still too wide; False when none is left."""
+        """Attack below the bad point of every sample whose bracket is still too wide; False when none is left."""
         wide = (self.high - self.low > self.margin.rtol * self.high) & ~self.censored & ~self.ground.failed_clean
         index = wide.nonzero()[:, 0]
         if not len(index):
             return False
-        budget = (self.low[index] + self.high[index]) / 2
+        middle = (self.low[index] + self.high[index]) / 2
+        budget = torch.maximum(middle, self.high[index] * (1 - self.stride[index]))
         # Just below the last bad point in the same direction lies a better start than a random one.
         start = self.bad[index] * expand(budget / self.high[index], self.bad)
         broken = self._attack(index, budget, start=start)
         self.low[index[~broken]] = budget[~broken]
+        self.stride[index] = torch.where(broken, self.stride[index] * 2, self._first_stride)
         return True
 
     def challenge(self) -> bool:
@@ -187,11 +200,13 @@ class _Bracket:
         if not len(index):
             return False
         budget, start = self.high[index] * (1 - self.margin.rtol), torch.zeros_like(self.bad[index])
-        restarts = _RESTARTS if self.bad.shape == self.image.shape else 2 * _RESTARTS
-        broken = self._attack(index, budget, start=start, restarts=1 + restarts)
-        if self.margin.challenger is not None and not bool(broken.all()):
-            left = ~broken
-            broken[left] = self._attack(index[left], budget[left], start=None, attack=self.margin.challenger)
+        starts = _STARTS if self.bad.shape == self.image.shape else _STARTS_OF_FEW
+        broken = torch.zeros_like(self.settled[index])
+        if self.margin.challenger is not None:
+            broken = self._attack(index, budget, start=None, attack=self.margin.challenger)
+        left = ~broken
+        if bool(left.any()):
+            broken[left] = self._attack(index[left], budget[left], start=start[left], restarts=1 + starts)
         if self._one_parameter:
             broken |= self._look(index)
         self.settled[index[~broken]] = True

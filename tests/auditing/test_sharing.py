@@ -101,6 +101,33 @@ def test_two_processes_of_torchrun_come_to_the_same_bytes(whole, command, tmp_pa
     assert said.count("Created ") == 3, "one of them speaks"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("job", "table"),
+    [
+        (("margin", "--steps", "2", "--rtol", "0.9", "--perturbation", "l2:1"), "margins.csv"),
+        (("attack", "--eps", "0.1", "--steps", "2"), "attack.csv"),
+    ],
+    ids=["margin", "attack"],
+)
+def test_margins_and_attacks_are_shared_too(job, table, tiny_run, prepared_phantom, tmp_path):
+    name, *options = job
+    found = []
+    for processes in (1, 2):
+        out = tmp_path / str(processes)
+        words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m", "imaseg"]
+        words += [name, tiny_run, prepared_phantom, "--out", out, "--cases", "all", "--device", "cpu", *options]
+        process = _start(*map(str, words))
+        said, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, said
+        assert "6 of 6 cases (all): about" in said
+        assert (", shared by 2 processes." in said) == (processes == 2)
+        assert len(re.findall(rf"Created .*{table}", said)) == 1, "one of them speaks"
+        assert not (out / ".claims").exists()
+        found.append((out / table).read_bytes())
+    assert found[0] == found[1]
+
+
 def test_a_case_belongs_to_one_process(tmp_path):
     with (
         Claims(tmp_path).claim("a") as first,
