@@ -1,4 +1,4 @@
-"""IMA on two moons: the boundary comes to rest half-way between the classes, and margins stop growing by themselves.
+"""IMA on two moons: margins stop growing by themselves; where the boundary comes to rest, as published and weighted.
 
     python -m pip install matplotlib   # only for --figure
     python benchmarks/two_moons.py [--figure FILE] [--small]
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import math
 import re
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -25,6 +26,7 @@ from imaseg import IMA, L2, Misclassified, PGDTraining, Standard, TrainingMethod
 
 CEILING = 1.5
 POINTS, EPOCHS = 200, 150
+WEIGHTED = "IMA, weighting 6"
 ACROSS, UP = torch.linspace(-1.8, 2.8, 600), torch.linspace(-1.4, 1.9, 430)
 Run = tuple[nn.Module, TrainingMethod, list[float]]
 
@@ -37,7 +39,7 @@ def main() -> None:
     torch.set_num_threads(1)
     points, epochs = (60, 30) if arguments.small else (POINTS, EPOCHS)
     image, label = moons(points)
-    runs = {name: train(name, image, label, epochs) for name in ("standard", "PGD at 0.5", "IMA")}
+    runs = {name: train(name, image, label, epochs) for name in ("standard", "PGD at 0.5", "IMA", WEIGHTED)}
     print(table(runs, image, label))
     if arguments.figure is not None:
         draw(runs, image, label, arguments.figure)
@@ -56,10 +58,12 @@ def moons(points: int) -> tuple[Tensor, Tensor]:
 
 
 def train(name: str, image: Tensor, label: Tensor, epochs: int) -> Run:
+    growing = partial(IMA, loss, L2(CEILING), increment=CEILING / 100, criterion=Misclassified(), bisections=6)
     methods: dict[str, TrainingMethod] = {
         "standard": Standard(loss),
         "PGD at 0.5": PGDTraining(loss, L2(0.5)),
-        "IMA": IMA(loss, L2(CEILING), increment=CEILING / 100, criterion=Misclassified(), bisections=6),
+        "IMA": growing(),
+        WEIGHTED: growing(weighting=6.0),
     }
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(2, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 2))
@@ -99,16 +103,23 @@ def table(runs: dict[str, Run], image: Tensor, label: Tensor) -> str:
         with torch.no_grad():
             right = (model(image).argmax(1) == label).float().mean()
         lines.append(f"| {name} | {right:.3f} | {' | '.join(cells)} |")
-    means, method = runs["IMA"][2], runs["IMA"][1]
-    quarters = [means[len(means) * part // 4 - 1] for part in (1, 2, 3, 4)]
+    lines += [stillness(name, runs[name], image, label) for name in ("IMA", WEIGHTED)]
+    lines.append(f"\n{len(image)} points, {len(runs[WEIGHTED][2])} epochs, seed 0.")
+    return "\n".join(lines)
+
+
+def stillness(name: str, run: Run, image: Tensor, label: Tensor) -> str:
+    """Whether IMA's own margins are true and have come to rest."""
+    model, method, means = run
+    quarters = ", ".join(f"{means[len(means) * part // 4 - 1]:.3f}" for part in (1, 2, 3, 4))
     at_ceiling = sum(margin >= CEILING for margin in method.margins.values())
-    true = margins(runs["IMA"][0], image, label)
+    true = margins(model, image, label)
     kept = torch.tensor([method.margins[str(i)] for i in range(len(image))])
     ratio = (kept / true.clamp(min=1e-3))[true > 0.1].median()
-    lines.append(f"\nIMA's own margin over the true one, median of points with one above 0.1: {float(ratio):.2f};")
-    lines.append(f"IMA's mean margin after each quarter of the epochs: {', '.join(f'{m:.3f}' for m in quarters)};")
-    lines.append(f"{at_ceiling} of {len(image)} margins at the ceiling of {CEILING}. Seed 0, {len(means)} epochs.")
-    return "\n".join(lines)
+    return (
+        f"\n{name}: its own margin over the true one, median of points with one above 0.1: {float(ratio):.2f}; mean "
+        f"margin after each quarter of the epochs: {quarters}; {at_ceiling} of {len(image)} at the ceiling."
+    )
 
 
 def draw(runs: dict[str, Run], image: Tensor, label: Tensor, path: Path) -> None:
@@ -120,8 +131,10 @@ def draw(runs: dict[str, Run], image: Tensor, label: Tensor, path: Path) -> None
         panel.contourf(ACROSS, UP, decided(model).T, levels=[-0.5, 0.5, 1.5], colors=["#cfe2f3", "#fbe0c8"])
         panel.scatter(*image.T, c=["#1f5f9f" if one == 0 else "#c05a10" for one in label], s=5)
         panel.set(title=name, aspect="equal")
-    panels[-1].plot(range(1, len(runs["IMA"][2]) + 1), runs["IMA"][2], color="black")
-    panels[-1].set(title="IMA's mean margin", xlabel="epoch", ylim=(0, None))
+    for name, style in (("IMA", "--"), (WEIGHTED, "-")):
+        panels[-1].plot(range(1, len(runs[name][2]) + 1), runs[name][2], style, color="black", label=name)
+    panels[-1].set(title="mean margin", xlabel="epoch", ylim=(0, None))
+    panels[-1].legend()
     figure.savefig(path, dpi=80, metadata={"Date": None} if path.suffix == ".svg" else None)
     if path.suffix == ".svg":
         # One decimal of a point is more than a page shows, and a third less to store.

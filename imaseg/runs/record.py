@@ -95,7 +95,8 @@ class EpochRecord:
 def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Write a CSV file, whole or not at all."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else [])
+    # Rows of a run that an earlier version began may lack columns.
+    writer = csv.DictWriter(text, fieldnames=list(dict.fromkeys(name for row in rows for name in row)))
     writer.writeheader()
     writer.writerows(rows)
     with whole_file(path) as part:

@@ -11,6 +11,11 @@ mean over foreground classes, not the best class; a case is "never broken" only 
 
 One ascent serves the margin and the perturbed sample; broken samples leave the batch, and only they are bisected.
 `warm`, `fewest_steps` and `every` save more and are off unless asked for; `benchmarks/ima_cost.py` measures them.
+
+`weighting` is off too: by it cases with small margins pull harder, in the way of Zhang et al., "Geometry-aware
+instance-reweighted adversarial training", ICLR 2021, who count the steps to the boundary. Without it a boundary that is
+touched by all perturbed samples is pushed alike from both sides wherever it runs, so that it need not come to rest
+half-way between the classes; `benchmarks/two_moons.py` shows both.
 """
 
 from __future__ import annotations
@@ -48,6 +53,8 @@ class IMA(TrainingMethod):
         steps: ascent steps at most; a broken case stops early.
         bisections: forward passes spent on placing a broken case on the boundary.
         smoothing: weight of the newest boundary distance in the margin.
+        weighting: a case's perturbed loss counts with its margin to the power of -weighting, 1 on average over all
+            cases; 0 to 10, 0 as published. The loss is then taken of each sample by itself.
         objective: what the ascent maximises; the loss that leads to the criterion if not given.
         warm: start each ascent where the case's last one ended and go on with shorter steps, so that fewer suffice.
             Only for images that look the same at every visit: after another crop, flip or turn the old end is a bad
@@ -72,6 +79,7 @@ class IMA(TrainingMethod):
         steps: int = 8,
         bisections: int = 4,
         smoothing: float = 0.5,
+        weighting: float = 0.0,
         objective: Objective | None = None,
         warm: bool = False,
         fewest_steps: int | None = None,
@@ -83,6 +91,10 @@ class IMA(TrainingMethod):
             msg = f"eps of IMA's perturbation must be one number (the ceiling of all margins), got {perturbation.eps}."
             raise ValueError(msg)
         ceiling = float(perturbation.eps)
+        if not 0 <= weighting <= 10:
+            msg = f"weighting must be in [0, 10], got {weighting}. Use 0 for equal weights."
+            raise ValueError(msg)
+        self.weighting = weighting
         self.beta = check_share("beta", beta)
         self.criterion = criterion if criterion is not None else _default_criterion(objective)
         self.bisections = check_count("bisections", bisections, "Use 4.", at_least=0)
@@ -108,9 +120,10 @@ class IMA(TrainingMethod):
         self._calls += 1
         if (self._calls - 1) % self.every:
             return self._mean_loss(model, image, label)
+        weights = self.table.weights(names, self.weighting) if self.weighting else None
         perturbed, moved = self._perturb(model, image, label, names)
         loss = (1 - self.beta) * self._mean_loss(model, image, label)
-        return loss + self.beta * self._mean_loss(bare(model), perturbed, moved)
+        return loss + self.beta * self._perturbed_loss(model, perturbed, moved, weights)
 
     @property
     def passes(self) -> int:
@@ -168,6 +181,15 @@ class IMA(TrainingMethod):
         with torch.no_grad():
             return perturbation.apply(image, params), search.label_of(params)
 
+    def _perturbed_loss(self, model: Model, image: Tensor, label: Tensor, weights: Tensor | None) -> Tensor:
+        """Mean loss of the perturbed samples, weighted if asked for."""
+        if weights is None:
+            return self._mean_loss(bare(model), image, label)
+        output = bare(model)(image)
+        # One sample at a time, since losses that average over the batch cannot be weighted any more.
+        losses = [self.loss(_sample(output, i), label[i : i + 1]).mean() for i in range(len(image))]
+        return (torch.stack(losses) * weights.to(image.device)).mean()
+
     def _start(
         self, image: Tensor, perturbation: Perturbation, ids: list[str], seed: int
     ) -> tuple[Tensor | None, Tensor | None]:
@@ -188,3 +210,10 @@ class IMA(TrainingMethod):
 
 def _default_criterion(objective: Objective | None) -> DiceBelow:
     return DiceBelow(0.6, ignore_index=objective.ignore_index if objective is not None else None)
+
+
+def _sample(output: Any, index: int) -> Any:
+    """The output of one sample, a batch of one; of each head where there are several."""
+    if isinstance(output, Tensor):
+        return output[index : index + 1]
+    return type(output)(_sample(head, index) for head in output)

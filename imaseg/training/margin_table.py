@@ -50,6 +50,12 @@ class MarginTable:
         """Margins (B,) of these cases; one increment for a case not seen before."""
         return torch.tensor([self.margins.get(key, self.increment) for key in ids])
 
+    def weights(self, ids: Iterable[str], power: float) -> Tensor:
+        """Weights (B,) of these cases, margin to the -power, 1 on average over all cases that have a margin."""
+        known = torch.tensor(list(self.margins.values()), dtype=torch.float64)
+        scale = (known / self.increment).pow(-power).mean() if len(known) else known.new_ones(())
+        return ((self.look_up(ids).double() / self.increment).pow(-power) / scale).float()
+
     def record(self, ids: Sequence[str], distances: Sequence[float], broken: Sequence[bool]) -> None:
         """Note one visit of each case: whether it broke, and at what distance."""
         for key, distance, hit in zip(ids, distances, broken, strict=True):
@@ -62,11 +68,13 @@ class MarginTable:
         """Move every margin that was visited, on whichever rank.
 
         Returns:
-            A summary of the epoch: cases visited, share broken, mean margin and share at the ceiling.
+            A summary of the epoch: cases visited, shares broken and failed unperturbed, mean margin and share at the
+            ceiling.
         """
         if distributed.is_available() and distributed.is_initialized():
             self._gather()
         visited, broken = len(self._visits), len(self._broken)
+        failed = sum(min(distances) == 0 for distances in self._broken.values())
         for key, count in self._visits.items():
             distances = self._broken.get(key, [])
             self.margins[key] = self._moved(self.margins[key], distances)
@@ -78,6 +86,7 @@ class MarginTable:
         return {
             "cases": float(visited),
             "broken": broken / max(visited, 1),
+            "failed_clean": failed / max(visited, 1),
             "mean_margin": sum(values) / count,
             "at_ceiling": sum(value >= self.ceiling for value in values) / count,
         }

@@ -107,7 +107,7 @@ def test_ima_cost(bench, raw_phantom, tmp_path):
 
 def test_two_moons(bench):
     rows = _rows(bench("two_moons.py", "--small"))
-    assert all(float(rows[name][0]) > 0.8 for name in ("standard", "IMA"))
+    assert all(float(rows[name][0]) > 0.8 for name in ("standard", "IMA", "IMA, weighting 6"))
 
 
 def test_digits(bench):

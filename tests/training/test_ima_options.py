@@ -140,11 +140,43 @@ def test_statistics_stand_still_in_the_search_and_move_in_the_loss_passes():
     assert [count for _, count in modes] == [0] * (len(modes) - 2) + [1, 2]
 
 
+def _each(logits, label):
+    return cross_entropy(logits, label, reduction="none").flatten(1).mean(1)
+
+
+@pytest.mark.parametrize("loss", [_loss, _each], ids=["scalar", "per sample"])
+@pytest.mark.parametrize("heads", [1, 2])
+def test_small_margins_weigh_more(loss, heads):
+    model, image, label = trained_model()
+    margins = {"a": 0.5, "b": 1.0, "c": 2.0}
+
+    def several(given):
+        return model(given) if heads == 1 else [model(given)] * heads
+
+    def method(weighting):
+        made = IMA(
+            loss if heads == 1 else lambda outputs, label: sum(loss(output, label) for output in outputs),
+            L2(4.0), increment=0.5, steps=3, criterion=_never, beta=1.0, weighting=weighting,
+        )  # fmt: skip
+        made.table.margins = dict(margins)
+        return made
+
+    twin = method(2.0)
+    twin._calls = 1  # rules the random start
+    perturbed, _ = twin._perturb(several, image[:3], label[:3], list("abc"))
+    weights = torch.tensor([1.0, 1 / 4, 1 / 16])
+    expected = heads * (weights / weights.mean() * _each(model(perturbed), label[:3])).mean()
+    found, plain = (one(several, image[:3], label[:3], list("abc")) for one in (method(2.0), method(0.0)))
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(plain, heads * _each(model(perturbed), label[:3]).mean())
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
         ({"every": 0}, "every must be a whole number >= 1, got 0"),
         ({"fewest_steps": 0}, "fewest_steps must be a whole number >= 1, got 0"),
+        ({"weighting": -1.0}, r"weighting must be in \[0, 10\], got -1.0"),
         ({"fewest_steps": 7}, "fewest_steps must be at most steps = 6, got 7"),
     ],
 )

@@ -52,3 +52,19 @@ def test_state_holds_all_of_it_in_the_middle_of_an_epoch():
     for one in (table, other):
         one.end_epoch()
     assert table.state_dict() == other.state_dict()
+
+
+def test_cases_that_failed_unperturbed_are_counted():
+    table = MarginTable(0.5, 4.0)
+    table.record(["a", "b", "c", "b"], [0.5, 0.0, 0.2, 0.3], [False, True, True, True])
+    assert table.end_epoch()["failed_clean"] == pytest.approx(1 / 3)
+
+
+def test_weights_are_powers_of_the_margins_and_average_to_one():
+    table = MarginTable(0.5, 4.0)
+    assert table.weights(["new"], 2.0).tolist() == [1.0]
+    table.load_state_dict({"margins": {"a": 0.5, "b": 1.0, "c": 2.0}, "visits": {}, "broken": {}})
+    weights = table.weights(["a", "b", "c"], 2.0)
+    assert weights.mean() == pytest.approx(1.0)
+    assert (weights / weights[0]).tolist() == pytest.approx([1.0, 1 / 4, 1 / 16])
+    assert table.weights(["new"], 2.0)[0] == weights[0], "starts at one increment, as a does"

@@ -44,6 +44,7 @@ METHODS = {
     "trades": lambda: TRADES(loss, L2(1.0), steps=3),
     "ima": lambda: IMA(loss, L2(1.0), steps=3),
     "ima-thrifty": lambda: IMA(loss, L2(1.0), steps=3, fewest_steps=2, increment=1.0, warm=True),
+    "ima-weighted": lambda: IMA(loss, L2(1.0), steps=3, weighting=2.0),
 }
 
 
@@ -181,7 +182,13 @@ def test_only_cases_that_were_visited_move():
     method.table.record(["b"], [0.5], [False])
     method.end_epoch()
     assert method.margins == {"a": 1.0, "b": 1.0}
-    assert method.last_epoch == {"cases": 1.0, "broken": 0.0, "mean_margin": 1.0, "at_ceiling": 0.0}
+    assert method.last_epoch == {
+        "cases": 1.0,
+        "broken": 0.0,
+        "failed_clean": 0.0,
+        "mean_margin": 1.0,
+        "at_ceiling": 0.0,
+    }
 
 
 def test_perturbed_samples_stay_within_each_cases_margin():
