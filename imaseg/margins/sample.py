@@ -32,7 +32,7 @@ _LINE_STEPS = 5
 _ROUNDS = 8
 _RESTARTS = 3
 _STARTS = 2
-_STARTS_OF_FEW = 6
+_STARTS_OF_FEW = 10
 """Random starts of a challenge, in sets as large as the image and in those of few parameters."""
 _NARROWER = 0.99
 _LOOKS = 20
