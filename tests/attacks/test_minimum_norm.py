@@ -239,7 +239,7 @@ def test_passes_are_as_announced(restarts):
     calls = []
     model.register_forward_hook(lambda *_: calls.append(1))
     result = MinimumNorm(L2(8.0), steps=12, restarts=restarts)(model, image, label)
-    assert (result.backward_calls, result.forward_calls) == (12 * restarts, 13 * restarts + 8)
+    assert (result.backward_calls, result.forward_calls) == (12 * restarts, 19 * restarts + 8)
     assert len(calls) == result.forward_calls
 
 
@@ -254,3 +254,13 @@ def test_more_restarts_never_enlarge_the_result():
 def test_wrong_must_be_a_share(wrong):
     with pytest.raises(ValueError, match=rf"wrong must be in \(0, 1\], got {wrong}. Use 0.99"):
         MinimumNorm(L2(1.0), wrong=wrong)
+
+
+@pytest.mark.parametrize("kind", [L2, Linf])
+def test_a_short_search_gets_by_with_a_ceiling_far_too_high(kind):
+    model, image, label = trained_model()
+    high = 100.0 if kind is L2 else 10.0
+    short = MinimumNorm(kind(high), steps=20)(model, image, label)
+    long = MinimumNorm(kind(high), steps=200)(model, image, label)
+    assert short.met.all()
+    assert (short.size / long.size).median() < 1.15
