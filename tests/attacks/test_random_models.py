@@ -116,7 +116,7 @@ def test_samples_change_nothing_for_a_deterministic_model(trained, name):
     steps = {} if name == "fgsm" else {"steps": 5}
     one, three = (Attack.build({"name": name, **steps, "samples": n}, L2(1.0))(model, image, label) for n in (1, 3))
     torch.testing.assert_close(three.foreground_dice, one.foreground_dice, rtol=0, atol=1e-5)
-    torch.testing.assert_close(three.objective, one.objective, rtol=0, atol=1e-5)
+    torch.testing.assert_close(three.objective, one.objective, rtol=1e-6, atol=1e-5)
     torch.testing.assert_close(three.image, one.image, rtol=0, atol=1e-3)
     assert three.backward_calls == 3 * one.backward_calls
 
