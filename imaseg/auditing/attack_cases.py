@@ -17,7 +17,7 @@ from imaseg.auditing.attack_record import AttackRecord
 from imaseg.auditing.attack_results import summarise, write_table
 from imaseg.auditing.attack_settings import AttackSettings
 from imaseg.auditing.identity import claim
-from imaseg.auditing.sharing import rank, shared, world
+from imaseg.auditing.sharing import Claims, rank, shared, world
 from imaseg.auditing.source import training_cases_among
 from imaseg.auditing.subject import Subject
 from imaseg.data import CaseSet
@@ -92,8 +92,9 @@ def attack_cases(
     if rank() > 0:
         return AttackedCases(folder, records, failed)
     run |= {"data": subject.data([record.case for record in records]), "summary": summarise(records), "failed": failed}
-    write_table(folder / "attack.csv", records)
-    write_json(folder / "attack.json", run | {"seconds": round(time.perf_counter() - started, 1)})
+    with Claims(folder).summing_up():
+        write_table(folder / "attack.csv", records)
+        write_json(folder / "attack.json", run | {"seconds": round(time.perf_counter() - started, 1)})
     return AttackedCases(folder, records, failed)
 
 
@@ -122,4 +123,4 @@ def _announce(announce: Callable[[str], None], subject: Subject, cost: _Cost, le
         announce(f"{subject.cases.root} is prepared: images are written on its grid and in its intensities.")
     if seconds := cost.seconds(left):
         head = f"{left} of {len(subject.cases)} cases ({subject.selection})"
-        announce(f"{head}: about {duration(seconds / world())}{shared()}.")
+        announce(f"{head}: about {duration(seconds)}{shared(world())}.")

@@ -16,6 +16,7 @@ from imaseg.auditing.case_certified import DRAWS, STEPS, VOTES
 from imaseg.auditing.case_checks import BLACK_BOX_STEPS, COPY_DRAWS, LONGER, REPEATED, strongest
 from imaseg.auditing.plan import Plan
 from imaseg.auditing.plan_probes import Part, Probe
+from imaseg.auditing.sharing import shared
 from imaseg.auditing.subject import Subject
 from imaseg.data import Case
 from imaseg.errors import InputError
@@ -187,10 +188,9 @@ def announcement(
         + "".join(f"  {cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True))
         for row in rows
     ]
-    shared = f" in all, shared by {processes} processes" if processes > 1 else ""
     done = f", {len(left)} of them left" if len(left) < len(subject.cases) else ""
     measured = (
         f"{seconds.gradient['l2']:.3g} s a call with gradient, {seconds.forward:.3g} s without, "
         f"{seconds.scoring:.3g} s to score one, measured on {seconds.case}"
     )
-    return "\n".join([f"{head}{done}: about {duration(total)}{shared} ({measured}).", *table])
+    return "\n".join([f"{head}{done}: about {duration(total)}{shared(processes)} ({measured}).", *table])

@@ -21,7 +21,7 @@ from imaseg.auditing.margin_record import MarginRecord
 from imaseg.auditing.margin_results import summarise, summarise_maps, voxel_rows, write_margins, write_rows
 from imaseg.auditing.margin_settings import MarginSettings
 from imaseg.auditing.margin_voxel import LEGEND, VOXEL_COLUMNS
-from imaseg.auditing.sharing import rank, shared, world
+from imaseg.auditing.sharing import Claims, rank, shared, world
 from imaseg.auditing.source import training_cases_among
 from imaseg.auditing.subject import Failed, Subject
 from imaseg.data import CaseSet
@@ -105,12 +105,13 @@ def margin_cases(
         "failed": failed,
         "seconds": round(time.perf_counter() - started, 1),
     }
-    write_margins(folder / "margins.csv", records)
-    if any(record.maps for record in records):
-        run["voxel_maps"] = {"values": LEGEND, "against_attack": summarise_maps(records)}
-        write_rows(folder / "voxel_margins.csv", VOXEL_COLUMNS, voxel_rows(records))
-    write_json(folder / "margins.json", run)
-    write_margin_page(folder, folder / "margins.html")
+    with Claims(folder).summing_up():
+        write_margins(folder / "margins.csv", records)
+        if any(record.maps for record in records):
+            run["voxel_maps"] = {"values": LEGEND, "against_attack": summarise_maps(records)}
+            write_rows(folder / "voxel_margins.csv", VOXEL_COLUMNS, voxel_rows(records))
+        write_json(folder / "margins.json", run)
+        write_margin_page(folder, folder / "margins.html")
     return MeasuredCases(folder, run, records, failed)
 
 
@@ -122,4 +123,4 @@ def _announce(announce: Callable[[str], None], subject: Subject, cost: MarginCos
         announce(warning)
     if left and (seconds := cost.seconds()):
         head = f"{left} of {len(subject.cases)} cases ({subject.selection})"
-        announce(f"{head}: about {duration(left * seconds / world())}{shared()}.")
+        announce(f"{head}: about {duration(left * seconds)}{shared(world())}.")

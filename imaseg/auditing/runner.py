@@ -94,12 +94,11 @@ def audit(
         raise InputError(msg)
     summary = {"model": run["model"], **_summary(subject, settings, records)}
     run |= _spent(records) | {"seconds": round(time.perf_counter() - started, 1), "failed": failed}
-    with work.claims.claim("summary of all"):
+    with work.claims.summing_up():
         write_table(folder / "cases.csv", records)
         write_json(folder / "run.json", run)
         write_json(folder / "summary.json", summary)
         write_report([folder], folder / "report.html")
-    work.claims.clear()
     return AuditResult(folder, summary, failed)
 
 

@@ -42,9 +42,9 @@ def local_rank() -> int:
     return _number("LOCAL_RANK", 0)
 
 
-def shared() -> str:
-    """Under `torchrun` what an estimate adds on that; nothing without."""
-    return f", shared by {world()} processes" if world() > 1 else ""
+def shared(processes: int) -> str:
+    """What an estimate of the time of all cases together adds where several processes share them."""
+    return f" in all, shared by {processes} processes" if processes > 1 else ""
 
 
 def own_device(name: str) -> torch.device:
@@ -128,6 +128,13 @@ class Claims:
                 if not ours:
                     return False
         return True
+
+    @contextlib.contextmanager
+    def summing_up(self) -> Iterator[None]:
+        """While the block writes what all cases together say, keep others from sweeping; then nothing is claimed."""
+        with self.claim("summary of all"):
+            yield
+        self.clear()
 
     def clear(self) -> None:
         """Remove the files; only once no case is left."""

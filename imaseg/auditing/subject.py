@@ -155,8 +155,6 @@ class Subject:
         if first and not records:
             msg = f"no case of {self.cases.root} could be {done}. First reason: {next(iter(failed.values()))}"
             raise InputError(msg)
-        if first:
-            claims.clear()
         reasons = [{"case": name, "reason": failed[name]} for name in cases if name in failed]
         return [records[name] for name in cases if name in records], reasons
 

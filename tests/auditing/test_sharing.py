@@ -128,6 +128,14 @@ def test_margins_and_attacks_are_shared_too(job, table, tiny_run, prepared_phant
     assert found[0] == found[1]
 
 
+def test_nobody_sweeps_while_the_summary_is_written(tmp_path):
+    claims = Claims(tmp_path)
+    with claims.summing_up():
+        assert not Claims(tmp_path).idle()
+    assert Claims(tmp_path).idle()
+    assert not claims.folder.exists()
+
+
 def test_a_case_belongs_to_one_process(tmp_path):
     with (
         Claims(tmp_path).claim("a") as first,

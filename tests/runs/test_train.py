@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_flatten
 
 from imaseg import InputError, load_model
 from imaseg.runs import load_config, train
-from imaseg.runs.record import EpochRecord
+from imaseg.runs.record import EpochRecord, write_rows
 from tests.conftest import IMA_METHOD
 
 
@@ -227,3 +227,12 @@ def test_deep_supervision_trains_and_the_full_head_predicts(prepared_phantom, ti
     image = torch.zeros(1, 1, 17, 24, 16)
     assert model(image).shape == (1, 3, 17, 24, 16)
     assert [head.shape for head in model.train()(image[:, :, :16])] == [(1, 3, 16, 24, 16)] * 2
+
+
+def test_rows_of_an_earlier_version_may_lack_columns(tmp_path):
+    write_rows(tmp_path / "metrics.csv", [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.4, "failed_clean": 0.1}])
+    with (tmp_path / "metrics.csv").open(newline="") as file:
+        assert list(csv.DictReader(file)) == [
+            {"epoch": "1", "loss": "0.5", "failed_clean": ""},
+            {"epoch": "2", "loss": "0.4", "failed_clean": "0.1"},
+        ]
