@@ -16,6 +16,7 @@ the attack, as the library returns it. Stopped at any moment, the same command g
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import platform
 from collections.abc import Callable, Iterator
@@ -87,15 +88,21 @@ class Book:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.entries: dict[str, list[float]] = json.loads(path.read_text()) if path.is_file() else {}
+        self.entries = self._read()
 
     def fill(self, key: str, run: Callable[[], list[float]]) -> None:
-        """Run a job whose result is not there yet."""
+        """Run a job whose result is not there yet; other processes may fill in theirs meanwhile."""
         if key not in self.entries:
-            self.entries[key] = run()
-            other = self.path.with_suffix(".new")
-            other.write_text(json.dumps(self.entries))
-            other.replace(self.path)
+            found = run()
+            with self.path.with_suffix(".lock").open("a") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                self.entries = {**self._read(), key: found}
+                other = self.path.with_suffix(".new")
+                other.write_text(json.dumps(self.entries))
+                other.replace(self.path)
+
+    def _read(self) -> dict[str, list[float]]:
+        return json.loads(self.path.read_text()) if self.path.is_file() else {}
 
     def mean(self, keys: list[str]) -> float | None:
         """Mean over all values of some jobs; None while there are none."""

@@ -27,7 +27,7 @@ from imaseg.data.nifti import read_volume
 
 EPS = [1.0, 5.0, 10.0, 15.0]
 SIZE = (56, 40)
-METHODS = ["standard", "pgd-only", "pgd-half", "pgd-ramp", "trades", "ima", "pgd-at-margin"]
+METHODS = ["standard", "pgd-only", "pgd-half", "pgd-ramp", "pgd-random", "trades", "ima", "pgd-at-margin"]
 PUBLISHED = """
 Published (Ma & Liang, 2023), pooled/slices, PGD-100, last iterate, on the 35 test cases of the same split:
 
@@ -88,7 +88,8 @@ def make_method(name: str, out: Path, seed: int, epochs: int) -> TrainingMethod:
     if name == "pgd-at-margin":
         within = L2(mean_margin(out / f"ima-{seed}"))
     mix, ramp = 1.0 if name == "pgd-only" else 0.5, rising if name == "pgd-ramp" else 0
-    return PGDTraining(loss, within, mix=mix, ramp_epochs=ramp, objective=Dice(), seed=seed)
+    drawn = name == "pgd-random"
+    return PGDTraining(loss, within, mix=mix, ramp_epochs=ramp, random_eps=drawn, objective=Dice(), seed=seed)
 
 
 def mean_margin(folder: Path) -> float:

@@ -62,6 +62,7 @@ MAIN = {
     "pgd-only": Recipe("hippocampus_pgd_only"),
     "pgd": Recipe("hippocampus_pgd"),
     "pgd-ramp": Recipe("hippocampus_pgd_ramp"),
+    "pgd-random": Recipe("hippocampus_pgd_random"),
     "trades": Recipe("hippocampus_trades"),
     "ima-scratch": Recipe("hippocampus_ima", ("epochs=32", "learning_rate=0.002"), pretrained=False),
     "ima": Recipe("hippocampus_ima"),
@@ -106,7 +107,7 @@ def main() -> None:
     print(stopped(out, folders))
     first = {folder.name: folder for folder in folders}
     for other in ("ima", "ima-scratch", "ima-thrifty"):
-        for control in ("pgd-only", "pgd", "pgd-ramp", "trades", "pgd-at-margin"):
+        for control in ("pgd-only", "pgd", "pgd-ramp", "pgd-random", "trades", "pgd-at-margin"):
             if {f"audit-{other}", f"audit-{control}"} <= first.keys():
                 print(differences(first[f"audit-{control}"], first[f"audit-{other}"]))
     print(f"Created {page}")

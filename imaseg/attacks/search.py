@@ -173,6 +173,12 @@ class Search:
             self.objective = objective
             self._best_values = self._see.rated(self._best_logits, self.best, objective)
 
+    def judge(self, until: Until) -> None:
+        """Hold a criterion that was not to end the search against the worst points: `met` and `failed_clean`."""
+        self.until, nothing = until, self.perturbation.zeros(self.image)
+        self.met = self._judge(self._best_logits, self._everyone, self.best)
+        self.failed_clean = self._judge(self._see.clean_logits, self._everyone, nothing)
+
     def result(self) -> AttackResult:
         """The worst point of each sample; a random model is scored again with draws the search has not seen."""
         see, index = self._see, self._everyone

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from imaseg.frozen import Model
@@ -83,6 +84,11 @@ def check_count(name: str, value: int, mend: str, *, at_least: int = 1) -> int:
         msg = f"{name} must be a whole number >= {at_least}, got {value}. {mend}"
         raise ValueError(msg)
     return value
+
+
+def drawn_shares(count: int, seed: int) -> Tensor:
+    """Shares (count,) of a budget, uniformly from (0, 1]."""
+    return 1 - torch.rand(count, generator=torch.Generator().manual_seed(seed))
 
 
 def check_still(perturbation: Perturbation, method: str) -> None:

@@ -16,6 +16,10 @@ One ascent serves the margin and the perturbed sample; broken samples leave the 
 instance-reweighted adversarial training", ICLR 2021, who count the steps to the boundary. Without it a boundary that is
 touched by all perturbed samples is pushed alike from both sides wherever it runs, so that it need not come to rest
 half-way between the classes; `benchmarks/two_moons.py` shows both.
+
+`beyond`, `spread` and `shared` are off too: they train on the worst points found rather than on the boundary, at radii
+drawn around the margin (in the way of Kurakin et al., "Adversarial machine learning at scale", ICLR 2017), and around
+the mean of all margins rather than each case's own. `benchmarks/ima_ablation.py` shows what each of them does.
 """
 
 from __future__ import annotations
@@ -33,8 +37,9 @@ from imaseg.margins.bisection import bisect
 from imaseg.margins.criteria import DiceBelow, leading_to
 from imaseg.objectives import Objective
 from imaseg.perturbations import Perturbation
+from imaseg.perturbations.base import expand
 from imaseg.training.ascent import ascend
-from imaseg.training.base import Loss, TrainingMethod, check_count, check_share
+from imaseg.training.base import Loss, TrainingMethod, check_count, check_share, drawn_shares
 from imaseg.training.ids import case_ids
 from imaseg.training.margin_table import MarginTable
 from imaseg.training.starts import Starts
@@ -55,6 +60,11 @@ class IMA(TrainingMethod):
         smoothing: weight of the newest boundary distance in the margin.
         weighting: a case's perturbed loss counts with its margin to the power of -weighting, 1 on average over all
             cases; 0 to 10, 0 as published. The loss is then taken of each sample by itself.
+        beyond: train on the worst point found, not on the boundary where that is nearer. The ascent then takes all its
+            steps, and the boundary is looked for on the way straight to that point.
+        spread: each visit draws how far it goes, uniformly within this share of the margin: from margin * (1 - spread)
+            to margin * (1 + spread), 0 to 1. With 1 a case's margin grows at about every second visit only.
+        shared: go as far as the mean of all margins, not each case to its own.
         objective: what the ascent maximises; the loss that leads to the criterion if not given.
         warm: start each ascent where the case's last one ended and go on with shorter steps, so that fewer suffice.
             Only for images that look the same at every visit: after another crop, flip or turn the old end is a bad
@@ -80,6 +90,9 @@ class IMA(TrainingMethod):
         bisections: int = 4,
         smoothing: float = 0.5,
         weighting: float = 0.0,
+        beyond: bool = False,
+        spread: float = 0.0,
+        shared: bool = False,
         objective: Objective | None = None,
         warm: bool = False,
         fewest_steps: int | None = None,
@@ -95,6 +108,7 @@ class IMA(TrainingMethod):
             msg = f"weighting must be in [0, 10], got {weighting}. Use 0 for equal weights."
             raise ValueError(msg)
         self.weighting = weighting
+        self.beyond, self.spread, self.shared = beyond, check_share("spread", spread), shared
         self.beta = check_share("beta", beta)
         self.criterion = criterion if criterion is not None else _default_criterion(objective)
         self.bisections = check_count("bisections", bisections, "Use 4.", at_least=0)
@@ -155,8 +169,9 @@ class IMA(TrainingMethod):
     def _perturb(self, model: Model, image: Tensor, label: Tensor, ids: list[str]) -> tuple[Tensor, Tensor]:
         """Each sample at its margin, or on its boundary if that is nearer, and the label that goes with it."""
         image, label = plain(image), plain(label)
-        margins = self.table.look_up(ids).to(image.device)
-        perturbation, seed = self.attack.perturbation.with_eps(margins), self.seed + self._calls
+        margins, seed = self.table.look_up(ids).to(image.device), self.seed + self._calls
+        radii = self._radii(margins, seed)
+        perturbation = self.attack.perturbation.with_eps(radii)
         start, known = self._start(image, perturbation, ids, seed)
         with frozen(model):
             search = Search(
@@ -166,20 +181,45 @@ class IMA(TrainingMethod):
                 perturbation,
                 self.attack.objective,
                 seed=seed,
-                until=self.criterion,
+                until=None if self.beyond else self.criterion,
                 start=start,
             )
-            steps = self._steps(margins)
+            steps = self._steps(radii)
             ascend(search, self.attack, steps, None if known is None else steps * known)
-            index = search.met.nonzero()[:, 0]
-            params = search.last.clone()
-            # A case whose clean image fails already has good == bad == "no change": it trains on itself.
-            params[index] = bisect(search, search.last_good[index], search.best[index], index, self.bisections)
+            params, boundary = self._placed(search)
         if self.starts is not None:
             self.starts.keep(ids, params)
-        self.table.record(ids, perturbation.size(params).tolist(), search.met.tolist())
+        short = (radii < margins).tolist()
+        self.table.record(ids, perturbation.size(boundary).tolist(), search.met.tolist(), short)
         with torch.no_grad():
             return perturbation.apply(image, params), search.label_of(params)
+
+    def _radii(self, margins: Tensor, seed: int) -> Tensor:
+        """How far (B,) this visit of each sample goes."""
+        radii = torch.full_like(margins, self.table.mean()) if self.shared else margins
+        if self.spread:
+            shares = drawn_shares(len(margins), seed).to(margins)
+            radii = (radii * (1 + self.spread * (2 * shares - 1))).clamp(max=self.table.ceiling)
+        return radii
+
+    def _placed(self, search: Search) -> tuple[Tensor, Tensor]:
+        """What each sample trains on, and where its boundary is if it was broken."""
+        if self.beyond:
+            return search.best, self._boundary_before(search)
+        index = search.met.nonzero()[:, 0]
+        params = search.last.clone()
+        # A case whose clean image fails already has good == bad == "no change": it trains on itself.
+        params[index] = bisect(search, search.last_good[index], search.best[index], index, self.bisections)
+        return params, params
+
+    def _boundary_before(self, search: Search) -> Tensor:
+        """The boundary on the straight way to the worst point; "no change" where the clean image fails already."""
+        search.judge(self.criterion)
+        index = search.met.nonzero()[:, 0]
+        boundary, good = search.best.clone(), search.perturbation.zeros(search.image)[index]
+        bad = good.where(expand(search.failed_clean[index], good).bool(), boundary[index])
+        boundary[index] = bisect(search, good, bad, index, self.bisections)
+        return boundary
 
     def _perturbed_loss(self, model: Model, image: Tensor, label: Tensor, weights: Tensor | None) -> Tensor:
         """Mean loss of the perturbed samples, weighted if asked for."""

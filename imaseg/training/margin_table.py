@@ -14,8 +14,9 @@ class MarginTable:
     """Margins by case id, in the unit of the perturbation set.
 
     A case starts at one increment. At the end of an epoch a case that was never broken grows by one increment, up to
-    the ceiling; one that was broken moves towards the mean boundary distance of the visits that broke it, by
-    `smoothing` for each of them (an exponential moving average over visits), and never below one increment.
+    the ceiling, if any of its visits went as far as its margin; one that was broken moves towards the mean boundary
+    distance of the visits that broke it, by `smoothing` for each of them (an exponential moving average over visits),
+    and never below one increment.
 
     Where `torch.distributed` is initialised every rank has to end its epochs: visits of all ranks are put together
     there, and all leave with the same table. States are to be saved at the end of an epoch.
@@ -45,10 +46,16 @@ class MarginTable:
         self.counts: dict[str, tuple[int, int]] = {}
         self._visits: dict[str, int] = {}
         self._broken: dict[str, list[float]] = {}
+        self._short: dict[str, int] = {}
 
     def look_up(self, ids: Iterable[str]) -> Tensor:
         """Margins (B,) of these cases; one increment for a case not seen before."""
         return torch.tensor([self.margins.get(key, self.increment) for key in ids])
+
+    def mean(self) -> float:
+        """Mean margin of all cases seen in finished epochs, the same on every rank; one increment before."""
+        known = [self.margins[key] for key in self.counts]
+        return fsum(known) / len(known) if known else self.increment
 
     def weights(self, ids: Iterable[str], power: float) -> Tensor:
         """Weights (B,) of these cases, margin to the -power, 1 on average over all cases that have a margin."""
@@ -56,13 +63,29 @@ class MarginTable:
         scale = (known / self.increment).pow(-power).mean() if len(known) else known.new_ones(())
         return ((self.look_up(ids).double() / self.increment).pow(-power) / scale).float()
 
-    def record(self, ids: Sequence[str], distances: Sequence[float], broken: Sequence[bool]) -> None:
-        """Note one visit of each case: whether it broke, and at what distance."""
-        for key, distance, hit in zip(ids, distances, broken, strict=True):
+    def record(
+        self,
+        ids: Sequence[str],
+        distances: Sequence[float],
+        broken: Sequence[bool],
+        short: Sequence[bool] | None = None,
+    ) -> None:
+        """Note one visit of each case.
+
+        Args:
+            ids: of the cases.
+            distances: of their boundaries, where they broke.
+            broken: whether they did.
+            short: whether the visit ended short of the margin, so that not breaking says nothing; none did if not
+                given.
+        """
+        for key, distance, hit, early in zip(ids, distances, broken, short or [False] * len(ids), strict=True):
             self.margins.setdefault(key, self.increment)
             self._visits[key] = self._visits.get(key, 0) + 1
             if hit:
                 self._broken.setdefault(key, []).append(distance)
+            elif early:
+                self._short[key] = self._short.get(key, 0) + 1
 
     def end_epoch(self) -> dict[str, float]:
         """Move every margin that was visited, on whichever rank.
@@ -77,10 +100,11 @@ class MarginTable:
         failed = sum(min(distances) == 0 for distances in self._broken.values())
         for key, count in self._visits.items():
             distances = self._broken.get(key, [])
-            self.margins[key] = self._moved(self.margins[key], distances)
+            if distances or self._short.get(key, 0) < count:
+                self.margins[key] = self._moved(self.margins[key], distances)
             before = self.counts.get(key, (0, 0))
             self.counts[key] = (before[0] + count, before[1] + len(distances))
-        self._visits, self._broken = {}, {}
+        self._visits, self._broken, self._short = {}, {}, {}
         values = list(self.margins.values())
         count = max(len(values), 1)
         return {
@@ -94,15 +118,17 @@ class MarginTable:
     def _gather(self) -> None:
         """Take up the visits of all ranks, in the order of the ranks."""
         ranks: list[Any] = [None] * distributed.get_world_size()
-        distributed.all_gather_object(ranks, (self.margins, self._visits, self._broken))
-        self.margins, self._visits, self._broken = {}, {}, {}
-        for margins, visits, broken in ranks:
+        distributed.all_gather_object(ranks, (self.margins, self._visits, self._broken, self._short))
+        self.margins, self._visits, self._broken, self._short = {}, {}, {}, {}
+        for margins, visits, broken, short in ranks:
             # Within an epoch ranks differ only in cases that are new to some of them.
             self.margins |= margins
             for key, count in visits.items():
                 self._visits[key] = self._visits.get(key, 0) + count
             for key, distances in broken.items():
                 self._broken.setdefault(key, []).extend(distances)
+            for key, count in short.items():
+                self._short[key] = self._short.get(key, 0) + count
 
     def _moved(self, margin: float, distances: Sequence[float]) -> float:
         if not distances:
@@ -120,6 +146,7 @@ class MarginTable:
             "counts": dict(self.counts),
             "visits": dict(self._visits),
             "broken": {key: list(distances) for key, distances in self._broken.items()},
+            "short": dict(self._short),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -128,3 +155,4 @@ class MarginTable:
         self.counts = {str(key): (int(seen), int(hit)) for key, (seen, hit) in state.get("counts", {}).items()}
         self._visits = {str(key): int(value) for key, value in state["visits"].items()}
         self._broken = {str(key): [float(item) for item in value] for key, value in state["broken"].items()}
+        self._short = {str(key): int(value) for key, value in state.get("short", {}).items()}

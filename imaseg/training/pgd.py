@@ -1,7 +1,9 @@
 """Adversarial training at a fixed or ramped budget: loss = (1 - mix) L(clean) + mix L(PGD).
 
 mix = 1 is Madry et al., ICLR 2018; mix = 0.5 is the half-and-half control that IMA has to beat. `steps` + 1 backward
-passes per batch (the last one the caller's, over both halves).
+passes per batch (the last one the caller's, over both halves). With `random_eps` every sample has a budget of its own
+at every visit, as in Kurakin et al., "Adversarial machine learning at scale", ICLR 2017 (theirs from a truncated normal
+distribution, here from a uniform one).
 
 With `replays` no search is made: each batch is trained on several times, and the backward pass that moves the weights
 moves the perturbation too (Shafahi et al., "Adversarial training for free!", NeurIPS 2019).
@@ -18,7 +20,7 @@ from imaseg.attacks import PGD
 from imaseg.frozen import Model, bare, plain
 from imaseg.objectives import Objective
 from imaseg.perturbations import Perturbation
-from imaseg.training.base import Loss, TrainingMethod, check_count, check_share, check_still
+from imaseg.training.base import Loss, TrainingMethod, check_count, check_share, check_still, drawn_shares
 from imaseg.training.replay import Replay
 
 
@@ -31,6 +33,7 @@ class PGDTraining(TrainingMethod):
         mix: weight of the adversarial loss, 0 to 1.
         steps: of PGD.
         ramp_epochs: epochs over which the budget grows linearly from eps / ramp_epochs to eps; 0 for fixed.
+        random_eps: draw the budget of each sample at each visit, uniformly between 0 and what it would be without.
         replays: 0 for PGD; else the free variant: make that many optimiser's steps on each batch (`method.replays`
             tells the caller), in as many fewer epochs. `steps` and `objective` play no part then.
         objective: what PGD maximises, `Dice()` if not given.
@@ -49,6 +52,7 @@ class PGDTraining(TrainingMethod):
         mix: float = 0.5,
         steps: int = 8,
         ramp_epochs: int = 0,
+        random_eps: bool = False,
         replays: int = 0,
         objective: Objective | None = None,
         seed: int = 0,
@@ -58,7 +62,7 @@ class PGDTraining(TrainingMethod):
             msg = f"ramp_epochs must be >= 0, got {ramp_epochs}. Use 0 for a fixed budget."
             raise ValueError(msg)
         self.mix = check_share("mix", mix)
-        self.ramp_epochs = ramp_epochs
+        self.ramp_epochs, self.random_eps = ramp_epochs, random_eps
         self.attack = PGD(perturbation, steps=steps, objective=objective)
         self._replay = Replay() if check_count("replays", replays, "Use 0 for PGD.", at_least=0) else None
         self._replays = replays
@@ -70,7 +74,10 @@ class PGDTraining(TrainingMethod):
         """Mixed loss of the batch."""
         self._calls += 1
         perturbation = self.attack.perturbation
-        budget = perturbation.with_eps(perturbation.radius(image) * self.ramp)
+        radius = perturbation.radius(image) * self.ramp
+        if self.random_eps:
+            radius = radius * drawn_shares(len(image), self.seed + self._calls).to(radius)
+        budget = perturbation.with_eps(radius)
         if self._replay is not None:
             attacked, moved = self._replay.attacked(budget, plain(image)), label
         else:

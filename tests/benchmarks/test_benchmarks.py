@@ -126,3 +126,14 @@ def test_corruption_montage(bench, tmp_path):
     assert len(rows) == 17
     assert all(list(map(float, cells)) == sorted(map(float, cells)) for cells in rows.values())
     assert np.asarray(Image.open(tmp_path / "all.png")).std() > 20
+
+
+def test_two_processes_may_fill_one_book(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    from attack_strength import Book
+
+    one, other = Book(tmp_path / "results.json"), Book(tmp_path / "results.json")
+    one.fill("a", lambda: [1.0])
+    other.fill("b", lambda: [2.0])
+    assert Book(tmp_path / "results.json").entries == {"a": [1.0], "b": [2.0]}
+    other.fill("a", lambda: pytest.fail("is there already"))

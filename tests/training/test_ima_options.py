@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from imaseg import IMA, L2, DiceBelow
+from imaseg import IMA, L2, PGD, DiceBelow
 from imaseg.attacks.search import Search
 from imaseg.frozen import frozen
 from imaseg.training.ascent import ascend
@@ -171,11 +171,83 @@ def test_small_margins_weigh_more(loss, heads):
     torch.testing.assert_close(plain, heads * _each(model(perturbed), label[:3]).mean())
 
 
+EIGHT = list("abcdefgh")
+
+
+def _sizes(method, model, image, label):
+    perturbed, _ = method._perturb(model, image, label, EIGHT)
+    return (perturbed - image).flatten(1).norm(dim=1)
+
+
+def test_beyond_trains_on_what_the_attack_finds_and_notes_the_boundary_on_the_way():
+    model, image, label = trained_model()
+    criterion = DiceBelow(0.6)
+    method = _ima(beyond=True, criterion=criterion, bisections=12)
+    method.table.margins = dict.fromkeys(EIGHT, 4.0)
+    perturbed, _ = method._perturb(model, image, label, EIGHT)
+    attacked = PGD(L2(4.0), steps=6, objective=method.attack.objective)(model, image, label).image
+    assert torch.equal(perturbed, attacked)
+    with torch.no_grad():
+        clean = model(image)
+        shares = torch.linspace(0, 1, 2001)
+        broken = torch.stack([criterion(model(image + share * (attacked - image)), label, clean) for share in shares])
+    assert broken[-1].any()
+    for place, key in enumerate(EIGHT):
+        distances = method.table._broken.get(key, [])
+        assert len(distances) == int(broken[-1, place])
+        if distances:
+            share = distances[0] / (attacked - image)[place].norm()
+            edges = (broken[1:, place] != broken[:-1, place]).nonzero()[:, 0]
+            assert (shares[edges] - share).abs().min() < 1e-3
+
+
+def test_beyond_notes_no_distance_for_a_case_that_fails_unperturbed():
+    model, image, label = trained_model()
+    method = _ima(beyond=True, criterion=lambda logits, truth, clean: torch.ones(len(truth), dtype=torch.bool))
+    method(model, image, label, EIGHT)
+    assert method.table._broken == {key: [0.0] for key in EIGHT}
+    method.end_epoch()
+    assert method.last_epoch["failed_clean"] == 1.0
+
+
+def test_spread_draws_evenly_around_the_margin_and_stops_at_the_ceiling():
+    model, image, label = trained_model()
+    method = _ima(steps=1, spread=0.5)
+    method.table.margins = dict.fromkeys(EIGHT[:4], 2.0) | dict.fromkeys(EIGHT[4:], 3.6)
+    drawn = []
+    for call in range(100):
+        method._calls = call
+        drawn.append(_sizes(method, model, image, label))
+    low, high = torch.stack(drawn).split(4, dim=1)
+    values = low.flatten().sort().values
+    assert values[0] >= 1.0 - 1e-4
+    assert values[-1] <= 3.0 + 1e-4
+    # Kolmogorov and Smirnov: 400 values of the uniform distribution stay this near to it with probability .999.
+    assert ((values - 1.0) / 2.0 - torch.arange(1, 401) / 400).abs().max() < 1.95 / 400**0.5
+    assert high.max() == pytest.approx(4.0, abs=1e-4)
+    # What was drawn below the margin says nothing; of a hundred visits about half are.
+    assert all(30 < method.table._short[key] < 70 for key in EIGHT)
+
+
+def test_shared_goes_as_far_as_the_mean_of_all_margins():
+    model, image, label = trained_model()
+    method = _ima(shared=True)
+    method.table.margins = dict(zip(EIGHT, torch.linspace(0.5, 3.5, 8).tolist(), strict=True))
+    method.table.counts = dict.fromkeys(EIGHT, (1, 0))
+    torch.testing.assert_close(_sizes(method, model, image, label), torch.full((8,), 2.0))
+    method.end_epoch()
+    # Those whose margin is larger were not tried at it and stay; the others grow.
+    assert method.margins == pytest.approx(
+        dict(zip(EIGHT, [value + 0.5 * (value < 2) for value in torch.linspace(0.5, 3.5, 8).tolist()], strict=True))
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
         ({"every": 0}, "every must be a whole number >= 1, got 0"),
         ({"fewest_steps": 0}, "fewest_steps must be a whole number >= 1, got 0"),
+        ({"spread": 1.5}, r"spread must be in \[0, 1\], got 1.5"),
         ({"weighting": -1.0}, r"weighting must be in \[0, 10\], got -1.0"),
         ({"fewest_steps": 7}, "fewest_steps must be at most steps = 6, got 7"),
     ],

@@ -68,3 +68,26 @@ def test_weights_are_powers_of_the_margins_and_average_to_one():
     assert weights.mean() == pytest.approx(1.0)
     assert (weights / weights[0]).tolist() == pytest.approx([1.0, 1 / 4, 1 / 16])
     assert table.weights(["new"], 2.0)[0] == weights[0], "starts at one increment, as a does"
+
+
+def test_visits_that_ended_short_of_the_margin_let_nothing_grow():
+    table = MarginTable(0.5, 4.0)
+    table.record(["a", "b", "b", "c"], [0.2] * 4, [False] * 3 + [True], [True, True, False, True])
+    state = table.state_dict()
+    table.end_epoch()
+    assert table.margins == {"a": 0.5, "b": 1.0, "c": 0.5}  # c is broken: the margin cannot fall below an increment
+    assert table.counts == {"a": (1, 0), "b": (2, 0), "c": (1, 1)}
+    again = MarginTable(0.5, 4.0)
+    again.load_state_dict(state)
+    again.end_epoch()
+    assert again.state_dict() == table.state_dict()
+
+
+def test_the_mean_is_that_of_cases_of_finished_epochs():
+    table = MarginTable(0.5, 4.0)
+    assert table.mean() == 0.5
+    table.record(["a", "b"], [0.5, 0.5], [False, False])
+    assert table.mean() == 0.5
+    table.end_epoch()
+    table.record(["c"], [0.5], [False])
+    assert table.mean() == 1.0

@@ -41,9 +41,11 @@ METHODS = {
     "standard": lambda: Standard(loss),
     "pgd": lambda: PGDTraining(loss, L2(1.0), steps=3),
     "pgd-free": lambda: PGDTraining(loss, L2(1.0), replays=1),
+    "pgd-random": lambda: PGDTraining(loss, L2(1.0), steps=3, random_eps=True),
     "trades": lambda: TRADES(loss, L2(1.0), steps=3),
     "ima": lambda: IMA(loss, L2(1.0), steps=3),
     "ima-thrifty": lambda: IMA(loss, L2(1.0), steps=3, fewest_steps=2, increment=1.0, warm=True),
+    "ima-beyond": lambda: IMA(loss, L2(1.0), steps=3, beyond=True, spread=1.0, shared=True),
     "ima-weighted": lambda: IMA(loss, L2(1.0), steps=3, weighting=2.0),
 }
 
@@ -111,6 +113,31 @@ def test_the_ramp_grows_linearly_and_stops_at_eps():
         method.end_epoch()
     assert shares == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
     assert PGDTraining(loss, L2(1.0)).ramp == 1.0
+
+
+def _trained_on(model, method, image, label):
+    """How far the samples of a loss pass lie from the image, (B,)."""
+    seen = []
+
+    def note(_, given):
+        if next(model.parameters()).requires_grad:
+            seen.append((given[0] - image).flatten(1).norm(dim=1))
+
+    handle = model.register_forward_pre_hook(note)
+    method(model, image, label, IDS)
+    handle.remove()
+    return torch.stack(seen).amax(0)
+
+
+def test_random_budgets_are_spread_evenly_below_the_ramp():
+    model, image, label = _batch()
+    method = PGDTraining(loss, L2(2.0), mix=1.0, steps=1, random_eps=True, ramp_epochs=2)
+    sizes = torch.cat([_trained_on(model, method, image, label) for _ in range(200)]).sort().values
+    assert sizes[-1] <= 1.0 + 1e-5
+    # Kolmogorov and Smirnov: 600 values of the uniform distribution stay this near to it with probability .999.
+    assert (sizes - torch.arange(1, 601) / 600).abs().max() < 1.95 / 600**0.5
+    method.end_epoch()
+    assert torch.cat([_trained_on(model, method, image, label) for _ in range(20)]).max() > 1.5
 
 
 def _ima(**kw):

@@ -1,0 +1,125 @@
+"""What each of IMA's options does to clean and attacked Dice, beside PGD at budgets that trace the whole front.
+
+    python -m pip install matplotlib   # only for --figure
+    python benchmarks/ima_ablation.py DATA [--out DIR] [--epochs N] [--only NAME ...] [--figure FILE] [--small]
+
+DATA is MSD Task04_Hippocampus with a `split.json`. Every row goes on from the same standard 2D network for the same
+epochs with 8 search steps, half clean and half perturbed (network and slices as in `hippocampus_2d.py`, every second
+slice of those with foreground). A method is worth its while where it lies above the line through the fixed budgets.
+Stopped at any moment, the same command goes on, and several processes may share the rows among them by `--only`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from attack_strength import Book, footer
+from hippocampus_2d import EPS, network, read_planes
+from hippocampus_3d import prepare_data
+from ima_cost import filled
+from planes import counts, dice_in_four_ways, loss, train
+
+from imaseg import IMA, L2, TRADES, Dice, DiceBelow, PGDTraining, Standard, TrainingMethod
+
+CEILING = 30.0
+
+
+def pgd(eps: float, **more: Any) -> Callable[[], TrainingMethod]:
+    return lambda: PGDTraining(loss, L2(eps), objective=Dice(), **more)
+
+
+def ima(*, threshold: float = 0.6, ceiling: float = CEILING, **more: Any) -> Callable[[], TrainingMethod]:
+    return lambda: IMA(
+        loss, L2(ceiling), increment=1.5 * (1 + more.get("spread", 0)), criterion=DiceBelow(threshold),
+        objective=Dice(), **more,
+    )  # fmt: skip
+
+
+# Fixed budgets first: they are the front.
+VARIANTS: dict[str, Callable[[], TrainingMethod]] = {
+    "PGD at 2": pgd(2.0),
+    "PGD at 4": pgd(4.0),
+    "PGD at 6": pgd(6.0),
+    "PGD at 9": pgd(9.0),
+    "PGD at 15": pgd(15.0),
+    "PGD up to 15": pgd(15.0, random_eps=True),
+    "PGD up to 22": pgd(22.0, random_eps=True),
+    "TRADES at 9": lambda: TRADES(loss, L2(9.0), beta=1.0),
+    "IMA": ima(),
+    "IMA, Dice below 0.3": ima(threshold=0.3),
+    "IMA, weighting 2": ima(weighting=2.0),
+    "IMA, beyond": ima(beyond=True),
+    "IMA, beyond, spread": ima(beyond=True, spread=1.0),
+    "IMA, beyond, shared": ima(beyond=True, shared=True),
+    "IMA, beyond, spread, shared": ima(beyond=True, spread=1.0, shared=True),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("work/ima_ablation"))
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--only", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
+    parser.add_argument("--figure", type=Path, help="SVG or PNG of attacked against clean Dice")
+    parser.add_argument("--small", action="store_true", help="one epoch of a tiny network, short attacks, for tests")
+    arguments = parser.parse_args()
+    epochs, steps, every = (1, 4, 5) if arguments.small else (arguments.epochs, 100, 2)
+    prepared = prepare_data(arguments.data, arguments.out)
+    fit, held = (filled(read_planes(prepared, split, every)) for split in ("train", "val"))
+    start, book, rows = arguments.out / "standard", Book(arguments.out / "results.json"), {}
+
+    def row(name: str, folder: Path, method: TrainingMethod, **more: Any) -> None:
+        model = train(
+            folder, lambda: network(small=arguments.small), method, fit, epochs=epochs, seed=0, **more
+        )  # fmt: skip
+        dice = dice_in_four_ways(counts(book, folder.name, model, held, L2(EPS[-1]), EPS, steps=steps), held.names)
+        rows[name] = dice["pooled"]
+        cells = [f"{pooled:.3f}/{mean:.3f}" for pooled, mean in zip(dice["pooled"], dice["slices"], strict=True)]
+        print(f"| {name} | {margins_in(folder)} | " + " | ".join(cells) + " |", flush=True)
+
+    print("| training | mean margin | clean | " + " | ".join(f"{eps:g}" for eps in EPS) + " |")
+    print("|" + " --- |" * (3 + len(EPS)))
+    row("standard", start, Standard(loss))
+    for name in arguments.only:
+        row(name, arguments.out / name.replace(",", "").replace(" ", "_"), VARIANTS[name](), start=start, rate=1e-3)
+    what = f"{len(held)} held-out slices, {epochs} epochs from the same start, strong with {steps}"
+    print(footer(f"pooled/slices; {what}", (0,)))
+    if arguments.figure is not None:
+        draw(rows, arguments.figure)
+
+
+def margins_in(folder: Path) -> str:
+    """Mean of IMA's final margins and the share below the ceiling."""
+    path = folder / "margins.json"
+    if not path.is_file():
+        return ""
+    margins = list(json.loads(path.read_text()).values())
+    below = sum(margin < CEILING for margin in margins) / len(margins)
+    return f"{sum(margins) / len(margins):.1f} ({below:.0%} below {CEILING:g})"
+
+
+def draw(rows: dict[str, list[float]], path: Path) -> None:
+    """Attacked against clean Dice, one panel per budget; the line runs through the fixed budgets."""
+    from matplotlib import pyplot
+
+    figure, panels = pyplot.subplots(1, len(EPS), figsize=(4 * len(EPS), 4), layout="constrained")
+    front = [dice for name, dice in rows.items() if name == "standard" or name.startswith("PGD at")]
+    others = {name: dice for name, dice in rows.items() if dice not in front}
+    for place, (panel, eps) in enumerate(zip(panels, EPS, strict=True), 1):
+        line = sorted((dice[0], dice[place]) for dice in front)
+        panel.plot(*zip(*line, strict=True), color="black", marker="o", label="standard, PGD at fixed budgets")
+        for number, (name, dice) in enumerate(others.items()):
+            panel.plot(dice[0], dice[place], "sD^vP*X"[number % 7], color=f"C{number % 10}", markersize=9, label=name)
+        panel.set(title=f"L2 {eps:g}", xlabel="clean Dice")
+    panels[0].set_ylabel("Dice under attack")
+    figure.legend(*panels[0].get_legend_handles_labels(), fontsize="small", loc="outside right center")
+    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+
+
+if __name__ == "__main__":
+    main()
