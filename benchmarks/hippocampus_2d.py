@@ -27,7 +27,7 @@ from imaseg.data.nifti import read_volume
 
 EPS = [1.0, 5.0, 10.0, 15.0]
 SIZE = (56, 40)
-METHODS = ["standard", "pgd-only", "pgd-half", "pgd-ramp", "pgd-random", "trades", "ima", "pgd-at-margin"]
+METHODS = ["standard", "pgd-only", "pgd-half", "pgd-ramp", "pgd-random", "trades", "ima", "ima-spread", "pgd-at-margin"]
 PUBLISHED = """
 Published (Ma & Liang, 2023), pooled/slices, PGD-100, last iterate, on the 35 test cases of the same split:
 
@@ -65,7 +65,7 @@ def main() -> None:
     print(f"Pooled over voxels / mean of slices, slices with foreground:\n\n{table(rows, ('pooled', 'slices'), EPS)}")
     print(f"\nMean of all slices / of whole cases:\n\n{table(rows, ('all slices', 'cases'), EPS)}")
     print(PUBLISHED)
-    for folder in (arguments.out / f"ima-{seed}" for seed in arguments.seeds):
+    for folder in (arguments.out / f"{name}-{seed}" for name in ("ima", "ima-spread") for seed in arguments.seeds):
         if (folder / "margins.json").is_file():
             margins = json.loads((folder / "margins.json").read_text()).values()
             below = sum(margin < EPS[-1] for margin in margins)
@@ -82,9 +82,12 @@ def make_method(name: str, out: Path, seed: int, epochs: int) -> TrainingMethod:
         return Standard(loss)
     if name == "trades":
         return TRADES(loss, within, beta=1.0, seed=seed)
-    if name == "ima":
-        criterion = DiceBelow(0.6)
-        return IMA(loss, within, increment=EPS[-1] / rising, criterion=criterion, objective=Dice(), seed=seed)
+    if name in ("ima", "ima-spread"):
+        options = {"criterion": DiceBelow(0.6), "objective": Dice(), "seed": seed}
+        if name == "ima":
+            return IMA(loss, within, increment=EPS[-1] / rising, **options)
+        # Draws below the margin let nothing grow: half of the visits, hence twice the increment.
+        return IMA(loss, within, increment=2 * EPS[-1] / rising, beyond=True, spread=1.0, **options)
     if name == "pgd-at-margin":
         within = L2(mean_margin(out / f"ima-{seed}"))
     mix, ramp = 1.0 if name == "pgd-only" else 0.5, rising if name == "pgd-ramp" else 0

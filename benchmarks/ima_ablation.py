@@ -22,6 +22,7 @@ from hippocampus_2d import EPS, network, read_planes
 from hippocampus_3d import prepare_data
 from ima_cost import filled
 from planes import counts, dice_in_four_ways, loss, train
+from torch import nn
 
 from imaseg import IMA, L2, TRADES, Dice, DiceBelow, PGDTraining, Standard, TrainingMethod
 
@@ -53,9 +54,9 @@ VARIANTS: dict[str, Callable[[], TrainingMethod]] = {
     "IMA, Dice below 0.3": ima(threshold=0.3),
     "IMA, weighting 2": ima(weighting=2.0),
     "IMA, beyond": ima(beyond=True),
+    "IMA, spread": ima(spread=1.0),
     "IMA, beyond, spread": ima(beyond=True, spread=1.0),
-    "IMA, beyond, shared": ima(beyond=True, shared=True),
-    "IMA, beyond, spread, shared": ima(beyond=True, spread=1.0, shared=True),
+    "IMA, beyond, spread, Dice below 0.3": ima(threshold=0.3, beyond=True, spread=1.0),
 }
 
 
@@ -73,17 +74,18 @@ def main() -> None:
     fit, held = (filled(read_planes(prepared, split, every)) for split in ("train", "val"))
     start, book, rows = arguments.out / "standard", Book(arguments.out / "results.json"), {}
 
+    def make() -> nn.Module:
+        return network(small=arguments.small)
+
     def row(name: str, folder: Path, method: TrainingMethod, **more: Any) -> None:
-        model = train(
-            folder, lambda: network(small=arguments.small), method, fit, epochs=epochs, seed=0, **more
-        )  # fmt: skip
+        model = train(folder, make, method, fit, epochs=epochs, seed=0, **more)
         dice = dice_in_four_ways(counts(book, folder.name, model, held, L2(EPS[-1]), EPS, steps=steps), held.names)
         rows[name] = dice["pooled"]
         cells = [f"{pooled:.3f}/{mean:.3f}" for pooled, mean in zip(dice["pooled"], dice["slices"], strict=True)]
-        print(f"| {name} | {margins_in(folder)} | " + " | ".join(cells) + " |", flush=True)
+        print(f"| {name} | " + " | ".join([*cells, margins_in(folder)]) + " |", flush=True)
 
-    print("| training | mean margin | clean | " + " | ".join(f"{eps:g}" for eps in EPS) + " |")
-    print("|" + " --- |" * (3 + len(EPS)))
+    header = ["training", "clean", *(f"{eps:g}" for eps in EPS), "mean margin"]
+    print("| " + " | ".join(header) + " |\n|" + " --- |" * len(header))
     row("standard", start, Standard(loss))
     for name in arguments.only:
         row(name, arguments.out / name.replace(",", "").replace(" ", "_"), VARIANTS[name](), start=start, rate=1e-3)

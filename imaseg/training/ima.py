@@ -17,9 +17,9 @@ instance-reweighted adversarial training", ICLR 2021, who count the steps to the
 touched by all perturbed samples is pushed alike from both sides wherever it runs, so that it need not come to rest
 half-way between the classes; `benchmarks/two_moons.py` shows both.
 
-`beyond`, `spread` and `shared` are off too: they train on the worst points found rather than on the boundary, at radii
-drawn around the margin (in the way of Kurakin et al., "Adversarial machine learning at scale", ICLR 2017), and around
-the mean of all margins rather than each case's own. `benchmarks/ima_ablation.py` shows what each of them does.
+`beyond` and `spread` are off too: they train on the worst points found rather than on the boundary, and at radii drawn
+around the margin (in the way of Kurakin et al., "Adversarial machine learning at scale", ICLR 2017).
+`benchmarks/ima_ablation.py` shows what each of them does.
 """
 
 from __future__ import annotations
@@ -64,7 +64,6 @@ class IMA(TrainingMethod):
             steps, and the boundary is looked for on the way straight to that point.
         spread: each visit draws how far it goes, uniformly within this share of the margin: from margin * (1 - spread)
             to margin * (1 + spread), 0 to 1. With 1 a case's margin grows at about every second visit only.
-        shared: go as far as the mean of all margins, not each case to its own.
         objective: what the ascent maximises; the loss that leads to the criterion if not given.
         warm: start each ascent where the case's last one ended and go on with shorter steps, so that fewer suffice.
             Only for images that look the same at every visit: after another crop, flip or turn the old end is a bad
@@ -92,7 +91,6 @@ class IMA(TrainingMethod):
         weighting: float = 0.0,
         beyond: bool = False,
         spread: float = 0.0,
-        shared: bool = False,
         objective: Objective | None = None,
         warm: bool = False,
         fewest_steps: int | None = None,
@@ -108,7 +106,7 @@ class IMA(TrainingMethod):
             msg = f"weighting must be in [0, 10], got {weighting}. Use 0 for equal weights."
             raise ValueError(msg)
         self.weighting = weighting
-        self.beyond, self.spread, self.shared = beyond, check_share("spread", spread), shared
+        self.beyond, self.spread = beyond, check_share("spread", spread)
         self.beta = check_share("beta", beta)
         self.criterion = criterion if criterion is not None else _default_criterion(objective)
         self.bisections = check_count("bisections", bisections, "Use 4.", at_least=0)
@@ -196,11 +194,10 @@ class IMA(TrainingMethod):
 
     def _radii(self, margins: Tensor, seed: int) -> Tensor:
         """How far (B,) this visit of each sample goes."""
-        radii = torch.full_like(margins, self.table.mean()) if self.shared else margins
-        if self.spread:
-            shares = drawn_shares(len(margins), seed).to(margins)
-            radii = (radii * (1 + self.spread * (2 * shares - 1))).clamp(max=self.table.ceiling)
-        return radii
+        if not self.spread:
+            return margins
+        shares = drawn_shares(len(margins), seed).to(margins)
+        return (margins * (1 + self.spread * (2 * shares - 1))).clamp(max=self.table.ceiling)
 
     def _placed(self, search: Search) -> tuple[Tensor, Tensor]:
         """What each sample trains on, and where its boundary is if it was broken."""

@@ -52,11 +52,6 @@ class MarginTable:
         """Margins (B,) of these cases; one increment for a case not seen before."""
         return torch.tensor([self.margins.get(key, self.increment) for key in ids])
 
-    def mean(self) -> float:
-        """Mean margin of all cases seen in finished epochs, the same on every rank; one increment before."""
-        known = [self.margins[key] for key in self.counts]
-        return fsum(known) / len(known) if known else self.increment
-
     def weights(self, ids: Iterable[str], power: float) -> Tensor:
         """Weights (B,) of these cases, margin to the -power, 1 on average over all cases that have a margin."""
         known = torch.tensor(list(self.margins.values()), dtype=torch.float64)

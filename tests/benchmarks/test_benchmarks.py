@@ -105,6 +105,26 @@ def test_ima_cost(bench, raw_phantom, tmp_path):
     assert float(thrifty[2]) < float(default[2])
 
 
+def test_ima_ablation(bench, raw_phantom, tmp_path):
+    options = ("--out", tmp_path, "--small", "--only", "PGD up to 15", "IMA, beyond, spread")
+    first = bench("ima_ablation.py", raw_phantom, *options)
+    rows = _rows(first)
+    assert rows.keys() == {"standard", "PGD up to 15", "IMA, beyond, spread"}
+    assert rows["IMA, beyond, spread"][-1].endswith("(100% below 30)")
+    assert bench("ima_ablation.py", raw_phantom, *options) == first
+
+
+def test_the_figure_of_the_ablation_has_a_panel_for_each_budget(monkeypatch, tmp_path):
+    pytest.importorskip("matplotlib", reason="matplotlib, in none of the extras, draws the figure")
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import ima_ablation
+
+    rows = {name: [0.9, 0.8, 0.7, 0.6, 0.5 - place / 10] for place, name in enumerate(ima_ablation.VARIANTS)}
+    ima_ablation.draw(rows, tmp_path / "front.svg")
+    text = (tmp_path / "front.svg").read_text()
+    assert all(text.count(f"<!-- {name} -->") == 1 for name in ("L2 1", "L2 15", "IMA, beyond"))
+
+
 def test_two_moons(bench):
     rows = _rows(bench("two_moons.py", "--small"))
     assert all(float(rows[name][0]) > 0.8 for name in ("standard", "IMA", "IMA, weighting 6"))

@@ -229,19 +229,6 @@ def test_spread_draws_evenly_around_the_margin_and_stops_at_the_ceiling():
     assert all(30 < method.table._short[key] < 70 for key in EIGHT)
 
 
-def test_shared_goes_as_far_as_the_mean_of_all_margins():
-    model, image, label = trained_model()
-    method = _ima(shared=True)
-    method.table.margins = dict(zip(EIGHT, torch.linspace(0.5, 3.5, 8).tolist(), strict=True))
-    method.table.counts = dict.fromkeys(EIGHT, (1, 0))
-    torch.testing.assert_close(_sizes(method, model, image, label), torch.full((8,), 2.0))
-    method.end_epoch()
-    # Those whose margin is larger were not tried at it and stay; the others grow.
-    assert method.margins == pytest.approx(
-        dict(zip(EIGHT, [value + 0.5 * (value < 2) for value in torch.linspace(0.5, 3.5, 8).tolist()], strict=True))
-    )
-
-
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [

@@ -81,13 +81,3 @@ def test_visits_that_ended_short_of_the_margin_let_nothing_grow():
     again.load_state_dict(state)
     again.end_epoch()
     assert again.state_dict() == table.state_dict()
-
-
-def test_the_mean_is_that_of_cases_of_finished_epochs():
-    table = MarginTable(0.5, 4.0)
-    assert table.mean() == 0.5
-    table.record(["a", "b"], [0.5, 0.5], [False, False])
-    assert table.mean() == 0.5
-    table.end_epoch()
-    table.record(["c"], [0.5], [False])
-    assert table.mean() == 1.0
