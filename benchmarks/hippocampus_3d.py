@@ -5,9 +5,9 @@
 DATA is MSD Task04_Hippocampus with a `split.json` (train, val). All but `standard` and `ima-scratch` start from the
 standard model of their seed and share schedule, epochs, search length (`ima-thrifty` aside) and the half-and-half mix
 (`pgd-only` aside); `ima-scratch` has the epochs of both. `pgd-at-margin` trains at the mean of IMA's final margins.
---sweep adds IMA, PGD and ramped PGD at larger budgets: where IMA keeps its promise its clean Dice stays flat as the
-ceiling rises. Attacked Dice is the worst of all probes of `configs/plans/benchmark_3d.yaml`. Stopped at any moment, the
-same command goes on.
+--sweep adds IMA (also with spread radii), PGD and ramped PGD at larger budgets: where IMA keeps its promise its clean
+Dice stays flat as the ceiling rises. Attacked Dice is the worst of all probes of `configs/plans/benchmark_3d.yaml`.
+Stopped at any moment, the same command goes on.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from imaseg.runs.build import build_method
 ROOT = Path(__file__).resolve().parents[1]
 METHODS = ("standard", "pgd", "ima")  # those that other benchmarks use
 BUDGETS = (0.2, 0.4, 0.8)
+STEP = {"ima": 0.1, "ima-spread": 0.2}  # increment per ceiling; radii below the margin, every second, let nothing grow
 SMALL = (
     "epochs=1", "patch=[24, 24, 16]", "network={name: UNet, channels: [4, 8], strides: [2], num_res_units: 0}",
 )  # fmt: skip
@@ -66,15 +67,16 @@ MAIN = {
     "trades": Recipe("hippocampus_trades"),
     "ima-scratch": Recipe("hippocampus_ima", ("epochs=32", "learning_rate=0.002"), pretrained=False),
     "ima": Recipe("hippocampus_ima"),
+    "ima-spread": Recipe("hippocampus_ima_spread"),
     "ima-thrifty": Recipe("hippocampus_ima_thrifty"),
     "pgd-at-margin": Recipe("hippocampus_pgd"),
 }
 SWEEP = {
     f"{name}-{eps:g}": Recipe(
         MAIN[name].config,
-        (f"method.perturbation.eps={eps}", *([f"method.increment={eps / 10}"] if name == "ima" else [])),
+        (f"method.perturbation.eps={eps}", *([f"method.increment={eps * STEP[name]}"] if name in STEP else [])),
     )
-    for name, eps in product(("pgd", "pgd-ramp", "ima"), BUDGETS)
+    for name, eps in product(("pgd", "pgd-ramp", "ima", "ima-spread"), BUDGETS)
 }
 RECIPES = MAIN | SWEEP
 
@@ -106,7 +108,7 @@ def main() -> None:
         print(spread(folders))
     print(stopped(out, folders))
     first = {folder.name: folder for folder in folders}
-    for other in ("ima", "ima-scratch", "ima-thrifty"):
+    for other in ("ima", "ima-scratch", "ima-spread", "ima-thrifty"):
         for control in ("pgd-only", "pgd", "pgd-ramp", "pgd-random", "trades", "pgd-at-margin"):
             if {f"audit-{other}", f"audit-{control}"} <= first.keys():
                 print(differences(first[f"audit-{control}"], first[f"audit-{other}"]))

@@ -84,7 +84,8 @@ def test_every_run_of_hippocampus_3d_differs_from_ima_as_its_name_says(monkeypat
     configs = {name: hippocampus_3d.settings(name, 3, tmp_path, tmp_path, ()) for name in hippocampus_3d.RECIPES}
     eps = {name: config.method.get("perturbation", {}).get("eps") for name, config in configs.items()}
     assert (eps["ima-0.8"], eps["pgd-ramp-0.4"], eps["pgd-at-margin"], eps["ima"]) == (0.8, 0.4, 0.04, 0.1)
-    assert configs["ima-0.8"].method["increment"] == pytest.approx(0.08)
+    increments = [configs[name].method["increment"] for name in ("ima", "ima-0.8", "ima-spread", "ima-spread-0.8")]
+    assert increments == pytest.approx([0.01, 0.08, 0.02, 0.16])
     alike = {
         (config.epochs, config.learning_rate, config.schedule, config.init, config.seed)
         for name, config in configs.items()
