@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def methods() -> dict[str, Callable[[int], TrainingMethod]]:
-    """All with 8 search steps, half-and-half where they train on both; IMA's ceiling is twice PGD's larger budget."""
+    """All with 8 search steps, half-and-half where they train on both; no budget is larger than IMA's ceiling."""
     attack = {"steps": 8, "objective": CrossEntropy()}
     return {
         "standard": lambda _: Standard(loss),
@@ -62,9 +62,22 @@ def methods() -> dict[str, Callable[[int], TrainingMethod]]:
         "PGD at 1, adversarial only": lambda seed: PGDTraining(
             loss, L2(1.0, bounds=BOUNDS), mix=1.0, **attack, seed=seed
         ),
+        "PGD at 2": lambda seed: PGDTraining(loss, L2(2.0, bounds=BOUNDS), **attack, seed=seed),
+        "PGD up to 2": lambda seed: PGDTraining(loss, L2(2.0, bounds=BOUNDS), random_eps=True, **attack, seed=seed),
+        "PGD, rising to 2": lambda seed: PGDTraining(loss, L2(2.0, bounds=BOUNDS), ramp_epochs=20, **attack, seed=seed),
         "TRADES at 1": lambda seed: TRADES(loss, L2(1.0, bounds=BOUNDS), beta=3.0, seed=seed),
         "IMA, ceiling 2": lambda seed: IMA(
             loss, L2(2.0, bounds=BOUNDS), increment=0.1, criterion=Misclassified(), **attack, seed=seed
+        ),
+        "IMA, beyond, spread": lambda seed: IMA(
+            loss,
+            L2(2.0, bounds=BOUNDS),
+            increment=0.2,
+            criterion=Misclassified(),
+            beyond=True,
+            spread=1.0,
+            **attack,
+            seed=seed,
         ),
     }
 

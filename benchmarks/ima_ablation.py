@@ -35,18 +35,20 @@ def pgd(eps: float, **more: Any) -> Callable[[], TrainingMethod]:
 
 def ima(*, threshold: float = 0.6, ceiling: float = CEILING, **more: Any) -> Callable[[], TrainingMethod]:
     return lambda: IMA(
-        loss, L2(ceiling), increment=1.5 * (1 + more.get("spread", 0)), criterion=DiceBelow(threshold),
+        loss, L2(ceiling), increment=3.0 if "spread" in more else 1.5, criterion=DiceBelow(threshold),
         objective=Dice(), **more,
     )  # fmt: skip
 
 
 # Fixed budgets first: they are the front.
 VARIANTS: dict[str, Callable[[], TrainingMethod]] = {
+    "standard, longer": lambda: Standard(loss),
     "PGD at 2": pgd(2.0),
     "PGD at 4": pgd(4.0),
     "PGD at 6": pgd(6.0),
     "PGD at 9": pgd(9.0),
     "PGD at 15": pgd(15.0),
+    "PGD, rising to 15": pgd(15.0, ramp_epochs=10),
     "PGD up to 15": pgd(15.0, random_eps=True),
     "PGD up to 22": pgd(22.0, random_eps=True),
     "TRADES at 9": lambda: TRADES(loss, L2(9.0), beta=1.0),
@@ -110,7 +112,7 @@ def draw(rows: dict[str, list[float]], path: Path) -> None:
     from matplotlib import pyplot
 
     figure, panels = pyplot.subplots(1, len(EPS), figsize=(4 * len(EPS), 4), layout="constrained")
-    front = [dice for name, dice in rows.items() if name == "standard" or name.startswith("PGD at")]
+    front = [dice for name, dice in rows.items() if name == "standard, longer" or name.startswith("PGD at")]
     others = {name: dice for name, dice in rows.items() if dice not in front}
     for place, (panel, eps) in enumerate(zip(panels, EPS, strict=True), 1):
         line = sorted((dice[0], dice[place]) for dice in front)

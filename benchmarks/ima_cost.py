@@ -3,9 +3,10 @@
     python benchmarks/ima_cost.py DATA [--out DIR] [--epochs N] [--only NAME ...] [--small]
 
 DATA is MSD Task04_Hippocampus with a `split.json`. Every variant goes on from the same standard 2D network for the same
-epochs (slices as in `hippocampus_2d.py`). Passes are counted slice by slice while training; the cost in standard steps
-weighs them by how long one takes here, all three kinds timed in turn: forward only (f), forward and backward to the
-image (g), forward and backward to the weights (1). Stopped at any moment, the same command goes on.
+epochs (slices as in `hippocampus_2d.py`, without flips, which would spoil warm starts). Passes are counted slice by
+slice while training; the cost in standard steps weighs them by how long one takes here, all three kinds timed in turn:
+forward only (f), forward and backward to the image (g), forward and backward to the weights (1). Stopped at any moment,
+the same command goes on.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ def main() -> None:
     def make() -> nn.Module:
         return Counted(network(small=arguments.small))
 
-    train(start, make, Standard(loss), fit, epochs=epochs, seed=0)
+    train(start, make, Standard(loss), fit, epochs=epochs, seed=0, flip=False)
     weights, book = timed(make(), fit), Book(arguments.out / "results.json")
     print(f"f = {weights[0]:.2f}, g = {weights[1]:.2f} standard steps\n")
     eps = [e for e in EPS if e <= CEILING]
@@ -86,7 +87,7 @@ def main() -> None:
             **VARIANTS[name],
         )  # fmt: skip
         folder = arguments.out / name.replace(":", "").replace(",", "").replace(" ", "_")
-        model = train(folder, make, ima, fit, epochs=epochs, seed=0, start=start, rate=1e-3)
+        model = train(folder, make, ima, fit, epochs=epochs, seed=0, start=start, rate=1e-3, flip=False)
         saved, before = (torch.load(path / "weights.pt", weights_only=True)["passes"] for path in (folder, start))
         spent = (saved - before) / (epochs * len(fit))
         steps_spent = float((spent * torch.tensor([*weights, 1.0])).sum())

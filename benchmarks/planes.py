@@ -11,6 +11,7 @@ are right, predicted and labelled, so that all four ways of counting come from t
 
 from __future__ import annotations
 
+import fcntl
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -62,9 +63,11 @@ def loss(logits: Tensor, label: Tensor) -> Tensor:
 
 def train(
     folder: Path, make_model: Callable[[], nn.Module], method: TrainingMethod, planes: Planes, *,
-    epochs: int, seed: int, batch: int = 16, start: Path | None = None, rate: float = 2e-3,
+    epochs: int, seed: int, batch: int = 16, start: Path | None = None, rate: float = 2e-3, flip: bool = True,
 ) -> nn.Module:  # fmt: skip
     """Train, or take up what `folder` holds of it; leaves `weights.pt` and for IMA `margins.json`.
+
+    Another process that is at the same folder is waited for.
 
     Args:
         folder: of this run.
@@ -76,8 +79,19 @@ def train(
         batch: slices per step.
         start: folder of the run whose weights this one starts from.
         rate: learning rate of AdamW at the start; falls to 0 on a cosine.
+        flip: turn every second slice, drawn anew at each visit, left to right.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _same_settings(folder, {"epochs": epochs, "seed": seed, "batch": batch, "rate": rate, "slices": len(planes)})
+        return _train(folder, make_model, method, planes, epochs, seed, batch, start, rate, flip)
+
+
+def _train(
+    folder: Path, make_model: Callable[[], nn.Module], method: TrainingMethod, planes: Planes,
+    epochs: int, seed: int, batch: int, start: Path | None, rate: float, flip: bool,
+) -> nn.Module:  # fmt: skip
     torch.manual_seed(seed)
     device = pick_device("auto")
     model = make_model()
@@ -95,7 +109,8 @@ def train(
     with bar(f"train {folder.name}") as tell:
         for epoch in range(done, epochs):
             model.train()
-            _epoch(model, method, optimizer, planes, batch, torch.Generator().manual_seed(seed * 1000 + epoch), device)
+            order = torch.Generator().manual_seed(seed * 1000 + epoch)
+            _epoch(model, method, optimizer, planes, batch, order, device, 0.5 * flip)
             method.end_epoch()
             schedule.step()
             state = {name: part.state_dict() for name, part in parts.items()}
@@ -111,11 +126,11 @@ def train(
 
 def _epoch(
     model: nn.Module, method: TrainingMethod, optimizer: torch.optim.Optimizer, planes: Planes, batch: int,
-    generator: torch.Generator, device: torch.device,
+    generator: torch.Generator, device: torch.device, turned: float,
 ) -> None:  # fmt: skip
     for index in torch.randperm(len(planes), generator=generator).split(batch):
         image, label = planes.image[index], planes.label[index]
-        flip = torch.rand(len(index), generator=generator) < 0.5
+        flip = torch.rand(len(index), generator=generator) < turned
         image = torch.where(flip[:, None, None, None], image.flip(3), image).to(device)
         label = torch.where(flip[:, None, None], label.flip(2), label).to(device)
         names = [planes.names[i] for i in index]
@@ -123,6 +138,16 @@ def _epoch(
             optimizer.zero_grad()
             method(model, image, label, names).backward()
             optimizer.step()
+
+
+def _same_settings(folder: Path, settings: dict[str, float]) -> None:
+    """Refuse to take up what was made otherwise."""
+    path = folder / "settings.json"
+    if not path.is_file():
+        path.write_text(json.dumps(settings))
+    before = json.loads(path.read_text())
+    if before != settings:
+        raise SystemExit(f"{folder} must hold a run with {settings}, got one with {before}. Name another --out.")
 
 
 def _restore(path: Path, parts: dict[str, nn.Module]) -> int:
@@ -147,13 +172,14 @@ def counts(
     """Voxels (1 + budgets, N, K, 3) right, predicted and labelled, clean first; what is there already is not redone."""
     device, model = pick_device("auto"), model.eval()
     places = range(0, len(planes), CHUNK)
+    name = f"{key}, strong with {steps} at {eps} of {len(planes)}:"
     with bar(f"attack {key}") as tell:
         for number, place in enumerate(places):
             part = slice(place, place + CHUNK)
             image, label = planes.image[part].to(device), planes.label[part].to(device)
-            book.fill(f"{key} {place}", lambda i=image, y=label: _attacked(model, i, y, perturbation, eps, steps))
+            book.fill(f"{name} {place}", lambda i=image, y=label: _attacked(model, i, y, perturbation, eps, steps))
             tell(number + 1, len(places), "")
-    found = [torch.tensor(book.entries[f"{key} {place}"]) for place in places]
+    found = [torch.tensor(book.entries[f"{name} {place}"]) for place in places]
     shaped = [
         one.reshape(1 + len(eps), min(CHUNK, len(planes) - place), -1, 3)
         for one, place in zip(found, places, strict=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 
 from imaseg.frozen import Model
 from imaseg.perturbations import Perturbation
@@ -87,8 +87,11 @@ def check_count(name: str, value: int, mend: str, *, at_least: int = 1) -> int:
 
 
 def drawn_shares(count: int, seed: int) -> Tensor:
-    """Shares (count,) of a budget, uniformly from (0, 1]."""
-    return 1 - torch.rand(count, generator=torch.Generator().manual_seed(seed))
+    """Shares (count,) of a budget, uniformly from (0, 1]; each rank of `torch.distributed` draws its own."""
+    together = distributed.is_available() and distributed.is_initialized()
+    rank = distributed.get_rank() if together else 0
+    # Ranks with equal batches draw what one process would for all of them at once.
+    return 1 - torch.rand((rank + 1) * count, generator=torch.Generator().manual_seed(seed))[rank * count :]
 
 
 def check_still(perturbation: Perturbation, method: str) -> None:

@@ -20,7 +20,7 @@ def build_method(spec: Mapping[str, Any], loss: Loss, *, seed: int = 0) -> Train
     Args:
         spec: `name` and arguments; perturbation, objective and criterion likewise.
         loss: see `TrainingMethod`.
-        seed: of the random starts, for methods that have any.
+        seed: of the random starts, for methods that have any, unless spec names another.
 
     Raises:
         ValueError: if a name or an argument is unknown or refused.
@@ -30,5 +30,5 @@ def build_method(spec: Mapping[str, Any], loss: Loss, *, seed: int = 0) -> Train
         if key in arguments:
             arguments[key] = family.build(arguments[key])
     kind = TrainingMethod.named(str(spec.get("name")))
-    extra = {"seed": seed} if "seed" in inspect.signature(kind).parameters else {}
+    extra = {"seed": seed} if "seed" in inspect.signature(kind).parameters.keys() - arguments.keys() else {}
     return TrainingMethod.build(arguments, loss, **extra)

@@ -60,15 +60,17 @@ class IMA(TrainingMethod):
         smoothing: weight of the newest boundary distance in the margin.
         weighting: a case's perturbed loss counts with its margin to the power of -weighting, 1 on average over all
             cases; 0 to 10, 0 as published. The loss is then taken of each sample by itself.
-        beyond: train on the worst point found, not on the boundary where that is nearer. The ascent then takes all its
-            steps, and the boundary is looked for on the way straight to that point.
+        beyond: train on the point of lowest Dice found, not on the boundary where that is nearer. The ascent then goes
+            on past the boundary; whether a case broke is judged at that point, and its distance is looked for on the
+            straight way there.
         spread: each visit draws how far it goes, uniformly within this share of the margin: from margin * (1 - spread)
-            to margin * (1 + spread), 0 to 1. With 1 a case's margin grows at about every second visit only.
+            to margin * (1 + spread), 0 to 1, and never beyond the ceiling. A visit that drew less than the margin lets
+            nothing grow: with one visit per epoch margins grow half as fast.
         objective: what the ascent maximises; the loss that leads to the criterion if not given.
         warm: start each ascent where the case's last one ended and go on with shorter steps, so that fewer suffice.
             Only for images that look the same at every visit: after another crop, flip or turn the old end is a bad
             start.
-        fewest_steps: ascent steps of a case at one increment, growing linearly with its margin up to `steps` at the
+        fewest_steps: ascent steps of a visit that goes as far as one increment, growing linearly up to `steps` at the
             ceiling; None for `steps` throughout.
         every: perturb every so many batches; those in between cost one plain step and train on the clean loss alone.
         seed: of the random starts.
@@ -102,6 +104,9 @@ class IMA(TrainingMethod):
             msg = f"eps of IMA's perturbation must be one number (the ceiling of all margins), got {perturbation.eps}."
             raise ValueError(msg)
         ceiling = float(perturbation.eps)
+        if not ceiling > 0:
+            msg = f"eps of IMA's perturbation must be > 0 (the ceiling of all margins), got {ceiling:g}."
+            raise ValueError(msg)
         if not 0 <= weighting <= 10:
             msg = f"weighting must be in [0, 10], got {weighting}. Use 0 for equal weights."
             raise ValueError(msg)

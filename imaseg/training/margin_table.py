@@ -146,7 +146,8 @@ class MarginTable:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up what `state_dict` gave."""
-        self.margins = {str(key): float(value) for key, value in state["margins"].items()}
+        # A run may go on from one with another ceiling.
+        self.margins = {str(key): min(float(value), self.ceiling) for key, value in state["margins"].items()}
         self.counts = {str(key): (int(seen), int(hit)) for key, (seen, hit) in state.get("counts", {}).items()}
         self._visits = {str(key): int(value) for key, value in state["visits"].items()}
         self._broken = {str(key): [float(item) for item in value] for key, value in state["broken"].items()}

@@ -58,11 +58,9 @@ class PGDTraining(TrainingMethod):
         seed: int = 0,
     ) -> None:
         super().__init__(loss)
-        if ramp_epochs < 0:
-            msg = f"ramp_epochs must be >= 0, got {ramp_epochs}. Use 0 for a fixed budget."
-            raise ValueError(msg)
         self.mix = check_share("mix", mix)
-        self.ramp_epochs, self.random_eps = ramp_epochs, random_eps
+        self.ramp_epochs = check_count("ramp_epochs", ramp_epochs, "Use 0 for a fixed budget.", at_least=0)
+        self.random_eps = random_eps
         self.attack = PGD(perturbation, steps=steps, objective=objective)
         self._replay = Replay() if check_count("replays", replays, "Use 0 for PGD.", at_least=0) else None
         self._replays = replays

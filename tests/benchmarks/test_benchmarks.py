@@ -45,6 +45,15 @@ def test_hippocampus_2d(bench, raw_phantom, tmp_path):
     assert bench("hippocampus_2d.py", raw_phantom, *options) == first
 
 
+def test_a_run_is_taken_up_only_with_its_own_settings(bench, raw_phantom, tmp_path):
+    options = ("--out", tmp_path, "--methods", "standard")
+    bench("hippocampus_2d.py", raw_phantom, *options, "--small")
+    with pytest.raises(
+        SystemExit, match=r"standard-0 must hold a run with .*'epochs': 30.* got one with .*'epochs': 1"
+    ):
+        bench("hippocampus_2d.py", raw_phantom, *options)
+
+
 def test_sunnybrook_2d(bench, tmp_path):
     rng = np.random.default_rng(0)
     for patient in range(5):

@@ -81,3 +81,9 @@ def test_visits_that_ended_short_of_the_margin_let_nothing_grow():
     again.load_state_dict(state)
     again.end_epoch()
     assert again.state_dict() == table.state_dict()
+
+
+def test_a_state_from_a_higher_ceiling_is_cut_to_this_one():
+    table = MarginTable(0.5, 1.0)
+    table.load_state_dict({"margins": {"a": 3.0, "b": 0.7}, "visits": {}, "broken": {}})
+    assert table.margins == {"a": 1.0, "b": 0.7}

@@ -10,6 +10,8 @@ from torch.nn.functional import cross_entropy
 
 from imaseg import IMA, L2, PGD, TRADES, Dice, DiceBelow, Linf, PGDTraining, Standard
 from imaseg.scores import foreground_dice
+from imaseg.training.base import drawn_shares
+from imaseg.training.build import build_method
 from tests.attacks.models import messy_model, same_state, state_of
 
 IDS = ["a", "b", "c"]
@@ -138,6 +140,23 @@ def test_random_budgets_are_spread_evenly_below_the_ramp():
     assert (sizes - torch.arange(1, 601) / 600).abs().max() < 1.95 / 600**0.5
     method.end_epoch()
     assert torch.cat([_trained_on(model, method, image, label) for _ in range(20)]).max() > 1.5
+
+
+def test_ranks_draw_together_what_one_process_draws_alone(monkeypatch):
+    alone = drawn_shares(6, 9)
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    drawn = []
+    for rank in range(3):
+        monkeypatch.setattr(torch.distributed, "get_rank", lambda rank=rank: rank)
+        drawn.append(drawn_shares(2, 9))
+    assert torch.equal(torch.cat(drawn), alone)
+    assert len(set(alone.tolist())) == 6
+
+
+def test_a_seed_of_the_configuration_comes_before_that_of_the_run():
+    spec = {"name": "pgd-training", "perturbation": {"name": "l2", "eps": 1.0}}
+    assert build_method(spec, loss, seed=3).seed == 3
+    assert build_method(spec | {"seed": 5}, loss, seed=3).seed == 5
 
 
 def _ima(**kw):
@@ -285,12 +304,13 @@ def test_training_with_ima_enlarges_the_margin_of_a_small_model():
     ("make", "text"),
     [
         (lambda: PGDTraining(loss, L2(1.0), mix=1.5), r"mix must be in \[0, 1\], got 1.5"),
-        (lambda: PGDTraining(loss, L2(1.0), ramp_epochs=-1), "ramp_epochs must be >= 0, got -1"),
+        (lambda: PGDTraining(loss, L2(1.0), ramp_epochs=-1), "ramp_epochs must be a whole number >= 0, got -1"),
         (lambda: IMA(loss, L2(1.0), beta=-0.1), r"beta must be in \[0, 1\], got -0.1"),
         (lambda: IMA(loss, L2(1.0), increment=2.0), r"increment must be in \(0, eps = 1\], got 2"),
         (lambda: IMA(loss, L2(1.0), smoothing=0.0), r"smoothing must be in \(0, 1\], got 0"),
         (lambda: IMA(loss, L2(1.0), bisections=-3), "bisections must be a whole number >= 0, got -3"),
         (lambda: IMA(loss, L2(1.0), steps=2.5), "steps must be a whole number >= 1, got 2.5"),
+        (lambda: IMA(loss, L2(0.0)), "eps of IMA's perturbation must be > 0"),
         (lambda: IMA(loss, L2(torch.ones(3))), "eps of IMA's perturbation must be one number"),
     ],
 )
