@@ -18,11 +18,11 @@ import torch
 from attack_strength import Book, footer
 from hippocampus_3d import prepare_data
 from monai.networks.nets import UNet
-from planes import Planes, counts, dice_in_four_ways, loss, table, train
+from planes import Planes, counts, dice_in_four_ways, loss, make_ima, table, train
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from imaseg import IMA, L2, TRADES, Dice, DiceBelow, PGDTraining, Standard, TrainingMethod, load_cases
+from imaseg import L2, TRADES, Dice, PGDTraining, Standard, TrainingMethod, load_cases
 from imaseg.data.nifti import read_volume
 
 EPS = [1.0, 5.0, 10.0, 15.0]
@@ -83,11 +83,7 @@ def make_method(name: str, out: Path, seed: int, epochs: int) -> TrainingMethod:
     if name == "trades":
         return TRADES(loss, within, beta=1.0, seed=seed)
     if name in ("ima", "ima-spread"):
-        options = {"criterion": DiceBelow(0.6), "objective": Dice(), "seed": seed}
-        if name == "ima":
-            return IMA(loss, within, increment=EPS[-1] / rising, **options)
-        # Draws below the margin let nothing grow: half of the visits, hence twice the increment.
-        return IMA(loss, within, increment=2 * EPS[-1] / rising, beyond=True, spread=1.0, **options)
+        return make_ima(name, within, EPS[-1] / rising, seed)
     if name == "pgd-at-margin":
         within = L2(mean_margin(out / f"ima-{seed}"))
     mix, ramp = 1.0 if name == "pgd-only" else 0.5, rising if name == "pgd-ramp" else 0

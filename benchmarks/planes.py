@@ -17,12 +17,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import torch
 from attack_strength import Book
 from torch import Tensor, nn
 
-from imaseg import Strong, TrainingMethod
+from imaseg import IMA, Dice, DiceBelow, Strong, TrainingMethod
 from imaseg.models.device import pick_device
 from imaseg.objectives import DiceCE
 from imaseg.perturbations import Perturbation
@@ -59,6 +60,16 @@ class Planes:
 def loss(logits: Tensor, label: Tensor) -> Tensor:
     """Soft Dice plus cross-entropy, (B,)."""
     return DiceCE()(logits, label)
+
+
+def make_ima(name: str, perturbation: Perturbation, increment: float, seed: int) -> IMA:
+    """`ima` as published (Dice below 0.6), or `ima-spread`, at radii around the margin and past the boundary."""
+    options: dict[str, Any] = {"criterion": DiceBelow(0.6), "objective": Dice(), "seed": seed}
+    if name == "ima-spread":
+        # Draws below the margin let nothing grow: half of the visits, hence twice the increment.
+        options |= {"beyond": True, "spread": 1.0}
+        increment *= 2
+    return IMA(loss, perturbation, increment=increment, **options)
 
 
 def train(
