@@ -12,13 +12,13 @@ mean over foreground classes, not the best class; a case is "never broken" only 
 One ascent serves the margin and the perturbed sample; broken samples leave the batch, and only they are bisected.
 `warm`, `fewest_steps` and `every` save more and are off unless asked for; `benchmarks/ima_cost.py` measures them.
 
-`weighting` is off too: by it cases with small margins pull harder, in the way of Zhang et al., "Geometry-aware
-instance-reweighted adversarial training", ICLR 2021, who count the steps to the boundary. Without it a boundary that is
-touched by all perturbed samples is pushed alike from both sides wherever it runs, so that it need not come to rest
+`weighting` is off too: by it cases with small margins pull harder (`weighting`: Zhang et al., "Geometry-aware
+instance-reweighted adversarial training", ICLR 2021, who count the steps to the boundary). Without it a boundary that
+is touched by all perturbed samples is pushed alike from both sides wherever it runs, so that it need not come to rest
 half-way between the classes; `benchmarks/two_moons.py` shows both.
 
-`beyond` and `spread` are off too: they train on the worst points found rather than on the boundary, and at radii drawn
-around the margin (in the way of Kurakin et al., "Adversarial machine learning at scale", ICLR 2017).
+So are `beyond` and `spread`: training on the worst points found rather than on the boundary, and at radii drawn around
+the margin (`spread`: Kurakin et al., "Adversarial machine learning at scale", ICLR 2017).
 `benchmarks/ima_ablation.py` shows what each of them does.
 """
 

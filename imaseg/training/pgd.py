@@ -2,8 +2,8 @@
 
 mix = 1 is Madry et al., ICLR 2018; mix = 0.5 is the half-and-half control that IMA has to beat. `steps` + 1 backward
 passes per batch (the last one the caller's, over both halves). With `random_eps` every sample has a budget of its own
-at every visit, as in Kurakin et al., "Adversarial machine learning at scale", ICLR 2017 (theirs from a truncated normal
-distribution, here from a uniform one).
+at every visit (`random_eps`: Kurakin et al., "Adversarial machine learning at scale", ICLR 2017, theirs from a
+truncated normal distribution, here a uniform one).
 
 With `replays` no search is made: each batch is trained on several times, and the backward pass that moves the weights
 moves the perturbation too (Shafahi et al., "Adversarial training for free!", NeurIPS 2019).
