@@ -27,6 +27,7 @@ from imaseg import IMA, L2, Dice, DiceBelow, Standard
 from imaseg.models.device import pick_device
 
 CEILING = 10.0
+SPREAD: dict[str, object] = {"beyond": True, "spread": 1.0}
 # Each row takes one saving up, or puts several together; what is not named is IMA's default (8 steps, 4 bisections).
 VARIANTS: dict[str, dict[str, object]] = {
     "long": {"steps": 20, "bisections": 10},
@@ -39,6 +40,8 @@ VARIANTS: dict[str, dict[str, object]] = {
     "thrifty: 3 steps, fewest 2, 2 bisections": {"steps": 3, "fewest_steps": 2, "bisections": 2},
     "thrifty, warm": {"steps": 3, "fewest_steps": 2, "bisections": 2, "warm": True},
     "thrifty, every 2": {"steps": 3, "fewest_steps": 2, "bisections": 2, "every": 2},
+    "beyond, spread": SPREAD,
+    "beyond, spread, 3 steps, 2 bisections": {**SPREAD, "steps": 3, "bisections": 2},
 }
 
 
@@ -82,9 +85,10 @@ def main() -> None:
     header = ["IMA", "forward only", "gradient calls", "standard steps", "clean", *(f"{e:g}" for e in eps)]
     print("| " + " | ".join(header) + " |\n|" + " --- |" * len(header))
     for name in arguments.only:
+        options = VARIANTS[name]
+        increment = (2 if "spread" in options else 1) * CEILING / max(1, epochs * 5 // 6)
         ima = IMA(
-            loss, L2(CEILING), increment=CEILING / max(1, epochs * 5 // 6), criterion=criterion, objective=Dice(),
-            **VARIANTS[name],
+            loss, L2(CEILING), increment=min(increment, CEILING), criterion=criterion, objective=Dice(), **options
         )  # fmt: skip
         folder = arguments.out / name.replace(":", "").replace(",", "").replace(" ", "_")
         model = train(folder, make, ima, fit, epochs=epochs, seed=0, start=start, rate=1e-3, flip=False)
