@@ -1,11 +1,12 @@
 """The setting of the IMA paper: hippocampus in 2D, L2 at 0, 1, 5, 10 and 15 - same epochs, schedule and mix for all.
 
-    python benchmarks/hippocampus_2d.py DATA [--out DIR] [--seeds 0 1 2] [--methods NAME ...] [--small]
+    python -m pip install matplotlib   # only for --figure
+    python benchmarks/hippocampus_2d.py DATA [--out DIR] [--seeds 0 1 2] [--methods NAME ...] [--figure FILE] [--small]
 
 DATA is MSD Task04_Hippocampus with a `split.json` (train, val). Axial slices of 56 x 40 of z-scored cases, every slice
 a case of its own in IMA's table; trained on the slices with foreground and a third of the others. All methods start
 from fresh weights. Each slice is attacked by `strong` with 100 gradient calls; L2 is the norm over the slice.
-Stopped at any moment, the same command goes on.
+Stopped at any moment, the same command goes on; several processes may do different methods in one DIR.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import torch
 from attack_strength import Book, footer
 from hippocampus_3d import prepare_data
 from monai.networks.nets import UNet
-from planes import Planes, counts, dice_in_four_ways, loss, make_ima, table, train
+from planes import Planes, counts, dice_in_four_ways, draw, loss, make_ima, table, train
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
@@ -47,6 +48,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--steps", type=int, default=100, help="of the attack that measures")
+    parser.add_argument("--figure", type=Path, help="SVG or PNG of attacked against clean Dice, pooled, first seed")
     parser.add_argument("--small", action="store_true", help="one epoch of a tiny network, short attacks, for tests")
     arguments = parser.parse_args()
     epochs, steps, every = (1, 4, 5) if arguments.small else (arguments.epochs, arguments.steps, 1)
@@ -73,6 +75,11 @@ def main() -> None:
     cases = len({name.rpartition("/")[0] for name in held.names})
     what = f"{len(held)} slices of {cases} held-out cases, {epochs} epochs, strong with {steps}"
     print(footer(what, tuple(arguments.seeds)))
+    if arguments.figure is not None:
+        pooled = {name: runs[0]["pooled"] for name, runs in rows.items()}
+        draw(
+            pooled, [name for name in ("standard", "pgd-at-margin", "pgd-half") if name in rows], EPS, arguments.figure
+        )
 
 
 def make_method(name: str, out: Path, seed: int, epochs: int) -> TrainingMethod:

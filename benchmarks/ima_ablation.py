@@ -21,7 +21,7 @@ from attack_strength import Book, footer
 from hippocampus_2d import EPS, network, read_planes
 from hippocampus_3d import prepare_data
 from ima_cost import filled
-from planes import counts, dice_in_four_ways, loss, train
+from planes import counts, dice_in_four_ways, draw, loss, train
 from torch import nn
 
 from imaseg import IMA, L2, TRADES, Dice, DiceBelow, PGDTraining, Standard, TrainingMethod
@@ -94,7 +94,8 @@ def main() -> None:
     what = f"{len(held)} held-out slices, {epochs} epochs from the same start, strong with {steps}"
     print(footer(f"pooled/slices; {what}", (0,)))
     if arguments.figure is not None:
-        draw(rows, arguments.figure)
+        front = [name for name in rows if name == "standard, longer" or name.startswith("PGD at")]
+        draw(rows, front, EPS, arguments.figure)
 
 
 def margins_in(folder: Path) -> str:
@@ -105,24 +106,6 @@ def margins_in(folder: Path) -> str:
     margins = list(json.loads(path.read_text()).values())
     below = sum(margin < CEILING for margin in margins) / len(margins)
     return f"{sum(margins) / len(margins):.1f} ({below:.0%} below {CEILING:g})"
-
-
-def draw(rows: dict[str, list[float]], path: Path) -> None:
-    """Attacked against clean Dice, one panel per budget; the line runs through the fixed budgets."""
-    from matplotlib import pyplot
-
-    figure, panels = pyplot.subplots(1, len(EPS), figsize=(4 * len(EPS), 4), layout="constrained")
-    front = [dice for name, dice in rows.items() if name == "standard, longer" or name.startswith("PGD at")]
-    others = {name: dice for name, dice in rows.items() if dice not in front}
-    for place, (panel, eps) in enumerate(zip(panels, EPS, strict=True), 1):
-        line = sorted((dice[0], dice[place]) for dice in front)
-        panel.plot(*zip(*line, strict=True), color="black", marker="o", label="standard, PGD at fixed budgets")
-        for number, (name, dice) in enumerate(others.items()):
-            panel.plot(dice[0], dice[place], "sD^vP*X"[number % 7], color=f"C{number % 10}", markersize=9, label=name)
-        panel.set(title=f"L2 {eps:g}", xlabel="clean Dice")
-    panels[0].set_ylabel("Dice under attack")
-    figure.legend(*panels[0].get_legend_handles_labels(), fontsize="small", loc="outside right center")
-    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
 if __name__ == "__main__":

@@ -253,3 +253,27 @@ def table(rows: dict[str, list[dict[str, list[float]]]], ways: tuple[str, ...], 
             cells.append(means + spread)
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def draw(rows: dict[str, list[float]], front: list[str], eps: list[float], path: Path) -> None:
+    """Attacked against clean Dice, one panel per budget.
+
+    Args:
+        rows: by name, Dice at each budget, clean first.
+        front: the names through which the line runs.
+        eps: budgets.
+        path: of the SVG or PNG.
+    """
+    from matplotlib import pyplot
+
+    figure, panels = pyplot.subplots(1, len(eps), figsize=(4 * len(eps), 4), layout="constrained")
+    others = {name: dice for name, dice in rows.items() if name not in front}
+    for place, (panel, budget) in enumerate(zip(panels, eps, strict=True), 1):
+        line = sorted((rows[name][0], rows[name][place]) for name in front)
+        panel.plot(*zip(*line, strict=True), color="black", marker="o", label="standard, PGD at fixed budgets")
+        for number, (name, dice) in enumerate(others.items()):
+            panel.plot(dice[0], dice[place], "sD^vP*X"[number % 7], color=f"C{number % 10}", markersize=9, label=name)
+        panel.set(title=f"L2 {budget:g}", xlabel="clean Dice")
+    panels[0].set_ylabel("Dice under attack")
+    figure.legend(*panels[0].get_legend_handles_labels(), fontsize="small", loc="outside right center")
+    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
