@@ -120,7 +120,7 @@ def timed(model: nn.Module, planes: Planes, rounds: int = 7) -> list[float]:
                 value = loss(model(image.clone().requires_grad_(kind == 1)), label).sum()
             if kind > 0:
                 value.backward()
-            float(value)  # waits for a GPU
+            float(value.detach())  # waits for a GPU
             seconds[kind].append(time.perf_counter() - start)
     forward, to_image, to_weights = (statistics.median(taken) for taken in seconds)
     return [forward / to_weights, to_image / to_weights]
