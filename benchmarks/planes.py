@@ -95,7 +95,8 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        _same_settings(folder, {"epochs": epochs, "seed": seed, "batch": batch, "rate": rate, "slices": len(planes)})
+        settings = {"epochs": epochs, "seed": seed, "batch": batch, "rate": rate, "flip": flip, "slices": len(planes)}
+        _same_settings(folder, {**settings, "start": start.name if start else "fresh"})
         return _train(folder, make_model, method, planes, epochs, seed, batch, start, rate, flip)
 
 
@@ -151,7 +152,7 @@ def _epoch(
             optimizer.step()
 
 
-def _same_settings(folder: Path, settings: dict[str, float]) -> None:
+def _same_settings(folder: Path, settings: dict[str, Any]) -> None:
     """Refuse to take up what was made otherwise."""
     path = folder / "settings.json"
     if not path.is_file():
