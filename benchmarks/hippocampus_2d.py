@@ -12,14 +12,13 @@ Stopped at any moment, the same command goes on; several processes may do differ
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import torch
 from attack_strength import Book, footer
 from hippocampus_3d import prepare_data
 from monai.networks.nets import UNet
-from planes import Planes, counts, dice_in_four_ways, draw, loss, make_ima, table, train
+from planes import Planes, counts, dice_in_four_ways, draw, final_margins, loss, make_ima, table, train
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
@@ -68,8 +67,7 @@ def main() -> None:
     print(f"\nMean of all slices / of whole cases:\n\n{table(rows, ('all slices', 'cases'), EPS)}")
     print(PUBLISHED)
     for folder in (arguments.out / f"{name}-{seed}" for name in ("ima", "ima-spread") for seed in arguments.seeds):
-        if (folder / "margins.json").is_file():
-            margins = json.loads((folder / "margins.json").read_text()).values()
+        if margins := final_margins(folder):
             below = sum(margin < EPS[-1] for margin in margins)
             print(f"{folder.name}: {below} of {len(margins)} margins below the ceiling, mean {mean_margin(folder):.2f}")
     cases = len({name.rpartition("/")[0] for name in held.names})
@@ -100,10 +98,9 @@ def make_method(name: str, out: Path, seed: int, epochs: int) -> TrainingMethod:
 
 def mean_margin(folder: Path) -> float:
     """Mean of IMA's final margins."""
-    path = folder / "margins.json"
-    if not path.is_file():
-        raise SystemExit(f"{path} must exist. Name `ima` before `pgd-at-margin` in --methods.")
-    margins = json.loads(path.read_text()).values()
+    margins = final_margins(folder)
+    if not margins:
+        raise SystemExit(f"{folder / 'margins.json'} must exist. Name `ima` before `pgd-at-margin` in --methods.")
     return sum(margins) / len(margins)
 
 

@@ -11,8 +11,6 @@ Stopped at any moment, the same command goes on, and several processes may share
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,8 +18,8 @@ from typing import Any
 from attack_strength import Book, footer
 from hippocampus_2d import EPS, network, read_planes
 from hippocampus_3d import prepare_data
-from ima_cost import filled
-from planes import counts, dice_in_four_ways, draw, loss, train
+from ima_cost import filled, options
+from planes import counts, dice_in_four_ways, draw, final_margins, loss, train
 from torch import nn
 
 from imaseg import IMA, L2, TRADES, Dice, DiceBelow, PGDTraining, Standard, TrainingMethod
@@ -33,9 +31,9 @@ def pgd(eps: float, **more: Any) -> Callable[[], TrainingMethod]:
     return lambda: PGDTraining(loss, L2(eps), objective=Dice(), **more)
 
 
-def ima(*, threshold: float = 0.6, ceiling: float = CEILING, **more: Any) -> Callable[[], TrainingMethod]:
+def ima(*, threshold: float = 0.6, **more: Any) -> Callable[[], TrainingMethod]:
     return lambda: IMA(
-        loss, L2(ceiling), increment=3.0 if "spread" in more else 1.5, criterion=DiceBelow(threshold),
+        loss, L2(CEILING), increment=3.0 if "spread" in more else 1.5, criterion=DiceBelow(threshold),
         objective=Dice(), **more,
     )  # fmt: skip
 
@@ -63,13 +61,8 @@ VARIANTS: dict[str, Callable[[], TrainingMethod]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("work/ima_ablation"))
-    parser.add_argument("--epochs", type=int, default=12)
-    parser.add_argument("--only", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
+    parser = options(__doc__, Path("work/ima_ablation"), list(VARIANTS))
     parser.add_argument("--figure", type=Path, help="SVG or PNG of attacked against clean Dice")
-    parser.add_argument("--small", action="store_true", help="one epoch of a tiny network, short attacks, for tests")
     arguments = parser.parse_args()
     epochs, steps, every = (1, 4, 5) if arguments.small else (arguments.epochs, 100, 2)
     prepared = prepare_data(arguments.data, arguments.out)
@@ -100,10 +93,9 @@ def main() -> None:
 
 def margins_in(folder: Path) -> str:
     """Mean of IMA's final margins and the share below the ceiling."""
-    path = folder / "margins.json"
-    if not path.is_file():
+    margins = final_margins(folder)
+    if not margins:
         return ""
-    margins = list(json.loads(path.read_text()).values())
     below = sum(margin < CEILING for margin in margins) / len(margins)
     return f"{sum(margins) / len(margins):.1f} ({below:.0%} below {CEILING:g})"
 

@@ -62,13 +62,7 @@ class Counted(nn.Module):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("work/ima_cost"))
-    parser.add_argument("--epochs", type=int, default=12)
-    parser.add_argument("--only", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
-    parser.add_argument("--small", action="store_true", help="one epoch of a tiny network, short attacks, for tests")
-    arguments = parser.parse_args()
+    arguments = options(__doc__, Path("work/ima_cost"), list(VARIANTS)).parse_args()
     epochs, steps, every = (1, 4, 5) if arguments.small else (arguments.epochs, 100, 2)
     prepared = prepare_data(arguments.data, arguments.out)
     fit, held = (filled(read_planes(prepared, split, every)) for split in ("train", "val"))
@@ -85,10 +79,10 @@ def main() -> None:
     header = ["IMA", "forward only", "gradient calls", "standard steps", "clean", *(f"{e:g}" for e in eps)]
     print("| " + " | ".join(header) + " |\n|" + " --- |" * len(header))
     for name in arguments.only:
-        options = VARIANTS[name]
-        increment = (2 if "spread" in options else 1) * CEILING / max(1, epochs * 5 // 6)
+        chosen = VARIANTS[name]
+        increment = (2 if "spread" in chosen else 1) * CEILING / max(1, epochs * 5 // 6)
         ima = IMA(
-            loss, L2(CEILING), increment=min(increment, CEILING), criterion=criterion, objective=Dice(), **options
+            loss, L2(CEILING), increment=min(increment, CEILING), criterion=criterion, objective=Dice(), **chosen
         )  # fmt: skip
         folder = arguments.out / name.replace(":", "").replace(",", "").replace(" ", "_")
         model = train(folder, make, ima, fit, epochs=epochs, seed=0, start=start, rate=1e-3, flip=False)
@@ -100,6 +94,17 @@ def main() -> None:
         cells += [f"{value:.3f}" for value in dice["slices"]]
         print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
     print(footer(f"{len(held)} held-out slices, {epochs} epochs from the same start, strong with {steps}", (0,)))
+
+
+def options(description: str | None, out: Path, rows: list[str]) -> argparse.ArgumentParser:
+    """The command line of tables whose rows all go on from one standard network."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--out", type=Path, default=out)
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--only", nargs="+", default=rows, choices=rows)
+    parser.add_argument("--small", action="store_true", help="one epoch of a tiny network, short attacks, for tests")
+    return parser
 
 
 def filled(planes: Planes) -> Planes:

@@ -90,7 +90,7 @@ def train(
         batch: slices per step.
         start: folder of the run whose weights this one starts from.
         rate: learning rate of AdamW at the start; falls to 0 on a cosine.
-        flip: turn every second slice, drawn anew at each visit, left to right.
+        flip: mirror half of the slices left to right, drawn anew at each visit.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("a") as lock:
@@ -138,11 +138,11 @@ def _train(
 
 def _epoch(
     model: nn.Module, method: TrainingMethod, optimizer: torch.optim.Optimizer, planes: Planes, batch: int,
-    generator: torch.Generator, device: torch.device, turned: float,
+    generator: torch.Generator, device: torch.device, mirrored: float,
 ) -> None:  # fmt: skip
     for index in torch.randperm(len(planes), generator=generator).split(batch):
         image, label = planes.image[index], planes.label[index]
-        flip = torch.rand(len(index), generator=generator) < turned
+        flip = torch.rand(len(index), generator=generator) < mirrored
         image = torch.where(flip[:, None, None, None], image.flip(3), image).to(device)
         label = torch.where(flip[:, None, None], label.flip(2), label).to(device)
         names = [planes.names[i] for i in index]
@@ -254,6 +254,12 @@ def table(rows: dict[str, list[dict[str, list[float]]]], ways: tuple[str, ...], 
             cells.append(means + spread)
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def final_margins(folder: Path) -> list[float]:
+    """IMA's margins at the end of a run; none for other methods."""
+    path = folder / "margins.json"
+    return list(json.loads(path.read_text()).values()) if path.is_file() else []
 
 
 def draw(rows: dict[str, list[float]], front: list[str], eps: list[float], path: Path) -> None:

@@ -1,7 +1,7 @@
 """Smallest perturbation that makes (nearly) all foreground voxels wrong.
 
-Each sample carries a radius r, at first that of the nearest success straight up the objective from the clean image, or
-eps where there is none. Where the current point succeeds, r shrinks below its size; where it
+Each sample carries a radius r, at first a quarter of that of the nearest success straight up the objective from the
+start of the walk, or of eps where there is none. Where the current point succeeds, r shrinks below its size; where it
 fails, r grows; then a step up the objective and a projection on to the ball of radius r. Step length and change of r
 shrink over the search (adaptive radius: Rony et al., DDN, CVPR 2019; Pintor et al., FMN, NeurIPS 2021, here on any
 set). The objective is minus the squared shortfall of the logit margin over the voxels that are needed: the easiest

@@ -241,12 +241,12 @@ class IMA(TrainingMethod):
         start = perturbation.init(image, torch.Generator().manual_seed(seed))
         return start, self.starts.fill(ids, start)
 
-    def _steps(self, margins: Tensor) -> Tensor:
-        """Ascent steps (B,) of cases at these margins."""
+    def _steps(self, radii: Tensor) -> Tensor:
+        """Ascent steps (B,) of visits that go this far."""
         low, high = self.table.increment, self.table.ceiling
-        share = ((margins - low) / (high - low)).clamp(0, 1) if high > low else torch.ones_like(margins)
+        share = ((radii - low) / (high - low)).clamp(0, 1) if high > low else torch.ones_like(radii)
         grown = self.fewest_steps + (self.attack.steps - self.fewest_steps) * share
-        # Margins are float32: without the slack one that has reached a whole step might miss it by a rounding.
+        # Radii are float32: without the slack one that has reached a whole step might miss it by a rounding.
         return (grown + 1e-4).floor().long()
 
 
