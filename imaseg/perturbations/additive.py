@@ -11,6 +11,8 @@ from imaseg.perturbations.base import Perturbation, expand
 class _Additive(Perturbation):
     """Adds `params` (B, C, *spatial) to the image; bounds and region as in `Perturbation`."""
 
+    on_voxels = True
+
     def zeros(self, image: Tensor) -> Tensor:
         return torch.zeros_like(image, memory_format=torch.contiguous_format)
 

@@ -26,6 +26,7 @@ class Perturbation(Registered, ABC):
     Attributes:
         unit: of eps and size.
         moves_label: whether the label moves with the image.
+        on_voxels: whether parameters lie on the voxels, so that those of a mirrored image are mirrored too.
         shared_budget: whether all values share the budget (a norm over the image) or each has it to itself.
 
     Args:
@@ -39,6 +40,7 @@ class Perturbation(Registered, ABC):
 
     unit: str = ""
     moves_label: bool = False
+    on_voxels: bool = False
     shared_budget: bool = False
 
     def __init__(self, eps: float | Tensor, *, bounds: Bounds | None = None, region: Tensor | None = None) -> None:

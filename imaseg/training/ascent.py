@@ -8,14 +8,13 @@ from imaseg.attacks import PGD
 from imaseg.attacks.search import Search
 
 
-def ascend(search: Search, attack: PGD, steps: Tensor, ahead: Tensor | None = None) -> None:
+def ascend(search: Search, attack: PGD, steps: Tensor) -> None:
     """Walk as `attack` does; a sample that has made its steps is scored once more and leaves the batch.
 
     Args:
         search: of one batch, with a criterion.
         attack: says how long the steps are, and how many at most.
         steps: (B,) integers >= 1, how many each sample makes.
-        ahead: (B,) integers, steps after which the lengths go on shrinking; None for the first step's.
     """
     longest = search.perturbation.radius(search.image) * attack.step_size
     params = search.begin(0)
@@ -26,9 +25,6 @@ def ascend(search: Search, attack: PGD, steps: Tensor, ahead: Tensor | None = No
         gradient = search.gradient(params, progress=step / attack.steps)
         if search.done:
             return
-        length = longest / (step + 1) ** attack.decay
-        if ahead is not None:
-            length = length * ((step + 1) / (ahead + step + 1)) ** attack.decay
-        params = search.ascend(params, gradient, length)
+        params = search.ascend(params, gradient, longest / (step + 1) ** attack.decay)
     search.confine(steps == steps.max())
     search.score(params)

@@ -67,9 +67,8 @@ class IMA(TrainingMethod):
             to margin * (1 + spread), 0 to 1, and never beyond the ceiling. A visit that drew less than the margin lets
             nothing grow: with one visit per epoch margins grow half as fast.
         objective: what the ascent maximises; the loss that leads to the criterion if not given.
-        warm: start each ascent where the case's last one ended and go on with shorter steps, so that fewer suffice.
-            Only for images that look the same at every visit: after another crop, flip or turn the old end is a bad
-            start.
+        warm: start each ascent where the case's last one ended, so that fewer steps suffice. The start is mirrored as
+            the image is; cases that look otherwise at this visit (another crop) start anew.
         fewest_steps: ascent steps of a visit that goes as far as one increment, growing linearly up to `steps` at the
             ceiling; None for `steps` throughout.
         every: perturb every so many batches; those in between cost one plain step and train on the clean loss alone.
@@ -175,7 +174,7 @@ class IMA(TrainingMethod):
         margins, seed = self.table.look_up(ids).to(image.device), self.seed + self._calls
         radii = self._radii(margins, seed)
         perturbation = self.attack.perturbation.with_eps(radii)
-        start, known = self._start(image, perturbation, ids, seed)
+        start = None if self.starts is None else self.starts.begin(ids, image, perturbation, seed)
         with frozen(model):
             search = Search(
                 model,
@@ -187,11 +186,10 @@ class IMA(TrainingMethod):
                 until=None if self.beyond else self.criterion,
                 start=start,
             )
-            steps = self._steps(radii)
-            ascend(search, self.attack, steps, None if known is None else steps * known)
+            ascend(search, self.attack, self._steps(radii))
             params, boundary = self._placed(search)
         if self.starts is not None:
-            self.starts.keep(ids, params)
+            self.starts.keep(ids, image, params)
         short = (radii < margins).tolist()
         self.table.record(ids, perturbation.size(boundary).tolist(), search.met.tolist(), short)
         with torch.no_grad():
@@ -231,15 +229,6 @@ class IMA(TrainingMethod):
         # One sample at a time, since losses that average over the batch cannot be weighted any more.
         losses = [self.loss(_sample(output, i), label[i : i + 1]).mean() for i in range(len(image))]
         return (torch.stack(losses) * weights.to(image.device)).mean()
-
-    def _start(
-        self, image: Tensor, perturbation: Perturbation, ids: list[str], seed: int
-    ) -> tuple[Tensor | None, Tensor | None]:
-        """Warm starts, random where there is none, and which samples (B,) have one; None for all random."""
-        if self.starts is None:
-            return None, None
-        start = perturbation.init(image, torch.Generator().manual_seed(seed))
-        return start, self.starts.fill(ids, start)
 
     def _steps(self, radii: Tensor) -> Tensor:
         """Ascent steps (B,) of visits that go this far."""

@@ -17,11 +17,14 @@ from typing import Any
 from torch import Tensor
 
 from imaseg.attacks import PGD
+from imaseg.attacks.base import checked
 from imaseg.frozen import Model, bare, plain
 from imaseg.objectives import Objective
 from imaseg.perturbations import Perturbation
 from imaseg.training.base import Loss, TrainingMethod, check_count, check_share, check_still, drawn_shares
+from imaseg.training.ids import case_ids
 from imaseg.training.replay import Replay
+from imaseg.training.starts import Starts
 
 
 class PGDTraining(TrainingMethod):
@@ -34,14 +37,16 @@ class PGDTraining(TrainingMethod):
         steps: of PGD.
         ramp_epochs: epochs over which the budget grows linearly from eps / ramp_epochs to eps; 0 for fixed.
         random_eps: draw the budget of each sample at each visit, uniformly between 0 and what it would be without.
+        warm: start each search where the case's last one ended, so that fewer steps suffice; `ids` are required then,
+            unless the image's meta has them. As in `IMA`.
         replays: 0 for PGD; else the free variant: make that many optimiser's steps on each batch (`method.replays`
             tells the caller), in as many fewer epochs. `steps` and `objective` play no part then.
         objective: what PGD maximises, `Dice()` if not given.
         seed: of the random starts.
 
     Raises:
-        ValueError: if mix is outside [0, 1], ramp_epochs or replays are negative, or replays come with a set that
-            moves the label.
+        ValueError: if mix is outside [0, 1], ramp_epochs or replays are negative, or replays come with `warm` or with a
+            set that moves the label.
     """
 
     def __init__(
@@ -53,15 +58,20 @@ class PGDTraining(TrainingMethod):
         steps: int = 8,
         ramp_epochs: int = 0,
         random_eps: bool = False,
+        warm: bool = False,
         replays: int = 0,
         objective: Objective | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__(loss)
+        if warm and replays:
+            msg = f"warm must be False with replays, got replays={replays}. They go on from the batch before anyway."
+            raise ValueError(msg)
         self.mix = check_share("mix", mix)
         self.ramp_epochs = check_count("ramp_epochs", ramp_epochs, "Use 0 for a fixed budget.", at_least=0)
         self.random_eps = random_eps
         self.attack = PGD(perturbation, steps=steps, objective=objective)
+        self.starts = Starts() if warm else None
         self._replay = Replay() if check_count("replays", replays, "Use 0 for PGD.", at_least=0) else None
         self._replays = replays
         if self._replay is not None:
@@ -79,10 +89,22 @@ class PGDTraining(TrainingMethod):
         if self._replay is not None:
             attacked, moved = self._replay.attacked(budget, plain(image)), label
         else:
-            result = self.attack.on(budget, seed=self.seed + self._calls)(model, image, label)
-            attacked, moved = result.image, result.label
+            attacked, moved = self._attacked(budget, model, image, label, ids)
         loss = self.mix * self._mean_loss(model, attacked, moved)
         return loss if self.mix == 1 else loss + (1 - self.mix) * self._mean_loss(bare(model), image, label)
+
+    def _attacked(
+        self, budget: Perturbation, model: Model, image: Tensor, label: Tensor, ids: Sequence[str] | None
+    ) -> tuple[Tensor, Tensor]:
+        """The perturbed images, and the labels that go with them."""
+        seed, start = self.seed + self._calls, None
+        if self.starts is not None:
+            names, given = case_ids(image, ids), checked(image)
+            start = self.starts.begin(names, given, budget, seed)
+        result = self.attack.on(budget, seed=seed)(model, image, label, start=start)
+        if self.starts is not None:
+            self.starts.keep(names, given, result.params)
+        return result.image, result.label
 
     @property
     def passes(self) -> int:
@@ -101,14 +123,19 @@ class PGDTraining(TrainingMethod):
     def end_epoch(self) -> None:
         """Move the ramp on."""
         self._epoch += 1
+        if self.starts is not None:
+            self.starts.end_epoch()
 
     def state_dict(self) -> dict[str, Any]:
-        """Counters that rule ramp and random starts; with replays the perturbation of the last batch."""
-        state = {"epoch": self._epoch, "calls": self._calls}
-        return state if self._replay is None else {**state, "replay": self._replay.state_dict()}
+        """Counters that rule ramp and random starts; with replays or `warm` the perturbations to go on from."""
+        kept = {"replay": self._replay, "starts": self.starts}
+        more = {name: part.state_dict() for name, part in kept.items() if part is not None}
+        return {"epoch": self._epoch, "calls": self._calls, **more}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up what `state_dict` gave."""
         self._epoch, self._calls = int(state["epoch"]), int(state["calls"])
         if self._replay is not None:
             self._replay.load_state_dict(state.get("replay", {}))
+        if self.starts is not None:
+            self.starts.load_state_dict(state.get("starts", {}))

@@ -1,60 +1,110 @@
-"""Where the last search of each case ended, as the start of its next one."""
+"""Where the last search of each case ended, as the start of its next one.
+
+Zheng et al., "Efficient adversarial training with transferable adversarial examples", CVPR 2020, who follow the
+augmentation too. There the transform is told; here the image itself tells how it is mirrored.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import combinations
 from typing import Any
 
 import torch
 from torch import Tensor, distributed
+from torch.nn import functional
+
+from imaseg.perturbations import Perturbation
+from imaseg.perturbations.base import expand
+
+# Hippocampi look like this or more after slight turns and other intensities, where a start still helps, and like 0.5
+# at most when mirrored.
+_ALIKE = 0.75
+_FINEST = 16
+_POOL: tuple[Callable[..., Tensor], ...] = (
+    functional.adaptive_avg_pool1d,
+    functional.adaptive_avg_pool2d,
+    functional.adaptive_avg_pool3d,
+)
 
 
 class Starts:
-    """Last parameters by case id, on the CPU and in half precision.
+    """Last parameters by case id, on the CPU and in half precision, and a coarse picture of the image they are for.
 
-    As much memory, and room in a checkpoint, as the training images in half precision. A case whose image has another
-    shape this time starts as if it was new. Where `torch.distributed` is initialised the ranks exchange what they found
-    at the end of each epoch, since the next epoch may show a case to another rank.
+    A start is turned the way the image is mirrored this time, if its parameters lie on the voxels, and goes as far as
+    the budget does. A case whose image looks otherwise (another crop, another shape) starts as if it was new. As much
+    memory, and room in a checkpoint, as the training images in half precision. Where `torch.distributed` is initialised
+    the ranks exchange what they found at the end of each epoch, since the next epoch may show a case to another rank.
     """
 
     def __init__(self) -> None:
         self._params: dict[str, Tensor] = {}
+        self._looks: dict[str, Tensor] = {}
         self._fresh: set[str] = set()
 
-    def keep(self, ids: Sequence[str], params: Tensor) -> None:
-        """Note where the search of each sample ended; of samples with the same id, the last one counts."""
+    def keep(self, ids: Sequence[str], image: Tensor, params: Tensor) -> None:
+        """Note where the search of each sample of image (B, C, *spatial) ended; of equal ids the last one counts."""
         # bfloat16 has the range of float32: images may be in thousands of HU.
-        for key, values in zip(ids, params.detach().to("cpu", torch.bfloat16), strict=True):
-            self._params[key] = values.clone()
+        values = params.detach().to("cpu", torch.bfloat16)
+        for key, one, look in zip(ids, values, _looks(image), strict=True):
+            self._params[key], self._looks[key] = one.clone(), look.clone()
             self._fresh.add(key)
 
-    def fill(self, ids: Sequence[str], params: Tensor) -> Tensor:
-        """Put what is known into params (B, ...), in place.
-
-        Returns:
-            (B,) bool, which samples were known.
-        """
-        known = torch.zeros(len(params), dtype=torch.bool, device=params.device)
-        for place, key in enumerate(ids):
+    def begin(self, ids: Sequence[str], image: Tensor, perturbation: Perturbation, seed: int) -> Tensor:
+        """Parameters (B, ...) to start from: what is known of the case, else random ones."""
+        params = perturbation.init(image, torch.Generator().manual_seed(seed))
+        known = torch.zeros(len(params), dtype=torch.bool)
+        for place, (key, look) in enumerate(zip(ids, _looks(image), strict=True)):
             values = self._params.get(key)
-            if values is not None and values.shape == params.shape[1:]:
-                params[place] = values.to(params)
+            if values is None or values.shape != params.shape[1:] or look.shape != self._looks[key].shape:
+                continue
+            axes = _mirrored(self._looks[key], look, range(look.ndim if perturbation.on_voxels else 1))
+            if axes is not None:
+                params[place] = values.flip(axes).to(params)
                 known[place] = True
-        return known
+        size = perturbation.size(params)
+        stretch = perturbation.radius(image) / size.where(size > 0, 1.0)
+        return params * expand(stretch.where(known.to(stretch.device), 1.0), params)
 
     def end_epoch(self) -> None:
         """Exchange what was kept in this epoch; of a case seen by several ranks the last one's counts."""
         if distributed.is_available() and distributed.is_initialized():
             found: list[Any] = [None] * distributed.get_world_size()
-            distributed.all_gather_object(found, {key: self._params[key] for key in sorted(self._fresh)})
-            for params in found:
-                self._params |= params
+            mine = {key: (self._params[key], self._looks[key]) for key in sorted(self._fresh)}
+            distributed.all_gather_object(found, mine)
+            for key, (params, look) in (item for kept in found for item in kept.items()):
+                self._params[key], self._looks[key] = params, look
         self._fresh.clear()
 
     def state_dict(self) -> dict[str, Any]:
         """All of them."""
-        return dict(self._params)
+        return {"params": dict(self._params), "looks": dict(self._looks)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up what `state_dict` gave."""
-        self._params = {str(key): value.to("cpu", torch.bfloat16) for key, value in state.items()}
+        for kept, name in ((self._params, "params"), (self._looks, "looks")):
+            kept.clear()
+            kept.update({str(key): value.to("cpu", torch.bfloat16) for key, value in state.get(name, {}).items()})
+
+
+def _looks(image: Tensor) -> Tensor:
+    """Coarse pictures (B, C, *coarse) of image (B, C, *spatial)."""
+    image = image.detach().float()
+    if image.ndim > 2:
+        image = _POOL[image.ndim - 3](image, [min(size, _FINEST) for size in image.shape[2:]])
+    return image.to("cpu", torch.bfloat16)
+
+
+def _mirrored(before: Tensor, now: Tensor, counts: Sequence[int]) -> tuple[int, ...] | None:
+    """Along which axes (of a sample) a picture was mirrored, `counts` of them at once; None if it is not the same."""
+    ways = [axes for count in counts for axes in combinations(range(1, now.ndim), count)]
+    alike = torch.stack([_correlation(before.flip(axes), now) for axes in ways])
+    best = int(alike.argmax())
+    return ways[best] if alike[best] >= _ALIKE else None
+
+
+def _correlation(first: Tensor, second: Tensor) -> Tensor:
+    first, second = (values.float().flatten() - values.float().mean() for values in (first, second))
+    scale = first.norm() * second.norm()
+    # Two pictures of one value each are alike.
+    return torch.where(scale > 0, first @ second / scale, (first.norm() == second.norm()).float())

@@ -8,11 +8,14 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from imaseg import IMA, L2, PGD, DiceBelow
+from imaseg import IMA, L2, PGD, BiasField, DiceBelow, PGDTraining
 from imaseg.attacks.search import Search
 from imaseg.frozen import frozen
 from imaseg.training.ascent import ascend
+from imaseg.training.starts import Starts
 from tests.attacks.models import messy_model, trained_model
+
+EIGHT = list("abcdefgh")
 
 
 def _loss(logits, label):
@@ -66,17 +69,17 @@ def test_samples_of_different_lengths_walk_as_they_would_alone():
 def test_batches_in_between_are_plain_training():
     model, image, label = trained_model()
     method = _ima(every=3)
-    covered = [len(_gradients(model, lambda: method(model, image, label, list("abcdefgh")))) for _ in range(7)]
+    covered = [len(_gradients(model, lambda: method(model, image, label, EIGHT))) for _ in range(7)]
     assert covered == [6, 0, 0, 6, 0, 0, 6]
     plain = _ima(every=2)
-    plain(model, image, label, list("abcdefgh"))
-    torch.testing.assert_close(plain(model, image, label, list("abcdefgh")), _loss(model(image), label))
+    plain(model, image, label, EIGHT)
+    torch.testing.assert_close(plain(model, image, label, EIGHT), _loss(model(image), label))
     assert plain.table._visits == dict.fromkeys("abcdefgh", 1)
 
 
 def _reached(method, model, image, label):
     """Dice loss of what the method would train on."""
-    perturbed, _ = method._perturb(model, image, label, list("abcdefgh"))
+    perturbed, _ = method._perturb(model, image, label, EIGHT)
     with torch.no_grad():
         return method.attack.objective(model(perturbed), label)
 
@@ -114,6 +117,64 @@ def test_a_case_that_is_new_or_has_another_shape_starts_as_without_warm_starts()
         expected, _ = cold._perturb(model, patch, truth, ids)
         found, _ = method._perturb(model, patch, truth, ids)
         assert torch.equal(expected, found)
+
+
+@pytest.mark.parametrize("axes", [(), (2,), (3,), (2, 3)])
+@pytest.mark.parametrize("change", [lambda image: image, lambda image: 1.1 * image + 0.3], ids=["same", "brighter"])
+def test_a_warm_start_follows_the_mirrored_image(axes, change):
+    model, image, label = trained_model()
+    method = _ima(warm=True)
+    kept, _ = method._perturb(model, image, label, EIGHT)
+    flipped = change(image).flip(axes)
+    start = method.starts.begin(EIGHT, flipped, L2(2.0), 0)
+    torch.testing.assert_close(start / 2.0, (kept - image).flip(axes) / _norm(kept - image), atol=1e-2, rtol=0)
+    torch.testing.assert_close(_norm(start).flatten(), torch.full((8,), 2.0))
+
+
+def _norm(values):
+    return values.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+
+
+def test_a_start_off_the_voxels_is_taken_up_by_unmirrored_images_only():
+    image = trained_model()[1]
+    starts, field = Starts(), BiasField(0.3)
+    params = field.init(image, torch.Generator().manual_seed(5))
+    starts.keep(EIGHT, image, params)
+    size = field.size(params)
+    same, turned = (starts.begin(EIGHT, one, field.with_eps(size), 9) for one in (image, image.flip(2)))
+    torch.testing.assert_close(same, params, atol=1e-2, rtol=0)
+    assert torch.equal(turned, field.with_eps(size).init(image, torch.Generator().manual_seed(9)))
+
+
+def test_a_case_that_looks_otherwise_starts_anew():
+    image = torch.randn(2, 1, 24, 24, generator=torch.Generator().manual_seed(0))
+    starts = Starts()
+    starts.keep(["a", "b"], image, torch.ones_like(image))
+    crop = image.roll(5, dims=2)
+    cold = L2(1.0).init(crop, torch.Generator().manual_seed(1))
+    assert torch.equal(starts.begin(["a", "b"], crop, L2(1.0), 1), cold)
+    empty = torch.zeros_like(image)
+    starts.keep(["a", "b"], empty, torch.ones_like(image))
+    assert not torch.equal(starts.begin(["a", "b"], empty, L2(1.0), 1), cold)
+    assert torch.equal(starts.begin(["a", "b"], image, L2(1.0), 1), cold)
+
+
+def test_pgd_training_takes_warm_starts_too():
+    model, image, label = trained_model()
+    cold, warm = (PGDTraining(_loss, L2(2.0), steps=1, mix=1.0, warm=flag) for flag in (False, True))
+    first = [method(model, image, label, EIGHT) for method in (cold, warm)]
+    torch.testing.assert_close(*first)
+    for _ in range(6):
+        still, later = (method(model, image, label, EIGHT) for method in (cold, warm))
+    assert later > 1.05 * still
+    saved = io.BytesIO()
+    torch.save(warm.state_dict(), saved)
+    saved.seek(0)
+    other = PGDTraining(_loss, L2(2.0), steps=1, mix=1.0, warm=True)
+    other.load_state_dict(torch.load(saved, weights_only=True))
+    assert torch.equal(other(model, image, label, EIGHT), warm(model, image, label, EIGHT))
+    with pytest.raises(ValueError, match="ids must name each of the 8 samples"):
+        warm(model, image, label)
 
 
 def test_walking_with_equal_lengths_is_the_attacks_own_walk():
@@ -169,9 +230,6 @@ def test_small_margins_weigh_more(loss, heads):
     found, plain = (one(several, image[:3], label[:3], list("abc")) for one in (method(2.0), method(0.0)))
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(plain, heads * _each(model(perturbed), label[:3]).mean())
-
-
-EIGHT = list("abcdefgh")
 
 
 def _sizes(method, model, image, label):

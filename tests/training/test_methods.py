@@ -44,6 +44,7 @@ METHODS = {
     "pgd": lambda: PGDTraining(loss, L2(1.0), steps=3),
     "pgd-free": lambda: PGDTraining(loss, L2(1.0), replays=1),
     "pgd-random": lambda: PGDTraining(loss, L2(1.0), steps=3, random_eps=True),
+    "pgd-warm": lambda: PGDTraining(loss, L2(1.0), steps=3, warm=True),
     "trades": lambda: TRADES(loss, L2(1.0), steps=3),
     "ima": lambda: IMA(loss, L2(1.0), steps=3),
     "ima-thrifty": lambda: IMA(loss, L2(1.0), steps=3, fewest_steps=2, increment=1.0, warm=True),
@@ -305,6 +306,7 @@ def test_training_with_ima_enlarges_the_margin_of_a_small_model():
     [
         (lambda: PGDTraining(loss, L2(1.0), mix=1.5), r"mix must be in \[0, 1\], got 1.5"),
         (lambda: PGDTraining(loss, L2(1.0), ramp_epochs=-1), "ramp_epochs must be a whole number >= 0, got -1"),
+        (lambda: PGDTraining(loss, L2(1.0), warm=True, replays=2), "warm must be False with replays, got replays=2"),
         (lambda: IMA(loss, L2(1.0), beta=-0.1), r"beta must be in \[0, 1\], got -0.1"),
         (lambda: IMA(loss, L2(1.0), increment=2.0), r"increment must be in \(0, eps = 1\], got 2"),
         (lambda: IMA(loss, L2(1.0), smoothing=0.0), r"smoothing must be in \(0, 1\], got 0"),
