@@ -5,7 +5,8 @@
 
 DATA is MSD Task04_Hippocampus with a `split.json` (train, val). Axial slices of 56 x 40 of z-scored cases, every slice
 a case of its own in IMA's table; trained on the slices with foreground and a third of the others. All methods start
-from fresh weights. Each slice is attacked by `strong` with 100 gradient calls; L2 is the norm over the slice.
+from fresh weights and search 8 steps, those named `-warm` 3 steps from where the slice's last search ended. Each slice
+is attacked by `strong` with 100 gradient calls; L2 is the norm over the slice.
 Stopped at any moment, the same command goes on; several processes may do different methods in one DIR.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import torch
 from attack_strength import Book, footer
@@ -28,6 +30,7 @@ from imaseg.data.nifti import read_volume
 EPS = [1.0, 5.0, 10.0, 15.0]
 SIZE = (56, 40)
 METHODS = ["standard", "pgd-only", "pgd-half", "pgd-ramp", "pgd-random", "trades", "ima", "ima-spread", "pgd-at-margin"]
+METHODS += ["pgd-half-warm", "pgd-random-warm", "ima-warm", "ima-spread-warm"]
 PUBLISHED = """
 Published (Ma & Liang, 2023), pooled/slices, PGD-100, last iterate, on the 35 test cases of the same split:
 
@@ -66,7 +69,9 @@ def main() -> None:
     print(f"Pooled over voxels / mean of slices, slices with foreground:\n\n{table(rows, ('pooled', 'slices'), EPS)}")
     print(f"\nMean of all slices / of whole cases:\n\n{table(rows, ('all slices', 'cases'), EPS)}")
     print(PUBLISHED)
-    for folder in (arguments.out / f"{name}-{seed}" for name in ("ima", "ima-spread") for seed in arguments.seeds):
+    for folder in (
+        arguments.out / f"{name}-{seed}" for name in rows if name.startswith("ima") for seed in arguments.seeds
+    ):
         if margins := final_margins(folder):
             below = sum(margin < EPS[-1] for margin in margins)
             print(f"{folder.name}: {below} of {len(margins)} margins below the ceiling, mean {mean_margin(folder):.2f}")
@@ -83,17 +88,20 @@ def main() -> None:
 def make_method(name: str, out: Path, seed: int, epochs: int) -> TrainingMethod:
     """Budget and ceiling are the same; the ramp and IMA's margins reach it after five sixths of the epochs."""
     within, rising = L2(EPS[-1]), max(1, epochs * 5 // 6)
+    search: dict[str, Any] = {"steps": 3, "warm": True} if name.endswith("-warm") else {}
+    name = name.removesuffix("-warm")
     if name == "standard":
         return Standard(loss)
     if name == "trades":
         return TRADES(loss, within, beta=1.0, seed=seed)
     if name in ("ima", "ima-spread"):
-        return make_ima(name, within, EPS[-1] / rising, seed)
+        return make_ima(name, within, EPS[-1] / rising, seed, **search)
     if name == "pgd-at-margin":
         within = L2(mean_margin(out / f"ima-{seed}"))
-    mix, ramp = 1.0 if name == "pgd-only" else 0.5, rising if name == "pgd-ramp" else 0
-    drawn = name == "pgd-random"
-    return PGDTraining(loss, within, mix=mix, ramp_epochs=ramp, random_eps=drawn, objective=Dice(), seed=seed)
+    return PGDTraining(
+        loss, within, mix=1.0 if name == "pgd-only" else 0.5, ramp_epochs=rising if name == "pgd-ramp" else 0,
+        random_eps=name == "pgd-random", objective=Dice(), seed=seed, **search,
+    )  # fmt: skip
 
 
 def mean_margin(folder: Path) -> float:

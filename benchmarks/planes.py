@@ -62,9 +62,9 @@ def loss(logits: Tensor, label: Tensor) -> Tensor:
     return DiceCE()(logits, label)
 
 
-def make_ima(name: str, perturbation: Perturbation, increment: float, seed: int) -> IMA:
+def make_ima(name: str, perturbation: Perturbation, increment: float, seed: int, **options: Any) -> IMA:
     """`ima` as published (Dice below 0.6), or `ima-spread`, at radii around the margin and past the boundary."""
-    options: dict[str, Any] = {"criterion": DiceBelow(0.6), "objective": Dice(), "seed": seed}
+    options |= {"criterion": DiceBelow(0.6), "objective": Dice(), "seed": seed}
     if name == "ima-spread":
         # Draws below the margin let nothing grow: half of the visits, hence twice the increment.
         options |= {"beyond": True, "spread": 1.0}

@@ -25,6 +25,8 @@ from imaseg.objectives import Objective
 from imaseg.perturbations import Perturbation
 from imaseg.scores import Target
 from imaseg.training.base import Loss, TrainingMethod, check_still
+from imaseg.training.ids import case_ids
+from imaseg.training.starts import Starts
 
 
 class TRADES(TrainingMethod):
@@ -35,6 +37,8 @@ class TRADES(TrainingMethod):
         perturbation: what may change; its eps is the training budget.
         beta: weight of the drift, >= 0; the paper uses 1 to 6.
         steps: of the search.
+        warm: start each search where the case's last one ended, so that fewer steps suffice; `ids` are required then,
+            unless the image's meta has them. As in `IMA`.
         ignore_index: label value whose voxels carry no drift. Negative labels never do.
         seed: of the random starts.
 
@@ -49,6 +53,7 @@ class TRADES(TrainingMethod):
         *,
         beta: float = 6.0,
         steps: int = 8,
+        warm: bool = False,
         ignore_index: int | None = None,
         seed: int = 0,
     ) -> None:
@@ -60,12 +65,14 @@ class TRADES(TrainingMethod):
         self.beta = beta
         self.ignore_index = ignore_index
         self.attack = PGD(perturbation, steps=steps)
+        self.starts = Starts() if warm else None
         self.seed, self._calls = seed, 0
 
     def __call__(self, model: Model, image: Tensor, label: Tensor, ids: Sequence[str] | None = None) -> Tensor:
         """Clean loss and drift of the batch."""
         self._calls += 1
-        attacked = self._furthest(model, plain(image), plain(label))
+        names = [] if self.starts is None else case_ids(image, ids)
+        attacked = self._furthest(model, plain(image), plain(label), names)
         output = model(image)
         before = heads(output, image)[0].detach()
         after = heads(bare(model)(attacked), image)[0]
@@ -76,21 +83,33 @@ class TRADES(TrainingMethod):
     def passes(self) -> int:
         return self.attack.steps + 2
 
+    def end_epoch(self) -> None:
+        """Share warm starts among ranks."""
+        if self.starts is not None:
+            self.starts.end_epoch()
+
     def state_dict(self) -> dict[str, Any]:
-        """The counter that rules the random starts."""
-        return {"calls": self._calls}
+        """The counter that rules the random starts, and with `warm` the starts themselves."""
+        state = {"calls": self._calls}
+        return state if self.starts is None else {**state, "starts": self.starts.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up what `state_dict` gave."""
         self._calls = int(state["calls"])
+        if self.starts is not None:
+            self.starts.load_state_dict(state.get("starts", {}))
 
-    def _furthest(self, model: Model, image: Tensor, label: Tensor) -> Tensor:
+    def _furthest(self, model: Model, image: Tensor, label: Tensor, names: list[str]) -> Tensor:
         """The image whose prediction drifted most, of those that the search saw."""
-        drift = _Drift(ignore_index=self.ignore_index)
+        drift, within, seed = _Drift(ignore_index=self.ignore_index), self.attack.perturbation, self.seed + self._calls
+        start = None if self.starts is None else self.starts.begin(names, image, within, seed)
         with frozen(model):
-            search = Search(model, image, label, self.attack.perturbation, drift, seed=self.seed + self._calls)
+            search = Search(model, image, label, within, drift, seed=seed, start=start)
             self.attack._run(search)
-            return search.result().image
+            result = search.result()
+        if self.starts is not None:
+            self.starts.keep(names, image, result.params)
+        return result.image
 
 
 class _Drift(Objective):

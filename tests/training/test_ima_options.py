@@ -1,14 +1,15 @@
-"""What IMA saves when asked to: warm starts, fewer steps at small margins, plain batches in between."""
+"""What IMA saves when asked to: warm starts (of all methods), fewer steps, plain batches in between; its options."""
 
 from __future__ import annotations
 
 import io
+from functools import partial
 
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from imaseg import IMA, L2, PGD, BiasField, DiceBelow, PGDTraining
+from imaseg import IMA, L2, PGD, TRADES, BiasField, DiceBelow, PGDTraining
 from imaseg.attacks.search import Search
 from imaseg.frozen import frozen
 from imaseg.training.ascent import ascend
@@ -159,18 +160,19 @@ def test_a_case_that_looks_otherwise_starts_anew():
     assert torch.equal(starts.begin(["a", "b"], image, L2(1.0), 1), cold)
 
 
-def test_pgd_training_takes_warm_starts_too():
+@pytest.mark.parametrize(
+    "make", [partial(PGDTraining, _loss, L2(2.0), mix=1.0), partial(TRADES, _loss, L2(2.0))], ids=["pgd", "trades"]
+)
+def test_other_methods_take_warm_starts_too(make):
     model, image, label = trained_model()
-    cold, warm = (PGDTraining(_loss, L2(2.0), steps=1, mix=1.0, warm=flag) for flag in (False, True))
-    first = [method(model, image, label, EIGHT) for method in (cold, warm)]
-    torch.testing.assert_close(*first)
+    cold, warm, other = make(steps=1), make(steps=1, warm=True), make(steps=1, warm=True)
+    torch.testing.assert_close(*(method(model, image, label, EIGHT) for method in (cold, warm)))
     for _ in range(6):
         still, later = (method(model, image, label, EIGHT) for method in (cold, warm))
     assert later > 1.05 * still
     saved = io.BytesIO()
     torch.save(warm.state_dict(), saved)
     saved.seek(0)
-    other = PGDTraining(_loss, L2(2.0), steps=1, mix=1.0, warm=True)
     other.load_state_dict(torch.load(saved, weights_only=True))
     assert torch.equal(other(model, image, label, EIGHT), warm(model, image, label, EIGHT))
     with pytest.raises(ValueError, match="ids must name each of the 8 samples"):

@@ -46,6 +46,7 @@ METHODS = {
     "pgd-random": lambda: PGDTraining(loss, L2(1.0), steps=3, random_eps=True),
     "pgd-warm": lambda: PGDTraining(loss, L2(1.0), steps=3, warm=True),
     "trades": lambda: TRADES(loss, L2(1.0), steps=3),
+    "trades-warm": lambda: TRADES(loss, L2(1.0), steps=3, warm=True),
     "ima": lambda: IMA(loss, L2(1.0), steps=3),
     "ima-thrifty": lambda: IMA(loss, L2(1.0), steps=3, fewest_steps=2, increment=1.0, warm=True),
     "ima-beyond": lambda: IMA(loss, L2(1.0), steps=3, beyond=True, spread=1.0),

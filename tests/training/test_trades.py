@@ -55,7 +55,7 @@ def test_loss_and_gradients_are_those_of_the_formula_with_a_fixed_target():
 
 def test_the_search_drifts_further_than_noise_of_the_same_size():
     model, image, label = trained_model()
-    attacked = TRADES(_loss, L2(1.0), steps=8)._furthest(model, image, label)
+    attacked = TRADES(_loss, L2(1.0), steps=8)._furthest(model, image, label, [])
     size = (attacked - image).flatten(1).norm(dim=1)
     assert (size <= 1.0 + 1e-5).all()
     noise = torch.randn(20, *image.shape, generator=torch.Generator().manual_seed(1))
