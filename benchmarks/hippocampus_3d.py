@@ -3,9 +3,9 @@
     python benchmarks/hippocampus_3d.py DATA [--out DIR] [--runs NAME ...] [--sweep] [--seeds 0 1 2] [--small]
 
 DATA is MSD Task04_Hippocampus with a `split.json` (train, val). All but `standard` and `ima-scratch` start from the
-standard model of their seed and share schedule, epochs, search length (`ima-thrifty` aside) and the half-and-half mix
-(`pgd-only` aside). `standard-longer` says what the epochs alone do; `ima-scratch` has the epochs of both and thus more
-perturbed ones than any control. `pgd-at-margin` trains at the mean of IMA's final margins.
+standard model of their seed and share schedule, epochs, search length (`ima-thrifty` aside: 3 steps, warm starts) and
+the half-and-half mix (`pgd-only` aside). `standard-longer` says what the epochs alone do; `ima-scratch` has the epochs
+of both and thus more perturbed ones than any control. `pgd-at-margin` trains at the mean of IMA's final margins.
 --sweep adds larger budgets for IMA (also with spread radii) and for PGD at fixed, ramped and random ones: where IMA
 keeps its promise its clean Dice stays flat as the ceiling rises. Attacked Dice is the worst of all probes of
 `configs/plans/benchmark_3d.yaml`. Stopped at any moment, the same command goes on.

@@ -4,8 +4,9 @@
     python benchmarks/ima_ablation.py DATA [--out DIR] [--epochs N] [--only NAME ...] [--figure FILE] [--small]
 
 DATA is MSD Task04_Hippocampus with a `split.json`. Every row goes on from the same standard 2D network for the same
-epochs with 8 search steps, half clean and half perturbed (network and slices as in `hippocampus_2d.py`, every second
-slice of those with foreground). A method is worth its while where it lies above the line through the fixed budgets.
+epochs, half clean and half perturbed, with 3 search steps from where the slice's last search ended if not named
+otherwise (network and slices as in `hippocampus_2d.py`, every second slice of those with foreground). A method is worth
+its while where it lies above the line through the fixed budgets.
 Stopped at any moment, the same command goes on, and several processes may share the rows among them by `--only`.
 """
 
@@ -25,16 +26,18 @@ from torch import nn
 from imaseg import IMA, L2, TRADES, Dice, DiceBelow, PGDTraining, Standard, TrainingMethod
 
 CEILING = 30.0
+WARM: dict[str, Any] = {"steps": 3, "warm": True}
+COLD: dict[str, Any] = {"steps": 8, "warm": False}
 
 
 def pgd(eps: float, **more: Any) -> Callable[[], TrainingMethod]:
-    return lambda: PGDTraining(loss, L2(eps), objective=Dice(), **more)
+    return lambda: PGDTraining(loss, L2(eps), objective=Dice(), **WARM | more)
 
 
 def ima(*, threshold: float = 0.6, **more: Any) -> Callable[[], TrainingMethod]:
     return lambda: IMA(
         loss, L2(CEILING), increment=3.0 if "spread" in more else 1.5, criterion=DiceBelow(threshold),
-        objective=Dice(), **more,
+        objective=Dice(), **WARM | more,
     )  # fmt: skip
 
 
@@ -49,8 +52,10 @@ VARIANTS: dict[str, Callable[[], TrainingMethod]] = {
     "PGD, rising to 15": pgd(15.0, ramp_epochs=10),
     "PGD up to 15": pgd(15.0, random_eps=True),
     "PGD up to 22": pgd(22.0, random_eps=True),
-    "TRADES at 9": lambda: TRADES(loss, L2(9.0), beta=1.0),
+    "PGD up to 15, 8 cold steps": pgd(15.0, random_eps=True, **COLD),
+    "TRADES at 9": lambda: TRADES(loss, L2(9.0), beta=1.0, **WARM),
     "IMA": ima(),
+    "IMA, 8 cold steps": ima(**COLD),
     "IMA, Dice below 0.3": ima(threshold=0.3),
     "IMA, weighting 2": ima(weighting=2.0),
     "IMA, beyond": ima(beyond=True),
