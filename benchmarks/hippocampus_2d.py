@@ -5,8 +5,8 @@
 
 DATA is MSD Task04_Hippocampus with a `split.json` (train, val). Axial slices of 56 x 40 of z-scored cases, every slice
 a case of its own in IMA's table; trained on the slices with foreground and a third of the others. All methods start
-from fresh weights and search 8 steps, those named `-warm` 3 steps from where the slice's last search ended. Each slice
-is attacked by `strong` with 100 gradient calls; L2 is the norm over the slice.
+from fresh weights and search 3 steps from where the slice's last search ended, those named `-cold` 8 steps from a
+random point. Each slice is attacked by `strong` with 100 gradient calls; L2 is the norm over the slice.
 Stopped at any moment, the same command goes on; several processes may do different methods in one DIR.
 """
 
@@ -30,7 +30,7 @@ from imaseg.data.nifti import read_volume
 EPS = [1.0, 5.0, 10.0, 15.0]
 SIZE = (56, 40)
 METHODS = ["standard", "pgd-only", "pgd-half", "pgd-ramp", "pgd-random", "trades", "ima", "ima-spread", "pgd-at-margin"]
-METHODS += ["pgd-half-warm", "pgd-random-warm", "ima-warm", "ima-spread-warm"]
+METHODS += ["pgd-half-cold", "pgd-random-cold", "ima-cold", "ima-spread-cold"]
 PUBLISHED = """
 Published (Ma & Liang, 2023), pooled/slices, PGD-100, last iterate, on the 35 test cases of the same split:
 
@@ -88,12 +88,12 @@ def main() -> None:
 def make_method(name: str, out: Path, seed: int, epochs: int) -> TrainingMethod:
     """Budget and ceiling are the same; the ramp and IMA's margins reach it after five sixths of the epochs."""
     within, rising = L2(EPS[-1]), max(1, epochs * 5 // 6)
-    search: dict[str, Any] = {"steps": 3, "warm": True} if name.endswith("-warm") else {}
-    name = name.removesuffix("-warm")
+    search: dict[str, Any] = {"steps": 8} if name.endswith("-cold") else {"steps": 3, "warm": True}
+    name = name.removesuffix("-cold")
     if name == "standard":
         return Standard(loss)
     if name == "trades":
-        return TRADES(loss, within, beta=1.0, seed=seed)
+        return TRADES(loss, within, beta=1.0, seed=seed, **search)
     if name in ("ima", "ima-spread"):
         return make_ima(name, within, EPS[-1] / rising, seed, **search)
     if name == "pgd-at-margin":
