@@ -5,9 +5,9 @@
     python benchmarks/attack_strength.py DATA [--runs DIR] [--out DIR] [--cases N] [--calls 20 100] [--only NET ...]
                                          [--figure FILE]
 
-DATA is MSD Task04_Hippocampus with a `split.json`. RUNS holds the networks of `benchmarks/hippocampus_3d.py`, which
-trains what is missing. The 2D network, a U-Net of segmentation-models-pytorch on slices scaled to [0, 1], is trained
-here.
+DATA is MSD Task04_Hippocampus with a `split.json`. RUNS holds the networks of `benchmarks/hippocampus_3d.py` (those
+searched for 8 steps from random starts), which trains what is missing. The 2D network, a U-Net of
+segmentation-models-pytorch on slices scaled to [0, 1], is trained here.
 
 Every figure is the mean foreground hard Dice over the cases and over three seeds, each case under the worst point of
 the attack, as the library returns it. Stopped at any moment, the same command goes on.
@@ -27,7 +27,7 @@ from pathlib import Path
 
 import outside
 import torch
-from hippocampus_3d import prepare_data, train_methods
+from hippocampus_3d import prepare_data, train_nets
 from slices import train_slice_net
 from torch import Tensor, nn
 
@@ -65,8 +65,8 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     prepared = prepare_data(arguments.data, arguments.runs)
-    train_methods(prepared, arguments.runs)
-    makers = all_rows(prepared, arguments.runs, arguments.out, arguments.cases)
+    nets = train_nets(prepared, arguments.runs)
+    makers = all_rows(prepared, nets, arguments.out, arguments.cases)
     rows = [make() for name, make in makers.items() if not arguments.only or name in arguments.only]
     book = Book(arguments.out / "results.json")
     jobs = [job for row in rows for job in jobs_of(row, arguments.calls)]
@@ -110,11 +110,11 @@ class Book:
         return sum(values) / len(values) if values else None
 
 
-def all_rows(prepared: Path, runs: Path, out: Path, cases: int) -> dict[str, Callable[[], Row]]:
+def all_rows(prepared: Path, nets: dict[str, Path], out: Path, cases: int) -> dict[str, Callable[[], Row]]:
     """How each row is made: 3D networks in RMS, at budgets that about halve their Dice, and a 2D one in Linf."""
 
-    def whole(name: str, run: str, perturbation: Perturbation) -> Row:
-        return Row(name, load_model(runs / run), perturbation, whole_cases(prepared, "val", cases))
+    def whole(name: str, net: str, perturbation: Perturbation) -> Row:
+        return Row(name, load_model(nets[net]), perturbation, whole_cases(prepared, "val", cases))
 
     def slices() -> Row:
         model, batches = train_slice_net(prepared, out / "slice_net.pt", cases)

@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 
 from attack_strength import footer, whole_cases
-from hippocampus_3d import prepare_data, train_methods
+from hippocampus_3d import prepare_data, train_nets
 
 from imaseg import L2, load_model
 from imaseg.attacks import Attack
@@ -43,13 +43,13 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=20)
     arguments = parser.parse_args()
     prepared = prepare_data(arguments.data, arguments.runs)
-    train_methods(prepared, arguments.runs)
+    nets = train_nets(prepared, arguments.runs)
     batches = whole_cases(prepared, "train", arguments.cases)
     print(
         f"| {arguments.calls} gradient calls | " + " | ".join(f"{net}, RMS {eps:g}" for net, eps in NETS.items()) + " |"
     )
     print("| --- |" + " --- |" * len(NETS))
-    models = {net: load_model(arguments.runs / net) for net in NETS}
+    models = {net: load_model(nets[net]) for net in NETS}
     with bar("variants") as tell:
         for done, (title, spec) in enumerate(VARIANTS.items()):
             tell(done, len(VARIANTS), title)

@@ -75,7 +75,7 @@ def test_hippocampus_3d(bench, raw_phantom, tmp_path):
     options = ("--out", tmp_path, "--small", "--runs", "standard", "ima-0.8")
     first = bench("hippocampus_3d.py", raw_phantom, *options)
     rows = _rows(first)
-    assert (rows["standard"][-1], rows["ima-0.8"][-1]) == ("1", "11")
+    assert (rows["standard"][-1], rows["ima-0.8"][-1]) == ("1", "6")
     assert "- ima-0.8: 3 of 3 below 0.8" in first
     assert _rows(bench("hippocampus_3d.py", raw_phantom, *options)) == rows
 
@@ -101,6 +101,10 @@ def test_every_run_of_hippocampus_3d_differs_from_ima_as_its_name_says(monkeypat
         if name not in ("standard", "ima-scratch")
     }
     assert alike == {(12, 0.001, "cosine", str(tmp_path / "standard"), 3)}
+    searches = {name: (config.method.get("steps"), config.method.get("warm")) for name, config in configs.items()}
+    assert {name for name, search in searches.items() if search == (8, False)} == {"pgd-cold", "ima-cold"}
+    assert {name for name, search in searches.items() if search == (None, None)} == {"standard", "standard-longer"}
+    assert set(searches.values()) == {(None, None), (3, True), (8, False)}
     assert configs["ima-scratch"].init is None
     assert configs["ima-scratch"].epochs == configs["standard"].epochs + configs["ima"].epochs
 
