@@ -127,9 +127,9 @@ def prepare_data(data: Path, out: Path) -> Path:
     return out / "prepared"
 
 
-def train_nets(prepared: Path, out: Path) -> dict[str, Path]:
+def train_nets(prepared: Path, out: Path, *, small: bool = False) -> dict[str, Path]:
     """The run folder of each of `NETS`; goes on where it was stopped."""
-    return {name: train_run(run, 0, prepared, out) for name, run in NETS.items()}
+    return {name: train_run(run, 0, prepared, out, SMALL if small else ()) for name, run in NETS.items()}
 
 
 def train_run(name: str, seed: int, prepared: Path, out: Path, more: tuple[str, ...] = ()) -> Path:

@@ -109,6 +109,18 @@ def test_every_run_of_hippocampus_3d_differs_from_ima_as_its_name_says(monkeypat
     assert configs["ima-scratch"].epochs == configs["standard"].epochs + configs["ima"].epochs
 
 
+def test_warm_starts(bench, raw_phantom, tmp_path):
+    lines = bench("warm_starts.py", raw_phantom, "--runs", tmp_path, "--cases", "2", "--small").splitlines()
+    cells = [line.strip("| ").split(" | ") for line in lines if ", RMS " in line]
+    assert [(name.partition(",")[0], visit) for name, visit, *_ in cells] == [
+        (name, visit) for name in ("standard", "pgd", "ima") for visit in "12"
+    ]
+    for _, visit, *values in cells:
+        clean, warm, *cold = map(float, values)
+        assert clean <= min(warm, *cold)
+        assert visit == "2" or warm == cold[0]
+
+
 def test_ima_cost(bench, raw_phantom, tmp_path):
     options = ("--out", tmp_path, "--small", "--only", "default", "thrifty, every 2")
     rows = _rows(bench("ima_cost.py", raw_phantom, *options))
