@@ -113,10 +113,10 @@ def main() -> None:
         print(spread(folders))
     print(stopped(out, folders))
     first = {folder.name: folder for folder in folders}
-    for other in ("ima", "ima-spread"):
-        for control in ("pgd-only", "pgd", "pgd-ramp", "pgd-random", "trades", "pgd-at-margin", "ima-cold"):
-            if {f"audit-{other}", f"audit-{control}"} <= first.keys():
-                print(differences(first[f"audit-{control}"], first[f"audit-{other}"]))
+    controls = ("pgd-only", "pgd", "pgd-ramp", "pgd-random", "trades", "pgd-at-margin", "ima-cold")
+    for end, other, control in product(("", *(f"-{eps:g}" for eps in BUDGETS)), ("ima", "ima-spread"), controls):
+        if {f"audit-{other}{end}", f"audit-{control}{end}"} <= first.keys():
+            print(differences(first[f"audit-{control}{end}"], first[f"audit-{other}{end}"]))
     print(f"Created {page}")
 
 
