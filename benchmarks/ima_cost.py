@@ -3,7 +3,7 @@
     python benchmarks/ima_cost.py DATA [--out DIR] [--epochs N] [--only NAME ...] [--small]
 
 DATA is MSD Task04_Hippocampus with a `split.json`. Every variant goes on from the same standard 2D network for the same
-epochs (slices as in `hippocampus_2d.py`, without flips, which would spoil warm starts). Passes are counted slice by
+epochs (slices as in `hippocampus_2d.py`, without flips). Passes are counted slice by
 slice while training; the cost in standard steps weighs them by how long one takes here, all three kinds timed in turn:
 forward only (f), forward and backward to the image (g), forward and backward to the weights (1). Stopped at any moment,
 the same command goes on.

@@ -121,7 +121,7 @@ class PGDTraining(TrainingMethod):
         return min(1.0, (self._epoch + 1) / self.ramp_epochs) if self.ramp_epochs else 1.0
 
     def end_epoch(self) -> None:
-        """Move the ramp on."""
+        """Move the ramp on, share warm starts among ranks."""
         self._epoch += 1
         if self.starts is not None:
             self.starts.end_epoch()

@@ -17,8 +17,8 @@ from torch.nn import functional
 from imaseg.perturbations import Perturbation
 from imaseg.perturbations.base import expand
 
-# Hippocampi look like this or more after slight turns and other intensities, where a start still helps, and like 0.5
-# at most when mirrored.
+# Between two looks at a hippocampus as `imaseg train` shows it: 0.7 and more after a slight turn, where a start is no
+# worse than a random one from 0.75 on, and 0.5 at most the wrong way round.
 _ALIKE = 0.75
 _FINEST = 16
 _POOL: tuple[Callable[..., Tensor], ...] = (
