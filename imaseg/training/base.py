@@ -12,6 +12,7 @@ from torch import Tensor, distributed
 from imaseg.frozen import Model
 from imaseg.perturbations import Perturbation
 from imaseg.registry import Registered
+from imaseg.training.starts import Starts
 
 Loss = Callable[[Any, Tensor], Tensor]
 
@@ -22,7 +23,12 @@ class TrainingMethod(Registered, ABC):
     Args:
         loss: `loss(logits, label)` -> one value per sample (B,) or a scalar. It gets the model's output and the
             label exactly as given, so any MONAI, nnU-Net or own loss works.
+
+    Attributes:
+        starts: where each case's last search ended, of methods that start the next one there.
     """
+
+    starts: Starts | None = None
 
     def __init__(self, loss: Loss) -> None:
         self.loss = loss
@@ -50,13 +56,17 @@ class TrainingMethod(Registered, ABC):
 
     def end_epoch(self) -> None:
         """Tell the method that an epoch has ended."""
+        if self.starts is not None:
+            self.starts.end_epoch()
 
     def state_dict(self) -> dict[str, Any]:
-        """All that is needed to go on as if never interrupted; plain numbers and dicts."""
-        return {}
+        """All that is needed to go on as if never interrupted; plain numbers, tensors and dicts."""
+        return {} if self.starts is None else {"starts": self.starts.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up what `state_dict` gave."""
+        if self.starts is not None:
+            self.starts.load_state_dict(state.get("starts", {}))
 
     def _mean_loss(self, model: Model, image: Tensor, label: Tensor) -> Tensor:
         return self.loss(model(image), label).mean()

@@ -99,6 +99,7 @@ class IMA(TrainingMethod):
         seed: int = 0,
     ) -> None:
         super().__init__(loss)
+        self.starts = Starts() if warm else None
         if isinstance(perturbation.eps, Tensor) and perturbation.eps.numel() != 1:
             msg = f"eps of IMA's perturbation must be one number (the ceiling of all margins), got {perturbation.eps}."
             raise ValueError(msg)
@@ -121,7 +122,6 @@ class IMA(TrainingMethod):
         if self.fewest_steps > steps:
             msg = f"fewest_steps must be at most steps = {steps}, got {fewest_steps}. Use 2."
             raise ValueError(msg)
-        self.starts = Starts() if warm else None
         self.table = MarginTable(increment if increment is not None else ceiling / 10, ceiling, smoothing=smoothing)
         self.last_epoch: dict[str, float] = {}
         self.seed, self._calls = seed, 0
@@ -152,21 +152,18 @@ class IMA(TrainingMethod):
 
     def end_epoch(self) -> None:
         """Grow the margins of unbroken cases, move those of broken ones; summary in `last_epoch`."""
+        super().end_epoch()
         self.last_epoch = self.table.end_epoch()
-        if self.starts is not None:
-            self.starts.end_epoch()
 
     def state_dict(self) -> dict[str, Any]:
         """Margins, the counter that rules the random starts, and with `warm` the starts themselves."""
-        state = {"table": self.table.state_dict(), "calls": self._calls}
-        return state if self.starts is None else {**state, "starts": self.starts.state_dict()}
+        return {**super().state_dict(), "table": self.table.state_dict(), "calls": self._calls}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up what `state_dict` gave."""
+        super().load_state_dict(state)
         self.table.load_state_dict(state["table"])
         self._calls = int(state["calls"])
-        if self.starts is not None:
-            self.starts.load_state_dict(state.get("starts", {}))
 
     def _perturb(self, model: Model, image: Tensor, label: Tensor, ids: list[str]) -> tuple[Tensor, Tensor]:
         """Each sample at its margin, or on its boundary if that is nearer, and the label that goes with it."""

@@ -64,6 +64,7 @@ class PGDTraining(TrainingMethod):
         seed: int = 0,
     ) -> None:
         super().__init__(loss)
+        self.starts = Starts() if warm else None
         if warm and replays:
             msg = f"warm must be False with replays, got replays={replays}. They go on from the batch before anyway."
             raise ValueError(msg)
@@ -71,7 +72,6 @@ class PGDTraining(TrainingMethod):
         self.ramp_epochs = check_count("ramp_epochs", ramp_epochs, "Use 0 for a fixed budget.", at_least=0)
         self.random_eps = random_eps
         self.attack = PGD(perturbation, steps=steps, objective=objective)
-        self.starts = Starts() if warm else None
         self._replay = Replay() if check_count("replays", replays, "Use 0 for PGD.", at_least=0) else None
         self._replays = replays
         if self._replay is not None:
@@ -122,20 +122,17 @@ class PGDTraining(TrainingMethod):
 
     def end_epoch(self) -> None:
         """Move the ramp on, share warm starts among ranks."""
+        super().end_epoch()
         self._epoch += 1
-        if self.starts is not None:
-            self.starts.end_epoch()
 
     def state_dict(self) -> dict[str, Any]:
         """Counters that rule ramp and random starts; with replays or `warm` the perturbations to go on from."""
-        kept = {"replay": self._replay, "starts": self.starts}
-        more = {name: part.state_dict() for name, part in kept.items() if part is not None}
-        return {"epoch": self._epoch, "calls": self._calls, **more}
+        state = {**super().state_dict(), "epoch": self._epoch, "calls": self._calls}
+        return state if self._replay is None else {**state, "replay": self._replay.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up what `state_dict` gave."""
+        super().load_state_dict(state)
         self._epoch, self._calls = int(state["epoch"]), int(state["calls"])
         if self._replay is not None:
             self._replay.load_state_dict(state.get("replay", {}))
-        if self.starts is not None:
-            self.starts.load_state_dict(state.get("starts", {}))

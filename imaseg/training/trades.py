@@ -58,6 +58,7 @@ class TRADES(TrainingMethod):
         seed: int = 0,
     ) -> None:
         super().__init__(loss)
+        self.starts = Starts() if warm else None
         if not beta >= 0:
             msg = f"beta must be >= 0, got {beta}. The paper uses 1 to 6."
             raise ValueError(msg)
@@ -65,7 +66,6 @@ class TRADES(TrainingMethod):
         self.beta = beta
         self.ignore_index = ignore_index
         self.attack = PGD(perturbation, steps=steps)
-        self.starts = Starts() if warm else None
         self.seed, self._calls = seed, 0
 
     def __call__(self, model: Model, image: Tensor, label: Tensor, ids: Sequence[str] | None = None) -> Tensor:
@@ -83,21 +83,14 @@ class TRADES(TrainingMethod):
     def passes(self) -> int:
         return self.attack.steps + 2
 
-    def end_epoch(self) -> None:
-        """Share warm starts among ranks."""
-        if self.starts is not None:
-            self.starts.end_epoch()
-
     def state_dict(self) -> dict[str, Any]:
         """The counter that rules the random starts, and with `warm` the starts themselves."""
-        state = {"calls": self._calls}
-        return state if self.starts is None else {**state, "starts": self.starts.state_dict()}
+        return {**super().state_dict(), "calls": self._calls}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up what `state_dict` gave."""
+        super().load_state_dict(state)
         self._calls = int(state["calls"])
-        if self.starts is not None:
-            self.starts.load_state_dict(state.get("starts", {}))
 
     def _furthest(self, model: Model, image: Tensor, label: Tensor, names: list[str]) -> Tensor:
         """The image whose prediction drifted most, of those that the search saw."""
