@@ -34,10 +34,10 @@ def pgd(eps: float, **more: Any) -> Callable[[], TrainingMethod]:
     return lambda: PGDTraining(loss, L2(eps), objective=Dice(), **WARM | more)
 
 
-def ima(*, threshold: float = 0.6, **more: Any) -> Callable[[], TrainingMethod]:
+def ima(*, threshold: float = 0.6, relative: bool = False, **more: Any) -> Callable[[], TrainingMethod]:
     return lambda: IMA(
-        loss, L2(CEILING), increment=3.0 if "spread" in more else 1.5, criterion=DiceBelow(threshold),
-        objective=Dice(), **WARM | more,
+        loss, L2(CEILING), increment=3.0 if "spread" in more else 1.5,
+        criterion=DiceBelow(threshold, relative=relative), objective=Dice(), **WARM | more,
     )  # fmt: skip
 
 
@@ -57,11 +57,13 @@ VARIANTS: dict[str, Callable[[], TrainingMethod]] = {
     "IMA": ima(),
     "IMA, 8 cold steps": ima(**COLD),
     "IMA, Dice below 0.3": ima(threshold=0.3),
+    "IMA, relative 0.7": ima(threshold=0.7, relative=True),
     "IMA, weighting 2": ima(weighting=2.0),
     "IMA, beyond": ima(beyond=True),
     "IMA, spread": ima(spread=1.0),
     "IMA, beyond, spread": ima(beyond=True, spread=1.0),
     "IMA, beyond, spread, Dice below 0.3": ima(threshold=0.3, beyond=True, spread=1.0),
+    "IMA, beyond, spread, relative 0.5": ima(threshold=0.5, relative=True, beyond=True, spread=1.0),
 }
 
 
