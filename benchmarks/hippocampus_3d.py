@@ -1,6 +1,8 @@
 """Standard, PGD, TRADES and IMA on whole hippocampus volumes, and a sweep over the ceiling: one command, resumable.
 
-    python benchmarks/hippocampus_3d.py DATA [--out DIR] [--runs NAME ...] [--sweep] [--seeds 0 1 2] [--small]
+    python -m pip install matplotlib   # only for --figure
+    python benchmarks/hippocampus_3d.py DATA [--out DIR] [--runs NAME ...] [--sweep] [--seeds 0 1 2] [--figure FILE]
+        [--small]
 
 DATA is MSD Task04_Hippocampus with a `split.json` (train, val). All but `standard` and `ima-scratch` start from the
 standard model of their seed and share schedule, epochs and the half-and-half mix (`pgd-only` aside). All search 3 steps
@@ -93,6 +95,7 @@ def main() -> None:
     parser.add_argument("--runs", nargs="+", choices=list(RECIPES), help="instead of all of the main table")
     parser.add_argument("--sweep", action="store_true", help="also the larger budgets")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--figure", type=Path, help="SVG or PNG of Dice against the budget or ceiling, first seed")
     parser.add_argument("--small", action="store_true", help="one epoch of tiny networks, short attacks, for tests")
     arguments = parser.parse_args()
     out, names = arguments.out, list(arguments.runs or MAIN) + (list(SWEEP) if arguments.sweep else [])
@@ -118,6 +121,8 @@ def main() -> None:
         if {f"audit-{other}{end}", f"audit-{control}{end}"} <= first.keys():
             print(differences(first[f"audit-{control}{end}"], first[f"audit-{other}{end}"]))
     print(f"Created {page}")
+    if arguments.figure is not None:
+        draw(folders, arguments.figure)
 
 
 def prepare_data(data: Path, out: Path) -> Path:
@@ -240,6 +245,33 @@ def differences(control: Path, other: Path) -> str:
         if gap is not None and gap.ci95 is not None
     ]
     return f"\n{after.name} minus {before.name}, paired by case: " + "; ".join(cells)
+
+
+def draw(folders: list[Path], path: Path) -> None:
+    """Mean Dice, clean and under the worst attack, against the budget or ceiling of training, one panel per attack."""
+    from matplotlib import pyplot
+
+    lines: dict[str, dict[float, list[float]]] = {}
+    panels: list[str] = []
+    for folder in folders:
+        summary = json.loads((folder / "summary.json").read_text())
+        method, _, ceiling = folder.name.removeprefix("audit-").rpartition("-")
+        if ceiling not in {f"{eps:g}" for eps in BUDGETS}:
+            method, ceiling = folder.name.removeprefix("audit-"), "0.1"
+        worst = strongest(summary)
+        panels = ["clean", *(f"L2 {eps:g} RMS" for *_, eps in worst)]
+        lines.setdefault(method, {})[float(ceiling)] = [summary["foreground_mean"]["dice"], *worst.values()]
+    figure, axes = pyplot.subplots(1, len(panels), figsize=(3 * len(panels), 3.5), sharey=True, layout="constrained")
+    for place, (axis, title) in enumerate(zip(axes, panels, strict=True)):
+        for number, (method, found) in enumerate(item for item in lines.items() if len(item[1]) > 1):
+            at_ceiling = sorted((ceiling, dice[place]) for ceiling, dice in found.items())
+            axis.plot(*zip(*at_ceiling, strict=True), marker="osD^v"[number % 5], color=f"C{number}", label=method)
+        axis.set_xscale("log", base=2)
+        axis.set_xticks([0.1, *BUDGETS], labels=[f"{eps:g}" for eps in (0.1, *BUDGETS)])
+        axis.set(title=title, xlabel="budget or ceiling")
+    axes[0].set_ylabel("mean foreground Dice")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center")
+    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
 def _cell(mean: float, interval: list[float] | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import runpy
 import sys
 from pathlib import Path
@@ -107,6 +108,23 @@ def test_every_run_of_hippocampus_3d_differs_from_ima_as_its_name_says(monkeypat
     assert set(searches.values()) == {(None, None), (3, True), (8, False)}
     assert configs["ima-scratch"].init is None
     assert configs["ima-scratch"].epochs == configs["standard"].epochs + configs["ima"].epochs
+
+
+def test_the_figure_of_the_sweep_has_a_line_for_each_method_at_several_ceilings(monkeypatch, tmp_path):
+    pytest.importorskip("matplotlib", reason="matplotlib, in none of the extras, draws the figure")
+    monkeypatch.syspath_prepend(str(FOLDER))
+    from hippocampus_3d import draw
+
+    for name in ("ima", "ima-0.4", "pgd-ramp-0.2", "pgd-ramp", "standard"):
+        folder = tmp_path / f"audit-{name}"
+        folder.mkdir()
+        probe = {"perturbation": "l2", "unit": "rms", "eps": 0.1, "foreground_mean": {"dice": 0.5}}
+        summary = {"foreground_mean": {"dice": 0.8}, "probes": [probe]}
+        (folder / "summary.json").write_text(json.dumps(summary))
+    draw(sorted(tmp_path.iterdir()), tmp_path / "sweep.svg")
+    text = (tmp_path / "sweep.svg").read_text()
+    assert [text.count(f"<!-- {name} -->") for name in ("clean", "L2 0.1 RMS", "ima", "pgd-ramp")] == [1] * 4
+    assert "<!-- standard -->" not in text
 
 
 def test_warm_starts(bench, raw_phantom, tmp_path):
