@@ -23,6 +23,7 @@ class TrainingMethod(Registered, ABC):
     Args:
         loss: `loss(logits, label)` -> one value per sample (B,) or a scalar. It gets the model's output and the
             label exactly as given, so any MONAI, nnU-Net or own loss works.
+        warm: keep where each case's search ended, for methods that start the next one there.
 
     Attributes:
         starts: where each case's last search ended, of methods that start the next one there.
@@ -30,8 +31,10 @@ class TrainingMethod(Registered, ABC):
 
     starts: Starts | None = None
 
-    def __init__(self, loss: Loss) -> None:
+    def __init__(self, loss: Loss, *, warm: bool = False) -> None:
         self.loss = loss
+        if warm:
+            self.starts = Starts()
 
     @abstractmethod
     def __call__(self, model: Model, image: Tensor, label: Tensor, ids: Sequence[str] | None = None) -> Tensor:

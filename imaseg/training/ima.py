@@ -42,7 +42,6 @@ from imaseg.training.ascent import ascend
 from imaseg.training.base import Loss, TrainingMethod, check_count, check_share, drawn_shares
 from imaseg.training.ids import case_ids
 from imaseg.training.margin_table import MarginTable
-from imaseg.training.starts import Starts
 
 
 class IMA(TrainingMethod):
@@ -98,8 +97,7 @@ class IMA(TrainingMethod):
         every: int = 1,
         seed: int = 0,
     ) -> None:
-        super().__init__(loss)
-        self.starts = Starts() if warm else None
+        super().__init__(loss, warm=warm)
         if isinstance(perturbation.eps, Tensor) and perturbation.eps.numel() != 1:
             msg = f"eps of IMA's perturbation must be one number (the ceiling of all margins), got {perturbation.eps}."
             raise ValueError(msg)

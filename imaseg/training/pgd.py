@@ -24,7 +24,6 @@ from imaseg.perturbations import Perturbation
 from imaseg.training.base import Loss, TrainingMethod, check_count, check_share, check_still, drawn_shares
 from imaseg.training.ids import case_ids
 from imaseg.training.replay import Replay
-from imaseg.training.starts import Starts
 
 
 class PGDTraining(TrainingMethod):
@@ -63,8 +62,7 @@ class PGDTraining(TrainingMethod):
         objective: Objective | None = None,
         seed: int = 0,
     ) -> None:
-        super().__init__(loss)
-        self.starts = Starts() if warm else None
+        super().__init__(loss, warm=warm)
         if warm and replays:
             msg = f"warm must be False with replays, got replays={replays}. They go on from the batch before anyway."
             raise ValueError(msg)

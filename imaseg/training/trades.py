@@ -26,7 +26,6 @@ from imaseg.perturbations import Perturbation
 from imaseg.scores import Target
 from imaseg.training.base import Loss, TrainingMethod, check_still
 from imaseg.training.ids import case_ids
-from imaseg.training.starts import Starts
 
 
 class TRADES(TrainingMethod):
@@ -57,8 +56,7 @@ class TRADES(TrainingMethod):
         ignore_index: int | None = None,
         seed: int = 0,
     ) -> None:
-        super().__init__(loss)
-        self.starts = Starts() if warm else None
+        super().__init__(loss, warm=warm)
         if not beta >= 0:
             msg = f"beta must be >= 0, got {beta}. The paper uses 1 to 6."
             raise ValueError(msg)
