@@ -4,10 +4,10 @@
     python benchmarks/hippocampus_3d.py DATA [--out DIR] [--runs NAME ...] [--sweep] [--seeds 0 1 2] [--figure FILE]
         [--small]
 
-DATA is MSD Task04_Hippocampus with a `split.json` (train, val). All but `standard` and `ima-scratch` start from the
-standard model of their seed and share schedule, epochs and the half-and-half mix (`pgd-only` aside). All search 3 steps
-from where the case's last search ended; those named `-cold` 8 from a random point. `standard-longer` says what the
-epochs alone do; `ima-scratch` has the epochs of both and thus more perturbed ones than any control. `pgd-at-margin`
+DATA is MSD Task04_Hippocampus with a `split.json` (train, val). All but `standard` and those named `-scratch` start
+from the standard model of their seed and share schedule, epochs and the half-and-half mix (`pgd-only` aside). Searches
+take 3 steps from where the case's last one ended; those of runs named `-cold` 8 from a random point. `standard-longer`
+says what the epochs alone do; runs named `-scratch` have the epochs of both, all of them perturbed. `pgd-at-margin`
 trains at the mean of IMA's final margins.
 --sweep adds larger budgets for IMA (also with spread radii) and for PGD at fixed, ramped and random ones: where IMA
 keeps its promise its clean Dice stays flat as the ceiling rises. Attacked Dice is the worst of all probes of
@@ -37,6 +37,7 @@ from imaseg.runs.build import build_method
 ROOT = Path(__file__).resolve().parents[1]
 NETS = {"standard": "standard", "pgd": "pgd-cold", "ima": "ima-cold"}  # the runs whose networks other benchmarks use
 COLD = ("method.steps=8", "method.warm=false")
+SCRATCH = ("epochs=32", "learning_rate=0.002")
 BUDGETS = (0.2, 0.4, 0.8)
 STEP = {"ima": 0.1, "ima-spread": 0.2}  # increment per ceiling; radii below the margin, every second, let nothing grow
 SMALL = (
@@ -71,7 +72,8 @@ MAIN = {
     "pgd-ramp": Recipe("hippocampus_pgd_ramp"),
     "pgd-random": Recipe("hippocampus_pgd_random"),
     "trades": Recipe("hippocampus_trades"),
-    "ima-scratch": Recipe("hippocampus_ima", ("epochs=32", "learning_rate=0.002"), pretrained=False),
+    "pgd-scratch": Recipe("hippocampus_pgd", SCRATCH, pretrained=False),
+    "ima-scratch": Recipe("hippocampus_ima", SCRATCH, pretrained=False),
     "ima": Recipe("hippocampus_ima"),
     "ima-spread": Recipe("hippocampus_ima_spread"),
     "pgd-at-margin": Recipe("hippocampus_pgd"),
@@ -117,7 +119,8 @@ def main() -> None:
     print(stopped(out, folders))
     first = {folder.name: folder for folder in folders}
     controls = ("pgd-only", "pgd", "pgd-ramp", "pgd-random", "trades", "pgd-at-margin", "ima-cold")
-    for end, other, control in product(("", *(f"-{eps:g}" for eps in BUDGETS)), ("ima", "ima-spread"), controls):
+    ends = ("", "-scratch", *(f"-{eps:g}" for eps in BUDGETS))
+    for end, other, control in product(ends, ("ima", "ima-spread"), controls):
         if {f"audit-{other}{end}", f"audit-{control}{end}"} <= first.keys():
             print(differences(first[f"audit-{control}{end}"], first[f"audit-{other}{end}"]))
     print(f"Created {page}")

@@ -99,15 +99,17 @@ def test_every_run_of_hippocampus_3d_differs_from_ima_as_its_name_says(monkeypat
     alike = {
         (config.epochs, config.learning_rate, config.schedule, config.init, config.seed)
         for name, config in configs.items()
-        if name not in ("standard", "ima-scratch")
+        if name not in ("standard", "ima-scratch", "pgd-scratch")
     }
     assert alike == {(12, 0.001, "cosine", str(tmp_path / "standard"), 3)}
     searches = {name: (config.method.get("steps"), config.method.get("warm")) for name, config in configs.items()}
     assert {name for name, search in searches.items() if search == (8, False)} == {"pgd-cold", "ima-cold"}
     assert {name for name, search in searches.items() if search == (None, None)} == {"standard", "standard-longer"}
     assert set(searches.values()) == {(None, None), (3, True), (8, False)}
-    assert configs["ima-scratch"].init is None
-    assert configs["ima-scratch"].epochs == configs["standard"].epochs + configs["ima"].epochs
+    for scratch in (configs["pgd-scratch"], configs["ima-scratch"]):
+        assert scratch.init is None
+        assert scratch.epochs == configs["standard"].epochs + configs["ima"].epochs
+        assert scratch.learning_rate == configs["standard"].learning_rate
 
 
 def test_the_figure_of_the_sweep_has_a_line_for_each_method_at_several_ceilings(monkeypatch, tmp_path):
