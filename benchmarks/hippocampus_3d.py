@@ -39,6 +39,7 @@ NETS = {"standard": "standard", "pgd": "pgd-cold", "ima": "ima-cold"}  # the run
 COLD = ("method.steps=8", "method.warm=false")
 SCRATCH = ("epochs=32", "learning_rate=0.002")
 BUDGETS = (0.2, 0.4, 0.8)
+SHOWN = 0.12
 STEP = {"ima": 0.1, "ima-spread": 0.2}  # increment per ceiling; radii below the margin, every second, let nothing grow
 SMALL = (
     "epochs=1", "patch=[24, 24, 16]", "network={name: UNet, channels: [4, 8], strides: [2], num_res_units: 0}",
@@ -251,7 +252,10 @@ def differences(control: Path, other: Path) -> str:
 
 
 def draw(folders: list[Path], path: Path) -> None:
-    """Mean Dice, clean and under the worst attack, against the budget or ceiling of training, one panel per attack."""
+    """Mean Dice, clean and under the worst attack, against the budget or ceiling of training, one panel per attack.
+
+    Panels end `SHOWN` below their highest point: of lines that collapse the fall shows, not its depth.
+    """
     from matplotlib import pyplot
 
     lines: dict[str, dict[float, list[float]]] = {}
@@ -264,14 +268,15 @@ def draw(folders: list[Path], path: Path) -> None:
         worst = strongest(summary)
         panels = ["clean", *(f"L2 {eps:g} RMS" for *_, eps in worst)]
         lines.setdefault(method, {})[float(ceiling)] = [summary["foreground_mean"]["dice"], *worst.values()]
-    figure, axes = pyplot.subplots(1, len(panels), figsize=(3 * len(panels), 3.5), sharey=True, layout="constrained")
+    figure, axes = pyplot.subplots(1, len(panels), figsize=(3 * len(panels), 3.5), layout="constrained")
     for place, (axis, title) in enumerate(zip(axes, panels, strict=True)):
         for number, (method, found) in enumerate(item for item in lines.items() if len(item[1]) > 1):
             at_ceiling = sorted((ceiling, dice[place]) for ceiling, dice in found.items())
             axis.plot(*zip(*at_ceiling, strict=True), marker="osD^v"[number % 5], color=f"C{number}", label=method)
         axis.set_xscale("log", base=2)
         axis.set_xticks([0.1, *BUDGETS], labels=[f"{eps:g}" for eps in (0.1, *BUDGETS)])
-        axis.set(title=title, xlabel="budget or ceiling")
+        top = max(dice[place] for found in lines.values() for dice in found.values())
+        axis.set(title=title, xlabel="budget or ceiling", ylim=(top - SHOWN, top + SHOWN / 20))
     axes[0].set_ylabel("mean foreground Dice")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center")
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
