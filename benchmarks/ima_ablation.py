@@ -47,7 +47,6 @@ VARIANTS: dict[str, Callable[[], TrainingMethod]] = {
     "PGD at 6": pgd(6.0),
     "PGD at 9": pgd(9.0),
     "PGD at 15": pgd(15.0),
-    "PGD, rising to 15": pgd(15.0, ramp_epochs=10),
     "PGD up to 15": pgd(15.0, random_eps=True),
     "PGD up to 22": pgd(22.0, random_eps=True),
     "TRADES at 9": lambda: TRADES(loss, L2(9.0), beta=1.0, **WARM),
