@@ -20,7 +20,7 @@ import torch
 from attack_strength import Book, footer
 from hippocampus_3d import prepare_data
 from monai.networks.nets import UNet
-from planes import Planes, counts, dice_in_four_ways, draw, final_margins, loss, make_ima, table, train
+from planes import Planes, counts, dice_in_four_ways, draw, final_margins, loss, make_ima, print_stopped, table, train
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
@@ -69,12 +69,7 @@ def main() -> None:
     print(f"Pooled over voxels / mean of slices, slices with foreground:\n\n{table(rows, ('pooled', 'slices'), EPS)}")
     print(f"\nMean of all slices / of whole cases:\n\n{table(rows, ('all slices', 'cases'), EPS)}")
     print(PUBLISHED)
-    for folder in (
-        arguments.out / f"{name}-{seed}" for name in rows if name.startswith("ima") for seed in arguments.seeds
-    ):
-        if margins := final_margins(folder):
-            below = sum(margin < EPS[-1] for margin in margins)
-            print(f"{folder.name}: {below} of {len(margins)} margins below the ceiling, mean {mean_margin(folder):.2f}")
+    print_stopped((arguments.out / f"{name}-{seed}" for name in rows for seed in arguments.seeds), EPS[-1])
     cases = len({name.rpartition("/")[0] for name in held.names})
     what = f"{len(held)} slices of {cases} held-out cases, {epochs} epochs, strong with {steps}"
     print(footer(what, tuple(arguments.seeds)))

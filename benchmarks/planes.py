@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -260,6 +260,14 @@ def final_margins(folder: Path) -> list[float]:
     """IMA's margins at the end of a run; none for other methods."""
     path = folder / "margins.json"
     return list(json.loads(path.read_text()).values()) if path.is_file() else []
+
+
+def print_stopped(folders: Iterable[Path], ceiling: float) -> None:
+    """Say of each of IMA's runs how many margins stopped below the ceiling."""
+    for folder in folders:
+        if margins := final_margins(folder):
+            below, mean = sum(margin < ceiling for margin in margins), sum(margins) / len(margins)
+            print(f"{folder.name}: {below} of {len(margins)} margins below the ceiling, mean {mean:.3g}")
 
 
 def draw(rows: dict[str, list[float]], front: list[str], eps: list[float], path: Path) -> None:

@@ -19,7 +19,7 @@ import segmentation_models_pytorch as smp
 import torch
 from attack_strength import Book, footer
 from PIL import Image
-from planes import Planes, counts, dice_in_four_ways, loss, make_ima, table, train
+from planes import Planes, counts, dice_in_four_ways, loss, make_ima, print_stopped, table, train
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
@@ -55,7 +55,8 @@ def main() -> None:
             model = train(folder, network, make_method(name, seed, epochs), fit, epochs=epochs, seed=seed, rate=1e-3)
             found = counts(book, folder.name, model, held, L2(EPS[-1], unit="rms"), EPS, steps=steps)
             rows.setdefault(name, []).append(dice_in_four_ways(found, held.names))
-    print(f"Dice pooled over voxels / mean of slices:\n\n{table(rows, ('pooled', 'slices'), EPS)}")
+    print(f"Dice pooled over voxels / mean of slices:\n\n{table(rows, ('pooled', 'slices'), EPS)}\n")
+    print_stopped((arguments.out / f"{name}-{seed}" for name in rows for seed in arguments.seeds), EPS[-1])
     what = f"{len(held)} slices of {len(out_of_training)} held-out patients of {len(patients)}, {epochs} epochs"
     print(footer(f"{what}, strong with {steps}", tuple(arguments.seeds)))
 
