@@ -39,7 +39,7 @@ NETS = {"standard": "standard", "pgd": "pgd-cold", "ima": "ima-cold"}  # the run
 COLD = ("method.steps=8", "method.warm=false")
 SCRATCH = ("epochs=32", "learning_rate=0.002")
 BUDGETS = (0.2, 0.4, 0.8)
-SHOWN = 0.12
+SHOWN = 0.12  # Dice that a panel of the figure spans
 STEP = {"ima": 0.1, "ima-spread": 0.2}  # increment per ceiling; radii below the margin, every second, let nothing grow
 SMALL = (
     "epochs=1", "patch=[24, 24, 16]", "network={name: UNet, channels: [4, 8], strides: [2], num_res_units: 0}",

@@ -65,10 +65,10 @@ def test_sunnybrook_2d(bench, tmp_path):
         image = (label // 2 + rng.integers(0, 60, label.shape)).astype(np.uint8)
         for name, values in (("images", image), ("labels", label)):
             Image.fromarray(np.stack([values] * 3, 2)).save(tmp_path / "data" / name / f"SC-{patient}-IM-0001.png")
-    found = _rows(
-        bench("sunnybrook_2d.py", tmp_path / "data", "--out", tmp_path, "--small", "--methods", "standard", "ima")
-    )
+    printed = bench("sunnybrook_2d.py", tmp_path / "data", "--out", tmp_path, "--small", "--methods", "standard", "ima")
+    found = _rows(printed)
     assert found.keys() >= {"standard", "ima"}
+    assert "ima-0: 0 of 4 margins below the ceiling, mean 0.1" in printed
     assert len(found["ima"]) == 5
 
 
