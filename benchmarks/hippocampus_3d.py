@@ -275,7 +275,7 @@ def draw(folders: list[Path], path: Path) -> None:
             axis.plot(*zip(*at_ceiling, strict=True), marker="osD^v"[number % 5], color=f"C{number}", label=method)
         axis.set_xscale("log", base=2)
         axis.set_xticks([0.1, *BUDGETS], labels=[f"{eps:g}" for eps in (0.1, *BUDGETS)])
-        top = max(dice[place] for found in lines.values() for dice in found.values())
+        top = max(dice[place] for found in lines.values() for dice in found.values() if len(found) > 1)
         axis.set(title=title, xlabel="budget or ceiling", ylim=(top - SHOWN, top + SHOWN / 20))
     axes[0].set_ylabel("mean foreground Dice")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center")

@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from imaseg.frozen import Model
-from imaseg.training.base import TrainingMethod
+from imaseg.training.base import Loss, TrainingMethod
 
 
 class Standard(TrainingMethod):
     """Loss of the clean batch; see `TrainingMethod`."""
+
+    def __init__(self, loss: Loss) -> None:
+        super().__init__(loss)  # nothing is searched, so nothing can start warm
 
     def __call__(self, model: Model, image: Tensor, label: Tensor, ids: Sequence[str] | None = None) -> Tensor:
         """Mean loss of the batch."""

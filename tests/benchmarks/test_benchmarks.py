@@ -68,7 +68,7 @@ def test_sunnybrook_2d(bench, tmp_path):
     printed = bench("sunnybrook_2d.py", tmp_path / "data", "--out", tmp_path, "--small", "--methods", "standard", "ima")
     found = _rows(printed)
     assert found.keys() >= {"standard", "ima"}
-    assert "ima-0: 0 of 4 margins below the ceiling, mean 0.1" in printed
+    assert "ima-0: 0 of 4 margins below the ceiling, mean 0.1\n" in printed
     assert len(found["ima"]) == 5
 
 

@@ -334,3 +334,8 @@ def test_ima_needs_an_id_for_each_sample(ids):
     model, image, label = _batch()
     with pytest.raises(ValueError, match="ids must name each of the 3 samples"):
         _ima()(model, image, label, ids)
+
+
+def test_standard_training_has_no_settings():
+    with pytest.raises(TypeError, match="warm"):
+        Standard(loss, warm=True)
