@@ -1,20 +1,58 @@
-"""What an audit does, from YAML, checked before anything runs."""
+"""What an audit does, from YAML, checked before anything runs: a list of probes and a few settings."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from imaseg.auditing.corruption_plan import CorruptionPlan
-from imaseg.auditing.plan_probes import CertifiedProbe, MarginProbe, Probe, Showcase, ValidityPlan, VoxelMarginPlan
+from imaseg.auditing.inputs.budget import Eps
+from imaseg.auditing.probes import AnyProbe, AttackProbe, Probe
 from imaseg.data.resources import resource
 from imaseg.data.yaml_file import read_yaml
-from imaseg.errors import InputError
+from imaseg.errors import InputError, first_mistake
 
 SHIPPED = ("quick", "standard", "thorough", "demo")
+_SECTIONS = {
+    "margins": "margin",
+    "corruptions": "corruption",
+    "certified": "certificate",
+    "voxel_margins": "voxel-margin",
+}
+"""Sections of a plan that are another way to write probes of one kind."""
+_Probe = TypeVar("_Probe", bound=Probe)
+
+
+class ValidityPlan(BaseModel):
+    """How the attacks themselves are checked.
+
+    Attributes:
+        cases: number of cases the extra attacks below are run on, the first ones.
+        attack: the attack that is checked, its first probe of the plan.
+        large_eps: a budget so large that Dice must come near 0.
+        scaled_eps: a budget of the ladder at which the attack is repeated on scaled logits, without gradients, on a
+            smoothed copy, and with four times the calls.
+        converged: Dice that four times the calls may take away at most, mean over the checked cases.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    cases: int = Field(3, ge=1)
+    attack: str = "pgd"
+    large_eps: Eps
+    scaled_eps: Eps
+    converged: Eps = Field(0.05, gt=0)
+
+
+class Showcase(BaseModel):
+    """Which attack the report shows as pictures, and at which budget."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    attack: str = "pgd"
+    eps: Eps
 
 
 class Plan(BaseModel):
@@ -22,47 +60,60 @@ class Plan(BaseModel):
 
     Attributes:
         name: of the plan.
-        probes: attacks and noise over ladders of eps.
-        margins: margin searches.
-        certified: certified radii.
-        voxel_margins: margin maps of a few cases; None for none.
-        corruptions: faults of scanners and acquisitions at calibrated severities; None leaves them out.
+        probes: questions asked of every case, told apart by `kind` ("attack" if not given). The sections `margins`,
+            `certified`, `voxel_margins` and `corruptions` are another way to write probes of these kinds.
         validity: checks on the attacks; None leaves out those that need attacks of their own, and the report says so.
-        showcase: the probe shown as pictures.
+        showcase: the attack shown as pictures; None for no pictures.
         seed: of every random number.
     """
 
     model_config = ConfigDict(extra="forbid")
 
     name: str
-    probes: list[Probe] = Field(min_length=1)
-    margins: list[MarginProbe] = []
-    certified: list[CertifiedProbe] = []
-    voxel_margins: VoxelMarginPlan | None = None
-    corruptions: CorruptionPlan | None = None
+    probes: list[AnyProbe] = Field(min_length=1)
     validity: ValidityPlan | None = None
-    showcase: Showcase
+    showcase: Showcase | None = None
     seed: int = 0
 
+    @model_validator(mode="before")
+    @classmethod
+    def _sections(cls, content: Any) -> Any:
+        """Probes of the sections by kind, after those of `probes`."""
+        if not isinstance(content, dict):
+            return content
+        content, probes = dict(content), list(content.get("probes") or [])
+        for section, kind in _SECTIONS.items():
+            given = content.pop(section, None)
+            probes += [_probe(kind, entry) for entry in _listed(kind, given)]
+        return content | {"probes": probes}
+
     def model_post_init(self, context: Any, /) -> None:
-        """Name the margins: as short as tells them apart."""
+        """Name the probes, as short as tells them apart."""
         try:
-            choices = [[margin.name] * 3 if margin.name else margin.names() for margin in self.margins]
+            choices = [[probe.name] * 3 if probe.name else (probe.names() * 3)[:3] for probe in self.probes]
         except ValueError:
             return  # a set that does not exist is named when the plan is tried
-        for margin, names in zip(self.margins, choices, strict=True):
+        for probe, names in zip(self.probes, choices, strict=True):
             alike = [sum(other[level] == names[level] for other in choices) for level in range(3)]
-            margin.name = next((name for name, count in zip(names, alike, strict=True) if count == 1), names[-1])
+            probe.name = next((name for name, count in zip(names, alike, strict=True) if count == 1), names[-1])
 
-    def probe(self, attack: str) -> Probe:
+    def of(self, kind: type[_Probe]) -> list[_Probe]:
+        """The probes of one kind."""
+        return [probe for probe in self.probes if isinstance(probe, kind)]
+
+    @property
+    def attacks(self) -> list[AttackProbe]:
+        """Attacks and noise."""
+        return self.of(AttackProbe)
+
+    def attack(self, name: str) -> AttackProbe:
         """The first probe with this attack."""
-        return next(probe for probe in self.probes if probe.attack == attack)
+        return next(probe for probe in self.attacks if probe.attack == name)
 
-    def names(self) -> Iterator[str]:
-        """Of every probe, margin and certificate."""
-        yield from (probe.name for probe in self.probes)
-        yield from (margin.name for margin in self.margins)
-        yield from (certify.name for certify in self.certified)
+    @property
+    def shown(self) -> tuple[str, float] | None:
+        """Name of the probe that is shown as pictures, and the budget."""
+        return None if self.showcase is None else (self.attack(self.showcase.attack).name, self.showcase.eps)
 
 
 def load_plan(plan: str | Path | Plan) -> Plan:
@@ -77,52 +128,71 @@ def load_plan(plan: str | Path | Plan) -> Plan:
     if not path.is_file():
         msg = f"plan must be one of {', '.join(SHIPPED)} or a YAML file, got {str(plan)!r}, which is no file."
         raise InputError(msg)
+    return checked_plan(lambda: Plan.model_validate(read_yaml(path)), str(path))
+
+
+def checked_plan(make: Callable[[], Plan], where: str) -> Plan:
+    """A plan whose every part was built once, so that a wrong name fails now and not after an hour.
+
+    Args:
+        make: gives the plan.
+        where: it comes from, for messages.
+
+    Raises:
+        InputError: if a key, value, name or number is refused.
+    """
     try:
-        loaded = Plan.model_validate(read_yaml(path))
+        plan = make()
     except ValidationError as error:
-        wrong = error.errors()[0]
-        msg = f"{path}: {'.'.join(map(str, wrong['loc'])) or 'plan'} must be valid. {wrong['msg']}."
+        msg = f"{where}: every key and value must be known, {first_mistake(error, known='plan')}."
         raise InputError(msg) from error
-    _try(loaded, path)
-    return loaded
-
-
-def _try(plan: Plan, path: Path) -> None:
-    """Build every part once, so that a wrong name fails now and not after an hour."""
     try:
         for probe in plan.probes:
-            for eps in probe.eps:
-                probe.build(eps, plan.seed)
-        for margin in plan.margins:
-            margin.build(plan.seed)
-        for certify in plan.certified:
-            certify.build(plan.seed)
-        if plan.voxel_margins is not None:
-            plan.voxel_margins.build(plan.seed)
-        if plan.corruptions is not None:
-            plan.corruptions.build(plan.seed)
+            probe.check(plan.seed)
+        _check_names(plan)
         for eps in (plan.validity.large_eps, plan.validity.scaled_eps) if plan.validity else ():
-            plan.probes[0].build(eps, plan.seed)
+            plan.attack(plan.validity.attack).build(eps, plan.seed)  # type: ignore[union-attr]
     except ValueError as error:
-        msg = f"{path}: {error}"
+        msg = f"{where}: {error}"
         raise InputError(msg) from error
-    _check_names(plan, path)
+    return plan
 
 
-def _check_names(plan: Plan, path: Path) -> None:
-    """Names are unique, and what refers to a probe finds it."""
-    names = list(plan.names())
+def _check_names(plan: Plan) -> None:
+    """Names are unique, and what refers to an attack finds it.
+
+    Raises:
+        ValueError: if not.
+    """
+    names = [probe.name for probe in plan.probes]
     for name in names:
         if names.count(name) > 1:
-            msg = f"{path}: probes must have different names, got {name!r} twice. Give one of them a `name`."
-            raise InputError(msg)
-    attacks = [probe.attack for probe in plan.probes]
-    wanted = {"showcase": plan.showcase.attack} | ({"validity": plan.validity.attack} if plan.validity else {})
-    for key, attack in wanted.items():
-        if attack not in attacks:
-            msg = f"{path}: {key}.attack must be one of the plan's probes ({', '.join(attacks)}), got {attack!r}."
-            raise InputError(msg)
-    ladder = plan.probe(plan.showcase.attack).eps
-    if plan.showcase.eps not in ladder:
-        msg = f"{path}: showcase.eps must be one of its probe's {ladder}, got {plan.showcase.eps}."
-        raise InputError(msg)
+            msg = f"probes must have different names, got {name!r} twice. Give one of them a `name`."
+            raise ValueError(msg)
+    attacks = [probe.attack for probe in plan.attacks]
+    for key, part in (("showcase", plan.showcase), ("validity", plan.validity)):
+        if part is not None and part.attack not in attacks:
+            msg = f"{key}.attack must be one of the plan's probes ({', '.join(attacks)}), got {part.attack!r}."
+            raise ValueError(msg)
+    if plan.showcase is not None and plan.showcase.eps not in (ladder := plan.attack(plan.showcase.attack).eps):
+        msg = f"showcase.eps must be one of its probe's {ladder}, got {plan.showcase.eps}."
+        raise ValueError(msg)
+
+
+def _listed(kind: str, given: Any) -> list[Any]:
+    """What a section holds, as a list of probes."""
+    if given is None:
+        return []
+    if kind == "corruption":
+        return [given if isinstance(given, dict) else {"corruptions": given}]
+    return given if isinstance(given, list) else [given]
+
+
+def _probe(kind: str, entry: Any) -> Any:
+    """An entry of a section as a probe."""
+    if not isinstance(entry, dict):
+        return entry
+    if kind == "corruption" and "names" in entry:
+        entry = {**entry, "corruptions": entry["names"]}
+        del entry["names"]
+    return {"kind": kind, **entry}

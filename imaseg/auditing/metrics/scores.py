@@ -10,15 +10,13 @@ import numpy as np
 from scipy.ndimage import find_objects
 from torch import Tensor
 
-from imaseg.auditing.surfaces import SurfaceScores, Volume, surface_scores
+from imaseg.auditing.metrics.surfaces import SurfaceScores, Volume, surface_scores
+from imaseg.results.base import MEAN, Metrics, Scores
 from imaseg.statistics import bootstrap_each
 
 METRICS = (
     "dice", "surface_dice", "surface_dice_2mm", "hd95", "volume_error", "fp_volume", "missed", "false_positive", "ece",
 )  # fmt: skip
-Row = dict[str, float | None]
-Scores = dict[str, Row]
-MEAN = "foreground_mean"
 
 
 def score(
@@ -69,9 +67,9 @@ def volumes_ml(label: Tensor, *, spacing: Sequence[float], classes: Sequence[int
     return {str(k): int((label == k).sum()) * math.prod(spacing) / 1000 for k in classes}
 
 
-def mean_scores(rows: Sequence[Mapping[str, float | None]]) -> Row:
+def mean_scores(rows: Sequence[Mapping[str, float | None]]) -> Metrics:
     """Mean of each metric over the rows where it is defined; `<metric>_undefined` counts the others."""
-    means: Row = {}
+    means: Metrics = {}
     for metric, values in _columns(rows).items():
         means[metric] = sum(values) / len(values) if values else None
         if len(values) < len(rows):

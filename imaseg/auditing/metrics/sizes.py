@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
+from imaseg.results.base import CaseScores
+from imaseg.results.summary import SizeGroup, SizeProbe
 from imaseg.statistics import FEWEST, bootstrap_each
 
 RULE = (
@@ -14,45 +15,43 @@ RULE = (
     f"cases, all together below {2 * FEWEST}."
 )
 _NAMES = {1: ("all",), 2: ("small", "large"), 3: ("small", "medium", "large")}
-_Block = Mapping[str, Any]
 
 
 def by_size(
-    volumes: Mapping[str, Mapping[str, float]], clean: _Block, probes: Sequence[_Block], classes: Sequence[str]
-) -> list[dict[str, Any]]:
+    volumes: Mapping[str, Mapping[str, float]],
+    clean: Sequence[CaseScores],
+    probes: Sequence[tuple[str, float, Sequence[CaseScores]]],
+    classes: Sequence[str],
+) -> list[SizeGroup]:
     """Mean Dice of each class in each group of sizes.
 
     Args:
         volumes: reference volume in ml by case and class.
-        clean: holds `metric_per_case`.
-        probes: likewise, each with `probe` and `eps`.
+        clean: scores of the unchanged images.
+        probes: name, budget and scores of each attack.
         classes: to report.
-
-    Returns:
-        One entry per class and group: `group`, `class`, `volume_ml` (smallest and largest), `n`, `clean` (mean Dice)
-        with `clean_ci95`, and `probes` with `probe`, `eps`, `dice` and `ci95` each.
     """
-    tables = [_dice(block) for block in (clean, *probes)]
+    tables = [_dice(scores) for scores in (clean, *(scores for _, _, scores in probes))]
     entries = []
     for k in classes:
-        known = {case: of[k] for case, of in volumes.items() if of.get(k, 0.0) > 0}
-        for name, cases in groups(known).items():
-            columns = {place: [table[case][k] for case in cases] for place, table in enumerate(tables)}
+        sizes = {case: of[k] for case, of in volumes.items() if of.get(k, 0.0) > 0}
+        for name, cases in groups(sizes).items():
+            columns = {step: [table[case][k] for case in cases] for step, table in enumerate(tables)}
             intervals = bootstrap_each(columns)
             means = [sum(values) / len(values) for values in columns.values()]
             entries.append(
-                {
-                    "group": name,
-                    "class": k,
-                    "volume_ml": [known[cases[0]], known[cases[-1]]],
-                    "n": len(cases),
-                    "clean": means[0],
-                    "clean_ci95": intervals[0],
-                    "probes": [
-                        {"probe": probe["probe"], "eps": probe["eps"], "dice": means[place], "ci95": intervals[place]}
-                        for place, probe in enumerate(probes, start=1)
+                SizeGroup(
+                    group=name,
+                    structure=k,
+                    volume_ml=[sizes[cases[0]], sizes[cases[-1]]],
+                    n=len(cases),
+                    clean=means[0],
+                    clean_ci95=intervals[0],
+                    probes=[
+                        SizeProbe(probe=probe, eps=eps, dice=means[step], ci95=intervals[step])
+                        for step, (probe, eps, _) in enumerate(probes, start=1)
                     ],
-                }
+                )
             )
     return entries
 
@@ -73,6 +72,6 @@ def groups(volumes: Mapping[str, float]) -> dict[str, list[str]]:
     return found
 
 
-def _dice(block: _Block) -> dict[str, dict[str, float]]:
+def _dice(scores: Sequence[CaseScores]) -> dict[str, dict[str, float]]:
     """By case and class."""
-    return {entry["case"]: {k: of["dice"] for k, of in entry["metrics"].items()} for entry in block["metric_per_case"]}
+    return {one.case: {k: of["dice"] or 0.0 for k, of in one.metrics.items()} for one in scores}

@@ -5,26 +5,30 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from imaseg.auditing.case import CaseRecord
-from imaseg.auditing.cost import Cost, announcement, costs
-from imaseg.auditing.identity import claim, describe
+from imaseg.auditing.engine.cost import announcement, costs
+from imaseg.auditing.engine.identity import claim, describe
+from imaseg.auditing.engine.sharing import rank, world
+from imaseg.auditing.engine.summary import summarise
+from imaseg.auditing.engine.tables import write_tables
+from imaseg.auditing.engine.work import Work, finished_record
+from imaseg.auditing.inputs.source import training_cases_among
+from imaseg.auditing.inputs.subject import Subject
 from imaseg.auditing.plan import Plan, load_plan
-from imaseg.auditing.results import read_case, summarise, write_table
-from imaseg.auditing.sharing import rank, world
-from imaseg.auditing.source import training_cases_among
-from imaseg.auditing.subject import Subject
-from imaseg.auditing.work import Work
+from imaseg.auditing.probes import Cost
 from imaseg.data import CaseSet
 from imaseg.data.files import write_json
 from imaseg.errors import InputError
 from imaseg.frozen import frozen
 from imaseg.models import SegmentationModel
 from imaseg.report import write_report
+from imaseg.results import Audit, CaseRecord, Summary, load
+from imaseg.results.run import CaseCost, FailedCase, Run
 
 
 @dataclass(frozen=True)
@@ -32,14 +36,28 @@ class AuditResult:
     """Where an audit lies, and what went wrong.
 
     Attributes:
-        folder: holds `summary.json`, `cases.csv`, `report.html`, `run.json` and `cases/`.
-        summary: content of `summary.json`; empty in processes that leave it to the first one of `torchrun`.
+        folder: holds `summary.json`, `cases.csv`, `report.html`, `run.json`, `cases/`, and what probes write besides.
         failed: cases that could not be audited, each with its reason.
+        finished: False in processes that leave the summary to the first one of `torchrun`.
     """
 
     folder: Path
-    summary: dict[str, Any]
-    failed: list[dict[str, str]]
+    failed: list[FailedCase]
+    finished: bool = True
+
+    @cached_property
+    def audit(self) -> Audit:
+        """The results as objects.
+
+        Raises:
+            InputError: in processes that do not wait for the others.
+        """
+        return load(self.folder)
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """Content of `summary.json`; empty in processes that leave it to the first one."""
+        return self.audit.summary.model_dump(mode="json") if self.finished else {}
 
 
 def audit(
@@ -72,42 +90,40 @@ def audit(
         trust: as in `load_model`.
 
     Returns:
-        The summary, also on disk.
+        Where the results lie; `.summary` and `.audit` read them.
 
     Raises:
         InputError: if something does not fit, `out` holds another audit, or no case could be audited.
     """
     settings, folder, started = load_plan(plan), Path(out), time.perf_counter()
     subject = Subject.of(model, cases, select=select, device=device, trust=trust)
-    run = describe(subject.model, subject.spec, subject.cases, settings.model_dump())
-    claim(folder / "run.json", run, what="an audit", resume=resume, follow=rank() > 0)
+    subject.try_first(settings)
+    run = describe(subject, settings)
+    claim(folder, run, resume=resume, follow=rank() > 0)
     with frozen(subject.model):
         parts = costs(settings, sum(k > 0 for k in subject.model.card.labels))
         if announce is not None and rank() == 0:
             _announce(announce, subject, settings, parts, folder)
-        work = Work(subject.model, subject.cases, subject.source, settings, folder, parts)
+        work = Work(subject, settings, folder, parts)
         records, failed = work.run(wait=rank() == 0)
     if rank() > 0:
-        return AuditResult(folder, {}, failed)
+        return AuditResult(folder, failed, finished=False)
     if not records:
-        msg = f"no case of {subject.cases.root} could be audited. First reason: {failed[0]['reason']}"
+        msg = f"no case of {subject.cases.root} could be audited. First reason: {failed[0].reason}"
         raise InputError(msg)
-    summary = {"model": run["model"], **_summary(subject, settings, records)}
-    run |= _spent(records) | {"seconds": round(time.perf_counter() - started, 1), "failed": failed}
+    summary = summarise(records, settings, model=run.model, data=subject.data([record.case for record in records]))
+    run = run.model_copy(update=_spent(records) | {"seconds": round(time.perf_counter() - started, 1), "failed": failed})
     with work.claims.summing_up():
-        write_table(folder / "cases.csv", records)
-        write_json(folder / "run.json", run)
-        write_json(folder / "summary.json", summary)
-        write_report([folder], folder / "report.html")
-    return AuditResult(folder, summary, failed)
+        _write(folder, settings, records, summary, run)
+    return AuditResult(folder, failed)
 
 
-def _summary(subject: Subject, plan: Plan, records: Sequence[CaseRecord]) -> dict[str, Any]:
-    """Which cases were audited, and what came of it."""
-    card = subject.model.card
-    data, known = subject.data([record.case for record in records]), bool(card.train_ids or card.val_ids)
-    figures = summarise(records, plan, labels=card.labels, seen=data["seen_in_training"], known=known)
-    return {"data": data, **figures}
+def _write(folder: Path, plan: Plan, records: Sequence[CaseRecord], summary: Summary, run: Run) -> None:
+    """Tables, run, summary, page."""
+    write_tables(folder, plan, records, summary)
+    write_json(folder / "run.json", run.model_dump(mode="json"))
+    write_json(folder / "summary.json", summary.model_dump(mode="json"))
+    write_report([folder], folder / "report.html")
 
 
 def _spent(records: Sequence[CaseRecord]) -> dict[str, Any]:
@@ -115,7 +131,7 @@ def _spent(records: Sequence[CaseRecord]) -> dict[str, Any]:
     return {
         "case_seconds": round(sum(record.seconds for record in records), 1),
         "cost_per_case": {
-            record.case: {"seconds": record.seconds, "peak_memory_mb": record.peak_memory_mb} for record in records
+            record.case: CaseCost(seconds=record.seconds, peak_memory_mb=record.peak_memory_mb) for record in records
         },
         "forward_calls": sum(record.forward_calls for record in records),
         "backward_calls": sum(record.backward_calls for record in records),
@@ -131,7 +147,9 @@ def _announce(
         announce(note)
     if warning := training_cases_among(cases, subject.model.card):
         announce(warning)
-    left = [place for place, case in enumerate(cases) if read_case(folder / "cases", case.id) is None]
+    if cases.prepared is not None and any(getattr(probe, "write", None) == "nifti" for probe in plan.probes):
+        announce(f"{cases.root} is prepared: images are written on its grid and in its intensities.")
+    left = [place for place, case in enumerate(cases) if finished_record(folder, case.id) is None]
     head = f"{len(cases)} cases ({subject.selection}), plan {plan.name}"
     if not left:
         announce(f"{head}: all finished before.")

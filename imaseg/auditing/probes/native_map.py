@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from imaseg.auditing.source import Loaded
+from imaseg.auditing.inputs.source import Loaded
 from imaseg.data.nifti import write_nifti
 
 
@@ -36,11 +35,6 @@ def on_native_grid(values: NDArray[Any], case: Loaded) -> NDArray[np.float32]:
     return np.ascontiguousarray(whole.transpose(np.argsort(axes)), dtype=np.float32)
 
 
-def write_map(out: Path, name: str, values: NDArray[Any], case: Loaded) -> str:
-    """Write a map below `out`, with the affine of the native image.
-
-    Returns:
-        SHA-256 of the file.
-    """
-    write_nifti(out / name, on_native_grid(values, case), case.native.affine)
-    return hashlib.sha256((out / name).read_bytes()).hexdigest()
+def write_map(path: Path, values: NDArray[Any], case: Loaded) -> None:
+    """Write a map with the affine of the native image."""
+    write_nifti(path, on_native_grid(values, case), case.native.affine)

@@ -29,36 +29,6 @@ DEFINITION = (
 _DRAWS = 2000
 
 
-def corruption_figures(
-    records: Sequence[CaseRecord], corruption: Corruption, severity: int
-) -> tuple[dict[str, Any], dict[str, Scores]]:
-    """What is known of one corruption at one severity, and the scores of each case it occurs in."""
-    found = [
-        (record.case, entry)
-        for record in records
-        for entry in record.corruptions
-        if entry["corruption"] == corruption.name and entry["severity"] == severity
-    ]
-    entries = [entry for _, entry in found]
-    values = (
-        {name: [entry["parameters"][name] for entry in entries] for name in entries[0]["parameters"]} if entries else {}
-    )
-    figures = {
-        "corruption": corruption.name,
-        "severity": severity,
-        "title": corruption.title,
-        "calibrated": not corruption.physical,
-        "parameters": {name: statistics.median(numbers) for name, numbers in values.items()},
-        "parameter_range": {name: [min(numbers), max(numbers)] for name, numbers in values.items()},
-        "change": _spread([entry["change"] for entry in entries]) if entries else None,
-        "reached": sum(entry["reached"] for entry in entries),
-        "before_normalisation": all(entry["before_normalisation"] for entry in entries),
-        "seed": corruption.seed,
-        "n": len(entries),
-    }
-    return figures, {case: entry["scores"] for case, entry in found}
-
-
 def degradation(records: Sequence[CaseRecord]) -> dict[str, Any]:
     """Degradation per corruption and over all, each with a 95 % bootstrap interval over cases.
 

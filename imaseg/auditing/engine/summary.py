@@ -1,0 +1,82 @@
+"""The numbers of `summary.json`, from the records of the cases: clean, of every probe, and the checks on the attacks."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from imaseg.auditing.metrics.blocks import block
+from imaseg.auditing.metrics.degradation import degradation
+from imaseg.auditing.metrics.sizes import RULE, by_size
+from imaseg.auditing.plan import Plan
+from imaseg.auditing.probes import CorruptionProbe
+from imaseg.auditing.probes.attack import worst_cases
+from imaseg.auditing.validity.checks import valid, validity
+from imaseg.results import CaseRecord, Summary
+from imaseg.results.attack import AttackEntry
+from imaseg.results.base import CaseScores, Entry
+from imaseg.results.certificate import CertificateEntry
+from imaseg.results.corruption import CorruptionEntry
+from imaseg.results.margin import MarginEntry
+from imaseg.results.summary import Cost, DataFacts, ModelFacts, Shown
+from imaseg.results.voxel_margin import VoxelMarginEntry
+
+_PLACES: dict[type[Entry], str] = {
+    AttackEntry: "probes",
+    MarginEntry: "margins",
+    VoxelMarginEntry: "voxel_margins",
+    CertificateEntry: "certified",
+    CorruptionEntry: "corruptions",
+}
+"""Where the entries of each kind stand in the summary; those of other kinds stand under `others`."""
+
+
+def summarise(records: Sequence[CaseRecord], plan: Plan, *, model: ModelFacts, data: DataFacts) -> Summary:
+    """All numbers, over the same cases.
+
+    `cost` is of the machine; all else is the same however often and by how many processes the audit was run.
+    """
+    labels = {int(k): name for k, name in data.labels.items()}
+    clean = block({record.case: record.clean for record in records}, labels)
+    entries = _entries(records, plan, labels)
+    checks = validity(records, plan, data)
+    volumes = {record.case: record.volumes for record in records}
+    return Summary(
+        model=model,
+        data=data,
+        **clean,
+        clean_dice_ci95=clean["ci95"]["dice"],
+        **entries,
+        degradation=degradation(records) if plan.of(CorruptionProbe) else None,
+        by_size=by_size(volumes, clean["metric_per_case"], _scored(entries), list(clean["mean"])),
+        by_size_rule=RULE,
+        validity=checks,
+        valid=valid(checks),
+        showcase=_showcase(plan),
+        cost=Cost(
+            seconds_per_case=statistics.median(record.seconds for record in records),
+            peak_memory_mb=max(record.peak_memory_mb for record in records),
+        ),
+    )
+
+
+def _entries(records: Sequence[CaseRecord], plan: Plan, labels: dict[int, str]) -> dict[str, list[Any]]:
+    """What every probe says, by its place in the summary; the worst cases over several attacks follow the attacks."""
+    found = [entry for probe in plan.probes for entry in probe.summarise(records, labels, plan.seed)]
+    found += worst_cases(plan.attacks, records, labels, plan.seed)
+    places: dict[str, list[Any]] = {}
+    for entry in found:
+        places.setdefault(_PLACES.get(type(entry), "others"), []).append(entry)
+    return places
+
+
+def _scored(entries: dict[str, list[Any]]) -> list[tuple[str, float, list[CaseScores]]]:
+    return [(entry.probe, entry.eps, entry.metric_per_case) for entry in entries.get("probes", [])]
+
+
+def _showcase(plan: Plan) -> Shown | None:
+    if plan.shown is None or plan.showcase is None:
+        return None
+    name, eps = plan.shown
+    return Shown(probe=name, eps=eps, unit=plan.attack(plan.showcase.attack).stated_unit)

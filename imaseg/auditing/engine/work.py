@@ -1,0 +1,154 @@
+"""Audits the cases that are neither finished nor locked by another process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from imaseg.auditing.engine.memory import forget_peak, is_shortage, peak_mb, shortage
+from imaseg.auditing.engine.sharing import Claims
+from imaseg.auditing.inputs.subject import Subject
+from imaseg.auditing.plan import Plan
+from imaseg.auditing.probes import Cost
+from imaseg.auditing.probes.scene import Scene
+from imaseg.auditing.validity.case import CHECKS, CaseChecks
+from imaseg.data import Case
+from imaseg.data.files import write_json
+from imaseg.errors import InputError
+from imaseg.progress import Tell, bar
+from imaseg.results.case import CaseRecord
+from imaseg.results.load import read_record
+from imaseg.results.run import FailedCase
+
+
+class Work:
+    """Runs a plan over the cases of a folder, next to any other processes that do.
+
+    Args:
+        subject: model, held still, and cases.
+        plan: what to do with each case.
+        folder: of the audit.
+        parts: of the plan, with the calls each takes: what the bar counts.
+    """
+
+    def __init__(self, subject: Subject, plan: Plan, folder: Path, parts: Sequence[Cost]) -> None:
+        self.subject, self.plan, self.folder, self.parts = subject, plan, folder, parts
+        self.cases = subject.cases
+        self.claims = Claims(folder)
+        self.records: dict[str, CaseRecord] = {}
+        self.failed: dict[str, str] = {}
+        self._counted: list[int] = []
+
+    def run(self, *, wait: bool) -> tuple[list[CaseRecord], list[FailedCase]]:
+        """Until no case is left that is neither finished nor failed nor another process's.
+
+        Args:
+            wait: for those of others too; where one of them dies, its case is done here.
+
+        Returns:
+            Finished cases, and those that failed here, each with its reason; both in the order of the cases.
+        """
+        # What an earlier run finished would make this one look fast.
+        self._counted = [place for place, case in enumerate(self.cases) if not self._finished(case)]
+        with bar(f"{self.plan.name} {self.subject.model.card.name}", shown=wait) as tell:
+            places = {case.id: (place, case) for place, case in enumerate(self.cases)}
+
+            def settled(name: str) -> bool:
+                done = name in self.failed or self._finished(places[name][1])
+                self._show(tell, 0, "")
+                return done
+
+            self.claims.share(places, settled, lambda name: self._try(*places[name], tell), wait=wait)
+        ids = self.cases.ids
+        failed = [FailedCase(case=name, reason=self.failed[name]) for name in ids if name in self.failed]
+        return [self.records[name] for name in ids if name in self.records], failed
+
+    def _finished(self, case: Case) -> bool:
+        if case.id not in self.records and (record := finished_record(self.folder, case.id)) is not None:
+            self.records[case.id] = record
+        return case.id in self.records
+
+    def _try(self, place: int, case: Case, tell: Tell) -> None:
+        """Do one case; what goes wrong with it stays with it."""
+        self._show(tell, 0, case.id)
+        model, shape = self.subject.model, ()
+        device = next(model.parameters()).device
+        begin = time.perf_counter()
+        forget_peak(device)
+        try:
+            loaded = self.subject.source.load(case)
+            shape = loaded.volume.image.shape
+            scene = Scene(
+                model,
+                self.subject.source,
+                case,
+                loaded,
+                folder=self.folder,
+                seed=self.plan.seed,
+                checked=self.plan.validity is not None and place < self.plan.validity.cases,
+                showcase=self.plan.shown,
+            )
+            self._examine(scene, place, tell, begin)
+        except (InputError, RuntimeError, ValueError, MemoryError) as error:
+            self.failed[case.id] = shortage(shape, device) if is_shortage(error) else str(error)
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    def _examine(self, scene: Scene, place: int, tell: Tell, begin: float) -> None:
+        """Every part of the plan; the JSON comes last, since its presence says that the case is done."""
+        name, done = scene.case.id, 0
+
+        def part_done(part: str) -> None:
+            nonlocal done
+            done += sum(cost.calls for cost in self.parts if cost.name == part)
+            self._show(tell, done, f"{name}, {part} done")
+
+        try:
+            clean = scene.clean_scores
+            for probe in self.plan.probes:
+                if probe.cases is None or place < probe.cases:
+                    scene.rows += probe.run(scene)
+                    part_done(probe.name)
+            if scene.checked:
+                CaseChecks(scene, self.plan).run()
+                part_done(CHECKS)
+        except BaseException:
+            scene.forget_files()
+            raise
+        record = CaseRecord(
+            case=name,
+            clean=clean,
+            volumes=scene.volumes,
+            scale=scene.scale,
+            rows=scene.rows,
+            checks=scene.results_of_checks(),
+            files=scene.files,
+            forward_calls=scene.forward_calls,
+            backward_calls=scene.backward_calls,
+            seconds=round(time.perf_counter() - begin, 2),
+            peak_memory_mb=peak_mb(scene.image.device),
+        )
+        write_json(self.folder / "cases" / f"{name}.json", record.model_dump(mode="json"))
+        self.records[name] = record
+
+    def _show(self, tell: Tell, here: int, note: str) -> None:
+        """Move the bar: calls of what is done, of all that there were to do."""
+        calls = {self.cases.ids[place]: self._calls(place) for place in self._counted}
+        done = sum(number for name, number in calls.items() if name in self.records or name in self.failed)
+        settled = len(self.records) + len(self.failed)
+        tell(done + here, sum(calls.values()), f"{settled} of {len(self.cases)} cases; {note}" if note else "")
+
+    def _calls(self, place: int) -> int:
+        return sum(part.calls for part in self.parts if part.first is None or place < part.first)
+
+
+def finished_record(folder: Path, case: str) -> CaseRecord | None:
+    """The record of a finished case, if all the files that it wrote are there; else None."""
+    path = folder / "cases" / f"{case}.json"
+    if not path.is_file():
+        return None
+    record = read_record(path, CaseRecord)
+    return record if all((folder / name).is_file() for name in record.files) else None

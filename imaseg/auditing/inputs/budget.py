@@ -1,0 +1,139 @@
+"""Budgets in every unit, turned into a perturbation set once the case is known: one rule for plans and all commands.
+
+What a set may change is one rule too. Of a raw case only those values may change, and only so far, that a file can hold
+the change (`imaseg.data.native`): not beyond the clip limits, not where the preparation says "no tissue". Prepared files
+hold every change. A deformation moves all tissue.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from imaseg.auditing.inputs.source import Loaded
+from imaseg.data.native import clip_limits, reached
+from imaseg.perturbations import Perturbation
+from imaseg.results.case import CaseScale
+
+Eps = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Room = dict[str, Any]
+_UNITS = {"std": ("l2", "linf"), "native": ("l2", "linf"), "range": ("l2", "linf"), "mm": ("deformation",)}
+"""Units that need the case, and the sets that know them."""
+_FOLD_FREE = 0.6
+"""Longest displacement per distance of control points, a little less than `Deformation` allows."""
+_VOXELS = 8.0
+UNIT_SCALE = CaseScale(spacing=[1.0, 1.0, 1.0], std=1.0, span=1.0, native=1.0)
+"""Stands for a case where none is known yet."""
+
+
+def scale_of(image: Tensor, spacing: tuple[float, ...], native: float | None) -> CaseScale:
+    """What converts budgets of a case.
+
+    Args:
+        image: (1, C, *spatial).
+        spacing: voxel size in mm.
+        native: native units per unit of the image; None if unknown.
+    """
+    std = float(image.double().std(correction=0))
+    return CaseScale(spacing=list(spacing), std=std, span=float(image.max() - image.min()), native=native)
+
+
+def room_of(case: Loaded) -> Room:
+    """`region` and `bounds` of what the files of a case can hold, where that is not everything."""
+    room: Room = {}
+    free = reached(case.volume.image, case.steps)
+    if not free.all():
+        room["region"] = torch.from_numpy(free)[None]
+    limits = clip_limits(case.volume.image, case.steps)
+    if limits is not None:
+        room["bounds"] = limits
+    return room
+
+
+class Budgeted(BaseModel):
+    """A perturbation set as a plan or a command names it.
+
+    Attributes:
+        perturbation: registered name.
+        unit: of eps. "std": standard deviations of each case's own image, "range": share of its intensity range, "native":
+            units of the file (HU, grey levels), all three for linf and, as RMS per voxel, l2; "mm" for deformations; else
+            a unit of the set. None is the set's own, in the units of the model's input where that is an intensity.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    perturbation: str = "l2"
+    unit: str | None = None
+
+    @property
+    def is_intensity(self) -> bool:
+        """Whether eps is a change of intensity per voxel."""
+        return self.perturbation == "linf" or (self.perturbation == "l2" and self.stated_unit != "norm")
+
+    @property
+    def stated_unit(self) -> str:
+        """The unit that results are stated in."""
+        return self.unit or self.build_set(0.0).unit
+
+    def same_set(self, other: Budgeted) -> bool:
+        """Whether budgets of both mean the same."""
+        return (self.perturbation, self.stated_unit) == (other.perturbation, other.stated_unit)
+
+    def build_set(
+        self, eps: float, scale: CaseScale = UNIT_SCALE, room: Room | None = None, *, reach: float = 0.0
+    ) -> Perturbation:
+        """The perturbation set with budget `eps` (in `unit`) on one case.
+
+        Args:
+            eps: budget.
+            scale: of the case.
+            room: what its files can hold.
+            reach: the largest budget that the set, once built, must hold.
+
+        Raises:
+            ValueError: if names, units or numbers do not fit together or to the case.
+        """
+        kind = Perturbation.named(self.perturbation)
+        spec: dict[str, Any] = {"name": self.perturbation, "eps": eps * self.factor(scale)}
+        if kind.moves_label:
+            usual = _VOXELS * math.prod(scale.spacing) ** (1 / len(scale.spacing))
+            spec |= {"spacing": scale.spacing, "control_spacing": max(usual, max(eps, reach) / _FOLD_FREE)}
+        else:
+            spec |= room or {}
+        if self.unit in ("std", "native", "range"):
+            return Perturbation.build(spec | ({"unit": "rms"} if self.perturbation == "l2" else {}))
+        if self.perturbation == "l2" and self.unit is not None:
+            return Perturbation.build(spec | {"unit": self.unit})
+        built = Perturbation.build(spec)
+        if self.unit not in (None, built.unit):
+            choices = [built.unit, *(unit for unit, sets in _UNITS.items() if self.perturbation in sets)]
+            msg = (
+                f"unit of {self.perturbation} must be {' or '.join(dict.fromkeys(choices))}, got {self.unit!r}. "
+                "Leave the unit out."
+            )
+            raise ValueError(msg)
+        return built
+
+    def factor(self, scale: CaseScale) -> float:
+        """What one `unit` is in the unit of the built set.
+
+        Raises:
+            ValueError: if the set does not know the unit, or the case has no native units.
+        """
+        sets = _UNITS.get(self.unit or "", (self.perturbation,))
+        if self.perturbation not in sets:
+            msg = f"unit {self.unit!r} must go with {' or '.join(sets)}, got {self.perturbation!r}. Leave the unit out."
+            raise ValueError(msg)
+        if self.unit == "native":
+            if not scale.native:
+                msg = (
+                    "unit 'native' must have one native unit per case, got none or several channels'. Give eps in units "
+                    "of the model's input, or in std."
+                )
+                raise ValueError(msg)
+            return 1 / scale.native
+        return {"std": scale.std, "range": scale.span}.get(self.unit or "", 1.0)

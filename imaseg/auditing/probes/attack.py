@@ -1,0 +1,243 @@
+"""Attack probe: one attack, or noise, over a ladder of budgets; on request the attacked images as NIfTI files."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from pydantic import Field
+
+from imaseg.attacks import Attack, AttackResult
+from imaseg.auditing.inputs.budget import UNIT_SCALE, Budgeted, Eps, Room
+from imaseg.auditing.metrics.blocks import block
+from imaseg.auditing.probes.base import Cost, Labels, Probe
+from imaseg.auditing.probes.scene import Scene, number
+from imaseg.auditing.probes.written import write_attacked
+from imaseg.results.attack import AttackEntry, AttackRow
+from imaseg.results.base import MEAN, Spread
+from imaseg.results.case import CaseRecord, CaseScale
+
+_LOOKS = 3
+"""Forward passes per budget besides those of the search."""
+
+
+class AttackProbe(Budgeted, Probe):
+    """One attack over a ladder of budgets, each search starting from what the one before found.
+
+    Attributes:
+        attack: registered name, or a published preset.
+        eps: the ladder.
+        objective: what the attack maximises; its own if not given.
+        steps, restarts: of the attack; its own default if not given.
+        write: "nifti" writes the attacked image of the largest budget on the grid and in the units of its source, reads
+            it back and scores it again.
+    """
+
+    kind: Literal["attack"] = "attack"
+    attack: str
+    eps: list[Eps] = Field(min_length=1)
+    objective: str | None = None
+    steps: int | None = Field(None, ge=1)
+    restarts: int | None = Field(None, ge=1)
+    write: Literal["nifti"] | None = None
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Sort the ladder."""
+        self.eps = sorted(set(self.eps))
+
+    def names(self) -> list[str]:
+        """Attack and set, and the objective where it is not Dice."""
+        objective = [] if self.objective in (None, "dice") else [str(self.objective)]
+        return ["-".join([self.attack, self.perturbation, *objective])]
+
+    @property
+    def is_noise(self) -> bool:
+        """Whether it draws at random instead of searching."""
+        return Attack.about(self.attack).is_noise
+
+    @property
+    def uses_gradients(self) -> bool:
+        """Whether it needs the gradient of the image."""
+        return Attack.about(self.attack).uses_gradients
+
+    def build(self, eps: float, seed: int, scale: CaseScale = UNIT_SCALE, room: Room | None = None) -> Attack:
+        """The attack at one budget.
+
+        Raises:
+            ValueError: if names or numbers do not fit together or to the case.
+        """
+        given = {"steps": self.steps, "objective": self.objective, "restarts": self.restarts}
+        spec = {"name": self.attack} | {key: value for key, value in given.items() if value is not None}
+        return Attack.build(spec, self.build_set(eps, scale, room, reach=self.eps[-1]), seed=seed)
+
+    def check(self, seed: int) -> None:
+        """Build every budget once."""
+        for eps in self.eps:
+            self.build(eps, seed)
+
+    def cost(self, classes: int, seed: int) -> Cost:
+        """Steps of all restarts at every budget."""
+        attack, rungs = self.build(self.eps[-1], seed), len(self.eps)
+        calls, looks = attack.steps * attack.restarts * attack.samples * rungs, _LOOKS * rungs
+        gradients, forwards = (calls, looks) if self.uses_gradients else (0, calls + looks)
+        return Cost(self.name, gradients, forwards, rungs, self.perturbation, self.cases)
+
+    def run(self, scene: Scene) -> list[AttackRow]:
+        """Search at every budget, score, and write what is asked for."""
+        attack = self.build(self.eps[0], scene.seed, scene.scale, scene.room)
+        factor = self.factor(scene.scale)
+        results = attack.ladder(scene.model, scene.image, scene.label, [eps * factor for eps in self.eps])
+        rows = []
+        for eps, result in zip(self.eps, results, strict=True):
+            scene.count(result)
+            rows.append(self._row(scene, eps, result))
+            if scene.showcase == (self.name, eps):
+                scene.show(result)
+        if self.write == "nifti":
+            written = write_attacked(scene, results[-1], moved=attack.perturbation.moves_label)
+            rows[-1] = rows[-1].model_copy(update={"written": written})
+        return rows
+
+    def _row(self, scene: Scene, eps: float, result: AttackResult) -> AttackRow:
+        logits = scene.logits(result.image)
+        region = scene.room.get("region")
+        return AttackRow(
+            probe=self.name,
+            eps=eps,
+            eps_set=float(result.eps),
+            size=float(result.size),
+            scores=scene.score(result.prediction[0], result.dice, result.label[0], logits),
+            sizes=sizes_in_all_units({unit: float(size) for unit, size in result.sizes.items()}, scene.scale),
+            free=1.0 if region is None else float(region.float().mean()),
+            objective=number(result.objective),
+            objective_clean=number(result.objective_clean),
+            zero_gradients=float(result.zero_gradients),
+            nonfinite_gradients=float(result.nonfinite_gradients),
+            forward_calls=result.forward_calls,
+            backward_calls=result.backward_calls,
+        )
+
+    def summarise(self, records: Sequence[CaseRecord], labels: Labels, seed: int) -> list[AttackEntry]:
+        """One entry per budget."""
+        by_case = {record.case: record.rows_of(AttackRow, self.name) for record in records}
+        known = [record for record in records if by_case[record.case]]
+        return [
+            self._entry(known, [by_case[record.case][step] for record in known], eps, labels, seed)
+            for step, eps in enumerate(self.eps)
+            if known
+        ]
+
+    def _entry(
+        self, records: Sequence[CaseRecord], rows: Sequence[AttackRow], eps: float, labels: Labels, seed: int
+    ) -> AttackEntry:
+        attack = self.build(eps, seed)
+        return AttackEntry(
+            probe=self.name,
+            attack=self.attack,
+            objective=attack.objective.name,
+            steps=attack.steps,
+            restarts=attack.restarts,
+            written=_written(rows),
+            **figures(self, records, rows, eps, labels, seed),
+        )
+
+
+def worst_cases(
+    probes: Sequence[AttackProbe], records: Sequence[CaseRecord], labels: Labels, seed: int
+) -> list[AttackEntry]:
+    """Where several attacks ran in one set at one budget, the lowest Dice of each case over them.
+
+    A model is as robust as the worst attack says, which need not be the same one for all cases.
+    """
+    rivals: dict[tuple[str, str, float], list[AttackProbe]] = {}
+    for probe in probes:
+        for eps in [] if probe.is_noise else probe.eps:
+            rivals.setdefault((probe.perturbation, probe.stated_unit, eps), []).append(probe)
+    return [
+        _worst_case(eps, group, records, labels, seed) for (_, _, eps), group in rivals.items() if len(group) > 1
+    ]
+
+
+def _worst_case(
+    eps: float, probes: Sequence[AttackProbe], records: Sequence[CaseRecord], labels: Labels, seed: int
+) -> AttackEntry:
+    names = {probe.name for probe in probes}
+    lowest = [
+        min(
+            (row for row in record.rows_of(AttackRow) if row.probe in names and row.eps == eps),
+            key=lambda row: row.dice,
+        )
+        for record in records
+    ]
+    return AttackEntry(
+        probe=f"worst-case-{probes[0].perturbation}",
+        attack="worst-case",
+        members=sorted(names),
+        **figures(probes[0], records, lowest, eps, labels, seed),
+    )
+
+
+def figures(
+    probe: AttackProbe,
+    records: Sequence[CaseRecord],
+    rows: Sequence[AttackRow],
+    eps: float,
+    labels: Labels,
+    seed: int,
+) -> dict[str, Any]:
+    """What is stated of every attack: set and budget in all units, means and intervals, cases."""
+    units = [unit for unit in rows[0].sizes if all(unit in row.sizes for row in rows)]
+    return {
+        "perturbation": probe.perturbation,
+        "unit": probe.stated_unit,
+        "seed": seed,
+        "eps": eps,
+        "eps_native": native_budget(records, eps, probe),
+        "sizes": {unit: statistics.median(row.sizes[unit] for row in rows) for unit in units},
+        "n": len(records),
+        **block({record.case: row.scores for record, row in zip(records, rows, strict=True)}, labels),
+    }
+
+
+def native_budget(records: Sequence[CaseRecord], eps: float, budget: Budgeted) -> Spread | None:
+    """A budget in native intensity units, which differ from case to case where images are normalised one by one.
+
+    None where eps is no intensity, or the units are not known.
+    """
+    if not budget.is_intensity:
+        return None
+    natives = [
+        budget.factor(record.scale) * record.scale.native for record in records if record.scale.native is not None
+    ]
+    if len(natives) < len(records):
+        return None
+    return Spread(median=eps * statistics.median(natives), min=eps * min(natives), max=eps * max(natives))
+
+
+def sizes_in_all_units(sizes: Mapping[str, float], scale: CaseScale) -> dict[str, float]:
+    """Sizes of a change in units of the model's input, and in those of the case where they are known."""
+    known = {"std": 1 / scale.std if scale.std else None, "native": scale.native}
+    more = {
+        f"{size}_{unit}": sizes[size] * factor
+        for unit, factor in known.items()
+        if factor is not None
+        for size in ("rms", "linf")
+    }
+    return {**sizes, **more}
+
+
+def _written(rows: Sequence[AttackRow]) -> dict[str, Any] | None:
+    """Mean Dice of every stage of the written files, and the files that do not hold the attack."""
+    files = [row.written for row in rows if row.written is not None]
+    if not files or len(files) < len(rows):
+        return None
+    return {
+        "dice": {
+            k: {stage: statistics.fmean(one.dice[k][stage] for one in files) for stage in files[0].dice[k]}
+            for k in files[0].dice
+        },
+        "differ_in_the_file": [one.note for one in files if one.note],
+    }
+
+

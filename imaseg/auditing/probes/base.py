@@ -1,0 +1,124 @@
+"""`Probe`: one question asked of every case, with its settings, its cost, what it finds and what that says over all cases.
+
+A kind of probe is one file here: settings as pydantic fields, `cost`, `run`, `summarise`. Its section of the page is one
+file in `report/sections/`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny
+
+from imaseg.results.base import Entry, Row
+from imaseg.results.case import CaseRecord
+
+if TYPE_CHECKING:
+    from imaseg.auditing.probes.scene import Scene
+
+Labels = Mapping[int, str]
+Lines = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a part of a plan takes per case; searches that succeed early take fewer calls.
+
+    Attributes:
+        name: of the part.
+        gradients: calls of the model with a gradient.
+        forwards: calls without.
+        scored: predictions that metrics are taken of.
+        perturbation: set whose changes it makes, where these cost time of their own.
+        first: only so many cases; None for all.
+    """
+
+    name: str
+    gradients: int
+    forwards: int = 0
+    scored: int = 0
+    perturbation: str = "l2"
+    first: int | None = None
+
+    @property
+    def calls(self) -> int:
+        """Of the model, of both kinds."""
+        return self.gradients + self.forwards
+
+
+class Probe(BaseModel, ABC):
+    """One question of a plan. A subclass enters the table of kinds by the default of its field `kind`.
+
+    Attributes:
+        kind: of probe.
+        name: in tables and results, unique within a plan; made from the settings if not given.
+        cases: only so many cases, the first ones; None for all.
+    """
+
+    registry: ClassVar[dict[str, type[Probe]]] = {}
+    model_config = ConfigDict(extra="forbid")
+
+    kind: str
+    name: str = ""
+    cases: int | None = Field(None, ge=1)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        kind = cls.model_fields["kind"].default
+        if isinstance(kind, str):
+            Probe.registry[kind] = cls
+
+    def names(self) -> list[str]:
+        """Names that the settings give, from the shortest to the one that says most."""
+        return [self.kind]
+
+    @abstractmethod
+    def check(self, seed: int) -> None:
+        """Build every part once, so that a wrong name fails now and not after an hour.
+
+        Raises:
+            ValueError: if something does not fit together.
+        """
+
+    @abstractmethod
+    def cost(self, classes: int, seed: int) -> Cost:
+        """Calls per case.
+
+        Args:
+            classes: foreground classes of the model.
+            seed: of the plan.
+        """
+
+    @abstractmethod
+    def run(self, scene: Scene) -> Sequence[Row]:
+        """Ask the question of one case.
+
+        Raises:
+            InputError: if the case does not allow it; it is then set aside with the reason.
+        """
+
+    def summarise(self, records: Sequence[CaseRecord], labels: Labels, seed: int) -> Sequence[Entry]:
+        """What the rows of all cases say together; nothing where there are none."""
+        return []
+
+    def tables(self, records: Sequence[CaseRecord], labels: Labels) -> dict[str, Lines]:
+        """Further CSV files of the audit folder, by name."""
+        return {}
+
+
+def _of_kind(content: Any) -> Any:
+    """Settings as the probe of their kind; `attack` if none is named."""
+    if not isinstance(content, Mapping):
+        return content
+    kind = content.get("kind", "attack")
+    if kind not in Probe.registry:
+        msg = f"kind must be one of {', '.join(sorted(Probe.registry))}, got {kind!r}"
+        raise ValueError(msg)
+    return Probe.registry[str(kind)].model_validate(content)
+
+
+AnyProbe = Annotated[SerializeAsAny[Probe], BeforeValidator(_of_kind)]

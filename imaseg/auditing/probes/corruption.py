@@ -1,0 +1,142 @@
+"""Corruption probe: faults of scanners and acquisitions; corrupt what lies on disk, prepare it, predict, score."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from imaseg.auditing.metrics.blocks import block
+from imaseg.auditing.probes.base import Cost, Labels, Probe
+from imaseg.auditing.probes.scene import Scene
+from imaseg.corruptions import SEVERITIES, Corrupted, Corruption
+from imaseg.errors import InputError
+from imaseg.results.base import Row, Scores, Spread
+from imaseg.results.case import CaseRecord
+from imaseg.results.corruption import CorruptionEntry, CorruptionRow, LeftOutRow
+
+
+class CorruptionProbe(Probe):
+    """Corruptions at calibrated severities.
+
+    Attributes:
+        corruptions: registered names, or "all": each case then gets those that occur in such images.
+        severities: among 1 to 5.
+        seed: of what is drawn; None for that of the plan.
+    """
+
+    kind: Literal["corruption"] = "corruption"
+    corruptions: Annotated[list[str], Field(min_length=1)] | Literal["all"] = "all"
+    severities: list[Annotated[int, Field(ge=1, le=5)]] = Field(list(SEVERITIES), min_length=1)
+    seed: int | None = Field(None, ge=0)
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Sort the severities."""
+        self.severities = sorted(set(self.severities))
+
+    def names(self) -> list[str]:
+        """There is mostly one such probe."""
+        return ["corruptions", f"corruptions-{'-'.join(self.corruptions)}" if self.corruptions != "all" else "all"]
+
+    def build(self, seed: int) -> list[Corruption]:
+        """The corruptions, each once.
+
+        Args:
+            seed: of the plan.
+
+        Raises:
+            ValueError: if a name is unknown.
+        """
+        names = list(Corruption.registry) if self.corruptions == "all" else self.corruptions
+        return [
+            Corruption.build(name, seed=seed if self.seed is None else self.seed) for name in dict.fromkeys(names)
+        ]
+
+    def check(self, seed: int) -> None:
+        """Build them."""
+        self.build(seed)
+
+    def cost(self, classes: int, seed: int) -> Cost:
+        """One prediction per corruption and severity, at most."""
+        images = len(self.build(seed)) * len(self.severities)
+        return Cost(self.name, 0, images, images, first=self.cases)
+
+    def run(self, scene: Scene) -> list[Row]:
+        """Every corruption that occurs in such images, at every severity; the others with the reason."""
+        case, source = scene.case, scene.source
+        modality = (case.modality,) if case.modality else source.modality
+        native = source.open(case)
+        rows: list[Row] = []
+        for corruption in self.build(scene.seed):
+            start = source.fit(native)[0] if corruption.after_normalisation else native
+            if reason := corruption.why_not(start, modality):
+                rows.append(LeftOutRow(probe=self.name, corruption=corruption.name, reason=reason))
+                continue
+            for corrupted in corruption.ladder(start, severities=self.severities, modality=modality):
+                rows.append(self._row(scene, corruption, corrupted))
+        return rows
+
+    def _row(self, scene: Scene, corruption: Corruption, corrupted: Corrupted) -> CorruptionRow:
+        try:
+            scores = _scores(scene, corrupted, prepared=corruption.after_normalisation)
+        except InputError as error:
+            msg = f"{corruption.name} at severity {corrupted.severity}: {error}"
+            raise InputError(msg) from error
+        return CorruptionRow(
+            probe=self.name,
+            corruption=corruption.name,
+            severity=corrupted.severity,
+            parameters=corrupted.parameters,
+            change=corrupted.change,
+            reached=corrupted.reached,
+            before_normalisation=scene.source.prepares and not corruption.after_normalisation,
+            scores=scores,
+        )
+
+    def summarise(self, records: Sequence[CaseRecord], labels: Labels, seed: int) -> list[CorruptionEntry]:
+        """One entry per corruption and severity that occurs in any case."""
+        rows = [(record.case, row) for record in records for row in record.rows_of(CorruptionRow, self.name)]
+        entries = []
+        for corruption in self.build(seed):
+            for severity in self.severities:
+                here = {
+                    case: row for case, row in rows if (row.corruption, row.severity) == (corruption.name, severity)
+                }
+                if here:
+                    entries.append(self._entry(corruption, severity, here, labels))
+        return entries
+
+    def _entry(
+        self, corruption: Corruption, severity: int, rows: dict[str, CorruptionRow], labels: Labels
+    ) -> CorruptionEntry:
+        found = list(rows.values())
+        values = {name: [row.parameters[name] for row in found] for name in found[0].parameters}
+        changes = [row.change for row in found]
+        return CorruptionEntry(
+            probe=self.name,
+            corruption=corruption.name,
+            severity=severity,
+            title=corruption.title,
+            calibrated=not corruption.physical,
+            parameters={name: statistics.median(numbers) for name, numbers in values.items()},
+            parameter_range={name: [min(numbers), max(numbers)] for name, numbers in values.items()},
+            change=Spread(median=statistics.median(changes), min=min(changes), max=max(changes)),
+            reached=sum(row.reached for row in found),
+            before_normalisation=all(row.before_normalisation for row in found),
+            seed=corruption.seed,
+            n=len(found),
+            **block({case: row.scores for case, row in rows.items()}, labels),
+        )
+
+
+def _scores(scene: Scene, corrupted: Corrupted, *, prepared: bool) -> Scores:
+    """Scores of the plain prediction of a corrupted case."""
+    volume = corrupted.volume if prepared else scene.source.fit(corrupted.volume)[0]
+    loaded = replace(scene.loaded, volume=volume)
+    other = Scene(scene.model, scene.source, scene.case, loaded, folder=scene.folder)
+    scores = other.clean_scores
+    scene.forward_calls += other.forward_calls
+    return scores

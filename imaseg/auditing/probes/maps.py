@@ -1,0 +1,148 @@
+"""Maps over the voxels of a case: kept for the page, written as NIfTI, and summed up by structure and distance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
+
+from imaseg.auditing.probes.base import Lines
+from imaseg.auditing.probes.margin import structure_names
+from imaseg.auditing.probes.native_map import write_map
+from imaseg.auditing.probes.scene import Scene, sha256
+from imaseg.margins.voxel import VoxelMarginResult
+from imaseg.margins.voxel_summary import VoxelSummary, summarise_depths, summarise_structures
+from imaseg.results.maps import BandSummary, CaseMaps, VoxelMap
+
+_QUANTILES = ("q05", "q25", "median", "q75", "q95")
+_LARGEST = float(np.finfo(np.float16).max)
+
+
+class MapWriter:
+    """Writes the maps of one probe on one case.
+
+    Args:
+        scene: the case.
+        probe: name of the probe.
+        nifti: whether each map also becomes a NIfTI file on the grid of the image.
+    """
+
+    def __init__(self, scene: Scene, probe: str, *, nifti: bool) -> None:
+        self.scene, self.nifti = scene, nifti
+        self.view = f"cases/{scene.case.id}.{probe}.npz"
+        self.names = {k or 0: name for k, name in structure_names(scene.model.card.labels).items()} | {0: "background"}
+        self._arrays: dict[str, NDArray[np.float16]] = {}
+
+    def add(
+        self,
+        folder: str,
+        result: VoxelMarginResult,
+        *,
+        perturbation: str,
+        unit: str,
+        method: str,
+        eps: float,
+        rms: float | None = None,
+    ) -> VoxelMap:
+        """Write a map and sum it up.
+
+        Args:
+            folder: of the NIfTI file, below the audit folder.
+            result: margins (1, *spatial); certificates stand for margins, with "certified" for "censored".
+            perturbation, unit, method, eps, rms: as in `VoxelMap`.
+        """
+        margin, standing, right = result.margin[0], result.censored[0], result.right[0]
+        unflipped = torch.full_like(margin, torch.inf)
+        shown = margin.clamp(max=_LARGEST)
+        self._arrays[method] = _array(shown if method == "certified" else unflipped.where(standing, shown))
+        broken = margin[right & ~standing]
+        return VoxelMap(
+            perturbation=perturbation,
+            unit=unit,
+            method=method,
+            eps=eps,
+            rms=rms,
+            view=self.view,
+            array=method,
+            file=self._write(folder, result) if self.nifti else None,
+            right=int(right.sum()),
+            censored=int((standing & right).sum()),
+            median=float(broken.median()) if len(broken) else None,
+            bands=[self._band(one, method) for one in self._summaries(result)] if self.nifti else [],
+        )
+
+    def close(self) -> None:
+        """Write the arrays that the page draws."""
+        scene = self.scene
+        volumes = {
+            "image": _array(scene.image[0, 0].clamp(-_LARGEST, _LARGEST)),
+            "label": _array(scene.label[0].clamp(min=0), np.uint8),
+            "prediction": _array(scene.clean, np.uint8),
+            "spacing": np.array([*scene.loaded.volume.spacing, 1.0][:3]),
+        }
+        scene.write_arrays(self.view, {**volumes, **self._arrays})
+
+    def _write(self, folder: str, result: VoxelMarginResult) -> str:
+        name = f"{folder}/{self.scene.case.id}.nii.gz"
+        write_map(self.scene.folder / name, result.margin[0].cpu().numpy(), self.scene.loaded)
+        return self.scene.keep(name, sha256(self.scene.folder / name))
+
+    def _summaries(self, result: VoxelMarginResult) -> list[VoxelSummary]:
+        label, spacing = self.scene.loaded.label, self.scene.loaded.volume.spacing
+        on_device = torch.from_numpy(label)[None].to(result.margin.device)
+        distance = torch.from_numpy(distance_to_boundary(label, spacing))[None].to(on_device.device)
+        return summarise_structures(result, on_device)[0] + summarise_depths(result, on_device, distance)[0]
+
+    def _band(self, one: VoxelSummary, method: str) -> BandSummary:
+        certified = method == "certified"
+        return BandSummary(
+            structure=self.names[one.label],
+            from_mm=_finite(one.low),
+            to_mm=_finite(one.high),
+            labelled=one.labelled,
+            right=one.voxels,
+            censored=None if certified else _finite(one.censored),
+            certified=one.censored * one.voxels / one.labelled if certified and one.voxels else None,
+            **dict(zip(_QUANTILES, map(_finite, one.quantiles), strict=True)),
+        )
+
+
+def distance_to_boundary(label: NDArray[np.integer], spacing: tuple[float, ...]) -> NDArray[np.float64]:
+    """From each voxel to the nearest one with another label, in mm between centres; infinite if there is none."""
+    distance = np.full(label.shape, np.inf)
+    for value in np.unique(label):
+        inside = label == value
+        if not inside.all():
+            distance[inside] = distance_transform_edt(inside, sampling=spacing)[inside]
+    return distance
+
+
+def maps_of(cases: Iterable[tuple[str, Sequence[VoxelMap]]]) -> list[CaseMaps]:
+    """The maps of the cases that have some."""
+    return [CaseMaps(case=case, maps=list(maps)) for case, maps in cases if maps]
+
+
+def band_lines(cases: Iterable[tuple[str, Sequence[VoxelMap]]]) -> dict[str, Lines]:
+    """`voxel_margins.csv`: one line per case, map, structure and band; nothing where no map was written."""
+    lines = [
+        {"case": case, **one.model_dump(include={"perturbation", "unit", "method"}), **band.model_dump()}
+        for case, maps in cases
+        for one in maps
+        for band in one.bands
+    ]
+    return {"voxel_margins.csv": lines} if lines else {}
+
+
+def _array(values: torch.Tensor, kind: type = np.float16) -> NDArray[np.float16]:
+    """A volume, flat images as one slice."""
+    array = values.cpu().numpy()
+    return (array if array.ndim == 3 else array[..., None]).astype(kind)
+
+
+def _finite(value: float) -> float | None:
+    """A number for JSON, which knows no others."""
+    return value if math.isfinite(value) else None

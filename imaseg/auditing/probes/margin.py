@@ -1,0 +1,282 @@
+"""Margin probe: the smallest budget that breaks a case, and each structure by itself.
+
+What breaks the whole case is where the search of a structure starts, if it breaks the structure too; then no structure
+has a larger margin than a whole whose change breaks it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from imaseg.attacks import PGD
+from imaseg.auditing.inputs.budget import UNIT_SCALE, Budgeted, Eps, Room
+from imaseg.auditing.probes.base import Cost, Labels, Lines, Probe
+from imaseg.auditing.probes.scene import Scene
+from imaseg.margins import Criterion, SampleMargin, SampleMarginResult, strong_like
+from imaseg.perturbations import Perturbation
+from imaseg.results.base import MEAN
+from imaseg.results.case import CaseRecord, CaseScale
+from imaseg.results.margin import CaseMargin, MarginEntry, MarginRow
+from imaseg.statistics import bootstrap
+
+WHOLE = "whole"
+"""What the whole case, all foreground structures together, is called among the structures."""
+_BESIDES = 8
+"""Lengths of the search's attack spent outside of halving: first look, drawing back, challenges."""
+
+
+class MarginProbe(Budgeted, Probe):
+    """One margin per case.
+
+    Attributes:
+        eps: largest budget looked at.
+        criterion: registered name and arguments; when a case counts as broken.
+        per_class: also the margin of each structure by itself.
+        steps: of the PGD inside.
+        rtol: relative width of the bracket.
+        confirm: challenge every margin by three new attacks just below it; else only those of checked cases.
+        write: "csv" writes `margins.csv`.
+    """
+
+    kind: Literal["margin"] = "margin"
+    eps: Eps = Field(gt=0)
+    criterion: dict[str, Any] = {"name": "dice-below", "threshold": 0.5}
+    per_class: bool = False
+    steps: int = Field(10, ge=1)
+    rtol: Eps = 0.05
+    confirm: bool = False
+    write: Literal["csv"] | None = None
+
+    def names(self) -> list[str]:
+        """By the set, then the criterion, then the unit."""
+        base, told = f"margin-{self.perturbation}", "-".join(_told(value) for value in self.criterion.values())
+        return [base, f"{base}-{told}", f"{base}-{told}-{self.stated_unit}"]
+
+    def judge(self, structure: int | None = None) -> Criterion:
+        """When the whole case, or one structure, counts as broken.
+
+        Raises:
+            ValueError: if the criterion does not fit.
+        """
+        return Criterion.build(self.criterion | ({} if structure is None else {"classes": (structure,)}))
+
+    def search(self, perturbation: Perturbation, seed: int, structure: int | None = None) -> SampleMargin:
+        """The margin search on one set, of the whole case or of one structure.
+
+        Raises:
+            ValueError: if criterion, steps or rtol do not fit.
+        """
+        criterion = self.judge(structure)
+        attack = PGD(perturbation, steps=self.steps, objective=criterion.objective(), seed=seed)
+        return SampleMargin(
+            perturbation, criterion=criterion, attack=attack, challenger=strong_like(attack), rtol=self.rtol
+        )
+
+    def ceiling(self, scale: CaseScale = UNIT_SCALE, room: Room | None = None) -> Perturbation:
+        """The set at the largest budget looked at.
+
+        Raises:
+            ValueError: if name, unit or budget do not fit together or to the case.
+        """
+        return self.build_set(self.eps, scale, room)
+
+    def check(self, seed: int) -> None:
+        """Build the search."""
+        self.search(self.ceiling(), seed)
+
+    def cost(self, classes: int, seed: int) -> Cost:
+        """Halvings of the bracket, each an attack, for the whole and each structure."""
+        calls = self.steps * (math.ceil(math.log2(1 / self.rtol)) + _BESIDES)
+        return Cost(
+            self.name, calls * (1 + classes * self.per_class), perturbation=self.perturbation, first=self.cases
+        )
+
+    def run(self, scene: Scene) -> list[MarginRow]:
+        """The whole case first, then the structures that its label holds."""
+        searches = _Structures(self, scene)
+        factor = self.factor(scene.scale) or 1.0  # an image without contrast has no std and no range
+        rows = []
+        for structure in (None, *(scene.classes if self.per_class else ())):
+            row = MarginRow(probe=self.name, structure=structure, eps=self.eps)
+            if structure is None or bool((scene.label == structure).any()):
+                result, search = searches.of(structure)
+                scene.count(result)
+                row = row.model_copy(update=self._figures(scene, result, search, factor))
+            rows.append(row)
+        return rows
+
+    def _figures(
+        self, scene: Scene, result: SampleMarginResult, search: SampleMargin, factor: float
+    ) -> dict[str, Any]:
+        margin = float(result.margin) / factor
+        asked = bool(margin) and (self.confirm or scene.checked)
+        return {
+            "margin": margin,
+            "censored": bool(result.censored),
+            "confirmed": bool(search.confirm(scene.model, scene.image, scene.label, result)) if asked else None,
+            "forward_calls": result.forward_calls,
+            "backward_calls": result.backward_calls,
+        }
+
+    def summarise(self, records: Sequence[CaseRecord], labels: Labels, seed: int) -> list[MarginEntry]:
+        """One entry for the whole cases, one per structure."""
+        structures = (None, *(k for k in labels if k > 0 and self.per_class))
+        return [self._entry(records, structure, labels) for structure in structures]
+
+    def _entry(self, records: Sequence[CaseRecord], structure: int | None, labels: Labels) -> MarginEntry:
+        pairs = [(record, row) for record, row in self._rows(records) if row.structure == structure]
+        known = [(record, row) for record, row in pairs if row.margin is not None]
+        cases = [_case(record, row) for record, row in known]
+        confirmed = [case.confirmed for case in cases if case.confirmed is not None]
+        return MarginEntry(
+            probe=self.name if structure is None else f"{self.name}-class-{structure}",
+            structure=None if structure is None else labels[structure],
+            perturbation=self.perturbation,
+            unit=self.stated_unit,
+            criterion=repr(self.judge(structure)),
+            eps=self.eps,
+            rtol=self.rtol,
+            steps=self.steps,
+            n=len(cases),
+            absent=len(pairs) - len(cases),
+            **quartiles(cases),
+            median_ci95=bootstrap([case.margin for case in cases], median=True),
+            median_share_of_range=self._share_of_range(known),
+            censored=sum(case.censored for case in cases),
+            clean_failures=sum(case.margin == 0 for case in cases),
+            held=sum(confirmed),
+            tested=len(confirmed),
+            per_case=cases,
+        )
+
+    def _rows(self, records: Sequence[CaseRecord]) -> Iterator[tuple[CaseRecord, MarginRow]]:
+        return ((record, row) for record in records for row in record.rows_of(MarginRow, self.name))
+
+    def _share_of_range(self, known: Sequence[tuple[CaseRecord, MarginRow]]) -> float | None:
+        """Median margin as a share of each case's range of intensities."""
+        if not self.is_intensity:
+            return None
+        shares = [
+            row.margin * self.factor(record.scale) / record.scale.span
+            for record, row in known
+            if row.margin is not None and record.scale.span > 0
+        ]
+        return float(np.median(shares)) if shares else None
+
+    def tables(self, records: Sequence[CaseRecord], labels: Labels) -> dict[str, Lines]:
+        """`margins.csv`: one line per case, set and structure; cells without a value are empty."""
+        if self.write is None:
+            return {}
+        names = structure_names(labels)
+        lines = [
+            {
+                "case": record.case,
+                "perturbation": self.perturbation,
+                "unit": self.stated_unit,
+                "structure": names[row.structure],
+                **row.model_dump(include={"margin", "censored", "confirmed"}),
+                "clean_dice": _clean_dice(record, row.structure),
+                "volume_ml": _volume(record, row.structure),
+                **row.model_dump(include={"forward_calls", "backward_calls"}),
+            }
+            for record, row in self._rows(records)
+        ]
+        return {"margins.csv": lines}
+
+
+class _Structures:
+    """Searches of one case; the one of the whole comes first."""
+
+    def __init__(self, probe: MarginProbe, scene: Scene) -> None:
+        self.probe, self.scene = probe, scene
+        self.perturbation = probe.ceiling(scene.scale, scene.room)
+        self._whole: SampleMarginResult | None = None
+
+    def of(self, structure: int | None) -> tuple[SampleMarginResult, SampleMargin]:
+        """The margin of the whole case or of a structure, and the search that can confirm it."""
+        search = self.probe.search(self.perturbation, self.scene.seed, structure)
+        if structure is None:
+            self._whole = self._run(search)
+            return self._whole, search
+        whole = self._whole if self._whole is not None and self._breaks(self._whole, search) else None
+        if whole is not None:
+            lower = self.probe.search(self.perturbation.with_eps(whole.margin), self.scene.seed, structure)
+            result = self._run(lower)
+            if not bool(result.censored):
+                return result, search
+        # From the ceiling, too, where the search below what is known to break finds nothing.
+        result = self._run(search)
+        if whole is not None and bool(result.margin > whole.margin):
+            result = replace(result, margin=whole.margin, censored=whole.censored)
+        return result, search
+
+    def _run(self, search: SampleMargin) -> SampleMarginResult:
+        return search(self.scene.model, self.scene.image, self.scene.label)
+
+    def _breaks(self, whole: SampleMarginResult, search: SampleMargin) -> bool:
+        """Whether what broke the whole meets the criterion of a structure."""
+        if bool(whole.censored) or not float(whole.margin):
+            return False
+        there = PGD(self.perturbation.with_eps(whole.margin), steps=1, objective=search.attack.objective)
+        scene = self.scene
+        return bool(
+            there(scene.model, scene.image, scene.label, criterion=search.criterion, start=whole.params).success
+        )
+
+
+def quartiles(cases: Sequence[CaseMargin]) -> dict[str, Any]:
+    """Median and quartiles, and which of them are lower bounds: those that rest on a censored margin.
+
+    A censored margin is known to lie above its ceiling, so a quantile at or above the lowest such ceiling lies at or
+    above the number given.
+    """
+    margins = np.sort([case.margin for case in cases])
+    ends = np.array([case.margin for case in cases if case.censored])
+    figures: dict[str, Any] = {}
+    for name, share in (("q25", 0.25), ("median", 0.5), ("q75", 0.75)):
+        if not len(margins):
+            figures |= {name: None, f"{name}_at_least": False}
+            continue
+        upper = margins[int(np.ceil(share * (len(margins) - 1)))]
+        figures |= {name: float(np.quantile(margins, share)), f"{name}_at_least": bool((ends <= upper).any())}
+    return figures
+
+
+def structure_names(labels: Labels) -> dict[int | None, str]:
+    """Name by foreground class, numbered where names repeat; `WHOLE` for None."""
+    names = [name for k, name in labels.items() if k > 0]
+    return {None: WHOLE} | {
+        k: name if names.count(name) == 1 and name != WHOLE else f"{name} {k}" for k, name in labels.items() if k > 0
+    }
+
+
+def _case(record: CaseRecord, row: MarginRow) -> CaseMargin:
+    return CaseMargin(
+        case=record.case,
+        clean_dice=_clean_dice(record, row.structure),
+        volume_ml=_volume(record, row.structure),
+        **row.model_dump(exclude={"kind", "probe", "structure"}),
+    )
+
+
+def _clean_dice(record: CaseRecord, structure: int | None) -> float | None:
+    return record.clean[MEAN if structure is None else str(structure)]["dice"]
+
+
+def _volume(record: CaseRecord, structure: int | None) -> float:
+    return sum(record.volumes.values()) if structure is None else record.volumes[str(structure)]
+
+
+def _told(value: Any) -> str:
+    """A value of a criterion as part of a name."""
+    if isinstance(value, bool):
+        return "relative" if value else "absolute"
+    if isinstance(value, list | tuple):
+        return "class-" + "-".join(map(str, value))
+    return f"{value:g}" if isinstance(value, int | float) else str(value)

@@ -1,0 +1,223 @@
+"""`Scene`: one case while the probes of a plan look at it; what they share is done once and kept here."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from imaseg.attacks import AttackResult
+from imaseg.auditing.inputs.budget import Room, room_of, scale_of
+from imaseg.auditing.inputs.source import CaseSource, Loaded
+from imaseg.auditing.metrics.calibration import calibration_error
+from imaseg.auditing.metrics.scores import score, volumes_ml
+from imaseg.data import Case
+from imaseg.data.files import whole_file
+from imaseg.errors import InputError
+from imaseg.models.segmentation import SegmentationModel
+from imaseg.results.base import MEAN, Row, Scores
+from imaseg.results.case import Checks
+from imaseg.scores import hard_dice
+
+
+class Scene:
+    """A case on the model's device.
+
+    Args:
+        model: held still by the caller, on its device.
+        source: reads cases for that model.
+        case: which.
+        loaded: the case, read.
+        folder: of the audit, for files.
+        seed: of every random number.
+        checked: whether this case gets the extra attacks that show whether the attacks can be believed.
+        showcase: name and budget of the attack that the page shows as pictures.
+
+    Attributes:
+        image: (1, C, *spatial).
+        label: (1, *spatial).
+        spacing: voxel size in mm, in the order of `spatial`.
+        scale: converts budgets.
+        classes: foreground class numbers.
+        rows: what the probes before have found.
+        checks: results of checks so far, by name.
+        files: SHA-256 of what was written, by name below `folder`.
+        forward_calls, backward_calls: passes of the model so far.
+    """
+
+    def __init__(
+        self,
+        model: SegmentationModel,
+        source: CaseSource,
+        case: Case,
+        loaded: Loaded,
+        *,
+        folder: Path,
+        seed: int = 0,
+        checked: bool = False,
+        showcase: tuple[str, float] | None = None,
+    ) -> None:
+        self.model, self.source, self.case, self.loaded = model, source, case, loaded
+        self.folder, self.seed, self.checked, self.showcase = folder, seed, checked, showcase
+        self.image, self.label = tensors(model, loaded)
+        self.spacing = loaded.volume.spacing[: self.label.ndim - 1]
+        self.scale = scale_of(self.image, self.spacing, loaded.native_scale)
+        self.classes = [k for k in model.card.labels if k > 0]
+        self.rows: list[Row] = []
+        self.checks: dict[str, Any] = {}
+        self.files: dict[str, str] = {}
+        self.forward_calls = self.backward_calls = 0
+
+    @cached_property
+    def room(self) -> Room:
+        """What the files of the case can hold of a change."""
+        return room_of(self.loaded)
+
+    @cached_property
+    def clean_logits(self) -> Tensor:
+        """Logits (1, K, *spatial) of the unchanged image.
+
+        Raises:
+            InputError: if one of them is not finite.
+        """
+        self.forward_calls += 1
+        return finite_logits(self.model, self.image, self.case.id)
+
+    @cached_property
+    def clean(self) -> Tensor:
+        """Decision (*spatial) on the unchanged image."""
+        return self.clean_logits.max(1).indices[0]
+
+    @cached_property
+    def clean_scores(self) -> Scores:
+        """Metrics of the decision on the unchanged image."""
+        dice = hard_dice(self.clean_logits, self.label)
+        return self.score(self.clean, dice, self.label[0], self.clean_logits[0])
+
+    @cached_property
+    def volumes(self) -> dict[str, float]:
+        """Reference volume in ml by class."""
+        return volumes_ml(self.label[0], spacing=self.spacing, classes=self.classes)
+
+    def count(self, result: Any, *, copies: int = 1) -> None:
+        """Add the passes that a search took, on a model each of whose passes is as many `copies` of the real one."""
+        self.forward_calls += result.forward_calls * copies
+        self.backward_calls += getattr(result, "backward_calls", 0) * copies
+
+    def logits(self, image: Tensor) -> Tensor:
+        """Logits (K, *spatial) of another image (1, C, *spatial); one pass."""
+        self.forward_calls += 1
+        with torch.no_grad():
+            logits: Tensor = self.model(image)
+        return logits[0]
+
+    def score(self, prediction: Tensor, dice: Tensor, label: Tensor, logits: Tensor) -> Scores:
+        """All metrics of a prediction (*spatial) with its Dice (1, K), against a label (*spatial)."""
+        scores = score(prediction.cpu(), label.cpu(), dice[0], spacing=self.spacing, classes=self.classes)
+        scores[MEAN]["ece"] = calibration_error(
+            logits, label, spacing=self.spacing, independent=self.model.independent
+        )
+        return scores
+
+    def keep(self, name: str, digest: str) -> str:
+        """Note a file that was written for this case; returns its name."""
+        self.files[name] = digest
+        return name
+
+    def write_arrays(self, name: str, arrays: dict[str, NDArray[Any]]) -> str:
+        """Write arrays below the audit folder, whole or not at all; returns the name."""
+        with whole_file(self.folder / name) as part:
+            np.savez_compressed(part, allow_pickle=False, **arrays)
+        return self.keep(name, sha256(self.folder / name))
+
+    def forget_files(self) -> None:
+        """Remove what was written: a case that came to no end is no result."""
+        for name in self.files:
+            (self.folder / name).unlink(missing_ok=True)
+
+    def show(self, result: AttackResult) -> None:
+        """Store the slice that the page shows of an attack; on checked cases evaluate its image anew."""
+        self.write_arrays(f"cases/{self.case.id}.npz", self._slices(result))
+        if self.checked:
+            decided = self.logits(result.image.clone()).argmax(0).cpu().numpy()
+            truth, told = result.label[0].cpu().numpy(), result.dice[0, self.classes].mean()
+            self.checks["replay"] = abs(dice_by_counting(decided, truth, self.classes) - float(told))
+
+    def results_of_checks(self) -> Checks | None:
+        """What was checked; None if nothing was."""
+        return Checks(**self.checks) if self.checked else None
+
+    def _slices(self, result: AttackResult) -> dict[str, NDArray[Any]]:
+        """The slice with the largest labelled area, rows and columns as a viewer shows them; an image as it is."""
+        foreground = np.asarray(self.label[0].cpu() > 0)
+        axis, index = 2, 0
+        if foreground.ndim == 3:
+            areas = [foreground.sum(tuple(a for a in range(3) if a != axis)) for axis in range(3)]
+            axis = int(np.argmax([area.max() for area in areas]))
+            index = int(areas[axis].argmax())
+
+        def cut(volume: Tensor, kind: type) -> NDArray[Any]:
+            plane = volume.cpu().numpy()
+            return np.rot90(plane.take(index, axis) if plane.ndim == 3 else plane).astype(kind)
+
+        columns, rows = (size for a, size in enumerate(self.loaded.volume.spacing) if a != axis)
+        return {
+            "image": cut(self.image[0, 0], np.float32),
+            "attacked_image": cut(result.image[0, 0], np.float32),
+            "label": cut(self.label[0].clamp(min=0), np.uint8),
+            "clean_prediction": cut(self.clean, np.uint8),
+            "attacked_prediction": cut(result.prediction[0], np.uint8),
+            "spacing": np.array([rows, columns]),
+        }
+
+
+def tensors(model: SegmentationModel, loaded: Loaded) -> tuple[Tensor, Tensor]:
+    """Image (1, C, *spatial) and label (1, *spatial) of a case on the model's device."""
+    device = next(model.parameters()).device
+    image, label = (torch.from_numpy(array)[None] for array in (loaded.volume.image, loaded.label))
+    return image.to(device), label.to(device)
+
+
+def finite_logits(model: SegmentationModel, image: Tensor, case: str) -> Tensor:
+    """Logits of an image (1, C, *spatial).
+
+    Raises:
+        InputError: if one of them is not finite.
+    """
+    with torch.no_grad():
+        logits: Tensor = model(image)
+    if not bool(torch.isfinite(logits).all()):
+        msg = f"the model must give finite logits on case {case}, got undefined ones. Check its weights."
+        raise InputError(msg)
+    return logits
+
+
+def number(value: Tensor) -> float | None:
+    """A number for JSON, which has no NaN."""
+    return float(value) if bool(torch.isfinite(value)) else None
+
+
+def sha256(path: Path) -> str:
+    """Of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def dice_by_counting(prediction: NDArray[Any], label: NDArray[Any], classes: Sequence[int]) -> float:
+    """Mean Dice over classes of two label maps, 1 where a class is on neither side; negative labels are ignored."""
+    return float(np.mean([*dice_of_maps(np.where(label < 0, -1, prediction), label, classes).values()]))
+
+
+def dice_of_maps(prediction: NDArray[Any], label: NDArray[Any], classes: Sequence[int]) -> dict[str, float]:
+    """Dice of two label maps by class; 1 where a class is in neither."""
+    scores = {}
+    for k in classes:
+        total = int((prediction == k).sum()) + int((label == k).sum())
+        scores[str(k)] = 2 * int(((prediction == k) & (label == k)).sum()) / total if total else 1.0
+    return scores

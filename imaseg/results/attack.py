@@ -1,0 +1,126 @@
+"""Attacks and noise: what they did to one case at one budget, and over all cases."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from imaseg.results.base import MEAN, Block, Entry, Record, Row, Scores, Spread, score_lines
+
+
+class WrittenFile(Record):
+    """What rounding and the range of its type did to the change in one image file.
+
+    Attributes:
+        file: name below the audit folder.
+        dtype: type of the voxels in the file.
+        channels: that the file holds.
+        wanted: voxels that the attack changes.
+        changed: voxels that differ in the file.
+        at_limit: voxels that would have left the range of the type and were set to its end.
+        error: norm of what rounding and range added to the change or took from it, as a share of the norm of the change.
+    """
+
+    file: str
+    dtype: str
+    channels: int
+    wanted: int
+    changed: int
+    at_limit: int
+    error: float
+
+
+class Written(Record):
+    """An attacked case as NIfTI files, read back, prepared and predicted again.
+
+    Attributes:
+        images: the adversarial image files.
+        sizes_reread: size of the change that the model sees from the files; None if they are cropped otherwise.
+        astray: how far what the model sees from the files is from the attack, as a share of the change.
+        dice: by class and in the mean: "clean" and "attacked" in the model's space, "reread" there from the files,
+            "clean_native" and "reread_native" of the written predictions on the grid of the files.
+        note: what became of the attack in the files; empty if they hold it.
+    """
+
+    images: list[WrittenFile]
+    sizes_reread: dict[str, float] | None
+    astray: float | None
+    dice: dict[str, dict[str, float]]
+    note: str
+
+
+class AttackRow(Row):
+    """One attack at one budget on one case.
+
+    Attributes:
+        eps: budget in the unit of the probe.
+        eps_set: the same in the own unit of the perturbation set on this case.
+        size: what was spent, in the own unit of the set.
+        scores: of the prediction under attack.
+        sizes: of the change: "l2", "rms", "linf" in units of the model's input, "range" as a share of the case's range,
+            "rms_native" and "linf_native" in native units (HU ...) where those are known.
+        free: share of the values of the image that the search could change.
+        objective, objective_clean: value maximised; None if not finite.
+        zero_gradients, nonfinite_gradients: share of the gradient's values.
+        forward_calls, backward_calls: of the search.
+        written: of probes that write files.
+    """
+
+    kind: Literal["attack"] = "attack"
+    eps: float
+    eps_set: float
+    size: float
+    scores: Scores
+    sizes: dict[str, float]
+    free: float
+    objective: float | None
+    objective_clean: float | None
+    zero_gradients: float
+    nonfinite_gradients: float
+    forward_calls: int
+    backward_calls: int
+    written: Written | None = None
+
+    def table(self) -> list[tuple[float | str, str, str, float | None]]:
+        """Every metric by class; of written files the Dice of each stage."""
+        stages = self.written.dice if self.written is not None else {}
+        return score_lines(self.eps, self.scores) + [
+            (self.eps, k, f"dice_{stage}", value) for k, each in stages.items() for stage, value in each.items()
+        ]
+
+    @property
+    def dice(self) -> float:
+        """Mean foreground Dice under attack; not a number if undefined."""
+        value = self.scores[MEAN]["dice"]
+        return float("nan") if value is None else value
+
+
+class AttackEntry(Block, Entry):
+    """One attack or noise at one budget over all cases, or the worst case over several (`members`).
+
+    Attributes:
+        attack, perturbation: registered names; "worst-case" stands for the lowest Dice over `members`.
+        unit: of `eps`.
+        objective, steps, restarts: of the attack; None for the worst case over several.
+        seed: of every random number.
+        members: probes that the worst case was taken over.
+        eps: budget.
+        eps_native: the same in native intensity units; None where eps is no intensity or the units are not known.
+        sizes: median over cases of the size of the change, in all units.
+        n: cases.
+        written: mean Dice of each stage of written files by class, and cases whose files do not hold the attack.
+    """
+
+    kind: Literal["attack"] = "attack"
+    attack: str
+    perturbation: str
+    unit: str
+    objective: str | None = None
+    steps: int | None = None
+    restarts: int | None = None
+    seed: int
+    members: list[str] = []
+    eps: float
+    eps_native: Spread | None
+    sizes: dict[str, float]
+    n: int
+    written: dict[str, Any] | None = None

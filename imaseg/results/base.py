@@ -1,0 +1,145 @@
+"""What every record of an audit is built from: strict fields, metrics, intervals, rows and entries told apart by kind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializeAsAny
+
+FORMAT = 2
+"""Number of the form that results have on disk; another number is refused."""
+MEAN = "foreground_mean"
+"""Key of the mean over the foreground classes, next to the classes."""
+
+Metrics = dict[str, float | None]
+"""Value by metric; None where it is undefined. `<metric>_undefined` counts the values that a mean leaves out."""
+Scores = dict[str, Metrics]
+"""Metrics by class number, and under `MEAN` their mean over the foreground."""
+Interval = list[float] | None
+"""Ends of a 95 % interval; None where there are too few cases."""
+
+
+class Record(BaseModel):
+    """A part of the results: unknown keys and wrong types are refused, nothing changes after it was made."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Spread(Record):
+    """Median and extremes over the cases."""
+
+    median: float
+    min: float
+    max: float
+
+
+class CaseScores(Record):
+    """Metrics of one case, by class and in the mean over the foreground."""
+
+    case: str
+    metrics: Scores
+
+    @property
+    def dice(self) -> float | None:
+        """Mean foreground Dice of this case."""
+        return self.metrics.get(MEAN, {}).get("dice")
+
+
+class Block(Record):
+    """Means of all metrics over cases, with their intervals and the cases behind them.
+
+    Attributes:
+        foreground_mean: mean over cases of the mean over foreground classes, by metric.
+        ci95: interval of each.
+        mean: mean over cases, by class and metric.
+        mean_ci95: interval of each.
+        metric_per_case: the cases.
+    """
+
+    foreground_mean: Metrics
+    ci95: dict[str, Interval]
+    mean: dict[str, Metrics]
+    mean_ci95: dict[str, dict[str, Interval]]
+    metric_per_case: list[CaseScores]
+
+    @property
+    def dice(self) -> float | None:
+        """Mean foreground Dice."""
+        return self.foreground_mean.get("dice")
+
+    @property
+    def dice_ci95(self) -> Interval:
+        """Interval of the mean foreground Dice."""
+        return self.ci95.get("dice")
+
+
+class _Kinds(Record):
+    """A record of which there are several kinds, each told by the constant in its field `kind`."""
+
+    registry: ClassVar[dict[str, type[Self]]]
+    kind: str
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        kind = cls.model_fields["kind"].default
+        if isinstance(kind, str):
+            cls.registry[kind] = cls
+
+    @classmethod
+    def of_kind(cls, content: Any) -> Any:
+        """A mapping as the record of its kind.
+
+        Raises:
+            ValueError: if no such kind is known here.
+        """
+        if not isinstance(content, Mapping):
+            return content
+        kind = content.get("kind")
+        if kind not in cls.registry:
+            msg = f"kind must be one of {', '.join(sorted(cls.registry))}, got {kind!r}. Install the plug-in that adds it"
+            raise ValueError(msg)
+        return cls.registry[str(kind)].model_validate(content)
+
+
+class Row(_Kinds):
+    """What a probe found on one case; a subclass per kind of probe, with `kind: Literal["..."] = "..."`.
+
+    Attributes:
+        kind: of the probe.
+        probe: its name in the plan.
+    """
+
+    registry: ClassVar[dict[str, type[Row]]] = {}  # type: ignore[assignment]
+    probe: str
+
+    def table(self) -> list[tuple[float | str, str, str, float | None]]:
+        """Lines of `cases.csv`: budget, class, metric, value."""
+        return []
+
+
+class Entry(_Kinds):
+    """What a probe says over all cases; a subclass per kind of probe.
+
+    Attributes:
+        kind: of the probe.
+        probe: its name in the plan.
+    """
+
+    registry: ClassVar[dict[str, type[Entry]]] = {}  # type: ignore[assignment]
+    probe: str
+
+
+AnyRow = Annotated[SerializeAsAny[Row], BeforeValidator(Row.of_kind)]
+AnyEntry = Annotated[SerializeAsAny[Entry], BeforeValidator(Entry.of_kind)]
+
+
+def score_lines(eps: float, scores: Scores) -> list[tuple[float | str, str, str, float | None]]:
+    """Lines of `cases.csv` for the metrics of a prediction, counts of undefined values left out."""
+    return [
+        (eps, kind, metric, value)
+        for kind, values in scores.items()
+        for metric, value in values.items()
+        if not metric.endswith("_undefined")
+    ]

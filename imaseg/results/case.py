@@ -1,0 +1,80 @@
+"""What is on disk of one finished case: `cases/<id>.json`, which `--resume` trusts."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeVar
+
+from imaseg.results.base import FORMAT, AnyRow, Record, Row, Scores
+
+_Row = TypeVar("_Row", bound=Row)
+
+
+class CaseScale(Record):
+    """What converts budgets of one case.
+
+    Attributes:
+        spacing: voxel size in mm.
+        std: standard deviation of all values of the image, in units of the model's input.
+        span: highest less lowest value, in the same units.
+        native: native units (HU ...) per unit of the model's input; None if unknown.
+    """
+
+    spacing: list[float]
+    std: float
+    span: float
+    native: float | None
+
+
+class Checks(Record):
+    """Results of the extra attacks by which the attacks themselves are checked; None where one was not run.
+
+    Attributes:
+        replay: difference of Dice when the showcased image is evaluated again by other code.
+        large_eps: Dice at a budget that must destroy any segmentation.
+        scaled_logits: Dice under the checked attack, by the factor that the logits were multiplied with.
+        black_box: Dice under an attack without gradients.
+        transfer: Dice under an attack that was made on a smoothed copy.
+        converged: Dice before and after the strongest attack spent four times its calls.
+    """
+
+    replay: float | None = None
+    large_eps: float | None = None
+    scaled_logits: dict[str, float] = {}
+    black_box: float | None = None
+    transfer: float | None = None
+    converged: list[float] | None = None
+
+
+class CaseRecord(Record):
+    """All that was found on one case.
+
+    Attributes:
+        format: of the file.
+        case: id.
+        clean: scores of the clean prediction.
+        volumes: reference volume in ml by class.
+        scale: converts budgets.
+        rows: what each probe found.
+        checks: of the attacks; None for cases on which they were not run.
+        files: SHA-256 of what was written for the case, by name below the audit folder.
+        forward_calls, backward_calls: passes of the model spent on the case.
+        seconds: wall time.
+        peak_memory_mb: largest memory of the process so far; on a GPU, of this case there.
+    """
+
+    format: Literal[2] = FORMAT
+    case: str
+    clean: Scores
+    volumes: dict[str, float]
+    scale: CaseScale
+    rows: list[AnyRow]
+    checks: Checks | None = None
+    files: dict[str, str] = {}
+    forward_calls: int = 0
+    backward_calls: int = 0
+    seconds: float = 0.0
+    peak_memory_mb: float = 0.0
+
+    def rows_of(self, kind: type[_Row], probe: str | None = None) -> list[_Row]:
+        """The rows of one kind, of one probe if that is named."""
+        return [row for row in self.rows if isinstance(row, kind) and probe in (None, row.probe)]

@@ -1,0 +1,112 @@
+"""Read an audit folder as objects, and refuse in one sentence what is not one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from imaseg.errors import InputError, first_mistake
+from imaseg.results.base import FORMAT, Record
+from imaseg.results.case import CaseRecord
+from imaseg.results.run import Run
+from imaseg.results.summary import Summary
+
+_Record = TypeVar("_Record", bound=Record)
+_WRITERS = "`imaseg audit`, `attack` or `margin`"
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What `imaseg audit`, `imaseg attack` or `imaseg margin` wrote into a folder.
+
+    Attributes:
+        folder: where it lies.
+        summary: the numbers.
+        run: how they were made.
+    """
+
+    folder: Path
+    summary: Summary
+    run: Run
+
+    @cached_property
+    def cases(self) -> list[CaseRecord]:
+        """The finished cases, by id.
+
+        Raises:
+            InputError: if the file of a case is malformed.
+        """
+        return [read_record(path, CaseRecord) for path in sorted((self.folder / "cases").glob("*.json"))]
+
+    def table(self) -> list[dict[str, Any]]:
+        """One row per case, probe, budget, class and metric: `pandas.DataFrame(audit.table())`."""
+        return [line for record in self.cases for line in case_table(record)]
+
+
+def load(folder: str | Path) -> Audit:
+    """Read an audit.
+
+    Args:
+        folder: that `imaseg audit`, `imaseg attack` or `imaseg margin` wrote.
+
+    Returns:
+        Summary, run and cases as objects, `table()` as rows for a data frame.
+
+    Raises:
+        InputError: if `summary.json` or `run.json` is missing, malformed or of another version's form.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        msg = f"{folder} must be an audit folder, got no such folder. Give a folder that {_WRITERS} wrote."
+        raise InputError(msg)
+    return Audit(folder, read_record(folder / "summary.json", Summary), read_record(folder / "run.json", Run))
+
+
+def read_record(path: Path, kind: type[_Record]) -> _Record:
+    """One JSON file of an audit folder.
+
+    Raises:
+        InputError: if the file is missing, no JSON, of another version's form, or does not hold that record.
+    """
+    if not path.is_file():
+        msg = f"{path} must exist, got no such file. Finish the run with --resume, or give a folder that {_WRITERS} wrote."
+        raise InputError(msg)
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text)
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        msg = f"{path} must be readable JSON, got {error}. Delete it and run the same command with --resume."
+        raise InputError(msg) from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        written = content.get("imaseg") if isinstance(content, dict) else None
+        msg = (
+            f"{path} must be of results format {FORMAT}, got one of another version"
+            f"{f' (imaseg {written})' if written else ''}. Run the audit again into a new folder, or read it with the "
+            "version of imaseg that wrote it."
+        )
+        raise InputError(msg)
+    try:
+        return kind.model_validate_json(text)
+    except ValidationError as error:
+        msg = f"{path} must be a complete {path.name}, {first_mistake(error)}. Delete it and run the same command with --resume."
+        raise InputError(msg) from error
+
+
+def case_table(record: CaseRecord) -> list[dict[str, Any]]:
+    """Rows of `cases.csv` of one case."""
+    lines = [("clean", 0.0, kind, metric, value) for kind, of in record.clean.items() for metric, value in of.items()]
+    lines = [line for line in lines if not line[3].endswith("_undefined")]
+    lines += [(_name(row), *line) for row in record.rows for line in row.table()]
+    lines += [("clean", 0.0, kind, "reference_volume", volume) for kind, volume in record.volumes.items()]
+    keys = ("case", "probe", "eps", "class", "metric", "value")
+    return [dict(zip(keys, (record.case, *line), strict=True)) for line in lines]
+
+
+def _name(row: Any) -> str:
+    """Corruptions stand under their own names, all else under that of the probe."""
+    return getattr(row, "corruption", row.probe)

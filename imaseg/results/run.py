@@ -1,0 +1,58 @@
+"""How an audit was made: `run.json`, versions, hashes, plan, hardware, cost."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from imaseg.results.base import FORMAT, Record
+from imaseg.results.summary import ModelFacts
+
+
+class FailedCase(Record):
+    """A case that could not be finished, and why."""
+
+    case: str
+    reason: str
+
+
+class CaseCost(Record):
+    """What one case took."""
+
+    seconds: float
+    peak_memory_mb: float
+
+
+class Run(Record):
+    """What is known before the first case, and what a resumed run must share; the last part is known at the end.
+
+    Attributes:
+        format: of the file.
+        imaseg: version.
+        versions: of Python and the main libraries.
+        model: that was audited.
+        data_sha256: over names and contents of images and labels.
+        plan, plan_sha256: what was asked for.
+        seed: of every random number.
+        hardware: device, processor, threads.
+        command: that was typed.
+        seconds: wall time of the last process that finished the run; None while it is not finished.
+        case_seconds, cost_per_case, forward_calls, backward_calls: over the finished cases.
+        failed: cases that could not be finished.
+    """
+
+    format: Literal[2] = FORMAT
+    imaseg: str
+    versions: dict[str, str]
+    model: ModelFacts
+    data_sha256: str
+    plan: dict[str, Any]
+    plan_sha256: str
+    seed: int
+    hardware: dict[str, Any]
+    command: str
+    seconds: float | None = None
+    case_seconds: float | None = None
+    cost_per_case: dict[str, CaseCost] = {}
+    forward_calls: int | None = None
+    backward_calls: int | None = None
+    failed: list[FailedCase] = []

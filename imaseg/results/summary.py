@@ -1,0 +1,142 @@
+"""What an audit says over its cases: `summary.json`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from imaseg.results.attack import AttackEntry
+from imaseg.results.base import FORMAT, AnyEntry, Block, Interval, Record
+from imaseg.results.certificate import CertificateEntry
+from imaseg.results.corruption import CorruptionEntry, Degradation
+from imaseg.results.margin import MarginEntry
+from imaseg.results.voxel_margin import VoxelMarginEntry
+
+
+class ModelFacts(Record):
+    """Which checkpoint was audited.
+
+    Attributes:
+        spec: what it was loaded from; empty if it came loaded.
+        name, network, parameters: as its card and its weights say.
+        sha256: of the weights.
+        trained_by: training method; "unknown" where nobody says.
+    """
+
+    spec: str
+    name: str
+    network: str
+    parameters: int
+    sha256: str
+    trained_by: str
+
+
+class DataFacts(Record):
+    """Which cases it was audited on.
+
+    Attributes:
+        name: of the cohort.
+        cases: finished ones.
+        selection: how they were chosen.
+        seen_in_training: those that the model was trained on.
+        training_known: whether the model says on which cases it was trained.
+        notes: on how labels and classes were matched.
+        labels: name by class number, background left out.
+    """
+
+    name: str
+    cases: int
+    selection: str
+    seen_in_training: list[str]
+    training_known: bool
+    notes: list[str]
+    labels: dict[str, str]
+
+
+class SizeProbe(Record):
+    """Dice of one group of structures under one attack."""
+
+    probe: str
+    eps: float
+    dice: float
+    ci95: Interval
+
+
+class SizeGroup(Record):
+    """Structures of one class within one range of volumes.
+
+    Attributes:
+        group: "small", "medium", "large" or "all".
+        structure: class number.
+        volume_ml: smallest and largest.
+        n: cases.
+        clean: mean Dice on unchanged images.
+        probes: under attack.
+    """
+
+    group: str
+    structure: str
+    volume_ml: list[float]
+    n: int
+    clean: float
+    clean_ci95: Interval
+    probes: list[SizeProbe]
+
+
+class Check(Record):
+    """A check on the attacks, with the number behind it; `ok` is None where it could not be run."""
+
+    check: str
+    ok: bool | None
+    number: str
+    detail: str
+
+
+class Shown(Record):
+    """Which probe and budget the stored slices show."""
+
+    probe: str
+    eps: float
+    unit: str
+
+
+class Cost(Record):
+    """What a case took; the only part that differs from machine to machine."""
+
+    seconds_per_case: float
+    peak_memory_mb: float
+
+
+class Summary(Block):
+    """All numbers of an audit; those of `Block` are of the unchanged images.
+
+    Attributes:
+        format: of the file.
+        model, data: what was audited.
+        clean_dice_ci95: interval of the clean mean foreground Dice.
+        probes: attacks and noise at each budget, and the worst case over several.
+        margins, voxel_margins, certified, corruptions: of the other kinds of probes.
+        others: of kinds that plug-ins add.
+        degradation: scores over all corruptions; None without any.
+        by_size: Dice by volume of the structure; `by_size_rule` says how they are grouped.
+        validity: checks on the attacks; `valid` is False if one failed.
+        showcase: what the pictures show; None without any.
+        cost: of a case.
+    """
+
+    format: Literal[2] = FORMAT
+    model: ModelFacts
+    data: DataFacts
+    clean_dice_ci95: Interval
+    probes: list[AttackEntry] = []
+    margins: list[MarginEntry] = []
+    voxel_margins: list[VoxelMarginEntry] = []
+    certified: list[CertificateEntry] = []
+    corruptions: list[CorruptionEntry] = []
+    others: list[AnyEntry] = []
+    degradation: Degradation | None = None
+    by_size: list[SizeGroup] = []
+    by_size_rule: str = ""
+    validity: list[Check] = []
+    valid: bool = True
+    showcase: Shown | None = None
+    cost: Cost

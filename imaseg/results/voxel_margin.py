@@ -1,0 +1,36 @@
+"""Margins of single voxels: the maps of one case, and which cases have some."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from imaseg.results.base import Entry, Row
+from imaseg.results.maps import CaseMaps, VoxelMap
+
+
+class VoxelMarginRow(Row):
+    """The margin maps of one case, one per method."""
+
+    kind: Literal["voxel-margin"] = "voxel-margin"
+    maps: list[VoxelMap]
+    forward_calls: int
+    backward_calls: int
+
+
+class VoxelMarginEntry(Entry):
+    """Which cases have margin maps, and how they were made.
+
+    Attributes:
+        perturbation, unit: the set, and the unit of `eps` and of the maps.
+        eps: largest change looked at.
+        rungs, focus: effort, as in `imaseg.VoxelMargin`.
+        per_case: the maps.
+    """
+
+    kind: Literal["voxel-margin"] = "voxel-margin"
+    perturbation: str
+    unit: str
+    eps: float
+    rungs: int
+    focus: int
+    per_case: list[CaseMaps]
