@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from imaseg.corruptions import Corruption
-from imaseg.data.nifti import Volume
+from imaseg.data.volume import Volume
 from imaseg.data.phantom import draw
 
 SPACING = np.array([1.0, 1.0, 1.6])

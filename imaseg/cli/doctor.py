@@ -42,7 +42,7 @@ def doctor_here(*, as_json: bool) -> int:
 
 def doctor_model(spec: str, data: Path | None, *, cases: str | None, trust: bool, as_json: bool) -> int:
     """Report on a model, and on data for it; 1 if something speaks against an audit."""
-    from imaseg.auditing.examine import examine_data, examine_model, next_command
+    from imaseg.auditing.inputs.examine import examine_data, examine_model, next_command
 
     model, facts = examine_model(spec, trust=trust)
     if not as_json:

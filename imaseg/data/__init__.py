@@ -1,7 +1,7 @@
 """Cases, NIfTI in and out, quality checks, preparation, and a phantom cohort.
 
 Listing cases is light; names that need nibabel, pydantic or SimpleITK load them when first used. The
-function that prepares a folder is `imaseg.data.prepare.prepare`.
+function that prepares a folder is `imaseg.data.preparation.prepare.prepare`.
 """
 
 from __future__ import annotations
@@ -9,17 +9,20 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from imaseg.data.cases import Case, CaseSet, load_cases
+from imaseg.data.cases import Case, CaseSet
+from imaseg.data.layouts.load import load_cases
 
 if TYPE_CHECKING:
-    from imaseg.data.cohort import CohortStatistics
-    from imaseg.data.invert import invert_image, invert_label, native_scale
-    from imaseg.data.native_file import invert_file
-    from imaseg.data.nifti import Volume, read_volume, write_nifti
+    from imaseg.data.cohort.statistics import CohortStatistics
+    from imaseg.data.inverse.invert import invert_image, invert_label, native_scale
+    from imaseg.data.inverse.native_file import invert_file
+    from imaseg.data.volume import Volume
+    from imaseg.data.reading import read_volume
+    from imaseg.data.formats.nifti import write_nifti
     from imaseg.data.phantom import write_phantom
-    from imaseg.data.recipe import Recipe, load_recipe, parse_recipe
+    from imaseg.data.preparation.recipe import Recipe, load_recipe, parse_recipe
     from imaseg.data.resources import resource, resource_names
-    from imaseg.data.steps import apply_recipe
+    from imaseg.data.preparation.steps import apply_recipe
 
 __all__ = [
     "Case",

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from imaseg.data.axes import along_axes, spline_weights
-from imaseg.data.nifti import Step
+from imaseg.data.preparation.axes import along_axes, spline_weights
+from imaseg.data.volume import Step
 from imaseg.errors import InputError
 
 _NODES = 10

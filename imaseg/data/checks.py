@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from imaseg.data.scan import Scan
+from imaseg.data.formats.scan import Scan
 
 _FAR = 0.5
 """Corners of two grids may lie apart by this share of the smallest voxel side."""

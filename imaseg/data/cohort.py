@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from imaseg.data.survey import Survey
+from imaseg.data.cohort.survey import Survey
 
 _ENOUGH = 5
 """Fewer cases than this say nothing about what is usual."""

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from imaseg.data.dicom_files import broken, read_header
-from imaseg.data.dicom_series import from_highdicom
-from imaseg.data.scan import Scan, on_grid_of
-from imaseg.data.scan_itk import LPS_TO_RAS
+from imaseg.data.formats.dicom_files import broken, read_header
+from imaseg.data.formats.dicom_series import from_highdicom
+from imaseg.data.formats.scan import Scan, on_grid_of
+from imaseg.data.formats.itk import LPS_TO_RAS
 from imaseg.errors import InputError
 
 Mask = tuple[str, NDArray[np.bool_]]

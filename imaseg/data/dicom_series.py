@@ -13,9 +13,9 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from imaseg.data.dicom_files import Header, broken, headers_of, read_header
-from imaseg.data.scan import Scan
-from imaseg.data.scan_itk import LPS_TO_RAS
+from imaseg.data.formats.dicom_files import Header, broken, headers_of, read_header
+from imaseg.data.formats.scan import Scan
+from imaseg.data.formats.itk import LPS_TO_RAS
 from imaseg.errors import InputError
 
 _UNEVEN = 0.1

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from imaseg.data.cases import Case, CaseSet
-from imaseg.data.dicom_files import Header, dicom_files, read_header
+from imaseg.data.formats.dicom_files import Header, dicom_files, read_header
 from imaseg.data.files import walk
 from imaseg.errors import InputError
 

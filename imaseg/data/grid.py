@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import eye_array
 
-from imaseg.data.axes import along_axes, axis_weights, zoom_weights
-from imaseg.data.nifti import Step
+from imaseg.data.preparation.axes import along_axes, axis_weights, zoom_weights
+from imaseg.data.volume import Step
 
 Floats = NDArray[np.float32]
 

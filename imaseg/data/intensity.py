@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from imaseg.data.body import body_mask
-from imaseg.data.nifti import Step
-from imaseg.data.recipe import Recipe, Window
+from imaseg.data.preparation.body import body_mask
+from imaseg.data.volume import Step
+from imaseg.data.preparation.recipe import Recipe, Window
 from imaseg.errors import InputError
 
 _AT_ONCE = 1 << 24

@@ -9,10 +9,10 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from imaseg.data.bias import bias_field
-from imaseg.data.intensity import shift_and_scale
-from imaseg.data.nifti import Step
-from imaseg.data.resample import sample_grid
+from imaseg.data.preparation.bias import bias_field
+from imaseg.data.preparation.intensity import shift_and_scale
+from imaseg.data.volume import Step
+from imaseg.data.preparation.resample import sample_grid
 
 
 def invert_image(image: NDArray[np.float32], steps: Sequence[Step]) -> NDArray[np.float32]:

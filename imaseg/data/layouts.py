@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from imaseg.data.cases import Case, CaseSet
 from imaseg.data.files import list_volumes, read_json, stem
-from imaseg.data.patterns import matched, named_pairs, without_image_word, without_label_word
+from imaseg.data.layouts.patterns import matched, named_pairs, without_image_word, without_label_word
 from imaseg.errors import InputError
 
 if TYPE_CHECKING:
-    from imaseg.data.patterns import Layout
+    from imaseg.data.layouts.patterns import Layout
 
 _CHANNEL = re.compile(r"^(?P<id>.+)_(?P<channel>\d{4})$")
 _FOLDER_PAIRS = (
@@ -41,7 +41,7 @@ def find_cases(root: Path, layout: Layout | None = None) -> CaseSet:
     elif named := named_pairs(root):
         cohort = CaseSet(root, root.resolve().name, (), tuple(named))
     else:
-        from imaseg.data.dicom_tree import dicom_cases
+        from imaseg.data.layouts.dicom_tree import dicom_cases
 
         cohort = dicom_cases(root)
         if not cohort.cases and not any((root / images).is_dir() for images, _ in _FOLDER_PAIRS):
@@ -52,7 +52,7 @@ def find_cases(root: Path, layout: Layout | None = None) -> CaseSet:
 
 
 def _masked(root: Path) -> CaseSet | None:
-    from imaseg.data.mask_folders import mask_folder_cases
+    from imaseg.data.layouts.mask_folders import mask_folder_cases
 
     return mask_folder_cases(root)
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from imaseg.data.cases import Case, CaseSet
-from imaseg.data.checks import finite, one_per_voxel, same_place, same_shape, spacing
+from imaseg.data.formats.checks import finite, one_per_voxel, same_place, same_shape, spacing
 from imaseg.data.files import SUFFIXES, is_picture, list_volumes, stem, walk
-from imaseg.data.scan import Scan, on_grid_of, read_scan
+from imaseg.data.formats.scan import Scan, on_grid_of
+from imaseg.data.formats.read import read_scan
 from imaseg.errors import InputError
 
 _FOLDERS = ("segmentations", "masks")

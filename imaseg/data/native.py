@@ -20,11 +20,11 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from imaseg.data.bias import bias_field
-from imaseg.data.grid import GridMap
-from imaseg.data.intensity import shift_and_scale
-from imaseg.data.invert import invert_label
-from imaseg.data.nifti import Step, Volume
+from imaseg.data.preparation.bias import bias_field
+from imaseg.data.inverse.grid import GridMap
+from imaseg.data.preparation.intensity import shift_and_scale
+from imaseg.data.inverse.invert import invert_label
+from imaseg.data.volume import Step, Volume
 
 _ROUNDING = 1e-5
 _OUTSIDE_STAYS_ZERO = "masked-zscore"

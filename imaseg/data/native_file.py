@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from imaseg.data.checks import same_place, same_shape
+from imaseg.data.formats.checks import same_place, same_shape
 from imaseg.data.files import read_json
-from imaseg.data.invert import invert_image, invert_label
-from imaseg.data.nifti import write_nifti
-from imaseg.data.scan import on_grid_of, read_scan
+from imaseg.data.inverse.invert import invert_image, invert_label
+from imaseg.data.formats.nifti import write_nifti
+from imaseg.data.formats.scan import on_grid_of
+from imaseg.data.formats.read import read_scan
 from imaseg.errors import InputError
 
 

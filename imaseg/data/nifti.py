@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from imaseg.data.cases import Case
-from imaseg.data.checks import check_image, check_label
+from imaseg.data.formats.checks import check_image, check_label
 from imaseg.data.files import SUFFIXES, is_picture, whole_file
-from imaseg.data.scan import Scan, label_values, on_grid_of, read_scan, whole_if_close
+from imaseg.data.formats.scan import Scan, on_grid_of, whole_if_close
+from imaseg.data.formats.read import label_values, read_scan
 from imaseg.errors import InputError
 
 __all__ = ["Step", "Volume", "label_values", "read_images", "read_label", "read_volume", "to_volume", "write_nifti"]
@@ -94,11 +95,11 @@ def read_label(case: Case, image: Scan, *, threshold: float | None = None) -> Sc
     if case.label is None:
         return None
     if case.segments and case.label.name.lower().endswith(SUFFIXES):
-        from imaseg.data.mask_folders import read_masks
+        from imaseg.data.formats.masks import read_masks
 
         return read_masks((case.label, *case.more_labels), image, case.segments)
     if case.segments:
-        from imaseg.data.dicom_labels import read_structures
+        from imaseg.data.formats.dicom_labels import read_structures
 
         return read_structures((case.label, *case.more_labels), image, case.segments)
     label = read_scan(case.label, dtype=None)

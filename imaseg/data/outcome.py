@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from imaseg.data.cases import CaseSet
-from imaseg.data.cohort import CohortStatistics
+from imaseg.data.cohort.statistics import CohortStatistics
 from imaseg.data.files import write_json
-from imaseg.data.notes import Notes
-from imaseg.data.recipe import Recipe
-from imaseg.data.sheet import write_sheet
-from imaseg.data.survey import Survey
-from imaseg.data.writing import installed_version
+from imaseg.data.cohort.notes import Notes
+from imaseg.data.preparation.recipe import Recipe
+from imaseg.data.cohort.sheet import write_sheet
+from imaseg.data.cohort.survey import Survey
+from imaseg.data.preparation.writing import installed_version
 from imaseg.errors import InputError
 
 

@@ -13,17 +13,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from imaseg.data.cases import Case, CaseSet, load_cases
-from imaseg.data.cohort import CohortStatistics, cohort_flags, unlike_most_in_scale
+from imaseg.data.cases import Case, CaseSet
+from imaseg.data.layouts.load import load_cases
+from imaseg.data.cohort.statistics import CohortStatistics
+from imaseg.data.cohort.flags import cohort_flags, unlike_most_in_scale
 from imaseg.data.files import PICTURE_SUFFIXES, SUFFIXES, files_behind, read_json, sole_writer, sweep, walk, write_json
-from imaseg.data.held_out import held_out_images
-from imaseg.data.jobs import Workers, usual_workers
-from imaseg.data.notes import Notes, OutLayout
-from imaseg.data.outcome import PrepareSummary, finish
-from imaseg.data.recipe import Recipe, parse_recipe
-from imaseg.data.relabel import allowed_values, by_recipe
-from imaseg.data.survey import Survey, survey_case
-from imaseg.data.writing import installed_version, set_aside, write_case
+from imaseg.data.layouts.held_out import held_out_images
+from imaseg.data.preparation.jobs import Workers, usual_workers
+from imaseg.data.cohort.notes import Notes, OutLayout
+from imaseg.data.preparation.outcome import PrepareSummary, finish
+from imaseg.data.preparation.recipe import Recipe, parse_recipe
+from imaseg.data.preparation.labels import allowed_values, by_recipe
+from imaseg.data.cohort.survey import Survey, survey_case
+from imaseg.data.preparation.writing import installed_version, set_aside, write_case
 from imaseg.errors import InputError
 
 __all__ = ["PrepareSummary", "prepare", "usual_recipe"]

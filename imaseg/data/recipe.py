@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from imaseg.data.patterns import Layout
+from imaseg.data.layouts.patterns import Layout
 from imaseg.data.resources import resource
 from imaseg.data.yaml_file import read_yaml
 from imaseg.errors import InputError

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imaseg.data.nifti import Step, Volume
+from imaseg.data.volume import Step, Volume
 
 if TYPE_CHECKING:
     from imaseg.data.cases import CaseSet
-    from imaseg.data.recipe import Recipe
+    from imaseg.data.preparation.recipe import Recipe
 
 
 def relabel(volume: Volume, mapping: Mapping[int, int]) -> tuple[Volume, Step]:

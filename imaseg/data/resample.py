@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
-from imaseg.data.axes import along_axes, axis_weights
-from imaseg.data.nifti import Step, Volume
+from imaseg.data.preparation.axes import along_axes, axis_weights
+from imaseg.data.volume import Step, Volume
 
 _THICK = 3.0
 """Voxels this many times as long as their shortest side are slices, not cubes."""

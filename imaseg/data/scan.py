@@ -58,18 +58,18 @@ def read_scan(path: Path, *, dtype: DTypeLike | None = np.float32) -> Scan:
         msg = f"{path} must be {kind}, got an empty file."
         raise InputError(msg)
     if name.endswith(NIFTI_SUFFIXES):
-        from imaseg.data.scan_nifti import read_nifti
+        from imaseg.data.formats.nifti import read_nifti
 
         return read_nifti(path, dtype)
     if name.endswith(ITK_SUFFIXES):
-        from imaseg.data.scan_itk import read_itk
+        from imaseg.data.formats.itk import read_itk
 
         return read_itk(path, dtype)
     if name.endswith(PICTURE_SUFFIXES):
-        from imaseg.data.scan_picture import read_picture
+        from imaseg.data.formats.picture import read_picture
 
         return read_picture(path, dtype)
-    from imaseg.data.dicom_series import read_series
+    from imaseg.data.formats.dicom_series import read_series
 
     return read_series(path)
 

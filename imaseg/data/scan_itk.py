@@ -9,7 +9,7 @@ from pathlib import Path, PureWindowsPath
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from imaseg.data.scan import Scan, as_volume
+from imaseg.data.formats.scan import Scan, as_volume
 from imaseg.errors import InputError
 
 _HEADER = 1 << 16

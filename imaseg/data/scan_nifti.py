@@ -14,7 +14,7 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import DTypeLike
 
-from imaseg.data.scan import Scan, as_volume
+from imaseg.data.formats.scan import Scan, as_volume
 from imaseg.errors import InputError
 
 _UNREADABLE = (

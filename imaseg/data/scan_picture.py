@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from PIL import Image, UnidentifiedImageError
 
-from imaseg.data.scan import Scan, as_volume
+from imaseg.data.formats.scan import Scan, as_volume
 from imaseg.errors import InputError
 
 PICTURE_AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])

@@ -10,8 +10,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, select_autoescape
 
 from imaseg.data.files import write_text
-from imaseg.data.notes import Notes
-from imaseg.data.thumbnail import COLOURS
+from imaseg.data.cohort.notes import Notes
+from imaseg.data.cohort.thumbnail import COLOURS
 
 _ORDER = {"quarantined": 0, "flagged": 1, "ok": 2}
 _LEGEND = 16

@@ -1,7 +1,7 @@
 """The steps of a preparation: each takes a volume and returns the new one with a record of what it did.
 
 Every step keeps the affine right, so that a voxel stays where it is in the world; the records are enough
-for `imaseg.data.invert` to go back.
+for `imaseg.data.inverse.invert` to go back.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from imaseg.data.bias import bias_field, estimate_bias
-from imaseg.data.body import body_mask
-from imaseg.data.intensity import method_of, normalise
-from imaseg.data.nifti import Step, Volume
-from imaseg.data.recipe import Recipe
+from imaseg.data.preparation.bias import bias_field, estimate_bias
+from imaseg.data.preparation.body import body_mask
+from imaseg.data.preparation.intensity import method_of, normalise
+from imaseg.data.volume import Step, Volume
+from imaseg.data.preparation.recipe import Recipe
 from imaseg.data.relabel import relabel
-from imaseg.data.resample import resample
+from imaseg.data.preparation.resample import resample
 from imaseg.errors import InputError
 
 if TYPE_CHECKING:
-    from imaseg.data.cohort import CohortStatistics
+    from imaseg.data.cohort.statistics import CohortStatistics
 
 _T = TypeVar("_T")
 

@@ -8,14 +8,17 @@ from typing import Any
 import numpy as np
 
 from imaseg.data.cases import Case
-from imaseg.data.cohort import CohortStatistics
-from imaseg.data.intensity import method_of
-from imaseg.data.nifti import Volume, read_volume, write_nifti
-from imaseg.data.notes import Notes
-from imaseg.data.recipe import Recipe
+from imaseg.data.cohort.statistics import CohortStatistics
+from imaseg.data.preparation.intensity import method_of
+from imaseg.data.volume import Volume
+from imaseg.data.reading import read_volume
+from imaseg.data.formats.nifti import write_nifti
+from imaseg.data.cohort.notes import Notes
+from imaseg.data.preparation.recipe import Recipe
 from imaseg.data.relabel import renumbered
-from imaseg.data.steps import Step, apply_recipe
-from imaseg.data.thumbnail import draw_thumbnail
+from imaseg.data.volume import Step
+from imaseg.data.preparation.steps import apply_recipe
+from imaseg.data.cohort.thumbnail import draw_thumbnail
 from imaseg.errors import InputError
 
 

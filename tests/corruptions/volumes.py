@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from imaseg.data.nifti import Volume
+from imaseg.data.volume import Volume
 from imaseg.data.phantom import draw
 
 CT = ("CT",)

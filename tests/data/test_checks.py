@@ -6,8 +6,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from imaseg.data import checks
-from imaseg.data.scan import Scan, on_grid_of, read_scan
+from imaseg.data.formats import checks
+from imaseg.data.formats.scan import Scan, on_grid_of
+from imaseg.data.formats.read import read_scan
 
 
 def scan(data, affine=None, name="imagesTr/a.nii.gz", pixdim=(1.0, 1.0, 1.0)) -> Scan:

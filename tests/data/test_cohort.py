@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from imaseg.data.cohort import CohortStatistics, cohort_flags
-from imaseg.data.survey import Survey
+from imaseg.data.cohort.statistics import CohortStatistics
+from imaseg.data.cohort.flags import cohort_flags
+from imaseg.data.cohort.survey import Survey
 
 
 def survey(i: int, **more) -> Survey:

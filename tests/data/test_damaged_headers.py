@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from imaseg.data.cases import Case
-from imaseg.data.nifti import read_volume
-from imaseg.data.survey import survey_case
+from imaseg.data.reading import read_volume
+from imaseg.data.cohort.survey import survey_case
 from imaseg.errors import InputError
 
 

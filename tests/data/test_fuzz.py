@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from imaseg.data.cases import Case
-from imaseg.data.prepare import prepare
-from imaseg.data.recipe import Recipe
-from imaseg.data.scan import read_scan
-from imaseg.data.survey import survey_case
+from imaseg.data.preparation.prepare import prepare
+from imaseg.data.preparation.recipe import Recipe
+from imaseg.data.formats.read import read_scan
+from imaseg.data.cohort.survey import survey_case
 from imaseg.errors import InputError
 
 from .conftest import ball, picture

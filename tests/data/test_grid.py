@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from imaseg.data.cohort import CohortStatistics
-from imaseg.data.grid import GridMap
-from imaseg.data.nifti import Volume
-from imaseg.data.recipe import Recipe
-from imaseg.data.steps import apply_recipe
+from imaseg.data.cohort.statistics import CohortStatistics
+from imaseg.data.inverse.grid import GridMap
+from imaseg.data.volume import Volume
+from imaseg.data.preparation.recipe import Recipe
+from imaseg.data.preparation.steps import apply_recipe
 
 COHORT = CohortStatistics(("MRI",), (1.0, 1.0, 1.0), (9, 8, 7), ({},), {})
 TURNED = np.array([[0, -1.2, 0, 7.0], [0, 0, 2.5, -3.0], [0.9, 0, 0, 11.0], [0, 0, 0, 1.0]])

@@ -7,9 +7,9 @@ import shutil
 
 import pytest
 
-from imaseg.data.held_out import held_out_images
-from imaseg.data.prepare import prepare
-from imaseg.data.recipe import Recipe
+from imaseg.data.layouts.held_out import held_out_images
+from imaseg.data.preparation.prepare import prepare
+from imaseg.data.preparation.recipe import Recipe
 
 AS_IT_IS = Recipe(spacing=None, crop=None)
 

@@ -7,9 +7,9 @@ import json
 import numpy as np
 import pytest
 
-from imaseg.data.intensity import looks_like_hounsfield
-from imaseg.data.prepare import prepare
-from imaseg.data.recipe import Recipe
+from imaseg.data.cohort.hounsfield import looks_like_hounsfield
+from imaseg.data.preparation.prepare import prepare
+from imaseg.data.preparation.recipe import Recipe
 
 AS_IT_IS = Recipe(spacing=None, crop=None)
 

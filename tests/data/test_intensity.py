@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from imaseg.data.intensity import normalise, shift_and_scale
+from imaseg.data.preparation.intensity import normalise, shift_and_scale
 from imaseg.errors import InputError
 
 COHORT = {"percentile_00_5": -50.0, "percentile_99_5": 150.0, "mean": 40.0, "std": 20.0}

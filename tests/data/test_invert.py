@@ -4,11 +4,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from imaseg.data.cohort import CohortStatistics
-from imaseg.data.invert import invert_image, invert_label, native_scale
-from imaseg.data.nifti import Volume
-from imaseg.data.recipe import Recipe
-from imaseg.data.steps import apply_recipe
+from imaseg.data.cohort.statistics import CohortStatistics
+from imaseg.data.inverse.invert import invert_image, invert_label, native_scale
+from imaseg.data.volume import Volume
+from imaseg.data.preparation.recipe import Recipe
+from imaseg.data.preparation.steps import apply_recipe
 
 PLAIN = CohortStatistics(("MRI",), (1.0, 1.0, 1.0), (14, 16, 12), ({},), {})
 

@@ -8,11 +8,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from imaseg.data.cases import load_cases
-from imaseg.data.mask_folders import mask_folder_cases
-from imaseg.data.nifti import read_volume
-from imaseg.data.prepare import prepare
-from imaseg.data.recipe import Recipe
+from imaseg.data.layouts.load import load_cases
+from imaseg.data.layouts.mask_folders import mask_folder_cases
+from imaseg.data.reading import read_volume
+from imaseg.data.preparation.prepare import prepare
+from imaseg.data.preparation.recipe import Recipe
 
 AS_IT_IS = Recipe(spacing=None, crop=None, normalise="none")
 NAMES = {"heart": 0, "liver": 1, "spleen": 2}

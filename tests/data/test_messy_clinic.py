@@ -8,10 +8,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from imaseg.data.cases import load_cases
-from imaseg.data.nifti import read_volume
-from imaseg.data.prepare import prepare
-from imaseg.data.recipe import load_recipe
+from imaseg.data.layouts.load import load_cases
+from imaseg.data.reading import read_volume
+from imaseg.data.preparation.prepare import prepare
+from imaseg.data.preparation.recipe import load_recipe
 
 pytestmark = pytest.mark.data
 

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from scipy.optimize import lsq_linear
 
-from imaseg.data.cohort import CohortStatistics
-from imaseg.data.invert import invert_image, native_scale
-from imaseg.data.native import clip_limits, native_change, native_label, reached
-from imaseg.data.nifti import Volume
-from imaseg.data.recipe import Recipe
-from imaseg.data.resample import resample
-from imaseg.data.steps import apply_recipe, orient
+from imaseg.data.cohort.statistics import CohortStatistics
+from imaseg.data.inverse.invert import invert_image, native_scale
+from imaseg.data.inverse.native import clip_limits, native_change, native_label, reached
+from imaseg.data.volume import Volume
+from imaseg.data.preparation.recipe import Recipe
+from imaseg.data.preparation.resample import resample
+from imaseg.data.preparation.steps import apply_recipe
+from imaseg.data.orient import orient
 
 CT = {"percentile_00_5": 800.0, "percentile_99_5": 1200.0, "mean": 1000.0, "std": 100.0}
 COHORT = CohortStatistics(("MRI",), (1.0, 1.0, 1.0), (14, 16, 12), (CT,), {})

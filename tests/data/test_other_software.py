@@ -19,9 +19,9 @@ from monai.transforms import (
 )
 from skimage.transform import resize
 
-from imaseg.data.nifti import read_volume
-from imaseg.data.prepare import prepare
-from imaseg.data.recipe import Recipe
+from imaseg.data.reading import read_volume
+from imaseg.data.preparation.prepare import prepare
+from imaseg.data.preparation.recipe import Recipe
 
 BOTH = ["image", "label"]
 TARGET = (2.0, 1.5, 4.0)

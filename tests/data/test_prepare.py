@@ -11,12 +11,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from imaseg.data.cases import load_cases
-from imaseg.data.cohort import CohortStatistics
-from imaseg.data.nifti import read_volume
-from imaseg.data.prepare import prepare
-from imaseg.data.recipe import Recipe, parse_recipe
-from imaseg.data.steps import apply_recipe
+from imaseg.data.layouts.load import load_cases
+from imaseg.data.cohort.statistics import CohortStatistics
+from imaseg.data.reading import read_volume
+from imaseg.data.preparation.prepare import prepare
+from imaseg.data.preparation.recipe import Recipe, parse_recipe
+from imaseg.data.preparation.steps import apply_recipe
 from imaseg.errors import InputError
 
 RECIPE = Recipe(crop_margin=1)
@@ -216,7 +216,7 @@ def test_a_killed_run_leaves_no_half_file_and_resumes(raw, tmp_path):
     out = tmp_path / "out"
     code = (
         "import os, signal, sys; from pathlib import Path; import nibabel as nib\n"
-        "from imaseg.data.prepare import prepare; from imaseg.data.recipe import Recipe\n"
+        "from imaseg.data.preparation.prepare import prepare; from imaseg.data.preparation.recipe import Recipe\n"
         "save, written = nib.save, []\n"
         "def dying(image, path):\n"
         "    written.append(path)\n"

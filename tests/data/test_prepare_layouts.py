@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imaseg.data.cases import load_cases
-from imaseg.data.nifti import read_volume
-from imaseg.data.prepare import prepare, usual_recipe
-from imaseg.data.recipe import Recipe, load_recipe
+from imaseg.data.layouts.load import load_cases
+from imaseg.data.reading import read_volume
+from imaseg.data.preparation.prepare import prepare, usual_recipe
+from imaseg.data.preparation.recipe import Recipe, load_recipe
 from imaseg.errors import InputError
 
 AS_IT_IS = load_recipe("convert")
@@ -154,8 +154,8 @@ def test_every_case_is_on_the_sheet_with_its_verdict_and_a_picture(raw, tmp_path
 
 def test_contours_lie_on_what_they_outline(tmp_path):
     """A bright block in a corner: the outline on the sheet frames the bright pixels, on the patient's own side."""
-    from imaseg.data.nifti import Volume
-    from imaseg.data.thumbnail import draw_thumbnail
+    from imaseg.data.volume import Volume
+    from imaseg.data.cohort.thumbnail import draw_thumbnail
 
     label = np.zeros((40, 40, 40), np.int64)
     label[2:14, 20:36, 24:38] = 1

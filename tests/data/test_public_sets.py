@@ -11,10 +11,10 @@ import pytest
 import SimpleITK
 from PIL import Image
 
-from imaseg.data.cases import load_cases
-from imaseg.data.nifti import read_volume
-from imaseg.data.prepare import prepare
-from imaseg.data.recipe import load_recipe
+from imaseg.data.layouts.load import load_cases
+from imaseg.data.reading import read_volume
+from imaseg.data.preparation.prepare import prepare
+from imaseg.data.preparation.recipe import load_recipe
 from imaseg.data.resources import resource_names
 from imaseg.errors import InputError
 

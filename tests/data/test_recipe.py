@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from imaseg.data.recipe import Recipe, load_recipe, parse_recipe
+from imaseg.data.preparation.recipe import Recipe, load_recipe, parse_recipe
 from imaseg.errors import InputError
 
 

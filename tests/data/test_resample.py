@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from imaseg.data.nifti import Volume
-from imaseg.data.resample import resample, sample_grid
+from imaseg.data.volume import Volume
+from imaseg.data.preparation.resample import resample, sample_grid
 
 
 def big_ball(spacing, radius=18.0, extent=48.0) -> Volume:

@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from imaseg.data.rewrite import write_changed, write_labels_on
+from imaseg.data.inverse.rewrite import write_changed, write_labels_on
 
 AFFINE = np.array([[0, -1.2, 0, 7.0], [0.9, 0, 0, -3.0], [0, 0, 2.5, 11.0], [0, 0, 0, 1.0]])
 

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 
 from imaseg.data import invert_file, load_cases
-from imaseg.data.cohort import CohortStatistics
-from imaseg.data.invert import invert_image, invert_label
-from imaseg.data.nifti import Volume, read_volume, write_nifti
-from imaseg.data.prepare import prepare
-from imaseg.data.recipe import Recipe
-from imaseg.data.steps import apply_recipe
+from imaseg.data.cohort.statistics import CohortStatistics
+from imaseg.data.inverse.invert import invert_image, invert_label
+from imaseg.data.volume import Volume
+from imaseg.data.reading import read_volume
+from imaseg.data.formats.nifti import write_nifti
+from imaseg.data.preparation.prepare import prepare
+from imaseg.data.preparation.recipe import Recipe
+from imaseg.data.preparation.steps import apply_recipe
 from imaseg.errors import InputError
 
 from .test_steps import CODES

@@ -8,10 +8,10 @@ import pytest
 import SimpleITK
 from PIL import Image
 
-from imaseg.data.cases import load_cases
+from imaseg.data.layouts.load import load_cases
 from imaseg.data.files import files_behind, list_volumes
-from imaseg.data.nifti import read_volume
-from imaseg.data.scan import read_scan
+from imaseg.data.reading import read_volume
+from imaseg.data.formats.read import read_scan
 from imaseg.errors import InputError
 
 OBLIQUE = nib.eulerangles.euler2mat(0.2, -0.1, 0.3) @ np.diag([0.8, 1.1, 2.5])

@@ -6,11 +6,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from imaseg.data.cohort import CohortStatistics
-from imaseg.data.invert import invert_image, invert_label
-from imaseg.data.nifti import Volume
-from imaseg.data.recipe import Recipe, parse_recipe
-from imaseg.data.steps import apply_recipe, crop, orient
+from imaseg.data.cohort.statistics import CohortStatistics
+from imaseg.data.inverse.invert import invert_image, invert_label
+from imaseg.data.volume import Volume
+from imaseg.data.preparation.recipe import Recipe, parse_recipe
+from imaseg.data.preparation.steps import apply_recipe, crop
+from imaseg.data.orient import orient
 from imaseg.errors import InputError
 
 CODES = [

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from imaseg.data.cases import Case
-from imaseg.data.survey import Survey, survey_case
+from imaseg.data.cohort.survey import Survey, survey_case
 
 AFFINE = np.diag([1.0, 2.0, 0.5, 1.0])
 

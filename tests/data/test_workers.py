@@ -11,9 +11,9 @@ import time
 
 import pytest
 
-from imaseg.data.jobs import Workers, usual_workers
-from imaseg.data.prepare import prepare
-from imaseg.data.recipe import Recipe
+from imaseg.data.preparation.jobs import Workers, usual_workers
+from imaseg.data.preparation.prepare import prepare
+from imaseg.data.preparation.recipe import Recipe
 from imaseg.errors import InputError
 
 RECIPE = Recipe(crop_margin=1)
