@@ -25,8 +25,8 @@ from pathlib import Path
 
 from imaseg.auditing import audit
 from imaseg.auditing.table import strongest
-from imaseg.data.prepare import prepare
-from imaseg.data.recipe import load_recipe
+from imaseg.data.preparation.prepare import prepare
+from imaseg.data.preparation.recipe import load_recipe
 from imaseg.models.device import pick_device
 from imaseg.progress import bar
 from imaseg.report import read_audits, write_report

@@ -8,8 +8,8 @@ from pathlib import Path
 from imaseg.auditing import audit
 from imaseg.auditing.table import ladder_table
 from imaseg.data.phantom import write_phantom
-from imaseg.data.prepare import prepare
-from imaseg.data.recipe import load_recipe
+from imaseg.data.preparation.prepare import prepare
+from imaseg.data.preparation.recipe import load_recipe
 from imaseg.data.resources import resource
 from imaseg.models.device import pick_device
 from imaseg.progress import bar

@@ -17,9 +17,9 @@ from imaseg.auditing.source import CaseSource, Loaded
 from imaseg.auditing.subject import tensors
 from imaseg.data import Case
 from imaseg.data.files import write_json
-from imaseg.data.invert import invert_label
-from imaseg.data.native import native_change, native_label, resampled
-from imaseg.data.rewrite import write_changed, write_labels_on
+from imaseg.data.inverse.invert import invert_label
+from imaseg.data.inverse.native import native_change, native_label, resampled
+from imaseg.data.inverse.rewrite import write_changed, write_labels_on
 from imaseg.models.segmentation import SegmentationModel
 
 

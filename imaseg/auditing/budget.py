@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from imaseg.auditing.source import Loaded
-from imaseg.data.native import clip_limits, reached
+from imaseg.data.inverse.native import clip_limits, reached
 from imaseg.errors import InputError
 from imaseg.perturbations import Perturbation, eps_of_native, eps_of_range
 
@@ -37,8 +37,8 @@ class Budget:
     def build(self, case: Loaded) -> Perturbation:
         """The set on one case.
 
-        Of a raw case only those values may change, and only so far, that a file can hold it (`imaseg.data.native`);
-        a deformation moves all tissue.
+        Of a raw case only those values may change, and only so far, that a file can hold it
+        (`imaseg.data.inverse.native`); a deformation moves all tissue.
 
         Raises:
             ValueError: if the name is unknown, or settings do not fit together or to the case.

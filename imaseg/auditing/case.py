@@ -18,7 +18,7 @@ from imaseg.auditing.case_checks import CaseChecks
 from imaseg.auditing.metrics import MEAN, Scores, score, volumes_ml
 from imaseg.auditing.plan import Plan, Probe
 from imaseg.auditing.plan_probes import Ruler
-from imaseg.data.nifti import Volume
+from imaseg.data.volume import Volume
 from imaseg.errors import InputError
 from imaseg.models.segmentation import SegmentationModel
 from imaseg.scores import hard_dice

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imaseg.data import Case, CaseSet
-from imaseg.data.cohort import CohortStatistics
-from imaseg.data.intensity import method_of
-from imaseg.data.invert import native_scale
-from imaseg.data.nifti import Step, Volume, read_volume
-from imaseg.data.recipe import READING, Recipe, parse_recipe
-from imaseg.data.relabel import by_recipe, relabel
-from imaseg.data.steps import apply_recipe
+from imaseg.data.cohort.statistics import CohortStatistics
+from imaseg.data.inverse.invert import native_scale
+from imaseg.data.preparation.intensity import method_of
+from imaseg.data.preparation.recipe import READING, Recipe, parse_recipe
+from imaseg.data.preparation.relabel import by_recipe, relabel
+from imaseg.data.preparation.steps import apply_recipe
+from imaseg.data.volume import Step, Volume, read_volume
 from imaseg.errors import InputError
 from imaseg.models.segmentation import ModelCard
 

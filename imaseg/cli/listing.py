@@ -108,7 +108,7 @@ def methods() -> list[Entry]:
 
 def recipes() -> list[Entry]:
     """How `imaseg prepare` can prepare."""
-    from imaseg.data.recipe import load_recipe
+    from imaseg.data.preparation.recipe import load_recipe
     from imaseg.data.resources import resource, resource_names
 
     return [

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from imaseg.corruptions.calibrate import Setting, calibrate
 from imaseg.corruptions.scene import Image, Scene, is_ct
-from imaseg.data.nifti import Volume
+from imaseg.data.volume import Volume
 from imaseg.errors import InputError
 from imaseg.registry import Registered
 

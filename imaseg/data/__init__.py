@@ -1,7 +1,7 @@
 """Cases, NIfTI in and out, quality checks, preparation, and a phantom cohort.
 
 Listing cases is light; names that need nibabel, pydantic or SimpleITK load them when first used. The
-function that prepares a folder is `imaseg.data.prepare.prepare`.
+function that prepares a folder is `imaseg.data.preparation.prepare.prepare`.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 from imaseg.data.cases import Case, CaseSet, load_cases
 
 if TYPE_CHECKING:
-    from imaseg.data.cohort import CohortStatistics
-    from imaseg.data.invert import invert_image, invert_label, native_scale
-    from imaseg.data.native_file import invert_file
-    from imaseg.data.nifti import Volume, read_volume, write_nifti
+    from imaseg.data.cohort.statistics import CohortStatistics
+    from imaseg.data.inverse.invert import invert_image, invert_label, native_scale
+    from imaseg.data.inverse.native_file import invert_file
     from imaseg.data.phantom import write_phantom
-    from imaseg.data.recipe import Recipe, load_recipe, parse_recipe
+    from imaseg.data.preparation.recipe import Recipe, load_recipe, parse_recipe
+    from imaseg.data.preparation.steps import apply_recipe
     from imaseg.data.resources import resource, resource_names
-    from imaseg.data.steps import apply_recipe
+    from imaseg.data.volume import Volume, read_volume, write_nifti
 
 __all__ = [
     "Case",
@@ -43,20 +43,20 @@ __all__ = [
 ]
 
 _HOME = {
-    "CohortStatistics": "cohort",
-    "Recipe": "recipe",
-    "Volume": "nifti",
-    "apply_recipe": "steps",
-    "invert_file": "native_file",
-    "invert_image": "invert",
-    "invert_label": "invert",
-    "load_recipe": "recipe",
-    "native_scale": "invert",
-    "parse_recipe": "recipe",
-    "read_volume": "nifti",
+    "CohortStatistics": "cohort.statistics",
+    "Recipe": "preparation.recipe",
+    "Volume": "volume",
+    "apply_recipe": "preparation.steps",
+    "invert_file": "inverse.native_file",
+    "invert_image": "inverse.invert",
+    "invert_label": "inverse.invert",
+    "load_recipe": "preparation.recipe",
+    "native_scale": "inverse.invert",
+    "parse_recipe": "preparation.recipe",
+    "read_volume": "volume",
     "resource": "resources",
     "resource_names": "resources",
-    "write_nifti": "nifti",
+    "write_nifti": "volume",
     "write_phantom": "phantom",
 }
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, overload
 from imaseg.errors import InputError
 
 if TYPE_CHECKING:
-    from imaseg.data.patterns import Layout
+    from imaseg.data.layouts.patterns import Layout
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class CaseSet(Sequence[Case]):
         """Label names by value, background included; read from the label files where none are declared."""
         if self.declared_labels is not None:
             return self.declared_labels
-        from imaseg.data.nifti import label_values
+        from imaseg.data.volume import label_values
 
         values = set().union(*(label_values(case.label) for case in self.cases if case.label is not None))
         return {0: "background"} | {value: str(value) for value in sorted(values - {0})}
@@ -127,7 +127,7 @@ def load_cases(path: Path | str, *, missing_ok: bool = False, layout: Layout | N
     Raises:
         InputError: if the folder, its JSON files or a named file is missing or malformed.
     """
-    from imaseg.data.layouts import find_cases
+    from imaseg.data.layouts.inspect import find_cases
 
     root = Path(path)
     if not root.is_dir():

@@ -7,7 +7,7 @@ import pytest
 
 from imaseg import InputError
 from imaseg.auditing.margin_settings import CEILINGS, USUAL, Ceiling, MarginSettings, criterion_of, voxel_methods
-from imaseg.data.nifti import Volume
+from imaseg.data.volume import Volume
 from imaseg.perturbations import Perturbation
 
 

@@ -11,7 +11,7 @@ import torch
 from imaseg import corruptions, registry
 from imaseg.corruptions import LADDER, Corruption
 from imaseg.corruptions.calibrate import Setting
-from imaseg.data.nifti import Volume
+from imaseg.data.volume import Volume
 from imaseg.errors import InputError
 from tests.corruptions.volumes import CT, ct, phantom, slice_of, tissue
 

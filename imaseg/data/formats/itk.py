@@ -1,0 +1,78 @@
+"""MetaImage (`.mha`, `.mhd`) and NRRD (`.nrrd`, `.nhdr`) by SimpleITK, turned into the axes and world of NIfTI."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path, PureWindowsPath
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from imaseg.data.formats.scan import Scan, as_volume
+from imaseg.errors import InputError
+
+_HEADER = 1 << 16
+_VOXELS = re.compile(r"(?im)^[ \t]*(?:ElementDataFile[ \t]*=|data ?file:)[ \t]*(?P<name>[^\r\n]+)(?P<more>(?s:.*))")
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""ITK's and DICOM's world runs to the left and back, that of NIfTI to the right and front."""
+
+
+def read_itk(path: Path, dtype: DTypeLike | None) -> Scan:
+    """Read a MetaImage or NRRD file whole; components of vectors become channels.
+
+    Raises:
+        InputError: if the file is truncated or of another format, its array is not a volume, or its header names files
+            outside its own folder.
+    """
+    import SimpleITK
+
+    _refuse_strangers(path)
+    try:
+        image = SimpleITK.ReadImage(str(path))
+    except RuntimeError as error:
+        msg = f"{path} must be a complete image file, got an unreadable one ({_last_line(error)}). Copy it again."
+        raise InputError(msg) from error
+    data = np.asarray(SimpleITK.GetArrayFromImage(image))
+    components = image.GetNumberOfComponentsPerPixel()
+    if components > 1:
+        data = np.moveaxis(data, -1, 0)
+    data = as_volume(path, data.T)
+    data = data.astype(dtype or data.dtype, copy=False)
+    affine = itk_affine(image.GetOrigin(), image.GetSpacing(), image.GetDirection())
+    return Scan(path, data, affine, tuple(float(size) for size in image.GetSpacing()[:3]))
+
+
+def itk_affine(origin: Sequence[float], spacing: Sequence[float], direction: Sequence[float]) -> NDArray[np.float64]:
+    """Affine of NIfTI for ITK's geometry of two to four dimensions, of which those in space count."""
+    sides = len(spacing)
+    inner = min(sides, 3)
+    turned = np.asarray(direction, float).reshape(sides, sides)[:inner, :inner]
+    affine = np.eye(4)
+    affine[:inner, :inner] = turned * np.asarray(spacing[:inner], float)
+    affine[:inner, 3] = origin[:inner]
+    return LPS_TO_RAS @ affine
+
+
+def _refuse_strangers(path: Path) -> None:
+    """A header from outside may name any file of this machine as its voxels; only those next to it are read."""
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        header = file.read(_HEADER).decode("latin-1")
+    found = _VOXELS.search(header)
+    if found is None:
+        return
+    names = [found["name"], *(found["more"].splitlines() if found["name"].upper().startswith("LIST") else [])]
+    for name in names:
+        place = PureWindowsPath(name.strip())  # knows the separators of both worlds
+        if place.is_absolute() or place.root or ".." in place.parts:
+            msg = (
+                f"{path} must name voxels in its own folder, got {name.strip()!r}. Move them there and mend the header."
+            )
+            raise InputError(msg)
+
+
+def _last_line(error: RuntimeError) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1].rstrip(".") if lines else type(error).__name__

@@ -1,0 +1,1 @@
+"""The recipe, its steps, and `imaseg prepare`, which takes a whole cohort through them."""
