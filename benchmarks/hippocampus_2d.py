@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from imaseg import L2, TRADES, Dice, PGDTraining, Standard, TrainingMethod, load_cases
-from imaseg.data.volume import read_volume
+from imaseg.data.reading import read_volume
 
 EPS = [1.0, 5.0, 10.0, 15.0]
 SIZE = (56, 40)

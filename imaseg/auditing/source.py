@@ -16,7 +16,8 @@ from imaseg.data.preparation.intensity import method_of
 from imaseg.data.preparation.recipe import READING, Recipe, parse_recipe
 from imaseg.data.preparation.relabel import by_recipe, relabel
 from imaseg.data.preparation.steps import apply_recipe
-from imaseg.data.volume import Step, Volume, read_volume
+from imaseg.data.reading import read_volume
+from imaseg.data.volume import Step, Volume
 from imaseg.errors import InputError
 from imaseg.models.segmentation import ModelCard
 

@@ -13,13 +13,15 @@ from imaseg.data.cases import Case, CaseSet, load_cases
 
 if TYPE_CHECKING:
     from imaseg.data.cohort.statistics import CohortStatistics
+    from imaseg.data.formats.nifti import write_nifti
     from imaseg.data.inverse.invert import invert_image, invert_label, native_scale
     from imaseg.data.inverse.native_file import invert_file
     from imaseg.data.phantom import write_phantom
     from imaseg.data.preparation.recipe import Recipe, load_recipe, parse_recipe
     from imaseg.data.preparation.steps import apply_recipe
+    from imaseg.data.reading import read_volume
     from imaseg.data.resources import resource, resource_names
-    from imaseg.data.volume import Volume, read_volume, write_nifti
+    from imaseg.data.volume import Volume
 
 __all__ = [
     "Case",
@@ -53,10 +55,10 @@ _HOME = {
     "load_recipe": "preparation.recipe",
     "native_scale": "inverse.invert",
     "parse_recipe": "preparation.recipe",
-    "read_volume": "volume",
+    "read_volume": "reading",
     "resource": "resources",
     "resource_names": "resources",
-    "write_nifti": "volume",
+    "write_nifti": "formats.nifti",
     "write_phantom": "phantom",
 }
 

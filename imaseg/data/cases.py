@@ -92,7 +92,7 @@ class CaseSet(Sequence[Case]):
         """Label names by value, background included; read from the label files where none are declared."""
         if self.declared_labels is not None:
             return self.declared_labels
-        from imaseg.data.volume import label_values
+        from imaseg.data.formats.read import label_values
 
         values = set().union(*(label_values(case.label) for case in self.cases if case.label is not None))
         return {0: "background"} | {value: str(value) for value in sorted(values - {0})}

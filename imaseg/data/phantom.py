@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from imaseg.data.files import write_json
-from imaseg.data.volume import write_nifti
+from imaseg.data.formats.nifti import write_nifti
 from imaseg.errors import InputError
 
 Array = NDArray[np.float32]

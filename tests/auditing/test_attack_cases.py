@@ -18,7 +18,7 @@ from imaseg.auditing.attack_cases import attack_cases
 from imaseg.auditing.attack_settings import AttackSettings
 from imaseg.auditing.plan import Plan
 from imaseg.auditing.source import CaseSource
-from imaseg.data.volume import read_volume
+from imaseg.data.reading import read_volume
 from imaseg.models.run_folder import build_model
 from imaseg.models.segmentation import SegmentationModel
 from imaseg.runs import TrainConfig, train

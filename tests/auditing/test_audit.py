@@ -16,7 +16,7 @@ from imaseg import L2, PGD, InputError, audit, load_cases, load_model
 from imaseg.auditing import Plan, load_plan
 from imaseg.auditing.calibration import calibration_error
 from imaseg.auditing.table import ladder_table, strongest
-from imaseg.data.volume import read_volume
+from imaseg.data.reading import read_volume
 
 PLAN = Plan.model_validate(
     {

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from imaseg.data.cases import load_cases
 from imaseg.data.phantom import write_phantom
-from imaseg.data.volume import read_volume
+from imaseg.data.reading import read_volume
 from imaseg.errors import InputError
 
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from imaseg.data.cases import Case
-from imaseg.data.formats.scan import read_scan
-from imaseg.data.volume import label_values, read_volume, write_nifti
+from imaseg.data.formats.nifti import write_nifti
+from imaseg.data.formats.read import label_values, read_scan
+from imaseg.data.reading import read_volume
 from imaseg.errors import InputError
 
 OBLIQUE = np.array([[0.9, -0.3, 0, 5], [0.3, 1.2, 0, -7], [0, 0, 2.5, 3], [0, 0, 0, 1.0]])

@@ -18,7 +18,8 @@ from imaseg.data.formats.scan import Scan
 from imaseg.data.preparation.intensity import looks_like_hounsfield
 from imaseg.data.preparation.relabel import relabel
 from imaseg.data.preparation.steps import orient
-from imaseg.data.volume import Volume, read_images, read_label, to_volume
+from imaseg.data.reading import read_images, read_label, to_volume
+from imaseg.data.volume import Volume
 from imaseg.errors import InputError
 
 _SAMPLE = 2000

@@ -15,7 +15,7 @@ from imaseg.errors import InputError
 _HEADER = 1 << 16
 _VOXELS = re.compile(r"(?im)^[ \t]*(?:ElementDataFile[ \t]*=|data ?file:)[ \t]*(?P<name>[^\r\n]+)(?P<more>(?s:.*))")
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-"""ITK's and DICOM's world runs to the left and back, that of NIfTI to the right and front."""
+"""ITK and DICOM coordinates grow to the left and back (LPS), those of NIfTI to the right and front (RAS)."""
 
 
 def read_itk(path: Path, dtype: DTypeLike | None) -> Scan:
@@ -27,7 +27,7 @@ def read_itk(path: Path, dtype: DTypeLike | None) -> Scan:
     """
     import SimpleITK
 
-    _refuse_strangers(path)
+    _reject_external_data_files(path)
     try:
         image = SimpleITK.ReadImage(str(path))
     except RuntimeError as error:
@@ -54,19 +54,19 @@ def itk_affine(origin: Sequence[float], spacing: Sequence[float], direction: Seq
     return LPS_TO_RAS @ affine
 
 
-def _refuse_strangers(path: Path) -> None:
-    """A header from outside may name any file of this machine as its voxels; only those next to it are read."""
+def _reject_external_data_files(path: Path) -> None:
+    """Raise if the header names voxel files outside its own folder: it could make us read any file of this machine."""
     if not path.is_file():
         return
     with path.open("rb") as file:
         header = file.read(_HEADER).decode("latin-1")
-    found = _VOXELS.search(header)
-    if found is None:
+    entry = _VOXELS.search(header)
+    if entry is None:
         return
-    names = [found["name"], *(found["more"].splitlines() if found["name"].upper().startswith("LIST") else [])]
+    names = [entry["name"], *(entry["more"].splitlines() if entry["name"].upper().startswith("LIST") else [])]
     for name in names:
-        place = PureWindowsPath(name.strip())  # knows the separators of both worlds
-        if place.is_absolute() or place.root or ".." in place.parts:
+        data_file = PureWindowsPath(name.strip())  # understands / as well as \
+        if data_file.is_absolute() or data_file.root or ".." in data_file.parts:
             msg = (
                 f"{path} must name voxels in its own folder, got {name.strip()!r}. Move them there and mend the header."
             )

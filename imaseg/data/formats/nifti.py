@@ -1,4 +1,4 @@
-"""A NIfTI file before anything is trusted: nibabel reads it, the raw header says what nibabel mended."""
+"""NIfTI files in and out by nibabel; voxel sizes that it would repair are taken from the raw header."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
-from numpy.typing import DTypeLike
+from numpy.typing import DTypeLike, NDArray
 
+from imaseg.data.files import whole_file
 from imaseg.data.formats.scan import Scan, as_volume
 from imaseg.errors import InputError
 
@@ -95,3 +96,35 @@ def _with_geometry(scan: Scan, image: nib.Nifti1Image) -> Scan:
         scan.pixdim = tuple(size * mm for size in scan.pixdim)
         scan.flags.append(f"lengths are in {unit}; converted to mm")
     return scan
+
+
+def write_nifti(
+    path: Path, array: NDArray[np.generic], affine: NDArray[np.float64], *, dtype: DTypeLike = np.float32
+) -> None:
+    """Write (X, Y, Z) or (C, X, Y, Z) as NIfTI in mm, whole or not at all.
+
+    Args:
+        path: ends in `.nii` or `.nii.gz`.
+        array: voxels; channels go last in the file, a single one is dropped.
+        affine: voxel index to world in mm, (4, 4).
+        dtype: type on disk; whole-number types round.
+
+    Raises:
+        InputError: if `array` does not fit into `dtype`.
+    """
+    if array.ndim == 4:
+        array = array[0] if array.shape[0] == 1 else np.moveaxis(array, 0, 3)
+    if np.issubdtype(dtype, np.integer):
+        array = np.rint(array)
+        limits = np.iinfo(np.dtype(dtype))
+        if array.size and not (limits.min <= array.min() and array.max() <= limits.max):
+            msg = f"{path} must hold values that fit {np.dtype(dtype)}, got {array.min()} to {array.max()}."
+            raise InputError(msg)
+    image = nib.Nifti1Image(array.astype(dtype, copy=False), affine)
+    image.set_sform(affine, code=1)
+    image.set_qform(affine, code=1)
+    if not np.allclose(image.get_qform(), affine, atol=1e-3):  # a sheared affine has no quaternion
+        image.set_qform(None, code=0)
+    image.header.set_xyzt_units("mm")
+    with whole_file(path) as temporary:
+        nib.save(image, temporary)

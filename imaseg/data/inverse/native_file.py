@@ -9,9 +9,10 @@ import numpy as np
 
 from imaseg.data.files import read_json
 from imaseg.data.formats.checks import same_place, same_shape
-from imaseg.data.formats.scan import on_grid_of, read_scan
+from imaseg.data.formats.nifti import write_nifti
+from imaseg.data.formats.read import read_scan
+from imaseg.data.formats.scan import on_grid_of
 from imaseg.data.inverse.invert import invert_image, invert_label
-from imaseg.data.volume import write_nifti
 from imaseg.errors import InputError
 
 

@@ -11,11 +11,13 @@ from imaseg.data.cases import Case
 from imaseg.data.cohort.notes import Notes
 from imaseg.data.cohort.statistics import CohortStatistics
 from imaseg.data.cohort.thumbnail import draw_thumbnail
+from imaseg.data.formats.nifti import write_nifti
 from imaseg.data.preparation.intensity import method_of
 from imaseg.data.preparation.recipe import Recipe
 from imaseg.data.preparation.relabel import renumbered
 from imaseg.data.preparation.steps import Step, apply_recipe
-from imaseg.data.volume import Volume, read_volume, write_nifti
+from imaseg.data.reading import read_volume
+from imaseg.data.volume import Volume
 from imaseg.errors import InputError
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from imaseg.data.formats import checks
-from imaseg.data.formats.scan import Scan, on_grid_of, read_scan
+from imaseg.data.formats.read import read_scan
+from imaseg.data.formats.scan import Scan, on_grid_of
 
 
 def scan(data, affine=None, name="imagesTr/a.nii.gz", pixdim=(1.0, 1.0, 1.0)) -> Scan:

@@ -10,7 +10,7 @@ import pytest
 
 from imaseg.data.cases import Case
 from imaseg.data.cohort.survey import survey_case
-from imaseg.data.volume import read_volume
+from imaseg.data.reading import read_volume
 from imaseg.errors import InputError
 
 

@@ -11,10 +11,10 @@ import pytest
 import SimpleITK
 
 from imaseg.data.cases import load_cases
-from imaseg.data.formats.scan import read_scan
+from imaseg.data.formats.read import read_scan
 from imaseg.data.preparation.prepare import prepare
 from imaseg.data.preparation.recipe import Recipe
-from imaseg.data.volume import read_volume
+from imaseg.data.reading import read_volume
 from imaseg.errors import InputError
 
 from ..dicom_writer import SPACING, write_rtstruct, write_seg, write_series
@@ -264,7 +264,7 @@ def test_contours_are_filled_and_inner_ones_are_holes(tmp_path, axes):
 
 
 def read_scan_label(case):
-    from imaseg.data.volume import read_images, read_label
+    from imaseg.data.reading import read_images, read_label
 
     return read_label(case, read_images(case)[0]).data
 

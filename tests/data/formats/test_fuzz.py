@@ -18,7 +18,7 @@ from PIL import Image
 
 from imaseg.data.cases import Case
 from imaseg.data.cohort.survey import survey_case
-from imaseg.data.formats.scan import read_scan
+from imaseg.data.formats.read import read_scan
 from imaseg.data.preparation.prepare import prepare
 from imaseg.data.preparation.recipe import Recipe
 from imaseg.errors import InputError

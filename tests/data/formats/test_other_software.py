@@ -21,7 +21,7 @@ from skimage.transform import resize
 
 from imaseg.data.preparation.prepare import prepare
 from imaseg.data.preparation.recipe import Recipe
-from imaseg.data.volume import read_volume
+from imaseg.data.reading import read_volume
 
 BOTH = ["image", "label"]
 TARGET = (2.0, 1.5, 4.0)

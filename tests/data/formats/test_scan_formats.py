@@ -10,8 +10,8 @@ from PIL import Image
 
 from imaseg.data.cases import load_cases
 from imaseg.data.files import files_behind, list_volumes
-from imaseg.data.formats.scan import read_scan
-from imaseg.data.volume import read_volume
+from imaseg.data.formats.read import read_scan
+from imaseg.data.reading import read_volume
 from imaseg.errors import InputError
 
 OBLIQUE = nib.eulerangles.euler2mat(0.2, -0.1, 0.3) @ np.diag([0.8, 1.1, 2.5])

@@ -10,11 +10,13 @@ import pytest
 
 from imaseg.data import invert_file, load_cases
 from imaseg.data.cohort.statistics import CohortStatistics
+from imaseg.data.formats.nifti import write_nifti
 from imaseg.data.inverse.invert import invert_image, invert_label
 from imaseg.data.preparation.prepare import prepare
 from imaseg.data.preparation.recipe import Recipe
 from imaseg.data.preparation.steps import apply_recipe
-from imaseg.data.volume import Volume, read_volume, write_nifti
+from imaseg.data.reading import read_volume
+from imaseg.data.volume import Volume
 from imaseg.errors import InputError
 
 from ..preparation.test_steps import CODES

@@ -12,7 +12,7 @@ from imaseg.data.cases import load_cases
 from imaseg.data.layouts.mask_folders import mask_folder_cases
 from imaseg.data.preparation.prepare import prepare
 from imaseg.data.preparation.recipe import Recipe
-from imaseg.data.volume import read_volume
+from imaseg.data.reading import read_volume
 
 AS_IT_IS = Recipe(spacing=None, crop=None, normalise="none")
 NAMES = {"heart": 0, "liver": 1, "spleen": 2}

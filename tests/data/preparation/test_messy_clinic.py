@@ -11,7 +11,7 @@ import pytest
 from imaseg.data.cases import load_cases
 from imaseg.data.preparation.prepare import prepare
 from imaseg.data.preparation.recipe import load_recipe
-from imaseg.data.volume import read_volume
+from imaseg.data.reading import read_volume
 
 pytestmark = pytest.mark.data
 

@@ -16,11 +16,13 @@ from imaseg.data.cases import Case
 from imaseg.data.cohort.survey import survey_case
 from imaseg.data.files import sole_writer, walk
 from imaseg.data.formats.checks import same_place
-from imaseg.data.formats.scan import on_grid_of, read_scan
+from imaseg.data.formats.nifti import write_nifti
+from imaseg.data.formats.read import read_scan
+from imaseg.data.formats.scan import on_grid_of
 from imaseg.data.layouts.patterns import Layout
 from imaseg.data.preparation.prepare import prepare, usual_recipe
 from imaseg.data.preparation.recipe import Recipe
-from imaseg.data.volume import read_volume, write_nifti
+from imaseg.data.reading import read_volume
 from imaseg.errors import InputError
 
 AS_IT_IS = Recipe(spacing=None, crop=None)

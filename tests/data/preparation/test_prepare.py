@@ -16,7 +16,7 @@ from imaseg.data.cohort.statistics import CohortStatistics
 from imaseg.data.preparation.prepare import prepare
 from imaseg.data.preparation.recipe import Recipe, parse_recipe
 from imaseg.data.preparation.steps import apply_recipe
-from imaseg.data.volume import read_volume
+from imaseg.data.reading import read_volume
 from imaseg.errors import InputError
 
 RECIPE = Recipe(crop_margin=1)

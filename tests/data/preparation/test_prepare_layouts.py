@@ -15,7 +15,7 @@ from PIL import Image
 from imaseg.data.cases import load_cases
 from imaseg.data.preparation.prepare import prepare, usual_recipe
 from imaseg.data.preparation.recipe import Recipe, load_recipe
-from imaseg.data.volume import read_volume
+from imaseg.data.reading import read_volume
 from imaseg.errors import InputError
 
 AS_IT_IS = load_recipe("convert")

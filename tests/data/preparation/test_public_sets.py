@@ -14,8 +14,8 @@ from PIL import Image
 from imaseg.data.cases import load_cases
 from imaseg.data.preparation.prepare import prepare
 from imaseg.data.preparation.recipe import load_recipe
+from imaseg.data.reading import read_volume
 from imaseg.data.resources import resource_names
-from imaseg.data.volume import read_volume
 from imaseg.errors import InputError
 
 
