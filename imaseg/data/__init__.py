@@ -9,7 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from imaseg.data.cases import Case, CaseSet, load_cases
+from imaseg.data.cases import Case, CaseSet
+from imaseg.data.layouts.load import load_cases
 
 if TYPE_CHECKING:
     from imaseg.data.cohort.statistics import CohortStatistics

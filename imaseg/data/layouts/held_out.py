@@ -7,7 +7,7 @@ from pathlib import Path
 
 from imaseg.data.cases import Case
 from imaseg.data.files import list_volumes, read_json, stem
-from imaseg.data.layouts.inspect import channels_of, image_id
+from imaseg.data.layouts.paired import channels_of, image_id
 
 FOLDER = "imagesTs"
 

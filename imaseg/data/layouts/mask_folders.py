@@ -23,13 +23,13 @@ def mask_folder_cases(root: Path) -> CaseSet | None:
             images[folder] = volumes[0]
             inner = [folder / name for name in _FOLDERS if (folder / name).is_dir()]
             masks[folder] = [path for path in list_volumes(inner[0]) if not is_picture(path)] if inner else []
-    kinds = {images[folder].name for folder, found in masks.items() if found}
-    if not kinds:
+    image_names = {images[folder].name for folder, files in masks.items() if files}
+    if not image_names:
         return None
-    structures = sorted({stem(path) for found in masks.values() for path in found})
+    structures = sorted({stem(path) for files in masks.values() for path in files})
     values = {name: value for value, name in enumerate(structures, 1)}
     cases = []
-    for folder in (folder for folder, image in images.items() if image.name in kinds):
+    for folder in (folder for folder, image in images.items() if image.name in image_names):
         files = masks[folder] or [folder / _FOLDERS[0]]
         name = "_".join(folder.relative_to(root).parts) or root.resolve().name
         cases.append(Case(name, (images[folder],), files[0], more_labels=tuple(files[1:]), segments=values))

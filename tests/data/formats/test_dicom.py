@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from imaseg.data.cases import load_cases
 from imaseg.data.formats.read import read_scan
+from imaseg.data.layouts.load import load_cases
 from imaseg.data.preparation.prepare import prepare
 from imaseg.data.preparation.recipe import Recipe
 from imaseg.data.reading import read_volume

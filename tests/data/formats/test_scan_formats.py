@@ -8,9 +8,9 @@ import pytest
 import SimpleITK
 from PIL import Image
 
-from imaseg.data.cases import load_cases
 from imaseg.data.files import files_behind, list_volumes
 from imaseg.data.formats.read import read_scan
+from imaseg.data.layouts.load import load_cases
 from imaseg.data.reading import read_volume
 from imaseg.errors import InputError
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from imaseg.data.cases import load_cases
+from imaseg.data.layouts.load import load_cases
 from imaseg.errors import InputError
 
 

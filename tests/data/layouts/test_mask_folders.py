@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from imaseg.data.cases import load_cases
+from imaseg.data.layouts.load import load_cases
 from imaseg.data.layouts.mask_folders import mask_folder_cases
 from imaseg.data.preparation.prepare import prepare
 from imaseg.data.preparation.recipe import Recipe

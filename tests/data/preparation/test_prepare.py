@@ -11,8 +11,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from imaseg.data.cases import load_cases
 from imaseg.data.cohort.statistics import CohortStatistics
+from imaseg.data.layouts.load import load_cases
 from imaseg.data.preparation.prepare import prepare
 from imaseg.data.preparation.recipe import Recipe, parse_recipe
 from imaseg.data.preparation.steps import apply_recipe

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imaseg.data.cases import load_cases
+from imaseg.data.layouts.load import load_cases
 from imaseg.data.preparation.prepare import prepare, usual_recipe
 from imaseg.data.preparation.recipe import Recipe, load_recipe
 from imaseg.data.reading import read_volume

@@ -11,7 +11,7 @@ import pytest
 import SimpleITK
 from PIL import Image
 
-from imaseg.data.cases import load_cases
+from imaseg.data.layouts.load import load_cases
 from imaseg.data.preparation.prepare import prepare
 from imaseg.data.preparation.recipe import load_recipe
 from imaseg.data.reading import read_volume
