@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from imaseg.data.cases import Case
+from imaseg.data.cohort.hounsfield import looks_like_hounsfield
 from imaseg.data.cohort.thumbnail import draw_thumbnail
 from imaseg.data.formats.checks import check_image, check_label, header_flags
 from imaseg.data.formats.scan import Scan
-from imaseg.data.preparation.intensity import looks_like_hounsfield
-from imaseg.data.preparation.relabel import relabel
-from imaseg.data.preparation.steps import orient
+from imaseg.data.orient import orient
 from imaseg.data.reading import read_images, read_label, to_volume
+from imaseg.data.relabel import relabel
 from imaseg.data.volume import Volume
 from imaseg.errors import InputError
 

@@ -12,8 +12,6 @@ from imaseg.errors import InputError
 
 _AT_ONCE = 1 << 24
 USUAL = Recipe()
-_LOWEST_HU = -3072.0
-"""Scanners fill what they did not look at with values down to here."""
 
 
 def method_for(modality: tuple[str, ...], channel: int) -> str:
@@ -28,14 +26,6 @@ def method_for(modality: tuple[str, ...], channel: int) -> str:
 def method_of(normalise: str, modality: tuple[str, ...], channel: int) -> str:
     """Normalisation of a channel by a recipe's `normalise`, in which `auto` leaves it to the modality."""
     return method_for(modality, channel) if normalise == "auto" else normalise
-
-
-def looks_like_hounsfield(channel: NDArray[np.float32]) -> bool:
-    """Whether grey values look like HU: air near -1000 in a hundredth of the voxels or more, nothing far below it."""
-    low, high = float(channel.min()), float(channel.max())
-    if not (_LOWEST_HU <= low <= -900 and high > 0):
-        return False
-    return bool(np.count_nonzero((channel > -1100) & (channel < -850)) >= 0.01 * channel.size)
 
 
 def normalise(

@@ -14,16 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from imaseg.data.cases import Case, CaseSet
+from imaseg.data.cohort.flags import cohort_flags, unlike_most_in_scale
 from imaseg.data.cohort.notes import Notes, OutLayout
-from imaseg.data.cohort.statistics import CohortStatistics, cohort_flags, unlike_most_in_scale
+from imaseg.data.cohort.statistics import CohortStatistics
 from imaseg.data.cohort.survey import Survey, survey_case
 from imaseg.data.files import PICTURE_SUFFIXES, SUFFIXES, files_behind, read_json, sole_writer, sweep, walk, write_json
 from imaseg.data.layouts.held_out import held_out_images
 from imaseg.data.layouts.load import load_cases
 from imaseg.data.preparation.jobs import Workers, usual_workers
+from imaseg.data.preparation.labels import allowed_values, by_recipe
 from imaseg.data.preparation.outcome import PrepareSummary, finish
 from imaseg.data.preparation.recipe import Recipe, parse_recipe
-from imaseg.data.preparation.relabel import allowed_values, by_recipe
 from imaseg.data.preparation.writing import installed_version, set_aside, write_case
 from imaseg.errors import InputError
 

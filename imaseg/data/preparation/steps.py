@@ -8,23 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from imaseg.data.cohort.statistics import CohortStatistics
+from imaseg.data.orient import orient
 from imaseg.data.preparation.bias import bias_field, estimate_bias
 from imaseg.data.preparation.body import body_mask
 from imaseg.data.preparation.intensity import method_of, normalise
 from imaseg.data.preparation.recipe import Recipe
-from imaseg.data.preparation.relabel import relabel
 from imaseg.data.preparation.resample import resample
+from imaseg.data.relabel import relabel
 from imaseg.data.volume import Step, Volume
 from imaseg.errors import InputError
-
-if TYPE_CHECKING:
-    from imaseg.data.cohort.statistics import CohortStatistics
 
 _T = TypeVar("_T")
 
@@ -105,25 +104,6 @@ def correct_bias(volume: Volume, methods: Sequence[str]) -> tuple[Volume, list[S
             image[i] /= bias_field(step, volume.shape)
             steps.append(step)
     return replace(volume, image=image), steps
-
-
-def orient(volume: Volume, target: str) -> tuple[Volume, Step]:
-    """Permute and flip axes until they are the closest to `target`; no voxel changes its value."""
-    here = nib.io_orientation(volume.affine)
-    change = nib.orientations.ornt_transform(here, nib.orientations.axcodes2ornt(tuple(target)))
-    step = {
-        "name": "orient",
-        "from": "".join(nib.orientations.ornt2axcodes(here)),
-        "to": target,
-        "shape_from": list(volume.shape),
-    }
-    moved = replace(
-        volume,
-        image=np.stack([nib.apply_orientation(channel, change) for channel in volume.image]),
-        label=None if volume.label is None else nib.apply_orientation(volume.label, change),
-        affine=volume.affine @ nib.orientations.inv_ornt_aff(change, volume.shape),
-    )
-    return moved, step
 
 
 def crop(volume: Volume, margin: int, foreground: NDArray[np.bool_] | None = None) -> tuple[Volume, Step]:

@@ -14,10 +14,10 @@ from imaseg.data.cohort.thumbnail import draw_thumbnail
 from imaseg.data.formats.nifti import write_nifti
 from imaseg.data.preparation.intensity import method_of
 from imaseg.data.preparation.recipe import Recipe
-from imaseg.data.preparation.relabel import renumbered
-from imaseg.data.preparation.steps import Step, apply_recipe
+from imaseg.data.preparation.steps import apply_recipe
 from imaseg.data.reading import read_volume
-from imaseg.data.volume import Volume
+from imaseg.data.relabel import renumbered
+from imaseg.data.volume import Step, Volume
 from imaseg.errors import InputError
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imaseg.data.preparation.steps import orient
+from imaseg.data.orient import orient
 from imaseg.data.volume import Step, Volume
 from imaseg.errors import InputError
 from imaseg.models.nnunet.plans import Plans

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from imaseg.data.cohort.statistics import CohortStatistics, cohort_flags
+from imaseg.data.cohort.flags import cohort_flags
+from imaseg.data.cohort.statistics import CohortStatistics
 from imaseg.data.cohort.survey import Survey
 
 

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from imaseg.data.preparation.intensity import looks_like_hounsfield
+from imaseg.data.cohort.hounsfield import looks_like_hounsfield
 from imaseg.data.preparation.prepare import prepare
 from imaseg.data.preparation.recipe import Recipe
 

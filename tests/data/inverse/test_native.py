@@ -9,9 +9,10 @@ from scipy.optimize import lsq_linear
 from imaseg.data.cohort.statistics import CohortStatistics
 from imaseg.data.inverse.invert import invert_image, native_scale
 from imaseg.data.inverse.native import clip_limits, native_change, native_label, reached
+from imaseg.data.orient import orient
 from imaseg.data.preparation.recipe import Recipe
 from imaseg.data.preparation.resample import resample
-from imaseg.data.preparation.steps import apply_recipe, orient
+from imaseg.data.preparation.steps import apply_recipe
 from imaseg.data.volume import Volume
 
 CT = {"percentile_00_5": 800.0, "percentile_99_5": 1200.0, "mean": 1000.0, "std": 100.0}

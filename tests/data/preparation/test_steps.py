@@ -8,8 +8,9 @@ import pytest
 
 from imaseg.data.cohort.statistics import CohortStatistics
 from imaseg.data.inverse.invert import invert_image, invert_label
+from imaseg.data.orient import orient
 from imaseg.data.preparation.recipe import Recipe, parse_recipe
-from imaseg.data.preparation.steps import apply_recipe, crop, orient
+from imaseg.data.preparation.steps import apply_recipe, crop
 from imaseg.data.volume import Volume
 from imaseg.errors import InputError
 

@@ -1,37 +1,13 @@
-"""What label values mean: thresholds, merging and renumbering, by the recipe."""
+"""What a recipe says of a cohort: channels, patients, and what label values mean."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from imaseg.data.volume import Step, Volume
-
-if TYPE_CHECKING:
-    from imaseg.data.cases import CaseSet
-    from imaseg.data.preparation.recipe import Recipe
-
-
-def relabel(volume: Volume, mapping: Mapping[int, int]) -> tuple[Volume, Step]:
-    """Give label values their new numbers; two that get the same one are merged."""
-    step: Step = {"name": "relabel", "map": {str(old): new for old, new in mapping.items()}}
-    if volume.label is None:
-        return volume, step
-    return replace(volume, label=renumbered(volume.label, mapping)), step
-
-
-def renumbered(label: NDArray[Any], mapping: Mapping[int, int]) -> NDArray[Any]:
-    """Label with new values, all at once: 1 to 2 and 2 to 1 swaps them."""
-    largest = max(mapping.values(), default=0)
-    changed = label.astype(np.promote_types(label.dtype, np.min_scalar_type(largest)))
-    for old, new in mapping.items():
-        changed[label == old] = new
-    return changed
+from imaseg.data.cases import CaseSet
+from imaseg.data.preparation.recipe import Recipe
 
 
 def by_recipe(cohort: CaseSet, recipe: Recipe) -> CaseSet:
