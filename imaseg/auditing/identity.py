@@ -13,12 +13,12 @@ from typing import Any
 
 import torch
 
-import imaseg
 from imaseg.auditing.sharing import Claims, wait_for
 from imaseg.data import CaseSet
 from imaseg.data.files import occupied, read_json, sweep, write_json
 from imaseg.errors import InputError
 from imaseg.models import SegmentationModel
+from imaseg.version import __version__
 
 _PACKAGES = ("torch", "monai", "numpy", "nibabel", "torchio", "scipy")
 _PATIENCE = 600.0
@@ -39,7 +39,7 @@ def describe(
     """
     device = next(model.parameters()).device
     return {
-        "imaseg": imaseg.__version__,
+        "imaseg": __version__,
         "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in _PACKAGES},
         "model": {
             "spec": spec,

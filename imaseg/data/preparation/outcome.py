@@ -14,8 +14,8 @@ from imaseg.data.cohort.statistics import CohortStatistics
 from imaseg.data.cohort.survey import Survey
 from imaseg.data.files import write_json
 from imaseg.data.preparation.recipe import Recipe
-from imaseg.data.preparation.writing import installed_version
 from imaseg.errors import InputError
+from imaseg.version import __version__
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def finish(
         describe = _nnunet_description if notes.layout == "nnunet" else _description
         write_json(out / "dataset.json", describe(cohort, kept, surveys))
     content = {
-        "imaseg": installed_version(),
+        "imaseg": __version__,
         "source": str(source),
         "recipe": recipe.model_dump(mode="json"),
         "fingerprint": statistics.to_json() if statistics else None,

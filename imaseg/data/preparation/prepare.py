@@ -25,8 +25,9 @@ from imaseg.data.preparation.jobs import Workers, usual_workers
 from imaseg.data.preparation.labels import allowed_values, by_recipe
 from imaseg.data.preparation.outcome import PrepareSummary, finish
 from imaseg.data.preparation.recipe import Recipe, parse_recipe
-from imaseg.data.preparation.writing import installed_version, set_aside, write_case
+from imaseg.data.preparation.writing import set_aside, write_case
 from imaseg.errors import InputError
+from imaseg.version import __version__
 
 __all__ = ["PrepareSummary", "prepare", "usual_recipe"]
 
@@ -176,7 +177,7 @@ def _survey_all(
 
 def _survey(case: Case, recipe: Recipe, allowed: Mapping[int, str] | None, notes: Notes, root: str) -> Survey:
     meaning = [recipe.label_map, recipe.label_threshold]
-    key = notes.key(case, [installed_version(), allowed, meaning])
+    key = notes.key(case, [__version__, allowed, meaning])
     known = notes.read("survey", case.id, key)
     if known is not None:
         return Survey(**known)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from imaseg.data.reading import read_volume
 from imaseg.data.relabel import renumbered
 from imaseg.data.volume import Step, Volume
 from imaseg.errors import InputError
+from imaseg.version import __version__
 
 
 def write_case(case: Case, recipe: Recipe, statistics: CohortStatistics, notes: Notes) -> tuple[dict[str, Any], bool]:
@@ -78,7 +78,7 @@ def _used(recipe: Recipe, statistics: CohortStatistics) -> dict[str, Any]:
     channels = range(len(statistics.intensity))
     methods = {method_of(recipe.normalise, statistics.modality, c) for c in channels}
     return {
-        "imaseg": installed_version(),
+        "imaseg": __version__,
         "recipe": recipe.model_dump(mode="json"),
         "modality": statistics.modality,
         "spacing": statistics.spacing if recipe.spacing == "median" else None,
@@ -108,11 +108,3 @@ def _label_flags(before: dict[int, int], after: np.ndarray | None, steps: list[S
         if abs(now / was - 1) > 0.2:
             flags.append(f"label {value} went from {was} to {now:.0f} voxels (of native size) in preparation.")
     return flags
-
-
-def installed_version() -> str:
-    """Version of this package, for the record."""
-    try:
-        return version("imaseg")
-    except PackageNotFoundError:
-        return "unknown"
