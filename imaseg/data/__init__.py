@@ -1,7 +1,7 @@
-"""Cases, NIfTI in and out, quality checks, preparation, and a phantom cohort.
+"""Reading data sets, checking and preparing them, and taking results back to the grid and units of the original files.
 
-Listing cases is light; names that need nibabel, pydantic or SimpleITK load them when first used. The
-function that prepares a folder is `imaseg.data.preparation.prepare.prepare`.
+Importing this and listing cases loads nothing heavy; nibabel, pydantic and SimpleITK are imported when a name that
+needs them is first used. The function behind `imaseg prepare` is `imaseg.data.preparation.prepare.prepare`.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ class Case:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """All files named here."""
+        """Image files, then label files."""
         return (*self.image, *([self.label] if self.label else []), *self.more_labels)
 
 
@@ -78,7 +78,7 @@ class CaseSet(Sequence[Case]):
 
     @property
     def ids(self) -> list[str]:
-        """Ids in order."""
+        """Ids of the cases, in order."""
         return [case.id for case in self.cases]
 
     @cached_property

@@ -18,7 +18,7 @@ from imaseg.errors import InputError
 
 
 def read_volume(case: Case, *, threshold: float | None = None, compact: bool = False) -> Volume:
-    """Read a case; a label stored along other axes is brought on to the grid of its image.
+    """Read and check the files of a case; the axes of the label are aligned with those of the image.
 
     Args:
         case: of any format.
@@ -40,7 +40,7 @@ def read_volume(case: Case, *, threshold: float | None = None, compact: bool = F
 
 
 def read_images(case: Case) -> list[Scan]:
-    """Image files of a case; a grey picture gets the channels of a cohort of colour pictures.
+    """Scans of the image files of a case; in a cohort of colour pictures a grey one is repeated to three channels.
 
     Raises:
         InputError: if a file is missing or unreadable.
@@ -52,7 +52,7 @@ def read_images(case: Case) -> list[Scan]:
 
 
 def read_label(case: Case, image: Scan, *, threshold: float | None = None) -> Scan | None:
-    """Label of a case along the axes of its image, None if the case has none.
+    """Label of a case with the axes of its image; None if the case has no label.
 
     Raises:
         InputError: if a file is missing or unreadable.
@@ -73,7 +73,7 @@ def read_label(case: Case, image: Scan, *, threshold: float | None = None) -> Sc
 
 
 def to_volume(name: str, images: list[Scan], label: Scan | None, *, compact: bool = False) -> Volume:
-    """Join checked scans: channels first, label whole numbers, int64 unless `compact`."""
+    """Join checked scans into a volume; the label is int64 or, if `compact`, the smallest type that fits."""
     channels = [np.moveaxis(scan.data, 3, 0) if scan.data.ndim == 4 else scan.data[None] for scan in images]
     joined = channels[0] if len(channels) == 1 else np.concatenate(channels)
     image = joined.astype(np.float32, copy=False)

@@ -1,1 +1,1 @@
-"""What is found out about the cases of a cohort: survey, statistics, flags, notes and contact sheet."""
+"""Findings on the cases of a cohort: survey, statistics, flags, notes kept on disk, contact sheet."""

@@ -1,4 +1,4 @@
-"""Notes of a preparation on each case, each with the key under which it holds."""
+"""Results of a preparation kept per case, so that a rerun redoes only cases whose files or settings changed."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from imaseg.data.files import files_behind, read_json, write_json
 from imaseg.errors import InputError
 
 _VERSION = 3
-"""Of what the notes hold; notes of another version are made again."""
+"""Version of the content of notes; those of another version are ignored."""
 OutLayout = Literal["msd", "nnunet"]
 
 
 @dataclass(frozen=True)
 class Notes:
-    """Keep, per case, what was found and done, in `OUT/.prepare/`.
+    """Reads and writes the notes in `OUT/.prepare/`, and names the files of prepared cases.
 
     Attributes:
         out: the prepared folder.
@@ -38,7 +38,7 @@ class Notes:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def read(self, kind: str, name: str, key: str) -> dict[str, Any] | None:
-        """The note if there is one and it holds for this key."""
+        """Content of a note; None if there is none, or if it was written under another key."""
         path = self._path(kind, name)
         try:
             note = read_json(path) if path.is_file() else {}
@@ -47,7 +47,7 @@ class Notes:
         return note["content"] if note.get("key") == key else None
 
     def write(self, kind: str, name: str, key: str, content: dict[str, Any]) -> None:
-        """Keep a note."""
+        """Write a note, valid as long as `key` returns the same."""
         write_json(self._path(kind, name), {"key": key, "content": content})
 
     def images(self, name: str, channels: int) -> list[Path]:
@@ -69,12 +69,12 @@ class Notes:
         return [*self.images(case.id, channels), *labels, self.thumbnail(case.id)]
 
     def discard(self, name: str, channels: int = 0) -> None:
-        """Remove a prepared case that does not hold any more."""
+        """Delete the note and the files of a prepared case that is out of date."""
         for path in (self._path("case", name), *self.images(name, channels), self.label(name)):
             path.unlink(missing_ok=True)
 
     def forget_all_but(self, names: Sequence[str]) -> None:
-        """Remove prepared cases that the source does not have any more."""
+        """Delete the prepared cases whose ids are not in `names`."""
         for note in self.out.glob(".prepare/*.case.json"):
             name = note.name.removesuffix(".case.json")
             if name not in names:
@@ -88,5 +88,5 @@ class Notes:
 def _state(path: Path) -> tuple[int, int]:
     if not path.exists():
         return -1, 0
-    found = path.stat()
-    return found.st_size, found.st_mtime_ns
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns

@@ -18,7 +18,7 @@ _LEGEND = 16
 
 
 def write_sheet(path: Path, content: Mapping[str, Any], labels: Mapping[int, str], notes: Notes) -> None:
-    """Write the page, whole or not at all; one that is the same already is left alone.
+    """Write the page atomically, unless the file already holds the same text.
 
     Args:
         path: of the page.

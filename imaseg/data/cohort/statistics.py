@@ -31,7 +31,7 @@ class CohortStatistics:
     class_volume_ml: dict[str, float]
 
     def to_json(self) -> dict[str, Any]:
-        """As written to `prepare.json`."""
+        """Content for `prepare.json`."""
         return {
             "modality": list(self.modality),
             "spacing": list(self.spacing),
@@ -53,7 +53,7 @@ class CohortStatistics:
 
     @classmethod
     def of(cls, surveys: Sequence[Survey], modality: Sequence[str]) -> CohortStatistics:
-        """Statistics over the surveyed cases, each with the same weight."""
+        """Statistics of the surveyed cases; every case has the same weight."""
         labels = sorted({label for s in surveys for label in s.class_volume_ml}, key=int)
         volumes = {k: [s.class_volume_ml[k] for s in surveys if k in s.class_volume_ml] for k in labels}
         channels = min(len(s.sample) for s in surveys)

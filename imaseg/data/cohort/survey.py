@@ -1,4 +1,4 @@
-"""One look at one raw case: is it fit, and what does it add to the figures of its cohort."""
+"""Survey of one raw case: whether it can be used, and its figures for the statistics of the cohort."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from imaseg.errors import InputError
 
 _SAMPLE = 2000
 _PLENTY = 1 << 22
-"""Voxels that are enough to tell a mirrored label from a right one."""
+"""Images with more voxels are subsampled to about this many to compare a label with its mirror images."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Survey:
     label_sha256: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """As kept on disk."""
+        """Content for a note on disk."""
         return asdict(self)
 
 
@@ -70,14 +70,14 @@ def survey_case(
     threshold: float | None = None,
     thumbnail: Path | None = None,
 ) -> Survey:
-    """Read and check a case; what is wrong ends up in `reasons`, never in an exception.
+    """Read and check a case; whatever is wrong with it is listed in `reasons` of the result, not raised.
 
     Args:
         case: to look at.
         labels: values that its label file may hold; None for any.
         mapping: new label values by old ones, for the class volumes.
         threshold: label values from here on are 1, all others 0.
-        thumbnail: file for a picture of an unfit case, as far as it can be read.
+        thumbnail: PNG to write if the case cannot be used but its image can be read.
     """
     try:
         volume, reasons, flags = inspect_case(case, labels, threshold=threshold, thumbnail=thumbnail)
@@ -112,7 +112,7 @@ def inspect_case(
     threshold: float | None = None,
     thumbnail: Path | None = None,
 ) -> tuple[Volume | None, list[str], list[str]]:
-    """All findings on a case at once: the volume if it is fit, else None; reasons; flags.
+    """Check a case: its volume if it can be used, else None; reasons why it cannot; flags.
 
     Raises:
         InputError: if a file cannot be read at all.
@@ -136,7 +136,7 @@ def inspect_case(
 
 
 def _draw_unfit(name: str, image: Scan, label: Scan | None, thumbnail: Path) -> None:
-    """The first channel as it lies there, with the label where it has as many voxels."""
+    """Draw the first channel of an unusable case, with its label if that has the same shape."""
     if np.linalg.matrix_rank(image.affine[:3, :3]) < 3 or not np.isfinite(image.affine).all():
         image = replace(image, affine=np.eye(4))
     grey = image.data[..., 0] if image.data.ndim == 4 else image.data
@@ -147,7 +147,7 @@ def _draw_unfit(name: str, image: Scan, label: Scan | None, thumbnail: Path) -> 
 
 
 def _sample(volume: Volume) -> list[list[float]]:
-    """Grey values at evenly spaced labelled voxels: the same each time, the same number from each case."""
+    """Per channel, up to 2000 grey values at evenly spaced labelled voxels (all voxels if none is labelled)."""
     flat = volume.image.reshape(len(volume.image), -1)
     labelled = np.flatnonzero(volume.label) if volume.label is not None else np.zeros(0, int)
     total = labelled.size or flat.shape[1]
@@ -157,7 +157,10 @@ def _sample(volume: Volume) -> list[list[float]]:
 
 
 def _spread(image: NDArray[np.float32], label: NDArray[np.int64]) -> list[float]:
-    """Standard deviation inside the structures, pooled, as a share of the image's 1 to 99 percentile range."""
+    """Pooled standard deviation inside the structures, as a share of the image's 1 to 99 percentile range.
+
+    First for the label as it is, then for the label mirrored along each axis; empty without a label.
+    """
     apart = max(1, round((image.size / _PLENTY) ** (1 / 3)))
     image, label = image[::apart, ::apart, ::apart], label[::apart, ::apart, ::apart]
     low, high = np.percentile(image, [1, 99])
@@ -175,7 +178,7 @@ def _pooled_std(grey: NDArray[np.float32], label: NDArray[np.int64]) -> float:
 
 
 def _sha256(array: NDArray[np.generic], dtype: DTypeLike | None = None) -> str:
-    """Of the voxels in a fixed type, slab by slab so that no copy of the whole is made."""
+    """Hash of shape and voxels, converted to `dtype` slab by slab to save memory."""
     digest = hashlib.sha256(str(array.shape).encode())
     for part in array.reshape(-1, *array.shape[-2:]):
         digest.update(np.ascontiguousarray(part, dtype).data)

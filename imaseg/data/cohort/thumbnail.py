@@ -20,12 +20,12 @@ COLOURS = (
 """Of label 1, 2, ...; they come round again."""
 _HEIGHT = 150
 _WIDEST = 480
-"""Of all views together, which have one scale."""
+"""Pixels of all views side by side, which share one scale."""
 _GAP = 4
 
 
 def draw_thumbnail(volume: Volume, path: Path) -> None:
-    """Write a PNG: axial, coronal and sagittal slices as radiologists look at them; a picture as it is."""
+    """Write a PNG: axial, coronal and sagittal slices in radiological orientation; of a 2D picture just the picture."""
     views = _views(volume)
     height = max(view.height for view in views)
     sheet = Image.new("RGB", (sum(view.width + _GAP for view in views) - _GAP, height))
@@ -57,7 +57,7 @@ def _views(volume: Volume) -> list[Image.Image]:
 
 
 def _middle(label: NDArray[np.integer]) -> list[int]:
-    """Along each axis the slice with most label; the middle one without a label."""
+    """Along each axis, the index of the slice with most labelled voxels; the middle slice without a label."""
     places = []
     for axis in range(3):
         others = tuple(a for a in range(3) if a != axis)

@@ -1,6 +1,6 @@
-"""What can be wrong with one case; each check returns its reasons as sentences, none if all is well.
+"""Checks of the files of one case. Each returns a sentence per fault, and an empty list if there is none.
 
-Files are named by folder and name only, since a report outlives the place of the data.
+Sentences name files by folder and name only, since reports are read where the data are not.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import numpy as np
 from imaseg.data.formats.scan import Scan
 
 _FAR = 0.5
-"""Corners of two grids may lie apart by this share of the smallest voxel side."""
+"""Largest distance between the corners of two grids at the same place, as a share of the smallest voxel side."""
 
 
 def check_image(images: list[Scan]) -> list[str]:
-    """All checks of the image files of one case."""
+    """Faults of the image files of one case, each of which is a channel or holds several."""
     reasons = [reason for scan in images for reason in (*spacing(scan), *finite(scan))]
     if reasons:
         return reasons
@@ -26,7 +26,7 @@ def check_image(images: list[Scan]) -> list[str]:
 
 
 def check_label(label: Scan, image: Scan, declared: Mapping[int, str] | None = None) -> list[str]:
-    """All checks of a label that `on_grid_of` brought along the axes of its image."""
+    """Faults of a label whose axes `on_grid_of` aligned with its image; `declared` are the values it may hold."""
     reasons = [*spacing(label), *finite(label), *one_per_voxel(label)]
     if reasons:
         return reasons
@@ -123,9 +123,9 @@ def known_labels(label: Scan, declared: Mapping[int, str] | None) -> list[str]:
     wrong = values[~np.isin(values, list(declared))]
     if wrong.size == 0:
         return []
-    known = ", ".join(map(str, sorted(declared)))
+    allowed = ", ".join(map(str, sorted(declared)))
     few = ", ".join(f"{value:g}" for value in wrong[:3])
-    return [f"{label.name} must hold the declared labels {known}, got {few} in {_voxels(label, wrong)}."]
+    return [f"{label.name} must hold the declared labels {allowed}, got {few} in {_voxels(label, wrong)}."]
 
 
 def not_empty(label: Scan) -> list[str]:
@@ -136,7 +136,7 @@ def not_empty(label: Scan) -> list[str]:
 
 
 def header_flags(scan: Scan) -> list[str]:
-    """What is unusual about a header: readable, but other software may place the volume elsewhere."""
+    """Oddities of a header that do not prevent use, but may make other software place the volume elsewhere."""
     flags = [f"{scan.name}: {flag}." for flag in scan.flags]
     sides = np.linalg.norm(scan.affine[:3, :3], axis=0)[: len(scan.pixdim)]
     if min(scan.pixdim) > 0 and not np.allclose(sides, scan.pixdim, rtol=0.01):

@@ -32,7 +32,7 @@ def read_header(path: Path) -> Header:
 
 
 def require_pydicom(path: Path) -> Any:
-    """The module; highdicom comes with it.
+    """Import pydicom and check that highdicom is installed, too.
 
     Raises:
         InputError: if they are not installed.
@@ -50,7 +50,7 @@ def require_pydicom(path: Path) -> Any:
 
 
 def broken() -> tuple[type[Exception], ...]:
-    """What pydicom and highdicom raise for a file that is damaged or of another kind."""
+    """Exceptions that pydicom and highdicom raise for files that are damaged or of another kind."""
     from pydicom.errors import BytesLengthException, InvalidDicomError
 
     return (
@@ -61,12 +61,12 @@ def broken() -> tuple[type[Exception], ...]:
 
 def dicom_files(folder: Path) -> list[Path]:
     """Files of one folder that are DICOM by suffix or by their first bytes."""
-    found = (path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    return sorted(path for path in found if _is_dicom(path))
+    files = (path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    return sorted(path for path in files if _is_dicom(path))
 
 
 def headers_of(folder: Path) -> tuple[tuple[Path, Header], ...]:
-    """Headers of all DICOM files of a folder; kept for the next series of the same folder.
+    """Headers of all DICOM files of a folder, cached for further series in the same folder.
 
     Raises:
         InputError: if one of them is unreadable: a slice of any series might be missing.

@@ -1,4 +1,4 @@
-"""DICOM SEG and RTSTRUCT as a label on the grid of their image."""
+"""DICOM SEG and RTSTRUCT files joined into a label on the grid of their image."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _masks(path: Path, image: Scan, values: Mapping[str, int]) -> Iterator[Mask]
 
 
 def _segments(path: Path, image: Scan, values: Mapping[str, int]) -> Iterator[Mask]:
-    """Segment by segment, since a SEG may store overlapping ones."""
+    """Name and mask of each wanted segment of a SEG; segments may overlap."""
     import highdicom
 
     seg = highdicom.seg.segread(path)
@@ -76,7 +76,7 @@ def _segments(path: Path, image: Scan, values: Mapping[str, int]) -> Iterator[Ma
 
 
 def _placed(part: Scan, image: Scan) -> NDArray[np.bool_]:
-    """A block of voxels at its place in the grid of `image`."""
+    """Mask on the grid of `image` with the voxels of `part`, which may cover only some slices, at their place."""
     turned = on_grid_of(part, image)
     to_image = np.linalg.inv(image.affine) @ turned.affine
     start = np.rint(to_image[:3, 3]).astype(int)
@@ -96,7 +96,7 @@ def _placed(part: Scan, image: Scan) -> NDArray[np.bool_]:
 
 
 def _contours(path: Path, image: Scan, values: Mapping[str, int]) -> Iterator[Mask]:
-    """Closed planar contours, filled slice by slice; a contour within another cuts a hole."""
+    """Name and mask of each wanted structure of an RTSTRUCT: closed planar contours, filled; an inner one is a hole."""
     import pydicom
     from skimage.draw import polygon
 

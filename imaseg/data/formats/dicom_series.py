@@ -1,4 +1,4 @@
-"""A DICOM series as one volume: slices by their place in space, grey values as the scanner means them.
+"""A DICOM series as one volume: slices sorted by position, grey values rescaled as the header says.
 
 The geometry comes from ImagePositionPatient, ImageOrientationPatient and PixelSpacing alone; slice numbers, slice
 thickness and file names are not trusted. GDCM (in SimpleITK) decodes the pixels, compressed ones too, and applies
@@ -19,14 +19,14 @@ from imaseg.data.formats.scan import Scan
 from imaseg.errors import InputError
 
 _UNEVEN = 0.1
-"""Gaps between slices may differ from the mean by this share of it."""
+"""Largest deviation of the gap between two slices from the mean gap, as a share of it."""
 
 
 def read_series(path: Path) -> Scan:
-    """Read the series that a DICOM file belongs to, of the files in its folder.
+    """Read all slices of the series that a DICOM file belongs to; they must lie in its folder.
 
     Raises:
-        InputError: if a slice is unreadable or missing, the gantry was tilted, or the slices are no stack.
+        InputError: if a slice is unreadable or missing, the gantry was tilted, or the slices are not evenly spaced.
     """
     header = read_header(path)
     uid = header.get("SeriesInstanceUID")
@@ -82,7 +82,7 @@ def _stack(path: Path, members: list[tuple[Path, Header]], flags: list[str]) -> 
 
 
 def _slice_step(path: Path, places: NDArray[np.float64], normal: NDArray[np.float64], first: Header) -> np.ndarray:
-    """From one slice to the next, in mm; refuses what is no stack of even slices at right angles."""
+    """Vector from one slice to the next in mm; raises unless slices are evenly spaced and perpendicular to it."""
     if len(places) == 1:
         return normal * float(first.get("SpacingBetweenSlices") or first.get("SliceThickness") or 1.0)
     along = places @ normal
@@ -140,7 +140,7 @@ def _multiframe(path: Path) -> Scan:
 
 
 def from_highdicom(array: NDArray[np.generic], affine: NDArray[np.float64]) -> tuple[np.ndarray, np.ndarray]:
-    """Axes (slice, row, column) in the world of DICOM to (X, Y, Z) in that of NIfTI."""
+    """Turn axes (slice, row, column) and a DICOM affine (LPS) into (X, Y, Z) and a NIfTI affine (RAS)."""
     return array.T, LPS_TO_RAS @ affine[:, [2, 1, 0, 3]]
 
 

@@ -1,4 +1,4 @@
-"""MetaImage (`.mha`, `.mhd`) and NRRD (`.nrrd`, `.nhdr`) by SimpleITK, turned into the axes and world of NIfTI."""
+"""MetaImage (`.mha`, `.mhd`) and NRRD (`.nrrd`, `.nhdr`) by SimpleITK, with axes and affine as in NIfTI."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def read_itk(path: Path, dtype: DTypeLike | None) -> Scan:
 
 
 def itk_affine(origin: Sequence[float], spacing: Sequence[float], direction: Sequence[float]) -> NDArray[np.float64]:
-    """Affine of NIfTI for ITK's geometry of two to four dimensions, of which those in space count."""
+    """NIfTI affine (4, 4) of an ITK geometry of two to four dimensions; the fourth is left out."""
     sides = len(spacing)
     inner = min(sides, 3)
     turned = np.asarray(direction, float).reshape(sides, sides)[:inner, :inner]

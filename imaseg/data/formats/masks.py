@@ -33,9 +33,9 @@ def read_masks(paths: tuple[Path, ...], image: Scan, values: Mapping[str, int]) 
         reasons = reasons or same_shape(scan, image) or same_place(scan, image)
         if reasons:
             raise InputError(reasons[0])
-        found = np.unique(scan.data).tolist()
-        if len(found) > 2 or found[0] < 0 or (len(found) == 2 and found[0] != 0):
-            few = ", ".join(f"{value:g}" for value in found[:4])
+        mask_values = np.unique(scan.data).tolist()
+        if len(mask_values) > 2 or mask_values[0] < 0 or (len(mask_values) == 2 and mask_values[0] != 0):
+            few = ", ".join(f"{value:g}" for value in mask_values[:4])
             msg = f"{scan.name} must mark one structure by one value on 0, got {few}."
             raise InputError(msg)
         mask = scan.data != 0

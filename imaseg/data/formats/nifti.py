@@ -57,7 +57,7 @@ def read_nifti(path: Path, dtype: DTypeLike | None) -> Scan:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep nibabel from logging what it mends in a header; `checks.spacing` reports it as a reason."""
+    """Silence nibabel's log of header repairs, which `checks.spacing` reports as faults."""
     logger = nib.imageglobals.logger
     before, logger.disabled = logger.disabled, True
     try:
@@ -67,9 +67,9 @@ def _quiet() -> Iterator[None]:
 
 
 def _raw_pixdim(path: Path, image: nib.Nifti1Image) -> tuple[float, ...]:
-    """Voxel sizes straight from the bytes: nibabel turns zero into 1 and drops signs on loading.
+    """Voxel sizes as stored in the file: nibabel turns zeros into 1 and drops signs.
 
-    Reading on to the end lets gzip compare its checksum, which nibabel leaves out.
+    A packed file is read to its end, since gzip then verifies the checksum, which nibabel does not.
     """
     packed = path.name.lower().endswith(".gz")
     opener = gzip.open if packed else Path.open
@@ -101,7 +101,7 @@ def _with_geometry(scan: Scan, image: nib.Nifti1Image) -> Scan:
 def write_nifti(
     path: Path, array: NDArray[np.generic], affine: NDArray[np.float64], *, dtype: DTypeLike = np.float32
 ) -> None:
-    """Write (X, Y, Z) or (C, X, Y, Z) as NIfTI in mm, whole or not at all.
+    """Write (X, Y, Z) or (C, X, Y, Z) as NIfTI in mm, atomically.
 
     Args:
         path: ends in `.nii` or `.nii.gz`.

@@ -1,6 +1,6 @@
 """2D pictures (PNG, TIFF, JPEG, BMP) by Pillow, as volumes of one slice.
 
-A picture knows no millimetres: a pixel counts as 1 mm, which later steps and records then mean by "mm".
+Pictures have no physical size: a pixel counts as 1 mm, also in later steps and records.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from imaseg.data.formats.scan import Scan, as_volume
 from imaseg.errors import InputError
 
 PICTURE_AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])
-"""Columns run to the left and rows to the back, so that viewers show a picture upright."""
+"""Affine under which viewers show a picture upright: columns run to the left, rows to the back."""
 _UNREADABLE = (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError, EOFError)
 
 
 def read_picture(path: Path, dtype: DTypeLike | None) -> Scan:
-    """Read a picture; pages of a TIFF are slices, colours are channels, equal colours are one.
+    """Read a picture; pages of a TIFF are slices, colours are channels, a grey picture has one.
 
     Raises:
         InputError: if the file is truncated or no picture.
@@ -74,5 +74,5 @@ def _one_if_grey(pixels: NDArray[np.generic]) -> NDArray[np.generic]:
 
 
 def _is_mask(picture: Image.Image) -> bool:
-    """Few classes: a palette picture with at most 32 colours in use."""
+    """Whether a palette picture uses at most 32 colours, so that its indices are taken for class numbers."""
     return len(np.unique(np.asarray(picture))) <= 32

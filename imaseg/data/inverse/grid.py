@@ -1,7 +1,7 @@
-"""What a preparation does to the grid, as a linear map: one sparse matrix per axis, so that it can be transposed.
+"""The linear map from native to prepared voxels, as a permutation of axes and one sparse matrix per axis.
 
-Orientation is a permutation and flips, resampling interpolates along each axis, cropping takes rows out; each native
-voxel and each prepared one is a row or column.
+Orienting permutes and flips axes, resampling multiplies by a matrix along each axis, cropping selects rows of it. As
+matrices they can be transposed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Floats = NDArray[np.float32]
 
 
 class GridMap:
-    """From the native grid to the prepared one.
+    """Linear map of voxel values from the native grid to the prepared one.
 
     Args:
         shape: voxels of the native image along its axes.
@@ -50,25 +50,25 @@ class GridMap:
 
     @property
     def gain(self) -> float:
-        """Upper bound of the factor by which the map and its transpose together lengthen a vector."""
+        """Upper bound of the squared spectral norm of the map."""
         rows_and_columns = [(abs(matrix).sum(axis=0).max(), abs(matrix).sum(axis=1).max()) for matrix in self._axes]
         return float(np.prod(rows_and_columns))
 
     def forward(self, native: Floats) -> Floats:
-        """The prepared grid's values of an array (X, Y, Z) on the native one."""
+        """Map an array (X, Y, Z) on the native grid to the prepared grid."""
         return along_axes(self._axes, nib.apply_orientation(native, self._turn))
 
     def transposed(self, prepared: Floats) -> Floats:
-        """The transpose of the map, applied to an array (X, Y, Z) on the prepared grid."""
+        """Apply the transpose of the map to an array (X, Y, Z) on the prepared grid; returns one on the native grid."""
         native = along_axes([matrix.T for matrix in self._axes], prepared)
         return np.ascontiguousarray(nib.apply_orientation(native, self._back))
 
     def nearest_source(self, wanted: Floats, *, allowed: NDArray[np.bool_] | None = None, steps: int = 50) -> Floats:
-        """The array on the native grid that the map turns into the nearest thing to `wanted`.
+        """The array on the native grid whose image under the map is nearest to `wanted`, by least squares.
 
-        No value is larger than the largest one wanted, and none differs from 0 that only feeds voxels where nothing
-        is wanted. Accelerated projected gradient (Beck & Teboulle, SIAM Journal on Imaging Sciences 2009); without
-        resampling its first step is the exact answer.
+        No absolute value exceeds the largest one in `wanted`, and native voxels that only contribute to voxels where
+        `wanted` is 0 stay 0. Accelerated projected gradient (Beck & Teboulle, SIAM Journal on Imaging Sciences 2009);
+        without resampling its first step is the exact answer.
 
         Args:
             wanted: (X, Y, Z) on the prepared grid.
@@ -78,14 +78,14 @@ class GridMap:
         largest, gain = np.float32(np.abs(wanted).max()), np.float32(self.gain)
         free = self.transposed(np.abs(wanted)) != 0
         free = free if allowed is None else free & allowed
-        found = np.zeros(free.shape, np.float32)
-        ahead, pace = found, 1.0
+        current = np.zeros(free.shape, np.float32)
+        ahead, pace = current, 1.0
         for _ in range(steps):
             missing = wanted - self.forward(ahead)
             moved = np.where(free, ahead + self.transposed(missing) / gain, 0).clip(-largest, largest)
             faster = (1 + (1 + 4 * pace**2) ** 0.5) / 2
-            ahead = moved + np.float32((pace - 1) / faster) * (moved - found)
-            if np.linalg.norm(moved - found) <= 1e-3 * np.linalg.norm(moved):
+            ahead = moved + np.float32((pace - 1) / faster) * (moved - current)
+            if np.linalg.norm(moved - current) <= 1e-3 * np.linalg.norm(moved):
                 return moved
-            found, pace = moved, faster
-        return found
+            current, pace = moved, faster
+        return current

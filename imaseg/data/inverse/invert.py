@@ -1,4 +1,4 @@
-"""From prepared space back to native space, by the recorded steps."""
+"""Prepared images and labels taken back to native space by inverting the recorded steps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from imaseg.data.volume import Step
 
 
 def invert_image(image: NDArray[np.float32], steps: Sequence[Step]) -> NDArray[np.float32]:
-    """Native grid and native units of a prepared image.
+    """Take a prepared image back to the native grid and to native units.
 
     Args:
         image: (C, X, Y, Z) in prepared space, e.g. an adversarial one.
@@ -34,12 +34,12 @@ def invert_image(image: NDArray[np.float32], steps: Sequence[Step]) -> NDArray[n
 
 
 def invert_label(label: NDArray[Any], steps: Sequence[Step]) -> NDArray[Any]:
-    """Native grid of a label or prediction (X, Y, Z) in prepared space; background where it was cropped."""
+    """Take a label or prediction (X, Y, Z) back to the native grid; what was cropped away is background."""
     return _to_native_grid(label, steps, fill=0)
 
 
 def native_scale(steps: Sequence[Step]) -> float | None:
-    """Native units per prepared unit: what intensities were divided by; None with several channels, or after N4."""
+    """Native units per prepared unit of intensity; None with several channels or N4, where it is no single number."""
     if any(step["name"] == "n4" for step in steps):
         return None
     scales = [shift_and_scale(step)[1] for step in steps if step["name"] == "normalise"]
@@ -47,7 +47,7 @@ def native_scale(steps: Sequence[Step]) -> float | None:
 
 
 def _to_native_grid(array: NDArray[Any], steps: Sequence[Step], fill: Any, number: int | None = None) -> NDArray[Any]:
-    """Back through the steps that moved voxels, and, for the image channel `number`, through N4 between them."""
+    """Invert crop, resampling and orientation in reverse order, and N4 if `array` is the image channel `number`."""
     for step in reversed(steps):
         if step["name"] == "crop":
             whole = np.full(step["shape_from"], fill, array.dtype)

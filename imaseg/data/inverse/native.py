@@ -1,15 +1,14 @@
-"""The change an attack makes to a prepared image, carried back to the native image it was prepared from.
+"""The change that an attack makes to a prepared image, taken back to the native image.
 
-Only the change goes back, never the image: what the attack did not touch stays as it was, whatever the preparation did
-to it. Where the preparation is no one-to-one map, the change is what a file can hold of it:
+Only the change is taken back, so that voxels which the attack did not change keep their native values exactly. Where
+the preparation cannot be inverted:
 
-- Resampling: the native change that the preparation turns into the nearest thing to the attack's. Neither it nor what
-  the preparation makes of it is larger than the attack's.
-- Clipping and zeros: a change of a value beyond the clip limits is clipped away again, and in `zscore` and
-  `percentile` 0 says "no tissue", so that a change there would move all other values by another mean. `reached` is
-  where neither happens; zeros stay zeros.
-- A deformation brings other tissue to such a place. There the native value starts from the clip limit, and what
-  comes to lie at 0 is exactly 0.
+- Resampling: the native change is the one whose preparation is nearest to the attack's change. Neither it nor its
+  preparation is larger than the attack's change.
+- Clipping and zeros: beyond the clip limits a change has no effect, and for `zscore` and `percentile` a native 0 means
+  background, which is left out of mean and percentiles. `reached` marks the other voxels; zeros stay zeros.
+- A deformation may move tissue to such voxels. There the change starts from the clip limit, and values that become 0
+  are exactly 0.
 """
 
 from __future__ import annotations
@@ -28,11 +27,11 @@ from imaseg.data.volume import Step, Volume
 
 _ROUNDING = 1e-5
 _OUTSIDE_STAYS_ZERO = "masked-zscore"
-"""Method of a normalise step that leaves zeros as they are."""
+"""Normalisation that leaves zeros as they are."""
 
 
 def reached(image: NDArray[np.float32], steps: Sequence[Step]) -> NDArray[np.bool_]:
-    """Where a change of the native image changes a prepared image by as much, (C, X, Y, Z)."""
+    """Mask (C, X, Y, Z) of prepared voxels that are neither clipped nor background, so that attacks may change them."""
     free = np.ones(image.shape, bool)
     for step in _normalised(steps):
         values, (shift, scale) = image[step["channel"]], shift_and_scale(step)
@@ -46,7 +45,7 @@ def reached(image: NDArray[np.float32], steps: Sequence[Step]) -> NDArray[np.boo
 
 
 def clip_limits(image: NDArray[np.float32], steps: Sequence[Step]) -> tuple[float, float] | None:
-    """Lowest and highest value that the preparation gives; None without clipping, and with several channels."""
+    """Lowest and highest value in a prepared image; None if nothing is clipped or there are several channels."""
     clipped = [step for step in _normalised(steps) if "low" in step]
     if len(image) > 1 or not clipped:
         return None
@@ -58,7 +57,7 @@ def clip_limits(image: NDArray[np.float32], steps: Sequence[Step]) -> tuple[floa
 def native_change(
     change: NDArray[np.float32], native: Volume, steps: Sequence[Step], *, moved: bool = False
 ) -> NDArray[np.float64]:
-    """What to add to a native image, in its grid and units.
+    """The change to add to a native image, on its grid and in its units.
 
     Args:
         change: (C, X, Y, Z) in prepared space: attacked minus clean.
@@ -85,22 +84,22 @@ def native_change(
 
 
 def native_bias(steps: Sequence[Step], channel: int, shape: Sequence[int]) -> NDArray[np.float32]:
-    """Field that N4 divided a channel by, on the native grid; 1 without N4."""
-    found = [step for step in steps if step["name"] == "n4" and step["channel"] == channel]
-    if not found:
+    """Bias field that N4 divided a channel by, on the native grid; an array of ones without N4."""
+    corrections = [step for step in steps if step["name"] == "n4" and step["channel"] == channel]
+    if not corrections:
         return np.ones((1, 1, 1), np.float32)
     oriented = [step for step in steps if step["name"] == "orient"]
     if not oriented:
-        return bias_field(found[0], shape)
+        return bias_field(corrections[0], shape)
     here, there = (nib.orientations.axcodes2ornt(oriented[0][end]) for end in ("from", "to"))
     turned = nib.apply_orientation(np.empty(shape, bool), nib.orientations.ornt_transform(here, there)).shape
-    return nib.apply_orientation(bias_field(found[0], turned), nib.orientations.ornt_transform(there, here))
+    return nib.apply_orientation(bias_field(corrections[0], turned), nib.orientations.ornt_transform(there, here))
 
 
 def native_label(
     moved: NDArray[np.int64], label: NDArray[np.int64], native: Volume, steps: Sequence[Step]
 ) -> NDArray[np.int64]:
-    """The native label with what moved in prepared space, (X, Y, Z); all else stays as it was.
+    """The native label (X, Y, Z) with the voxels replaced whose prepared label was changed by an attack.
 
     Args:
         moved: the label in prepared space after the attack.
@@ -116,16 +115,16 @@ def native_label(
 def _spread(
     change: NDArray[np.float32], native: Volume, steps: Sequence[Step], allowed: NDArray[np.bool_]
 ) -> NDArray[np.float32]:
-    """The change on the native grid, in prepared units."""
+    """The change on the native grid, still in prepared units, at `allowed` voxels only."""
     grid = GridMap(native.shape, steps)
-    found = [grid.nearest_source(wanted, allowed=free) for wanted, free in zip(change, allowed, strict=True)]
+    native_channels = [grid.nearest_source(wanted, allowed=free) for wanted, free in zip(change, allowed, strict=True)]
     length = float(np.linalg.norm(change))
-    arrives = float(np.linalg.norm([np.linalg.norm(grid.forward(channel)) for channel in found]))
-    return np.stack(found) / np.float32(max(arrives / length, 1.0) if resampled(steps) and length else 1.0)
+    arrives = float(np.linalg.norm([np.linalg.norm(grid.forward(channel)) for channel in native_channels]))
+    return np.stack(native_channels) / np.float32(max(arrives / length, 1.0) if resampled(steps) and length else 1.0)
 
 
 def _replaced(added: NDArray[np.float64], values: NDArray[np.float32], step: Step) -> NDArray[np.float64]:
-    """What to add where other tissue comes to lie."""
+    """The native change of one channel for a deformation, which may move tissue to clipped or background voxels."""
     before = values.astype(np.float64)
     if "low" in step:
         added = np.where(added != 0, added + before.clip(step["low"], step["high"]) - before, 0.0)
@@ -136,7 +135,7 @@ def _replaced(added: NDArray[np.float64], values: NDArray[np.float32], step: Ste
 
 
 def resampled(steps: Sequence[Step]) -> bool:
-    """Whether the preparation interpolated."""
+    """Whether a step changed the voxel size."""
     return any(step["name"] == "resample" and step["spacing_from"] != step["spacing_to"] for step in steps)
 
 

@@ -1,4 +1,4 @@
-"""A prediction or an adversarial image as a file on the grid it came from."""
+"""A prediction or an adversarial image written as a file on the native grid of its case."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from imaseg.errors import InputError
 
 
 def invert_file(file: Path, prepared: Path, case: str, out: Path) -> Path:
-    """Write what was made in prepared space as NIfTI on the native grid of its case, in native units.
+    """Write a label or image in prepared space as NIfTI on the native grid of its case, in native units.
 
     Args:
         file: label (whole numbers, also those that software saves as floating point) or image on the grid of the
@@ -53,16 +53,16 @@ def invert_file(file: Path, prepared: Path, case: str, out: Path) -> Path:
 
 def _record(prepared: Path, case: str) -> dict[str, Any]:
     cases = read_json(prepared / "prepare.json")["cases"]
-    found = next((record for record in cases if record["id"] == case), None)
-    if found is None or found["status"] != "ok":
-        what = "no such case" if found is None else f"a quarantined one ({found['reasons'][0]})"
+    record = next((entry for entry in cases if entry["id"] == case), None)
+    if record is None or record["status"] != "ok":
+        what = "no such case" if record is None else f"a quarantined one ({record['reasons'][0]})"
         msg = f"case must be one that was prepared in {prepared}, got {what}: {case!r}."
         raise InputError(msg)
-    return found
+    return record
 
 
 def _are_classes(data: np.ndarray, steps: list[dict[str, Any]]) -> bool:
-    """Whether floating-point numbers are a label: whole ones of which no normalised image consists."""
+    """Whether floating-point voxels are a label: all are whole, which voxels of a normalised image are not."""
     normalised = any(step["name"] == "normalise" and step["method"] != "none" for step in steps)
     return normalised and bool((data >= 0).all() and (data <= 65535).all() and (data == np.rint(data)).all())
 

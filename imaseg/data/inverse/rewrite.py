@@ -1,4 +1,4 @@
-"""New voxels in an existing NIfTI file: header, scaling and type stay, to the last bit."""
+"""Voxels of a NIfTI file changed while its header, scaling and data type stay the same, byte for byte."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from imaseg.errors import InputError
 
 @dataclass(frozen=True)
 class Rewritten:
-    """What became of a change on its way into a file.
+    """How exactly a change could be stored in a file.
 
     Attributes:
         dtype: of the voxels on disk.
-        channels: that the file holds.
-        wanted: voxels that were to change.
-        changed: voxels that did.
-        at_limit: voxels that would have left the range of the type and were set to its end.
-        error: length of what rounding and range added to the change or took from it, as a share of the change.
+        channels: number of channels in the file.
+        wanted: voxels where the change is not 0.
+        changed: voxels whose stored value changed.
+        at_limit: voxels that would have left the range of the data type and were clipped to it.
+        error: L2 norm of the error by rounding and clipping, relative to that of the change.
         sha256: of the file.
     """
 
@@ -41,7 +41,7 @@ class Rewritten:
 
 
 def write_changed(source: Path, change: NDArray[np.float64], out: Path) -> Rewritten:
-    """Copy a NIfTI file with a change added to its voxels, whole or not at all.
+    """Copy a NIfTI file with a change added to its voxels, atomically.
 
     Args:
         source: a readable `.nii` or `.nii.gz`.
@@ -51,13 +51,13 @@ def write_changed(source: Path, change: NDArray[np.float64], out: Path) -> Rewri
     """
     proxy: Any = _load(source).dataobj
     content = bytearray(_content(source))
-    place = slice(proxy.offset, proxy.offset + math.prod(proxy.shape) * proxy.dtype.itemsize)
-    before = np.frombuffer(bytes(content[place]), proxy.dtype).reshape(proxy.shape, order="F")
+    voxels = slice(proxy.offset, proxy.offset + math.prod(proxy.shape) * proxy.dtype.itemsize)
+    before = np.frombuffer(bytes(content[voxels]), proxy.dtype).reshape(proxy.shape, order="F")
     channels = math.prod(proxy.shape) // math.prod(change.shape[1:])
     steps = np.moveaxis(change[:channels], 0, -1).reshape(proxy.shape) / proxy.slope
     wished = before.astype(np.float64) + steps
     after = np.where(steps != 0, _stored(wished, proxy.dtype), before)
-    content[place] = after.astype(proxy.dtype).tobytes(order="F")
+    content[voxels] = after.astype(proxy.dtype).tobytes(order="F")
     packed = gzip.compress(bytes(content), compresslevel=1, mtime=0)
     with whole_file(out) as part:
         part.write_bytes(packed)
@@ -105,7 +105,7 @@ def _content(path: Path) -> bytes:
 
 
 def _stored(values: NDArray[np.float64], dtype: np.dtype) -> NDArray[np.generic]:
-    """Values as the type of the file holds them."""
+    """Values rounded and clipped to the data type of the file."""
     if dtype.kind == "f":
         return values.astype(dtype)
     limits = np.iinfo(dtype)

@@ -26,7 +26,7 @@ class _Series:
 
 
 def dicom_cases(root: Path) -> CaseSet:
-    """Every series of images below `root`; localisers, reports and plans are left out.
+    """A case per series of images in `root` and below, without localisers, reports and plans.
 
     Label values are given to structure names in the order of their first appearance.
 
@@ -39,18 +39,18 @@ def dicom_cases(root: Path) -> CaseSet:
         if header.Modality in _STRUCTURES:
             structures.append((path, header))
         elif header.Modality not in _NO_VOLUMES and "Rows" in header and "LOCALIZER" not in header.get("ImageType", []):
-            found = series.setdefault((path.parent, str(header.SeriesInstanceUID)), _Series(path, header))
-            found.instances.add(str(header.SOPInstanceUID))
+            entry = series.setdefault((path.parent, str(header.SeriesInstanceUID)), _Series(path, header))
+            entry.instances.add(str(header.SOPInstanceUID))
     values: dict[str, int] = {}
     for path, header in structures:
         wanted = set(_referred(header))
-        for (_, uid), found in series.items():
+        for (_, uid), entry in series.items():
             if uid in wanted:
-                found.labels.append((path, header))
+                entry.labels.append((path, header))
         for name in structure_names(header):
             values.setdefault(name, len(values) + 1)
     names = _ids(root, list(series.values()))
-    cases = [_case(names[i], found, values, labelled=bool(structures)) for i, found in enumerate(series.values())]
+    cases = [_case(names[i], entry, values, labelled=bool(structures)) for i, entry in enumerate(series.values())]
     cases = [_whole(case, uid, series) for case, (_, uid) in zip(cases, series, strict=True)]
     kinds = [case.modality for case in cases]
     modality = (max(kinds, key=kinds.count),) if kinds else ()
@@ -65,15 +65,15 @@ def structure_names(header: Header) -> list[str]:
     return [str(item.get("ROIName", item.ROINumber)) for item in header.get("StructureSetROISequence", [])]
 
 
-def _case(name: str, found: _Series, values: dict[str, int], *, labelled: bool) -> Case:
-    paths = [path for path, _ in found.labels]
+def _case(name: str, series: _Series, values: dict[str, int], *, labelled: bool) -> Case:
+    paths = [path for path, _ in series.labels]
     if labelled and not paths:
-        paths = [found.first.parent / "a SEG or RTSTRUCT that refers to this series"]
-    patient = str(found.header.get("PatientID", ""))
-    kind = str(found.header.Modality)
+        paths = [series.first.parent / "a SEG or RTSTRUCT that refers to this series"]
+    patient = str(series.header.get("PatientID", ""))
+    kind = str(series.header.Modality)
     return Case(
         id=name,
-        image=(found.first,),
+        image=(series.first,),
         label=paths[0] if paths else None,
         more_labels=tuple(paths[1:]),
         segments=values,
@@ -84,8 +84,8 @@ def _case(name: str, found: _Series, values: dict[str, int], *, labelled: bool) 
 
 
 def _whole(case: Case, uid: str, series: Mapping[tuple[Path, str], _Series]) -> Case:
-    """The case, or one that cannot be read if this folder holds some of its slices and other folders the rest."""
-    parts = {folder: found.instances for (folder, other), found in series.items() if other == uid}
+    """The case; if its slices are spread over several folders, one whose image file does not exist and says so."""
+    parts = {folder: part.instances for (folder, other), part in series.items() if other == uid}
     # What is in both is a copy of a whole series; the check for images under two names says so.
     if len(parts) == 1 or len(set().union(*parts.values())) < sum(map(len, parts.values())):
         return case
@@ -95,7 +95,7 @@ def _whole(case: Case, uid: str, series: Mapping[tuple[Path, str], _Series]) -> 
 
 
 def _headers(root: Path) -> Iterator[tuple[Path, Header]]:
-    """A damaged file is passed over here; reading the series of its folder names it."""
+    """Headers of all DICOM files; damaged files are skipped, since reading their series raises and names them."""
     for folder, _ in walk(root):
         for path in dicom_files(folder):
             try:
@@ -119,14 +119,14 @@ def _referred(header: Header) -> Iterator[str]:
 
 
 def _ids(root: Path, series: list[_Series]) -> list[str]:
-    """Folder names, with the number of the series where a folder holds several."""
-    folders = [found.first.parent for found in series]
+    """A case id per series: its folder's name, with the series number where a folder holds several."""
+    folders = [entry.first.parent for entry in series]
     short = [folder.name if folder != root else root.resolve().name for folder in folders]
     if len(set(short)) != len(set(folders)):
         short = ["_".join(folder.relative_to(root).parts) or root.resolve().name for folder in folders]
     names = []
-    for i, found in enumerate(series):
-        number = found.header.get("SeriesNumber")
+    for i, entry in enumerate(series):
+        number = entry.header.get("SeriesNumber")
         several = folders.count(folders[i]) > 1
         names.append(f"{short[i]}_series{number if number is not None else i}" if several else short[i])
     return [name if names.count(name) == 1 else f"{name}_{i}" for i, name in enumerate(names)]

@@ -13,7 +13,7 @@ FOLDER = "imagesTs"
 
 
 def held_out_images(root: Path, patient: str | None = None) -> list[Case]:
-    """Images that `dataset.json` lists as `test`, or those of `imagesTs`, as far as they are there.
+    """Images that `dataset.json` lists as `test`, or those of `imagesTs`, if their files exist.
 
     Args:
         root: of the data set.

@@ -1,4 +1,4 @@
-"""`load_cases`: tells the layout of a folder and lists its cases. No image is opened, but for DICOM headers."""
+"""`load_cases`: recognises the layout of a folder and lists its cases; reads JSON and DICOM headers only."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def load_cases(path: Path | str, *, missing_ok: bool = False, layout: Layout | N
 
 
 def _inspected(root: Path) -> CaseSet:
-    """Cases by the first layout that fits; later ones would also match folders of earlier ones."""
+    """Cases by the first layout that fits; the order matters, since folders may fit several."""
     if (root / "dataset.json").is_file():
         return described_cases(root)
     if any((root / images).is_dir() and list_volumes(root / images) for images, _ in FOLDER_PAIRS):

@@ -13,7 +13,7 @@ _FOLDERS = ("segmentations", "masks")
 def mask_folder_cases(root: Path) -> CaseSet | None:
     """A case per folder that holds one image and a folder of masks; None if there is no such folder.
 
-    Label values are given to the names of structures in alphabetical order over all cases.
+    Structures are numbered from 1 in alphabetical order of their names over all cases.
     """
     images: dict[Path, Path] = {}
     masks: dict[Path, list[Path]] = {}

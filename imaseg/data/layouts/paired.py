@@ -46,7 +46,7 @@ def paired_cases(root: Path) -> list[Case]:
 
 
 def channels_of(image: Path) -> list[Path]:
-    """The file itself, or the `_0000`, `_0001` files that nnU-Net keeps under one listed name."""
+    """Channel files of a listed image: itself if it exists, else those with `_0000`, `_0001` added (nnU-Net)."""
     if image.is_file() or not image.parent.is_dir():
         return [image]
     name = stem(image)

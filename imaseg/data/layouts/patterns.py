@@ -22,8 +22,8 @@ _IMAGE_WORD = re.compile(r"[_\-. ]?(image|img|imaging|scan|volume)$", re.I)
 class Layout:
     r"""Where the files of a case lie, as patterns of paths below the data set's folder.
 
-    `{id}` is the name of the case, `{patient}` who it is; `{id:\\d+}` allows only what the regular expression
-    matches. `*` is anything within one name, `**/` any folders or none.
+    `{id}` is the id of the case, `{patient}` its patient; `{id:\d+}` matches by a regular expression.
+    `*` is anything within one name, `**/` any folders or none.
 
     Attributes:
         images: a pattern per channel.
@@ -37,10 +37,10 @@ class Layout:
 
 
 def matched(root: Path, layout: Layout) -> list[Case]:
-    """Cases whose first channel is there; files that should be there but are not are named all the same.
+    """Cases whose first channel exists, with the paths that their other files have or should have.
 
     Raises:
-        InputError: if a pattern is malformed, or two files answer to one name.
+        InputError: if a pattern is malformed, or two files match for one case.
     """
     files = list(_files(root))
     channels = [_index(root, pattern, files) for pattern in layout.images]
@@ -57,7 +57,7 @@ def matched(root: Path, layout: Layout) -> list[Case]:
 def named_pairs(root: Path) -> list[Case]:
     """Cases of folders that hold `x_image` and `x_label`, `x` and `x_seg`, `imaging` and `segmentation` or alike.
 
-    Empty if no image anywhere has its label beside it: then this is another layout.
+    Empty if no image has a label in the same folder, since this is another layout then.
     """
     images: dict[tuple[Path, str], Path] = {}
     labels: dict[tuple[Path, str], Path] = {}
@@ -81,7 +81,7 @@ def named_pairs(root: Path) -> list[Case]:
 
 
 def without_label_word(name: str) -> str:
-    """A stem without the word that says label.
+    """Remove a final word such as `_label` or `_mask` from a stem.
 
     >>> without_label_word("ISIC_0001_segmentation"), without_label_word("Case00"), without_label_word("segmentation")
     ('ISIC_0001', 'Case00', '')
@@ -90,7 +90,7 @@ def without_label_word(name: str) -> str:
 
 
 def without_image_word(name: str) -> str:
-    """A stem without the word that says image.
+    """Remove a final word such as `_image` or `_scan` from a stem.
 
     >>> without_image_word("case_01_img"), without_image_word("case_01")
     ('case_01', 'case_01')
@@ -103,7 +103,7 @@ def _word(label: Path) -> str:
 
 
 def _ids(root: Path, keys: list[tuple[Path, str]]) -> dict[tuple[Path, str], str]:
-    """The shortest of file name, folder name and path that tells all cases apart."""
+    """Ids of cases: file names if they are unique, else folder names if these are, else paths."""
     for name in (lambda key: key[1], lambda key: key[0].name):
         names = [name(key) for key in keys]
         if all(names) and len(set(names)) == len(names):
@@ -113,7 +113,7 @@ def _ids(root: Path, keys: list[tuple[Path, str]]) -> dict[tuple[Path, str], str
 
 
 def _files(root: Path) -> Iterator[str]:
-    """Paths below `root`, in order, with forward slashes; hidden files and folders are not data."""
+    """Sorted paths of files relative to `root`, with forward slashes, without hidden files and folders."""
     for folder, names in walk(root):
         inside = folder.relative_to(root)
         yield from ((inside / name).as_posix() for name in names)
@@ -121,22 +121,22 @@ def _files(root: Path) -> Iterator[str]:
 
 def _index(root: Path, pattern: str, files: list[str]) -> dict[str, tuple[Path, dict[str, str]]]:
     expression = _compiled(pattern)
-    found: dict[str, tuple[Path, dict[str, str]]] = {}
+    files_by_case: dict[str, tuple[Path, dict[str, str]]] = {}
     for name in files:
         match = expression.fullmatch(name)
         if match is None:
             continue
         case = _flat(match["id"])
-        if case in found:
-            here, there = found[case][0].relative_to(root), name
+        if case in files_by_case:
+            here, there = files_by_case[case][0].relative_to(root), name
             msg = f"{root} must hold one file per case for {pattern!r}, got {here} and {there} for {case}."
             raise InputError(msg)
-        found[case] = root / name, match.groupdict()
-    return found
+        files_by_case[case] = root / name, match.groupdict()
+    return files_by_case
 
 
 def _flat(name: str) -> str:
-    """An id that spans folders as one name of a file."""
+    """An id usable as a file name, with slashes replaced."""
     return name.replace("/", "_")
 
 
@@ -147,7 +147,7 @@ def _found(
     pattern: str,
     groups: Mapping[str, str],
 ) -> Path:
-    """The file of a case, or where it should be: beside its first one if the pattern leaves the folder open."""
+    """The file of a case, or the path it should have: in the folder of the first file if the pattern has `**/`."""
     if _flat(groups["id"]) in index:
         return index[_flat(groups["id"])][0]
     name = _TOKEN.sub(lambda token: groups.get(token["name"] or "", "" if token["deep"] else "*"), pattern)

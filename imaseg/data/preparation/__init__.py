@@ -1,1 +1,1 @@
-"""The recipe, its steps, and `imaseg prepare`, which takes a whole cohort through them."""
+"""The recipe, its steps, and `imaseg prepare`, which applies them to a cohort."""

@@ -1,4 +1,4 @@
-"""N4: the bias field of a receive coil, as few numbers, so that the step can be undone to the last bit of float32.
+"""N4 bias field correction, with the field stored as few numbers, so that it can be inverted to float32 precision.
 
 N4 (Tustison et al., IEEE Transactions on Medical Imaging 2010) runs on a shrunken copy. The logarithm of its field is
 then fitted by a cubic spline through at most 10 nodes along each axis; that spline is the field that is divided out
@@ -21,14 +21,14 @@ _SMALL = 40
 """N4 runs on no more voxels than this along an axis."""
 _ITERATIONS = (50, 40, 30)
 _FEWEST = 8
-"""Voxels along an axis below which nothing smooth can be told from anatomy."""
+"""Least voxels per axis; in smaller images a smooth field cannot be told from anatomy."""
 
 
 def estimate_bias(channel: NDArray[np.float32], number: int, name: str) -> Step:
-    """Bias field of one channel, as the record of its step.
+    """Estimate the bias field of one channel and return it as the record of an `n4` step.
 
     Raises:
-        InputError: if the image is too small or holds nothing to fit.
+        InputError: if the image is too small or has no bright tissue.
     """
     import SimpleITK
 
@@ -61,7 +61,7 @@ def estimate_bias(channel: NDArray[np.float32], number: int, name: str) -> Step:
 
 
 def bias_field(step: Step, shape: Sequence[int]) -> NDArray[np.float32]:
-    """What an `n4` step divided its channel by, on a grid of `shape` along its axes."""
+    """The field that an `n4` step divided its channel by, on a grid of `shape`."""
     nodes = np.asarray(step["log_bias_nodes"], np.float32).reshape(step["nodes_shape"])
     weights = [spline_weights(n, side) for n, side in zip(nodes.shape, shape, strict=True)]
     return np.exp(along_axes(weights, nodes))

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import SimpleITK
 
 _AIR = -500.0
-"""HU between air and the body, the table's foam below it."""
+"""HU above air and the foam of the table, below the body."""
 
 
 def body_mask(channel: NDArray[np.float32], *, hounsfield: bool) -> NDArray[np.bool_]:

@@ -1,4 +1,4 @@
-"""Grey values of one channel brought to a common scale, and the figures to undo it."""
+"""Normalisation of the grey values of one channel, with the numbers that invert it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ USUAL = Recipe()
 
 
 def method_for(modality: tuple[str, ...], channel: int) -> str:
-    """Normalisation that fits a channel: fixed for CT, whose numbers mean something; per case otherwise.
+    """Normalisation of a channel for `auto`: `ct` (the same for all cases) for CT, else `zscore` (per case).
 
     >>> method_for(("CT",), 0), method_for(("T1", "FLAIR"), 1), method_for((), 0)
     ('ct', 'zscore', 'zscore')
@@ -90,7 +90,7 @@ def normalise(
 
 
 def _window(recipe: Recipe, number: int, name: str) -> Step:
-    """Clip limits, and the shift and scale that bring the window to where it shall be."""
+    """Clip limits, shift (`mean`) and scale (`std`) of the recipe's window for a channel."""
     windows: tuple[Window, ...] = recipe.window or ()
     if len(windows) != 1 and number >= len(windows):
         msg = f"{name}: window must be given for each channel of the recipe, got {len(windows)}. Write window: into it."
@@ -109,7 +109,7 @@ def _looked_at(channel: NDArray[np.float32], within: str) -> NDArray[np.float32]
 
 
 def _mean_and_std(values: NDArray[np.float32]) -> tuple[float, float]:
-    """In float64; in parts where that would take gigabytes."""
+    """Mean and standard deviation in float64, of large arrays part by part to save memory."""
     if values.size <= _AT_ONCE:
         wide = values.astype(np.float64)
         return float(wide.mean()), float(wide.std())
@@ -120,7 +120,7 @@ def _mean_and_std(values: NDArray[np.float32]) -> tuple[float, float]:
 
 
 def shift_and_scale(step: Step) -> tuple[float, float]:
-    """What a normalise step subtracted and then divided by."""
+    """The two numbers of a normalise step: what was subtracted, and what the result was divided by."""
     if step["method"] == "none":
         return 0.0, 1.0
     if step["method"] == "percentile":

@@ -1,4 +1,4 @@
-"""A function over many cases, in this process or in several; no more cases are in memory than workers."""
+"""A function applied to many cases, in this process or in several; each holds one case in memory."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from imaseg.errors import InputError
 
 Result = TypeVar("Result")
 _WORTH = 50_000_000
-"""Bytes of files below which starting processes takes longer than the work."""
+"""Total size of files in bytes up to which one process is faster than starting several."""
 _MOST = 8
 
 
 class Workers:
-    """Processes that do jobs, or none: then jobs are done here.
+    """A pool of processes, or this process alone, that runs a function on many arguments.
 
     Args:
-        count: processes; 1 does all here.
+        count: number of processes; 1 starts none.
     """
 
     def __init__(self, count: int) -> None:
@@ -41,10 +41,10 @@ class Workers:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
     def each(self, function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, Result]]:
-        """Index and result of `function(*job)` for every job, as they are done.
+        """Index and result of `function(*job)` for every job, in the order of completion.
 
         Args:
-            function: importable by name, if there are several workers.
+            function: with several workers, it must be importable by name.
             jobs: arguments of each call.
 
         Raises:
@@ -66,14 +66,14 @@ class Workers:
 
 
 def usual_workers(files: Sequence[Path]) -> int:
-    """Workers for a cohort of these files: one where there is little to read, else one per core, eight at most."""
+    """Number of workers for these files: 1 if they are small, else one per core, at most 8."""
     size = sum(path.stat().st_size for path in files if path.is_file())
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, _MOST) if size > _WORTH else 1
 
 
 def _begin() -> None:
-    """Make a worker quiet: one thread each, and none outlives the process that started it."""
+    """Set up a worker: one thread for SimpleITK, and exit when the parent process ends."""
     import SimpleITK
 
     SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)

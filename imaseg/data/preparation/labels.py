@@ -1,4 +1,4 @@
-"""What a recipe says of a cohort: channels, patients, and what label values mean."""
+"""Channels, patients and label names of a cohort where the recipe states them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from imaseg.data.preparation.recipe import Recipe
 
 
 def by_recipe(cohort: CaseSet, recipe: Recipe) -> CaseSet:
-    """The cohort with what the recipe says of its channels, patients and label names."""
+    """The cohort with channels, patients and label names replaced by those that the recipe states."""
     cases = cohort.cases
     if recipe.labels is not None and any(case.segments for case in cases):
         wanted = {name: value for value, name in recipe.labels.items() if value > 0}
         cases = tuple(replace(case, segments=wanted if case.segments else {}) for case in cases)
     if recipe.patient is not None:
-        found = ((case, re.search(recipe.patient, case.id)) for case in cases)
-        cases = tuple(replace(case, patient=match[0]) if match else case for case, match in found)
+        matches = ((case, re.search(recipe.patient, case.id)) for case in cases)
+        cases = tuple(replace(case, patient=match[0]) if match else case for case, match in matches)
     modality = recipe.modality or cohort.modality
     return replace(
         cohort,
@@ -29,7 +29,7 @@ def by_recipe(cohort: CaseSet, recipe: Recipe) -> CaseSet:
 
 
 def label_names(declared: Mapping[int, str] | None, recipe: Recipe) -> dict[int, str] | None:
-    """Names of the labels of prepared cases; None where nobody says."""
+    """Names of the labels of prepared cases by value; None if neither data set nor recipe declares them."""
     if recipe.labels is not None:
         return dict(sorted(({0: "background"} | recipe.labels).items()))
     if recipe.label_threshold is not None:
@@ -44,10 +44,10 @@ def label_names(declared: Mapping[int, str] | None, recipe: Recipe) -> dict[int,
 
 
 def allowed_values(cohort: CaseSet, recipe: Recipe) -> dict[int, str] | None:
-    """Values that label files may hold, before the recipe changes them; None for any."""
+    """Values that label files may hold before `label_map` is applied, with their names; None allows any."""
     if recipe.label_threshold is not None:
         return None
     mapping = recipe.label_map or {}
     named = recipe.labels is not None and any(case.segments for case in cohort)
-    known = recipe.labels if named or cohort.declared_labels is None else cohort.declared_labels
-    return None if known is None else {0: "background"} | known | {old: str(old) for old in mapping}
+    declared = recipe.labels if named or cohort.declared_labels is None else cohort.declared_labels
+    return None if declared is None else {0: "background"} | declared | {old: str(old) for old in mapping}

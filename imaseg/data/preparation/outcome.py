@@ -20,15 +20,15 @@ from imaseg.version import __version__
 
 @dataclass(frozen=True)
 class PrepareSummary:
-    """What a preparation came to.
+    """Result of a preparation.
 
     Attributes:
         out: the prepared folder.
         kept: ids of the cases written.
         quarantined: reasons by id of the cases set aside.
         flagged: flags by id of kept cases that deserve a look.
-        written: ids of the cases that this run had to write; the others were there already.
-        remarks: what holds for the cohort as a whole and a user should know.
+        written: ids of the cases that this run wrote; the others were up to date.
+        remarks: notices for the user about the whole cohort.
     """
 
     out: Path
@@ -53,7 +53,7 @@ def finish(
     """Write `dataset.json`, `split.json`, `prepare.html` and, last, `prepare.json`.
 
     Raises:
-        InputError: if no case was fit; `prepare.json` then says why.
+        InputError: if no case can be used; `prepare.json` then lists why.
     """
     out = notes.out
     kept = [record["id"] for record in records if record["status"] == "ok"]
@@ -87,8 +87,8 @@ def finish(
 
 
 def _labels(cohort: CaseSet, kept: list[str], surveys: Mapping[str, Survey]) -> dict[int, str]:
-    found = {int(value) for name in kept for value in surveys[name].class_volume_ml}
-    return cohort.declared_labels or {0: "background"} | {v: str(v) for v in sorted(found)}
+    values = {int(value) for name in kept for value in surveys[name].class_volume_ml}
+    return cohort.declared_labels or {0: "background"} | {v: str(v) for v in sorted(values)}
 
 
 def _modality(cohort: CaseSet, kept: list[str], surveys: Mapping[str, Survey]) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
-"""`imaseg prepare`: data as received in, a folder ready for training out, and a record of all that was done.
+"""`imaseg prepare`: turns a raw data set into a folder ready for training, with a record of all that was done.
 
-Two passes: the first reads and checks every case, the second writes those that are fit. Both keep a note per
-case in `OUT/.prepare/`, with the size and time of the files it read, so that a run that was killed or comes again
-does only what is missing or changed. `prepare.json` is written last: where it is, the folder is whole.
+Two passes: the first reads and checks every case, the second writes those that are fit. Both keep a note per case in
+`OUT/.prepare/`, with the size and time of the files it read, so that a rerun, also of a killed run, does only what is
+missing or changed. `prepare.json` is written last: if it exists, the folder is complete.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def prepare(
     layout: OutLayout = "msd",
     workers: int | None = 1,
 ) -> PrepareSummary:
-    """Check every case of `source`, prepare those that are fit, set the others aside with the reason.
+    """Check every case of `source`, prepare the usable ones, and record why the others are not.
 
     Args:
         source: any layout that `load_cases` reads; nothing is written to it.
@@ -51,17 +51,17 @@ def prepare(
         recipe: what to do to each case.
         progress: called with steps done, steps in all, and what was done.
         layout: of `out`: `msd`, or `nnunet` for nnU-Net's raw folders.
-        workers: processes, each with one case in memory; None for as many as are worth it. A script that asks for
-            several must be importable (`if __name__ == "__main__":`).
+        workers: processes, each with one case in memory; None chooses a number by the size of the files. A script
+            that asks for several must be importable (`if __name__ == "__main__":`).
 
     Returns:
-        What was kept and what was not; the same stands in `OUT/prepare.json`.
+        Which cases were prepared and which not; `OUT/prepare.json` holds the same.
 
     Raises:
-        InputError: if `source` has no readable layout or no fit case, or `out` holds something else.
+        InputError: if `source` has no supported layout or no usable case, or `out` holds something else.
     """
-    found = load_cases(source, missing_ok=True, layout=recipe.layout)
-    cohort = by_recipe(found, recipe)
+    listed = load_cases(source, missing_ok=True, layout=recipe.layout)
+    cohort = by_recipe(listed, recipe)
     notes = _open(source, out, recipe, layout)
     if workers is None:
         workers = usual_workers([path for case in cohort for named in case.files for path in files_behind(named)])
@@ -69,7 +69,7 @@ def prepare(
     with sole_writer(out / ".prepare"), Workers(workers) as team:
         sweep(out)
         notes.forget_all_but(cohort.ids)
-        surveys = _survey_all(cohort, recipe, allowed_values(found, recipe), notes, team, tell)
+        surveys = _survey_all(cohort, recipe, allowed_values(listed, recipe), notes, team, tell)
         _same_kind(surveys, cohort)
         fit = {name: survey for name, survey in surveys.items() if not survey.reasons}
         if layout == "nnunet":
@@ -99,7 +99,7 @@ def prepare(
 
 
 def usual_recipe(source: Path, layout: OutLayout = "msd") -> str:
-    """Name of the recipe for data nobody named one for, told by the names of the files.
+    """Name of the default recipe for a data set, by the suffixes of its files.
 
     nnU-Net does its own resampling and normalisation, so its raw folder gets the cases as they are, along RAS.
     """
@@ -144,9 +144,9 @@ def _same_job(job: Mapping[str, Any], source: Path, recipe: Recipe, layout: OutL
 
 
 def _numbered_for_nnunet(cohort: CaseSet, fit: Mapping[str, Survey], recipe: Recipe) -> None:
-    """nnU-Net refuses label values with gaps, but only hours later."""
-    found = {int(value) for survey in fit.values() for value in survey.class_volume_ml}
-    values = sorted(cohort.declared_labels or {0, *found})
+    """Raise if label values have gaps: nnU-Net refuses them, too, but only hours later."""
+    seen = {int(value) for survey in fit.values() for value in survey.class_volume_ml}
+    values = sorted(cohort.declared_labels or {0, *seen})
     if values != list(range(len(values))):
         missing = next(i for i, value in enumerate(values) if i != value)
         own = recipe.label_map or {}
@@ -168,19 +168,19 @@ def _survey_all(
     tell: Progress,
 ) -> dict[str, Survey]:
     jobs = [(case, recipe, allowed, notes, f"{cohort.root}/") for case in cohort]
-    found = {}
+    surveys = {}
     for count, (i, survey) in enumerate(team.each(_survey, jobs), 1):
-        found[cohort[i].id] = survey
+        surveys[cohort[i].id] = survey
         tell(count, 2 * len(cohort), f"checked {cohort[i].id}")
-    return {case.id: found[case.id] for case in cohort}
+    return {case.id: surveys[case.id] for case in cohort}
 
 
 def _survey(case: Case, recipe: Recipe, allowed: Mapping[int, str] | None, notes: Notes, root: str) -> Survey:
     meaning = [recipe.label_map, recipe.label_threshold]
     key = notes.key(case, [__version__, allowed, meaning])
-    known = notes.read("survey", case.id, key)
-    if known is not None:
-        return Survey(**known)
+    earlier = notes.read("survey", case.id, key)
+    if earlier is not None:
+        return Survey(**earlier)
     picture = notes.thumbnail(case.id)
     picture.unlink(missing_ok=True)
     survey = survey_case(case, allowed, mapping=recipe.label_map, threshold=recipe.label_threshold, thumbnail=picture)
@@ -209,7 +209,7 @@ def _write_all(
 
 
 def _scale_told(cohort: CaseSet, fit: Mapping[str, Survey]) -> tuple[CaseSet, dict[str, list[str]], list[str]]:
-    """The cohort as CT if nobody says what it is but its grey values; flags and a remark about that."""
+    """The cohort with modality CT if none is stated and most grey values look like HU; flags; a remark about it."""
     if not fit or any(name.lower() != "unknown" for name in cohort.modality):
         return cohort, {}, []
     hounsfield, unlike = unlike_most_in_scale(fit)
@@ -231,7 +231,7 @@ def _of_held_out(all_of_them: Mapping[str, Survey], compared: Mapping[str, Surve
 
 
 def _same_kind(surveys: dict[str, Survey], cohort: CaseSet) -> None:
-    """A network takes one number of channels and one kind of scanner: cases unlike most are set aside."""
+    """Add reasons to the surveys of cases with another number of channels or modality than most."""
     fit = [case for case in cohort if not surveys[case.id].reasons]
     channels = _most([surveys[case.id].channels for case in fit])
     kind = _most([case.modality for case in fit])
@@ -250,6 +250,6 @@ def _most(values: list[Any]) -> Any:
 
 
 def _reference(fit: Mapping[str, Survey], cohort: CaseSet) -> list[Survey]:
-    """Cases whose figures the recipe may use: those of the train split, so that the others stay unseen."""
+    """Surveys that statistics are computed from: those of the train split if there is one, else all."""
     train = [fit[name] for name in cohort.split.get("train", []) if name in fit]
     return train or list(fit.values())

@@ -157,9 +157,9 @@ def parse_recipe(content: dict[str, Any], *, source: str) -> Recipe:
         # A union reports every member that did not fit; what does not belong at all comes first.
         first = next((e for e in error.errors() if e["type"] == "extra_forbidden"), error.errors()[0])
         key = str(first["loc"][0]) if first["loc"] else "recipe"
-        known = ", ".join(Recipe.model_fields)
+        keys = ", ".join(Recipe.model_fields)
         if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
-            msg = f"{source}: key must be one of {known}, got {key!r}."
+            msg = f"{source}: key must be one of {keys}, got {key!r}."
         else:
             msg = f"{source}: {key} must be {_constraint(key)}, got {content.get(key)!r}."
         raise InputError(msg) from error

@@ -1,4 +1,4 @@
-"""Another voxel size around the same centre."""
+"""Resampling of a volume to another voxel size around the same centre."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from imaseg.data.preparation.axes import along_axes, axis_weights
 from imaseg.data.volume import Step, Volume
 
 _THICK = 3.0
-"""Voxels this many times as long as their shortest side are slices, not cubes."""
+"""A voxel side this many times the shortest side counts as thick (anisotropic slices)."""
 
 _AROUND = 5
 _CONTESTED = 0.5
-"""Voxels change hands only where the shares of two structures differ by no more than this."""
+"""To keep volumes, voxels are reassigned only where the shares of two structures differ by at most this."""
 
 
 def resample(
@@ -89,7 +89,7 @@ def _sampled(
     ratio: NDArray[np.float64],
     orders: Sequence[int],
 ) -> NDArray[np.float32]:
-    """Values around the same centre, each axis by its own order."""
+    """Interpolate around the same centre, with an order per axis."""
     if all(order == 1 for order in orders):
         return _linear(array, shape, start, ratio)
     figures = zip(array.shape, shape, ratio, orders, strict=True)
@@ -116,8 +116,8 @@ def sample_labels(
 ) -> NDArray[Any]:
     """At each point the label whose interpolated share is largest.
 
-    Taking the nearest voxel instead skips or doubles whole slices where the two grids beat against each
-    other: at a ratio of 1.03 a structure of six slices loses a sixth of its volume.
+    Nearest-neighbour interpolation would skip or double whole slices: at a ratio of 1.03 a structure of six slices can
+    lose a sixth of its volume.
 
     Args:
         label: whole numbers (X, Y, Z).
@@ -147,7 +147,7 @@ def sample_labels(
 
 
 def _at_border(label: NDArray[Any], value: int) -> bool:
-    """Whether a structure is cut by the field of view, so that its volume says nothing."""
+    """Whether a structure touches the border of the volume, so that its true volume is unknown."""
     faces = (np.take(label, end, axis=axis) for axis in range(3) for end in (0, -1))
     return any(bool((face == value).any()) for face in faces)
 
@@ -155,11 +155,11 @@ def _at_border(label: NDArray[Any], value: int) -> bool:
 def _keep_volume(
     winner: NDArray[Any], runner: NDArray[Any], margin: NDArray[np.float32], value: int, wanted: float
 ) -> None:
-    """Give a structure the most contested voxels, or take them, until it has the number it should have.
+    """Add voxels to a structure, or remove some, until it has the wanted number, in place.
 
-    Shares are interpolated between voxels, which cuts corners: round structures lose a percent or two, small ones
-    more. Of voxels with the same share those go first that have more (or, when taken, less) of the structure around
-    them. What is equal in that, too, goes together, so that flat faces stay flat.
+    Needed because interpolated shares shrink convex structures, by a percent or two, small ones by more. Voxels where
+    the two largest shares are closest are reassigned first; among equals, those with more (for removal, less) of the
+    structure around them. Voxels equal in both are reassigned together, so that flat faces stay flat.
     """
     own = winner == value
     missing = wanted - np.count_nonzero(own)
@@ -181,7 +181,7 @@ def _keep_volume(
 def _linear(
     array: NDArray[Any], shape: tuple[int, ...], start: NDArray[np.float64], ratio: NDArray[np.float64]
 ) -> NDArray[np.float32]:
-    """Interpolate in index space, so that the world (and ITK's other axis convention) stays out of it."""
+    """Linear interpolation by ITK in index space, without affines, whose conventions differ between ITK and NIfTI."""
     import SimpleITK
 
     if array.dtype != np.uint8:  # a mask is a quarter of the size until ITK has it

@@ -1,7 +1,7 @@
 """The steps of a preparation: each takes a volume and returns the new one with a record of what it did.
 
-Every step keeps the affine right, so that a voxel stays where it is in the world; the records are enough
-for `imaseg.data.inverse.invert` to go back.
+Every step updates the affine, so that voxels keep their world coordinates; from the records `imaseg.data.inverse`
+takes images and labels back to native space.
 """
 
 from __future__ import annotations
@@ -85,18 +85,18 @@ def apply_recipe(volume: Volume, recipe: Recipe, cohort: CohortStatistics) -> tu
 
 
 def _wanted_spacing(volume: Volume, spacing: Sequence[float | None]) -> tuple[float, ...]:
-    """Voxel size along the axes of a volume, of one given along those of the world."""
+    """Wanted voxel size along the axes of the volume, from one along right, front, up; None keeps the present size."""
     asked = _along_axes(volume, spacing)
     return tuple(float(own if size is None else size) for size, own in zip(asked, volume.spacing, strict=True))
 
 
 def _along_axes(volume: Volume, values: Sequence[_T]) -> list[_T]:
-    """Values along the axes of a volume, of those given along the axes of the world."""
+    """Reorder values given for right, front, up to the axes of a volume."""
     return [values[axis] for axis in nib.io_orientation(volume.affine)[:, 0].astype(int)]
 
 
 def correct_bias(volume: Volume, methods: Sequence[str]) -> tuple[Volume, list[Step]]:
-    """Divide every channel but those of CT by its bias field."""
+    """Divide every channel by its estimated bias field, except those normalised as CT."""
     steps, image = [], volume.image.copy()
     for i, method in enumerate(methods):
         if method != "ct":
@@ -107,7 +107,10 @@ def correct_bias(volume: Volume, methods: Sequence[str]) -> tuple[Volume, list[S
 
 
 def crop(volume: Volume, margin: int, foreground: NDArray[np.bool_] | None = None) -> tuple[Volume, Step]:
-    """Cut to the box of a mask; of the voxels brighter than the darkest by 1 % of the range in any channel without."""
+    """Cut to the bounding box of `foreground` plus `margin` voxels.
+
+    Without a mask, foreground is what is brighter than the minimum by 1 % of the range in any channel.
+    """
     foreground = _bright(volume.image) if foreground is None else foreground
     if not foreground.any():
         msg = f"{volume.id}: image must have a foreground, got a nearly constant one. Use crop: null."
@@ -121,7 +124,7 @@ def crop(volume: Volume, margin: int, foreground: NDArray[np.bool_] | None = Non
 
 
 def crop_to(volume: Volume, size: Sequence[int | None]) -> tuple[Volume, Step]:
-    """Cut to a size around the middle; axes that are shorter stay as they are."""
+    """Cut to `size` voxels around the centre; axes that are shorter, or have None, stay as they are."""
     box = []
     for whole, wanted in zip(volume.shape, size, strict=True):
         side = whole if wanted is None else min(whole, wanted)
@@ -150,8 +153,8 @@ def _cut(volume: Volume, box: Sequence[slice]) -> tuple[Volume, Step]:
 
 
 def _bright(image: NDArray[np.float32]) -> NDArray[np.bool_]:
-    found = np.zeros(image.shape[1:], bool)
+    bright = np.zeros(image.shape[1:], bool)
     for channel in image:
         low = channel.min()
-        found |= channel > np.float32(low + 0.01 * (np.percentile(channel, 99.5) - low))
-    return found
+        bright |= channel > np.float32(low + 0.01 * (np.percentile(channel, 99.5) - low))
+    return bright

@@ -1,4 +1,4 @@
-"""One fit case through the recipe and on to disk, unless an earlier run did that."""
+"""Preparation of one case and writing of its files, skipped if an earlier run did it."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from imaseg.version import __version__
 
 
 def write_case(case: Case, recipe: Recipe, statistics: CohortStatistics, notes: Notes) -> tuple[dict[str, Any], bool]:
-    """Prepare and write one case unless that was done before.
+    """Prepare and write one case, unless its files are up to date.
 
     Returns:
-        The record of the case, and whether it had to be written.
+        The record of the case, and whether it was written.
     """
     key = notes.key(case, _used(recipe, statistics))
-    known = notes.read("case", case.id, key)
+    earlier = notes.read("case", case.id, key)
     channels = len(statistics.intensity)
-    if known is not None and all(path.is_file() for path in notes.outputs(case, channels)):
-        return known, False
+    if earlier is not None and all(path.is_file() for path in notes.outputs(case, channels)):
+        return earlier, False
     notes.discard(case.id, channels)
     try:
         native = read_volume(case, threshold=recipe.label_threshold, compact=True)
@@ -74,7 +74,7 @@ def _write(volume: Volume, case: Case, notes: Notes) -> None:
 
 
 def _used(recipe: Recipe, statistics: CohortStatistics) -> dict[str, Any]:
-    """What the outcome of a case depends on besides its files; other figures of the cohort may move freely."""
+    """All that the prepared case depends on besides its files; statistics not used by the recipe are left out."""
     channels = range(len(statistics.intensity))
     methods = {method_of(recipe.normalise, statistics.modality, c) for c in channels}
     return {
@@ -87,7 +87,7 @@ def _used(recipe: Recipe, statistics: CohortStatistics) -> dict[str, Any]:
 
 
 def _counts(native: Volume, recipe: Recipe) -> dict[int, int]:
-    """Voxels of each structure, by its value in the prepared label."""
+    """Number of native voxels of each structure, by its value in the prepared label."""
     if native.label is None:
         return {}
     values, counts = np.unique(renumbered(native.label, recipe.label_map or {}), return_counts=True)
@@ -95,7 +95,7 @@ def _counts(native: Volume, recipe: Recipe) -> dict[int, int]:
 
 
 def _label_flags(before: dict[int, int], after: np.ndarray | None, steps: list[Step]) -> list[str]:
-    """Structures that the steps shrank, grew or lost by more than a fifth, volume for volume."""
+    """A sentence per structure whose volume the preparation changed by more than a fifth."""
     if after is None:
         return []
     growth = 1.0
