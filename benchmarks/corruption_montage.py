@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from imaseg.corruptions import Corruption
-from imaseg.data.volume import Volume
 from imaseg.data.phantom import draw
+from imaseg.data.volume import Volume
 
 SPACING = np.array([1.0, 1.0, 1.6])
 ACROSS = ("slice-thickness", "missing-slices")

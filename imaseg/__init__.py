@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from imaseg.version import __version__
+
 if TYPE_CHECKING:
     from imaseg import corruptions, objectives
     from imaseg.attacks import (
@@ -65,8 +67,6 @@ if TYPE_CHECKING:
     from imaseg.perturbations import L2, BiasField, Deformation, Frequency, Gamma, Linf, Perturbation
     from imaseg.tiling import TiledModel
     from imaseg.training import IMA, TRADES, MarginTable, PGDTraining, Standard, TrainingMethod
-
-__version__ = "0.1.0"
 
 __all__ = [
     "APGD",

@@ -16,7 +16,7 @@ from typing import Any
 
 import typer
 
-import imaseg
+from imaseg.version import __version__
 
 _NEEDED = {
     "torch": "torch", "numpy": "numpy", "monai": "monai", "pytorch-ignite": "ignite", "tensorboard": "tensorboard",
@@ -79,7 +79,7 @@ def environment() -> dict[str, Any]:
     problems += [f"{name} is {path}, which is no folder. Create it or set another." for name, path in folders.items()
                  if not Path(path).is_dir()]  # fmt: skip
     return {
-        "imaseg": imaseg.__version__,
+        "imaseg": __version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "devices": _devices(),

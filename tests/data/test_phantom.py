@@ -9,8 +9,8 @@ import pytest
 from scipy import ndimage
 
 from imaseg.data.layouts.load import load_cases
-from imaseg.data.reading import read_volume
 from imaseg.data.phantom import write_phantom
+from imaseg.data.reading import read_volume
 from imaseg.errors import InputError
 
 
