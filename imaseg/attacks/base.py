@@ -13,7 +13,7 @@ from torch import Tensor
 
 from imaseg.attacks.presets import PRESETS
 from imaseg.attacks.result import AttackResult
-from imaseg.attacks.search import Search, Until
+from imaseg.attacks.search import CriterionFn, Search
 from imaseg.frozen import Model, frozen, plain
 from imaseg.objectives import Dice, Objective
 from imaseg.perturbations import Perturbation
@@ -98,7 +98,7 @@ class Attack(Registered, ABC):
         image: Tensor,
         label: Tensor,
         *,
-        until: Until | None = None,
+        criterion: CriterionFn | None = None,
         start: Tensor | None = None,
     ) -> AttackResult:
         """Attack each sample of a batch on its own.
@@ -108,7 +108,7 @@ class Attack(Registered, ABC):
             image: (B, C, *spatial) float, in the units the model takes.
             label: integer (B, *spatial) or (B, 1, *spatial); boolean (B, K, *spatial) for region-based models;
                 (B,) for classifiers. Negative values and the objective's `ignore_index` are ignored.
-            until: criterion `(logits, label, clean_logits) -> (B,) bool` that ends the search of a sample.
+            criterion: `(logits, label, clean_logits) -> (B,) bool`; the search of a sample ends where it is True.
             start: parameters like `AttackResult.params` from which the first restart begins.
 
         Returns:
@@ -119,7 +119,7 @@ class Attack(Registered, ABC):
         """
         image, label = checked(image), plain(label)
         with frozen(model):
-            return self._searched(self._search(model, image, label, until=until, start=start))
+            return self._searched(self._search(model, image, label, criterion=criterion, start=start))
 
     @final
     def ladder(
@@ -129,18 +129,18 @@ class Attack(Registered, ABC):
         label: Tensor,
         eps: Sequence[float | Tensor],
         *,
-        until: Until | None = None,
+        criterion: CriterionFn | None = None,
     ) -> list[AttackResult]:
         """Attack at several budgets, each search starting from what the one before it found.
 
         A point of a small ball lies in every larger one, so Dice never rises along the ladder.
 
         Args:
-            model: as in calling the attack, like the next two and `until`.
+            model: as in calling the attack, like the next two and `criterion`.
             image: (B, C, *spatial).
             label: of the image.
             eps: budgets in rising order, in the unit of the attack's perturbation set.
-            until: criterion that ends the search of a sample.
+            criterion: ends the search of a sample.
 
         Returns:
             One result per budget, with the calls that this budget took.
@@ -155,7 +155,7 @@ class Attack(Registered, ABC):
             for budget in eps:
                 attack = self.on(self.perturbation.with_eps(budget))
                 start = None if known is None else _stretched(known, attack.perturbation)
-                known = attack._search(model, image, label, until=until, start=start, known=known)
+                known = attack._search(model, image, label, criterion=criterion, start=start, known=known)
                 results.append(attack._searched(known))
         return results
 
@@ -163,11 +163,11 @@ class Attack(Registered, ABC):
     def _run(self, search: Search) -> None:
         """Walk through the set; `search` remembers the worst point."""
 
-    def objective_for(self, until: Until | None) -> Objective:
-        """What a search with that criterion maximises."""
+    def objective_for(self, criterion: CriterionFn | None) -> Objective:
+        """What a search that ends at `criterion` maximises; None: a search without one."""
         return self.objective
 
-    def default_until(self) -> Until | None:
+    def default_criterion(self) -> CriterionFn | None:
         """The criterion of searches that were given none."""
         return None
 
@@ -190,7 +190,7 @@ class Attack(Registered, ABC):
         image: Tensor,
         label: Tensor,
         *,
-        until: Until | None,
+        criterion: CriterionFn | None,
         start: Tensor | None = None,
         known: Search | None = None,
     ) -> Search:
@@ -199,11 +199,11 @@ class Attack(Registered, ABC):
             image,
             label,
             self.perturbation,
-            self.objective_for(until),
+            self.objective_for(criterion),
             seed=self.seed,
             samples=self.samples,
             smallest=self.smallest,
-            until=until if until is not None else self.default_until(),
+            criterion=criterion if criterion is not None else self.default_criterion(),
             start=start,
             known=known,
         )

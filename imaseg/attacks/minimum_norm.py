@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from imaseg.attacks.base import Attack
-from imaseg.attacks.search import Search, Until
+from imaseg.attacks.search import CriterionFn, Search
 from imaseg.objectives import Dice, Objective
 from imaseg.objectives.decisions import decision_margin
 from imaseg.perturbations import Perturbation
@@ -36,13 +36,13 @@ _SHORTER = 0.25
 class MinimumNorm(Attack):
     """Adaptive-radius search for the smallest point that succeeds; see `Attack` for the other arguments.
 
-    The result's `met` says where a point was found within eps, `size` how small it is. Where none was found, the
-    result is the point of the lowest Dice. A case without foreground has nothing to lose and is never met.
+    The result's `success` says where a point was found within eps, `size` how small it is. Where none was found, the
+    result is the point of the lowest Dice. A case without foreground has nothing to lose and never succeeds.
 
     Args:
-        wrong: share of the foreground voxels that must be wrong, in (0, 1]; `until`, if given to the call, rules
+        wrong: share of the foreground voxels that must be wrong, in (0, 1]; `criterion`, if given to the call, rules
             instead.
-        objective: what is maximised; if not given, the one described above, or `Dice()` next to a given `until`.
+        objective: what is maximised; if not given, the one described above, or `Dice()` next to a given `criterion`.
 
     Raises:
         ValueError: if wrong is outside (0, 1].
@@ -68,19 +68,19 @@ class MinimumNorm(Attack):
         super().__init__(perturbation, steps=steps, objective=chosen, restarts=restarts, seed=seed, samples=samples)
         self.wrong = wrong
 
-    def objective_for(self, until: Until | None) -> Objective:
+    def objective_for(self, criterion: CriterionFn | None) -> Objective:
         """Its own needs the criterion that it was made for."""
-        return Dice() if until is not None and isinstance(self.objective, _NeededMargin) else self.objective
+        return Dice() if criterion is not None and isinstance(self.objective, _NeededMargin) else self.objective
 
-    def default_until(self) -> Until:
+    def default_criterion(self) -> CriterionFn:
         """At least `wrong` of the foreground voxels are wrong."""
 
-        def until(logits: Tensor, label: Tensor, _: Tensor) -> Tensor:
+        def mostly_wrong(logits: Tensor, label: Tensor, _: Tensor) -> Tensor:
             target = encode(logits, label, ignore_index=self.objective.ignore_index)
             margin, counted = _voxel_margins(logits.flatten(2), target)
             return counted.any(1) & (((margin > 0) & counted).sum(1) >= _needed(counted, self.wrong))
 
-        return until
+        return mostly_wrong
 
     def _run(self, search: Search) -> None:
         for restart in range(self.restarts):
@@ -98,7 +98,7 @@ class MinimumNorm(Attack):
             else:
                 size = perturbation.size(params)
                 smaller, larger = torch.minimum(radius, size) * (1 - pace / 2), radius * (1 + pace / 2)
-                radius = torch.where(search.succeeded, smaller, torch.minimum(larger, ceiling))
+                radius = torch.where(search.last_success, smaller, torch.minimum(larger, ceiling))
             moved = perturbation.step(params, gradient, radius * pace)
             params = perturbation.with_eps(radius).project(search.image, moved)
         search.score(params)
@@ -110,9 +110,9 @@ class MinimumNorm(Attack):
         for _ in range(_LOOKS):
             middle = (near * reach).sqrt()
             search.score(far * expand(middle, far))
-            near, reach = near.where(search.succeeded, middle), reach.where(~search.succeeded, middle)
+            near, reach = near.where(search.last_success, middle), reach.where(~search.last_success, middle)
         radius = search.perturbation.radius(search.image) * reach
-        return torch.where(search.met, torch.minimum(radius, search.smallest_size), radius)
+        return torch.where(search.success, torch.minimum(radius, search.smallest_size), radius)
 
     def _draw_back(self, search: Search) -> None:
         """Bisect between the clean image and the smallest point that succeeds."""
@@ -121,7 +121,7 @@ class MinimumNorm(Attack):
         for _ in range(_DRAW_BACK):
             middle = (low + high) / 2
             search.score(best * expand(middle, best))
-            low, high = low.where(search.succeeded, middle), high.where(~search.succeeded, middle)
+            low, high = low.where(search.last_success, middle), high.where(~search.last_success, middle)
 
 
 class _NeededMargin(Objective):

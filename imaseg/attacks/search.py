@@ -19,16 +19,17 @@ from imaseg.objectives import Objective
 from imaseg.perturbations import Perturbation
 from imaseg.scores import Target, decide
 
-Until = Callable[[Tensor, Tensor, Tensor], Tensor]
+CriterionFn = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""`(logits, label, clean_logits) -> (B,) bool`: whether the prediction of each sample counts as broken."""
 
 
 class Search:
     """State of one attack on one batch.
 
     Worse means: lower mean foreground hard Dice; among equals, a higher objective. For targeted objectives it means
-    a higher objective. A sample is finished, and leaves the batch, once `until` holds for it or, without `until`,
-    once its Dice is 0 (targeted objectives never finish). With `smallest`, samples stay, and among points at which
-    `until` holds the smallest counts.
+    a higher objective. A sample is finished, and leaves the batch, once `criterion` holds for it or, without
+    `criterion`, once its Dice is 0 (targeted objectives never finish). With `smallest`, samples stay, and among points
+    at which `criterion` holds the smallest counts.
 
     Args:
         model: image (B, C, *spatial) -> logits, held still by the caller (`imaseg.frozen`).
@@ -37,10 +38,10 @@ class Search:
         perturbation: the set to search.
         objective: what is maximised; attacks of several objectives assign another one as they go.
         seed: of all random starts.
-        until: `until(logits, label, clean_logits) -> (B,) bool`, the criterion that finishes a sample.
+        criterion: `(logits, label, clean_logits) -> (B,) bool`; a sample is finished where it is True.
         start: parameters from which the first restart begins, instead of random ones.
         samples: passes per point over which a random model is averaged.
-        smallest: look for the smallest point at which `until` holds.
+        smallest: look for the smallest point at which `criterion` holds.
         known: the search of a smaller budget of the same set on the same batch; its worst points count here too.
     """
 
@@ -60,21 +61,21 @@ class Search:
         objective: Objective,
         *,
         seed: int = 0,
-        until: Until | None = None,
+        criterion: CriterionFn | None = None,
         start: Tensor | None = None,
         samples: int = 1,
         smallest: bool = False,
         known: Search | None = None,
     ) -> None:
         perturbation.check(image)
-        self.image, self.perturbation, self.until = image, perturbation, until
+        self.image, self.perturbation, self.criterion = image, perturbation, criterion
         self.objective = self._first_objective = objective
         self.seed, self.start, self._smallest = seed, start, smallest
         self.generator = torch.Generator().manual_seed(seed)
         self._everyone = torch.arange(len(image), device=image.device)
         self._zero, self._nonfinite, self._gradients = (torch.zeros(len(image), device=image.device) for _ in range(3))
         if known is None:
-            self._see = Evaluator(
+            self._evaluator = Evaluator(
                 model,
                 image,
                 label,
@@ -85,23 +86,23 @@ class Search:
             )
             self._start_clean()
         else:
-            self._see = known._see.on(perturbation)
+            self._evaluator = known._evaluator.on(perturbation)
             self._start_known(known)
 
     @property
     def forward_calls(self) -> int:
         """Forward passes so far; each covers the samples still searched."""
-        return self._see.forward_calls
+        return self._evaluator.forward_calls
 
     @property
     def backward_calls(self) -> int:
         """Backward passes so far, likewise."""
-        return self._see.backward_calls
+        return self._evaluator.backward_calls
 
     @property
     def target(self) -> Target:
         """The unmoved label."""
-        return self._see.target
+        return self._evaluator.target
 
     @property
     def active(self) -> Tensor:
@@ -139,7 +140,7 @@ class Search:
         """
         index = self.active
         if len(index):
-            self._record(index, params, self._see.at(self._some(params, index), index, self.objective, progress))
+            self._record(index, params, self._evaluator.at(self._some(params, index), index, self.objective, progress))
         return self.values
 
     def gradient(self, params: Tensor, progress: float = 1.0, *, inside: bool = True) -> Tensor:
@@ -161,7 +162,7 @@ class Search:
             self._record(index, params, point, inside=inside)
             return not self.done
 
-        found = self._see.with_gradient(self._some(params, index), index, self.objective, progress, keep).gradient
+        found = self._evaluator.with_gradient(self._some(params, index), index, self.objective, progress, keep).gradient
         if found is None:
             return torch.zeros_like(params)
         found = self._counted(found, index)
@@ -171,17 +172,17 @@ class Search:
         """Go on with another objective; among points of equal Dice the one found first is kept."""
         if objective is not self.objective:
             self.objective = objective
-            self._best_values = self._see.rated(self._best_logits, self.best, objective)
+            self._best_values = self._evaluator.rated(self._best_logits, self.best, objective)
 
-    def judge(self, until: Until) -> None:
-        """Hold a criterion that was not to end the search against the worst points: `met` and `failed_clean`."""
-        self.until, nothing = until, self.perturbation.zeros(self.image)
-        self.met = self._judge(self._best_logits, self._everyone, self.best)
-        self.failed_clean = self._judge(self._see.clean_logits, self._everyone, nothing)
+    def judge(self, criterion: CriterionFn) -> None:
+        """Hold a criterion that was not to end the search against the worst points: `success` and `failed_clean`."""
+        self.criterion, nothing = criterion, self.perturbation.zeros(self.image)
+        self.success = self._judge(self._best_logits, self._everyone, self.best)
+        self.failed_clean = self._judge(self._evaluator.clean_logits, self._everyone, nothing)
 
     def result(self) -> AttackResult:
         """The worst point of each sample; a random model is scored again with draws the search has not seen."""
-        see, index = self._see, self._everyone
+        see, index = self._evaluator, self._everyone
         params = self.perturbation.project(self.image, self.best)
         known = torch.equal(params, self.best) and see.samples == 1
         point = (
@@ -205,7 +206,7 @@ class Search:
             foreground_dice=self._foreground(point.dice),
             foreground_dice_clean=self._foreground(self.dice_clean),
             prediction=prediction_of(point.logits, self.target),
-            met=self.met if self.until is None else self._judge(point.logits, index, params),
+            success=self.success if self.criterion is None else self._judge(point.logits, index, params),
             sizes=measure(image - self.image, self.image),
             seed=self.seed,
             forward_calls=see.forward_calls,
@@ -216,25 +217,25 @@ class Search:
 
     def label_of(self, params: Tensor) -> Tensor:
         """The label next to params (B, ...), moved where the set moves it."""
-        return self._see.label_of(self._everyone, params)
+        return self._evaluator.label_of(self._everyone, params)
 
     def broken(self, params: Tensor, index: Tensor) -> Tensor:
-        """Whether `until` holds at params (len(index), ...) of the samples `index`; one forward pass."""
-        return self._judge(self._see.at(params, index, self.objective).logits, index, params)
+        """Whether `criterion` holds at params (len(index), ...) of the samples `index`; one forward pass."""
+        return self._judge(self._evaluator.at(params, index, self.objective).logits, index, params)
 
     def _start_clean(self) -> None:
         """The clean image is the first candidate."""
-        clean = self._see.clean(self.objective)
+        clean = self._evaluator.clean(self.objective)
         self.objective_clean, self.dice_clean = clean.values, clean.dice
         self.best = self.perturbation.zeros(self.image)
         self.last_good, self.last = self.best.clone(), self.best.clone()
         self.values = clean.values.clone()
-        self.succeeded = torch.zeros_like(self.values, dtype=torch.bool)
+        self.last_success = torch.zeros_like(self.values, dtype=torch.bool)
         self._best_logits, self._best_channels = clean.logits.clone(), clean.dice.clone()
         self._best_values, self._best_dice = clean.values.clone(), self._foreground(clean.dice)
-        self.met = self._judge(clean.logits, self._everyone, self.best)
-        self.failed_clean = self.met.clone()
-        self.smallest_size = torch.full_like(clean.values, torch.inf).where(~self.met, 0.0)
+        self.success = self._judge(clean.logits, self._everyone, self.best)
+        self.failed_clean = self.success.clone()
+        self.smallest_size = torch.full_like(clean.values, torch.inf).where(~self.success, 0.0)
 
     def _start_known(self, known: Search) -> None:
         """What a search of a smaller budget found is the first candidate."""
@@ -246,10 +247,10 @@ class Search:
     def _unfinished(self) -> Tensor:
         if self._smallest:
             left = ~self.failed_clean
-        elif self.until is not None:
-            left = ~self.met
+        elif self.criterion is not None:
+            left = ~self.success
         elif self.objective.targeted:
-            left = torch.ones_like(self.met)
+            left = torch.ones_like(self.success)
         else:
             left = self._best_dice > 0
         return self._everyone[left if self._confined is None else left & self._confined]
@@ -258,9 +259,9 @@ class Search:
         return dice[:, self.target.foreground].mean(1)
 
     def _judge(self, logits: Tensor, index: Tensor, params: Tensor) -> Tensor:
-        if self.until is None:
+        if self.criterion is None:
             return torch.zeros(len(index), dtype=torch.bool, device=logits.device)
-        return self.until(logits, self._see.label_of(index, params), self._see.clean_of(index, params))
+        return self.criterion(logits, self._evaluator.label_of(index, params), self._evaluator.clean_of(index, params))
 
     def _some(self, values: Tensor, index: Tensor) -> Tensor:
         """`values[index]`, without a copy where that is all of them."""
@@ -279,9 +280,9 @@ class Search:
         if not inside:
             return
         here = self._some(params, index)
-        met = self._judge(point.logits, index, here)
+        success = self._judge(point.logits, index, here)
         dice = self._foreground(point.dice)
-        better = self._better(index, here, point, dice, met)
+        better = self._better(index, here, point, dice, success)
         chosen = index[better]
         found = {
             "best": here,
@@ -293,14 +294,14 @@ class Search:
         }
         for name, values in found.items():
             self._put(name, chosen, values if len(chosen) == len(index) else values[better])
-        if self.until is not None:
-            self._put("succeeded", index, met)
+        if self.criterion is not None:
+            self._put("last_success", index, success)
             self._put("last", index, here)
-            self.last_good[index[~met]] = here[~met].detach()
-            self._put("met", index, met | self.met[index] if self._smallest else met)
+            self.last_good[index[~success]] = here[~success].detach()
+            self._put("success", index, success | self.success[index] if self._smallest else success)
         self._active = None
 
-    def _better(self, index: Tensor, params: Tensor, point: Point, dice: Tensor, met: Tensor) -> Tensor:
+    def _better(self, index: Tensor, params: Tensor, point: Point, dice: Tensor, success: Tensor) -> Tensor:
         """Which samples have not seen a point this bad."""
         best_values, best_dice = self._some(self._best_values, index), self._some(self._best_dice, index)
         higher = point.values > best_values
@@ -308,11 +309,11 @@ class Search:
         if not self.objective.targeted:
             worse = (dice < best_dice) | ((dice == best_dice) & higher)
         if not self._smallest:
-            return worse | met
+            return worse | success
         size = self.perturbation.take(index).size(params)
-        smaller = met & (size < self.smallest_size[index])
+        smaller = success & (size < self.smallest_size[index])
         self.smallest_size[index[smaller]] = size[smaller]
-        return smaller | (worse & ~self.met[index] & ~met)
+        return smaller | (worse & ~self.success[index] & ~success)
 
     def _counted(self, gradient: Tensor, index: Tensor) -> Tensor:
         flat = gradient.flatten(1)

@@ -170,7 +170,7 @@ class StructureMargins:
         if bool(known.censored) or not float(known.margin):
             return False
         there = PGD(self.perturbation.with_eps(known.margin), steps=1, objective=search.attack.objective)
-        return bool(there(self.model, self.image, self.label, until=search.criterion, start=known.params).met)
+        return bool(there(self.model, self.image, self.label, criterion=search.criterion, start=known.params).success)
 
     def _confirmed(self, search: SampleMargin, result: SampleMarginResult) -> bool:
         return bool(search.confirm(self.model, self.image, self.label, result))

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from imaseg.attacks import PGD, Attack, Strong
-from imaseg.attacks.search import Search, Until
+from imaseg.attacks.search import CriterionFn, Search
 from imaseg.frozen import Model, frozen, plain
 from imaseg.margins.bisection import bisect
 from imaseg.margins.criteria import DiceBelow, leading_to
@@ -81,7 +81,7 @@ class SampleMargin:
         self,
         perturbation: Perturbation,
         *,
-        criterion: Until | None = None,
+        criterion: CriterionFn | None = None,
         attack: Attack | None = None,
         challenger: Attack | None = None,
         rtol: float = 0.05,
@@ -132,7 +132,7 @@ class SampleMargin:
         """
         below = self.perturbation.with_eps(result.margin * (1 - self.rtol))
         fresh = PGD(below, objective=self.attack.objective, restarts=_RESTARTS, seed=self.attack.seed + 1)
-        return ~fresh(model, image, label, until=self.criterion).met | (result.margin == 0)
+        return ~fresh(model, image, label, criterion=self.criterion).success | (result.margin == 0)
 
 
 def strong_like(attack: Attack) -> Strong:
@@ -150,7 +150,9 @@ class _Bracket:
 
     def __init__(self, model: Model, image: Tensor, label: Tensor, margin: SampleMargin) -> None:
         self.model, self.image, self.label, self.margin = model, image, label, margin
-        self.ground = Search(model, image, label, margin.perturbation, margin.attack.objective, until=margin.criterion)
+        self.ground = Search(
+            model, image, label, margin.perturbation, margin.attack.objective, criterion=margin.criterion
+        )
         self.ceiling = margin.perturbation.radius(image)
         self.low = torch.zeros_like(self.ceiling)
         self.high = self.ceiling.clone()
@@ -220,12 +222,12 @@ class _Bracket:
         attack = attack if attack is not None else self.margin.attack
         attack = attack.on(self.margin.perturbation.take(index).with_eps(budget))
         attack.restarts = max(attack.restarts, restarts)
-        result = attack(self.model, self.image[index], self.label[index], until=self.margin.criterion, start=start)
+        result = attack(self.model, self.image[index], self.label[index], criterion=self.margin.criterion, start=start)
         self.forward_calls += result.forward_calls
         self.backward_calls += result.backward_calls
-        hit = index[result.met]
-        self._bad_at(hit, torch.zeros_like(self.bad[hit]), result.params[result.met])
-        return result.met
+        hit = index[result.success]
+        self._bad_at(hit, torch.zeros_like(self.bad[hit]), result.params[result.success])
+        return result.success
 
     def _look(self, index: Tensor) -> Tensor:
         """The smallest value of the only parameter that breaks each sample, from 0 to its margin, either way."""

@@ -113,6 +113,6 @@ class _Noting(Search):
         super()._record(index, params, point, inside=inside)
         # Points of larger sets than the rung's count too, as far as the whole budget goes.
         here = self._some(params, index)
-        wrong = wrong_at(self._see, index, here, point.logits)
+        wrong = wrong_at(self._evaluator, index, here, point.logits)
         self._flips.see(index.tolist(), self.perturbation.size(here), wrong)
         self._put("flipping", index, (wrong & self._flips.right[index]).any(1))

@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 
 from imaseg.attacks import PGD
-from imaseg.attacks.search import Search, Until
+from imaseg.attacks.search import CriterionFn, Search
 from imaseg.frozen import Model, bare, frozen, plain
 from imaseg.margins.bisection import bisect
 from imaseg.margins.criteria import DiceBelow, leading_to
@@ -83,7 +83,7 @@ class IMA(TrainingMethod):
         perturbation: Perturbation,
         *,
         increment: float | None = None,
-        criterion: Until | None = None,
+        criterion: CriterionFn | None = None,
         beta: float = 0.5,
         steps: int = 8,
         bisections: int = 4,
@@ -178,7 +178,7 @@ class IMA(TrainingMethod):
                 perturbation,
                 self.attack.objective,
                 seed=seed,
-                until=None if self.beyond else self.criterion,
+                criterion=None if self.beyond else self.criterion,
                 start=start,
             )
             ascend(search, self.attack, self._steps(radii))
@@ -186,7 +186,7 @@ class IMA(TrainingMethod):
         if self.starts is not None:
             self.starts.keep(ids, image, params)
         short = (radii < margins).tolist()
-        self.table.record(ids, perturbation.size(boundary).tolist(), search.met.tolist(), short)
+        self.table.record(ids, perturbation.size(boundary).tolist(), search.success.tolist(), short)
         with torch.no_grad():
             return perturbation.apply(image, params), search.label_of(params)
 
@@ -201,7 +201,7 @@ class IMA(TrainingMethod):
         """What each sample trains on, and where its boundary is if it was broken."""
         if self.beyond:
             return search.best, self._boundary_before(search)
-        index = search.met.nonzero()[:, 0]
+        index = search.success.nonzero()[:, 0]
         params = search.last.clone()
         # A case whose clean image fails already has good == bad == "no change": it trains on itself.
         params[index] = bisect(search, search.last_good[index], search.best[index], index, self.bisections)
@@ -210,7 +210,7 @@ class IMA(TrainingMethod):
     def _boundary_before(self, search: Search) -> Tensor:
         """The boundary on the straight way to the worst point; "no change" where the clean image fails already."""
         search.judge(self.criterion)
-        index = search.met.nonzero()[:, 0]
+        index = search.success.nonzero()[:, 0]
         boundary, good = search.best.clone(), search.perturbation.zeros(search.image)[index]
         bad = good.where(expand(search.failed_clean[index], good).bool(), boundary[index])
         boundary[index] = bisect(search, good, bad, index, self.bisections)

@@ -115,7 +115,7 @@ def test_gradients_that_come_and_go_are_counted_by_sample(trained, kind, eps):
     def half(x):
         return net(x) * scale[: len(x)] + net(x).detach() * (1 - scale[: len(x)])
 
-    result = PGD(kind(eps), steps=5, objective=CrossEntropy())(half, image, label, until=_never)
+    result = PGD(kind(eps), steps=5, objective=CrossEntropy())(half, image, label, criterion=_never)
     assert result.zero_gradients[:4].max() < 0.02
     assert result.zero_gradients[4:].min() == 1
 
@@ -130,4 +130,4 @@ def test_searches_that_bring_logits_to_scale_are_not_deceived(trained):
         honest, found = attack(net, image, label), attack(_saturated(net), image, label)
         assert found.zero_gradients.mean() < honest.zero_gradients.mean() + 0.05
         assert found.foreground_dice.mean() <= honest.foreground_dice.mean() + 0.05
-        assert (found.met == honest.met).all()
+        assert (found.success == honest.success).all()

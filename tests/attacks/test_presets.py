@@ -124,7 +124,7 @@ def test_pgd_ce_is_the_classical_one(kind, eps):
     seen = []
     handle = model.register_forward_hook(lambda _, given, __: seen.append((given[0] - image).detach()))
     attack = Attack.build("pgd-ce", kind(eps))
-    attack(model, image, label, start=delta, until=lambda logits, *_: torch.zeros(len(logits), dtype=torch.bool))
+    attack(model, image, label, start=delta, criterion=lambda logits, *_: torch.zeros(len(logits), dtype=torch.bool))
     handle.remove()
     _clean, *points, last = seen
     assert len(points) == 20

@@ -198,14 +198,14 @@ def test_a_targeted_search_never_ends_early(trained):
 def test_a_targeted_search_ends_where_its_criterion_holds(trained):
     model, image, label = trained
     attack = IFGSM(L2(torch.linspace(2.0, 9.0, 8)), steps=15, objective=Erase(1))
-    result = attack(model, image, label, until=DiceBelow(0.5))
-    assert result.met.sum() > 0
+    result = attack(model, image, label, criterion=DiceBelow(0.5))
+    assert result.success.sum() > 0
     with torch.no_grad():
         logits = model(result.image)
-    assert torch.equal(DiceBelow(0.5)(logits, label, logits), result.met)
+    assert torch.equal(DiceBelow(0.5)(logits, label, logits), result.success)
     torch.testing.assert_close(result.objective, Erase(1)(logits, label))
     free = attack(model, image, label)
-    unmet = ~result.met
+    unmet = ~result.success
     assert (result.objective[unmet] >= free.objective[unmet] - 1e-5).all()
 
 

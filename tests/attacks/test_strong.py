@@ -50,7 +50,9 @@ def test_every_point_equals_that_of_a_literal_loop(trained, kind, eps, steps, le
     start = kind(eps).project(image, torch.randn(image.shape, generator=torch.Generator().manual_seed(1)).double())
     seen = []
     handle = model.register_forward_hook(lambda _, given, __: seen.append((given[0] - image).detach()))
-    result = Strong(kind(eps), steps=steps, objective=CrossEntropy())(model, image, label, start=start, until=_never)
+    result = Strong(kind(eps), steps=steps, objective=CrossEntropy())(
+        model, image, label, start=start, criterion=_never
+    )
     handle.remove()
     assert (result.backward_calls, result.forward_calls) == (steps, steps + 2)
     assert (result.size <= eps * (1 + 1e-9)).all()
@@ -108,8 +110,8 @@ def test_linear_models_break_just_above_their_margin_and_not_just_below(attack, 
     label[:, 3, 2] = (gap > 0).long()
     for factor, broken in ((1.01, True), (0.99, False)):
         budget = kind(gap.abs() / dual * factor)
-        result = attack(budget, steps=20)(model, image, label, until=VoxelsFlipped(0.0))
-        assert (result.met == broken).all()
+        result = attack(budget, steps=20)(model, image, label, criterion=VoxelsFlipped(0.0))
+        assert (result.success == broken).all()
 
 
 def test_logits_times_1000_do_not_protect(trained):

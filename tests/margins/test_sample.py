@@ -136,7 +136,7 @@ def test_pgd_with_three_restarts_fails_just_below_nineteen_of_twenty_margins():
     assert not result.censored.any()
     for seed in range(7, 17):
         below = PGD(L2(result.margin * (1 - rtol)), restarts=3, seed=seed)
-        broken.append(below(model, image, label, until=DiceBelow(0.5)).met)
+        broken.append(below(model, image, label, criterion=DiceBelow(0.5)).success)
     assert torch.stack(broken).float().mean() <= 0.05
 
 

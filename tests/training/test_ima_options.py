@@ -185,9 +185,9 @@ def test_walking_with_equal_lengths_is_the_attacks_own_walk():
     points = []
     for walk in (method.attack._run, lambda search: ascend(search, method.attack, torch.full((8,), 6))):
         with frozen(model):
-            search = Search(model, image, label, L2(1.0), method.attack.objective, seed=3, until=DiceBelow(0.8))
+            search = Search(model, image, label, L2(1.0), method.attack.objective, seed=3, criterion=DiceBelow(0.8))
             walk(search)
-        points.append((search.last, search.last_good, search.best, search.met, search.backward_calls))
+        points.append((search.last, search.last_good, search.best, search.success, search.backward_calls))
     assert all(torch.equal(a, b) for a, b in zip(points[0][:-1], points[1][:-1], strict=True))
     assert points[0][-1] == points[1][-1]
 
