@@ -63,11 +63,11 @@ def loss(logits: Tensor, label: Tensor) -> Tensor:
 
 
 def make_ima(name: str, perturbation: Perturbation, increment: float, seed: int, **options: Any) -> IMA:
-    """`ima` as published (Dice below 0.6), or `ima-spread`, at radii around the margin and past the boundary."""
+    """`ima` as published (Dice below 0.6), or `ima-jitter`, at radii around the margin and past the boundary."""
     options |= {"criterion": DiceBelow(0.6), "objective": Dice(), "seed": seed}
-    if name == "ima-spread":
+    if name == "ima-jitter":
         # Draws below the margin let nothing grow: half of the visits, hence twice the increment.
-        options |= {"beyond": True, "spread": 1.0}
+        options |= {"train_on": "worst", "radius_jitter": 1.0}
         increment *= 2
     return IMA(loss, perturbation, increment=increment, **options)
 

@@ -17,15 +17,15 @@ instance-reweighted adversarial training", ICLR 2021, who count the steps to the
 is touched by all perturbed samples is pushed alike from both sides wherever it runs, so that it need not come to rest
 half-way between the classes; `benchmarks/two_moons.py` shows both.
 
-So are `beyond` and `spread`: training on the worst points found rather than on the boundary, and at radii drawn around
-the margin (`spread`: Kurakin et al., "Adversarial machine learning at scale", ICLR 2017).
+So are `train_on="worst"` and `radius_jitter`: training on the worst points found rather than on the boundary, and at
+radii drawn around the margin (`radius_jitter`: Kurakin et al., "Adversarial machine learning at scale", ICLR 2017).
 `benchmarks/ima_ablation.py` shows what each of them does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -59,12 +59,12 @@ class IMA(TrainingMethod):
         smoothing: weight of the newest boundary distance in the margin.
         weighting: a case's perturbed loss counts with its margin to the power of -weighting, 1 on average over all
             cases; 0 to 10, 0 as published. The loss is then taken of each sample by itself.
-        beyond: train on the point of lowest Dice found, not on the boundary where that is nearer. The ascent then goes
-            on past the boundary; whether a case broke is judged at that point, and its distance is looked for on the
-            straight way there.
-        spread: each visit draws how far it goes, uniformly within this share of the margin: from margin * (1 - spread)
-            to margin * (1 + spread), 0 to 1, and never beyond the ceiling. A visit that drew less than the margin lets
-            nothing grow: with one visit per epoch margins grow half as fast.
+        train_on: "boundary" for the decision boundary of samples that break within their margin, as published; "worst"
+            for the point of lowest Dice found. The ascent then goes on past the boundary; whether a case broke is
+            judged at that point, and its distance is looked for on the straight way there.
+        radius_jitter: each visit draws its radius uniformly from margin * (1 - radius_jitter) to
+            margin * (1 + radius_jitter), never beyond the ceiling; 0 to 1, 0 as published. A visit that drew less than
+            the margin lets nothing grow: with one visit per epoch margins grow half as fast.
         objective: what the ascent maximises; the loss that leads to the criterion if not given.
         warm: start each ascent where the case's last one ended, so that fewer steps suffice. The start is mirrored as
             the image is; cases that look otherwise at this visit (another crop) start anew.
@@ -89,8 +89,8 @@ class IMA(TrainingMethod):
         bisections: int = 4,
         smoothing: float = 0.5,
         weighting: float = 0.0,
-        beyond: bool = False,
-        spread: float = 0.0,
+        train_on: Literal["boundary", "worst"] = "boundary",
+        radius_jitter: float = 0.0,
         objective: Objective | None = None,
         warm: bool = False,
         fewest_steps: int | None = None,
@@ -108,8 +108,11 @@ class IMA(TrainingMethod):
         if not 0 <= weighting <= 10:
             msg = f"weighting must be in [0, 10], got {weighting}. Use 0 for equal weights."
             raise ValueError(msg)
-        self.weighting = weighting
-        self.beyond, self.spread = beyond, check_share("spread", spread)
+        if train_on not in ("boundary", "worst"):
+            msg = f"train_on must be 'boundary' or 'worst', got {train_on!r}."
+            raise ValueError(msg)
+        self.weighting, self.train_on = weighting, train_on
+        self.radius_jitter = check_share("radius_jitter", radius_jitter)
         self.beta = check_share("beta", beta)
         self.criterion = criterion if criterion is not None else _default_criterion(objective)
         self.bisections = check_count("bisections", bisections, "Use 4.", at_least=0)
@@ -178,7 +181,7 @@ class IMA(TrainingMethod):
                 perturbation,
                 self.attack.objective,
                 seed=seed,
-                criterion=None if self.beyond else self.criterion,
+                criterion=None if self.train_on == "worst" else self.criterion,
                 start=start,
             )
             ascend(search, self.attack, self._steps(radii))
@@ -192,14 +195,14 @@ class IMA(TrainingMethod):
 
     def _radii(self, margins: Tensor, seed: int) -> Tensor:
         """How far (B,) this visit of each sample goes."""
-        if not self.spread:
+        if not self.radius_jitter:
             return margins
         shares = drawn_shares(len(margins), seed).to(margins)
-        return (margins * (1 + self.spread * (2 * shares - 1))).clamp(max=self.table.ceiling)
+        return (margins * (1 + self.radius_jitter * (2 * shares - 1))).clamp(max=self.table.ceiling)
 
     def _placed(self, search: Search) -> tuple[Tensor, Tensor]:
         """What each sample trains on, and where its boundary is if it was broken."""
-        if self.beyond:
+        if self.train_on == "worst":
             return search.best, self._boundary_before(search)
         index = search.success.nonzero()[:, 0]
         params = search.last.clone()

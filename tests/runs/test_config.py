@@ -22,7 +22,7 @@ def test_every_shipped_configuration_builds(path):
 def test_the_hippocampus_runs_differ_in_method_only():
     kinds = {
         "pgd": PGDTraining, "pgd_only": PGDTraining, "pgd_ramp": PGDTraining, "pgd_random": PGDTraining,
-        "trades": TRADES, "ima": IMA, "ima_spread": IMA,
+        "trades": TRADES, "ima": IMA, "ima_jitter": IMA,
     }  # fmt: skip
     rest = []
     for name, kind in kinds.items():

@@ -49,7 +49,7 @@ METHODS = {
     "trades-warm": lambda: TRADES(loss, L2(1.0), steps=3, warm=True),
     "ima": lambda: IMA(loss, L2(1.0), steps=3),
     "ima-thrifty": lambda: IMA(loss, L2(1.0), steps=3, fewest_steps=2, increment=1.0, warm=True),
-    "ima-beyond": lambda: IMA(loss, L2(1.0), steps=3, beyond=True, spread=1.0),
+    "ima-worst": lambda: IMA(loss, L2(1.0), steps=3, train_on="worst", radius_jitter=1.0),
     "ima-weighted": lambda: IMA(loss, L2(1.0), steps=3, weighting=2.0),
 }
 
