@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     )
     from imaseg.perturbations import L2, BiasField, Deformation, Frequency, Gamma, Linf, Perturbation
     from imaseg.tiling import TiledModel
-    from imaseg.training import IMA, TRADES, MarginTable, PGDTraining, Standard, TrainingMethod
+    from imaseg.training import IMA, TRADES, FreeTraining, MarginTable, PGDTraining, Standard, TrainingMethod
 
 __version__ = "0.1.0"
 
@@ -90,6 +90,7 @@ __all__ = [
     "DiceBelow",
     "DiceCE",
     "Erase",
+    "FreeTraining",
     "Frequency",
     "Gamma",
     "GaussianNoise",
@@ -152,7 +153,7 @@ _HOME = {
     ),
     "perturbations": "BiasField Deformation Frequency Gamma L2 Linf Perturbation",
     "tiling": "TiledModel",
-    "training": "IMA TRADES MarginTable PGDTraining Standard TrainingMethod",
+    "training": "IMA TRADES FreeTraining MarginTable PGDTraining Standard TrainingMethod",
 }
 
 

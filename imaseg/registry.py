@@ -18,7 +18,10 @@ def kebab(name: str) -> str:
 
 
 class Registered:
-    """Base of a family: the first subclass starts a table, every later named subclass is an entry in it."""
+    """Base of a family: the first subclass starts a table, every later subclass is an entry in it.
+
+    The entry is called `name` if the class itself defines that, else after the class.
+    """
 
     registry: ClassVar[dict[str, type[Self]]]
     name: ClassVar[str]
@@ -29,7 +32,7 @@ class Registered:
         if Registered in cls.__bases__:
             cls.registry = {}
         elif not cls.__name__.startswith("_"):
-            cls.name = kebab(cls.__name__)
+            cls.name = cls.__dict__.get("name", kebab(cls.__name__))
             table: dict[str, Any] = cls.registry
             table[cls.name] = cls
 

@@ -10,8 +10,8 @@ import imaseg
 PUBLIC = {
     "APGD", "FGSM", "IFGSM", "IMA", "L2", "PGD", "TRADES", "Attack", "AttackResult", "BalancedMaskedCE", "BiasField",
     "CertifiedMargin", "CertifiedMarginResult", "CosPGDLoss", "Criterion", "CrossEntropy", "Deformation", "Dice",
-    "DiceBelow", "DiceCE", "Erase", "Frequency", "Gamma", "GaussianNoise", "Grow", "InputError", "JensenShannon",
-    "Linf", "LogitMargin", "MarginTable", "MaskedCE", "MaskedSpherical", "MinimumNorm", "Misclassified",
+    "DiceBelow", "DiceCE", "Erase", "FreeTraining", "Frequency", "Gamma", "GaussianNoise", "Grow", "InputError",
+    "JensenShannon", "Linf", "LogitMargin", "MarginTable", "MaskedCE", "MaskedSpherical", "MinimumNorm", "Misclassified",
     "Objective", "PGDTraining", "Perturbation", "SampleMargin", "SampleMarginResult", "SegPGDLoss", "Smoothed",
     "Square", "Standard", "Strong", "Swap", "TemperedDice", "TiledModel", "Towards", "TrainingMethod",
     "UniformNoise", "VoxelMargin", "VoxelMarginResult", "VoxelsFlipped", "WeakestVoxels", "WorstCase",
