@@ -23,7 +23,7 @@ import torch
 from attack_strength import Book
 from torch import Tensor, nn
 
-from imaseg import IMA, Dice, DiceBelow, Strong, TrainingMethod
+from imaseg import IMA, Dice, DiceBelow, ShrinkingSetPGD, TrainingMethod
 from imaseg.models.device import pick_device
 from imaseg.objectives import DiceCE
 from imaseg.perturbations import Perturbation
@@ -204,7 +204,7 @@ def _attacked(
 ) -> list[float]:
     with torch.no_grad():
         pictures = [image]
-    pictures += [result.image for result in Strong(perturbation, steps=steps).ladder(model, image, label, eps)]
+    pictures += [result.image for result in ShrinkingSetPGD(perturbation, steps=steps).ladder(model, image, label, eps)]
     with torch.no_grad():
         return [value for picture in pictures for value in _counted(model(picture), label).flatten().tolist()]
 

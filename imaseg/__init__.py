@@ -20,8 +20,8 @@ if TYPE_CHECKING:
         AttackResult,
         GaussianNoise,
         MinimumNorm,
+        ShrinkingSetPGD,
         Square,
-        Strong,
         UniformNoise,
         WorstCase,
     )
@@ -110,10 +110,10 @@ __all__ = [
     "SampleMargin",
     "SampleMarginResult",
     "SegPGDLoss",
+    "ShrinkingSetPGD",
     "Smoothed",
     "Square",
     "Standard",
-    "Strong",
     "Swap",
     "TemperedDice",
     "TiledModel",
@@ -136,7 +136,8 @@ __all__ = [
 
 _HOME = {
     "attacks": (
-        "APGD FGSM IFGSM PGD Attack AttackResult GaussianNoise MinimumNorm Square Strong UniformNoise WorstCase"
+        "APGD FGSM IFGSM PGD Attack AttackResult GaussianNoise MinimumNorm ShrinkingSetPGD Square UniformNoise "
+        "WorstCase"
     ),
     "auditing": "audit",
     "corruptions": "",

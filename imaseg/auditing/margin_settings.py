@@ -12,7 +12,7 @@ from imaseg.attacks import PGD
 from imaseg.auditing.budget import Budget
 from imaseg.auditing.source import Loaded
 from imaseg.errors import InputError
-from imaseg.margins import CertifiedMargin, Criterion, SampleMargin, strong_like
+from imaseg.margins import CertifiedMargin, Criterion, SampleMargin, default_challenger
 from imaseg.margins.voxel import Method, VoxelMargin
 from imaseg.perturbations import Perturbation
 
@@ -155,7 +155,7 @@ class MarginSettings:
         try:
             attack = PGD(perturbation, steps=self.steps, objective=criterion.objective(), seed=self.seed)
             return SampleMargin(
-                perturbation, criterion=criterion, attack=attack, challenger=strong_like(attack), rtol=self.rtol
+                perturbation, criterion=criterion, attack=attack, challenger=default_challenger(attack), rtol=self.rtol
             )
         except ValueError as error:
             raise InputError(str(error)) from error

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from imaseg.attacks import PGD, Attack
-from imaseg.margins import CertifiedMargin, Criterion, SampleMargin, VoxelMargin, strong_like
+from imaseg.margins import CertifiedMargin, Criterion, SampleMargin, VoxelMargin, default_challenger
 from imaseg.perturbations import Perturbation
 
 Budget = Annotated[float, Field(allow_inf_nan=False)]
@@ -186,7 +186,7 @@ class MarginProbe(Part):
         perturbation = self.build_set(self.eps, ruler)
         attack = PGD(perturbation, steps=self.steps, objective=criterion.objective(), seed=seed)
         return SampleMargin(
-            perturbation, criterion=criterion, attack=attack, challenger=strong_like(attack), rtol=self.rtol
+            perturbation, criterion=criterion, attack=attack, challenger=default_challenger(attack), rtol=self.rtol
         )
 
 

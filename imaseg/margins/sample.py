@@ -19,7 +19,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from imaseg.attacks import PGD, Attack, Strong
+from imaseg.attacks import PGD, Attack, ShrinkingSetPGD
 from imaseg.attacks.search import CriterionFn, Search
 from imaseg.frozen import Model, frozen, plain
 from imaseg.margins.bisection import bisect
@@ -70,7 +70,7 @@ class SampleMargin:
         attack: search used at each budget; if not given, `PGD` with 20 steps on the loss that leads to the criterion.
             Only its own perturbation is replaced.
         challenger: search of another kind that must fail just below each margin too; if neither this nor `attack` is
-            given, `Strong` of the same length.
+            given, `ShrinkingSetPGD` of the same length.
         rtol: the bracket around each margin ends narrower than rtol times the margin.
 
     Raises:
@@ -93,7 +93,8 @@ class SampleMargin:
         ignored = attack.objective.ignore_index if attack is not None else None
         self.criterion = criterion if criterion is not None else DiceBelow(0.5, ignore_index=ignored)
         self.attack = attack if attack is not None else PGD(perturbation, objective=leading_to(self.criterion))
-        self.challenger = challenger if attack is not None or challenger is not None else strong_like(self.attack)
+        alone = attack is None and challenger is None
+        self.challenger = default_challenger(self.attack) if alone else challenger
         self.rtol = rtol
 
     def __call__(self, model: Model, image: Tensor, label: Tensor) -> SampleMarginResult:
@@ -135,14 +136,14 @@ class SampleMargin:
         return ~fresh(model, image, label, criterion=self.criterion).success | (result.margin == 0)
 
 
-def strong_like(attack: Attack) -> Strong:
-    """`Strong` with the length and seed of another attack, on its objective, sharpened where that is soft Dice."""
+def default_challenger(attack: Attack) -> ShrinkingSetPGD:
+    """`ShrinkingSetPGD` with the length, seed and objective of another attack; soft Dice is sharpened on the way."""
     objective = attack.objective
     if type(objective) is Dice:
         objective = TemperedDice(
             smooth=objective.smooth, classes=objective.classes, ignore_index=objective.ignore_index
         )
-    return Strong(attack.perturbation, steps=attack.steps, objective=objective, seed=attack.seed)
+    return ShrinkingSetPGD(attack.perturbation, steps=attack.steps, objective=objective, seed=attack.seed)
 
 
 class _Bracket:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import dropout
 
-from imaseg import APGD, FGSM, IFGSM, L2, PGD, DiceBelow, Linf, Strong, WorstCase
+from imaseg import APGD, FGSM, IFGSM, L2, PGD, DiceBelow, Linf, ShrinkingSetPGD, WorstCase
 from imaseg.attacks import Attack
 from imaseg.objectives import Erase, Grow
 from imaseg.scores import foreground_dice
@@ -86,7 +86,7 @@ def test_every_pass_draws_afresh_and_seeds_share_no_draws(trained, samples):
     assert len(set(drawn)) == len(drawn)
 
 
-@pytest.mark.parametrize("attack", [PGD, APGD, Strong])
+@pytest.mark.parametrize("attack", [PGD, APGD, ShrinkingSetPGD])
 def test_calls_multiply_with_the_samples(trained, attack):
     net, image, label = trained
     one, four = (attack(L2(0.5), steps=5, samples=n)(_Random(net, noise=0.2), image, label) for n in (1, 4))
