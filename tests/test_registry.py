@@ -15,7 +15,7 @@ def test_families_hold_their_public_members():
     searches = {"fgsm", "ifgsm", "pgd", "apgd", "square", "strong", "worst-case", "minimum-norm"}
     assert set(Attack.registry) == {*searches, "gaussian-noise", "uniform-noise"}
     untargeted = {"dice", "tempered-dice", "cross-entropy", "dice-ce", "masked-ce", "balanced-masked-ce"} | {
-        "seg-pgd-loss", "cos-pgd-loss", "jensen-shannon", "masked-spherical", "logit-margin",
+        "segpgd", "cospgd", "jensen-shannon", "masked-spherical", "logit-margin",
     }  # fmt: skip
     assert set(Objective.registry) == {*untargeted, "erase", "grow", "swap", "towards", "weakest-voxels"}
     assert set(Perturbation.registry) == {"l2", "linf", "bias-field", "gamma", "frequency", "deformation"}

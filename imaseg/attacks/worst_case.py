@@ -16,7 +16,7 @@ from imaseg.objectives import Objective
 from imaseg.perturbations import Perturbation
 
 Member = Attack | str | Mapping[str, Any]
-_SEA = ("masked-ce", "seg-pgd-loss", "jensen-shannon", "masked-spherical")
+_SEA = ("masked-ce", "segpgd", "jensen-shannon", "masked-spherical")
 
 
 class WorstCase(Attack):
