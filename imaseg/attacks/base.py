@@ -14,7 +14,7 @@ from torch import Tensor
 from imaseg.attacks.presets import PRESETS
 from imaseg.attacks.result import AttackResult
 from imaseg.attacks.search import CriterionFn, Search
-from imaseg.frozen import Model, frozen, plain
+from imaseg.frozen import Model, as_plain_tensor, frozen
 from imaseg.objectives import Dice, Objective
 from imaseg.perturbations import Perturbation
 from imaseg.perturbations.base import expand
@@ -117,7 +117,7 @@ class Attack(Registered, ABC):
         Raises:
             ValueError: if image is not floating, or image, label, logits, eps or bounds do not fit together.
         """
-        image, label = checked(image), plain(label)
+        image, label = checked(image), as_plain_tensor(label)
         with frozen(model):
             return self._searched(self._search(model, image, label, criterion=criterion, start=start))
 
@@ -148,7 +148,7 @@ class Attack(Registered, ABC):
         Raises:
             ValueError: as calling the attack does, or if eps is not in rising order.
         """
-        image, label = checked(image), plain(label)
+        image, label = checked(image), as_plain_tensor(label)
         results: list[AttackResult] = []
         known: Search | None = None
         with frozen(model):
@@ -229,7 +229,7 @@ def checked(image: Tensor) -> Tensor:
     if not image.is_floating_point():
         msg = f"image must be floating, got {image.dtype}. Convert it with image.float()."
         raise ValueError(msg)
-    return plain(image)
+    return as_plain_tensor(image)
 
 
 def _stretched(known: Search, perturbation: Perturbation) -> Tensor:

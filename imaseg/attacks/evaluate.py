@@ -10,7 +10,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from imaseg.frozen import Model, bare, full_resolution, seed_all
+from imaseg.frozen import Model, full_resolution, seed_all, unwrap_ddp
 from imaseg.objectives import Objective
 from imaseg.perturbations import Perturbation
 from imaseg.perturbations.base import expand
@@ -58,7 +58,7 @@ class Evaluator:
         samples: int = 1,
         seed: int = 0,
     ) -> None:
-        self.model, self.image, self.label, self.perturbation = bare(model), image, label, perturbation
+        self.model, self.image, self.label, self.perturbation = unwrap_ddp(model), image, label, perturbation
         self.samples, self._seed = samples, seed
         self.forward_calls = self.backward_calls = self._points = 0
         with torch.no_grad():

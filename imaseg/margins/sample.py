@@ -21,7 +21,7 @@ from torch import Tensor
 
 from imaseg.attacks import PGD, Attack, ShrinkingSetPGD
 from imaseg.attacks.search import CriterionFn, Search
-from imaseg.frozen import Model, frozen, plain
+from imaseg.frozen import Model, as_plain_tensor, frozen
 from imaseg.margins.bisection import bisect
 from imaseg.margins.criteria import DiceBelow, leading_to
 from imaseg.objectives import Dice, TemperedDice
@@ -108,7 +108,7 @@ class SampleMargin:
         Returns:
             Margins, their censoring and the breaking images.
         """
-        image, label = plain(image), plain(label)
+        image, label = as_plain_tensor(image), as_plain_tensor(label)
         with frozen(model):
             bracket = _Bracket(model, image, label, self)
             bracket.open()

@@ -19,7 +19,7 @@ from torch import Tensor
 from imaseg.attacks import PGD, Attack
 from imaseg.attacks.base import checked
 from imaseg.attacks.evaluate import Evaluator
-from imaseg.frozen import Model, frozen, plain
+from imaseg.frozen import Model, as_plain_tensor, frozen
 from imaseg.margins.voxel_flips import Flips
 from imaseg.margins.voxel_focus import Focus
 from imaseg.margins.voxel_gradient import first_order
@@ -138,7 +138,7 @@ class VoxelMargin:
             ValueError: if image is not floating, or image, label, logits, eps or bounds do not fit together; for method
                 "gradient" if the set is none of L2, Linf, BiasField and Gamma, or the model knows no derivative.
         """
-        image, label = checked(image), plain(label)
+        image, label = checked(image), as_plain_tensor(label)
         self.perturbation.check(image)
         with frozen(model):
             see = self._evaluator(model, image, label, self.perturbation)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from imaseg.frozen import Model, plain
+from imaseg.frozen import Model, as_plain_tensor
 from imaseg.perturbations import Perturbation
 from imaseg.training.base import Loss, check_count, check_still
 from imaseg.training.mixed import _MixedTraining
@@ -68,7 +68,7 @@ class FreeTraining(_MixedTraining):
         self, budget: Perturbation, model: Model, image: Tensor, label: Tensor, ids: Sequence[str] | None
     ) -> tuple[Tensor, Tensor]:
         """The image one step of length eps further, with the graph to the parameters, and the label as it is."""
-        image = plain(image)
+        image = as_plain_tensor(image)
         budget.check(image)
         self._params = self._stepped(budget, image).detach().requires_grad_()
         with torch.enable_grad():

@@ -32,7 +32,7 @@ from torch import Tensor
 
 from imaseg.attacks import PGD
 from imaseg.attacks.search import CriterionFn, Search
-from imaseg.frozen import Model, bare, frozen, plain
+from imaseg.frozen import Model, as_plain_tensor, frozen, unwrap_ddp
 from imaseg.margins.bisection import bisect
 from imaseg.margins.criteria import DiceBelow, leading_to
 from imaseg.objectives import Objective
@@ -168,7 +168,7 @@ class IMA(TrainingMethod):
 
     def _perturb(self, model: Model, image: Tensor, label: Tensor, ids: list[str]) -> tuple[Tensor, Tensor]:
         """Each sample at its margin, or on its boundary if that is nearer, and the label that goes with it."""
-        image, label = plain(image), plain(label)
+        image, label = as_plain_tensor(image), as_plain_tensor(label)
         margins, seed = self.table.look_up(ids).to(image.device), self.seed + self._calls
         radii = self._radii(margins, seed)
         perturbation = self.attack.perturbation.with_eps(radii)
@@ -222,8 +222,8 @@ class IMA(TrainingMethod):
     def _perturbed_loss(self, model: Model, image: Tensor, label: Tensor, weights: Tensor | None) -> Tensor:
         """Mean loss of the perturbed samples, weighted if asked for."""
         if weights is None:
-            return self._mean_loss(bare(model), image, label)
-        output = bare(model)(image)
+            return self._mean_loss(unwrap_ddp(model), image, label)
+        output = unwrap_ddp(model)(image)
         # One sample at a time, since losses that average over the batch cannot be weighted any more.
         losses = [self.loss(_sample(output, i), label[i : i + 1]).mean() for i in range(len(image))]
         return (torch.stack(losses) * weights.to(image.device)).mean()

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from imaseg.frozen import Model, bare
+from imaseg.frozen import Model, unwrap_ddp
 from imaseg.perturbations import Perturbation
 from imaseg.training.base import Loss, TrainingMethod, check_count, check_share, drawn_shares
 
@@ -39,7 +39,7 @@ class _MixedTraining(TrainingMethod):
         self._calls += 1
         attacked, moved = self._attacked(self._budget(image), model, image, label, ids)
         loss = self.mix * self._mean_loss(model, attacked, moved)
-        return loss if self.mix == 1 else loss + (1 - self.mix) * self._mean_loss(bare(model), image, label)
+        return loss if self.mix == 1 else loss + (1 - self.mix) * self._mean_loss(unwrap_ddp(model), image, label)
 
     @abstractmethod
     def _attacked(
