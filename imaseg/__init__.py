@@ -161,9 +161,9 @@ _HOME = {
 def __getattr__(name: str) -> Any:
     if name in _HOME:
         return import_module(f"imaseg.{name}")
-    for room, names in _HOME.items():
+    for package, names in _HOME.items():
         if name in names.split():
-            value = getattr(import_module(f"imaseg.{room}"), name)
+            value = getattr(import_module(f"imaseg.{package}"), name)
             globals()[name] = value
             return value
     msg = f"module 'imaseg' has no attribute {name!r}"

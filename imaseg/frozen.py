@@ -1,4 +1,4 @@
-"""A model held still while it is searched: eval mode, no weight gradients, everything put back afterwards."""
+"""Freeze a model while it is searched: eval mode, no weight gradients, everything restored afterwards."""
 
 from __future__ import annotations
 

@@ -65,22 +65,22 @@ class Registered:
             msg = f"{cls.__name__.lower()} must be a name or a mapping with a name, got {spec!r}."
             raise ValueError(msg)
         member = cls.named(str(given.pop("name")))
-        known = list(inspect.signature(member).parameters)[len(args) :]
+        accepted = list(inspect.signature(member).parameters)[len(args) :]
         for key in given:
-            if key not in known:
-                msg = f"arguments of {member.name} must be among {', '.join(known)}, got {key!r}."
+            if key not in accepted:
+                msg = f"arguments of {member.name} must be among {', '.join(accepted)}, got {key!r}."
                 raise ValueError(msg)
         try:
             return member(*args, **given, **extra)
         except (TypeError, RuntimeError) as error:
-            msg = f"arguments of {member.name} must fit {known}, got {given} ({error})."
+            msg = f"arguments of {member.name} must fit {accepted}, got {given} ({error})."
             raise ValueError(msg) from error
 
     def __repr__(self) -> str:
         """The constructor's call, as far as its arguments are kept under their names."""
-        known = [name for name in inspect.signature(type(self)).parameters if hasattr(self, name)]
-        known = [name for name in known if name not in self._unshown]
-        return f"{type(self).__name__}({', '.join(f'{name}={_shown(getattr(self, name))}' for name in known)})"
+        kept = [name for name in inspect.signature(type(self)).parameters if hasattr(self, name)]
+        kept = [name for name in kept if name not in self._unshown]
+        return f"{type(self).__name__}({', '.join(f'{name}={_shown(getattr(self, name))}' for name in kept)})"
 
 
 def _shown(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Public names, start-up cost, and the import rules between rooms."""
+"""Public names, start-up cost, and the import rules between layers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How to look for the worst change: the searches, their results, and published settings under their names."""
+"""Attacks: searches for the worst change within a set, their results, and published settings by name."""
 
 from imaseg.attacks.apgd import APGD
 from imaseg.attacks.base import Attack

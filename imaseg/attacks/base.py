@@ -1,4 +1,4 @@
-"""Base of all attacks: validate, hold the model still, search, project, score. Subclasses write `_run` only."""
+"""Base of all attacks: validate, freeze the model, search, project, score. Subclasses write `_run` only."""
 
 from __future__ import annotations
 
@@ -150,18 +150,18 @@ class Attack(Registered, ABC):
         """
         image, label = checked(image), as_plain_tensor(label)
         results: list[AttackResult] = []
-        known: Search | None = None
+        search: Search | None = None
         with frozen(model):
             for budget in eps:
                 attack = self.on(self.perturbation.with_eps(budget))
-                start = None if known is None else _stretched(known, attack.perturbation)
-                known = attack._search(model, image, label, criterion=criterion, start=start, known=known)
-                results.append(attack._searched(known))
+                start = None if search is None else _stretched(search, attack.perturbation)
+                search = attack._search(model, image, label, criterion=criterion, start=start, previous=search)
+                results.append(attack._searched(search))
         return results
 
     @abstractmethod
     def _run(self, search: Search) -> None:
-        """Walk through the set; `search` remembers the worst point."""
+        """Evaluate points of the set through `search`, which keeps the worst one of each sample."""
 
     def objective_for(self, criterion: CriterionFn | None) -> Objective:
         """What a search that ends at `criterion` maximises; None: a search without one."""
@@ -192,7 +192,7 @@ class Attack(Registered, ABC):
         *,
         criterion: CriterionFn | None,
         start: Tensor | None = None,
-        known: Search | None = None,
+        previous: Search | None = None,
     ) -> Search:
         return Search(
             model,
@@ -205,7 +205,7 @@ class Attack(Registered, ABC):
             smallest=self.smallest,
             criterion=criterion if criterion is not None else self.default_criterion(),
             start=start,
-            known=known,
+            previous=previous,
         )
 
     def _searched(self, search: Search) -> AttackResult:
@@ -232,11 +232,11 @@ def checked(image: Tensor) -> Tensor:
     return as_plain_tensor(image)
 
 
-def _stretched(known: Search, perturbation: Perturbation) -> Tensor:
+def _stretched(search: Search, perturbation: Perturbation) -> Tensor:
     """The worst point of a smaller ball, blown up to the size of the larger one."""
-    before, now = known.perturbation.radius(known.image), perturbation.radius(known.image)
+    before, now = search.perturbation.radius(search.image), perturbation.radius(search.image)
     if bool((now < before).any()):
         msg = f"eps of a ladder must be in rising order, got {before.tolist()} before {now.tolist()}."
         raise ValueError(msg)
     factor = torch.where(before > 0, now / before.clamp(min=torch.finfo(now.dtype).tiny), 0.0)
-    return perturbation.project(known.image, known.best * expand(factor, known.best))
+    return perturbation.project(search.image, search.best * expand(factor, search.best))

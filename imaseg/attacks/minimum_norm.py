@@ -1,8 +1,8 @@
 """Smallest perturbation that makes (nearly) all foreground voxels wrong.
 
-Each sample carries a radius r, at first a quarter of that of the nearest success straight up the objective from the
-start of the walk, or of eps where there is none. Where the current point succeeds, r shrinks below its size; where it
-fails, r grows; then a step up the objective and a projection on to the ball of radius r. Step length and change of r
+Each sample carries a radius r, at first a quarter of that of the nearest success along the gradient at the
+start of the search, or of eps where there is none. Where the current point succeeds, r shrinks below its size; where it
+fails, r grows; then a step along the gradient and a projection on to the ball of radius r. Step length and change of r
 shrink over the search (adaptive radius: Rony et al., DDN, CVPR 2019; Pintor et al., FMN, NeurIPS 2021, here on any
 set). The objective is minus the squared shortfall of the logit margin over the voxels that are needed: the easiest
 ones, as many as have to be wrong, chosen anew at every point (the constraint that ALMA-prox relaxes with penalties:
@@ -27,10 +27,10 @@ from imaseg.scores import Target, encode
 
 _FINEST = 0.003
 _DRAW_BACK = 7
-_LOOKS = 6
+_PROBES = 6
 _NEAREST = 2.0**-8
 _SHORTER = 0.25
-"""Straight up is far from the shortest way: where the walk begins, as a share of what suffices there."""
+"""First radius as a share of what suffices along the first gradient, since other directions are shorter."""
 
 
 class MinimumNorm(Attack):
@@ -84,10 +84,10 @@ class MinimumNorm(Attack):
 
     def _run(self, search: Search) -> None:
         for restart in range(self.restarts):
-            self._walk(search, search.begin(restart, random=False))
+            self._search_from(search, search.begin(restart, random=False))
         self._draw_back(search)
 
-    def _walk(self, search: Search, params: Tensor) -> None:
+    def _search_from(self, search: Search, params: Tensor) -> None:
         perturbation, ceiling = search.perturbation, search.perturbation.radius(search.image)
         radius = ceiling
         for step in range(self.steps):
@@ -107,7 +107,7 @@ class MinimumNorm(Attack):
         """Size of the nearest success on the way to a point as far as eps, on a scale of equal ratios."""
         far = search.perturbation.project(search.image, params)
         near, reach = torch.full_like(search.values, _NEAREST), torch.ones_like(search.values)
-        for _ in range(_LOOKS):
+        for _ in range(_PROBES):
             middle = (near * reach).sqrt()
             search.score(far * expand(middle, far))
             near, reach = near.where(search.last_success, middle), reach.where(~search.last_success, middle)

@@ -1,6 +1,6 @@
-"""The ground an attack walks on: it evaluates points and keeps each sample's worst one.
+"""Search state shared by all attacks: evaluates points, keeps the worst iterate of each sample.
 
-An attack asks for `gradient` and `ascend`; whatever it does in between, the best iterate, the budget, per-sample
+An attack asks for `gradient` and `ascend`; whatever it does in between, the worst iterate, the budget, per-sample
 bookkeeping and the counters are kept here, so that a new attack cannot get them wrong.
 """
 
@@ -32,7 +32,7 @@ class Search:
     at which `criterion` holds the smallest counts.
 
     Args:
-        model: image (B, C, *spatial) -> logits, held still by the caller (`imaseg.frozen`).
+        model: image (B, C, *spatial) -> logits, frozen by the caller (`imaseg.frozen`).
         image: (B, C, *spatial), float32 or float64.
         label: as in `imaseg.scores.encode`.
         perturbation: the set to search.
@@ -42,7 +42,7 @@ class Search:
         start: parameters from which the first restart begins, instead of random ones.
         samples: passes per point over which a random model is averaged.
         smallest: look for the smallest point at which `criterion` holds.
-        known: the search of a smaller budget of the same set on the same batch; its worst points count here too.
+        previous: the search of a smaller budget of the same set on the same batch; its worst points count here too.
     """
 
     best: Tensor
@@ -65,16 +65,16 @@ class Search:
         start: Tensor | None = None,
         samples: int = 1,
         smallest: bool = False,
-        known: Search | None = None,
+        previous: Search | None = None,
     ) -> None:
         perturbation.check(image)
         self.image, self.perturbation, self.criterion = image, perturbation, criterion
         self.objective = self._first_objective = objective
         self.seed, self.start, self._smallest = seed, start, smallest
         self.generator = torch.Generator().manual_seed(seed)
-        self._everyone = torch.arange(len(image), device=image.device)
+        self._all_samples = torch.arange(len(image), device=image.device)
         self._zero, self._nonfinite, self._gradients = (torch.zeros(len(image), device=image.device) for _ in range(3))
-        if known is None:
+        if previous is None:
             self._evaluator = Evaluator(
                 model,
                 image,
@@ -86,8 +86,8 @@ class Search:
             )
             self._start_clean()
         else:
-            self._evaluator = known._evaluator.on(perturbation)
-            self._start_known(known)
+            self._evaluator = previous._evaluator.on(perturbation)
+            self._start_from(previous)
 
     @property
     def forward_calls(self) -> int:
@@ -162,11 +162,12 @@ class Search:
             self._record(index, params, point, inside=inside)
             return not self.done
 
-        found = self._evaluator.with_gradient(self._some(params, index), index, self.objective, progress, keep).gradient
-        if found is None:
+        active = self._some(params, index)
+        gradient = self._evaluator.with_gradient(active, index, self.objective, progress, keep).gradient
+        if gradient is None:
             return torch.zeros_like(params)
-        found = self._counted(found, index)
-        return found if len(index) == len(params) else torch.zeros_like(params).index_put_((index,), found)
+        gradient = self._counted(gradient, index)
+        return gradient if len(index) == len(params) else torch.zeros_like(params).index_put_((index,), gradient)
 
     def switch(self, objective: Objective) -> None:
         """Go on with another objective; among points of equal Dice the one found first is kept."""
@@ -175,24 +176,23 @@ class Search:
             self._best_values = self._evaluator.rated(self._best_logits, self.best, objective)
 
     def judge(self, criterion: CriterionFn) -> None:
-        """Hold a criterion that was not to end the search against the worst points: `success` and `failed_clean`."""
-        self.criterion, nothing = criterion, self.perturbation.zeros(self.image)
-        self.success = self._judge(self._best_logits, self._everyone, self.best)
-        self.failed_clean = self._judge(self._evaluator.clean_logits, self._everyone, nothing)
+        """Judge the worst points by a criterion that did not end the search: sets `success` and `failed_clean`."""
+        self.criterion, no_change = criterion, self.perturbation.zeros(self.image)
+        self.success = self._judge(self._best_logits, self._all_samples, self.best)
+        self.failed_clean = self._judge(self._evaluator.clean_logits, self._all_samples, no_change)
 
     def result(self) -> AttackResult:
         """The worst point of each sample; a random model is scored again with draws the search has not seen."""
-        see, index = self._evaluator, self._everyone
+        evaluator, index = self._evaluator, self._all_samples
         params = self.perturbation.project(self.image, self.best)
-        known = torch.equal(params, self.best) and see.samples == 1
         point = (
-            Point(self._best_logits, see.rated(self._best_logits, params, self._first_objective), self._best_channels)
-            if known
-            else see.at(params, index, self._first_objective)
+            self._best_point()
+            if torch.equal(params, self.best) and evaluator.samples == 1
+            else evaluator.at(params, index, self._first_objective)
         )
         with torch.no_grad():
             image = self.perturbation.apply(self.image, params)
-        seen = self._gradients.clamp(min=1)
+        gradients = self._gradients.clamp(min=1)
         return AttackResult(
             image=image,
             label=self.label_of(params),
@@ -209,15 +209,20 @@ class Search:
             success=self.success if self.criterion is None else self._judge(point.logits, index, params),
             sizes=measure(image - self.image, self.image),
             seed=self.seed,
-            forward_calls=see.forward_calls,
-            backward_calls=see.backward_calls,
-            zero_gradients=self._zero / seen,
-            nonfinite_gradients=self._nonfinite / seen,
+            forward_calls=evaluator.forward_calls,
+            backward_calls=evaluator.backward_calls,
+            zero_gradients=self._zero / gradients,
+            nonfinite_gradients=self._nonfinite / gradients,
         )
+
+    def _best_point(self) -> Point:
+        """Scores of the worst points as they were found; no pass."""
+        values = self._evaluator.rated(self._best_logits, self.best, self._first_objective)
+        return Point(self._best_logits, values, self._best_channels)
 
     def label_of(self, params: Tensor) -> Tensor:
         """The label next to params (B, ...), moved where the set moves it."""
-        return self._evaluator.label_of(self._everyone, params)
+        return self._evaluator.label_of(self._all_samples, params)
 
     def broken(self, params: Tensor, index: Tensor) -> Tensor:
         """Whether `criterion` holds at params (len(index), ...) of the samples `index`; one forward pass."""
@@ -233,13 +238,13 @@ class Search:
         self.last_success = torch.zeros_like(self.values, dtype=torch.bool)
         self._best_logits, self._best_channels = clean.logits.clone(), clean.dice.clone()
         self._best_values, self._best_dice = clean.values.clone(), self._foreground(clean.dice)
-        self.success = self._judge(clean.logits, self._everyone, self.best)
+        self.success = self._judge(clean.logits, self._all_samples, self.best)
         self.failed_clean = self.success.clone()
         self.smallest_size = torch.full_like(clean.values, torch.inf).where(~self.success, 0.0)
 
-    def _start_known(self, known: Search) -> None:
+    def _start_from(self, previous: Search) -> None:
         """What a search of a smaller budget found is the first candidate."""
-        for name, value in vars(known).items():
+        for name, value in vars(previous).items():
             if isinstance(value, Tensor) and name not in ("image", "start", "_zero", "_nonfinite", "_gradients"):
                 setattr(self, name, value.clone())
         self._active = None
@@ -253,7 +258,7 @@ class Search:
             left = torch.ones_like(self.success)
         else:
             left = self._best_dice > 0
-        return self._everyone[left if self._confined is None else left & self._confined]
+        return self._all_samples[left if self._confined is None else left & self._confined]
 
     def _foreground(self, dice: Tensor) -> Tensor:
         return dice[:, self.target.foreground].mean(1)
@@ -279,25 +284,25 @@ class Search:
         self._put("values", index, point.values)
         if not inside:
             return
-        here = self._some(params, index)
-        success = self._judge(point.logits, index, here)
+        current = self._some(params, index)
+        success = self._judge(point.logits, index, current)
         dice = self._foreground(point.dice)
-        better = self._better(index, here, point, dice, success)
+        better = self._better(index, current, point, dice, success)
         chosen = index[better]
-        found = {
-            "best": here,
+        updates = {
+            "best": current,
             # What is kept among the tensors of a pass holds their memory together: the next pass is slower.
             "_best_logits": point.logits.clone() if len(chosen) else point.logits,
             "_best_channels": point.dice,
             "_best_dice": dice,
             "_best_values": point.values,
         }
-        for name, values in found.items():
+        for name, values in updates.items():
             self._put(name, chosen, values if len(chosen) == len(index) else values[better])
         if self.criterion is not None:
             self._put("last_success", index, success)
-            self._put("last", index, here)
-            self.last_good[index[~success]] = here[~success].detach()
+            self._put("last", index, current)
+            self.last_good[index[~success]] = current[~success].detach()
             self._put("success", index, success | self.success[index] if self._smallest else success)
         self._active = None
 

@@ -69,7 +69,7 @@ class ShrinkingSetPGD(Attack):
             params = search.begin(restart)
             done = 0
             for steps, stretch, longest in self._stages():
-                params = self._walk(search, params, steps, done, stretch=stretch, longest=longest)
+                params = self._run_stage(search, params, steps, done, stretch=stretch, longest=longest)
                 done += steps
             search.score(params)
 
@@ -79,7 +79,9 @@ class ShrinkingSetPGD(Attack):
         lengths.append(self.steps - sum(lengths))
         return [(steps, *stage[1:]) for steps, stage in zip(lengths, _STAGES, strict=True) if steps]
 
-    def _walk(self, search: Search, params: Tensor, steps: int, done: int, *, stretch: float, longest: float) -> Tensor:
+    def _run_stage(
+        self, search: Search, params: Tensor, steps: int, done: int, *, stretch: float, longest: float
+    ) -> Tensor:
         within = search.perturbation.stretched(stretch)
         reach = longest * within.radius(search.image)
         params = within.project(search.image, params)

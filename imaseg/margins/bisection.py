@@ -12,7 +12,7 @@ def bisect(search: Search, good: Tensor, bad: Tensor, index: Tensor, iterations:
     """Move `bad` towards `good` on to the boundary of the search's criterion.
 
     Args:
-        search: the search that found both; its `criterion` judges.
+        search: the search that both come from; its `criterion` judges.
         good: (len(index), ...) parameters at which `criterion` does not hold.
         bad: parameters at which it does.
         index: which samples of the search's batch these are.

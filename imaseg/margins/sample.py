@@ -6,8 +6,8 @@ point scaled down, until the bracket is narrower than `rtol`. An attack that bre
 takes all of its steps, so the tries come from above: first just below, then after each break twice as far, and never
 beyond the middle of the bracket. That stays in one basin, so the end is challenged: by a search of another kind, by
 searches just below the margin from the clean image and from random points (more of them in sets of few parameters,
-where valleys are narrow), and where a set has but one parameter by looking at all of its values, a twentieth of the
-margin apart; where one breaks the case, the bracket opens again. The margin is an upper bound on the true distance:
+where valleys are narrow), and where a set has but one parameter by a scan of its values, a twentieth of the margin
+apart; where one breaks the case, the bracket opens again. The margin is an upper bound on the true distance:
 the size of a perturbation known to break the case.
 """
 
@@ -35,7 +35,7 @@ _STARTS = 2
 _STARTS_OF_FEW = 10
 """Random starts of a challenge, in sets as large as the image and in those of few parameters."""
 _NARROWER = 0.99
-_LOOKS = 20
+_SCAN_STEPS = 20
 _FINEST = 1e-4
 
 
@@ -151,14 +151,14 @@ class _Bracket:
 
     def __init__(self, model: Model, image: Tensor, label: Tensor, margin: SampleMargin) -> None:
         self.model, self.image, self.label, self.margin = model, image, label, margin
-        self.ground = Search(
+        self.search = Search(
             model, image, label, margin.perturbation, margin.attack.objective, criterion=margin.criterion
         )
         self.ceiling = margin.perturbation.radius(image)
         self.low = torch.zeros_like(self.ceiling)
         self.high = self.ceiling.clone()
         self.bad = margin.perturbation.zeros(image)
-        self.high[self.ground.failed_clean] = 0.0
+        self.high[self.search.failed_clean] = 0.0
         self.stride = torch.full_like(self.ceiling, self._first_stride)
         self.censored, self.settled = torch.zeros(2, len(image), dtype=torch.bool, device=image.device)
         self.forward_calls = self.backward_calls = 0
@@ -170,7 +170,7 @@ class _Bracket:
 
     def open(self) -> None:
         """Attack at the full budget: what survives is censored."""
-        index = torch.arange(len(self.image), device=self.image.device)[~self.ground.failed_clean]
+        index = torch.arange(len(self.image), device=self.image.device)[~self.search.failed_clean]
         if len(index):
             self.censored[index] = ~self._attack(index, self.ceiling[index], start=None)
         # A random start far out may lead to voxels that cannot flip.
@@ -180,11 +180,11 @@ class _Bracket:
             self.censored[index] = ~self._attack(index, self.ceiling[index], start=start)
         index = self.censored.nonzero()[:, 0]
         if len(index) and self._one_parameter:
-            self.censored[index] = ~self._look(index)
+            self.censored[index] = ~self._scan_parameter(index)
 
     def narrow(self) -> bool:
         """Attack below the bad point of every sample whose bracket is still too wide; False when none is left."""
-        wide = (self.high - self.low > self.margin.rtol * self.high) & ~self.censored & ~self.ground.failed_clean
+        wide = (self.high - self.low > self.margin.rtol * self.high) & ~self.censored & ~self.search.failed_clean
         index = wide.nonzero()[:, 0]
         if not len(index):
             return False
@@ -199,7 +199,7 @@ class _Bracket:
 
     def challenge(self) -> bool:
         """Search afresh just below each margin not challenged yet; False when all of them stand."""
-        index = (~self.settled & ~self.censored & ~self.ground.failed_clean).nonzero()[:, 0]
+        index = (~self.settled & ~self.censored & ~self.search.failed_clean).nonzero()[:, 0]
         if not len(index):
             return False
         budget, start = self.high[index] * (1 - self.margin.rtol), torch.zeros_like(self.bad[index])
@@ -211,9 +211,9 @@ class _Bracket:
         if bool(left.any()):
             broken[left] = self._attack(index[left], budget[left], start=start[left], restarts=1 + starts)
         if self._one_parameter:
-            broken |= self._look(index)
+            broken |= self._scan_parameter(index)
         self.settled[index[~broken]] = True
-        # An attack failed at budgets that break the case: what it said of smaller ones does not count either.
+        # An attack failed at budgets that break the case: that it failed at smaller ones does not count either.
         self.low[index[broken]] = 0.0
         return bool(broken.any())
 
@@ -230,23 +230,23 @@ class _Bracket:
         self._bad_at(hit, torch.zeros_like(self.bad[hit]), result.params[result.success])
         return result.success
 
-    def _look(self, index: Tensor) -> Tensor:
+    def _scan_parameter(self, index: Tensor) -> Tensor:
         """The smallest value of the only parameter that breaks each sample, from 0 to its margin, either way."""
-        found = torch.zeros(len(index), dtype=torch.bool, device=index.device)
-        reach = self.high[index] * (1 - self.margin.rtol) / _LOOKS
-        for look, sign in product(range(1, _LOOKS + 1), (1, -1)):
-            left = (~found).nonzero()[:, 0]
+        broken = torch.zeros(len(index), dtype=torch.bool, device=index.device)
+        reach = self.high[index] * (1 - self.margin.rtol) / _SCAN_STEPS
+        for count, sign in product(range(1, _SCAN_STEPS + 1), (1, -1)):
+            left = (~broken).nonzero()[:, 0]
             if not len(left):
                 break
             step = expand(sign * reach[left], self.bad)
-            hit = self.ground.broken(step * look, index[left])
-            found[left[hit]] = True
-            self._bad_at(index[left[hit]], step[hit] * (look - 1), step[hit] * look)
-        return found
+            hit = self.search.broken(step * count, index[left])
+            broken[left[hit]] = True
+            self._bad_at(index[left[hit]], step[hit] * (count - 1), step[hit] * count)
+        return broken
 
     def _bad_at(self, hit: Tensor, good: Tensor, bad: Tensor) -> None:
         """Note points that break samples, drawn back towards good ones."""
-        params = bisect(self.ground, good, bad, hit, _LINE_STEPS)
+        params = bisect(self.search, good, bad, hit, _LINE_STEPS)
         self.bad[hit] = params
         self.high[hit] = self.margin.perturbation.take(hit).size(params)
         # Drawn back along its own segment a point may undercut a budget that an attack failed at.
@@ -258,6 +258,6 @@ class _Bracket:
             censored=self.censored,
             adversarial=self.margin.perturbation.apply(self.image, self.bad),
             params=self.bad,
-            forward_calls=self.forward_calls + self.ground.forward_calls,
+            forward_calls=self.forward_calls + self.search.forward_calls,
             backward_calls=self.backward_calls,
         )

@@ -12,7 +12,7 @@ mean over foreground classes, not the best class; a case is "never broken" only 
 One ascent serves the margin and the perturbed sample; broken samples leave the batch, and only they are bisected.
 `warm`, `fewest_steps` and `every` save more and are off unless asked for; `benchmarks/ima_cost.py` measures them.
 
-`weighting` is off too: by it cases with small margins pull harder (`weighting`: Zhang et al., "Geometry-aware
+`weighting` is off too: by it cases with small margins count more (`weighting`: Zhang et al., "Geometry-aware
 instance-reweighted adversarial training", ICLR 2021, who count the steps to the boundary). Without it a boundary that
 is touched by all perturbed samples is pushed alike from both sides wherever it runs, so that it need not come to rest
 half-way between the classes; `benchmarks/two_moons.py` shows both.
@@ -61,13 +61,13 @@ class IMA(TrainingMethod):
             cases; 0 to 10, 0 as published. The loss is then taken of each sample by itself.
         train_on: "boundary" for the decision boundary of samples that break within their margin, as published; "worst"
             for the point of lowest Dice found. The ascent then goes on past the boundary; whether a case broke is
-            judged at that point, and its distance is looked for on the straight way there.
+            judged at that point, and its distance is searched on the segment to the clean image.
         radius_jitter: each visit draws its radius uniformly from margin * (1 - radius_jitter) to
             margin * (1 + radius_jitter), never beyond the ceiling; 0 to 1, 0 as published. A visit that drew less than
             the margin lets nothing grow: with one visit per epoch margins grow half as fast.
         objective: what the ascent maximises; the loss that leads to the criterion if not given.
         warm: start each ascent where the case's last one ended, so that fewer steps suffice. The start is mirrored as
-            the image is; cases that look otherwise at this visit (another crop) start anew.
+            the image is; cases whose image is another one at this visit (another crop) start anew.
         fewest_steps: ascent steps of a visit that goes as far as one increment, growing linearly up to `steps` at the
             ceiling; None for `steps` throughout.
         every: perturb every so many batches; those in between cost one plain step and train on the clean loss alone.
@@ -211,7 +211,7 @@ class IMA(TrainingMethod):
         return params, params
 
     def _boundary_before(self, search: Search) -> Tensor:
-        """The boundary on the straight way to the worst point; "no change" where the clean image fails already."""
+        """The boundary on the segment to the worst point; "no change" where the clean image fails already."""
         search.judge(self.criterion)
         index = search.success.nonzero()[:, 0]
         boundary, good = search.best.clone(), search.perturbation.zeros(search.image)[index]

@@ -68,9 +68,9 @@ class PGDTraining(_MixedTraining):
     ) -> tuple[Tensor, Tensor]:
         seed, start = self.seed + self._calls, None
         if self.starts is not None:
-            names, given = case_ids(image, ids), checked(image)
-            start = self.starts.begin(names, given, budget, seed)
+            names, plain_image = case_ids(image, ids), checked(image)
+            start = self.starts.begin(names, plain_image, budget, seed)
         result = self.attack.on(budget, seed=seed)(model, image, label, start=start)
         if self.starts is not None:
-            self.starts.keep(names, given, result.params)
+            self.starts.keep(names, plain_image, result.params)
         return result.image, result.label

@@ -54,7 +54,7 @@ def test_small_margins_take_few_steps_and_the_ceiling_all_of_them():
     assert covered == [3, 3, 2, 2, 1, 1]
 
 
-def test_samples_of_different_lengths_walk_as_they_would_alone():
+def test_samples_with_different_numbers_of_steps_do_as_they_would_alone():
     model, image, label = trained_model()
     margins = {"a": 0.5, "b": 2.25, "c": 4.0}
     together = _ima(fewest_steps=2, criterion=DiceBelow(0.6), bisections=3)
@@ -179,7 +179,7 @@ def test_other_methods_take_warm_starts_too(make):
         warm(model, image, label)
 
 
-def test_walking_with_equal_lengths_is_the_attacks_own_walk():
+def test_with_equal_numbers_of_steps_the_ascent_is_the_attacks_own():
     model, image, label = trained_model()
     method = _ima()
     points = []
