@@ -22,8 +22,8 @@ if TYPE_CHECKING:
         AttackResult,
         GaussianNoise,
         MinimumNorm,
+        ShrinkingSetPGD,
         Square,
-        Strong,
         UniformNoise,
         WorstCase,
     )
@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     )
     from imaseg.perturbations import L2, BiasField, Deformation, Frequency, Gamma, Linf, Perturbation
     from imaseg.tiling import TiledModel
-    from imaseg.training import IMA, TRADES, MarginTable, PGDTraining, Standard, TrainingMethod
+    from imaseg.training import IMA, TRADES, FreeTraining, MarginTable, PGDTraining, Standard, TrainingMethod
 
 __all__ = [
     "APGD",
@@ -90,6 +90,7 @@ __all__ = [
     "DiceBelow",
     "DiceCE",
     "Erase",
+    "FreeTraining",
     "Frequency",
     "Gamma",
     "GaussianNoise",
@@ -109,10 +110,10 @@ __all__ = [
     "SampleMargin",
     "SampleMarginResult",
     "SegPGDLoss",
+    "ShrinkingSetPGD",
     "Smoothed",
     "Square",
     "Standard",
-    "Strong",
     "Swap",
     "TemperedDice",
     "TiledModel",
@@ -135,7 +136,8 @@ __all__ = [
 
 _HOME = {
     "attacks": (
-        "APGD FGSM IFGSM PGD Attack AttackResult GaussianNoise MinimumNorm Square Strong UniformNoise WorstCase"
+        "APGD FGSM IFGSM PGD Attack AttackResult GaussianNoise MinimumNorm ShrinkingSetPGD Square UniformNoise "
+        "WorstCase"
     ),
     "auditing": "audit",
     "corruptions": "",
@@ -152,16 +154,16 @@ _HOME = {
     ),
     "perturbations": "BiasField Deformation Frequency Gamma L2 Linf Perturbation",
     "tiling": "TiledModel",
-    "training": "IMA TRADES MarginTable PGDTraining Standard TrainingMethod",
+    "training": "IMA TRADES FreeTraining MarginTable PGDTraining Standard TrainingMethod",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOME:
         return import_module(f"imaseg.{name}")
-    for room, names in _HOME.items():
+    for package, names in _HOME.items():
         if name in names.split():
-            value = getattr(import_module(f"imaseg.{room}"), name)
+            value = getattr(import_module(f"imaseg.{package}"), name)
             globals()[name] = value
             return value
     msg = f"module 'imaseg' has no attribute {name!r}"

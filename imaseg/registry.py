@@ -18,7 +18,10 @@ def kebab(name: str) -> str:
 
 
 class Registered:
-    """Base of a family: the first subclass starts a table, every later named subclass is an entry in it."""
+    """Base of a family: the first subclass starts a table, every later subclass is an entry in it.
+
+    The entry is called `name` if the class itself defines that, else after the class.
+    """
 
     registry: ClassVar[dict[str, type[Self]]]
     name: ClassVar[str]
@@ -29,7 +32,7 @@ class Registered:
         if Registered in cls.__bases__:
             cls.registry = {}
         elif not cls.__name__.startswith("_"):
-            cls.name = kebab(cls.__name__)
+            cls.name = cls.__dict__.get("name", kebab(cls.__name__))
             table: dict[str, Any] = cls.registry
             table[cls.name] = cls
 
@@ -62,22 +65,22 @@ class Registered:
             msg = f"{cls.__name__.lower()} must be a name or a mapping with a name, got {spec!r}."
             raise ValueError(msg)
         member = cls.named(str(given.pop("name")))
-        known = list(inspect.signature(member).parameters)[len(args) :]
+        accepted = list(inspect.signature(member).parameters)[len(args) :]
         for key in given:
-            if key not in known:
-                msg = f"arguments of {member.name} must be among {', '.join(known)}, got {key!r}."
+            if key not in accepted:
+                msg = f"arguments of {member.name} must be among {', '.join(accepted)}, got {key!r}."
                 raise ValueError(msg)
         try:
             return member(*args, **given, **extra)
         except (TypeError, RuntimeError) as error:
-            msg = f"arguments of {member.name} must fit {known}, got {given} ({error})."
+            msg = f"arguments of {member.name} must fit {accepted}, got {given} ({error})."
             raise ValueError(msg) from error
 
     def __repr__(self) -> str:
         """The constructor's call, as far as its arguments are kept under their names."""
-        known = [name for name in inspect.signature(type(self)).parameters if hasattr(self, name)]
-        known = [name for name in known if name not in self._unshown]
-        return f"{type(self).__name__}({', '.join(f'{name}={_shown(getattr(self, name))}' for name in known)})"
+        kept = [name for name in inspect.signature(type(self)).parameters if hasattr(self, name)]
+        kept = [name for name in kept if name not in self._unshown]
+        return f"{type(self).__name__}({', '.join(f'{name}={_shown(getattr(self, name))}' for name in kept)})"
 
 
 def _shown(value: Any) -> str:

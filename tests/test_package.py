@@ -1,4 +1,4 @@
-"""Public names, start-up cost, and the import rules between rooms."""
+"""Public names, start-up cost, and the import rules between layers."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import imaseg
 PUBLIC = {
     "APGD", "FGSM", "IFGSM", "IMA", "L2", "PGD", "TRADES", "Attack", "AttackResult", "BalancedMaskedCE", "BiasField",
     "CertifiedMargin", "CertifiedMarginResult", "CosPGDLoss", "Criterion", "CrossEntropy", "Deformation", "Dice",
-    "DiceBelow", "DiceCE", "Erase", "Frequency", "Gamma", "GaussianNoise", "Grow", "InputError", "JensenShannon",
-    "Linf", "LogitMargin", "MarginTable", "MaskedCE", "MaskedSpherical", "MinimumNorm", "Misclassified",
-    "Objective", "PGDTraining", "Perturbation", "SampleMargin", "SampleMarginResult", "SegPGDLoss", "Smoothed",
-    "Square", "Standard", "Strong", "Swap", "TemperedDice", "TiledModel", "Towards", "TrainingMethod",
-    "UniformNoise", "VoxelMargin", "VoxelMarginResult", "VoxelsFlipped", "WeakestVoxels", "WorstCase",
+    "DiceBelow", "DiceCE", "Erase", "FreeTraining", "Frequency", "Gamma", "GaussianNoise", "Grow", "InputError",
+    "JensenShannon", "Linf", "LogitMargin", "MarginTable", "MaskedCE", "MaskedSpherical", "MinimumNorm",
+    "Misclassified", "Objective", "PGDTraining", "Perturbation", "SampleMargin", "SampleMarginResult", "SegPGDLoss",
+    "ShrinkingSetPGD", "Smoothed", "Square", "Standard", "Swap", "TemperedDice", "TiledModel", "Towards",
+    "TrainingMethod", "UniformNoise", "VoxelMargin", "VoxelMarginResult", "VoxelsFlipped", "WeakestVoxels", "WorstCase",
     "__version__", "audit", "certified_gap", "corruptions", "load_cases", "load_model", "objectives",
 }  # fmt: skip
 

@@ -15,12 +15,24 @@ def test_families_hold_their_public_members():
     searches = {"fgsm", "ifgsm", "pgd", "apgd", "square", "strong", "worst-case", "minimum-norm"}
     assert set(Attack.registry) == {*searches, "gaussian-noise", "uniform-noise"}
     untargeted = {"dice", "tempered-dice", "cross-entropy", "dice-ce", "masked-ce", "balanced-masked-ce"} | {
-        "seg-pgd-loss", "cos-pgd-loss", "jensen-shannon", "masked-spherical", "logit-margin",
+        "segpgd", "cospgd", "jensen-shannon", "masked-spherical", "logit-margin",
     }  # fmt: skip
     assert set(Objective.registry) == {*untargeted, "erase", "grow", "swap", "towards", "weakest-voxels"}
     assert set(Perturbation.registry) == {"l2", "linf", "bias-field", "gamma", "frequency", "deformation"}
     assert set(Criterion.registry) == {"dice-below", "voxels-flipped", "misclassified"}
-    assert set(TrainingMethod.registry) == {"standard", "pgd-training", "trades", "ima"}
+    assert set(TrainingMethod.registry) == {"standard", "pgd-training", "free", "trades", "ima"}
+
+
+def test_a_name_of_its_own_is_kept_and_not_handed_down(monkeypatch):
+    monkeypatch.setattr(Criterion, "registry", {})
+
+    class LongWords(Criterion):
+        name = "short"
+
+    class Further(LongWords):
+        pass
+
+    assert Criterion.registry == {"short": LongWords, "further": Further}
 
 
 def test_build_passes_arguments():

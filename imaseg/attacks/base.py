@@ -1,4 +1,4 @@
-"""Base of all attacks: validate, hold the model still, search, project, score. Subclasses write `_run` only."""
+"""Base of all attacks: validate, freeze the model, search, project, score. Subclasses write `_run` only."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from torch import Tensor
 
 from imaseg.attacks.presets import PRESETS
 from imaseg.attacks.result import AttackResult
-from imaseg.attacks.search import Search, Until
-from imaseg.frozen import Model, frozen, plain
+from imaseg.attacks.search import CriterionFn, Search
+from imaseg.frozen import Model, as_plain_tensor, frozen
 from imaseg.objectives import Dice, Objective
 from imaseg.perturbations import Perturbation
 from imaseg.perturbations.base import expand
@@ -98,7 +98,7 @@ class Attack(Registered, ABC):
         image: Tensor,
         label: Tensor,
         *,
-        until: Until | None = None,
+        criterion: CriterionFn | None = None,
         start: Tensor | None = None,
     ) -> AttackResult:
         """Attack each sample of a batch on its own.
@@ -108,7 +108,7 @@ class Attack(Registered, ABC):
             image: (B, C, *spatial) float, in the units the model takes.
             label: integer (B, *spatial) or (B, 1, *spatial); boolean (B, K, *spatial) for region-based models;
                 (B,) for classifiers. Negative values and the objective's `ignore_index` are ignored.
-            until: criterion `(logits, label, clean_logits) -> (B,) bool` that ends the search of a sample.
+            criterion: `(logits, label, clean_logits) -> (B,) bool`; the search of a sample ends where it is True.
             start: parameters like `AttackResult.params` from which the first restart begins.
 
         Returns:
@@ -117,9 +117,9 @@ class Attack(Registered, ABC):
         Raises:
             ValueError: if image is not floating, or image, label, logits, eps or bounds do not fit together.
         """
-        image, label = checked(image), plain(label)
+        image, label = checked(image), as_plain_tensor(label)
         with frozen(model):
-            return self._searched(self._search(model, image, label, until=until, start=start))
+            return self._searched(self._search(model, image, label, criterion=criterion, start=start))
 
     @final
     def ladder(
@@ -129,18 +129,18 @@ class Attack(Registered, ABC):
         label: Tensor,
         eps: Sequence[float | Tensor],
         *,
-        until: Until | None = None,
+        criterion: CriterionFn | None = None,
     ) -> list[AttackResult]:
         """Attack at several budgets, each search starting from what the one before it found.
 
         A point of a small ball lies in every larger one, so Dice never rises along the ladder.
 
         Args:
-            model: as in calling the attack, like the next two and `until`.
+            model: as in calling the attack, like the next two and `criterion`.
             image: (B, C, *spatial).
             label: of the image.
             eps: budgets in rising order, in the unit of the attack's perturbation set.
-            until: criterion that ends the search of a sample.
+            criterion: ends the search of a sample.
 
         Returns:
             One result per budget, with the calls that this budget took.
@@ -148,26 +148,26 @@ class Attack(Registered, ABC):
         Raises:
             ValueError: as calling the attack does, or if eps is not in rising order.
         """
-        image, label = checked(image), plain(label)
+        image, label = checked(image), as_plain_tensor(label)
         results: list[AttackResult] = []
-        known: Search | None = None
+        search: Search | None = None
         with frozen(model):
             for budget in eps:
                 attack = self.on(self.perturbation.with_eps(budget))
-                start = None if known is None else _stretched(known, attack.perturbation)
-                known = attack._search(model, image, label, until=until, start=start, known=known)
-                results.append(attack._searched(known))
+                start = None if search is None else _stretched(search, attack.perturbation)
+                search = attack._search(model, image, label, criterion=criterion, start=start, previous=search)
+                results.append(attack._searched(search))
         return results
 
     @abstractmethod
     def _run(self, search: Search) -> None:
-        """Walk through the set; `search` remembers the worst point."""
+        """Evaluate points of the set through `search`, which keeps the worst one of each sample."""
 
-    def objective_for(self, until: Until | None) -> Objective:
-        """What a search with that criterion maximises."""
+    def objective_for(self, criterion: CriterionFn | None) -> Objective:
+        """What a search that ends at `criterion` maximises; None: a search without one."""
         return self.objective
 
-    def default_until(self) -> Until | None:
+    def default_criterion(self) -> CriterionFn | None:
         """The criterion of searches that were given none."""
         return None
 
@@ -190,22 +190,22 @@ class Attack(Registered, ABC):
         image: Tensor,
         label: Tensor,
         *,
-        until: Until | None,
+        criterion: CriterionFn | None,
         start: Tensor | None = None,
-        known: Search | None = None,
+        previous: Search | None = None,
     ) -> Search:
         return Search(
             model,
             image,
             label,
             self.perturbation,
-            self.objective_for(until),
+            self.objective_for(criterion),
             seed=self.seed,
             samples=self.samples,
             smallest=self.smallest,
-            until=until if until is not None else self.default_until(),
+            criterion=criterion if criterion is not None else self.default_criterion(),
             start=start,
-            known=known,
+            previous=previous,
         )
 
     def _searched(self, search: Search) -> AttackResult:
@@ -229,14 +229,14 @@ def checked(image: Tensor) -> Tensor:
     if not image.is_floating_point():
         msg = f"image must be floating, got {image.dtype}. Convert it with image.float()."
         raise ValueError(msg)
-    return plain(image)
+    return as_plain_tensor(image)
 
 
-def _stretched(known: Search, perturbation: Perturbation) -> Tensor:
+def _stretched(search: Search, perturbation: Perturbation) -> Tensor:
     """The worst point of a smaller ball, blown up to the size of the larger one."""
-    before, now = known.perturbation.radius(known.image), perturbation.radius(known.image)
+    before, now = search.perturbation.radius(search.image), perturbation.radius(search.image)
     if bool((now < before).any()):
         msg = f"eps of a ladder must be in rising order, got {before.tolist()} before {now.tolist()}."
         raise ValueError(msg)
     factor = torch.where(before > 0, now / before.clamp(min=torch.finfo(now.dtype).tiny), 0.0)
-    return perturbation.project(known.image, known.best * expand(factor, known.best))
+    return perturbation.project(search.image, search.best * expand(factor, search.best))

@@ -37,7 +37,7 @@ class _Noise(Attack):
         radius = perturbation.radius(search.image)
         for _ in range(self.steps * self.restarts):
             noise = draw(perturbation.zeros(search.image), search.generator, gaussian=self.gaussian)
-            # Into the set first, since some sets have room on one side of 0 only.
+            # Into the set first, since some sets reach to one side of 0 only.
             params = perturbation.project(search.image, perturbation.masked(noise))
             size = perturbation.size(params).clamp(min=torch.finfo(params.dtype).tiny)
             search.score(perturbation.project(search.image, params * expand(radius / size, params)))

@@ -32,7 +32,7 @@ _SEA = (
 )
 _APGD = "Croce & Hein, Reliable evaluation of adversarial robustness, ICML 2020"
 _BEST = "The worst point by Dice over all iterates is kept, not the last one."
-_OBJECTIVES = ("masked-ce", "seg-pgd-loss", "jensen-shannon", "masked-spherical")
+_OBJECTIVES = ("masked-ce", "segpgd", "jensen-shannon", "masked-spherical")
 
 
 def _apgd(objective: str, source: str, differs: str = "", **more: Any) -> Preset:
@@ -49,19 +49,19 @@ PRESETS: dict[str, Preset] = {
     "segpgd": Preset(
         "pgd",
         "Gu, Zhao, Tresp & Torr, SegPGD, ECCV 2022",
-        {"objective": "seg-pgd-loss", "steps": 20, "step_size": 0.32, "decay": 0.0},
+        {"objective": "segpgd", "steps": 20, "step_size": 0.32, "decay": 0.0},
         _BEST,
     ),
     "cospgd": Preset(
         "pgd",
         "Agnihotri, Jung & Keuper, CosPGD, ICML 2024",
-        {"objective": "cos-pgd-loss", "steps": 20, "step_size": 0.32, "decay": 0.0},
+        {"objective": "cospgd", "steps": 20, "step_size": 0.32, "decay": 0.0},
         _BEST,
     ),
     "apgd-ce": _apgd("cross-entropy", _APGD),
     "apgd-dice": _apgd("dice", _APGD, "Soft Dice instead of cross-entropy."),
     "apgd-masked-ce": _apgd("masked-ce", _SEA, steps=300, larger_first=True),
-    "apgd-segpgd": _apgd("seg-pgd-loss", _SEA, steps=300, larger_first=True),
+    "apgd-segpgd": _apgd("segpgd", _SEA, steps=300, larger_first=True),
     "apgd-js": _apgd("jensen-shannon", _SEA, steps=300, larger_first=True),
     "apgd-spherical": _apgd("masked-spherical", _SEA, steps=300, larger_first=True),
     "sea": Preset(

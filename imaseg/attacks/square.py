@@ -74,7 +74,7 @@ class Square(Attack):
         return search.ascend(zeros, signs, 2 * search.perturbation.radius(search.image))
 
     def _windowed(self, search: Search, params: Tensor, step: int) -> Tensor:
-        share = self.share / 2 ** sum(step >= place for place in _HALVINGS)
+        share = self.share / 2 ** sum(step >= halving for halving in _HALVINGS)
         pattern = torch.zeros_like(params)
         window = [slice(None), slice(None)]
         for size in params.shape[2:]:

@@ -21,6 +21,8 @@ class CosPGDLoss(Objective):
     tensor([0.6931])
     """
 
+    name = "cospgd"
+
     def _loss(self, logits: Tensor, target: Target, progress: float) -> Tensor:
         return decision_mean(decision_ce(logits, target) * _cosine(logits.detach(), target), target)
 

@@ -1,4 +1,4 @@
-"""Jensen-Shannon divergence between prediction and label: bounded, so that flipped voxels lose their pull."""
+"""Jensen-Shannon divergence between prediction and label: bounded, so that the gradient of flipped voxels vanishes."""
 
 from __future__ import annotations
 

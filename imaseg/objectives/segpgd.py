@@ -24,6 +24,8 @@ class SegPGDLoss(Objective):
     (tensor([0.1566]), tensor([0.4066]))
     """
 
+    name = "segpgd"
+
     def _loss(self, logits: Tensor, target: Target, progress: float) -> Tensor:
         wrong = progress / 2
         ce = decision_ce(logits, target)

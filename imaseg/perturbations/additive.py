@@ -27,7 +27,7 @@ class _Additive(Perturbation):
     def masked(self, values: Tensor) -> Tensor:
         return values if self.region is None else values * self.region.to(values)
 
-    def _room(self, image: Tensor) -> tuple[Tensor, Tensor] | None:
+    def _range_left(self, image: Tensor) -> tuple[Tensor, Tensor] | None:
         """How far each value may fall and rise before it meets the bounds."""
         if self.bounds is None:
             return None

@@ -1,6 +1,6 @@
-"""Base of all perturbation sets: parameters, their effect on an image, and the ball they live in.
+"""Base of all perturbation sets: parameters, their effect on an image, and the ball that bounds them.
 
-A search moves `params`; only the set knows what they mean. `eps` lives here and nowhere else.
+A search moves `params`; only the set interprets them, and only the set holds the budget `eps`.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Perturbation(Registered, ABC):
         return volume
 
     def stretched(self, factor: float) -> Self:
-        """The same set with `factor` times the budget, for searches that look outside first."""
+        """The same set with `factor` times the budget, for searches that begin outside."""
         return self if factor == 1 else self.with_eps(self.eps * factor)
 
     def radius(self, image: Tensor) -> Tensor:

@@ -92,11 +92,11 @@ class Deformation(Perturbation):
         axes = [torch.linspace(-1, 1, size, dtype=shift.dtype, device=shift.device) for size in shape]
         voxels = zip(shape, self._voxel(len(shape)), strict=True)
         scale = shift.new_tensor([2 / (max(size - 1, 1) * voxel) for size, voxel in voxels])
-        places = torch.stack(torch.meshgrid(*axes, indexing="ij")) + shift * scale.view(-1, *[1] * len(shape))
+        positions = torch.stack(torch.meshgrid(*axes, indexing="ij")) + shift * scale.view(-1, *[1] * len(shape))
         # grid_sample counts axes from the last.
-        places = places.flip(1).movedim(1, -1).to(volume)
+        positions = positions.flip(1).movedim(1, -1).to(volume)
         mode = "nearest" if nearest else "bilinear"
-        moved = grid_sample(volume, places, mode=mode, padding_mode="border", align_corners=True)
+        moved = grid_sample(volume, positions, mode=mode, padding_mode="border", align_corners=True)
         # Where nothing moves the value is kept to the last bit, which grid_sample does not; the gradient is its own.
         still = (shift == 0).all(1, keepdim=True)
         return torch.where(still, volume.detach() + (moved - moved.detach()), moved)

@@ -66,10 +66,10 @@ class L2(_Additive):
     def project(self, image: Tensor, params: Tensor) -> Tensor:
         params = self.masked(params)
         radius = self.radius(image) * self._norm_per_unit(params)
-        room = self._room(image)
-        if room is None:
+        limits = self._range_left(image)
+        if limits is None:
             return _shrink(params, radius)
-        return _shrink(_onto_ball_and_box(params, radius, *room), radius)
+        return _shrink(_onto_ball_and_box(params, radius, *limits), radius)
 
     def size(self, params: Tensor) -> Tensor:
         return norm(params) / self._norm_per_unit(params)

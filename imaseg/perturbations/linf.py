@@ -38,8 +38,8 @@ class Linf(_Additive):
     def project(self, image: Tensor, params: Tensor) -> Tensor:
         radius = expand(self.radius(image), image)
         params = self.masked(params).clamp(-radius, radius)
-        room = self._room(image)
-        return params if room is None else params.clamp(*room)
+        limits = self._range_left(image)
+        return params if limits is None else params.clamp(*limits)
 
     def size(self, params: Tensor) -> Tensor:
         return params.flatten(1).abs().amax(1)

@@ -25,9 +25,9 @@ WORKS = {
     "parameter-free attacks. ICML 2020. arXiv:2003.01690.",
     "square": "Andriushchenko M, Croce F, Flammarion N, Hein M. Square Attack: a query-efficient black-box adversarial "
     "attack via random search. ECCV 2020. arXiv:1912.00049.",
-    "seg-pgd-loss": "Gu J, Zhao H, Tresp V, Torr PHS. SegPGD: an effective and efficient adversarial attack for "
+    "segpgd": "Gu J, Zhao H, Tresp V, Torr PHS. SegPGD: an effective and efficient adversarial attack for "
     "evaluating and boosting segmentation robustness. ECCV 2022. arXiv:2207.12391.",
-    "cos-pgd-loss": "Agnihotri S, Jung S, Keuper M. CosPGD: an efficient white-box adversarial attack for pixel-wise "
+    "cospgd": "Agnihotri S, Jung S, Keuper M. CosPGD: an efficient white-box adversarial attack for pixel-wise "
     "prediction tasks. ICML 2024. arXiv:2302.02213.",
     "sea": "Croce F, Singh ND, Hein M. Towards reliable evaluation and fast training of robust semantic segmentation "
     "models. ECCV 2024. arXiv:2306.12941.",
@@ -54,8 +54,8 @@ CITED = {
     "pgd": "Madry et al. 2018",
     "apgd": "Croce and Hein 2020",
     "square": "Andriushchenko et al. 2020",
-    "seg-pgd-loss": "Gu et al. 2022",
-    "cos-pgd-loss": "Agnihotri et al. 2024",
+    "segpgd": "Gu et al. 2022",
+    "cospgd": "Agnihotri et al. 2024",
     "sea": "Croce et al. 2024",
     "bias-field": "Chen et al. 2020",
     "frequency": "Hanif et al. 2023",
@@ -64,8 +64,6 @@ CITED = {
 """For attacks, objectives and perturbation sets, by their registered names."""
 _PRESETS = {
     "pgd-ce": "pgd",
-    "segpgd": "seg-pgd-loss",
-    "cospgd": "cos-pgd-loss",
     "apgd-ce": "apgd",
     "apgd-dice": "apgd",
     "apgd-masked-ce": "sea",

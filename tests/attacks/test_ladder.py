@@ -139,14 +139,14 @@ def test_what_met_the_criterion_once_stays_met_and_is_searched_no_further(traine
     sizes = []
     handle = model.register_forward_hook(lambda _, given, __: sizes.append(len(given[0])))
     rungs = [0.5, 2.0, 4.0, 8.0]
-    results = PGD(L2(1.0), steps=5).ladder(model, image, label, rungs, until=DiceBelow(0.7))
+    results = PGD(L2(1.0), steps=5).ladder(model, image, label, rungs, criterion=DiceBelow(0.7))
     handle.remove()
-    met = torch.stack([result.met for result in results])
-    assert not met[0].any()
-    assert met[-1].all()
-    assert (met[1:] >= met[:-1]).all()
+    success = torch.stack([result.success for result in results])
+    assert not success[0].any()
+    assert success[-1].all()
+    assert (success[1:] >= success[:-1]).all()
     for i in range(8):
-        first = int(met[:, i].int().argmax())
+        first = int(success[:, i].int().argmax())
         assert all(torch.equal(results[k].image[i], results[first].image[i]) for k in range(first, 4))
     assert min(sizes) < 8
 

@@ -44,7 +44,7 @@ METHODS = {
     "standard": "method={name: standard}",
     "ima": IMA_METHOD,
     "ima-warm": f"method={{name: ima, {L2}, steps: 2, bisections: 1, warm: true, fewest_steps: 1}}",
-    "pgd-free": f"method={{name: pgd-training, {L2}, replays: 2, ramp_epochs: 3}}",
+    "free": f"method={{name: free, {L2}, replays: 2, ramp_epochs: 3}}",
     "trades": f"method={{name: trades, {L2}, steps: 2}}",
 }
 

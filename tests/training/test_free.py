@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from imaseg import L2, Deformation, Linf, PGDTraining
+from imaseg import L2, Deformation, FreeTraining, Linf
 from tests.attacks.models import messy_model, trained_model
 
 
@@ -15,7 +15,7 @@ def _loss(logits, label):
 
 
 def _free(perturbation, **more):
-    return PGDTraining(_loss, perturbation, mix=1.0, replays=4, **more)
+    return FreeTraining(_loss, perturbation, mix=1.0, replays=4, **more)
 
 
 def test_each_replay_takes_a_full_step_along_the_gradient_of_the_one_before():
@@ -91,9 +91,9 @@ def test_replays_train_a_model_that_holds_better_than_a_standard_one():
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda: PGDTraining(_loss, L2(1.0), replays=-1), "replays must be a whole number >= 0, got -1"),
-        (lambda: PGDTraining(_loss, L2(1.0), replays=1.5), "replays must be a whole number >= 0, got 1.5"),
-        (lambda: _free(Deformation(1.0)), "perturbation of PGDTraining with replays must leave the label in place"),
+        (lambda: FreeTraining(_loss, L2(1.0), replays=0), "replays must be a whole number >= 1, got 0"),
+        (lambda: FreeTraining(_loss, L2(1.0), replays=1.5), "replays must be a whole number >= 1, got 1.5"),
+        (lambda: _free(Deformation(1.0)), "perturbation of FreeTraining must leave the label in place"),
     ],
 )
 def test_nonsense_is_refused(make, text):

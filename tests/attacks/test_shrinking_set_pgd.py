@@ -1,4 +1,4 @@
-"""Strong: no weaker than what it replaces, its stages against a literal loop, and saturated logits."""
+"""`strong`: no weaker than what it replaces, its stages against a literal loop, and saturated logits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 
-from imaseg import APGD, FGSM, L2, PGD, Linf, Strong, UniformNoise, VoxelsFlipped
+from imaseg import APGD, FGSM, L2, PGD, Linf, ShrinkingSetPGD, UniformNoise, VoxelsFlipped
 from imaseg.objectives import CrossEntropy, TemperedDice
 from tests.attacks.models import LinearConvolution, LinearPerVoxel, trained_model
 
@@ -29,7 +29,8 @@ def test_noise_is_weaker_than_fgsm_than_pgd_than_strong(trained):
     rows = []
     for kind, eps in BUDGETS:
         budget = kind(eps)
-        attacks = (UniformNoise(budget, steps=10), FGSM(budget), PGD(budget, steps=40), Strong(budget, steps=40))
+        strong = ShrinkingSetPGD(budget, steps=40)
+        attacks = (UniformNoise(budget, steps=10), FGSM(budget), PGD(budget, steps=40), strong)
         results = [attack(model, image, label) for attack in attacks]
         assert results[2].backward_calls == results[3].backward_calls == 40
         rows.append([result.foreground_dice.mean().item() for result in results])
@@ -50,7 +51,9 @@ def test_every_point_equals_that_of_a_literal_loop(trained, kind, eps, steps, le
     start = kind(eps).project(image, torch.randn(image.shape, generator=torch.Generator().manual_seed(1)).double())
     seen = []
     handle = model.register_forward_hook(lambda _, given, __: seen.append((given[0] - image).detach()))
-    result = Strong(kind(eps), steps=steps, objective=CrossEntropy())(model, image, label, start=start, until=_never)
+    result = ShrinkingSetPGD(kind(eps), steps=steps, objective=CrossEntropy())(
+        model, image, label, start=start, criterion=_never
+    )
     handle.remove()
     assert (result.backward_calls, result.forward_calls) == (steps, steps + 2)
     assert (result.size <= eps * (1 + 1e-9)).all()
@@ -82,7 +85,7 @@ def _onto(delta, radius, kind):
 
 def test_restarts_add_their_steps_and_never_weaken(trained):
     model, image, label = trained
-    once, thrice = (Strong(L2(2.0), steps=6, restarts=n)(model, image, label) for n in (1, 3))
+    once, thrice = (ShrinkingSetPGD(L2(2.0), steps=6, restarts=n)(model, image, label) for n in (1, 3))
     assert (once.backward_calls, thrice.backward_calls) == (6, 18)
     assert thrice.forward_calls <= 3 * 7 + 1
     assert (thrice.foreground_dice <= once.foreground_dice).all()
@@ -90,7 +93,7 @@ def test_restarts_add_their_steps_and_never_weaken(trained):
         torch.testing.assert_close(once.objective, TemperedDice()(model(once.image), label))
 
 
-@pytest.mark.parametrize("attack", [PGD, APGD, Strong])
+@pytest.mark.parametrize("attack", [PGD, APGD, ShrinkingSetPGD])
 @pytest.mark.parametrize(("kind", "order"), [(L2, 2.0), (Linf, 1.0)])
 @pytest.mark.parametrize("shared", [False, True], ids=["per voxel", "shared kernel"])
 def test_linear_models_break_just_above_their_margin_and_not_just_below(attack, kind, order, shared):
@@ -108,8 +111,8 @@ def test_linear_models_break_just_above_their_margin_and_not_just_below(attack, 
     label[:, 3, 2] = (gap > 0).long()
     for factor, broken in ((1.01, True), (0.99, False)):
         budget = kind(gap.abs() / dual * factor)
-        result = attack(budget, steps=20)(model, image, label, until=VoxelsFlipped(0.0))
-        assert (result.met == broken).all()
+        result = attack(budget, steps=20)(model, image, label, criterion=VoxelsFlipped(0.0))
+        assert (result.success == broken).all()
 
 
 def test_logits_times_1000_do_not_protect(trained):
@@ -121,7 +124,7 @@ def test_logits_times_1000_do_not_protect(trained):
 
     for budget in (L2(2.0), Linf(0.21)):
         usual = PGD(budget, steps=20)(model, image, label)
-        found = Strong(budget, steps=20)(saturated, image, label)
+        found = ShrinkingSetPGD(budget, steps=20)(saturated, image, label)
         assert found.foreground_dice.mean() <= usual.foreground_dice.mean()
         assert found.zero_gradients.max() < 0.05
         blind = PGD(budget, steps=20, objective=CrossEntropy())(saturated, image, label)
@@ -131,4 +134,4 @@ def test_logits_times_1000_do_not_protect(trained):
 
 def test_momentum_is_a_share():
     with pytest.raises(ValueError, match=r"momentum must be in \[0, 1\), got 1.0. Use 0.5."):
-        Strong(L2(1.0), momentum=1.0)
+        ShrinkingSetPGD(L2(1.0), momentum=1.0)

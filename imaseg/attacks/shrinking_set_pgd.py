@@ -1,4 +1,4 @@
-"""The project's own worst case: steepest ascent on soft Dice through shrinking sets.
+"""The project's own worst case, `strong` by name: projected steepest ascent on soft Dice through shrinking sets.
 
     stages of 15 / 20 / 15 / 10 / 40 % of the steps in the set at 3, 2, 1.5, 1.2 and 1 times eps; in step k of n
     v <- v / 2 + g / ||g||
@@ -33,8 +33,8 @@ _STAGES = ((0.15, 3.0, 8.0), (0.2, 2.0, 6.0), (0.15, 1.5, 3.0), (0.1, 1.2, 2.0),
 """Share of the steps, set, first step."""
 
 
-class Strong(Attack):
-    """Larger sets first, soft Dice, linearly falling steps; see `Attack` for the arguments.
+class ShrinkingSetPGD(Attack):
+    """PGD with momentum on soft Dice, larger sets first, steps falling linearly; see `Attack` for the arguments.
 
     Args:
         objective: what is maximised, `TemperedDice()` if not given.
@@ -43,6 +43,8 @@ class Strong(Attack):
     Raises:
         ValueError: if momentum is outside [0, 1).
     """
+
+    name = "strong"
 
     def __init__(
         self,
@@ -67,7 +69,7 @@ class Strong(Attack):
             params = search.begin(restart)
             done = 0
             for steps, stretch, longest in self._stages():
-                params = self._walk(search, params, steps, done, stretch=stretch, longest=longest)
+                params = self._run_stage(search, params, steps, done, stretch=stretch, longest=longest)
                 done += steps
             search.score(params)
 
@@ -77,7 +79,9 @@ class Strong(Attack):
         lengths.append(self.steps - sum(lengths))
         return [(steps, *stage[1:]) for steps, stage in zip(lengths, _STAGES, strict=True) if steps]
 
-    def _walk(self, search: Search, params: Tensor, steps: int, done: int, *, stretch: float, longest: float) -> Tensor:
+    def _run_stage(
+        self, search: Search, params: Tensor, steps: int, done: int, *, stretch: float, longest: float
+    ) -> Tensor:
         within = search.perturbation.stretched(stretch)
         reach = longest * within.radius(search.image)
         params = within.project(search.image, params)
