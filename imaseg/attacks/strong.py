@@ -44,6 +44,8 @@ class Strong(Attack):
         ValueError: if momentum is outside [0, 1).
     """
 
+    title = "strong search"
+
     def __init__(
         self,
         perturbation: Perturbation,

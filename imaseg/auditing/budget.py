@@ -14,8 +14,6 @@ from imaseg.data.native import clip_limits, reached
 from imaseg.errors import InputError
 from imaseg.perturbations import Perturbation, eps_of_native, eps_of_range
 
-_INTENSITY: dict[str, dict[str, str]] = {"linf": {}, "l2": {"unit": "rms"}}
-"""Sets whose eps is an intensity, and how they are told so."""
 _CONVERTED = ("native", "range")
 
 
@@ -61,15 +59,16 @@ class Budget:
         if "unit" in known:
             return spec | {"unit": self.unit}
         if (own := Perturbation.build(spec).unit) != self.unit:
-            more = f", {' or '.join(_CONVERTED)}" if self.perturbation in _INTENSITY else ""
+            more = f", {' or '.join(_CONVERTED)}" if kind.is_intensity else ""
             msg = f"unit of {self.perturbation} must be {own!r}{more}, got {self.unit!r}. Leave the unit out."
             raise InputError(msg)
         return spec
 
     def _converted(self, case: Loaded) -> dict[str, Any]:
         """Budget in the units of the model's input."""
-        if self.perturbation not in _INTENSITY:
-            sets = " and ".join(_INTENSITY)
+        kind = Perturbation.named(self.perturbation)
+        if not kind.is_intensity:
+            sets = " and ".join(sorted(name for name, other in Perturbation.known().items() if other.is_intensity))
             msg = f"unit {self.unit!r} must go with {sets}, whose eps is an intensity, got {self.perturbation!r}."
             raise InputError(msg)
         if self.unit == "range":
@@ -82,7 +81,7 @@ class Budget:
             raise InputError(msg)
         else:
             eps = eps_of_native(self.eps, case.native_scale)
-        return {"eps": float(eps), **_INTENSITY[self.perturbation]}
+        return {"eps": float(eps)} | ({"unit": kind.usual_unit} if kind.usual_unit else {})
 
 
 def _room(case: Loaded) -> dict[str, Tensor | tuple[float, float]]:

@@ -42,7 +42,7 @@ class CorruptionPlan(BaseModel):
         Raises:
             ValueError: if a name is unknown.
         """
-        names = list(Corruption.registry) if self.names == "all" else list(dict.fromkeys(self.names))
+        names = list(Corruption.known()) if self.names == "all" else list(dict.fromkeys(self.names))
         return [Corruption.build(name, seed=seed if self.seed is None else self.seed) for name in names]
 
     @property

@@ -109,7 +109,7 @@ def costs(plan: Plan, classes: int) -> list[Cost]:
 def _probe(probe: Probe, seed: int) -> Cost:
     attack, rungs = probe.build(probe.eps[-1], seed), len(probe.eps)
     calls = attack.steps * attack.restarts * rungs
-    if probe.noise or probe.attack == "square":
+    if not probe.uses_gradients:
         return Cost(probe.name, probe, 0, calls + 3 * rungs, rungs)
     return Cost(probe.name, probe, calls, 3 * rungs, rungs)
 

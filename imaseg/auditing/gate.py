@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from imaseg.attacks import Attack
 from imaseg.auditing.metrics import METRICS
 from imaseg.auditing.plan import Plan
 from imaseg.errors import InputError
@@ -24,7 +25,6 @@ MARGIN = "margin"
 _CLEAN = "clean"
 _FORM = re.compile(r"(?P<metric>[a-z0-9_]+)@(?P<target>[^=@\s]+)=(?P<value>[-+.\deE]+)")
 _STEP = re.compile(r"(?P<name>.+?)-(?P<eps>\d*\.?\d+(?:e[-+]?\d+)?)", re.IGNORECASE)
-_NOISE = "noise"
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Gate:
 
     def _entries(self, summary: dict[str, Any]) -> Iterator[dict[str, Any]]:
         for entry in summary["probes"]:
-            attacked = entry["perturbation"] == self.name and not entry["attack"].endswith(_NOISE)
+            attacked = entry["perturbation"] == self.name and not Attack.about(entry["attack"]).is_noise
             if entry["eps"] == self.eps and (entry["probe"] == self.name or attacked):
                 yield entry
         for entry in summary.get("corruptions", []):

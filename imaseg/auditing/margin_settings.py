@@ -16,15 +16,6 @@ from imaseg.margins import CertifiedMargin, Criterion, SampleMargin, strong_like
 from imaseg.margins.voxel import Method, VoxelMargin
 from imaseg.perturbations import Perturbation
 
-CEILINGS: dict[str, tuple[float, str | None]] = {
-    "l2": (0.4, "rms"),
-    "linf": (0.4, None),
-    "bias-field": (2.0, None),
-    "gamma": (2.0, None),
-    "deformation": (4.0, None),
-    "frequency": (100.0, None),
-}
-"""How far each set is searched where nobody says: eps, and the unit where the set has several."""
 USUAL = ("l2", "linf", "bias-field", "gamma", "deformation")
 MAPPED = ("l2", "linf")
 """Sets that voxel maps are made of where nobody says: a map takes minutes."""
@@ -42,7 +33,7 @@ class Ceiling:
     """A perturbation set and the largest budget looked at.
 
     Attributes:
-        budget: as given, or from `CEILINGS`.
+        budget: as given, or the set's usual ceiling.
         usual: whether it is from there; then it gives way where the set itself ends earlier (folds of a deformation).
     """
 
@@ -57,25 +48,24 @@ class Ceiling:
         (Ceiling(budget=Budget(perturbation='l2', eps=0.4, unit='rms'), usual=True), 20.0)
 
         Raises:
-            InputError: if it is something else, or no ceiling is known.
+            InputError: if it is something else.
         """
         name, *given = text.split(":")
         try:
-            Perturbation.named(name)
+            kind = Perturbation.named(name)
         except ValueError as error:
             raise InputError(str(error)) from error
-        eps, unit = CEILINGS.get(name, (None, None))
         try:
-            eps = float(given[0]) if given else eps
+            eps = float(given[0]) if given else kind.usual_ceiling
         except ValueError:
-            eps = None
-        if eps is None or not eps > 0 or len(given) > 2:
+            eps = 0.0
+        if not eps > 0 or len(given) > 2:
             msg = (
                 f"perturbation must be NAME, NAME:EPS or NAME:EPS:UNIT with EPS > 0, got {text!r}. "
                 f"Write {name}:0.1, for example."
             )
             raise InputError(msg)
-        return cls(Budget(name, eps, given[1] if len(given) > 1 else unit), usual=not given)
+        return cls(Budget(name, eps, given[1] if len(given) > 1 else kind.usual_unit), usual=not given)
 
     def build(self, case: Loaded) -> Perturbation:
         """The set on one case.

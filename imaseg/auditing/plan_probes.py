@@ -15,7 +15,6 @@ from imaseg.margins import CertifiedMargin, Criterion, SampleMargin, VoxelMargin
 from imaseg.perturbations import Perturbation
 
 Budget = Annotated[float, Field(allow_inf_nan=False)]
-_RELATIVE = ("l2", "linf")
 _FOLD_FREE = 0.6
 """Longest displacement per distance of control points, a little less than `Deformation` allows."""
 _VOXELS = 8.0
@@ -57,9 +56,14 @@ class Part(BaseModel):
     unit: str | None = None
 
     @property
+    def kind(self) -> type[Perturbation]:
+        """Class of the perturbation set."""
+        return Perturbation.named(self.perturbation)
+
+    @property
     def is_intensity(self) -> bool:
         """Whether eps is a change of intensity per voxel."""
-        return self.perturbation == "linf" or (self.perturbation == "l2" and self.unit in ("rms", "std"))
+        return self.kind.is_intensity and self.stated_unit != "norm"
 
     def build_set(self, eps: float, ruler: Ruler | None = None) -> Perturbation:
         """The perturbation set with budget `eps` (in `unit`) on one case.
@@ -74,8 +78,9 @@ class Part(BaseModel):
             usual = _VOXELS * math.prod(case.spacing) ** (1 / len(case.spacing))
             spec |= {"spacing": case.spacing, "control_spacing": max(usual, self._reach(eps) / _FOLD_FREE)}
         elif self.unit == "std":
-            self._only("std", _RELATIVE)
-            spec |= {"unit": "rms"} if self.perturbation == "l2" else {}
+            if not self.kind.is_intensity:
+                self._only("std", sorted(name for name, kind in Perturbation.known().items() if kind.is_intensity))
+            spec |= {"unit": self.kind.usual_unit} if self.kind.usual_unit else {}
         elif self.unit is not None:
             spec["unit"] = self.unit
         return Perturbation.build(spec)
@@ -131,7 +136,12 @@ class Probe(Part):
     @property
     def noise(self) -> bool:
         """Whether it draws at random instead of searching."""
-        return self.attack.endswith("noise")
+        return Attack.about(self.attack).is_noise
+
+    @property
+    def uses_gradients(self) -> bool:
+        """Whether it asks the model for gradients."""
+        return Attack.about(self.attack).uses_gradients
 
     def build(self, eps: float, seed: int, ruler: Ruler | None = None) -> Attack:
         """The attack at one budget."""

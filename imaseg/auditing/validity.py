@@ -20,8 +20,6 @@ _MASKED = 0.5
 _EXACT = 1e-3
 _FALLING = 0.1
 _FEW = 5
-_ADDED = ("l2", "linf")
-"""Sets whose parameters are the voxels: others may well have parameters that change nothing."""
 
 Check = dict[str, Any]
 Means = dict[tuple[str, float], float]
@@ -87,11 +85,12 @@ def _seen(seen: Sequence[str], cases: int, *, known: bool) -> Check:
 
 def _gradients(records: Sequence[CaseRecord], plan: Plan) -> Check:
     title = "Gradients are neither masked nor undefined"
-    searched = {p.name: p.perturbation for p in plan.probes if not p.noise and p.attack != "square"}
+    searched = {p.name: p for p in plan.probes if p.uses_gradients}
     entries = [entry for record in records for entry in record.probes if entry["probe"] in searched]
     if not entries:
         return _not_run(title, "no attack of the plan uses gradients")
-    zero = max((e["zero_gradients"] for e in entries if searched[e["probe"]] in _ADDED), default=0.0)
+    # Other sets may well have parameters that change nothing.
+    zero = max((e["zero_gradients"] for e in entries if searched[e["probe"]].kind.is_intensity), default=0.0)
     bad = max(entry["nonfinite_gradients"] for entry in entries)
     return _check(
         title,
@@ -104,16 +103,15 @@ def _gradients(records: Sequence[CaseRecord], plan: Plan) -> Check:
 def _budgets(records: Sequence[CaseRecord], plan: Plan) -> Check:
     """The size of the change itself, not what the search says of it."""
     title, kinds = "No change exceeds its budget", {"rms": "rms", "norm": "l2", "max": "linf"}
-    probes = {probe.name: probe for probe in plan.probes if probe.perturbation in _ADDED}
+    added = [probe for probe in plan.probes if probe.kind.is_intensity]
+    probes = {probe.name: (probe, kinds[unit]) for probe in added if (unit := probe.build_set(0.0).unit) in kinds}
     shares = []
     for record in records:
         for entry in record.probes:
-            probe = probes.get(entry["probe"])
-            if probe is None or not entry["eps"]:
+            if entry["probe"] not in probes or not entry["eps"]:
                 continue
-            std = probe.stated_unit == "std"
-            kind = kinds["rms" if probe.perturbation == "l2" else "max"] if std else kinds[probe.stated_unit]
-            scale = record.image_std if std else 1.0
+            probe, kind = probes[entry["probe"]]
+            scale = record.image_std if probe.stated_unit == "std" else 1.0
             shares.append(entry["sizes"][kind] / (entry["eps"] * scale) if scale else 0.0)
     if not shares:
         return _not_run(title, "the plan has no attack in L2 or Linf")
@@ -134,7 +132,7 @@ def _ordered(
         (means[a.name, eps] - means[b.name, eps], eps, means[a.name, eps], means[b.name, eps], a.perturbation)
         for a in plan.probes
         for b in plan.probes
-        if a.attack.endswith(weak) and b.attack == strong and a.same_set(b)
+        if (a.noise if weak == "noise" else a.attack.endswith(weak)) and b.attack == strong and a.same_set(b)
         for eps in a.eps
         if (b.name, eps) in means and (a.name, eps) in means and a.attack != "ifgsm"
     ]
@@ -220,9 +218,9 @@ def _scales(found: dict[str, list[Any]], plan: Plan, why: str) -> Check:
 def _blind(found: dict[str, list[Any]], means: Means, plan: Plan, why: str) -> Check:
     """Attacks without gradients: those of the plan on all cases, and a short one on the checked cases."""
     title, pairs = "An attack that needs no gradients is no stronger", []
-    for blind in (probe for probe in plan.probes if probe.attack == "square"):
+    for blind in (probe for probe in plan.probes if not probe.noise and not probe.uses_gradients):
         for eps in blind.eps:
-            white = [_at(means, p, eps) for p in plan.probes if _sees(p) and p.same_set(blind)]
+            white = [_at(means, p, eps) for p in plan.probes if p.uses_gradients and p.same_set(blind)]
             known = [dice for dice in white if dice is not None]
             if known and (blind.name, eps) in means:
                 steps = blind.build(eps, plan.seed).steps
@@ -244,10 +242,6 @@ def _blind(found: dict[str, list[Any]], means: Means, plan: Plan, why: str) -> C
 
 def _at(means: Means, probe: Probe, eps: float) -> float | None:
     return means.get((probe.name, eps))
-
-
-def _sees(probe: Probe) -> bool:
-    return not probe.noise and probe.attack != "square"
 
 
 def _copy(found: dict[str, list[Any]], plan: Plan, why: str) -> Check:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from imaseg import InputError
-from imaseg.auditing.margin_settings import CEILINGS, USUAL, Ceiling, MarginSettings, criterion_of, voxel_methods
+from imaseg.auditing.margin_settings import USUAL, Ceiling, MarginSettings, criterion_of, voxel_methods
 from imaseg.data.nifti import Volume
 from imaseg.perturbations import Perturbation
 
@@ -18,11 +18,10 @@ def case(spacing=1.0):
 
 
 def test_every_set_has_a_ceiling_that_it_can_be_built_with():
-    assert CEILINGS.keys() == Perturbation.registry.keys()
-    for name, (eps, unit) in CEILINGS.items():
+    for name, kind in Perturbation.known().items():
         perturbation = Ceiling.parse(name).build(case())
-        assert float(perturbation.eps) == eps
-        assert unit in (None, perturbation.unit)
+        assert float(perturbation.eps) == kind.usual_ceiling
+        assert kind.usual_unit in (None, perturbation.unit)
     assert tuple(ceiling.budget.perturbation for ceiling in MarginSettings().sets) == USUAL
 
 
