@@ -37,7 +37,7 @@ def main() -> None:
     ct = Volume("phantom", hounsfield, mr.label, affine)
     rows = []
     print("| corruption | 1 | 2 | 3 | 4 | 5 |\n| --- | --- | --- | --- | --- | --- |")
-    for name, kind in sorted(Corruption.registry.items()):
+    for name, kind in sorted(Corruption.known().items()):
         case, modality = (mr, ("T1", "T2")) if kind.other else (ct, ("CT",))
         found = list(kind().ladder(case, modality=modality))
         channel = int(found[0].parameters.get("channel", 0))

@@ -13,6 +13,9 @@ from imaseg.attacks.shrinking_set_pgd import ShrinkingSetPGD
 from imaseg.attacks.square import Square
 from imaseg.attacks.worst_case import WorstCase
 
+Strong = ShrinkingSetPGD
+"""`ShrinkingSetPGD` under its name among the attacks, "strong"."""
+
 __all__ = [
     "APGD",
     "FGSM",
@@ -26,6 +29,7 @@ __all__ = [
     "Preset",
     "ShrinkingSetPGD",
     "Square",
+    "Strong",
     "UniformNoise",
     "WorstCase",
 ]

@@ -38,6 +38,13 @@ class APGD(Attack):
         larger_first: search larger sets first.
     """
 
+    title = "APGD"
+    reference = (
+        "Croce F, Hein M. Reliable evaluation of adversarial robustness with an ensemble of diverse "
+        "parameter-free attacks. ICML 2020. arXiv:2003.01690."
+    )
+    cited = "Croce and Hein 2020"
+
     def __init__(
         self,
         perturbation: Perturbation,

@@ -6,11 +6,12 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Self, final
+from typing import Any, ClassVar, Self, final
 
 import torch
 from torch import Tensor
 
+from imaseg.attacks.about import About
 from imaseg.attacks.presets import PRESETS
 from imaseg.attacks.result import AttackResult
 from imaseg.attacks.search import CriterionFn, Search
@@ -18,6 +19,7 @@ from imaseg.frozen import Model, as_plain_tensor, frozen
 from imaseg.objectives import Dice, Objective
 from imaseg.perturbations import Perturbation
 from imaseg.perturbations.base import expand
+from imaseg.plugins import NameTakenError
 from imaseg.registry import Registered
 
 
@@ -33,10 +35,21 @@ class Attack(Registered, ABC):
         samples: passes over which every gradient and score of a random model is averaged (dropout kept on, noise,
             random flips; expectation over transformation, Athalye et al., ICML 2018). 1 for deterministic models.
 
+    Attributes:
+        title, reference, cited, uses_gradients, is_noise: as in `About`.
+
     Raises:
         ValueError: if steps, restarts or samples is below 1.
     """
 
+    plugin_group = "imaseg.attacks"
+    required = ("title",)
+
+    title: ClassVar[str]
+    reference: ClassVar[str] = ""
+    cited: ClassVar[str] = ""
+    uses_gradients: ClassVar[bool] = True
+    is_noise: ClassVar[bool] = False
     smallest = False
 
     def __init__(
@@ -84,9 +97,26 @@ class Attack(Registered, ABC):
         return super().build(given, *args)
 
     @classmethod
+    def _enter(cls) -> None:
+        """As `Registered._enter`; a preset's name is taken too."""
+        if cls.name in PRESETS:
+            msg = f"name {cls.name!r} must be free, got {cls.__module__}.{cls.__name__} beside a preset. Rename it."
+            raise NameTakenError(msg)
+        super()._enter()
+
+    @classmethod
+    def about(cls, name: str) -> About:
+        """What is known of an attack: the class of a search, or a preset.
+
+        Raises:
+            ValueError: if there is no such attack; the message lists those that exist.
+        """
+        return PRESETS[name] if name in PRESETS else cls.named(name)
+
+    @classmethod
     def named(cls, name: str) -> type[Self]:
         """As `Registered.named`; the message lists the presets too."""
-        if name not in cls.registry:
+        if cls.find(name) is None:
             msg = f"attack must be one of {', '.join(sorted({*cls.registry, *PRESETS}))}, got {name!r}."
             raise ValueError(msg)
         return super().named(name)

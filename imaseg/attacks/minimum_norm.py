@@ -48,6 +48,8 @@ class MinimumNorm(Attack):
         ValueError: if wrong is outside (0, 1].
     """
 
+    title = "minimum-norm"
+
     smallest = True
 
     def __init__(

@@ -18,6 +18,8 @@ from imaseg.perturbations.base import draw, expand
 class _Noise(Attack):
     """Noise of size eps, worst of `steps` draws; see `Attack` for arguments."""
 
+    uses_gradients = False
+    is_noise = True
     gaussian: bool
 
     def __init__(
@@ -46,10 +48,12 @@ class _Noise(Attack):
 class GaussianNoise(_Noise):
     """Independent normal noise, scaled to size eps."""
 
+    title = "Gaussian noise"
     gaussian = True
 
 
 class UniformNoise(_Noise):
     """Independent uniform noise, scaled to size eps."""
 
+    title = "uniform noise"
     gaussian = False

@@ -28,6 +28,13 @@ class PGD(Attack):
         ValueError: if step_size is not positive or decay negative.
     """
 
+    title = "PGD"
+    reference = (
+        "Madry A, Makelov A, Schmidt L, Tsipras D, Vladu A. Towards deep learning models resistant "
+        "to adversarial attacks. ICLR 2018. arXiv:1706.06083."
+    )
+    cited = "Madry et al. 2018"
+
     random_start = True
 
     def __init__(

@@ -45,6 +45,7 @@ class ShrinkingSetPGD(Attack):
     """
 
     name = "strong"
+    title = "strong search"
 
     def __init__(
         self,

@@ -36,6 +36,14 @@ class Square(Attack):
         ValueError: if share is outside (0, 1].
     """
 
+    title = "Square"
+    reference = (
+        "Andriushchenko M, Croce F, Flammarion N, Hein M. Square Attack: a query-efficient black-box adversarial "
+        "attack via random search. ECCV 2020. arXiv:1912.00049."
+    )
+    cited = "Andriushchenko et al. 2020"
+    uses_gradients = False
+
     def __init__(
         self,
         perturbation: Perturbation,

@@ -35,6 +35,8 @@ class WorstCase(Attack):
         ValueError: if there are no members, fewer steps than members, or a member looks for the smallest change.
     """
 
+    title = "worst case over all attacks"
+
     _unshown = ("steps",)
 
     def __init__(

@@ -46,13 +46,18 @@ Cases = Annotated[
 
 
 def run() -> None:
-    """Entry point: an `InputError` becomes one line on stderr and exit code 2."""
+    """Entry point: a warning becomes one line on stderr, and so does an `InputError`, which exits with 2."""
+    warnings.formatwarning = _one_line
     warnings.filterwarnings("ignore", module=r"(monai|torch|ignite|tensorboard)\b.*")
     try:
         app(standalone_mode=True)
     except InputError as error:
         typer.echo(f"imaseg: {error}", err=True)
         sys.exit(2)
+
+
+def _one_line(message: Warning | str, *_: object, **__: object) -> str:
+    return f"imaseg: {message}\n"
 
 
 @contextmanager

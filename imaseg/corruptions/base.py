@@ -77,7 +77,10 @@ class Corruption(Registered, ABC):
         seed: of the draw.
     """
 
-    title: ClassVar[str] = ""
+    plugin_group = "imaseg.corruptions"
+    required = ("title",)
+
+    title: ClassVar[str]
     library: ClassVar[str] = ""
     ct: ClassVar[bool] = True
     other: ClassVar[bool] = True

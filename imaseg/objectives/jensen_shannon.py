@@ -9,6 +9,7 @@ from torch import Tensor
 
 from imaseg.objectives.base import Objective
 from imaseg.objectives.decisions import decision_ce, decision_mean
+from imaseg.objectives.sea import CITED, SEA
 from imaseg.scores import Target
 
 
@@ -23,6 +24,10 @@ class JensenShannon(Objective):
     >>> JensenShannon()(torch.tensor([[[0.0], [0.0]], [[-99.0], [99.0]]]), torch.tensor([[0], [0]]))
     tensor([0.2158, 0.6931])
     """
+
+    title = "Jensen-Shannon divergence"
+    reference = SEA
+    cited = CITED
 
     def _loss(self, logits: Tensor, target: Target, progress: float) -> Tensor:
         ce = decision_ce(logits, target)

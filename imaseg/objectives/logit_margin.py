@@ -29,6 +29,8 @@ class LogitMargin(Objective):
     (tensor([-4.8750]), tensor([-3.]))
     """
 
+    title = "logit margin"
+
     def __init__(self, *, cap: float | None = 0.5, balanced: bool = True, ignore_index: int | None = None) -> None:
         super().__init__(ignore_index=ignore_index)
         if cap is not None and not cap >= 0:

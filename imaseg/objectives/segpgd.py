@@ -25,6 +25,12 @@ class SegPGDLoss(Objective):
     """
 
     name = "segpgd"
+    title = "SegPGD's loss"
+    reference = (
+        "Gu J, Zhao H, Tresp V, Torr PHS. SegPGD: an effective and efficient adversarial attack for "
+        "evaluating and boosting segmentation robustness. ECCV 2022. arXiv:2207.12391."
+    )
+    cited = "Gu et al. 2022"
 
     def _loss(self, logits: Tensor, target: Target, progress: float) -> Tensor:
         wrong = progress / 2

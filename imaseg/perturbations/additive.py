@@ -12,6 +12,9 @@ class _Additive(Perturbation):
     """Adds `params` (B, C, *spatial) to the image; bounds and region as in `Perturbation`."""
 
     on_voxels = True
+    is_intensity = True
+    usual_ladder = (0.01, 0.02, 0.05, 0.1, 0.2)
+    usual_ceiling = 0.4
 
     def zeros(self, image: Tensor) -> Tensor:
         return torch.zeros_like(image, memory_format=torch.contiguous_format)

@@ -49,6 +49,15 @@ class Deformation(Perturbation):
     tensor([0.5000, 1.5000, 2.5000, 3.5000, 4.0000])
     """
 
+    title = "deformation"
+    meaning = "Tissue moves smoothly and without folds, and the label with it; the budget is the longest way."
+    usual_ladder = (1.0, 2.0, 3.0)  # mm
+    usual_ceiling = 4.0
+    reference = (
+        "Choi Y, Lee S. Injectivity conditions of 2D and 3D uniform cubic B-spline functions. Graphical "
+        "Models 2000; 62(6):411-427."
+    )
+    cited = "Choi and Lee 2000"
     moves_label = True
 
     def __init__(

@@ -46,6 +46,15 @@ class Frequency(_Box):
     tensor([-22.,  78., 178., 278.])
     """
 
+    title = "frequency table"
+    meaning = "Detail lost as in compression; the budget is the coarsest step in 1/255 of the intensity range."
+    usual_ladder = (10.0, 20.0, 40.0)
+    usual_ceiling = 100.0
+    reference = (
+        "Hanif A, Naseer M, Khan S, Shah M, Khan FS. Frequency domain adversarial training for robust "
+        "volumetric medical segmentation. MICCAI 2023. arXiv:2307.07269."
+    )
+    cited = "Hanif et al. 2023"
     unit = "grey level"
 
     def __init__(

@@ -32,6 +32,11 @@ class L2(_Additive):
     tensor([0.1000])
     """
 
+    title = "L2 ball"
+    meaning = (
+        "A change of any shape; its budget is the root mean square over all voxels, in units of the model's input."
+    )
+    usual_unit = "rms"
     shared_budget = True
 
     def __init__(

@@ -26,6 +26,8 @@ class Linf(_Additive):
     tensor([[[ 0.2000, -0.5000]]])
     """
 
+    title = "L-infinity ball"
+    meaning = "A change of any shape in which no voxel changes by more than the budget, in units of the model's input."
     unit: Literal["max"] = "max"
 
     def init(self, image: Tensor, generator: torch.Generator) -> Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from imaseg.report.known import about_attack
 from imaseg.report.read import Audit
 from imaseg.report.schema import CaseMetrics, Interval, Metrics, Probe
 from imaseg.statistics import bootstrap
@@ -24,7 +25,7 @@ class Series(NamedTuple):
     @property
     def noise(self) -> bool:
         """Whether this probe draws at random instead of searching for the worst change."""
-        return self.attack.endswith("noise")
+        return about_attack(self.attack).is_noise
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from imaseg.report import style
 from imaseg.report.breaking import native
 from imaseg.report.compare import Point, Series, all_series, clean_point, ladder, strongest
-from imaseg.report.margin_curves import MEANINGS
+from imaseg.report.known import about_set
 from imaseg.report.numerals import ADDED, attack_name, bracket, decimal, listing, set_name, short, unit_name
 from imaseg.report.parts import Cell, Figure, Table, row
 from imaseg.report.read import Audit
@@ -43,8 +43,8 @@ def _figure(place: int, series: Series, audits: Sequence[Audit], *, large: bool)
     how = list(dict.fromkeys(settings(point) for _, points in curves for point in points if point.probe))
     sizes = sorted({point.n for _, points in curves for point in points})
     caption = f"Probe {series.probe}: {'; '.join(how)}. n = {listing([str(size) for size in sizes])}."
-    if series.unit not in ADDED and series.perturbation in MEANINGS:
-        caption += f" {MEANINGS[series.perturbation]}"
+    if series.unit not in ADDED and (meaning := about_set(series.perturbation).meaning):
+        caption += f" {meaning}"
     if missing:
         caption += f" Not audited with this probe: {listing(missing)}."
     label = f"Line chart of mean foreground Dice against eps under {name}. {_ends(audits, curves, series)}"

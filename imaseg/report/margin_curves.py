@@ -8,20 +8,12 @@ from typing import NamedTuple
 import plotly.graph_objects as go
 
 from imaseg.report import style
+from imaseg.report.known import about_set
 from imaseg.report.margin_read import Margins
 from imaseg.report.margin_schema import WHOLE, Entry, Row
 from imaseg.report.margin_tables import measured, quantile_text, structure_name
 from imaseg.report.numerals import decimal, set_name, short, unit_name
 from imaseg.report.parts import Figure, Table, row
-
-MEANINGS = {
-    "l2": "A change of any shape; its budget is the root mean square over all voxels, in units of the model's input.",
-    "linf": "A change of any shape in which no voxel changes by more than the budget, in units of the model's input.",
-    "bias-field": "Smooth brightness; a budget of 0.5 lets it rise by a factor of up to 1.5 and fall by as much.",
-    "gamma": "One contrast curve for the whole image; a budget of 0.5 allows exponents from 1/1.5 to 1.5.",
-    "deformation": "Tissue moves smoothly and without folds, and the label with it; the budget is the longest way.",
-    "frequency": "Detail lost as in compression; the budget is the coarsest step in 1/255 of the intensity range.",
-}
 
 
 class Drop(NamedTuple):
@@ -73,7 +65,7 @@ def _figure(margins: Margins, whole: Entry) -> Figure:
         f"{entry.structure}: median {quantile_text(entry, 'median')}, {entry.censored} of {entry.n} unbroken at the end"
         for entry in entries
     )
-    caption = f"{MEANINGS.get(whole.perturbation, '')} Searched up to {short(whole.eps)} ({unit}).".strip()
+    caption = f"{about_set(whole.perturbation).meaning} Searched up to {short(whole.eps)} ({unit}).".strip()
     label = f"Step chart of the share of cases still unbroken against the budget in {unit}. {said}."
     return Figure(
         f"unbroken-{whole.perturbation}",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from imaseg.attacks import PGD
+from imaseg.report.known import about_set
 from imaseg.report.margin_read import Margins
 from imaseg.report.margin_schema import MarginRun
 from imaseg.report.numerals import count, listing, set_name, short, unit_name
 from imaseg.report.parts import Table, row
 from imaseg.report.provenance import facts_of
 from imaseg.report.works import WORKS
-
-_SETS = ("bias-field", "frequency", "deformation")
 
 
 def paragraph(margins: Margins) -> str:
@@ -54,9 +54,9 @@ def paragraph(margins: Margins) -> str:
 
 def works(margins: Margins) -> list[str]:
     """The works behind what this page uses, by name."""
-    used = [WORKS[key] for key in ("ima", "monai", "pgd", "evaluate")]
-    used += [WORKS[entry.perturbation] for entry in margins.run.sets if entry.perturbation in _SETS]
-    return sorted([*used, *([WORKS["certified"]] if margins.run.settings.get("certify") is not None else [])])
+    general = ["ima", "monai", "evaluate", *(["certified"] if margins.run.settings.get("certify") is not None else [])]
+    behind = {about_set(entry.perturbation).reference for entry in margins.run.sets} - {""}
+    return sorted({*(WORKS[key] for key in general), PGD.reference, *behind})
 
 
 def provenance(run: MarginRun) -> Table:

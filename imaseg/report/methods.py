@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from imaseg.report.compare import Point, all_series, ladder
 from imaseg.report.corruptions import title_of
+from imaseg.report.known import about_attack, about_objective, about_set
 from imaseg.report.metrics import shown_metrics
 from imaseg.report.numerals import attack_name, count, listing, set_name, short, unit_name
 from imaseg.report.read import Audit
 from imaseg.report.words import settings
-from imaseg.report.works import CITED, WORKS, work_of
+from imaseg.report.works import WORKS
 from imaseg.statistics import DRAWS
 
 
@@ -44,10 +45,12 @@ def paragraph(audits: Sequence[Audit]) -> str:
 def works(audits: Sequence[Audit]) -> list[str]:
     """The works behind what this page uses, by name."""
     probes = [probe for audit in audits for probe in audit.summary.probes]
-    used = {work_of(name) for probe in probes for name in (probe.attack, probe.objective or "", probe.perturbation)}
-    used |= {margins.perturbation for audit in audits for margins in audit.summary.margins}
     parts = [audit.summary for audit in audits]
-    used |= {"monai", "surface"}
+    behind = {about_attack(probe.attack).reference for probe in probes}
+    behind |= {about_objective(probe.objective).reference for probe in probes}
+    sets = {one.perturbation for one in probes} | {one.perturbation for part in parts for one in part.margins}
+    behind |= {about_set(name).reference for name in sets}
+    used = {"monai", "surface"}
     if any(part.validity for part in parts):
         used.add("evaluate")
     if _trained_by_ima(audits) or any(part.margins for part in parts):
@@ -60,7 +63,7 @@ def works(audits: Sequence[Audit]) -> list[str]:
         used.add("certified")
     if "ece" in {one.name for one in shown_metrics(audits)}:
         used.add("calibration")
-    return sorted(text for key, text in WORKS.items() if key in used)
+    return sorted(({WORKS[key] for key in used} | behind) - {""})
 
 
 def _probes(audits: Sequence[Audit]) -> str:
@@ -70,8 +73,8 @@ def _probes(audits: Sequence[Audit]) -> str:
         if _taken_from_others(points):
             continue
         eps = ", ".join(short(value) for value in sorted({point.eps for point in points}))
-        named = [series.attack, *(point.probe.objective or "" for point in points if point.probe)]
-        cited = listing([CITED[name] for name in dict.fromkeys(map(work_of, named)) if name in CITED])
+        named = [about_attack(series.attack), *(about_objective(one.probe.objective) for one in points if one.probe)]
+        cited = listing([text for text in dict.fromkeys(one.cited for one in named) if text])
         how = "; ".join(dict.fromkeys(settings(point) for point in points))
         said = f"{attack_name(series.attack)}{f' ({cited})' if cited else ''} [{how}]"
         ball = f"{set_name(series.perturbation)}{_source(series.perturbation)}"
@@ -85,7 +88,8 @@ def _taken_from_others(points: Sequence[Point]) -> bool:
 
 
 def _source(perturbation: str) -> str:
-    return f" (after {CITED[perturbation]})" if perturbation in CITED else ""
+    cited = about_set(perturbation).cited
+    return f" (after {cited})" if cited else ""
 
 
 def _worst(audits: Sequence[Audit]) -> str:

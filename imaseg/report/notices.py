@@ -41,7 +41,7 @@ def limits(audits: Sequence[Audit]) -> list[str]:
             "Corruptions are simulations of faults, one at a time; a real scanner may fail in other ways and in more "
             "than one at once. Severities are set by the size of the image change, not by how often such faults occur."
         )
-    if len({(p.perturbation, p.unit) for a in audits for p in a.summary.probes if not p.attack.endswith("noise")}) > 1:
+    if len({(one.perturbation, one.unit) for one in all_series(audits) if not one.noise}) > 1:
         said.append(
             "Budgets of different sets are in different units and do not compare: which set costs the most Dice "
             "depends on how far each was searched."

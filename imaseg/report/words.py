@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from imaseg.report.breaking import budget_text, halves_at
 from imaseg.report.compare import Point, Series, at, clean_point, ladder, paired, strongest, telling
 from imaseg.report.corruptions import average, severities, title_of
+from imaseg.report.known import about_attack
 from imaseg.report.numerals import attack_name, count, decimal, in_words, listing, set_name, short, signed, unit_name
 from imaseg.report.read import Audit
 
@@ -49,7 +50,7 @@ def settings(point: Point) -> str:
     probe = point.probe
     if probe is None:
         return ""
-    noise = probe.attack.endswith("noise")
+    noise = about_attack(probe.attack).is_noise
     known = [
         f"the lowest Dice of each case over {listing(probe.members)}" if probe.members else "",
         f"objective {probe.objective}" if probe.objective and not noise else "",

@@ -24,7 +24,7 @@ ADDITIVE = ("l2", "l2-rms", "linf")
 RANDOM = ("gaussian-noise", "uniform-noise", "square")
 
 pytestmark = [
-    pytest.mark.parametrize("name", Attack.registry),
+    pytest.mark.parametrize("name", Attack.known()),
     pytest.mark.parametrize("kind", SETS),
     pytest.mark.parametrize("dims", [2, 3]),
 ]

@@ -49,10 +49,10 @@ def test_a_preset_runs_and_keeps_the_budget(trained, name, kind):
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_says_where_it_comes_from(name):
     preset = PRESETS[name]
-    assert re.search(r"\b(19|20)\d\d\b", preset.source), "the source should state its year"
-    assert len(preset.source) > 20
-    assert name not in Attack.registry, "a preset must not hide a search"
-    assert preset.attack in Attack.registry
+    assert re.search(r"\b(19|20)\d\d\b", preset.reference), "the reference should state its year"
+    assert preset.cited.split(" ")[0] in preset.reference
+    assert name not in Attack.known(), "a preset must not hide a search"
+    assert preset.attack in Attack.known()
 
 
 def test_published_settings():
@@ -106,7 +106,7 @@ def test_vafa_s_set_may_be_named():
 def test_unknown_names_list_presets_and_searches():
     with pytest.raises(ValueError, match="got 'seapgd'") as caught:
         Attack.build("seapgd", L2(1.0))
-    assert all(f" {name}," in str(caught.value).replace("one of ", "one of  ") for name in (*PRESETS, *Attack.registry))
+    assert all(f" {name}," in str(caught.value).replace("one of ", "one of  ") for name in (*PRESETS, *Attack.known()))
 
 
 @pytest.mark.parametrize("spec", [5, ["pgd"], None, {"steps": 3}])

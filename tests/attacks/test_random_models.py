@@ -110,7 +110,7 @@ def test_the_seed_decides_and_the_global_state_stays(trained, kind, samples):
     assert not torch.equal(first.image, other.image)
 
 
-@pytest.mark.parametrize("name", Attack.registry)
+@pytest.mark.parametrize("name", Attack.known())
 def test_samples_change_nothing_for_a_deterministic_model(trained, name):
     model, image, label = trained
     steps = {} if name == "fgsm" else {"steps": 5}

@@ -292,7 +292,7 @@ def test_one_mask_serves_attacks_that_drop_finished_samples():
 
 
 def test_they_say_that_they_are_targeted():
-    found = {cls.__name__ for cls in Objective.registry.values() if cls.targeted}
+    found = {cls.__name__ for cls in Objective.known().values() if cls.targeted}
     assert found == {"Erase", "Grow", "Swap", "Towards"}
     assert repr(Objective.build({"name": "erase", "structure": 2})).startswith("Erase(structure=2, cap=0.5")
     assert repr(Objective.build({"name": "swap", "first": 1, "second": 2})).startswith(
