@@ -148,8 +148,13 @@ def margin_plan(
             l2 = next((c.eps for c in ceilings if (c.perturbation, c.unit) == ("l2", "rms")), None)
             probes.append(
                 CertificateProbe(
-                    sigma=certify, samples=samples, alpha=alpha, tau=[0.75], write="nifti",
-                    attack=l2 if "attack" in methods else None, groups=min(focus, _GROUPS),
+                    sigma=certify,
+                    samples=samples,
+                    alpha=alpha,
+                    tau=[0.75],
+                    write="nifti",
+                    attack=l2 if "attack" in methods else None,
+                    groups=min(focus, _GROUPS),
                 )  # fmt: skip
             )
         return Plan(name="margin", probes=probes, seed=seed)

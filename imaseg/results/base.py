@@ -98,7 +98,9 @@ class _Kinds(Record):
             return content
         kind = content.get("kind")
         if kind not in cls.registry:
-            msg = f"kind must be one of {', '.join(sorted(cls.registry))}, got {kind!r}. Install the plug-in that adds it"
+            msg = (
+                f"kind must be one of {', '.join(sorted(cls.registry))}, got {kind!r}. Install the plug-in that adds it"
+            )
             raise ValueError(msg)
         return cls.registry[str(kind)].model_validate(content)
 

@@ -33,5 +33,3 @@ def dice_floor(prediction: Tensor, label: Tensor, sure: Tensor, classes: Sequenc
         both = right + painted + int((label == k).sum())
         total += 2 * right / both if both else 1.0
     return total / len(classes)
-
-

@@ -98,9 +98,7 @@ class CertificateProbe(Probe):
         scene.count(result)
         flipped = flipped_within(result, scene) if scene.checked else None
         figures = certificate(result, scene.label, scene.classes)
-        row = CertificateRow(
-            probe=self.name, flipped=flipped, forward_calls=result.forward_calls, **dict(figures)
-        )
+        row = CertificateRow(probe=self.name, flipped=flipped, forward_calls=result.forward_calls, **dict(figures))
         return [row.model_copy(update={"map": self._map(scene, result)}) if self.write else row]
 
     def _map(self, scene: Scene, result: CertifiedMarginResult) -> Any:
@@ -128,7 +126,9 @@ class CertificateProbe(Probe):
         both = (result.prediction > 0) & (gap.lower > 0) & torch.isfinite(gap.upper)
         middle = {"lower": gap.lower, "upper": gap.upper, "gap": gap.gap}
         medians = {key: float(value[both].median()) if bool(both.any()) else None for key, value in middle.items()}
-        return {"structures": Compared(voxels=int(both.sum()), violations=int((gap.violations & both).sum()), **medians)}
+        return {
+            "structures": Compared(voxels=int(both.sum()), violations=int((gap.violations & both).sum()), **medians)
+        }
 
     def summarise(self, records: Sequence[CaseRecord], labels: Labels, seed: int) -> list[CertificateEntry]:
         """Means over the cases that were certified; nothing if none was."""

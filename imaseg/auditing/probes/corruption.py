@@ -51,9 +51,7 @@ class CorruptionProbe(Probe):
             ValueError: if a name is unknown.
         """
         names = list(Corruption.registry) if self.corruptions == "all" else self.corruptions
-        return [
-            Corruption.build(name, seed=seed if self.seed is None else self.seed) for name in dict.fromkeys(names)
-        ]
+        return [Corruption.build(name, seed=seed if self.seed is None else self.seed) for name in dict.fromkeys(names)]
 
     def check(self, seed: int) -> None:
         """Build them."""

@@ -115,9 +115,7 @@ class VoxelMarginProbe(Budgeted, Probe):
         """Which cases have maps, and how they were made."""
         settings: dict[str, Any] = self.model_dump(include={"perturbation", "eps", "rungs", "focus"})
         return [
-            VoxelMarginEntry(
-                probe=self.name, unit=self.stated_unit, per_case=maps_of(self._maps(records)), **settings
-            )
+            VoxelMarginEntry(probe=self.name, unit=self.stated_unit, per_case=maps_of(self._maps(records)), **settings)
         ]
 
     def tables(self, records: Sequence[CaseRecord], labels: Labels) -> dict[str, Lines]:

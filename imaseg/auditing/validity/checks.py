@@ -219,9 +219,7 @@ def _scales(checked: Sequence[Checks], plan: Plan, settings: ValidityPlan | None
     )
 
 
-def _blind(
-    checked: Sequence[Checks], means: Means, plan: Plan, settings: ValidityPlan | None, why: str
-) -> Check:
+def _blind(checked: Sequence[Checks], means: Means, plan: Plan, settings: ValidityPlan | None, why: str) -> Check:
     """Attacks without gradients: those of the plan on all cases, and a short one on the checked cases."""
     title, pairs = "An attack that needs no gradients is no stronger", []
     sighted = [probe for probe in plan.attacks if probe.uses_gradients]
