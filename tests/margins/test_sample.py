@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imaseg import L2, PGD, Dice, DiceBelow, Gamma, Linf, SampleMargin, VoxelsFlipped
+from imaseg.attacks import Attack
 from imaseg.margins import strong_like
 from imaseg.objectives import TemperedDice
 from imaseg.scores import foreground_dice
@@ -150,6 +151,38 @@ def test_a_challenger_of_another_kind_finds_smaller_margins():
     assert (challenged.margin <= alone.margin).all()
     assert (challenged.margin < 0.95 * alone.margin).any()
     assert strong_like(attack).objective.__class__ is TemperedDice
+
+
+class _Along(Attack):
+    """Tries one point: as far as eps along where it was started, or along `direction`; nothing below `shortest`."""
+
+    def __init__(self, perturbation, *, direction, shortest=0.0, **settings):
+        super().__init__(perturbation, **settings)
+        self.direction, self.shortest = direction, shortest
+
+    def _run(self, search):
+        radius = self.perturbation.radius(search.image)
+        known = search.start is not None and bool((search.start != 0).any())
+        way = (search.start if known else torch.full_like(search.image, self.direction)).sign()
+        if bool((radius >= self.shortest).all()):
+            search.score(way * radius.view(-1, 1, 1, 1))
+
+
+def _breaks_either_way(image):
+    """Right between -0.2 and 1."""
+    inside = torch.minimum(1.0 - image, image + 0.2)
+    return torch.cat([-inside, inside], 1)
+
+
+def test_what_an_attack_failed_at_is_forgotten_where_a_challenger_breaks_the_case():
+    """The attack finds the far side only; one look of the challenger at the near side opens the bracket from 0."""
+    image, label = torch.zeros(1, 1, 1, 2), torch.ones(1, 1, 2, dtype=torch.long)
+    attack = _Along(Linf(4.0), direction=1.0)
+    challenger = _Along(Linf(4.0), direction=-1.0, shortest=0.5)
+    for other, expected in ((None, 1.0), (challenger, 0.2)):
+        search = SampleMargin(Linf(4.0), criterion=VoxelsFlipped(0.0), attack=attack, challenger=other, rtol=0.01)
+        result = search(_breaks_either_way, image, label)
+        assert expected <= result.margin.item() <= expected * 1.011
 
 
 def _breaks_in_a_gap(image):

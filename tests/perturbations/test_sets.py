@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.optimize import minimize
+from scipy.optimize import brentq, minimize
 
 from imaseg.perturbations import L2, Linf, Perturbation
 
@@ -49,8 +49,37 @@ def test_projection_equals_brute_force(make, image, params, eps):
     found = perturbation.project(base, moved)
     expected = _brute_force(base, moved, perturbation, -1.0, 1.0)
     distance, best = (found - moved).norm(), (expected - moved).norm()
-    assert distance <= best + 1e-4
+    assert distance.item() == pytest.approx(best.item(), abs=1e-4)
+    # Only feasible points may be compared: outside the bounds there are nearer ones.
     assert perturbation.size(found).item() <= eps * (1 + 1e-9)
+    assert (base + found).abs().max().item() <= 1 + 1e-9
+    torch.testing.assert_close(perturbation.apply(base, found), base + found, rtol=0, atol=1e-12)
+    torch.testing.assert_close(perturbation.project(base, found), found, rtol=1e-9, atol=1e-9)
+
+
+@given(image=st.lists(st.floats(-1, 1, width=32), min_size=4, max_size=4), params=values, eps=st.floats(0, 3))
+@settings(max_examples=50, deadline=None)
+def test_linf_projects_each_value_on_to_its_own_interval(image, params, eps):
+    found = Linf(eps, bounds=(-1.0, 1.0)).project(_tensor(image), _tensor(params))
+    nearest = [min(max(p, -eps, -1.0 - x), eps, 1.0 - x) for x, p in zip(image, params, strict=True)]
+    assert torch.equal(found, _tensor(nearest))
+
+
+@given(image=st.lists(st.floats(-1, 1, width=32), min_size=4, max_size=4), params=values, eps=st.floats(0.01, 3))
+@settings(max_examples=50, deadline=None)
+def test_l2_projection_within_bounds_solves_for_the_multiplier(image, params, eps):
+    """Minimising |z - p|^2 + m |z|^2 within the box gives z = clip(p / (1 + m)), with m = 0 or |z| = eps."""
+    base, moved = _tensor(image), _tensor(params)
+
+    def point(multiplier):
+        return (moved / (1 + multiplier)).clamp(-1 - base, 1 - base)
+
+    def excess(multiplier):
+        return float(point(multiplier).norm()) - eps
+
+    multiplier = 0.0 if excess(0.0) <= 0 else brentq(excess, 0.0, 1e6, xtol=1e-12)
+    found = L2(eps, bounds=(-1.0, 1.0)).project(base, moved)
+    torch.testing.assert_close(found, point(multiplier), rtol=0, atol=1e-8)
 
 
 @sets
