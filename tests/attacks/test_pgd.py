@@ -23,8 +23,20 @@ def _case():
     return LinearPerVoxel(WEIGHT), image, torch.zeros(2, 1, 1, dtype=torch.long)
 
 
+class _Watched(LogitMargin):
+    """Notes how far the search says it has come."""
+
+    def __init__(self):
+        super().__init__(cap=None)
+        self.seen = []
+
+    def _loss(self, logits, target, progress):
+        self.seen.append(progress)
+        return super()._loss(logits, target, progress)
+
+
 def _visited(attack, start=None):
-    """Changes at which the model was called, (steps + 1, B, 2); the clean image is left out."""
+    """Changes at which the model was called, (restarts * (steps + 1), B, 2); the clean image is left out."""
     model, image, label = _case()
     seen = []
     model.register_forward_hook(lambda _, given, __: seen.append((given[0] - image).detach().flatten(1)))
@@ -61,3 +73,19 @@ def test_lengths_are_the_sums_of_one_over_the_root_of_the_step():
     found = _visited(IFGSM(L2(10.0), steps=STEPS, objective=LogitMargin(cap=None), step_size=0.1))
     lengths = [sum(1 / t**0.5 for t in range(1, made + 1)) for made in range(STEPS + 1)]
     torch.testing.assert_close(found[:, 0].norm(dim=1), torch.tensor(lengths, dtype=torch.float64))
+
+
+def test_the_objective_is_told_how_far_the_search_has_come():
+    objective = _Watched()
+    _visited(PGD(L2(1.0), steps=4, objective=objective))
+    assert objective.seen[1:6] == [0.0, 0.25, 0.5, 0.75, 1.0]
+
+
+@pytest.mark.parametrize("kind", [IFGSM, PGD])
+def test_restarts_after_the_first_leave_from_random_points(kind):
+    start = torch.full((2, 2, 1, 1), 0.1, dtype=torch.float64)
+    first, second, third = _visited(kind(L2(1.0), steps=1, restarts=3), start=start)[::2]
+    torch.testing.assert_close(first, start.flatten(1))
+    assert not torch.allclose(second, first)
+    assert not torch.allclose(second, third)
+    assert (second != 0).all()
