@@ -104,6 +104,16 @@ def test_init_lies_inside_and_uses_only_its_generator(make):
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def test_random_starts_lie_at_all_depths_of_the_ball():
+    image, generator = torch.zeros(1, 2, 4, 4), torch.Generator().manual_seed(0)
+    for perturbation in (L2(3.0), L2(3.0, unit="rms")):
+        sizes = torch.cat([perturbation.size(perturbation.init(image, generator)) for _ in range(400)])
+        # Kolmogorov and Smirnov: 400 values of the uniform distribution stay this near to it with probability .999.
+        assert (sizes.sort().values / 3 - torch.arange(1, 401) / 400).abs().max() < 1.95 / 400**0.5
+    values = torch.cat([Linf(3.0).init(image, generator) for _ in range(20)]).flatten().sort().values
+    assert ((values + 3) / 6 - torch.arange(1, 641) / 640).abs().max() < 1.95 / 640**0.5
+
+
 @sets
 def test_region_keeps_changes_inside(make):
     image = torch.randn(2, 1, 4, 4)
@@ -144,10 +154,10 @@ def test_zero_gradient_does_not_move(make):
     assert torch.equal(make(9.0).step(params, torch.zeros_like(params), torch.ones(1)), params)
 
 
-def test_rms_does_not_depend_on_the_number_of_voxels():
+def test_rms_does_not_depend_on_the_number_of_voxels_or_channels():
     perturbation = L2(0.25, unit="rms")
-    for side in (4, 32):
-        image = torch.zeros(1, 1, side, side)
+    for channels, side in ((1, 4), (1, 32), (3, 4)):
+        image = torch.zeros(1, channels, side, side)
         params = perturbation.project(image, torch.ones_like(image))
         torch.testing.assert_close(params, torch.full_like(params, 0.25))
 
