@@ -211,9 +211,12 @@ def test_unit_must_be_known():
 
 
 @sets
-def test_image_outside_bounds_is_refused(make):
+@pytest.mark.parametrize("value", [-0.01, 1.01])
+def test_image_outside_bounds_is_refused(make, value):
+    perturbation = make(1.0, bounds=(0.0, 1.0))
+    perturbation.check(torch.tensor([[[0.0, 1.0]]]))
     with pytest.raises(ValueError, match="image must lie within bounds"):
-        make(1.0, bounds=(0.0, 1.0)).check(torch.tensor([[[-2.0, 0.5]]]))
+        perturbation.check(torch.tensor([[[value, 0.5]]]))
 
 
 @sets
