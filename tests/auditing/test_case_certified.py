@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from imaseg import CertifiedMargin
 from imaseg.auditing.case_certified import certificate, dice_floor, flipped_within
 
-
 _VOXELS = st.lists(st.tuples(st.integers(0, 2), st.integers(-1, 2), st.booleans()), min_size=1, max_size=5)
 
 
