@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from imaseg import L2, PGD, InputError, SampleMargin, audit, load_cases, load_model
+from imaseg import L2, PGD, DiceBelow, InputError, SampleMargin, audit, load_cases, load_model
 from imaseg.auditing import Plan, load_plan
 from imaseg.auditing.calibration import calibration_error
 from imaseg.auditing.table import ladder_table, strongest
@@ -182,7 +182,8 @@ def test_raw_data_give_what_prepared_data_give(done, tiny_run, raw_phantom, tmp_
 
 
 def test_margins_in_std_are_those_of_a_direct_search(tiny_run, prepared_phantom, tmp_path):
-    margin = {"unit": "std", "eps": 3.0, "steps": 3, "rtol": 0.2}
+    half = {"name": "dice-below", "threshold": 0.5, "relative": True}
+    margin = {"unit": "std", "eps": 3.0, "criterion": half, "steps": 3, "rtol": 0.2}
     probe = {"attack": "fgsm", "unit": "std", "eps": [0.1]}
     spec = {"name": "m", "probes": [probe], "margins": [margin], "showcase": {"eps": 0.1, "attack": "fgsm"}}
     done = audit(tiny_run, prepared_phantom, Plan.model_validate(spec), tmp_path / "a", select=["phantom_005"])
@@ -190,9 +191,12 @@ def test_margins_in_std_are_those_of_a_direct_search(tiny_run, prepared_phantom,
     image, label = torch.from_numpy(volume.image)[None], torch.from_numpy(volume.label)[None]
     std = float(image.std(correction=0))
     assert abs(std - 1) > 0.1, "the case is meant to tell times from divided by"
-    attack = PGD(L2(3.0 * std, unit="rms"), steps=3)
-    search = SampleMargin(attack.perturbation, attack=attack, challenger=strong_like(attack), rtol=0.2)
+    attack, criterion = PGD(L2(3.0 * std, unit="rms"), steps=3), DiceBelow(0.5, relative=True)
+    search = SampleMargin(
+        attack.perturbation, criterion=criterion, attack=attack, challenger=strong_like(attack), rtol=0.2
+    )
     direct = search(load_model(tiny_run), image, label)
+    assert direct.margin > 0
     assert not direct.censored
     rows = csv.DictReader((done.folder / "cases.csv").open())
     (row,) = [row for row in rows if row["metric"] == "margin"]
