@@ -57,3 +57,21 @@ def test_lower_dice_counts_then_a_higher_objective_then_the_first(targeted):
         expected = [point if _worse(point, best, targeted=targeted) else best for point, best in pairs]
         assert torch.equal((image + search.best)[:, 0], torch.tensor(expected))
     assert torch.equal(search.result().image[:, 0], torch.tensor(expected))
+
+
+def test_a_search_that_goes_on_from_another_leaves_that_one_as_it_was():
+    def until(logits, label, clean):
+        return (logits[:, 1] <= 0).any(1)
+
+    image, label = torch.tensor([CLEAN] * 2).unsqueeze(1), torch.ones(2, 4, dtype=torch.long)
+    objective = _Largest(targeted=False)
+    known = Search(_as_written, image, label, Linf(2.0), objective, until=until)
+    known.score(torch.full_like(image, 0.5))
+    before = {name: value.clone() for name, value in vars(known).items() if isinstance(value, torch.Tensor)}
+    larger = Search(_as_written, image, label, Linf(20.0), objective, until=until, known=known)
+    assert torch.equal(larger.last_good, known.last_good)
+    for size in (1.0, -9.0):
+        larger.score(torch.full_like(image, size))
+    assert larger.met.all()
+    assert (larger.last_good == 1.0).all()
+    assert all(torch.equal(getattr(known, name), value) for name, value in before.items())

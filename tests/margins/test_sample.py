@@ -89,6 +89,14 @@ def test_a_case_beyond_the_budget_is_censored_at_it(kind):
     assert torch.equal(result.adversarial, image)
 
 
+def test_a_censored_case_costs_two_searches_and_no_more():
+    model, image, label, gap = _case(voxels=(1, 1), batch=1)
+    attack = PGD(L2(float(gap) / 20), steps=3)
+    result = SampleMargin(attack.perturbation, criterion=VoxelsFlipped(0.0), attack=attack)(model, image, label)
+    assert result.censored.all()
+    assert (result.forward_calls, result.backward_calls) == (1 + 2 * 5, 2 * 3)
+
+
 def test_a_clean_failure_has_margin_zero():
     model, image, label, _ = _case(batch=3)
     label[1] = 1 - label[1]
@@ -202,6 +210,15 @@ def test_the_only_parameter_of_a_set_is_looked_through(eps):
     exponent = math.log(0.58) / math.log(0.5)  # below 1: the relative change is 1 / exponent - 1, downwards
     assert not result.censored.any()
     torch.testing.assert_close(result.margin, torch.tensor([1 / exponent - 1]), rtol=0.02, atol=0)
+
+
+def test_a_look_that_breaks_the_case_is_drawn_back_to_the_look_before_it():
+    """No attack finds anything; looks are 0.0475 apart, and five halvings of that are 0.0015."""
+    image, label = torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, dtype=torch.long)
+    attack = _Along(Linf(1.0), direction=1.0, shortest=2.0)
+    search = SampleMargin(Linf(1.0), criterion=VoxelsFlipped(0.0), attack=attack, rtol=0.05)
+    found = search(lambda x: torch.cat([x - 0.432, 0.432 - x], 1), image, label)
+    assert 0.432 <= found.margin.item() <= 0.432 + 0.0015
 
 
 def test_confirming_tells_true_margins_from_inflated_ones():

@@ -7,6 +7,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from imaseg import L2, Deformation, Linf, PGDTraining
+from imaseg.training.replay import Replay
 from tests.attacks.models import messy_model, trained_model
 
 
@@ -47,6 +48,13 @@ def test_overflowed_gradients_of_mixed_precision_leave_the_perturbation_where_it
     method = _free(L2(1.0))
     (method(model, image, label) * torch.inf).backward()
     torch.testing.assert_close(method(model, image, label), _loss(model(image), label))
+
+
+def test_undefined_values_of_a_gradient_do_not_move_the_perturbation():
+    replay, image = Replay(), torch.zeros(1, 1, 1, 4)
+    gradient = torch.tensor([torch.inf, -torch.inf, torch.nan, 2.0]).view(1, 1, 1, 4)
+    replay.load_state_dict({"params": torch.zeros_like(image), "gradient": gradient})
+    assert replay.attacked(L2(0.5), image).flatten().tolist() == [0.0, 0.0, 0.0, 0.5]
 
 
 def test_a_batch_of_another_shape_starts_afresh():
