@@ -49,7 +49,7 @@ def test_projection_equals_brute_force(make, image, params, eps):
     found = perturbation.project(base, moved)
     expected = _brute_force(base, moved, perturbation, -1.0, 1.0)
     distance, best = (found - moved).norm(), (expected - moved).norm()
-    assert distance.item() == pytest.approx(best.item(), abs=1e-4)
+    assert distance <= best + 1e-4
     # Only feasible points may be compared: outside the bounds there are nearer ones.
     assert perturbation.size(found).item() <= eps * (1 + 1e-9)
     assert (base + found).abs().max().item() <= 1 + 1e-9
