@@ -15,7 +15,7 @@ from imaseg.auditing.probes.base import Cost, Labels, Probe
 from imaseg.auditing.probes.scene import Scene, number
 from imaseg.auditing.probes.written import write_attacked
 from imaseg.results.attack import AttackEntry, AttackRow
-from imaseg.results.base import MEAN, Spread
+from imaseg.results.base import Spread
 from imaseg.results.case import CaseRecord, CaseScale
 
 _LOOKS = 3
