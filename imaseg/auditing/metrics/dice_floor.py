@@ -1,7 +1,7 @@
 """The lowest Dice that is left if only some voxels are sure to keep their decision.
 
-A voxel certified at a radius keeps its decision within it. All others are taken to be wrong in the worst way: missing from
-their own structure, and painted into the one that is being counted.
+A voxel certified at a radius keeps its decision within it. All others are taken to be wrong in the worst way: missing
+from their own structure, and painted into the one that is being counted.
 """
 
 from __future__ import annotations

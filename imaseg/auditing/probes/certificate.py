@@ -1,4 +1,4 @@
-"""Certificate probe: L2 radii within which no change at all matters to the smoothed model, and the Dice they guarantee."""
+"""Certificate probe: L2 radii within which no change matters to the smoothed model, and the Dice they guarantee."""
 
 from __future__ import annotations
 
@@ -155,8 +155,9 @@ class CertificateProbe(Probe):
                 radii_rms=mean("radii_rms"),
                 dice_at_radius=mean("dice_at_radius"),
                 certified_foreground=mean("certified_foreground"),
-                what="dice_at_radius: no change within the radius brings the smoothed model's mean foreground Dice below "
-                "this (mean over cases); certified_foreground: share of labelled voxels that are right and stay so",
+                what="dice_at_radius: no change within the radius brings the smoothed model's mean foreground Dice "
+                "below this (mean over cases); certified_foreground: share of labelled voxels that are right and stay "
+                "so",
                 per_case=[CaseCertificate(case=case, **row.model_dump(include=_FIGURES)) for case, row in pairs],
                 maps=maps_of((case, [row.map] if row.map is not None else []) for case, row in pairs),
             )

@@ -1,4 +1,4 @@
-"""An attacked case as NIfTI files: written on the grid and in the units of its source, read back, prepared, scored again.
+"""An attacked case as NIfTI files: on the grid and in the units of its source, read back, prepared, scored again.
 
 A Dice counts only once the file was read back: rounding, clipping and resampling may undo what the attack found.
 """
