@@ -144,7 +144,7 @@ def checked_plan(make: Callable[[], Plan], where: str) -> Plan:
     try:
         plan = make()
     except ValidationError as error:
-        msg = f"{where}: every key and value must be known, {first_mistake(error, known='plan')}."
+        msg = f"{where}: every key must be known and every value valid, {first_mistake(error, known='plan')}."
         raise InputError(msg) from error
     try:
         for probe in plan.probes:
@@ -159,7 +159,7 @@ def checked_plan(make: Callable[[], Plan], where: str) -> Plan:
 
 
 def _check_names(plan: Plan) -> None:
-    """Names are unique, and what refers to an attack finds it.
+    """Names and folders are unique, and what refers to an attack finds it.
 
     Raises:
         ValueError: if not.
@@ -169,6 +169,10 @@ def _check_names(plan: Plan) -> None:
         if names.count(name) > 1:
             msg = f"probes must have different names, got {name!r} twice. Give one of them a `name`."
             raise ValueError(msg)
+    folders = [folder for probe in plan.probes for folder in probe.folders()]
+    if twice := next((folder for folder in folders if folders.count(folder) > 1), None):
+        msg = f"probes must write to different folders, got {twice} twice. Leave `write` out of one of them."
+        raise ValueError(msg)
     attacks = [probe.attack for probe in plan.attacks]
     for key, part in (("showcase", plan.showcase), ("validity", plan.validity)):
         if part is not None and part.attack not in attacks:

@@ -59,7 +59,7 @@ def attack_plan(
         )  # fmt: skip
         return Plan(name="attack", probes=[probe], showcase=Showcase(attack=attack, eps=eps), seed=seed)
 
-    return checked_plan(make, "imaseg attack")
+    return checked_plan(make, "attack")
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ def margin_plan(
             )
         return Plan(name="margin", probes=probes, seed=seed)
 
-    return checked_plan(make, "imaseg margin")
+    return checked_plan(make, "margin")
 
 
 def criterion_of(name: str, *, threshold: float | None, relative: bool, fraction: float | None) -> dict[str, Any]:

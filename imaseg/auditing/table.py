@@ -61,16 +61,22 @@ def margin_table(margins: Sequence[MarginEntry]) -> str:
     return plain(heads, rows, left=len(heads))
 
 
-def written_table(records: Sequence[CaseRecord]) -> str:
-    """Rows are cases whose attacked images were written: Dice in the model's space and from the file."""
+def written_table(records: Sequence[CaseRecord], unit: str) -> str:
+    """Rows are cases whose attacked images were written: Dice in the model's space and from the file.
+
+    Args:
+        records: finished cases.
+        unit: of the budget, in which sizes are stated.
+    """
     rows = []
     for record in records:
         for row in record.rows_of(AttackRow):
             if row.written is not None:
                 dice = row.written.dice[MEAN]
                 stages = [f"{dice[stage]:.3f}" for stage in ("clean", "attacked", "reread")]
-                rows.append([record.case, *stages, f"{row.size:.4g}", row.written.note])
-    return plain(["case", "clean", "attacked", "re-read", "size", ""], rows)
+                size = row.size * row.eps / row.eps_set if row.eps_set else row.size
+                rows.append([record.case, *stages, f"{size:.4g}", row.written.note])
+    return plain(["case", "clean", "attacked", "re-read", f"size ({unit})", ""], rows)
 
 
 def _dice(value: float | None) -> str:

@@ -66,7 +66,7 @@ def _tables(audit: Audit) -> list[str]:
         differ = sum(bool(one.note) for one in written)
         tables += [
             "Mean foreground Dice in the model's space and re-read from the written file",
-            written_table(audit.cases),
+            written_table(audit.cases, next(entry.unit for entry in summary.probes if entry.written is not None)),
             f"{differ} of {len(written)} files do not hold what the attack found in the model's space. Count the "
             "re-read Dice."
             if differ

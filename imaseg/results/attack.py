@@ -100,7 +100,8 @@ class AttackEntry(Block, Entry):
     Attributes:
         attack, perturbation: registered names; "worst-case" stands for the lowest Dice over `members`.
         unit: of `eps`.
-        objective, steps, restarts: of the attack; None for the worst case over several.
+        objective, steps, restarts: of the attack; None for the worst case over several, and for an objective that has
+            no name outside of its attack.
         seed: of every random number.
         members: probes that the worst case was taken over.
         eps: budget.

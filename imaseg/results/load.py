@@ -36,12 +36,13 @@ class Audit:
 
     @cached_property
     def cases(self) -> list[CaseRecord]:
-        """The finished cases, by id.
+        """The cases that the summary counts, in its order.
 
         Raises:
-            InputError: if the file of a case is malformed.
+            InputError: if the file of a case is missing or malformed.
         """
-        return [read_record(path, CaseRecord) for path in sorted((self.folder / "cases").glob("*.json"))]
+        names = [one.case for one in self.summary.metric_per_case]
+        return [read_record(self.folder / "cases" / f"{name}.json", CaseRecord) for name in names]
 
     def table(self) -> list[dict[str, Any]]:
         """One row per case, probe, budget, class and metric: `pandas.DataFrame(audit.table())`."""

@@ -49,7 +49,7 @@ def summarise(records: Sequence[CaseRecord], plan: Plan, *, model: ModelFacts, d
         clean_dice_ci95=clean["ci95"]["dice"],
         **entries,
         degradation=degradation(records) if plan.of(CorruptionProbe) else None,
-        by_size=by_size(volumes, clean["metric_per_case"], _scored(entries), list(clean["mean"])),
+        by_size=by_size(volumes, clean["metric_per_case"], _scored(entries, len(records)), list(clean["mean"])),
         by_size_rule=RULE,
         validity=checks,
         valid=valid(checks),
@@ -71,8 +71,9 @@ def _entries(records: Sequence[CaseRecord], plan: Plan, labels: dict[int, str]) 
     return places
 
 
-def _scored(entries: dict[str, list[Any]]) -> list[tuple[str, float, list[CaseScores]]]:
-    return [(entry.probe, entry.eps, entry.metric_per_case) for entry in entries.get("probes", [])]
+def _scored(entries: dict[str, list[Any]], cases: int) -> list[tuple[str, float, list[CaseScores]]]:
+    """Attacks that were run on every case: groups of sizes compare the same cases."""
+    return [(one.probe, one.eps, one.metric_per_case) for one in entries.get("probes", []) if one.n == cases]
 
 
 def _showcase(plan: Plan) -> Shown | None:

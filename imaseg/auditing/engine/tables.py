@@ -24,6 +24,8 @@ def write_tables(folder: Path, plan: Plan, records: Sequence[CaseRecord], summar
         for name, more in probe.tables(records, labels).items():
             lines.setdefault(name, []).extend(more)
     for name, rows in lines.items():
+        if not rows:
+            continue
         write_csv(folder / name, _COLUMNS if name == "cases.csv" else list(rows[0]), rows)
 
 

@@ -71,6 +71,10 @@ class AttackProbe(Budgeted, Probe):
         spec = {"name": self.attack} | {key: value for key, value in given.items() if value is not None}
         return Attack.build(spec, self.build_set(eps, scale, room, reach=self.eps[-1]), seed=seed)
 
+    def folders(self) -> list[str]:
+        """Of images, labels and predictions."""
+        return ["images"] if self.write else []
+
     def check(self, seed: int) -> None:
         """Build every budget once."""
         for eps in self.eps:
@@ -135,10 +139,10 @@ class AttackProbe(Budgeted, Probe):
         return AttackEntry(
             probe=self.name,
             attack=self.attack,
-            objective=attack.objective.name,
+            objective=getattr(attack.objective, "name", None),  # some attacks have one without a name
             steps=attack.steps,
             restarts=attack.restarts,
-            written=_written(rows),
+            written=_written({record.case: row for record, row in zip(records, rows, strict=True)}),
             **figures(self, records, rows, eps, labels, seed),
         )
 
@@ -148,13 +152,24 @@ def worst_cases(
 ) -> list[AttackEntry]:
     """Where several attacks ran in one set at one budget, the lowest Dice of each case over them.
 
-    A model is as robust as the worst attack says, which need not be the same one for all cases.
+    A model is as robust as the worst attack says, which need not be the same one for all cases. Cases that one of the
+    attacks was not run on do not count.
     """
     rivals: dict[tuple[str, str, float], list[AttackProbe]] = {}
     for probe in probes:
         for eps in [] if probe.is_noise else probe.eps:
             rivals.setdefault((probe.perturbation, probe.stated_unit, eps), []).append(probe)
-    return [_worst_case(eps, group, records, labels, seed) for (_, _, eps), group in rivals.items() if len(group) > 1]
+    entries = [
+        _worst_case(eps, group, [record for record in records if _ran(record, group)], labels, seed)
+        for (_, _, eps), group in rivals.items()
+        if len(group) > 1 and any(_ran(record, group) for record in records)
+    ]
+    return entries
+
+
+def _ran(record: CaseRecord, probes: Sequence[AttackProbe]) -> bool:
+    """Whether every probe was run on a case."""
+    return {probe.name for probe in probes} <= {row.probe for row in record.rows_of(AttackRow)}
 
 
 def _worst_case(
@@ -225,9 +240,9 @@ def sizes_in_all_units(sizes: Mapping[str, float], scale: CaseScale) -> dict[str
     return {**sizes, **more}
 
 
-def _written(rows: Sequence[AttackRow]) -> dict[str, Any] | None:
-    """Mean Dice of every stage of the written files, and the files that do not hold the attack."""
-    files = [row.written for row in rows if row.written is not None]
+def _written(rows: Mapping[str, AttackRow]) -> dict[str, Any] | None:
+    """Mean Dice of every stage of the written files, and by case what became of attacks that the files do not hold."""
+    files = [row.written for row in rows.values() if row.written is not None]
     if not files or len(files) < len(rows):
         return None
     return {
@@ -235,5 +250,7 @@ def _written(rows: Sequence[AttackRow]) -> dict[str, Any] | None:
             k: {stage: statistics.fmean(one.dice[k][stage] for one in files) for stage in files[0].dice[k]}
             for k in files[0].dice
         },
-        "differ_in_the_file": [one.note for one in files if one.note],
+        "differ_in_the_file": {
+            case: row.written.note for case, row in rows.items() if row.written and row.written.note
+        },
     }

@@ -105,6 +105,10 @@ class Probe(BaseModel, ABC):
         """What the rows of all cases say together; nothing where there are none."""
         return []
 
+    def folders(self) -> list[str]:
+        """Folders of files by case, which no other probe of a plan may write to."""
+        return []
+
     def tables(self, records: Sequence[CaseRecord], labels: Labels) -> dict[str, Lines]:
         """Further CSV files of the audit folder, by name."""
         return {}

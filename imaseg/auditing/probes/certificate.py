@@ -80,6 +80,10 @@ class CertificateProbe(Probe):
         sigma = self.sigma * (scale.std if self.unit == "std" else 1.0)
         return CertifiedMargin(sigma, self.samples, self.alpha, tau=tuple(self.tau), seed=seed)
 
+    def folders(self) -> list[str]:
+        """Of the map."""
+        return ["certified"] if self.write else []
+
     def check(self, seed: int) -> None:
         """Build the certificate."""
         self.build(seed)

@@ -65,6 +65,13 @@ class VoxelMarginProbe(Budgeted, Probe):
         perturbation = self.build_set(self.eps, scale, room)
         return VoxelMargin(perturbation, method=method, rungs=self.rungs, focus=self.focus, seed=seed)
 
+    def folders(self) -> list[str]:
+        """Of the map of each method."""
+        return [self._folder(method) for method in self.methods] if self.write else []
+
+    def _folder(self, method: str) -> str:
+        return f"voxel_margins/{self.perturbation}" + ("" if method == "attack" else f"-{method}")
+
     def check(self, seed: int) -> None:
         """Build every method."""
         for method in self.methods:
@@ -96,10 +103,9 @@ class VoxelMarginProbe(Budgeted, Probe):
             result = search(scene.model, scene.image, scene.label)
             scene.count(result)
             results[method] = result = replace(result, margin=result.margin / factor)
-            folder = self.perturbation + ("" if method == "attack" else f"-{method}")
             maps.append(
                 writer.add(
-                    f"voxel_margins/{folder}", result, perturbation=self.perturbation, unit=self.stated_unit,
+                    self._folder(method), result, perturbation=self.perturbation, unit=self.stated_unit,
                     method=method, eps=self.eps,
                 )
             )  # fmt: skip

@@ -84,9 +84,10 @@ class CaseChecks:
         known = [row.dice for row in rows if row.probe in rivals and row.eps == eps]
         before = min(known) if known else self._dice_under(scene.model, probe, eps)
         attack = probe.build(eps, scene.seed + 1, scene.scale, scene.room)
-        single = attack.steps == 1  # an attack of one step has no longer form
-        steps, restarts = (1, LONGER * REPEATED) if single else (LONGER * attack.steps, REPEATED)
-        more = probe.model_copy(update={"steps": steps, "restarts": restarts * attack.restarts})
+        longer = {"steps": LONGER * attack.steps, "restarts": REPEATED * attack.restarts}
+        if attack.steps == 1:  # FGSM has no longer form
+            longer = {"attack": "pgd", "steps": LONGER * REPEATED, "restarts": attack.restarts}
+        more = probe.model_copy(update=longer)
         after = float(self._attacked(scene.model, more, eps, later=1).foreground_dice)
         return [before, min(before, after)]
 

@@ -26,7 +26,8 @@ _EXACT = 1e-3
 _FALLING = 0.1
 _FEW = 5
 
-Means = dict[tuple[str, float], float]
+Dices = dict[tuple[str, float], dict[str, float]]
+"""Dice by case, by probe and budget."""
 
 
 def validity(records: Sequence[CaseRecord], plan: Plan, data: DataFacts) -> list[Check]:
@@ -37,20 +38,20 @@ def validity(records: Sequence[CaseRecord], plan: Plan, data: DataFacts) -> list
         plan: what was run.
         data: which of the cases the model was trained on, as far as it says.
     """
-    means = _means(records)
+    dices = _dices(records)
     rivals = "mean over cases; tables show the worst case over attacks, whichever is the stronger"
     return [
         _seen(data),
         _gradients(records, plan),
         _budgets(records, plan),
-        _ordered(means, plan, "noise", "fgsm", "Noise is weaker than FGSM"),
-        _ordered(means, plan, "fgsm", "pgd", "FGSM is no stronger than PGD"),
+        _ordered(dices, plan, "noise", "fgsm", "Noise is weaker than FGSM"),
+        _ordered(dices, plan, "fgsm", "pgd", "FGSM is no stronger than PGD"),
         _ordered(
-            means, plan, "pgd", "strong", "PGD is no stronger than the project's own worst case",
+            dices, plan, "pgd", "strong", "PGD is no stronger than the project's own worst case",
             tolerance=_RIVAL_TOLERANCE, note=rivals,
         ),
-        _monotone(means, plan),
-        *_extra(records, means, plan),
+        _monotone(dices, plan),
+        *_extra(records, dices, plan),
     ]  # fmt: skip
 
 
@@ -67,11 +68,19 @@ def _not_run(title: str, why: str) -> Check:
     return _check(title, None, "not run", why)
 
 
-def _means(records: Sequence[CaseRecord]) -> Means:
-    values: dict[tuple[str, float], list[float]] = {}
-    for row in _attacks(records):
-        values.setdefault((row.probe, row.eps), []).append(row.dice)
-    return {key: sum(dice) / len(dice) for key, dice in values.items()}
+def _dices(records: Sequence[CaseRecord]) -> Dices:
+    values: Dices = {}
+    for record in records:
+        for row in record.rows_of(AttackRow):
+            values.setdefault((row.probe, row.eps), {})[record.case] = row.dice
+    return values
+
+
+def _pair(dices: Dices, one: tuple[str, float], other: tuple[str, float]) -> tuple[float, float] | None:
+    """Mean Dice of two probes over the cases that both were run on; None if there are none."""
+    first, second = dices.get(one, {}), dices.get(other, {})
+    both = first.keys() & second.keys()
+    return (_mean(first[case] for case in both), _mean(second[case] for case in both)) if both else None
 
 
 def _attacks(records: Sequence[CaseRecord]) -> Iterator[AttackRow]:
@@ -128,17 +137,17 @@ def _budgets(records: Sequence[CaseRecord], plan: Plan) -> Check:
 
 
 def _ordered(
-    means: Means, plan: Plan, weak: str, strong: str, title: str, *, tolerance: float = _TOLERANCE,
+    dices: Dices, plan: Plan, weak: str, strong: str, title: str, *, tolerance: float = _TOLERANCE,
     note: str = "mean over cases",
 ) -> Check:  # fmt: skip
     """Mean Dice under every weak probe must not lie below that under the strong one, at equal set and eps."""
     gaps = [
-        (means[a.name, eps] - means[b.name, eps], eps, means[a.name, eps], means[b.name, eps], a.perturbation)
+        (pair[0] - pair[1], eps, *pair, a.perturbation)
         for a in plan.attacks
         for b in plan.attacks
         if (a.is_noise if weak == "noise" else a.attack == weak) and b.attack == strong and a.same_set(b)
         for eps in a.eps
-        if (b.name, eps) in means and (a.name, eps) in means
+        if (pair := _pair(dices, (a.name, eps), (b.name, eps))) is not None
     ]
     if not gaps:
         return _not_run(title, "the plan holds no two such probes at the same set and budget")
@@ -151,14 +160,14 @@ def _ordered(
     )
 
 
-def _monotone(means: Means, plan: Plan) -> Check:
+def _monotone(dices: Dices, plan: Plan) -> Check:
     title = "A larger budget never helps the model"
     rises = [
-        (means[probe.name, high] - means[probe.name, low], probe.name, low, high)
+        (pair[1] - pair[0], probe.name, low, high)
         for probe in plan.attacks
         if not probe.is_noise
         for low, high in zip(probe.eps, probe.eps[1:], strict=False)
-        if (probe.name, low) in means and (probe.name, high) in means
+        if (pair := _pair(dices, (probe.name, low), (probe.name, high))) is not None
     ]
     if not rises:
         return _not_run(title, "no attack of the plan has a ladder of budgets")
@@ -171,14 +180,14 @@ def _monotone(means: Means, plan: Plan) -> Check:
     )
 
 
-def _extra(records: Sequence[CaseRecord], means: Means, plan: Plan) -> Iterator[Check]:
+def _extra(records: Sequence[CaseRecord], dices: Dices, plan: Plan) -> Iterator[Check]:
     """Checks that take attacks of their own, on the first cases."""
     checked = [record.checks for record in records if record.checks is not None]
     why = "the plan asks for no extra attacks" if plan.validity is None else "the cases chosen for it failed"
     settings = plan.validity if checked else None
     yield _large(checked, plan, settings, why)
     yield _scales(checked, plan, settings, why)
-    yield _blind(checked, means, plan, settings, why)
+    yield _blind(checked, dices, plan, settings, why)
     yield _copy(checked, plan, settings, why)
     yield _converged(checked, plan, settings, why)
     yield _replay(checked, why)
@@ -216,16 +225,17 @@ def _scales(checked: Sequence[Checks], plan: Plan, settings: ValidityPlan | None
     )
 
 
-def _blind(checked: Sequence[Checks], means: Means, plan: Plan, settings: ValidityPlan | None, why: str) -> Check:
+def _blind(checked: Sequence[Checks], dices: Dices, plan: Plan, settings: ValidityPlan | None, why: str) -> Check:
     """Attacks without gradients: those of the plan on all cases, and a short one on the checked cases."""
     title, pairs = "An attack that needs no gradients is no stronger", []
     sighted = [probe for probe in plan.attacks if probe.uses_gradients]
     for blind in (probe for probe in plan.attacks if not probe.uses_gradients and not probe.is_noise):
         for eps in blind.eps:
-            white = [means[p.name, eps] for p in sighted if p.same_set(blind) and (p.name, eps) in means]
-            if white and (blind.name, eps) in means:
-                steps = blind.build(eps, plan.seed).steps
-                pairs.append((means[blind.name, eps], min(white), f"{blind.name} with {steps} windows at eps {eps:g}"))
+            rivals = [_pair(dices, (blind.name, eps), (p.name, eps)) for p in sighted if p.same_set(blind)]
+            known = [pair for pair in rivals if pair is not None]
+            if known:
+                best, steps = max(known, key=lambda pair: pair[0] - pair[1]), blind.build(eps, plan.seed).steps
+                pairs.append((*best, f"{blind.name} with {steps} windows at eps {eps:g}"))
     if settings is not None:
         name, eps = plan.attack(settings.attack).name, settings.scaled_eps
         where = f"Square with {BLACK_BOX_STEPS} windows and {name} at eps {eps:g}, n = {len(checked)}"
