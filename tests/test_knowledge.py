@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from imaseg.auditing.plan_probes import Part
 
 from imaseg.attacks import PRESETS, Attack
+from imaseg.auditing.inputs.budget import Budgeted
 from imaseg.objectives import Objective
 from imaseg.perturbations import L2, Perturbation
 
@@ -73,7 +73,7 @@ def test_a_set_is_an_intensity_if_its_parameters_are_what_is_added(name):
 
 @pytest.mark.parametrize("name", Perturbation.known())
 def test_standard_deviations_are_for_intensities_only(name):
-    part = Part(perturbation=name, unit="std")
+    part = Budgeted(perturbation=name, unit="std")
     if Perturbation.named(name).is_intensity:
         assert float(part.build_set(0.1).eps) == pytest.approx(0.1)
     else:

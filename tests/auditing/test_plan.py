@@ -5,11 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
-from imaseg.auditing.plan_probes import Probe, Ruler
 
 from imaseg.auditing import Plan, load_plan
+from imaseg.auditing.probes import (
+    AttackProbe,
+    CertificateProbe,
+    CorruptionProbe,
+    MarginProbe,
+    Probe,
+    VoxelMarginProbe,
+)
 from imaseg.errors import InputError
 
 PLANS = Path(__file__).resolve().parents[2] / "configs" / "plans"
@@ -24,7 +30,7 @@ GOOD = {
 def test_every_shipped_plan_builds(path):
     plan = load_plan(path)
     assert plan.validity is not None
-    assert plan.showcase.eps in plan.probe(plan.showcase.attack).eps
+    assert plan.showcase.eps in plan.attack(plan.showcase.attack).eps
 
 
 def test_shipped_plans_are_found_by_name():
@@ -53,26 +59,45 @@ def test_names_tell_objectives_apart():
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"probes": []}, "probes must be valid"),
+        ({"probes": []}, "got \\[\\] at probes "),
         ({"probes": [{"attack": "pgdd", "eps": [1.0]}]}, "attack must be one of"),
-        ({"probes": [{"attack": "pgd", "eps": [-1.0]}]}, "eps must be finite"),
+        ({"probes": [{"attack": "pgd", "eps": [-1.0]}]}, r"got -1.0 at probes.0.eps.0 \(Input should be greater"),
         ({"probes": [{"attack": "pgd", "eps": [1.0], "objective": "dise"}]}, "objective must be one of"),
         ({"probes": [{"attack": "fgsm", "eps": [1.0], "steps": 5}]}, "of FGSM must be 1"),
-        ({"probes": [{"attack": "pgd", "eps": [0.1], "perturbation": "linf", "unit": "rms"}]}, "arguments of linf"),
+        (
+            {"probes": [{"attack": "pgd", "eps": [0.1], "perturbation": "linf", "unit": "rms"}]},
+            "unit of linf must be max or std or native or range, got 'rms'",
+        ),
         ({"probes": GOOD["probes"] * 2}, "probes must have different names"),
         ({"showcase": {"eps": 0.3}}, r"showcase.eps must be one of its probe's \[0.1\], got 0.3"),
-        ({"validity": {"large_eps": float("inf"), "scaled_eps": 0.1}}, "validity.large_eps must be valid"),
-        ({"validity": {"large_eps": -2.0, "scaled_eps": 0.1}}, "eps must be finite and >= 0"),
+        ({"validity": {"large_eps": float("inf"), "scaled_eps": 0.1}}, "got inf at validity.large_eps"),
+        ({"validity": {"large_eps": -2.0, "scaled_eps": 0.1}}, "got -2.0 at validity.large_eps"),
         ({"margins": [{"eps": 0.5, "rtol": 1e-9}]}, "rtol must be in"),
-        ({"extra": 1}, "extra must be valid"),
+        ({"extra": 1}, "got 1 at extra"),
         ({"showcase": {"attack": "fgsm", "eps": 0.1}}, r"showcase\.attack must be one of the plan's probes"),
         ({"margins": [{"eps": 0.5, "criterion": {"name": "dice-under"}}]}, "criterion must be one of"),
         ({"margins": [{"eps": 0.5}] * 2}, "must have different names, got 'margin-l2-dice-below-0.5-norm' twice"),
         ({"margins": [{"eps": 0.5, "perturbation": "l3"}]}, "perturbation must be one of"),
         ({"certified": [{"sigma": 0.5, "tau": [0.4]}]}, r"tau must be in \(0.5, 1\)"),
-        ({"certified": [{"sigma": 0.5}] * 2}, "must have different names, got 'certified-l2' twice"),
-        ({"certified": [{"sigma": 0.5, "unit": "mm"}]}, "certified.0.unit must be valid"),
+        ({"certified": [{"sigma": 0.5}] * 2}, "must have different names, got 'certified-l2-0.5-input' twice"),
+        ({"certified": [{"sigma": 0.5, "unit": "mm"}]}, "got 'mm' at probes.1.unit"),
         ({"voxel_margins": {"eps": 0.5, "perturbation": "gamma", "unit": "std"}}, "unit 'std' must go with l2 or linf"),
+        ({"probes": [{"kind": "nonsense"}]}, "kind must be one of attack, certificate, corruption, .*got 'nonsense'"),
+        (
+            {
+                "probes": [{"attack": "pgd", "eps": [0.1], "name": name, "write": "nifti"} for name in ("x", "y")],
+                "showcase": None,
+            },
+            "must write to different folders, got images twice",
+        ),
+        (
+            {"voxel_margins": [{"eps": 0.5, "unit": unit, "write": "nifti"} for unit in ("rms", "std")]},
+            "must write to different folders, got voxel_margins/l2 twice",
+        ),
+        (
+            {"certified": [{"sigma": sigma, "write": "nifti"} for sigma in (0.1, 0.2)]},
+            "must write to different folders, got certified twice",
+        ),
         ({"probes": [{"attack": "pgd", "eps": [0.1], "unit": "mm"}]}, "unit 'mm' must go with deformation, got 'l2'"),
     ],
 )
@@ -97,7 +122,7 @@ def test_margins_are_named_as_shortly_as_tells_them_apart():
         {"eps": 0.4, "name": "mine"},
     ]
     plan = Plan.model_validate(GOOD | {"margins": margins})
-    assert [margin.name for margin in plan.margins] == [
+    assert [margin.name for margin in plan.of(MarginProbe)] == [
         "margin-linf",
         "margin-l2-dice-below-0.5",
         "margin-l2-voxels-flipped-0.1-rms",
@@ -108,37 +133,12 @@ def test_margins_are_named_as_shortly_as_tells_them_apart():
     assert Plan.model_validate(plan.model_dump()) == plan
 
 
-def test_std_counts_in_standard_deviations_of_the_case():
-    ruler = Ruler.of(torch.tensor([[[[0.0, 4.0], [0.0, 4.0]]]]), (1.0, 1.0))
-    assert ruler.std == 2.0
-    l2 = Probe(attack="pgd", unit="std", eps=[0.1, 0.3])
-    assert (l2.build(0.1, 0, ruler).perturbation.eps, l2.build(0.1, 0, ruler).perturbation.unit) == (0.2, "rms")
-    assert l2.ladder(ruler) == [0.2, 0.6]
-    assert l2.stated_unit == "std"
-    linf = Probe(attack="pgd", perturbation="linf", unit="std", eps=[0.1])
-    assert (linf.build(0.1, 0, ruler).perturbation.eps, linf.build(0.1, 0, ruler).perturbation.unit) == (0.2, "max")
-    assert l2.same_set(Probe(attack="fgsm", unit="std", eps=[1.0]))
-    assert not l2.same_set(Probe(attack="fgsm", unit="rms", eps=[1.0]))
-
-
-@pytest.mark.parametrize("spacing", [(0.4, 0.4, 0.4), (1.0, 1.0, 5.0), (0.7, 0.7)])
-def test_deformations_in_mm_fit_any_voxel_size(spacing):
-    probe = Probe(attack="strong", perturbation="deformation", unit="mm", eps=[1.0, 3.0])
-    sets = [probe.build_set(eps, Ruler(spacing)) for eps in (0.0, 1.0, 3.0)]
-    assert [one.eps for one in sets] == [0.0, 1.0, 3.0]
-    assert len({one.control_spacing for one in sets}) == 1, "a ladder walks on one grid"
-    assert sets[0].spacing == spacing
-    for one in sets:
-        one.check(torch.zeros(1, 1, *[16] * len(spacing)))
-    assert probe.stated_unit == "mm"
-
-
 def test_attacks_keep_their_own_objective_unless_told():
-    assert Probe(attack="strong", eps=[1.0]).build(1.0, 0).objective.name == "tempered-dice"
-    assert Probe(attack="segpgd", eps=[1.0]).build(1.0, 0).objective.name == "segpgd"
-    named = Probe(attack="strong", eps=[1.0], objective="dice")
+    assert AttackProbe(attack="strong", eps=[1.0]).build(1.0, 0).objective.name == "tempered-dice"
+    assert AttackProbe(attack="segpgd", eps=[1.0]).build(1.0, 0).objective.name == "segpgd"
+    named = AttackProbe(attack="strong", eps=[1.0], objective="dice")
     assert named.build(1.0, 0).objective.name == "dice"
-    assert named.name == "strong-l2"
+    assert named.names() == ["strong-l2"]
 
 
 def test_a_missing_plan_lists_the_shipped_ones(tmp_path):
@@ -151,3 +151,38 @@ def test_broken_yaml_is_one_clear_line(tmp_path):
     path.write_text("name: [")
     with pytest.raises(InputError, match="must be valid YAML"):
         load_plan(path)
+
+
+def test_sections_are_another_way_to_write_probes(tmp_path):
+    """What each section holds, and the same probe under `probes` with its `kind`."""
+    pairs = {
+        "margins": (MarginProbe, [{"eps": 0.5, "unit": "rms", "per_class": True}]),
+        "corruptions": (CorruptionProbe, {"corruptions": ["gamma"], "severities": [1, 3]}),
+        "certified": (CertificateProbe, [{"sigma": 0.25, "unit": "std"}]),
+        "voxel_margins": (VoxelMarginProbe, {"eps": 0.2, "unit": "std", "cases": 1}),
+    }
+    kinds = dict(zip(pairs, ("margin", "corruption", "certificate", "voxel-margin"), strict=True))
+    entries = {
+        name: {"kind": kinds[name], **(given[0] if isinstance(given, list) else given)}
+        for name, (_, given) in pairs.items()
+    }
+    long = Plan.model_validate(GOOD | {"probes": [*GOOD["probes"], *entries.values()]})
+    short = load_plan(_write(tmp_path, **{name: given for name, (_, given) in pairs.items()}))
+    assert short == long
+    assert [type(probe) for probe in short.probes] == [AttackProbe, *(kind for kind, _ in pairs.values())]
+    assert short.probes[1].per_class
+    assert (short.probes[4].cases, short.probes[2].severities) == (1, [1, 3])
+
+
+def test_a_kind_is_that_of_attacks_if_none_is_named():
+    assert isinstance(Plan.model_validate(GOOD).probes[0], AttackProbe)
+    assert {"attack", "margin", "voxel-margin", "certificate", "corruption"} <= Probe.registry.keys()
+
+
+def test_pictures_checks_and_sections_may_all_be_left_out(tmp_path):
+    path = tmp_path / "plan.yaml"
+    path.write_text("name: bare\nprobes: [{attack: fgsm, eps: [1.0]}]\n")
+    plan = load_plan(path)
+    assert (plan.showcase, plan.validity, plan.shown, plan.seed) == (None, None, None, 0)
+    path.write_text("name: bare\nmargins: [{eps: 1.0}]\n")
+    assert load_plan(path).attacks == []

@@ -21,3 +21,14 @@ def here(monkeypatch, capsys):
         return subprocess.CompletedProcess(sys.argv, stop.value.code or 0, *capsys.readouterr())
 
     return command
+
+
+@pytest.fixture
+def imaseg(here):
+    """As `here`, as exit code, stdout and stderr."""
+
+    def command(*arguments):
+        done = here(*arguments)
+        return done.returncode, done.stdout, done.stderr
+
+    return command

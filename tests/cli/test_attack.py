@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import sys
 
 import nibabel as nib
 import pytest
-from imaseg.auditing.attack_record import AttackRecord
-from imaseg.cli.attack import table
 
-from imaseg.cli.main import run
-
-
-@pytest.fixture
-def imaseg(monkeypatch, capsys):
-    """Run the command in this process; exit code, stdout, stderr."""
-
-    def command(*arguments):
-        monkeypatch.setattr(sys, "argv", ["imaseg", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            run()
-        return stop.value.code or 0, *capsys.readouterr()
-
-    return command
+from imaseg.auditing.table import written_table
+from imaseg.results import CaseRecord, load
+from imaseg.results.attack import AttackRow, Written
 
 
 def test_it_prints_a_row_per_case_and_names_what_it_made(imaseg, tiny_run, raw_phantom, tmp_path):
@@ -42,10 +27,9 @@ def test_it_prints_a_row_per_case_and_names_what_it_made(imaseg, tiny_run, raw_p
         assert size == pytest.approx(0.1, rel=1e-3)
     assert "what the attack found in the model's space" in lines[4]
     created = [line.removeprefix("Created ") for line in lines[5:]]
-    assert created == [
-        str(out / name) for name in ("images", "predictions", "clean_predictions", "cases", "attack.csv", "attack.json")
-    ]
-    assert stderr == "2 of 2 cases (val): about 0 s.\n"
+    names = ("images", "predictions", "clean_predictions", "cases", "summary.json", "cases.csv", "report.html")
+    assert created == [str(out / name) for name in names]
+    assert stderr.startswith("2 cases (val), plan attack: about 0 s (")
     assert max(map(len, lines[:5])) <= 120
 
 
@@ -75,32 +59,26 @@ def test_overrides_count_only_when_given(imaseg, tiny_run, prepared_phantom, tmp
     more = ["--steps", "2", "--objective", "dice-ce", "--restarts", "2", "--seed", "5"]
     for out, arguments in ((tmp_path / "a", ["--steps", "2"]), (tmp_path / "b", more)):
         assert imaseg(*base, "--out", out, *arguments)[0] == 0
-    first, second = (json.loads((tmp_path / x / "cases" / "phantom_005.json").read_text())["attack"] for x in "ab")
-    for text in ("objective=CrossEntropy", "steps=2", "restarts=1", "step_size=0.25", "seed=0"):
-        assert text in first
-    for text in ("objective=DiceCE", "steps=2", "restarts=2", "step_size=0.25", "seed=5"):
-        assert text in second
+    first, second = (load(tmp_path / name).summary.probes[0] for name in "ab")
+    told = [(one.attack, one.objective, one.steps, one.restarts, one.seed) for one in (first, second)]
+    assert told == [("pgd-ce", "cross-entropy", 2, 1, 0), ("pgd-ce", "dice-ce", 2, 2, 5)]
 
 
-def test_running_again_asks_for_resume_and_resuming_for_the_same_settings(imaseg, tiny_run, prepared_phantom, tmp_path):
-    base = ["attack", tiny_run, prepared_phantom, "--out", tmp_path / "a", "--steps", "2", "--eps"]
-    _, first, _ = imaseg(*base, "0.5")
-    for arguments, text in ((["0.5"], "Add --resume"), (["0.6", "--resume"], "another (eps)")):
-        code, stdout, stderr = imaseg(*base, *arguments)
-        assert (code, stdout) == (2, "")
-        assert stderr.startswith("imaseg: ")
-        assert len(stderr.splitlines()) == 1
-        assert text in stderr
-    assert imaseg(*base, "0.5", "--resume")[:2] == (0, first)
+def test_sizes_are_stated_in_the_unit_of_the_budget(imaseg, tiny_run, raw_phantom, tmp_path):
+    arguments = ["--eps", "700", "--unit", "native", "--steps", "2", "--cases", "phantom_005"]
+    code, stdout, stderr = imaseg("attack", tiny_run, raw_phantom, "--out", tmp_path / "a", *arguments)
+    assert code == 0, stderr
+    head, row = stdout.splitlines()[1:3]
+    assert head.split()[4:] == ["size", "(native)"]
+    assert float(row.split()[4]) == pytest.approx(700, rel=1e-3)
 
 
-def test_a_failed_case_is_listed_and_exits_with_one(imaseg, tiny_run, raw_phantom, tmp_path):
+def test_an_attack_of_a_case_that_fails_leaves_no_file_of_it(imaseg, tiny_run, raw_phantom, tmp_path):
     data = shutil.copytree(raw_phantom, tmp_path / "data")
     path = data / "imagesTr" / "phantom_006.nii.gz"
     path.write_bytes(path.read_bytes()[:400])
-    code, stdout, stderr = imaseg("attack", tiny_run, data, "--out", tmp_path / "a", "--eps", "1", "--steps", "2")
+    code, stdout, _ = imaseg("attack", tiny_run, data, "--out", tmp_path / "a", "--eps", "1", "--steps", "2")
     assert code == 1
-    assert "failed phantom_006: " in stderr
     assert "phantom_005" in stdout
     assert nib.load(tmp_path / "a" / "images" / "phantom_005.nii.gz").shape == (24, 24, 16)
     assert not (tmp_path / "a" / "images" / "phantom_006.nii.gz").exists()
@@ -111,11 +89,12 @@ REFUSED = [
     (["--norm", "nonsense"], "perturbation must be one of "),
     (["--objective", "nonsense"], "objective must be one of "),
     (["--unit", "nonsense"], "unit must be 'norm' or 'rms'"),
-    (["--norm", "gamma", "--unit", "native"], "must go with l2 and linf"),
+    (["--norm", "gamma", "--unit", "native"], "must go with l2 or linf"),
     (["--attack", "vafa"], "perturbation of vafa must be frequency"),
     (["--cases", "phantom_999"], "case id must be one of the 6"),
     (["--device", "cuda:99"], "device must exist"),
-    (["--eps", "-1"], "eps must be finite and >= 0"),
+    (["--eps", "-1"], "got -1.0 at "),
+    (["--steps", "0"], "got 0 at "),
 ]
 
 
@@ -139,12 +118,12 @@ def test_the_budget_has_to_be_named(imaseg, tiny_run, raw_phantom, tmp_path):
 def test_the_table_lines_up_and_says_what_was_lost():
     def record(case, note):
         dice = {"foreground_mean": {"clean": 0.9, "attacked": 0.1, "reread": 0.9}}
-        fixed = {"attack": "", "perturbation": "", "seed": 0, "native_scale": None, "sizes": {}, "free": 1.0}
-        counts = {"forward_calls": 1, "backward_calls": 1, "zero_gradients": 0.0, "nonfinite_gradients": 0.0}
-        return AttackRecord(
-            case=case, eps=5.0, unit="norm", size=5.0, objective={}, dice=dice, note=note, **fixed, **counts
-        )
+        written = Written(images=[], sizes_reread=None, astray=None, dice=dice, note=note)
+        row = AttackRow.model_construct(probe="pgd-l2", eps=5.0, eps_set=0.5, size=0.25, written=written)
+        return CaseRecord.model_construct(case=case, rows=[row])
 
-    lines = table([record("a", "lost in the file: rounding to int16"), record("a_longer_name", "")]).splitlines()
+    records = [record("a", "lost in the file: rounding to int16"), record("a_longer_name", "")]
+    lines = written_table(records, "native").splitlines()
     assert lines[1].endswith("  lost in the file: rounding to int16")
     assert len(lines[0]) == len(lines[2]) == len(lines[1].partition("  lost")[0])
+    assert lines[1].split()[:5] == ["a", "0.900", "0.100", "0.900", "2.5"]

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -77,11 +78,13 @@ def test_the_main_path_works_and_names_what_it_made(worked):
         assert done.returncode == 0, done.stderr
         created = [line.removeprefix("Created ") for line in done.stdout.splitlines() if line.startswith("Created ")]
         assert created
-        assert all(os.path.isfile(path) for path in created)  # noqa: PTH113
+        assert all(os.path.exists(path) for path in created)  # noqa: PTH110
     assert "6 cases prepared, 0 quarantined" in steps[0].stdout
     assert (home / "audit" / "report.html").read_text().startswith("<!")
     assert "2 cases (val), plan tiny: about" in steps[2].stderr
     assert "l2 0.2 rms" in steps[2].stdout
+    names = ("cases", "summary.json", "cases.csv", "report.html")
+    assert [home / "audit" / name for name in names] == [Path(path) for path in created]
 
 
 def test_report_joins_several_audits(worked, tmp_path, here):

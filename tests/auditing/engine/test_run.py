@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import json
 import shutil
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from imaseg.auditing.calibration import calibration_error
 
 from imaseg import L2, PGD, DiceBelow, InputError, SampleMargin, audit, load_cases, load_model
 from imaseg.auditing import Plan, load_plan
+from imaseg.auditing.engine import work
+from imaseg.auditing.inputs.source import Loaded
+from imaseg.auditing.metrics.calibration import calibration_error
+from imaseg.auditing.probes import AttackProbe, MarginProbe, VoxelMarginProbe
+from imaseg.auditing.probes.scene import Scene
 from imaseg.auditing.table import ladder_table, strongest
 from imaseg.data.reading import read_volume
 from imaseg.margins import default_challenger
@@ -82,7 +86,9 @@ def test_worst_case_takes_the_lowest_dice_of_each_case(done):
                 if row["case"] == case
             ]
             assert value == min(rivals)
-        assert strongest(done.summary)["l2", "rms", eps] == probes["worst-case-l2", eps]["foreground_mean"]["dice"]
+        assert (
+            strongest(done.audit.summary)["l2", "rms", eps] == probes["worst-case-l2", eps]["foreground_mean"]["dice"]
+        )
 
 
 def test_the_table_is_tidy_and_agrees_with_the_summary(done):
@@ -105,7 +111,7 @@ def test_every_mean_has_its_interval_and_sizes_their_volumes(done, prepared_phan
     ]
     volumes = [(np.asarray(i.dataobj) == 1).sum() * np.prod(i.header.get_zooms()) / 1000 for i in labels]
     entry, _ = done.summary["by_size"]
-    assert (entry["group"], entry["class"], entry["n"]) == ("all", "1", 2)
+    assert (entry["group"], entry["structure"], entry["n"]) == ("all", "1", 2)
     assert entry["volume_ml"] == pytest.approx(sorted(volumes))
     assert entry["clean"] == pytest.approx(done.summary["mean"]["1"]["dice"])
     assert [probe["dice"] for probe in entry["probes"]] == pytest.approx(
@@ -125,22 +131,6 @@ def test_calibration_is_that_of_the_attacked_image(done, tiny_run, prepared_phan
             expected = calibration_error(model(seen)[0], label[0], spacing=volume.spacing)
         found = blocks[key]["metric_per_case"][0]["metrics"]["foreground_mean"]["ece"]
         assert found == pytest.approx(expected, abs=1e-6)
-
-
-def test_cases_of_an_audit_before_these_metrics_still_count(done, tiny_run, prepared_phantom, tmp_path):
-    out = shutil.copytree(done.folder, tmp_path / "old")
-    for path in (out / "cases").glob("*.json"):
-        record = json.loads(path.read_text())
-        record.pop("volumes")
-        for scores in (record["clean"], *(entry["scores"] for entry in record["probes"])):
-            for values in scores.values():
-                for metric in {*values} - {"dice", "hd95", "hd95_undefined", "surface_dice", "fp_volume"}:
-                    values.pop(metric)
-        path.write_text(json.dumps(record))
-    summary = audit(tiny_run, prepared_phantom, PLAN, out, resume=True).summary
-    assert summary["foreground_mean"]["dice"] == done.summary["foreground_mean"]["dice"]
-    assert "ece" not in summary["foreground_mean"]
-    assert summary["by_size"] == []
 
 
 def test_run_json_says_what_was_run_and_what_it_cost(done):
@@ -224,22 +214,20 @@ def _content(folder):
 
 
 def test_a_killed_audit_resumes_and_ends_the_same(done, tiny_run, prepared_phantom, tmp_path, monkeypatch):
-    import imaseg.auditing.work as work
-
-    finish, written = work.write_case, []
+    write, written = work.write_json, []
 
     class Killed(BaseException):
         pass
 
-    def die_after_one(folder, record, slices, voxels):
+    def die_after_one(path, content):
         if written:
             raise Killed
-        finish(folder, record, slices, voxels)
-        written.append(record.case)
+        write(path, content)
+        written.append(content["case"])
 
     out = tmp_path / "part"
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(work, "write_case", die_after_one)
+        patch.setattr(work, "write_json", die_after_one)
         audit(tiny_run, prepared_phantom, PLAN, out)
     first = (out / "cases" / f"{written[0]}.json").stat().st_mtime_ns
     audit(tiny_run, prepared_phantom, PLAN, out, resume=True)
@@ -269,10 +257,10 @@ def test_a_case_that_cannot_be_read_is_listed_and_the_rest_goes_on(tiny_run, pre
     image = data / "imagesTr" / "phantom_005.nii.gz"
     image.write_bytes(image.read_bytes()[:500])
     result = audit(tiny_run, data, PLAN, tmp_path / "a")
-    assert [entry["case"] for entry in result.failed] == ["phantom_005"]
-    assert "phantom_005" in result.failed[0]["reason"]
+    assert [entry.case for entry in result.failed] == ["phantom_005"]
+    assert "phantom_005" in result.failed[0].reason
     assert result.summary["data"]["cases"] == 1
-    assert json.loads((tmp_path / "a" / "run.json").read_text())["failed"] == result.failed
+    assert result.audit.run.failed == result.failed
 
 
 def test_labels_the_model_does_not_know_are_refused(tiny_run, prepared_phantom, tmp_path):
@@ -303,8 +291,8 @@ def test_a_label_value_nobody_declared_fails_its_case_only(tiny_run, prepared_ph
     voxels[3, 3, 3] = 7
     nib.save(nib.Nifti1Image(voxels, label.affine), path)
     result = audit(tiny_run, data, PLAN, tmp_path / "a", announce=_mute)
-    assert [entry["case"] for entry in result.failed] == ["phantom_005"]
-    assert "got [7] as well" in result.failed[0]["reason"]
+    assert [entry.case for entry in result.failed] == ["phantom_005"]
+    assert "got [7] as well" in result.failed[0].reason
 
 
 def test_a_model_with_undefined_weights_is_one_clear_line(tiny_run, prepared_phantom, tmp_path):
@@ -333,7 +321,7 @@ def test_an_empty_split_is_one_clear_line(tiny_run, prepared_phantom, tmp_path):
 
 def test_a_model_that_was_handed_in_is_left_as_it_was(tiny_run, prepared_phantom, tmp_path):
     model = load_model(tiny_run).train()
-    quick = PLAN.model_copy(update={"margins": [], "validity": None})
+    quick = PLAN.model_copy(update={"probes": PLAN.probes[:3], "validity": None})
     audit(model, prepared_phantom, quick, tmp_path / "a", select=["phantom_005"])
     assert model.training
     assert all(parameter.requires_grad for parameter in model.parameters())
@@ -343,7 +331,7 @@ def test_what_a_killed_write_left_behind_is_no_other_content(tiny_run, prepared_
     out = tmp_path / "a"
     out.mkdir()
     (out / ".123-run.json").write_text("{")
-    quick = PLAN.model_copy(update={"margins": [], "validity": None})
+    quick = PLAN.model_copy(update={"probes": PLAN.probes[:3], "validity": None})
     audit(tiny_run, prepared_phantom, quick, out, select=["phantom_005"])
     (out / ".124-summary.json").write_text("{")
     audit(tiny_run, prepared_phantom, quick, out, select=["phantom_005"], resume=True)
@@ -394,21 +382,25 @@ def test_certificates_bound_the_smoothed_dice(deep):
 
 
 def test_the_map_of_the_first_case_is_beside_its_record(deep, tiny_run, prepared_phantom):
-    assert deep.summary["voxel_margins"]["cases"] == ["phantom_005"]
-    assert not (deep.folder / "cases" / "phantom_006.voxel_margin.npz").exists()
+    (entry,) = deep.summary["voxel_margins"]
+    assert [row["case"] for row in entry["per_case"]] == ["phantom_005"]
+    ((shown,),) = (row["maps"] for row in entry["per_case"])
+    assert shown["view"] == "cases/phantom_005.voxel-margin-l2.npz"
+    assert not (deep.folder / "cases" / "phantom_006.voxel-margin-l2.npz").exists()
     volume = read_volume(load_cases(prepared_phantom).select(["phantom_005"])[0])
-    with np.load(deep.folder / "cases" / "phantom_005.voxel_margin.npz") as arrays:
+    with np.load(deep.folder / shown["view"]) as arrays:
         kinds = {name: (str(arrays[name].dtype), arrays[name].shape) for name in arrays.files}
         shape = volume.shape
         assert kinds == {
-            "image": ("float16", shape), "margin": ("float16", shape), "censored": ("bool", shape),
-            "label": ("uint8", shape), "prediction": ("uint8", shape), "spacing": ("float64", (3,)),
+            "image": ("float16", shape), "attack": ("float16", shape), "label": ("uint8", shape),
+            "prediction": ("uint8", shape), "spacing": ("float64", (3,)),
         }  # fmt: skip
         right = arrays["label"] == arrays["prediction"]
         assert np.array_equal(arrays["label"], volume.label)
-        assert (arrays["margin"][~right] == 0).all()
-        assert arrays["margin"][arrays["censored"] & right] == pytest.approx(0.5, abs=1e-3)
-        assert deep.summary["voxel_margins"]["per_case"][0]["right"] == int(right.sum())
+        margin = arrays[shown["array"]]
+        assert (margin[~right] == 0).all()
+        assert (shown["right"], shown["censored"]) == (right.sum(), np.isinf(margin).sum())
+        assert (margin[np.isfinite(margin)] <= 0.5 + 1e-3).all()
 
 
 def test_every_check_of_the_first_case_was_run(deep):
@@ -418,62 +410,66 @@ def test_every_check_of_the_first_case_was_run(deep):
     assert record["checks"]["replay"] < 1e-5
     before, after = record["checks"]["converged"]
     assert after <= before
-    assert json.loads((deep.folder / "cases" / "phantom_006.json").read_text())["checks"] == {}
+    assert json.loads((deep.folder / "cases" / "phantom_006.json").read_text())["checks"] is None
     assert deep.summary["valid"] == all(check["ok"] is not False for check in deep.summary["validity"])
 
 
 def _shortened(probe):
-    fixed = probe.noise or probe.attack == "fgsm"
+    fixed = probe.is_noise or probe.attack == "fgsm"
     return probe.model_copy(
         update={"eps": probe.eps[:1], "restarts": 1, "steps": None if fixed else 4 if probe.attack == "sea" else 2}
     )
 
 
+def _short(probe):
+    """The same question with next to no effort."""
+    if isinstance(probe, AttackProbe):
+        return _shortened(probe)
+    if isinstance(probe, MarginProbe):
+        return probe.model_copy(update={"steps": 1, "rtol": 0.9, "per_class": False})
+    return probe.model_copy(update={"rungs": 1, "focus": 1}) if isinstance(probe, VoxelMarginProbe) else probe
+
+
 @pytest.mark.parametrize("name", ["quick", "standard", "thorough"])
 def test_every_part_of_a_shipped_plan_runs_on_a_case(name, tiny_run, prepared_phantom, tmp_path):
     plan = load_plan(name)
-    short = {"steps": 1, "rtol": 0.9, "per_class": False}
     changes = {
-        "probes": [_shortened(probe) for probe in plan.probes],
-        "margins": [margin.model_copy(update=short) for margin in plan.margins],
-        "showcase": plan.showcase.model_copy(update={"eps": plan.probe("pgd").eps[0]}),
+        "probes": [_short(probe) for probe in plan.probes],
+        "showcase": plan.showcase.model_copy(update={"eps": plan.attack("pgd").eps[0]}),
         "validity": None,
     }
-    if plan.voxel_margins is not None:
-        changes["voxel_margins"] = plan.voxel_margins.model_copy(update={"rungs": 1, "focus": 1})
     done = audit(tiny_run, prepared_phantom, plan.model_copy(update=changes), tmp_path / "a", select=["phantom_005"])
     assert not done.failed
     measured = {entry["probe"] for entry in done.summary["probes"]}
-    assert {probe.name for probe in plan.probes} <= measured
-    assert len(done.summary["margins"]) == len(plan.margins)
+    assert {probe.name for probe in plan.attacks} <= measured
+    assert len(done.summary["margins"]) == len(plan.of(MarginProbe))
     units = {(entry["perturbation"], entry["unit"]) for entry in done.summary["probes"]}
     known = {"l2": "std", "linf": "std", "deformation": "mm", "frequency": "grey level"}
     assert units == {(kind, known.get(kind, "relative")) for kind, _ in units}
 
 
-def test_budgets_in_std_do_not_depend_on_the_scale_of_the_images(tiny_run, prepared_phantom):
-    from imaseg.auditing.case import CaseAudit
-
-    plan = Plan.model_validate(
-        {"name": "s", "probes": [{"attack": "pgd", "unit": "std", "eps": [0.2], "steps": 3}], "showcase": {"eps": 0.2}}
-    )
+def test_budgets_in_std_do_not_depend_on_the_scale_of_the_images(tiny_run, prepared_phantom, tmp_path):
     model = load_model(tiny_run)
-    volume = read_volume(load_cases(prepared_phantom).select(["phantom_005"])[0])
-    dimmer = dataclasses.replace(volume, image=volume.image / 8)
+    (case,) = load_cases(prepared_phantom).select(["phantom_005"])
+    volume = read_volume(case)
     forward = model.network.forward
-    first, _ = CaseAudit(model, volume, plan, native_scale=None).run(0)
-    model.network.forward = lambda image: forward(image * 8)
-    second, _ = CaseAudit(model, dimmer, plan, native_scale=None).run(0)
-    assert second.image_std == pytest.approx(first.image_std / 8)
-    ours, theirs = (record.probes[0] for record in (first, second))
-    assert theirs["sizes"]["rms"] == pytest.approx(ours["sizes"]["rms"] / 8, rel=1e-4)
-    assert theirs["scores"]["foreground_mean"]["dice"] == pytest.approx(
-        ours["scores"]["foreground_mean"]["dice"], abs=0.01
-    )
+
+    def row(factor):
+        """Of an image so many times as bright, for a model that expects it."""
+        bright = replace(volume, image=volume.image * factor)
+        model.network.forward = lambda image: forward(image / factor)
+        scene = Scene(model, None, case, Loaded(bright, bright, [], None), folder=tmp_path)
+        (found,) = AttackProbe(attack="pgd", unit="std", eps=[0.2], steps=3).run(scene)
+        return scene.scale.std, found
+
+    (std, ours), (dimmer, theirs) = row(1.0), row(1 / 8)
+    assert dimmer == pytest.approx(std / 8)
+    assert theirs.sizes["rms"] == pytest.approx(ours.sizes["rms"] / 8, rel=1e-4)
+    assert theirs.dice == pytest.approx(ours.dice, abs=0.01)
 
 
 def test_the_ladder_table_lines_up(done):
-    table = ladder_table([done.summary, done.summary])
+    table = ladder_table([done.audit.summary] * 2)
     lines = table.splitlines()
     assert len({len(line) for line in lines[1:]}) == 1
     assert f"{done.summary['foreground_mean']['dice']:.3f}" in lines[2]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -12,18 +11,20 @@ import sys
 import threading
 import time
 
-import imaseg.auditing.work as work
 import pytest
 import torch
 import yaml
-from imaseg.auditing.cost import announcement, costs
-from imaseg.auditing.memory import is_shortage
-from imaseg.auditing.sharing import Claims, local_rank, rank, world
-from imaseg.auditing.subject import Subject
 from typer.testing import CliRunner
 
 from imaseg import audit
 from imaseg.auditing import Plan
+from imaseg.auditing.engine import work
+from imaseg.auditing.engine.cost import announcement, costs
+from imaseg.auditing.engine.memory import is_shortage
+from imaseg.auditing.engine.sharing import Claims, local_rank, rank, world
+from imaseg.auditing.inputs.subject import Subject
+from imaseg.auditing.probes.scene import Scene
+from imaseg.auditing.shortcuts import attack_plan, margin_plan
 from imaseg.cli.main import app
 
 SPEC = {
@@ -96,7 +97,7 @@ def test_two_processes_of_torchrun_come_to_the_same_bytes(whole, command, tmp_pa
     assert _results(tmp_path / "a") == _results(whole)
     assert "6 cases (all), plan test: about" in said
     assert "shared by 2 processes" in said
-    assert said.count("Created ") == 3, "one of them speaks"
+    assert said.count("Created ") == 4, "one of them speaks"
 
 
 @pytest.mark.slow
@@ -104,7 +105,7 @@ def test_two_processes_of_torchrun_come_to_the_same_bytes(whole, command, tmp_pa
     ("job", "table"),
     [
         (("margin", "--steps", "2", "--rtol", "0.9", "--perturbation", "l2:1"), "margins.csv"),
-        (("attack", "--eps", "0.1", "--steps", "2"), "attack.csv"),
+        (("attack", "--eps", "0.1", "--steps", "2"), "cases.csv"),
     ],
     ids=["margin", "attack"],
 )
@@ -118,8 +119,8 @@ def test_margins_and_attacks_are_shared_too(job, table, tiny_run, prepared_phant
         process = _start(*map(str, words))
         said, _ = process.communicate(timeout=300)
         assert process.returncode == 0, said
-        assert "6 of 6 cases (all): about" in said
-        assert (", shared by 2 processes." in said) == (processes == 2)
+        assert f"6 cases (all), plan {name}: about" in said
+        assert (", shared by 2 processes (" in said) == (processes == 2)
         assert len(re.findall(rf"Created .*{table}", said)) == 1, "one of them speaks"
         assert not (out / ".claims").exists()
         found.append((out / table).read_bytes())
@@ -216,28 +217,32 @@ def test_all_but_the_first_process_leave_the_summary_to_it(whole, tiny_run, prep
     assert not (out / "summary.json").exists()
 
 
-def test_a_case_short_of_memory_fails_alone(tiny_run, prepared_phantom, tmp_path, monkeypatch):
-    run = work.CaseAudit.run
+PLANS = {
+    "audit": PLAN,
+    "attack": attack_plan("pgd", "l2", 0.05, unit="std", steps=2),
+    "margin": margin_plan(["l2:0.1:std"], criterion={"name": "dice-below", "threshold": 0.5}, steps=1, rtol=0.9),
+}
 
-    def starved(self, place, tell):
-        if self.record.case == "phantom_005":
+
+@pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
+def test_a_case_short_of_memory_fails_alone(plan, tiny_run, prepared_phantom, tmp_path, monkeypatch):
+    look = Scene.score
+
+    def starved(self, *arguments):
+        if self.case.id == "phantom_005":
             msg = "CUDA out of memory. Tried to allocate 2.00 GiB"
             raise torch.OutOfMemoryError(msg)
-        return run(self, place, tell)
+        return look(self, *arguments)
 
-    def starved_look(self):
-        return starved(self, 0, None) if self.record.case == "phantom_005" else look(self)
-
-    look = work.CaseAudit.look
-    monkeypatch.setattr(work.CaseAudit, "run", starved)
-    monkeypatch.setattr(work.CaseAudit, "look", starved_look)
+    monkeypatch.setattr(Scene, "score", starved)
     said = []
-    done = audit(tiny_run, prepared_phantom, PLAN, tmp_path / "a", announce=said.append)
-    assert "measured on phantom_006" in said[0], "the estimate outlives it too"
+    done = audit(tiny_run, prepared_phantom, plan, tmp_path / "a", announce=said.append)
+    assert "measured on phantom_006" in said[-1], "the estimate outlives it too"
     (failed,) = done.failed
-    assert failed["case"] == "phantom_005"
-    assert re.match(r"it ran out of memory on cpu \(image of 1( x \d+){3}, \d+ MB at most\)", failed["reason"])
+    assert failed.case == "phantom_005"
+    assert re.match(r"it ran out of memory on cpu \(image of 1( x \d+){3}, \d+ MB at most\)", failed.reason)
     assert done.summary["data"]["cases"] == 1
+    assert not [path for path in (tmp_path / "a").rglob("*phantom_005*") if path.suffix != ".lock"]
 
 
 @pytest.mark.parametrize(
@@ -256,14 +261,14 @@ def test_shortages_are_told_from_other_errors(error, short):
 
 
 def test_control_c_keeps_what_is_finished_and_says_how_to_go_on(command, tmp_path, monkeypatch):
-    finish = work.write_case
+    write = work.write_json
 
-    def interrupt(folder, record, slices, voxels):
-        if record.case == "phantom_003":
+    def interrupt(path, content):
+        if content["case"] == "phantom_003":
             raise KeyboardInterrupt
-        finish(folder, record, slices, voxels)
+        write(path, content)
 
-    monkeypatch.setattr(work, "write_case", interrupt)
+    monkeypatch.setattr(work, "write_json", interrupt)
     done = CliRunner().invoke(app, command[2:])
     assert done.exit_code == 130
     assert "Finished work is kept; the same command with --resume goes on." in done.output
@@ -278,7 +283,7 @@ def test_gates_decide_the_exit_code_and_are_free_on_a_finished_audit(command, tm
     passed = CliRunner().invoke(app, [*few, "--fail-below", "dice@clean=0.0", "--fail-below", "margin@l2=0.0"])
     assert passed.exit_code == 0, passed.output
     assert passed.output.count("gate passed: ") == 2
-    monkeypatch.setattr(work.CaseAudit, "run", None)
+    monkeypatch.setattr(work, "Scene", None)
     failed = CliRunner().invoke(app, [*few, "--resume", "--fail-below", "dice@l2-0.05=1.01"])
     assert failed.exit_code == 1
     assert "gate failed: dice@l2-0.05 must be at least 1.01, got 0." in failed.output

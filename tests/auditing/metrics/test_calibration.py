@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from imaseg.auditing.calibration import BINS, calibration_error, region
+
+from imaseg.auditing.metrics.calibration import BINS, calibration_error, region
 
 
 def _logits_of(confidence):

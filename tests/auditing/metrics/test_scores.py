@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from monai.metrics import HausdorffDistanceMetric, SurfaceDiceMetric
 
-from imaseg.auditing.metrics import METRICS, interval_scores, mean_scores, score, volumes_ml
+from imaseg.auditing.metrics.scores import METRICS, interval_scores, mean_scores, score, volumes_ml
 from imaseg.statistics import bootstrap
 
 PERFECT = {

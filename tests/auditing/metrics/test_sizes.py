@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from imaseg.auditing.sizes import by_size, groups
+
+from imaseg.auditing.metrics.sizes import by_size, groups
+from imaseg.results.base import CaseScores
 
 
-def _block(dice, **more):
-    rows = [{"case": case, "metrics": {"1": {"dice": value}, "2": {"dice": 1.0}}} for case, value in dice.items()]
-    return {"metric_per_case": rows, **more}
+def _scores(dice):
+    return [CaseScores(case=case, metrics={"1": {"dice": value}, "2": {"dice": 1.0}}) for case, value in dice.items()]
 
 
 def _names(n):
@@ -35,25 +36,27 @@ def test_equal_volumes_are_never_torn_apart():
 def test_means_are_those_of_the_cases_in_the_group():
     cases = _names(9)
     volumes = {case: {"1": 1.0 + place, "2": 0.0} for place, case in enumerate(cases)}
-    clean = _block({case: 0.1 * place for place, case in enumerate(cases)})
-    attacked = _block(dict.fromkeys(cases, 0.05), probe="pgd-l2", eps=0.1)
+    clean = _scores({case: 0.1 * place for place, case in enumerate(cases)})
+    attacked = ("pgd-l2", 0.1, _scores(dict.fromkeys(cases, 0.05)))
     small, medium, large = by_size(volumes, clean, [attacked], ["1", "2"])
-    assert [entry["group"] for entry in (small, medium, large)] == ["small", "medium", "large"]
-    assert small["class"] == "1"
-    assert small["volume_ml"] == [1.0, 3.0]
-    assert large["volume_ml"] == [7.0, 9.0]
-    assert small["n"] == 3
-    assert small["clean"] == pytest.approx(0.1)
-    assert large["clean"] == pytest.approx(0.7)
-    assert large["clean_ci95"] == pytest.approx([0.6, 0.8])
-    (entry,) = small["probes"]
-    assert entry == {"probe": "pgd-l2", "eps": 0.1, "dice": pytest.approx(0.05), "ci95": pytest.approx([0.05, 0.05])}
+    assert [entry.group for entry in (small, medium, large)] == ["small", "medium", "large"]
+    assert small.structure == "1"
+    assert small.volume_ml == [1.0, 3.0]
+    assert large.volume_ml == [7.0, 9.0]
+    assert small.n == 3
+    assert small.clean == pytest.approx(0.1)
+    assert large.clean == pytest.approx(0.7)
+    assert large.clean_ci95 == pytest.approx([0.6, 0.8])
+    (entry,) = small.probes
+    assert (entry.probe, entry.eps, entry.dice, entry.ci95) == (
+        "pgd-l2", 0.1, pytest.approx(0.05), pytest.approx([0.05, 0.05])
+    )  # fmt: skip
 
 
 def test_cases_without_the_structure_or_a_known_volume_are_left_out():
     cases = _names(4)
     volumes = {cases[0]: {"1": 0.0}, cases[1]: {}, cases[2]: {"1": 2.0}, cases[3]: {"1": 1.0}}
-    (entry,) = by_size(volumes, _block(dict.fromkeys(cases, 0.5)), [], ["1"])
-    assert entry["n"] == 2
-    assert entry["volume_ml"] == [1.0, 2.0]
-    assert entry["clean_ci95"] is None
+    (entry,) = by_size(volumes, _scores(dict.fromkeys(cases, 0.5)), [], ["1"])
+    assert entry.n == 2
+    assert entry.volume_ml == [1.0, 2.0]
+    assert entry.clean_ci95 is None

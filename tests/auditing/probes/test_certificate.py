@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from imaseg.auditing.case_certified import certificate, dice_floor, flipped_within
 
 from imaseg import CertifiedMargin
+from imaseg.auditing.metrics.dice_floor import dice_floor
+from imaseg.auditing.probes.certificate import certificate, flipped_within
+from imaseg.auditing.probes.scene import Scene
 
 _VOXELS = st.lists(st.tuples(st.integers(0, 2), st.integers(-1, 2), st.booleans()), min_size=1, max_size=5)
 
@@ -40,31 +43,39 @@ def _halves(image):
     return torch.cat([-image, image], 1)
 
 
+class _Scene:
+    """What an attack on certificates needs of a case."""
+
+    model, seed, forward_calls, backward_calls = staticmethod(_halves), 0, 0, 0
+    count = Scene.count
+
+    def __init__(self, image):
+        self.image = image
+
+
 def test_a_certificate_states_radii_and_bounds():
     image = torch.tensor([[[[-3.0, -3.0, 0.01, 3.0, 3.0, 3.0]]]])
     label = (image[:, 0] > 0).long()
     result = CertifiedMargin(0.5, 100, tau=(0.6, 0.75))(_halves, image)
     entry = certificate(result, label, [1])
-    assert entry["radii"] == pytest.approx([0.5 * 0.2533, 0.5 * 0.6745], abs=1e-3)
-    assert entry["radii_rms"][0] == pytest.approx(entry["radii"][0] / 6**0.5)
-    assert entry["abstained"] == pytest.approx(1 / 6)
-    assert entry["certified_foreground"] == pytest.approx([3 / 4, 3 / 4])
-    assert entry["dice_at_radius"] == pytest.approx([6 / 7, 6 / 7])
+    assert entry.radii == pytest.approx([0.5 * 0.2533, 0.5 * 0.6745], abs=1e-3)
+    assert entry.radii_rms[0] == pytest.approx(entry.radii[0] / 6**0.5)
+    assert entry.abstained == pytest.approx(1 / 6)
+    assert entry.certified_foreground == pytest.approx([3 / 4, 3 / 4])
+    assert entry.dice_at_radius == pytest.approx([6 / 7, 6 / 7])
 
 
 def test_attacks_within_the_radius_fail_and_wrong_certificates_are_caught():
     image = torch.tensor([[[[-3.0, -3.0, 3.0, 3.0]]]])
     result = CertifiedMargin(0.5, 100, tau=(0.6, 0.75))(_halves, image)
-    flipped, certified, calls = flipped_within(result, _halves, image, seed=0)
-    assert (flipped, certified) == (0, 4)
-    assert calls["forward_calls"] > 100
-    from dataclasses import replace
-
+    scene = _Scene(image)
+    assert flipped_within(result, scene) == [0, 4]
+    assert scene.forward_calls > 100
     lied = replace(result, radius=torch.where(result.radius > 0, 12.0, 0.0))
-    assert flipped_within(lied, _halves, image, seed=0)[0] > 0
+    assert flipped_within(lied, _Scene(image))[0] > 0
 
 
 def test_nothing_certified_is_nothing_to_attack():
     image = torch.full((1, 1, 1, 4), 0.01)
     result = CertifiedMargin(0.5, 100)(_halves, image)
-    assert flipped_within(result, _halves, image, seed=0)[:2] == (0, 0)
+    assert flipped_within(result, _Scene(image)) == [0, 0]

@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 import csv
-import json
 
 import nibabel as nib
 import numpy as np
 import pytest
-from imaseg.auditing.margin_cases import margin_cases
-from imaseg.auditing.margin_settings import Ceiling, MarginSettings
-from imaseg.auditing.margin_voxel import distance_to_boundary
-from imaseg.auditing.source import CaseSource
 
-from imaseg import InputError, load_cases
-from tests.auditing.margin_ruler import distances, ruler
+from imaseg import audit, load_cases
+from imaseg.auditing.inputs.source import CaseSource
+from imaseg.auditing.probes.maps import distance_to_boundary
+from imaseg.auditing.shortcuts import margin_plan
+from tests.auditing.ruler import distances, ruler
 
 CASE = "phantom_005"
 QUICK = {"steps": 2, "rtol": 0.9, "focus": 8}
 
 
 def settings(*sets, **more):
-    return MarginSettings(tuple(Ceiling.parse(text) for text in sets), **QUICK | more)
+    return margin_plan(sets, criterion={"name": "dice-below", "threshold": 0.5}, **QUICK | more)
 
 
 @pytest.fixture(scope="module")
 def done(tiny_run, raw_phantom, tmp_path_factory):
-    how = settings("linf:0.5", voxel=("attack", "gradient"), certify=0.05)
+    how = settings("linf:0.5", methods=("attack", "gradient"), certify=0.05)
     out = tmp_path_factory.mktemp("voxel") / "a"
-    return margin_cases(ruler(tiny_run), raw_phantom, how, out, select=[CASE])
+    return audit(ruler(tiny_run), raw_phantom, how, out, select=[CASE])
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +42,12 @@ def written(done, folder):
 def world(shape, affine):
     index = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1)
     return index @ affine[:3, :3].T + affine[:3, 3]
+
+
+def maps_of(done):
+    """Voxel margins by method."""
+    ((case,),) = (entry.per_case for entry in done.audit.summary.voxel_margins)
+    return {found.method: found for found in case.maps}
 
 
 def rows(done):
@@ -129,56 +133,59 @@ def test_certificates_stand_where_noise_cannot_flip(done, loaded):
 
 
 def test_the_estimate_is_held_against_the_attack(done):
-    maps = done.content["voxel_maps"]
-    assert maps["values"]["outside of what the model saw"] == "NaN"
-    compared = {(one["method"], one["where"]): one for one in maps["against_attack"]}
-    assert compared.keys() == {("gradient", "structures"), ("gradient", "background")}
+    maps = maps_of(done)
+    assert maps.keys() == {"attack", "gradient"}
+    assert maps["attack"].against_attack == {}
+    compared = maps["gradient"].against_attack
+    assert compared.keys() == {"structures", "background"}
     for one in compared.values():
-        assert one["voxels"] > 50
-        assert 0.7 < one["ratio"] < 1.01
-        assert one["spearman"] > 0.8
+        assert one.voxels > 50
+        assert 0.7 < one.ratio < 1.01
+        assert one.spearman > 0.8
+
+
+def test_the_summary_says_what_is_in_each_map(done):
+    for method, found in maps_of(done).items():
+        with np.load(done.folder / found.view) as view:
+            values, right = view[found.array], view["label"] == view["prediction"]
+        assert (found.method, found.perturbation, found.unit, found.eps) == (method, "linf", "max", 0.5)
+        assert (found.right, found.censored) == (right.sum(), (np.isinf(values) & right).sum())
+        broken = np.sort(values[right & np.isfinite(values)])
+        assert found.median == pytest.approx(float(broken[(len(broken) - 1) // 2]), rel=1e-2)
+        assert (done.folder / found.file).is_file()
 
 
 def test_slices_lie_beside_the_record_and_a_lost_map_is_made_again(done, tiny_run, raw_phantom):
-    record = json.loads((done.folder / "cases" / f"{CASE}.json").read_text())
-    assert f"cases/{CASE}.npz" in record["files"]
-    with np.load(done.folder / "cases" / f"{CASE}.npz") as view:
-        assert {"map_0", "map_1", "map_2"} <= set(view.files)
-        assert view["image"].shape == view["map_0"].shape
-        assert len(view["places"]) <= 24
+    (record,) = done.audit.cases
+    for probe, arrays in (("voxel-margin-linf", {"attack", "gradient"}), ("certified-l2", {"certified"})):
+        name = f"cases/{CASE}.{probe}.npz"
+        assert name in record.files
+        with np.load(done.folder / name) as view:
+            assert set(view.files) == arrays | {"image", "label", "prediction", "spacing"}
+            assert {view[array].shape for array in {*view.files} - {"spacing"}} == {view["image"].shape}
     lost = done.folder / "voxel_margins" / "linf" / f"{CASE}.nii.gz"
     before = lost.read_bytes()
     lost.unlink()
-    how = settings("linf:0.5", voxel=("attack", "gradient"), certify=0.05)
-    margin_cases(ruler(tiny_run), raw_phantom, how, done.folder, select=[CASE], resume=True)
+    how = settings("linf:0.5", methods=("attack", "gradient"), certify=0.05)
+    audit(ruler(tiny_run), raw_phantom, how, done.folder, select=[CASE], resume=True)
     assert lost.read_bytes() == before
 
 
 @pytest.mark.slow
 def test_an_attack_on_the_smoothed_model_lies_above_its_certificates(tiny_run, prepared_phantom, tmp_path):
-    how = settings("l2:0.5", voxel=("attack",), certify=0.05, focus=2)
-    done = margin_cases(ruler(tiny_run), prepared_phantom, how, tmp_path / "a", select=[CASE])
-    (one,) = done.content["voxel_maps"]["against_attack"]
-    assert (one["method"], one["where"]) == ("certified", "structures")
-    assert one["voxels"] > 10
-    assert 0 < one["lower"] < one["upper"]
-    assert one["gap"] == pytest.approx(one["upper"] - one["lower"], rel=0.5)
-    assert one["violations"] <= 0.01 * one["voxels"]
+    how = settings("l2:0.5", methods=("attack",), certify=0.05, focus=2)
+    done = audit(ruler(tiny_run), prepared_phantom, how, tmp_path / "a", select=[CASE])
+    ((found,),) = (case.maps for case in done.audit.summary.certified[0].maps)
+    assert found.against_attack.keys() == {"structures"}
+    one = found.against_attack["structures"]
+    assert one.voxels > 10
+    assert 0 < one.lower < one.upper
+    assert one.gap == pytest.approx(one.upper - one.lower, rel=0.5)
+    assert one.violations <= 0.01 * one.voxels
 
 
 @pytest.mark.slow
 def test_sets_that_the_estimate_does_not_know_get_the_attack_alone(tiny_run, prepared_phantom, tmp_path):
-    both = settings("deformation:1", voxel=("attack", "gradient"), voxel_sets=("deformation",), focus=0)
-    done = margin_cases(ruler(tiny_run), prepared_phantom, both, tmp_path / "a", select=[CASE])
+    both = settings("deformation:1", methods=("attack", "gradient"), focus=0)
+    done = audit(ruler(tiny_run), prepared_phantom, both, tmp_path / "a", select=[CASE])
     assert {row["method"] for row in rows(done)} == {"attack"}
-
-
-def test_settings_of_maps_that_do_not_fit_are_refused_first(tiny_run, prepared_phantom, tmp_path):
-    for how, text in (
-        (settings("linf", voxel=("attack",), focus=-1), "focus must be a whole number >= 0"),
-        (settings("linf", certify=-1.0), "sigma must be finite and > 0"),
-        (settings("linf", certify=0.1, samples=0), "samples must be a whole number >= 1"),
-    ):
-        with pytest.raises(InputError, match=text):
-            margin_cases(ruler(tiny_run), prepared_phantom, how, tmp_path / "a", select=[CASE])
-    assert not (tmp_path / "a").exists()

@@ -1,29 +1,28 @@
-"""`margin_cases` against a ruler: a model whose margins are closed forms, files read back by the tests' own means."""
+"""Margins of cases and structures (`imaseg margin`) against a ruler: a model whose margins are closed forms, files read back by the tests' own means."""
 
 from __future__ import annotations
 
 import csv
-import json
 import shutil
 
 import nibabel as nib
 import numpy as np
 import pytest
-import torch
-from imaseg.auditing.margin_cases import margin_cases
-from imaseg.auditing.margin_settings import Ceiling, MarginSettings
-from imaseg.auditing.source import CaseSource
 
-from imaseg import InputError, load_cases, load_model
+from imaseg import InputError, audit, load_cases, load_model
+from imaseg.auditing.inputs.source import CaseSource
+from imaseg.auditing.plan import Plan
+from imaseg.auditing.probes import MarginProbe
+from imaseg.auditing.shortcuts import margin_plan
 from imaseg.data.reading import read_volume
-from tests.auditing.margin_ruler import distances, ruled, ruler
+from tests.auditing.ruler import distances, ruled, ruler
 
 CASES = ("phantom_005", "phantom_006")
 FLIPPED = {"name": "voxels-flipped", "fraction": 0.1}
 
 
 def settings(*sets, **more):
-    return MarginSettings(tuple(Ceiling.parse(text) for text in sets), **more)
+    return margin_plan(sets, **{"criterion": {"name": "dice-below", "threshold": 0.5}} | more)
 
 
 FAST = {"steps": 8, "rtol": 0.1}
@@ -31,7 +30,12 @@ LINF = settings("linf:2", criterion=FLIPPED, **FAST)
 
 
 def measured(model, data, out, how=LINF, **more):
-    return margin_cases(model, data, how, out, **{"select": list(CASES)} | more)
+    return audit(model, data, how, out, **{"select": list(CASES)} | more)
+
+
+def entry_of(done, structure):
+    (entry,) = [one for one in done.audit.summary.margins if one.structure == structure]
+    return entry
 
 
 def rows(out):
@@ -104,7 +108,7 @@ def test_margins_in_native_units_and_shares_of_the_range(done, tiny_run, raw_pha
             one = {"native": loaded.native_scale, "range": 1 / float(np.ptp(loaded.volume.image))}[unit]
             row = rows(out)[case.id, "linf", "Back"]
             gaps = distances(loaded.volume.image[0], loaded.volume.label)[loaded.volume.label == 2]
-            ceiling = setting.sets[0].budget.eps
+            ceiling = setting.probes[0].eps
             expected = min(smallest(gaps, 0.1) * one, ceiling)
             assert row["unit"] == unit
             assert float(row["margin"]) == pytest.approx(expected, rel=0.11)
@@ -113,29 +117,31 @@ def test_margins_in_native_units_and_shares_of_the_range(done, tiny_run, raw_pha
 
 def test_the_summary_is_what_the_table_says(done):
     table = [row for row in rows(done.folder).values() if row["structure"] == "Back"]
-    (entry,) = [one for one in done.content["summary"] if one["structure"] == "Back"]
+    entry = entry_of(done, "Back")
     margins = [float(row["margin"]) for row in table]
-    assert entry["median"] == pytest.approx(np.median(margins))
-    assert (entry["n"], entry["censored"], entry["clean_failures"], entry["absent"]) == (2, 0, 0, 0)
-    assert (entry["held"], entry["tested"]) == (2, 2)
-    assert (entry["perturbation"], entry["unit"], entry["eps"]) == ("linf", "max", 2.0)
+    assert entry.median == pytest.approx(np.median(margins))
+    assert (entry.n, entry.censored, entry.clean_failures, entry.absent) == (2, 0, 0, 0)
+    assert (entry.held, entry.tested) == (2, 2)
+    assert (entry.perturbation, entry.unit, entry.eps) == ("linf", "max", 2.0)
+    assert entry.probe == "margin-linf-class-2"
+    assert [case.case for case in entry.per_case] == list(CASES)
 
 
 def test_the_record_of_the_run_says_what_a_replay_needs(done):
-    content = json.loads((done.folder / "margins.json").read_text())
-    assert content["settings"]["sets"] == [
-        {"budget": {"perturbation": "linf", "eps": 2.0, "unit": None}, "usual": False}
-    ]
-    assert content["settings"]["criterion"] == FLIPPED
-    assert content["criterion"] == "more than 10% of the right voxels flipped"
-    assert content["structures"] == ["whole", "Front", "Back"]
-    assert content["data"]["selection"] == "chosen"
-    assert len(content["model"]["sha256"]) == len(content["settings_sha256"]) == 64
-    table = rows(done.folder).values()
-    for calls in ("forward_calls", "backward_calls"):
-        spent = sum(int(row[calls]) for row in table)
-        assert content[calls] == spent + (len(CASES) if calls == "forward_calls" else 0)
-    assert {path.name for path in done.folder.iterdir()} == {"margins.csv", "margins.json", "margins.html", "cases"}
+    run, summary = done.audit.run, done.audit.summary
+    (asked,) = run.plan["probes"]
+    fixed = {"kind": "margin", "perturbation": "linf", "eps": 2.0, "per_class": True, "confirm": True}
+    assert fixed.items() <= asked.items()
+    assert asked["criterion"] == FLIPPED
+    assert {entry.structure for entry in summary.margins} == {None, "Front", "Back"}
+    assert {entry.criterion for entry in summary.margins} >= {"more than 10% of the right voxels flipped"}
+    assert summary.data.selection == "chosen"
+    assert len(run.model.sha256) == len(run.plan_sha256) == 64
+    searches = list(rows(done.folder).values())
+    assert run.forward_calls == len(CASES) + sum(int(row["forward_calls"]) for row in searches)
+    assert run.backward_calls == sum(int(row["backward_calls"]) for row in searches)
+    names = {path.name for path in done.folder.iterdir()}
+    assert names == {"margins.csv", "cases.csv", "summary.json", "run.json", "report.html", "cases"}
 
 
 def test_a_structure_that_the_label_lacks_has_no_margin(tiny_run, prepared_phantom, tmp_path):
@@ -148,9 +154,9 @@ def test_a_structure_that_the_label_lacks_has_no_margin(tiny_run, prepared_phant
     done = measured(ruler(tiny_run), data, tmp_path / "a")
     row = rows(done.folder)[CASES[0], "linf", "Front"]
     assert (row["margin"], row["confirmed"], row["volume_ml"]) == ("", "", "0.0")
-    (entry,) = [one for one in done.content["summary"] if one["structure"] == "Front"]
-    assert (entry["n"], entry["absent"]) == (1, 1)
-    assert entry["median"] == float(rows(done.folder)[CASES[1], "linf", "Front"]["margin"])
+    entry = entry_of(done, "Front")
+    assert (entry.n, entry.absent) == (1, 1)
+    assert entry.median == float(rows(done.folder)[CASES[1], "linf", "Front"]["margin"])
 
 
 def test_a_case_that_fails_unattacked_has_margin_zero(tiny_run, prepared_phantom, tmp_path):
@@ -158,7 +164,7 @@ def test_a_case_that_fails_unattacked_has_margin_zero(tiny_run, prepared_phantom
     done = measured(ruler(tiny_run), prepared_phantom, tmp_path / "a", how)
     for row in rows(done.folder).values():
         assert (row["margin"], row["censored"], row["confirmed"]) == ("0.0", "False", "")
-    assert all((one["clean_failures"], one["tested"]) == (2, 0) for one in done.content["summary"])
+    assert all((one.clean_failures, one.tested) == (2, 0) for one in done.audit.summary.margins)
 
 
 def test_a_structure_breaks_no_later_than_a_whole_that_takes_it_along(tiny_run, prepared_phantom, tmp_path):
@@ -178,54 +184,52 @@ def test_a_killed_run_goes_on_and_does_nothing_twice(done, tiny_run, data, tmp_p
     (out / "margins.csv").unlink()
     kept = out / "cases" / f"{CASES[0]}.json"
     time = kept.stat().st_mtime_ns
-    with pytest.raises(InputError, match="got one with margins in it. Add --resume"):
+    with pytest.raises(InputError, match="got one with an audit in it. Add --resume"):
         measured(model, data, out)
     said = []
     measured(model, data, out, resume=True, announce=said.append)
-    assert said[0].startswith("1 of 2 cases (chosen): about")
+    assert "2 cases (chosen), plan margin, 1 of them left: about" in said[-1]
     assert kept.stat().st_mtime_ns == time
     assert (out / "margins.csv").read_text() == (done.folder / "margins.csv").read_text()
 
 
-def test_another_run_is_not_touched(done, tiny_run, data, tmp_path):
-    model, out = ruler(tiny_run), shutil.copytree(done.folder, tmp_path / "a")
-    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
-    with pytest.raises(InputError, match=r"must hold margins with the same settings .* another \(sets, rtol\)"):
-        measured(model, data, out, settings("l2", criterion=FLIPPED, steps=8, rtol=0.2), resume=True)
-    with pytest.raises(InputError, match="must hold margins with the same data"):
-        measured(model, data, out, resume=True, select="train")
-    with torch.no_grad():
-        model.network.slopes.add_(1e-3)
-    with pytest.raises(InputError, match="must hold margins of the same weights"):
-        measured(model, data, out, resume=True)
-    assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+def test_structures_never_outlast_a_whole_whose_change_breaks_them(done):
+    for case in CASES:
+        whole, *parts = (float(rows(done.folder)[case, "linf", name]["margin"]) for name in ("whole", "Front", "Back"))
+        assert min(parts) <= whole * (1 + 1e-6)
 
 
-def test_a_case_that_fails_is_listed_and_the_others_go_on(tiny_run, prepared_phantom, tmp_path):
-    data = shutil.copytree(prepared_phantom, tmp_path / "copy")
-    path = data / "imagesTr" / f"{CASES[0]}.nii.gz"
+def test_only_checked_cases_are_challenged_unless_all_are_to_be(tiny_run, data, tmp_path):
+    margin = {"perturbation": "linf", "eps": 2.0, "criterion": FLIPPED, **FAST}
+    spec = {
+        "name": "m",
+        "probes": [{"attack": "fgsm", "perturbation": "linf", "eps": [0.1]}],
+        "margins": [margin, margin | {"name": "all", "confirm": True}],
+        "validity": {"cases": 1, "attack": "fgsm", "large_eps": 5.0, "scaled_eps": 0.1},
+    }
+    done = measured(ruler(tiny_run), data, tmp_path / "a", Plan.model_validate(spec))
+    assert done.failed == []
+    few, every = done.audit.summary.margins
+    assert [case.confirmed for case in few.per_case] == [True, None]
+    assert [case.confirmed for case in every.per_case] == [True, True]
+    assert ((few.held, few.tested), (every.held, every.tested)) == ((1, 1), (2, 2))
+
+
+def test_a_deformation_of_any_length_has_a_grid(tiny_run, prepared_phantom, tmp_path):
+    """Control points move apart with the budget, so that the image cannot fold."""
+    how = settings("deformation:40", criterion={"name": "dice-below", "threshold": 0.99})
+    done = measured(load_model(tiny_run), prepared_phantom, tmp_path / "a", how, select=CASES[0])
+    assert {entry.unit for entry in done.audit.summary.margins} == {"mm"}
+
+
+def test_a_table_that_no_case_came_to_is_left_out(tiny_run, data, tmp_path):
+    """The only case with the margin cannot be read; the other one is audited all the same."""
+    broken = shutil.copytree(data, tmp_path / "data")
+    path = broken / "imagesTr" / f"{CASES[0]}.nii.gz"
     path.write_bytes(path.read_bytes()[:400])
-    done = measured(ruler(tiny_run), data, tmp_path / "a")
-    assert [entry["case"] for entry in done.failed] == [CASES[0]]
-    assert [record.case for record in done.records] == [CASES[1]]
-    with pytest.raises(InputError, match="no case of .* could be measured. First reason: .*phantom_005"):
-        measured(ruler(tiny_run), data, tmp_path / "b", select=[CASES[0]])
-
-
-BAD = [
-    (settings("linf", criterion={"name": "nonsense"}), "criterion must be one of .*dice-below"),
-    (settings("linf", criterion={"name": "dice-below", "threshold": 2}), r"threshold must be in \(0, 1\], got 2"),
-    (settings("linf", steps=0), "steps must be a whole number >= 1"),
-    (settings("linf", rtol=2.0), r"rtol must be in \[0.0001, 1\)"),
-    (settings("linf:1:rms"), "unit of linf must be 'max', native or range, got 'rms'"),
-    (settings("deformation:40"), "eps must be at most .* mm, lest the image folds"),
-]
-
-
-@pytest.mark.parametrize(("how", "text"), BAD, ids=[str(i) for i in range(len(BAD))])
-def test_settings_that_do_not_fit_are_refused_before_anything_is_written(
-    tiny_run, prepared_phantom, tmp_path, how, text
-):
-    with pytest.raises(InputError, match=text):
-        measured(load_model(tiny_run), prepared_phantom, tmp_path / "a", how)
-    assert not (tmp_path / "a").exists()
+    probe = MarginProbe(perturbation="linf", eps=2.0, criterion=FLIPPED, cases=1, write="csv")
+    done = measured(ruler(tiny_run), broken, tmp_path / "a", Plan(name="m", probes=[probe]))
+    assert [one.case for one in done.failed] == [CASES[0]]
+    assert not (done.folder / "margins.csv").exists()
+    (entry,) = done.audit.summary.margins
+    assert (entry.n, entry.median, entry.median_ci95) == (0, None, None)

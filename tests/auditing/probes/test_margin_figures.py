@@ -1,17 +1,29 @@
-from __future__ import annotations
+"""Quartiles with censored margins, counts, and the table, on made-up cases."""
 
-import csv
+from __future__ import annotations
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from imaseg.auditing.margin_record import MarginRecord, Row, Structure
-from imaseg.auditing.margin_results import quartiles, summarise, write_margins
+
+from imaseg.auditing.probes import MarginProbe
+from imaseg.auditing.probes.margin import quartiles
+from imaseg.results import CaseRecord
+from imaseg.results.case import CaseScale
+from imaseg.results.margin import CaseMargin, MarginRow
+
+PROBE = MarginProbe(name="margin-l2", eps=1.0, unit="rms", write="csv")
 
 
 def rows(values, eps):
-    return [Row("l2", "rms", "whole", e, min(v, e), v > e) for v, e in zip(values, eps, strict=True)]
+    return [
+        CaseMargin(
+            case="a", eps=e, margin=min(v, e), censored=v > e, confirmed=None, clean_dice=0.9, volume_ml=1.0,
+            forward_calls=0, backward_calls=0,
+        )
+        for v, e in zip(values, eps, strict=True)
+    ]  # fmt: skip
 
 
 cohorts = st.integers(1, 9).flatmap(
@@ -47,37 +59,51 @@ def test_nothing_measured_is_none():
 
 
 def record(case, margin, **more):
-    row = Row("l2", "rms", "whole", 1.0, margin, **more)
-    return MarginRecord(case, {"whole": Structure(0.9, 2.5)}, [row], span=5.0)
+    return CaseRecord(
+        case=case,
+        clean={"foreground_mean": {"dice": 0.9}},
+        volumes={"1": 2.5},
+        scale=CaseScale(spacing=[1.0, 1.0], std=1.0, span=5.0, native=None),
+        rows=[MarginRow(probe="margin-l2", structure=None, eps=1.0, margin=margin, **more)],
+    )
+
+
+def entry_of(*records):
+    (entry,) = PROBE.summarise(records, {1: "Front"}, 0)
+    return entry
 
 
 def test_counts_and_share_of_the_range():
-    (entry,) = summarise(
-        [
-            record("a", 0.1, confirmed=True),
-            record("b", 0.0),
-            record("c", 1.0, censored=True, confirmed=False),
-            record("d", 0.3, confirmed=True),
-            record("e", None),
-            record("f", 0.3, confirmed=True),
-        ]
+    entry = entry_of(
+        record("a", 0.1, confirmed=True),
+        record("b", 0.0),
+        record("c", 1.0, censored=True, confirmed=False),
+        record("d", 0.3, confirmed=True),
+        record("e", None),
+        record("f", 0.3, confirmed=True),
     )
-    counts = {"n": 5, "absent": 1, "censored": 1, "clean_failures": 1, "held": 3, "tested": 4}
-    assert counts.items() <= entry.items()
-    assert entry["median"] == pytest.approx(0.3)
-    assert entry["median_share_of_range"] == pytest.approx(0.06)
-    low, high = entry["median_ci95"]
+    counts = (entry.n, entry.absent, entry.censored, entry.clean_failures, entry.held, entry.tested)
+    assert counts == (5, 1, 1, 1, 3, 4)
+    assert entry.median == pytest.approx(0.3)
+    assert entry.median_share_of_range == pytest.approx(0.06)
+    low, high = entry.median_ci95
     assert 0 <= low <= 0.3 <= high <= 1
-    assert summarise([record("a", 0.1)])[0]["median_ci95"] is None
+    assert entry_of(record("a", 0.1)).median_ci95 is None
 
 
-def test_the_table_keeps_its_columns_and_leaves_the_unknown_empty(tmp_path):
-    write_margins(tmp_path / "m.csv", [record("a", None), record("b", 0.1, confirmed=True)])
-    with (tmp_path / "m.csv").open() as file:
-        first, second = csv.DictReader(file)
+def test_a_share_of_the_range_is_for_intensities():
+    other = PROBE.model_copy(update={"perturbation": "gamma", "unit": None})
+    (entry,) = other.summarise([record("a", 0.1)], {1: "Front"}, 0)
+    assert entry.median_share_of_range is None
+
+
+def test_the_table_keeps_its_columns_and_leaves_the_unknown_empty():
+    (lines,) = PROBE.tables([record("a", None), record("b", 0.1, confirmed=True)], {1: "Front"}).values()
+    first, second = lines
     assert list(first) == [
         "case", "perturbation", "unit", "structure", "margin", "censored", "confirmed", "clean_dice", "volume_ml",
         "forward_calls", "backward_calls",
     ]  # fmt: skip
-    assert (first["margin"], first["confirmed"]) == ("", "")
-    assert (second["margin"], second["confirmed"], second["clean_dice"]) == ("0.1", "True", "0.9")
+    assert (first["margin"], first["confirmed"]) == (None, None)
+    assert (second["margin"], second["confirmed"], second["clean_dice"], second["volume_ml"]) == (0.1, True, 0.9, 2.5)
+    assert PROBE.model_copy(update={"write": None}).tables([record("a", 0.1)], {1: "Front"}) == {}

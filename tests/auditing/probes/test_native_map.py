@@ -5,10 +5,10 @@ from __future__ import annotations
 import nibabel as nib
 import numpy as np
 import pytest
-from imaseg.auditing.margin_native import on_native_grid, write_map
-from imaseg.auditing.source import CaseSource, Loaded
 
 from imaseg import load_cases, load_model
+from imaseg.auditing.inputs.source import CaseSource, Loaded
+from imaseg.auditing.probes.native_map import on_native_grid, write_map
 from imaseg.data.volume import Volume
 
 
@@ -68,7 +68,7 @@ def test_the_file_overlays_the_image(raw_phantom, tiny_run, tmp_path):
     source = CaseSource(load_cases(raw_phantom), load_model(tiny_run).card)
     for case in load_cases(raw_phantom).select(["phantom_005", "phantom_006"]):
         one = source.load(case)
-        write_map(tmp_path, "a/map.nii.gz", (one.label > 0) * 1.5, one)
+        write_map(tmp_path / "a" / "map.nii.gz", (one.label > 0) * 1.5, one)
         image, written = nib.load(case.image[0]), nib.load(tmp_path / "a" / "map.nii.gz")
         assert written.shape == image.shape
         np.testing.assert_allclose(written.affine, image.affine, atol=1e-5)

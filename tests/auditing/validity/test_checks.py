@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from imaseg.auditing.case import CaseRecord
-from imaseg.auditing.plan_probes import CertifiedProbe, MarginProbe, Probe
 
 from imaseg.auditing.plan import Plan
-from imaseg.auditing.validity import valid, validity
+from imaseg.auditing.probes import AttackProbe, CertificateProbe, MarginProbe
+from imaseg.auditing.validity.checks import valid, validity
+from imaseg.results import CaseRecord
+from imaseg.results.attack import AttackRow
+from imaseg.results.case import Checks
+from imaseg.results.certificate import CertificateRow
+from imaseg.results.margin import MarginRow
+from imaseg.results.summary import DataFacts
 
 PLAN = Plan.model_validate(
     {
@@ -24,34 +29,54 @@ PLAN = Plan.model_validate(
 )
 GOOD = {"gaussian-noise-l2": [0.85, 0.84], "fgsm-l2": [0.7, 0.6], "pgd-l2": [0.5, 0.2], "strong-l2": [0.4, 0.1]}
 CHECKS = {
-    "large_eps": 0.01, "black_box": 0.6, "logits_x1": 0.5, "logits_x0.1": 0.52, "logits_x10": 0.49,
-    "transfer": 0.55, "converged": [0.4, 0.38], "replay": 1e-7, "margins": [10, 10], "certified": [0, 5000],
+    "large_eps": 0.01, "black_box": 0.6, "scaled_logits": {"1": 0.5, "0.1": 0.52, "10": 0.49}, "transfer": 0.55,
+    "converged": [0.4, 0.38], "replay": 1e-7,
 }  # fmt: skip
 LARGE = "A very large budget destroys the segmentation"
 BLIND = "An attack that needs no gradients is no stronger"
-MARGINS = PLAN.model_copy(update={"margins": [MarginProbe(eps=1.0, name="margin-l2")]})
-CERTIFIED = PLAN.model_copy(update={"certified": [CertifiedProbe(sigma=0.5)]})
+MARGINS = PLAN.model_copy(update={"probes": [*PLAN.probes, MarginProbe(eps=1.0, name="margin-l2")]})
+CERTIFIED = PLAN.model_copy(update={"probes": [*PLAN.probes, CertificateProbe(sigma=0.5, name="certified-l2")]})
 
 
-def _panel(dice=GOOD, checks=CHECKS, zero=0.01, undefined=0.0, seen=(), size=1.0, plan=PLAN, known=True):
-    probes = [
-        {
-            "probe": name, "eps": eps, "scores": {"foreground_mean": {"dice": value}},
-            "zero_gradients": zero, "nonfinite_gradients": undefined, "sizes": {"l2": eps * size, "rms": 0.0},
-        }
+def _row(probe, eps, dice, *, zero=0.01, undefined=0.0, size=1.0):
+    return AttackRow.model_construct(
+        kind="attack", probe=probe, eps=eps, eps_set=eps, scores={"foreground_mean": {"dice": dice}},
+        zero_gradients=zero, nonfinite_gradients=undefined, sizes={"l2": eps * size, "rms": 0.0},
+    )  # fmt: skip
+
+
+def _record(rows, checks=None, case="a"):
+    return CaseRecord.model_construct(case=case, rows=rows, checks=None if checks is None else Checks(**checks))
+
+
+def _ladders(dice, **more):
+    return [
+        _row(name, eps, value, **more)
         for name, values in dice.items()
-        for eps, value in zip((0.1, 0.2), values, strict=True)
-    ]  # fmt: skip
-    found = validity([CaseRecord("a", probes=probes, checks=checks)], plan, seen, known=known)
-    return {check["check"]: check for check in found}
+        for eps, value in zip((0.1, 0.2), values, strict=False)
+    ]
+
+
+def _facts(seen=(), *, known=True):
+    return DataFacts.model_construct(cases=1, seen_in_training=list(seen), training_known=known)
+
+
+def _panel(dice=GOOD, checks=CHECKS, margins=(), flipped=None, seen=(), plan=PLAN, known=True, **more):
+    tried, stood = margins or (0, 0)
+    rows = _ladders(dice, **more)
+    rows += [MarginRow(probe="margin-l2", structure=None, eps=1.0, confirmed=k < stood) for k in range(tried)]
+    if flipped is not None:
+        rows.append(CertificateRow.model_construct(probe="certified-l2", flipped=flipped))
+    found = validity([_record(rows, checks)], plan, _facts(seen, known=known))
+    return {check.check: check for check in found}
 
 
 def test_a_sound_audit_is_green_throughout():
     panel = _panel()
     assert len(panel) == 13
-    assert all(check["ok"] is True for check in panel.values())
+    assert all(check.ok is True for check in panel.values())
     assert valid(list(panel.values()))
-    assert panel[LARGE]["number"] == "Dice 0.010"
+    assert panel[LARGE].number == "Dice 0.010"
 
 
 @pytest.mark.parametrize(
@@ -64,7 +89,7 @@ def test_a_sound_audit_is_green_throughout():
         ({"checks": CHECKS | {"black_box": 0.45}}, BLIND),
         ({"checks": CHECKS | {"large_eps": 0.4}}, LARGE),
         (
-            {"checks": CHECKS | {"logits_x0.1": 0.3}},
+            {"checks": CHECKS | {"scaled_logits": {"1": 0.5, "0.1": 0.3, "10": 0.49}}},
             "Scaling the logits by 0.1 or 10 does not make the attack stronger",
         ),
         ({"checks": CHECKS | {"transfer": 0.4}}, "An attack made on a smoothed copy is no stronger"),
@@ -74,11 +99,11 @@ def test_a_sound_audit_is_green_throughout():
             "A showcased attack, evaluated again from its image, gives the same Dice",
         ),
         (
-            {"checks": CHECKS | {"margins": [10, 8]}, "plan": MARGINS},
+            {"margins": [10, 8], "plan": MARGINS},
             "Margins stand against new searches just below them",
         ),
         (
-            {"checks": CHECKS | {"certified": [1, 5000]}, "plan": CERTIFIED},
+            {"flipped": [1, 5000], "plan": CERTIFIED},
             "No attack within a certified radius flips what is certified",
         ),
         ({"size": 1.01}, "No change exceeds its budget"),
@@ -89,49 +114,57 @@ def test_a_sound_audit_is_green_throughout():
 )
 def test_each_fault_turns_its_check_red_and_no_other(case, red):
     panel = _panel(**case)
-    assert [name for name, check in panel.items() if check["ok"] is False] == [red]
-    assert not any(check["ok"] is None for check in panel.values())
+    assert [name for name, check in panel.items() if check.ok is False] == [red]
+    assert not any(check.ok is None for check in panel.values())
     assert not valid(list(panel.values()))
 
 
 def test_what_could_not_be_run_is_neither_green_nor_red():
-    panel = _panel(checks={}, dice={"pgd-l2": GOOD["pgd-l2"]}, plan=MARGINS, known=False)
-    grey = {name for name, check in panel.items() if check["ok"] is None}
+    panel = _panel(checks=None, dice={"pgd-l2": GOOD["pgd-l2"]}, plan=MARGINS, known=False)
+    grey = {name for name, check in panel.items() if check.ok is None}
     assert grey == set(panel) - {
         "Gradients are neither masked nor undefined",
         "No change exceeds its budget",
         "A larger budget never helps the model",
     }
-    assert all(panel[name]["number"] == "not run" for name in grey)
-    assert panel[LARGE]["detail"] == "the cases chosen for it failed"
+    assert all(panel[name].number == "not run" for name in grey)
+    assert panel[LARGE].detail == "the cases chosen for it failed"
     assert valid(list(panel.values()))
 
 
 def test_a_black_box_of_the_plan_is_held_against_the_best_attack_there():
-    square = Probe(attack="square", eps=[0.2], steps=300)
+    square = AttackProbe(attack="square", eps=[0.2], steps=300, name="square-l2")
     plan = PLAN.model_copy(update={"probes": [*PLAN.probes, square]})
-    probes = [
-        {
-            "probe": name, "eps": 0.2, "scores": {"foreground_mean": {"dice": dice}},
-            "zero_gradients": 0.0, "nonfinite_gradients": 0.0, "sizes": {"l2": 0.2},
-        }
-        for name, dice in (("pgd-l2", 0.3), ("strong-l2", 0.2), ("square-l2", 0.19))
-    ]  # fmt: skip
-    (check,) = [c for c in validity([CaseRecord("a", probes=probes)], plan, ()) if c["check"] == BLIND]
-    assert check["ok"] is False
-    assert check["number"] == "Dice 0.190 against 0.200"
-    assert "300 windows at eps 0.2" in check["detail"]
+    rows = [_row(name, 0.2, dice) for name, dice in (("pgd-l2", 0.3), ("strong-l2", 0.2), ("square-l2", 0.19))]
+    (check,) = [one for one in validity([_record(rows)], plan, _facts()) if one.check == BLIND]
+    assert check.ok is False
+    assert check.number == "Dice 0.190 against 0.200"
+    assert "300 windows at eps 0.2" in check.detail
 
 
 def test_flat_parameters_of_smooth_sets_are_no_masked_gradients():
-    fields = [Probe(attack="pgd", perturbation="deformation", eps=[0.1, 0.2], name="pgd-l2")]
+    fields = [AttackProbe(attack="pgd", perturbation="deformation", eps=[0.1, 0.2], name="pgd-l2")]
     panel = _panel(zero=0.9, dice={"pgd-l2": [0.5, 0.2]}, plan=PLAN.model_copy(update={"probes": fields}))
-    assert panel["Gradients are neither masked nor undefined"]["ok"] is True
+    assert panel["Gradients are neither masked nor undefined"].ok is True
 
 
 @pytest.mark.parametrize(
     ("stood", "ok"), [([1, 0], False), ([4, 3], False), ([5, 4], True), ([9, 7], False), ([20, 18], True)]
 )
 def test_few_margins_may_fall(stood, ok):
-    panel = _panel(checks=CHECKS | {"margins": stood}, plan=MARGINS)
-    assert panel["Margins stand against new searches just below them"]["ok"] is ok
+    panel = _panel(margins=stood, plan=MARGINS)
+    assert panel["Margins stand against new searches just below them"].ok is ok
+
+
+def test_probes_of_fewer_cases_are_compared_on_these():
+    """On the hard second case FGSM alone would look stronger than PGD on the first."""
+    both = {"fgsm-l2": [0.7], "pgd-l2": [0.5]}
+    records = [_record(_ladders(both), case="easy"), _record(_ladders({"fgsm-l2": [0.1]}), case="hard")]
+    panel = {check.check: check for check in validity(records, PLAN, _facts())}
+    check = panel["FGSM is no stronger than PGD"]
+    assert (check.ok, check.number) == (True, "Dice 0.700 against 0.500")
+
+
+def test_margins_that_nobody_challenged_are_neither_green_nor_red():
+    check = _panel(plan=MARGINS)["Margins stand against new searches just below them"]
+    assert (check.ok, check.detail) == (None, "no checked case has a margin above 0")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
-from imaseg.auditing.gate import Gate, parse_gates
 
 from imaseg.auditing.plan import Plan
+from imaseg.auditing.probes import CorruptionProbe
+from imaseg.auditing.validity.gate import Gate, parse_gates
 from imaseg.errors import InputError
+from imaseg.results import Summary
+from imaseg.results.attack import AttackEntry
+from imaseg.results.corruption import CorruptionEntry
+from imaseg.results.margin import MarginEntry
+from imaseg.results.summary import DataFacts
 
 PLAN = Plan.model_validate(
     {
@@ -25,17 +29,22 @@ PLAN = Plan.model_validate(
 )
 
 
+def _block(dice, **more):
+    return {"foreground_mean": {"dice": dice, "surface_dice": dice / 2}, **more}
+
+
 def _entry(probe, attack, perturbation, eps, dice):
-    return {
-        "probe": probe, "attack": attack, "perturbation": perturbation, "eps": eps,
-        "foreground_mean": {"dice": dice, "surface_dice": dice / 2},
-    }  # fmt: skip
+    return AttackEntry.model_construct(probe=probe, attack=attack, perturbation=perturbation, eps=eps, **_block(dice))
 
 
-SUMMARY = {
-    "data": {"cases": 4},
-    "foreground_mean": {"dice": 0.9, "surface_dice": 0.95},
-    "probes": [
+def _margin(probe, structure, median):
+    return MarginEntry.model_construct(probe=probe, perturbation="l2", structure=structure, median=median)
+
+
+SUMMARY = Summary.model_construct(
+    data=DataFacts.model_construct(cases=4),
+    foreground_mean={"dice": 0.9, "surface_dice": 0.95},
+    probes=[
         _entry("gaussian-noise-linf", "gaussian-noise", "linf", 0.05, 0.2),  # noise never counts for a set
         _entry("fgsm-linf", "fgsm", "linf", 0.05, 0.7),
         _entry("fgsm-linf", "fgsm", "linf", 1e-5, 0.89),
@@ -43,13 +52,13 @@ SUMMARY = {
         _entry("worst-case-linf", "worst-case", "linf", 0.05, 0.55),
         _entry("pgd-l2", "pgd", "l2", 0.1, 0.5),
     ],
-    "margins": [
-        {"probe": "margin-l2-dice-below-0.5", "perturbation": "l2", "structure": None, "median": 0.08},
-        {"probe": "margin-l2-voxels-flipped-0.1", "perturbation": "l2", "structure": None, "median": 0.05},
-        {"probe": "margin-l2-dice-below-0.5-class-1", "perturbation": "l2", "structure": "head", "median": 0.01},
+    margins=[
+        _margin("margin-l2-dice-below-0.5", None, 0.08),
+        _margin("margin-l2-voxels-flipped-0.1", None, 0.05),
+        _margin("margin-l2-dice-below-0.5-class-1", "head", 0.01),
     ],
-    "corruptions": [{"corruption": "rician-noise", "severity": 3, "foreground_mean": {"dice": 0.71}}],
-}
+    corruptions=[CorruptionEntry.model_construct(corruption="rician-noise", severity=3, **_block(0.71))],
+)
 
 
 @pytest.mark.parametrize(
@@ -82,14 +91,14 @@ def test_the_line_says_what_was_wanted_and_what_came():
 
 
 def test_a_number_that_is_missing_does_not_pass():
-    passes, line = Gate.parse("margin@l2=0", PLAN).judge(SUMMARY | {"margins": []})
+    passes, line = Gate.parse("margin@l2=0", PLAN).judge(SUMMARY.model_copy(update={"margins": []}))
     assert not passes
     assert "got no value" in line
 
 
 def test_corruptions_are_found_by_name_and_severity():
-    section = SimpleNamespace(severities=[1, 3], build=lambda seed: [SimpleNamespace(name="rician-noise")])
-    plan = PLAN.model_copy(update={"corruptions": section})
+    more = CorruptionProbe(corruptions=["rician-noise"], severities=[1, 3])
+    plan = PLAN.model_copy(update={"probes": [*PLAN.probes, more]})
     assert Gate.parse("dice@rician-noise-3=0.7", plan).judge(SUMMARY)[0]
     assert not Gate.parse("dice@rician-noise-3=0.72", plan).judge(SUMMARY)[0]
     with pytest.raises(InputError, match="rician-noise-1, rician-noise-3.*got 'rician-noise-2'"):
