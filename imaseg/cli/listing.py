@@ -54,7 +54,7 @@ def attacks() -> list[Entry]:
             "summary": f"{preset.attack} with these settings, on {preset.perturbation or 'any set'}.",
             "settings": {"attack": preset.attack, **preset.settings},
             **knowledge(preset),
-            "source": preset.reference,
+            "source": Attack.about(name).reference,
             "differs": preset.differs,
         }
         for name, preset in PRESETS.items()
