@@ -1,0 +1,118 @@
+"""Attacked images as files: Dice in the model's space, from the files, and on their grid; what the files lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from imaseg.report.audits import Audit, Audits
+from imaseg.report.blocks import Block, Cell, Details, Table, row
+from imaseg.report.numerals import decimal, set_name, short, unit_name
+from imaseg.report.sections.base import Section
+from imaseg.results.attack import AttackEntry, AttackRow, Written
+from imaseg.results.base import MEAN
+
+_STAGES = {
+    "clean": "Clean",
+    "attacked": "Attacked",
+    "reread": "Read from the files",
+    "clean_native": "Clean, files' grid",
+    "reread_native": "Read from the files, files' grid",
+}
+
+
+class _Case(NamedTuple):
+    audit: Audit
+    case: str
+    probe: str
+    written: Written
+
+
+def build(audits: Audits) -> Section | None:
+    """Means over cases, and every case."""
+    entries = [(audit, entry) for audit in audits for entry in audit.summary.probes if entry.written is not None]
+    if not entries:
+        return None
+    cases = list(_cases([audit for audit in audits if any(audit is holder for holder, _ in entries)]))
+    blocks: list[Block] = [_means(audits, entries), _lost(cases)]
+    blocks.append(Details("What each file holds", [_files(cases)]))
+    return Section(
+        100,
+        "files",
+        "Attacked files",
+        "Attacked images as files",
+        blocks,
+        "The attacked images were written in the units and on the grid of their sources, read back, prepared and "
+        "predicted again: rounding, clipping and resampling may undo what an attack found. A Dice counts once the file "
+        "was read back.",
+        methods=[
+            "Attacked images were written in the units and on the grid of their sources, read back, prepared and "
+            "predicted again."
+        ],
+    )
+
+
+def _cases(audits: Audits) -> Iterator[_Case]:
+    for audit in audits:
+        for record in audit.cases:
+            for found in record.rows_of(AttackRow):
+                if found.written is not None:
+                    yield _Case(audit, record.case, found.probe, found.written)
+
+
+def _means(audits: Audits, entries: list[tuple[Audit, AttackEntry]]) -> Table:
+    rows = []
+    for audit, entry in entries:
+        dice = (entry.written or {})["dice"]
+        for structure in [MEAN, *(k for k in dice if k != MEAN)]:
+            rows.append(
+                row(
+                    audit.name,
+                    Cell(f"{set_name(entry.perturbation)}, {short(entry.eps)} {unit_name(entry.unit)}", entry.probe),
+                    "mean over foreground" if structure == MEAN else audit.structure(structure),
+                    str(entry.n),
+                    *(decimal(dice[structure].get(stage)) for stage in _STAGES),
+                )
+            )
+    caption = "Mean Dice (0 to 1) over n cases, in the model's space and on the grid of the files"
+    return Table(caption, ["Model", "Attack", "Structure", "n", *_STAGES.values()], rows)
+
+
+def _lost(cases: list[_Case]) -> Table:
+    rows = [
+        row(
+            each.audit.name,
+            Cell(each.case, each.probe),
+            *(decimal(each.written.dice[MEAN].get(stage)) for stage in _STAGES),
+            "another crop" if each.written.astray is None else f"{short(100 * each.written.astray)} %",
+            each.written.note or "held",
+        )
+        for each in cases
+    ]
+    caption = (
+        "Mean foreground Dice of every case. Astray: how far what the model sees from the files is from the attack, as "
+        "a share of the change"
+    )
+    return Table(caption, ["Model", "Case", *_STAGES.values(), "Astray", "The attack in the file"], rows)
+
+
+def _files(cases: list[_Case]) -> Table:
+    rows = [
+        row(
+            each.audit.name,
+            Cell(image.file, each.probe),
+            image.dtype,
+            f"{image.changed:,} of {image.wanted:,}",
+            f"{image.at_limit:,}",
+            f"{short(100 * image.error)} %",
+            short((each.written.sizes_reread or {}).get("rms")),
+        )
+        for each in cases
+        for image in each.written.images
+    ]
+    caption = (
+        "Voxels that differ in the file, of those that the attack changes; voxels set to the end of the type's range; "
+        "what rounding and range took from the change, as a share of it; and the change that the model sees from it"
+    )
+    head = ["Model", "File", "Type", "Changed voxels", "At the limit", "Rounding", "Change read back (RMS)"]
+    return Table(caption, head, rows)
