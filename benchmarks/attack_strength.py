@@ -33,7 +33,7 @@ from torch import Tensor, nn
 
 from imaseg import L2, Linf, MinimumNorm, Perturbation, load_cases, load_model
 from imaseg.attacks import Attack
-from imaseg.data.nifti import read_volume
+from imaseg.data.reading import read_volume
 from imaseg.progress import bar
 from imaseg.scores import foreground_dice
 

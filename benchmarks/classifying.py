@@ -40,6 +40,6 @@ def robust_accuracy(
     standing = torch.ones(len(eps), len(image), dtype=torch.bool)
     for objective in (WeakestVoxels(), LogitMargin(cap=None)):
         attack = PGD(perturbation, steps=steps, objective=objective, restarts=2)
-        found = attack.ladder(model, image, label, eps, until=Misclassified())
-        standing &= ~torch.stack([result.met for result in found])
+        found = attack.ladder(model, image, label, eps, criterion=Misclassified())
+        standing &= ~torch.stack([result.success for result in found])
     return standing.float().mean(1).tolist()

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from imaseg.corruptions import Corruption
-from imaseg.data.nifti import Volume
 from imaseg.data.phantom import draw
+from imaseg.data.volume import Volume
 
 SPACING = np.array([1.0, 1.0, 1.6])
 ACROSS = ("slice-thickness", "missing-slices")
@@ -37,7 +37,7 @@ def main() -> None:
     ct = Volume("phantom", hounsfield, mr.label, affine)
     rows = []
     print("| corruption | 1 | 2 | 3 | 4 | 5 |\n| --- | --- | --- | --- | --- | --- |")
-    for name, kind in sorted(Corruption.registry.items()):
+    for name, kind in sorted(Corruption.known().items()):
         case, modality = (mr, ("T1", "T2")) if kind.other else (ct, ("CT",))
         found = list(kind().ladder(case, modality=modality))
         channel = int(found[0].parameters.get("channel", 0))

@@ -89,7 +89,7 @@ def methods() -> dict[str, Callable[[int], TrainingMethod]]:
         "TRADES at 1": lambda seed: TRADES(loss, within(1.0), beta=3.0, seed=seed, **SEARCH),
         "IMA": ima(0.1),
         "IMA, weighting 2": ima(0.1, weighting=2.0),
-        "IMA, beyond, spread": ima(0.2, beyond=True, spread=1.0),
+        "IMA, worst, jitter": ima(0.2, train_on="worst", radius_jitter=1.0),
     }
 
 

@@ -25,12 +25,12 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from imaseg import L2, TRADES, Dice, PGDTraining, Standard, TrainingMethod, load_cases
-from imaseg.data.nifti import read_volume
+from imaseg.data.reading import read_volume
 
 EPS = [1.0, 5.0, 10.0, 15.0]
 SIZE = (56, 40)
-METHODS = ["standard", "pgd-only", "pgd-half", "pgd-ramp", "pgd-random", "trades", "ima", "ima-spread", "pgd-at-margin"]
-METHODS += ["pgd-half-cold", "pgd-random-cold", "ima-cold", "ima-spread-cold"]
+METHODS = ["standard", "pgd-only", "pgd-half", "pgd-ramp", "pgd-random", "trades", "ima", "ima-jitter", "pgd-at-margin"]
+METHODS += ["pgd-half-cold", "pgd-random-cold", "ima-cold", "ima-jitter-cold"]
 PUBLISHED = """
 Published (Ma & Liang, 2023), pooled/slices, PGD-100, last iterate, on the 35 test cases of the same split:
 
@@ -89,7 +89,7 @@ def make_method(name: str, out: Path, seed: int, epochs: int) -> TrainingMethod:
         return Standard(loss)
     if name == "trades":
         return TRADES(loss, within, beta=1.0, seed=seed, **search)
-    if name in ("ima", "ima-spread"):
+    if name in ("ima", "ima-jitter"):
         return make_ima(name, within, EPS[-1] / rising, seed, **search)
     if name == "pgd-at-margin":
         within = L2(mean_margin(out / f"ima-{seed}"))

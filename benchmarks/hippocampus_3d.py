@@ -9,7 +9,7 @@ from the standard model of their seed and share schedule, epochs and the half-an
 take 3 steps from where the case's last one ended; those of runs named `-cold` 8 from a random point. `standard-longer`
 says what the epochs alone do; runs named `-scratch` have the epochs of both, all of them perturbed. `pgd-at-margin`
 trains at the mean of IMA's final margins.
---sweep adds larger budgets for IMA (also with spread radii) and for PGD at fixed, ramped and random ones: where IMA
+--sweep adds larger budgets for IMA (also with jittered radii) and for PGD at fixed, ramped and random ones: where IMA
 keeps its promise its clean Dice stays flat as the ceiling rises. Attacked Dice is the worst of all probes of
 `configs/plans/benchmark_3d.yaml`. Stopped at any moment, the same command goes on.
 """
@@ -25,8 +25,8 @@ from pathlib import Path
 
 from imaseg.auditing import audit
 from imaseg.auditing.table import strongest
-from imaseg.data.prepare import prepare
-from imaseg.data.recipe import load_recipe
+from imaseg.data.preparation.prepare import prepare
+from imaseg.data.preparation.recipe import load_recipe
 from imaseg.models.device import pick_device
 from imaseg.progress import bar
 from imaseg.report import read_audits, write_report
@@ -40,7 +40,7 @@ COLD = ("method.steps=8", "method.warm=false")
 SCRATCH = ("epochs=32", "learning_rate=0.002")
 BUDGETS = (0.2, 0.4, 0.8)
 SHOWN = 0.12  # Dice that a panel of the figure spans
-STEP = {"ima": 0.1, "ima-spread": 0.2}  # increment per ceiling; radii below the margin, every second, let nothing grow
+STEP = {"ima": 0.1, "ima-jitter": 0.2}  # increment per ceiling; radii below the margin, every second, let nothing grow
 SMALL = (
     "epochs=1", "patch=[24, 24, 16]", "network={name: UNet, channels: [4, 8], strides: [2], num_res_units: 0}",
 )  # fmt: skip
@@ -76,7 +76,7 @@ MAIN = {
     "pgd-scratch": Recipe("hippocampus_pgd", SCRATCH, pretrained=False),
     "ima-scratch": Recipe("hippocampus_ima", SCRATCH, pretrained=False),
     "ima": Recipe("hippocampus_ima"),
-    "ima-spread": Recipe("hippocampus_ima_spread"),
+    "ima-jitter": Recipe("hippocampus_ima_jitter"),
     "pgd-at-margin": Recipe("hippocampus_pgd"),
     "pgd-cold": Recipe("hippocampus_pgd", COLD),
     "ima-cold": Recipe("hippocampus_ima", COLD),
@@ -86,7 +86,7 @@ SWEEP = {
         MAIN[name].config,
         (f"method.perturbation.eps={eps}", *([f"method.increment={eps * STEP[name]}"] if name in STEP else [])),
     )
-    for name, eps in product(("pgd", "pgd-ramp", "pgd-random", "ima", "ima-spread"), BUDGETS)
+    for name, eps in product(("pgd", "pgd-ramp", "pgd-random", "ima", "ima-jitter"), BUDGETS)
 }
 RECIPES = MAIN | SWEEP
 
@@ -121,7 +121,7 @@ def main() -> None:
     first = {folder.name: folder for folder in folders}
     controls = ("pgd-only", "pgd", "pgd-ramp", "pgd-random", "trades", "pgd-at-margin", "ima-cold")
     ends = ("", "-scratch", *(f"-{eps:g}" for eps in BUDGETS))
-    for end, other, control in product(ends, ("ima", "ima-spread"), controls):
+    for end, other, control in product(ends, ("ima", "ima-jitter"), controls):
         if {f"audit-{other}{end}", f"audit-{control}{end}"} <= first.keys():
             print(differences(first[f"audit-{control}{end}"], first[f"audit-{other}{end}"]))
     print(f"Created {page}")

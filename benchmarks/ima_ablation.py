@@ -35,7 +35,7 @@ def pgd(eps: float, **more: Any) -> Callable[[], TrainingMethod]:
 
 def ima(*, threshold: float = 0.6, relative: bool = False, **more: Any) -> Callable[[], TrainingMethod]:
     return lambda: IMA(
-        loss, L2(CEILING), increment=3.0 if "spread" in more else 1.5,
+        loss, L2(CEILING), increment=3.0 if "radius_jitter" in more else 1.5,
         criterion=DiceBelow(threshold, relative=relative), objective=Dice(), **WARM | more,
     )  # fmt: skip
 
@@ -54,10 +54,10 @@ VARIANTS: dict[str, Callable[[], TrainingMethod]] = {
     "IMA, Dice below 0.3": ima(threshold=0.3),
     "IMA, relative 0.7": ima(threshold=0.7, relative=True),
     "IMA, weighting 2": ima(weighting=2.0),
-    "IMA, beyond": ima(beyond=True),
-    "IMA, spread": ima(spread=1.0),
-    "IMA, beyond, spread": ima(beyond=True, spread=1.0),
-    "IMA, beyond, spread, relative 0.5": ima(threshold=0.5, relative=True, beyond=True, spread=1.0),
+    "IMA, worst": ima(train_on="worst"),
+    "IMA, jitter": ima(radius_jitter=1.0),
+    "IMA, worst, jitter": ima(train_on="worst", radius_jitter=1.0),
+    "IMA, worst, jitter, relative 0.5": ima(threshold=0.5, relative=True, train_on="worst", radius_jitter=1.0),
 }
 
 

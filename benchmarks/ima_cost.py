@@ -27,7 +27,7 @@ from imaseg import IMA, L2, Dice, DiceBelow, Standard
 from imaseg.models.device import pick_device
 
 CEILING = 10.0
-SPREAD: dict[str, object] = {"beyond": True, "spread": 1.0}
+JITTER: dict[str, object] = {"train_on": "worst", "radius_jitter": 1.0}
 # Each row takes one saving up, or puts several together; what is not named is IMA's default (8 steps, 4 bisections).
 VARIANTS: dict[str, dict[str, object]] = {
     "long": {"steps": 20, "bisections": 10},
@@ -40,8 +40,8 @@ VARIANTS: dict[str, dict[str, object]] = {
     "thrifty: 3 steps, fewest 2, 2 bisections": {"steps": 3, "fewest_steps": 2, "bisections": 2},
     "thrifty, warm": {"steps": 3, "fewest_steps": 2, "bisections": 2, "warm": True},
     "thrifty, every 2": {"steps": 3, "fewest_steps": 2, "bisections": 2, "every": 2},
-    "beyond, spread": SPREAD,
-    "beyond, spread, 3 steps, 2 bisections": {**SPREAD, "steps": 3, "bisections": 2},
+    "worst, jitter": JITTER,
+    "worst, jitter, 3 steps, 2 bisections": {**JITTER, "steps": 3, "bisections": 2},
 }
 
 
@@ -80,7 +80,7 @@ def main() -> None:
     print("| " + " | ".join(header) + " |\n|" + " --- |" * len(header))
     for name in arguments.only:
         chosen = VARIANTS[name]
-        increment = (2 if "spread" in chosen else 1) * CEILING / max(1, epochs * 5 // 6)
+        increment = (2 if "radius_jitter" in chosen else 1) * CEILING / max(1, epochs * 5 // 6)
         ima = IMA(
             loss, L2(CEILING), increment=min(increment, CEILING), criterion=criterion, objective=Dice(), **chosen
         )  # fmt: skip

@@ -72,7 +72,7 @@ def attacked(net: nn.Module, roi: int, attack: Attack, way: str, image: Tensor, 
     """Clean Dice, Dice under attack, and RMS of the change."""
     tiled = TiledModel(net, roi, OVERLAP)
     if way == "joint":
-        found = attack(tiled, image, label, until=never).image
+        found = attack(tiled, image, label, criterion=never).image
     elif way == "stitched tiles":
         found = stitched(tiled, tiles(tuple(image.shape[2:]), roi), attack, image, label)
     else:
@@ -88,7 +88,7 @@ def stitched(
     change = torch.zeros_like(image)
     for piece, part in pieces:
         moved = torch.zeros_like(image)
-        result = attack(model, image[:, :, *piece], label[:, *piece], until=never)
+        result = attack(model, image[:, :, *piece], label[:, *piece], criterion=never)
         moved[:, :, *piece] = result.image - image[:, :, *piece]
         change[:, :, *part] = moved[:, :, *part]
     return image + change * (attack.perturbation.eps / change.square().mean().sqrt())

@@ -23,7 +23,7 @@ import torch
 from attack_strength import Book
 from torch import Tensor, nn
 
-from imaseg import IMA, Dice, DiceBelow, Strong, TrainingMethod
+from imaseg import IMA, Dice, DiceBelow, ShrinkingSetPGD, TrainingMethod
 from imaseg.models.device import pick_device
 from imaseg.objectives import DiceCE
 from imaseg.perturbations import Perturbation
@@ -63,11 +63,11 @@ def loss(logits: Tensor, label: Tensor) -> Tensor:
 
 
 def make_ima(name: str, perturbation: Perturbation, increment: float, seed: int, **options: Any) -> IMA:
-    """`ima` as published (Dice below 0.6), or `ima-spread`, at radii around the margin and past the boundary."""
+    """`ima` as published (Dice below 0.6), or `ima-jitter`, at radii around the margin and past the boundary."""
     options |= {"criterion": DiceBelow(0.6), "objective": Dice(), "seed": seed}
-    if name == "ima-spread":
+    if name == "ima-jitter":
         # Draws below the margin let nothing grow: half of the visits, hence twice the increment.
-        options |= {"beyond": True, "spread": 1.0}
+        options |= {"train_on": "worst", "radius_jitter": 1.0}
         increment *= 2
     return IMA(loss, perturbation, increment=increment, **options)
 
@@ -204,7 +204,7 @@ def _attacked(
 ) -> list[float]:
     with torch.no_grad():
         pictures = [image]
-    pictures += [result.image for result in Strong(perturbation, steps=steps).ladder(model, image, label, eps)]
+    pictures += [result.image for result in ShrinkingSetPGD(perturbation, steps=steps).ladder(model, image, label, eps)]
     with torch.no_grad():
         return [value for picture in pictures for value in _counted(model(picture), label).flatten().tolist()]
 

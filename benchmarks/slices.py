@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from imaseg import load_cases
-from imaseg.data.nifti import read_volume
+from imaseg.data.reading import read_volume
 from imaseg.objectives import DiceCE
 from imaseg.progress import bar
 

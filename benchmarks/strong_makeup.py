@@ -29,8 +29,8 @@ VARIANTS = {
     "balanced logit margin, capped at 0.5": {"name": "strong", "objective": "logit-margin"},
     "no momentum": {"name": "strong", "momentum": 0.0},
     "no larger sets, steps falling by 1 / sqrt(t)": {"name": "pgd", "objective": "tempered-dice"},
-    "APGD's walk, larger sets first": {"name": "apgd", "objective": "tempered-dice", "larger_first": True},
-    "APGD's walk": {"name": "apgd", "objective": "tempered-dice"},
+    "APGD's steps, larger sets first": {"name": "apgd", "objective": "tempered-dice", "larger_first": True},
+    "APGD's steps": {"name": "apgd", "objective": "tempered-dice"},
     "plain PGD on Dice": {"name": "pgd", "objective": "dice"},
 }
 

@@ -28,7 +28,7 @@ from imaseg import L2, Dice, PGDTraining, Standard, TrainingMethod
 EPS = [0.013, 0.026, 0.052, 0.1]
 SIDE = 64
 SEARCH: dict[str, Any] = {"steps": 3, "warm": True}
-METHODS = ["standard", "pgd-half", "pgd-ramp", "pgd-random", "ima", "ima-spread"]
+METHODS = ["standard", "pgd-half", "pgd-ramp", "pgd-random", "ima", "ima-jitter"]
 
 
 def main() -> None:
@@ -66,7 +66,7 @@ def make_method(name: str, seed: int, epochs: int) -> TrainingMethod:
     within, rising = L2(EPS[-1], unit="rms"), max(1, epochs * 5 // 6)
     if name == "standard":
         return Standard(loss)
-    if name in ("ima", "ima-spread"):
+    if name in ("ima", "ima-jitter"):
         return make_ima(name, within, EPS[-1] / rising, seed, **SEARCH)
     ramp, drawn = rising if name == "pgd-ramp" else 0, name == "pgd-random"
     return PGDTraining(loss, within, objective=Dice(), ramp_epochs=ramp, random_eps=drawn, seed=seed, **SEARCH)

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from imaseg import IMA, L2, PGD, load_cases
-from imaseg.data.nifti import read_volume
+from imaseg.data.reading import read_volume
 
 SIDE = 64
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from imaseg.auditing import audit
+from imaseg.auditing import AuditResult, audit
 from imaseg.auditing.table import ladder_table
 from imaseg.data.phantom import write_phantom
-from imaseg.data.prepare import prepare
-from imaseg.data.recipe import load_recipe
+from imaseg.data.preparation.prepare import prepare
+from imaseg.data.preparation.recipe import load_recipe
 from imaseg.data.resources import resource
 from imaseg.models.device import pick_device
 from imaseg.progress import bar
@@ -37,9 +37,9 @@ def demo(out: Path) -> Path:
     standard, ima = out / "standard", out / "ima"
     _train("demo_standard", prepared, standard)
     _train("demo_ima", prepared, ima, f"init={standard}")
-    folders = [_audit(run, prepared, out / f"audit-{run.name}") for run in (standard, ima)]
-    page = write_report([folder for folder, _ in folders], out / "report.html")
-    print(ladder_table([summary for _, summary in folders]))
+    audits = [_audit(run, prepared, out / f"audit-{run.name}") for run in (standard, ima)]
+    page = write_report([result.folder for result in audits], out / "report.html")
+    print(ladder_table([result.audit.summary for result in audits]))
     print(f"Created {page}")
     return page
 
@@ -49,10 +49,9 @@ def _train(config: str, data: Path, run: Path, *overrides: str) -> None:
     train(load_config(resource(f"configs/{config}.yaml"), overrides), data, run, resume=True, announce=_say)
 
 
-def _audit(run: Path, data: Path, out: Path) -> tuple[Path, dict[str, object]]:
+def _audit(run: Path, data: Path, out: Path) -> AuditResult:
     _say(f"audit {run.name}")
-    result = audit(run, data, "demo", out, resume=True, device=pick_device("auto"), announce=_say)
-    return out, result.summary
+    return audit(run, data, "demo", out, resume=True, device=pick_device("auto"), announce=_say)
 
 
 def _say(text: str) -> None:

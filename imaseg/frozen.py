@@ -1,4 +1,4 @@
-"""A model held still while it is searched: eval mode, no weight gradients, everything put back afterwards."""
+"""Freeze a model while it is searched: eval mode, no weight gradients, everything restored afterwards."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def frozen(model: Model) -> Iterator[None]:
     The global random state is put back too, so that a model which draws random numbers may be seeded inside.
 
     Eval mode keeps BatchNorm statistics and dropout out of the search; without weight gradients the backward
-    pass is shorter. A plain callable is left alone. Inference mode, which knows no gradients, is off inside.
+    pass is shorter. A plain callable is left alone. Inference mode, which has no gradients, is off inside.
     """
     modules = list(model.modules()) if isinstance(model, nn.Module) else []
     modes = [(module, module.training) for module in modules]
@@ -52,8 +52,11 @@ def seed_all(seed: int) -> None:
         torch.default_generator.manual_seed(seed)
 
 
-def bare(model: Model) -> Model:
-    """The network inside `DistributedDataParallel`, which must not hear of passes that ranks do not make together."""
+def unwrap_ddp(model: Model) -> Model:
+    """The network inside `DistributedDataParallel`; any other model as it is.
+
+    The wrapper's forward pass waits for the other ranks, which may make fewer passes in a search.
+    """
     return model.module if isinstance(model, DistributedDataParallel) else model
 
 
@@ -74,9 +77,9 @@ def full_resolution(output: Tensor | list[Tensor] | tuple[Tensor, ...]) -> Tenso
     return output if isinstance(output, Tensor) else output[0]
 
 
-def plain(tensor: Tensor) -> Tensor:
+def as_plain_tensor(tensor: Tensor) -> Tensor:
     """Detached plain tensor in the caller's precision but at least float32 when floating; sheds tensor subclasses."""
     with torch.inference_mode(mode=False):
-        bare = tensor.detach().as_subclass(Tensor)
-        bare = bare.clone() if bare.is_inference() else bare
-        return bare.float() if bare.dtype in (torch.float16, torch.bfloat16) else bare
+        values = tensor.detach().as_subclass(Tensor)
+        values = values.clone() if values.is_inference() else values
+        return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values

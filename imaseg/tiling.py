@@ -31,7 +31,7 @@ _dual: Any = forward_ad  # torch ships it without types
 
 
 class TiledModel(nn.Module):
-    """Runs `model` tile by tile over images of any size and blends what it says, as MONAI's sliding window does.
+    """Runs `model` tile by tile over images of any size and blends the logits, as MONAI's sliding window does.
 
     For attacks and margins it is a model like any other; one call counts as one forward pass. Logits come in float32
     or better, whatever precision the network computes in.
@@ -52,8 +52,8 @@ class TiledModel(nn.Module):
             "circular". The logits are cropped back.
         cval: value of constant padding, in the units of the image.
         mirror_axes: spatial axes of the image, from 0; logits are the mean over all combinations of flips along them.
-        slices_along: spatial axis of the image along which a 2D network walks slice by slice; `roi_size`, `overlap`
-            and `sigma_scale` then speak of the other axes.
+        slices_along: spatial axis of the image along which a 2D network is applied slice by slice; `roi_size`,
+            `overlap` and `sigma_scale` then refer to the other axes.
         batch_size: tiles that the network sees at once.
         even: neighbouring tiles overlap alike, at least by `overlap`, as in nnU-Net; else all but the last two overlap
             by just that, as in MONAI.
@@ -150,7 +150,7 @@ class TiledModel(nn.Module):
         return _Layout.of(size, roi, overlap, even=self.even)
 
     def _per_axis(self, name: str, value: float | Sequence[float], axes: int, *, of_slices: float) -> list[float]:
-        """One number per spatial axis of the image, `of_slices` along the axis that is walked slice by slice."""
+        """One number per spatial axis of the image, `of_slices` along the axis that is cut into slices."""
         wanted = axes - (self.slices_along is not None)
         values = [*value] if isinstance(value, Sequence) else [value] * wanted
         if len(values) != wanted:
@@ -198,8 +198,8 @@ class _Layout:
         roi: size of a tile.
         padded: size of the image after padding.
         margins: what is padded, as `torch.nn.functional.pad` takes it.
-        inside: the image's place (B, K, *spatial) in the padded one.
-        tiles: their places in the padded image.
+        inside: slices that cut the image (B, K, *spatial) out of the padded one.
+        tiles: slices that cut each tile out of the padded image.
     """
 
     roi: tuple[int, ...]
@@ -230,24 +230,24 @@ def _starts(side: int, whole: int, overlap: float, *, even: bool) -> list[int]:
     if not even:
         return [*range(0, whole - side, max(1, int(side * (1 - overlap)))), whole - side]
     gaps = math.ceil((whole - side) / (side * (1 - overlap)))
-    return [round((whole - side) / gaps * place) for place in range(gaps + 1)] if gaps else [0]
+    return [round((whole - side) / gaps * index) for index in range(gaps + 1)] if gaps else [0]
 
 
 class _Tiles:
     """Some tiles, mirrored one way, that go through the network at once."""
 
-    def __init__(self, places: list[tuple[slice, ...]], flip: tuple[int, ...]) -> None:
-        self.places, self.flip = places, flip
+    def __init__(self, slices: list[tuple[slice, ...]], flip: tuple[int, ...]) -> None:
+        self.slices, self.flip = slices, flip
 
     def cut(self, volume: Tensor) -> Tensor:
         """The tiles (N, C, *roi) of volume (B, C, *padded)."""
-        tiles = torch.cat([volume[place] for place in self.places])
+        tiles = torch.cat([volume[tile] for tile in self.slices])
         return tiles.flip(self.flip) if self.flip else tiles
 
     def add(self, volume: Tensor, tiles: Tensor) -> None:
-        """Add tiles on to their places in the volume: the adjoint of `cut`."""
-        for place, tile in zip(self.places, tiles.flip(self.flip) if self.flip else tiles, strict=True):
-            volume[place].add_(tile)
+        """Add tiles to the volume where they were cut: the adjoint of `cut`."""
+        for where, tile in zip(self.slices, tiles.flip(self.flip) if self.flip else tiles, strict=True):
+            volume[where].add_(tile)
 
 
 class _Call:
@@ -256,7 +256,7 @@ class _Call:
     def __init__(self, tiled: TiledModel, layout: _Layout, image: Tensor, names: tuple[str, ...]) -> None:
         self.tiled, self.names = tiled, names
         self._weight, self._total = tiled._weights(layout, image)
-        self._places = [(slice(b, b + 1), slice(None), *tile) for b in range(len(image)) for tile in layout.tiles]
+        self._slices = [(slice(b, b + 1), slice(None), *tile) for b in range(len(image)) for tile in layout.tiles]
         self._batch, self.size = len(image), layout.padded
         kind = image.device.type
         self._precision = (kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind))
@@ -268,24 +268,24 @@ class _Call:
         """The tiles of each pass, and the share (N, 1, *roi) that their logits have in the result."""
         flips = self.tiled._flips
         total = self._total.expand(self._batch, *self._total.shape[1:])
-        for first in range(0, len(self._places), self.tiled.batch_size):
+        for first in range(0, len(self._slices), self.tiled.batch_size):
             for flip in flips:
-                tiles = _Tiles(self._places[first : first + self.tiled.batch_size], flip)
+                tiles = _Tiles(self._slices[first : first + self.tiled.batch_size], flip)
                 weight = self._weight.flip(flip) if flip else self._weight
                 yield tiles, weight / (tiles.cut(total) * len(flips))
 
     def logits(self, model: Model, tiles: Tensor) -> Tensor:
-        """What the network says on tiles (N, C, *roi)."""
+        """The network's logits on tiles (N, C, *roi)."""
         axis = None if self.tiled.slices_along is None else self.tiled.slices_along + 2
         kind, dtype, enabled = self._precision
-        seen = tiles if axis is None else tiles.squeeze(axis)
+        given = tiles if axis is None else tiles.squeeze(axis)
         # Weights cast without a graph must not be found in the cache when the graph is built.
         with torch.autocast(kind, dtype, enabled, cache_enabled=False):
-            logits = full_resolution(model(seen))
-        if logits.shape[:1] + logits.shape[2:] != seen.shape[:1] + seen.shape[2:]:
+            logits = full_resolution(model(given))
+        if logits.shape[:1] + logits.shape[2:] != given.shape[:1] + given.shape[2:]:
             msg = (
                 f"model must return logits of its input's size (N, K, *tile), got {tuple(logits.shape)} for a tile "
-                f"{tuple(seen.shape)}. Choose a roi_size that the network keeps, or pad inside the model."
+                f"{tuple(given.shape)}. Choose a roi_size that the network keeps, or pad inside the model."
             )
             raise ValueError(msg)
         return logits if axis is None else logits.unsqueeze(axis)
@@ -299,19 +299,19 @@ class _Call:
                 torch.cuda.set_rng_state(state, gpu)
             yield partial(self.logits, self._model_then(dict(zip(self.names, weights, strict=True))))
 
-    def pulled(self, logits: Tensor, seed: Tensor, sources: list[Tensor]) -> list[Tensor]:
+    def gradients(self, logits: Tensor, seed: Tensor, sources: list[Tensor]) -> list[Tensor]:
         """Gradient of <seed, logits> at each source, with a graph of its own where gradients are enabled."""
         half = self._precision[2] or logits.dtype.itemsize < 4
         # Shares of means over millions of voxels underflow in half precision.
         scale = seed.abs().amax().clamp(min=torch.finfo(seed.dtype).tiny) if half else 1.0
-        found = torch.autograd.grad(
+        gradients = torch.autograd.grad(
             logits,
             sources,
             (seed / scale).to(logits.dtype),
             create_graph=torch.is_grad_enabled(),
             materialize_grads=True,
         )
-        return [one * scale for one in found] if half else [*found]
+        return [gradient * scale for gradient in gradients] if half else [*gradients]
 
     def _model_then(self, weights: dict[str, Tensor]) -> Model:
         """The network with the weights it had, and with buffers that may move without consequence."""
@@ -353,8 +353,8 @@ class _Blend(Function):
         image, *weights = ctx.saved_tensors
         call: _Call = ctx.call
         at_image, _, *at_weights = (
-            torch.zeros_like(given, dtype=torch.promote_types(given.dtype, torch.float32)) if needed else None
-            for given, needed in zip((image, None, *weights), ctx.needs_input_grad, strict=True)
+            torch.zeros_like(tensor, dtype=torch.promote_types(tensor.dtype, torch.float32)) if needed else None
+            for tensor, needed in zip((image, None, *weights), ctx.needs_input_grad, strict=True)
         )
         wanted = [(weight, at) for weight, at in zip(weights, at_weights, strict=True) if at is not None]
         with call.again(weights) as network:
@@ -363,10 +363,10 @@ class _Blend(Function):
                 with torch.enable_grad():
                     logits = network(pixels)
                 sources = [pixels] * (at_image is not None) + [weight for weight, _ in wanted]
-                found = call.pulled(logits, share * tiles.cut(gradient), sources)
+                gradients = call.gradients(logits, share * tiles.cut(gradient), sources)
                 if at_image is not None:
-                    tiles.add(at_image, found.pop(0))
-                for (_, at), more in zip(wanted, found, strict=True):
+                    tiles.add(at_image, gradients.pop(0))
+                for (_, at), more in zip(wanted, gradients, strict=True):
                     at += more
         return at_image, None, *at_weights
 
@@ -423,7 +423,7 @@ def _each(name: str, value: float | Sequence[float], what: str, holds: Callable[
         raise ValueError(msg)
 
 
-def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        msg = f"{name} must be one of {', '.join(known)}, got {value!r}."
+def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        msg = f"{name} must be one of {', '.join(choices)}, got {value!r}."
         raise ValueError(msg)

@@ -36,8 +36,8 @@ def raw_phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def prepared_phantom(raw_phantom: Path) -> Path:
     """The same, prepared; read only."""
-    from imaseg.data.prepare import prepare
-    from imaseg.data.recipe import load_recipe
+    from imaseg.data.preparation.prepare import prepare
+    from imaseg.data.preparation.recipe import load_recipe
 
     out = raw_phantom.parent / "prepared"
     prepare(raw_phantom, out, load_recipe("msd"))

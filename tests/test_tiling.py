@@ -14,7 +14,7 @@ from monai.inferers import sliding_window_inference
 from torch import nn
 from torch.autograd import forward_ad
 
-from imaseg import IMA, L2, PGD, DiceBelow, Linf, PGDTraining, SampleMargin, Strong
+from imaseg import IMA, L2, PGD, DiceBelow, Linf, PGDTraining, SampleMargin, ShrinkingSetPGD
 from imaseg.tiling import TiledModel
 from tests.attacks.models import messy_model, same_state, state_of, trained_model
 
@@ -468,7 +468,7 @@ def _case(dims):
 SEARCHES = {
     "pgd": PGD(L2(0.5, unit="rms"), steps=4),
     "pgd linf": PGD(Linf(0.2), steps=4),
-    "strong": Strong(L2(0.3, unit="rms"), steps=5),
+    "strong": ShrinkingSetPGD(L2(0.3, unit="rms"), steps=5),
     "margin": SampleMargin(L2(1.0, unit="rms"), criterion=DiceBelow(0.5), attack=PGD(L2(1.0), steps=4), rtol=0.3),
 }
 

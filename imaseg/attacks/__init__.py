@@ -1,4 +1,4 @@
-"""How to look for the worst change: the searches, their results, and published settings under their names."""
+"""Attacks: searches for the worst change within a set, their results, and published settings by name."""
 
 from imaseg.attacks.apgd import APGD
 from imaseg.attacks.base import Attack
@@ -9,9 +9,12 @@ from imaseg.attacks.noise import GaussianNoise, UniformNoise
 from imaseg.attacks.pgd import PGD
 from imaseg.attacks.presets import PRESETS, Preset
 from imaseg.attacks.result import AttackResult
+from imaseg.attacks.shrinking_set_pgd import ShrinkingSetPGD
 from imaseg.attacks.square import Square
-from imaseg.attacks.strong import Strong
 from imaseg.attacks.worst_case import WorstCase
+
+Strong = ShrinkingSetPGD
+"""`ShrinkingSetPGD` under its name among the attacks, "strong"."""
 
 __all__ = [
     "APGD",
@@ -24,6 +27,7 @@ __all__ = [
     "GaussianNoise",
     "MinimumNorm",
     "Preset",
+    "ShrinkingSetPGD",
     "Square",
     "Strong",
     "UniformNoise",

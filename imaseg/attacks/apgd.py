@@ -38,6 +38,13 @@ class APGD(Attack):
         larger_first: search larger sets first.
     """
 
+    title = "APGD"
+    reference = (
+        "Croce F, Hein M. Reliable evaluation of adversarial robustness with an ensemble of diverse "
+        "parameter-free attacks. ICML 2020. arXiv:2003.01690."
+    )
+    cited = "Croce and Hein 2020"
+
     def __init__(
         self,
         perturbation: Perturbation,
@@ -56,8 +63,8 @@ class APGD(Attack):
         for restart in range(self.restarts):
             params = search.begin(restart)
             for steps, stretch in self._stages():
-                walk = _Walk(search, search.perturbation.stretched(stretch), steps, inside=stretch == 1)
-                params = walk.go(params)
+                stage = _Stage(search, search.perturbation.stretched(stretch), steps, inside=stretch == 1)
+                params = stage.run(params)
             search.score(search.perturbation.project(search.image, params))
 
     def _stages(self) -> list[tuple[int, float]]:
@@ -74,12 +81,12 @@ def checkpoints(steps: int) -> list[int]:
     >>> checkpoints(100)
     [22, 41, 57, 70, 80, 87, 93, 99]
     """
-    places, place, interval = [], 0, 22
-    while place + interval <= 100:
-        place += interval
-        places.append(-(-place * steps // 100))
+    due, percent, interval = set(), 0, 22
+    while percent + interval <= 100:
+        percent += interval
+        due.add(-(-percent * steps // 100))
         interval = max(interval - 3, 6)
-    return sorted(set(places))
+    return sorted(due)
 
 
 @dataclass
@@ -91,7 +98,7 @@ class _Best:
     value: Tensor
 
 
-class _Walk:
+class _Stage:
     """One stage: `steps` gradients within one set."""
 
     def __init__(self, search: Search, within: Perturbation, steps: int, *, inside: bool) -> None:
@@ -100,8 +107,8 @@ class _Walk:
         self.improved = torch.zeros_like(self.length)
         self.halved = torch.ones_like(self.length, dtype=torch.bool)
 
-    def go(self, params: Tensor) -> Tensor:
-        """Walk from params; the last point reached, or in a larger set the best one."""
+    def run(self, params: Tensor) -> Tensor:
+        """Search from params; returns the last point reached, or in a larger set the best one."""
         params = self._project(params)
         best, before, value = None, params, torch.full_like(self.length, torch.inf)
         at_last = value

@@ -1,4 +1,4 @@
-"""Base of all attacks: validate, hold the model still, search, project, score. Subclasses write `_run` only."""
+"""Base of all attacks: validate, freeze the model, search, project, score. Subclasses write `_run` only."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Self, final
+from typing import Any, ClassVar, Self, final
 
 import torch
 from torch import Tensor
 
+from imaseg.attacks.about import About
 from imaseg.attacks.presets import PRESETS
 from imaseg.attacks.result import AttackResult
-from imaseg.attacks.search import Search, Until
-from imaseg.frozen import Model, frozen, plain
+from imaseg.attacks.search import CriterionFn, Search
+from imaseg.frozen import Model, as_plain_tensor, frozen
 from imaseg.objectives import Dice, Objective
 from imaseg.perturbations import Perturbation
 from imaseg.perturbations.base import expand
+from imaseg.plugins import NameTakenError
 from imaseg.registry import Registered
 
 
@@ -33,10 +35,21 @@ class Attack(Registered, ABC):
         samples: passes over which every gradient and score of a random model is averaged (dropout kept on, noise,
             random flips; expectation over transformation, Athalye et al., ICML 2018). 1 for deterministic models.
 
+    Attributes:
+        title, reference, cited, uses_gradients, is_noise: as in `About`.
+
     Raises:
         ValueError: if steps, restarts or samples is below 1.
     """
 
+    plugin_group = "imaseg.attacks"
+    required = ("title",)
+
+    title: ClassVar[str]
+    reference: ClassVar[str] = ""
+    cited: ClassVar[str] = ""
+    uses_gradients: ClassVar[bool] = True
+    is_noise: ClassVar[bool] = False
     smallest = False
 
     def __init__(
@@ -84,9 +97,26 @@ class Attack(Registered, ABC):
         return super().build(given, *args)
 
     @classmethod
+    def _enter(cls) -> None:
+        """As `Registered._enter`; a preset's name is taken too."""
+        if cls.name in PRESETS:
+            msg = f"name {cls.name!r} must be free, got {cls.__module__}.{cls.__name__} beside a preset. Rename it."
+            raise NameTakenError(msg)
+        super()._enter()
+
+    @classmethod
+    def about(cls, name: str) -> About:
+        """What is known of an attack: the class of a search, or a preset.
+
+        Raises:
+            ValueError: if there is no such attack; the message lists those that exist.
+        """
+        return PRESETS[name] if name in PRESETS else cls.named(name)
+
+    @classmethod
     def named(cls, name: str) -> type[Self]:
         """As `Registered.named`; the message lists the presets too."""
-        if name not in cls.registry:
+        if cls.find(name) is None:
             msg = f"attack must be one of {', '.join(sorted({*cls.registry, *PRESETS}))}, got {name!r}."
             raise ValueError(msg)
         return super().named(name)
@@ -98,7 +128,7 @@ class Attack(Registered, ABC):
         image: Tensor,
         label: Tensor,
         *,
-        until: Until | None = None,
+        criterion: CriterionFn | None = None,
         start: Tensor | None = None,
     ) -> AttackResult:
         """Attack each sample of a batch on its own.
@@ -108,7 +138,7 @@ class Attack(Registered, ABC):
             image: (B, C, *spatial) float, in the units the model takes.
             label: integer (B, *spatial) or (B, 1, *spatial); boolean (B, K, *spatial) for region-based models;
                 (B,) for classifiers. Negative values and the objective's `ignore_index` are ignored.
-            until: criterion `(logits, label, clean_logits) -> (B,) bool` that ends the search of a sample.
+            criterion: `(logits, label, clean_logits) -> (B,) bool`; the search of a sample ends where it is True.
             start: parameters like `AttackResult.params` from which the first restart begins.
 
         Returns:
@@ -117,9 +147,9 @@ class Attack(Registered, ABC):
         Raises:
             ValueError: if image is not floating, or image, label, logits, eps or bounds do not fit together.
         """
-        image, label = checked(image), plain(label)
+        image, label = checked(image), as_plain_tensor(label)
         with frozen(model):
-            return self._searched(self._search(model, image, label, until=until, start=start))
+            return self._searched(self._search(model, image, label, criterion=criterion, start=start))
 
     @final
     def ladder(
@@ -129,18 +159,18 @@ class Attack(Registered, ABC):
         label: Tensor,
         eps: Sequence[float | Tensor],
         *,
-        until: Until | None = None,
+        criterion: CriterionFn | None = None,
     ) -> list[AttackResult]:
         """Attack at several budgets, each search starting from what the one before it found.
 
         A point of a small ball lies in every larger one, so Dice never rises along the ladder.
 
         Args:
-            model: as in calling the attack, like the next two and `until`.
+            model: as in calling the attack, like the next two and `criterion`.
             image: (B, C, *spatial).
             label: of the image.
             eps: budgets in rising order, in the unit of the attack's perturbation set.
-            until: criterion that ends the search of a sample.
+            criterion: ends the search of a sample.
 
         Returns:
             One result per budget, with the calls that this budget took.
@@ -148,26 +178,26 @@ class Attack(Registered, ABC):
         Raises:
             ValueError: as calling the attack does, or if eps is not in rising order.
         """
-        image, label = checked(image), plain(label)
+        image, label = checked(image), as_plain_tensor(label)
         results: list[AttackResult] = []
-        known: Search | None = None
+        search: Search | None = None
         with frozen(model):
             for budget in eps:
                 attack = self.on(self.perturbation.with_eps(budget))
-                start = None if known is None else _stretched(known, attack.perturbation)
-                known = attack._search(model, image, label, until=until, start=start, known=known)
-                results.append(attack._searched(known))
+                start = None if search is None else _stretched(search, attack.perturbation)
+                search = attack._search(model, image, label, criterion=criterion, start=start, previous=search)
+                results.append(attack._searched(search))
         return results
 
     @abstractmethod
     def _run(self, search: Search) -> None:
-        """Walk through the set; `search` remembers the worst point."""
+        """Evaluate points of the set through `search`, which keeps the worst one of each sample."""
 
-    def objective_for(self, until: Until | None) -> Objective:
-        """What a search with that criterion maximises."""
+    def objective_for(self, criterion: CriterionFn | None) -> Objective:
+        """What a search that ends at `criterion` maximises; None: a search without one."""
         return self.objective
 
-    def default_until(self) -> Until | None:
+    def default_criterion(self) -> CriterionFn | None:
         """The criterion of searches that were given none."""
         return None
 
@@ -190,22 +220,22 @@ class Attack(Registered, ABC):
         image: Tensor,
         label: Tensor,
         *,
-        until: Until | None,
+        criterion: CriterionFn | None,
         start: Tensor | None = None,
-        known: Search | None = None,
+        previous: Search | None = None,
     ) -> Search:
         return Search(
             model,
             image,
             label,
             self.perturbation,
-            self.objective_for(until),
+            self.objective_for(criterion),
             seed=self.seed,
             samples=self.samples,
             smallest=self.smallest,
-            until=until if until is not None else self.default_until(),
+            criterion=criterion if criterion is not None else self.default_criterion(),
             start=start,
-            known=known,
+            previous=previous,
         )
 
     def _searched(self, search: Search) -> AttackResult:
@@ -229,14 +259,14 @@ def checked(image: Tensor) -> Tensor:
     if not image.is_floating_point():
         msg = f"image must be floating, got {image.dtype}. Convert it with image.float()."
         raise ValueError(msg)
-    return plain(image)
+    return as_plain_tensor(image)
 
 
-def _stretched(known: Search, perturbation: Perturbation) -> Tensor:
+def _stretched(search: Search, perturbation: Perturbation) -> Tensor:
     """The worst point of a smaller ball, blown up to the size of the larger one."""
-    before, now = known.perturbation.radius(known.image), perturbation.radius(known.image)
+    before, now = search.perturbation.radius(search.image), perturbation.radius(search.image)
     if bool((now < before).any()):
         msg = f"eps of a ladder must be in rising order, got {before.tolist()} before {now.tolist()}."
         raise ValueError(msg)
     factor = torch.where(before > 0, now / before.clamp(min=torch.finfo(now.dtype).tiny), 0.0)
-    return perturbation.project(known.image, known.best * expand(factor, known.best))
+    return perturbation.project(search.image, search.best * expand(factor, search.best))

@@ -1,4 +1,4 @@
-"""The one place where an attack spends passes of the model: parameters in, logits, scores and gradient out."""
+"""All passes of the model that an attack makes: parameters in, logits, scores and gradient out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from imaseg.frozen import Model, bare, full_resolution, seed_all
+from imaseg.frozen import Model, full_resolution, seed_all, unwrap_ddp
 from imaseg.objectives import Objective
 from imaseg.perturbations import Perturbation
 from imaseg.perturbations.base import expand
@@ -35,10 +35,10 @@ class Point:
 
 
 class Evaluator:
-    """Calls the model on perturbed images and scores what it says.
+    """Calls the model on perturbed images and scores its predictions.
 
     Args:
-        model: image (B, C, *spatial) -> logits, held still by the caller (`imaseg.frozen`).
+        model: image (B, C, *spatial) -> logits, frozen by the caller (`imaseg.frozen`).
         image: (B, C, *spatial), float32 or float64.
         label: as in `imaseg.scores.encode`.
         perturbation: what parameters mean.
@@ -58,7 +58,7 @@ class Evaluator:
         samples: int = 1,
         seed: int = 0,
     ) -> None:
-        self.model, self.image, self.label, self.perturbation = bare(model), image, label, perturbation
+        self.model, self.image, self.label, self.perturbation = unwrap_ddp(model), image, label, perturbation
         self.samples, self._seed = samples, seed
         self.forward_calls = self.backward_calls = self._points = 0
         with torch.no_grad():
@@ -69,13 +69,15 @@ class Evaluator:
     def clean(self, objective: Objective) -> Point:
         """The unperturbed image; its passes are spent already."""
         draws, self._clean_draws = self._clean_draws, []
-        return _mean([Point(one, objective.of(one, self.target), dice_of(one, self.target)) for one in draws])
+        return _mean(
+            [Point(logits, objective.of(logits, self.target), dice_of(logits, self.target)) for logits in draws]
+        )
 
     def rated(self, logits: Tensor, params: Tensor, objective: Objective) -> Tensor:
         """Objective (B,) of logits that were seen at params (B, ...); no pass."""
         with torch.no_grad():
-            everyone = torch.arange(len(self.image), device=self.image.device)
-            return objective.of(logits, self.target_of(everyone, params))
+            all_samples = torch.arange(len(self.image), device=self.image.device)
+            return objective.of(logits, self.target_of(all_samples, params))
 
     def at(self, params: Tensor, index: Tensor, objective: Objective, progress: float = 1.0) -> Point:
         """Scores at params (len(index), ...): `samples` forward passes."""
@@ -104,12 +106,12 @@ class Evaluator:
             with torch.enable_grad():
                 target = self.target_of(index, leaf)
                 point = self._score(self._apply(leaf, index), target, objective, progress, draw)
-                bare = Point(point.logits.detach(), point.values.detach(), point.dice)
-                if self.samples == 1 and not keep(bare):
-                    return bare
-                found = _gradient(point, leaf, target, objective, progress)
+                detached = Point(point.logits.detach(), point.values.detach(), point.dice)
+                if self.samples == 1 and not keep(detached):
+                    return detached
+                gradient = _gradient(point, leaf, target, objective, progress)
             self.backward_calls += 1
-            drawn.append(replace(bare, gradient=found))
+            drawn.append(replace(detached, gradient=gradient))
         point = _mean(drawn)
         if self.samples > 1:
             keep(point)
@@ -176,8 +178,8 @@ class Evaluator:
 def _gradient(point: Point, leaf: Tensor, target: Target, objective: Objective, progress: float) -> Tensor:
     logits = point.logits
     if not (torch.is_autocast_enabled(leaf.device.type) or logits.dtype.itemsize < 4):
-        (found,) = torch.autograd.grad(point.values.sum(), leaf)
-        return found
+        (gradient,) = torch.autograd.grad(point.values.sum(), leaf)
+        return gradient
     return _scaled_gradient(logits, leaf, target, objective, progress)
 
 
@@ -194,9 +196,9 @@ def _scaled_gradient(logits: Tensor, leaf: Tensor, target: Target, objective: Ob
         at_logits, direct = torch.autograd.grad(value, [wide, leaf], retain_graph=moved, allow_unused=True)
     largest = at_logits.flatten(1).abs().amax(1)
     largest = expand(largest.where(largest > 0, 1.0), at_logits)
-    (found,) = torch.autograd.grad(logits, leaf, grad_outputs=(at_logits / largest).to(logits.dtype))
-    found = found * expand(largest, found)
-    return found if direct is None else found + direct
+    (gradient,) = torch.autograd.grad(logits, leaf, grad_outputs=(at_logits / largest).to(logits.dtype))
+    gradient = gradient * expand(largest, gradient)
+    return gradient if direct is None else gradient + direct
 
 
 def _mean(drawn: list[Point]) -> Point:

@@ -21,6 +21,13 @@ class FGSM(Attack):
         ValueError: if steps or restarts is not 1: nothing would differ between them.
     """
 
+    title = "FGSM"
+    reference = (
+        "Goodfellow IJ, Shlens J, Szegedy C. Explaining and harnessing adversarial examples. ICLR "
+        "2015. arXiv:1412.6572."
+    )
+    cited = "Goodfellow et al. 2015"
+
     def __init__(
         self,
         perturbation: Perturbation,

@@ -1,8 +1,8 @@
 """Smallest perturbation that makes (nearly) all foreground voxels wrong.
 
-Each sample carries a radius r, at first a quarter of that of the nearest success straight up the objective from the
-start of the walk, or of eps where there is none. Where the current point succeeds, r shrinks below its size; where it
-fails, r grows; then a step up the objective and a projection on to the ball of radius r. Step length and change of r
+Each sample carries a radius r, at first a quarter of that of the nearest success along the gradient at the
+start of the search, or of eps where there is none. Where the current point succeeds, r shrinks below its size; where it
+fails, r grows; then a step along the gradient and a projection on to the ball of radius r. Step length and change of r
 shrink over the search (adaptive radius: Rony et al., DDN, CVPR 2019; Pintor et al., FMN, NeurIPS 2021, here on any
 set). The objective is minus the squared shortfall of the logit margin over the voxels that are needed: the easiest
 ones, as many as have to be wrong, chosen anew at every point (the constraint that ALMA-prox relaxes with penalties:
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from imaseg.attacks.base import Attack
-from imaseg.attacks.search import Search, Until
+from imaseg.attacks.search import CriterionFn, Search
 from imaseg.objectives import Dice, Objective
 from imaseg.objectives.decisions import decision_margin
 from imaseg.perturbations import Perturbation
@@ -27,26 +27,28 @@ from imaseg.scores import Target, encode
 
 _FINEST = 0.003
 _DRAW_BACK = 7
-_LOOKS = 6
+_PROBES = 6
 _NEAREST = 2.0**-8
 _SHORTER = 0.25
-"""Straight up is far from the shortest way: where the walk begins, as a share of what suffices there."""
+"""First radius as a share of what suffices along the first gradient, since other directions are shorter."""
 
 
 class MinimumNorm(Attack):
     """Adaptive-radius search for the smallest point that succeeds; see `Attack` for the other arguments.
 
-    The result's `met` says where a point was found within eps, `size` how small it is. Where none was found, the
-    result is the point of the lowest Dice. A case without foreground has nothing to lose and is never met.
+    The result's `success` says where a point was found within eps, `size` how small it is. Where none was found, the
+    result is the point of the lowest Dice. A case without foreground has nothing to lose and never succeeds.
 
     Args:
-        wrong: share of the foreground voxels that must be wrong, in (0, 1]; `until`, if given to the call, rules
+        wrong: share of the foreground voxels that must be wrong, in (0, 1]; `criterion`, if given to the call, rules
             instead.
-        objective: what is maximised; if not given, the one described above, or `Dice()` next to a given `until`.
+        objective: what is maximised; if not given, the one described above, or `Dice()` next to a given `criterion`.
 
     Raises:
         ValueError: if wrong is outside (0, 1].
     """
+
+    title = "minimum-norm"
 
     smallest = True
 
@@ -68,26 +70,26 @@ class MinimumNorm(Attack):
         super().__init__(perturbation, steps=steps, objective=chosen, restarts=restarts, seed=seed, samples=samples)
         self.wrong = wrong
 
-    def objective_for(self, until: Until | None) -> Objective:
+    def objective_for(self, criterion: CriterionFn | None) -> Objective:
         """Its own needs the criterion that it was made for."""
-        return Dice() if until is not None and isinstance(self.objective, _NeededMargin) else self.objective
+        return Dice() if criterion is not None and isinstance(self.objective, _NeededMargin) else self.objective
 
-    def default_until(self) -> Until:
+    def default_criterion(self) -> CriterionFn:
         """At least `wrong` of the foreground voxels are wrong."""
 
-        def until(logits: Tensor, label: Tensor, _: Tensor) -> Tensor:
+        def mostly_wrong(logits: Tensor, label: Tensor, _: Tensor) -> Tensor:
             target = encode(logits, label, ignore_index=self.objective.ignore_index)
             margin, counted = _voxel_margins(logits.flatten(2), target)
             return counted.any(1) & (((margin > 0) & counted).sum(1) >= _needed(counted, self.wrong))
 
-        return until
+        return mostly_wrong
 
     def _run(self, search: Search) -> None:
         for restart in range(self.restarts):
-            self._walk(search, search.begin(restart, random=False))
+            self._search_from(search, search.begin(restart, random=False))
         self._draw_back(search)
 
-    def _walk(self, search: Search, params: Tensor) -> None:
+    def _search_from(self, search: Search, params: Tensor) -> None:
         perturbation, ceiling = search.perturbation, search.perturbation.radius(search.image)
         radius = ceiling
         for step in range(self.steps):
@@ -98,7 +100,7 @@ class MinimumNorm(Attack):
             else:
                 size = perturbation.size(params)
                 smaller, larger = torch.minimum(radius, size) * (1 - pace / 2), radius * (1 + pace / 2)
-                radius = torch.where(search.succeeded, smaller, torch.minimum(larger, ceiling))
+                radius = torch.where(search.last_success, smaller, torch.minimum(larger, ceiling))
             moved = perturbation.step(params, gradient, radius * pace)
             params = perturbation.with_eps(radius).project(search.image, moved)
         search.score(params)
@@ -107,12 +109,12 @@ class MinimumNorm(Attack):
         """Size of the nearest success on the way to a point as far as eps, on a scale of equal ratios."""
         far = search.perturbation.project(search.image, params)
         near, reach = torch.full_like(search.values, _NEAREST), torch.ones_like(search.values)
-        for _ in range(_LOOKS):
+        for _ in range(_PROBES):
             middle = (near * reach).sqrt()
             search.score(far * expand(middle, far))
-            near, reach = near.where(search.succeeded, middle), reach.where(~search.succeeded, middle)
+            near, reach = near.where(search.last_success, middle), reach.where(~search.last_success, middle)
         radius = search.perturbation.radius(search.image) * reach
-        return torch.where(search.met, torch.minimum(radius, search.smallest_size), radius)
+        return torch.where(search.success, torch.minimum(radius, search.smallest_size), radius)
 
     def _draw_back(self, search: Search) -> None:
         """Bisect between the clean image and the smallest point that succeeds."""
@@ -121,7 +123,7 @@ class MinimumNorm(Attack):
         for _ in range(_DRAW_BACK):
             middle = (low + high) / 2
             search.score(best * expand(middle, best))
-            low, high = low.where(search.succeeded, middle), high.where(~search.succeeded, middle)
+            low, high = low.where(search.last_success, middle), high.where(~search.last_success, middle)
 
 
 class _NeededMargin(Objective):

@@ -18,6 +18,8 @@ from imaseg.perturbations.base import draw, expand
 class _Noise(Attack):
     """Noise of size eps, worst of `steps` draws; see `Attack` for arguments."""
 
+    uses_gradients = False
+    is_noise = True
     gaussian: bool
 
     def __init__(
@@ -37,7 +39,7 @@ class _Noise(Attack):
         radius = perturbation.radius(search.image)
         for _ in range(self.steps * self.restarts):
             noise = draw(perturbation.zeros(search.image), search.generator, gaussian=self.gaussian)
-            # Into the set first, since some sets have room on one side of 0 only.
+            # Into the set first, since some sets reach to one side of 0 only.
             params = perturbation.project(search.image, perturbation.masked(noise))
             size = perturbation.size(params).clamp(min=torch.finfo(params.dtype).tiny)
             search.score(perturbation.project(search.image, params * expand(radius / size, params)))
@@ -46,10 +48,12 @@ class _Noise(Attack):
 class GaussianNoise(_Noise):
     """Independent normal noise, scaled to size eps."""
 
+    title = "Gaussian noise"
     gaussian = True
 
 
 class UniformNoise(_Noise):
     """Independent uniform noise, scaled to size eps."""
 
+    title = "uniform noise"
     gaussian = False

@@ -2,8 +2,8 @@
 
     delta <- project(delta + a_t * steepest(g)),   a_t = step_size * eps / t ** decay,   t = 1, 2, ...
 
-The step shrinks as in the subgradient method and does not depend on the number of steps: a longer search walks the
-same path further, so that more steps can never weaken the result. restarts * steps backward passes and
+The step shrinks as in the subgradient method and does not depend on the number of steps: a longer search goes
+further along the same path, so that more steps can never weaken the result. restarts * steps backward passes and
 restarts * (steps + 1) + 1 forward passes (last point of each restart, clean image).
 
 Madry et al., "Towards deep learning models resistant to adversarial attacks", ICLR 2018 (there with a constant step).
@@ -27,6 +27,13 @@ class PGD(Attack):
     Raises:
         ValueError: if step_size is not positive or decay negative.
     """
+
+    title = "PGD"
+    reference = (
+        "Madry A, Makelov A, Schmidt L, Tsipras D, Vladu A. Towards deep learning models resistant "
+        "to adversarial attacks. ICLR 2018. arXiv:1706.06083."
+    )
+    cited = "Madry et al. 2018"
 
     random_start = True
 

@@ -4,80 +4,115 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from imaseg.objectives import CosPGDLoss, SegPGDLoss
+from imaseg.objectives.sea import CITED, SEA
+from imaseg.perturbations import Frequency
+
+if TYPE_CHECKING:
+    from imaseg.attacks.base import Attack
 
 
 @dataclass(frozen=True)
 class Preset:
-    """A named attack.
+    """A named attack; answers what `imaseg.attacks.about.About` asks.
 
     Attributes:
         attack: registered name of the search.
-        settings: its arguments, as plain data.
-        source: the paper.
+        title: what tables and sentences call it.
+        settings: arguments of the search, as plain data.
+        published: the paper in full and as sentences name it; None if it is the one behind the search.
         differs: what is not as published; empty if nothing is.
         perturbation: the only set it is meant for; None for every set.
     """
 
     attack: str
-    source: str
+    title: str
     settings: Mapping[str, Any] = field(default_factory=dict)
+    published: tuple[str, str] | None = None
     differs: str = ""
     perturbation: str | None = None
 
+    @property
+    def search(self) -> type[Attack]:
+        """Class of the search."""
+        from imaseg.attacks.base import Attack  # which imports this module
 
-_SEA = (
-    "Croce, Singh & Hein, Robust semantic segmentation: strong adversarial attacks and fast training, "
-    "ECCV 2024 (arXiv 2306.12941)"
-)
-_APGD = "Croce & Hein, Reliable evaluation of adversarial robustness, ICML 2020"
+        return Attack.named(self.attack)
+
+    @property
+    def reference(self) -> str:
+        return self.published[0] if self.published is not None else self.search.reference
+
+    @property
+    def cited(self) -> str:
+        return self.published[1] if self.published is not None else self.search.cited
+
+    @property
+    def uses_gradients(self) -> bool:
+        return self.search.uses_gradients
+
+    @property
+    def is_noise(self) -> bool:
+        return self.search.is_noise
+
+
 _BEST = "The worst point by Dice over all iterates is kept, not the last one."
-_OBJECTIVES = ("masked-ce", "seg-pgd-loss", "jensen-shannon", "masked-spherical")
+_OBJECTIVES = ("masked-ce", "segpgd", "jensen-shannon", "masked-spherical")
 
 
-def _apgd(objective: str, source: str, differs: str = "", **more: Any) -> Preset:
-    return Preset("apgd", source, {"objective": objective, "steps": 100, **more}, differs)
+def _apgd(title: str, objective: str, differs: str = "") -> Preset:
+    return Preset("apgd", title, {"objective": objective, "steps": 100}, differs=differs)
+
+
+def _sea(title: str, objective: str) -> Preset:
+    """One of the four attacks of SEA."""
+    return Preset("apgd", title, {"objective": objective, "steps": 300, "larger_first": True}, (SEA, CITED))
 
 
 PRESETS: dict[str, Preset] = {
     "pgd-ce": Preset(
         "pgd",
-        "Madry et al., Towards deep learning models resistant to adversarial attacks, ICLR 2018",
+        "PGD on cross-entropy",
         {"objective": "cross-entropy", "steps": 20, "step_size": 0.25, "decay": 0.0},
-        _BEST,
+        differs=_BEST,
     ),
     "segpgd": Preset(
         "pgd",
-        "Gu, Zhao, Tresp & Torr, SegPGD, ECCV 2022",
-        {"objective": "seg-pgd-loss", "steps": 20, "step_size": 0.32, "decay": 0.0},
+        "SegPGD",
+        {"objective": "segpgd", "steps": 20, "step_size": 0.32, "decay": 0.0},
+        (SegPGDLoss.reference, SegPGDLoss.cited),
         _BEST,
     ),
     "cospgd": Preset(
         "pgd",
-        "Agnihotri, Jung & Keuper, CosPGD, ICML 2024",
-        {"objective": "cos-pgd-loss", "steps": 20, "step_size": 0.32, "decay": 0.0},
+        "CosPGD",
+        {"objective": "cospgd", "steps": 20, "step_size": 0.32, "decay": 0.0},
+        (CosPGDLoss.reference, CosPGDLoss.cited),
         _BEST,
     ),
-    "apgd-ce": _apgd("cross-entropy", _APGD),
-    "apgd-dice": _apgd("dice", _APGD, "Soft Dice instead of cross-entropy."),
-    "apgd-masked-ce": _apgd("masked-ce", _SEA, steps=300, larger_first=True),
-    "apgd-segpgd": _apgd("seg-pgd-loss", _SEA, steps=300, larger_first=True),
-    "apgd-js": _apgd("jensen-shannon", _SEA, steps=300, larger_first=True),
-    "apgd-spherical": _apgd("masked-spherical", _SEA, steps=300, larger_first=True),
+    "apgd-ce": _apgd("APGD on cross-entropy", "cross-entropy"),
+    "apgd-dice": _apgd("APGD on soft Dice", "dice", "Soft Dice instead of cross-entropy."),
+    "apgd-masked-ce": _sea("APGD on masked cross-entropy", "masked-ce"),
+    "apgd-segpgd": _sea("APGD on SegPGD's loss", "segpgd"),
+    "apgd-js": _sea("APGD on Jensen-Shannon divergence", "jensen-shannon"),
+    "apgd-spherical": _sea("APGD on the masked spherical loss", "masked-spherical"),
     "sea": Preset(
         "worst-case",
-        _SEA,
+        "SEA",
         {
             "members": [{"name": "apgd", "objective": name, "larger_first": True} for name in _OBJECTIVES],
             "steps": 1200,
         },
+        (SEA, CITED),
         "The worst attack per image is chosen by mean foreground Dice instead of accuracy.",
     ),
     "vafa": Preset(
         "ifgsm",
-        "Hanif, Naseer, Khan, Shah & Khan, Frequency domain adversarial training for robust volumetric medical "
-        "segmentation, MICCAI 2023",
+        "VAFA",
         {"objective": "dice-ce", "steps": 20, "step_size": 0.1, "decay": 0.0},
+        (Frequency.reference, Frequency.cited),
         "No structural-similarity term; grey levels of each case's own range; starts without quantisation.",
         perturbation="frequency",
     ),

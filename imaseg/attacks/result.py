@@ -23,7 +23,7 @@ class AttackResult:
             `dice_clean` at the unperturbed image.
         foreground_dice: (B,) mean of `dice` over foreground classes; `foreground_dice_clean` likewise.
         prediction: (B, *spatial) int64 decided label at `image`; (B, K, *spatial) bool for region-based models.
-        met: (B,) bool, whether `until` was met (always False without it).
+        success: (B,) bool, whether the call's `criterion` holds at `image` (always False without it).
         sizes: the change of the image in further units, each (B,): "l2", "rms", "linf" in image units, and
             "range", the largest change as a fraction of the sample's intensity range.
         seed: seed of the search.
@@ -46,7 +46,7 @@ class AttackResult:
     foreground_dice: Tensor
     foreground_dice_clean: Tensor
     prediction: Tensor = field(repr=False)
-    met: Tensor
+    success: Tensor
     sizes: dict[str, Tensor]
     seed: int
     forward_calls: int

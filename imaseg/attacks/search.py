@@ -1,6 +1,6 @@
-"""The ground an attack walks on: it evaluates points and keeps each sample's worst one.
+"""Search state shared by all attacks: evaluates points, keeps the worst iterate of each sample.
 
-An attack asks for `gradient` and `ascend`; whatever it does in between, the best iterate, the budget, per-sample
+An attack asks for `gradient` and `ascend`; whatever it does in between, the worst iterate, the budget, per-sample
 bookkeeping and the counters are kept here, so that a new attack cannot get them wrong.
 """
 
@@ -19,29 +19,30 @@ from imaseg.objectives import Objective
 from imaseg.perturbations import Perturbation
 from imaseg.scores import Target, decide
 
-Until = Callable[[Tensor, Tensor, Tensor], Tensor]
+CriterionFn = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""`(logits, label, clean_logits) -> (B,) bool`: whether the prediction of each sample counts as broken."""
 
 
 class Search:
     """State of one attack on one batch.
 
     Worse means: lower mean foreground hard Dice; among equals, a higher objective. For targeted objectives it means
-    a higher objective. A sample is finished, and leaves the batch, once `until` holds for it or, without `until`,
-    once its Dice is 0 (targeted objectives never finish). With `smallest`, samples stay, and among points at which
-    `until` holds the smallest counts.
+    a higher objective. A sample is finished, and leaves the batch, once `criterion` holds for it or, without
+    `criterion`, once its Dice is 0 (targeted objectives never finish). With `smallest`, samples stay, and among points
+    at which `criterion` holds the smallest counts.
 
     Args:
-        model: image (B, C, *spatial) -> logits, held still by the caller (`imaseg.frozen`).
+        model: image (B, C, *spatial) -> logits, frozen by the caller (`imaseg.frozen`).
         image: (B, C, *spatial), float32 or float64.
         label: as in `imaseg.scores.encode`.
         perturbation: the set to search.
         objective: what is maximised; attacks of several objectives assign another one as they go.
         seed: of all random starts.
-        until: `until(logits, label, clean_logits) -> (B,) bool`, the criterion that finishes a sample.
+        criterion: `(logits, label, clean_logits) -> (B,) bool`; a sample is finished where it is True.
         start: parameters from which the first restart begins, instead of random ones.
         samples: passes per point over which a random model is averaged.
-        smallest: look for the smallest point at which `until` holds.
-        known: the search of a smaller budget of the same set on the same batch; its worst points count here too.
+        smallest: look for the smallest point at which `criterion` holds.
+        previous: the search of a smaller budget of the same set on the same batch; its worst points count here too.
     """
 
     best: Tensor
@@ -60,21 +61,21 @@ class Search:
         objective: Objective,
         *,
         seed: int = 0,
-        until: Until | None = None,
+        criterion: CriterionFn | None = None,
         start: Tensor | None = None,
         samples: int = 1,
         smallest: bool = False,
-        known: Search | None = None,
+        previous: Search | None = None,
     ) -> None:
         perturbation.check(image)
-        self.image, self.perturbation, self.until = image, perturbation, until
+        self.image, self.perturbation, self.criterion = image, perturbation, criterion
         self.objective = self._first_objective = objective
         self.seed, self.start, self._smallest = seed, start, smallest
         self.generator = torch.Generator().manual_seed(seed)
-        self._everyone = torch.arange(len(image), device=image.device)
+        self._all_samples = torch.arange(len(image), device=image.device)
         self._zero, self._nonfinite, self._gradients = (torch.zeros(len(image), device=image.device) for _ in range(3))
-        if known is None:
-            self._see = Evaluator(
+        if previous is None:
+            self._evaluator = Evaluator(
                 model,
                 image,
                 label,
@@ -85,23 +86,23 @@ class Search:
             )
             self._start_clean()
         else:
-            self._see = known._see.on(perturbation)
-            self._start_known(known)
+            self._evaluator = previous._evaluator.on(perturbation)
+            self._start_from(previous)
 
     @property
     def forward_calls(self) -> int:
         """Forward passes so far; each covers the samples still searched."""
-        return self._see.forward_calls
+        return self._evaluator.forward_calls
 
     @property
     def backward_calls(self) -> int:
         """Backward passes so far, likewise."""
-        return self._see.backward_calls
+        return self._evaluator.backward_calls
 
     @property
     def target(self) -> Target:
         """The unmoved label."""
-        return self._see.target
+        return self._evaluator.target
 
     @property
     def active(self) -> Tensor:
@@ -139,7 +140,7 @@ class Search:
         """
         index = self.active
         if len(index):
-            self._record(index, params, self._see.at(self._some(params, index), index, self.objective, progress))
+            self._record(index, params, self._evaluator.at(self._some(params, index), index, self.objective, progress))
         return self.values
 
     def gradient(self, params: Tensor, progress: float = 1.0, *, inside: bool = True) -> Tensor:
@@ -161,37 +162,37 @@ class Search:
             self._record(index, params, point, inside=inside)
             return not self.done
 
-        found = self._see.with_gradient(self._some(params, index), index, self.objective, progress, keep).gradient
-        if found is None:
+        active = self._some(params, index)
+        gradient = self._evaluator.with_gradient(active, index, self.objective, progress, keep).gradient
+        if gradient is None:
             return torch.zeros_like(params)
-        found = self._counted(found, index)
-        return found if len(index) == len(params) else torch.zeros_like(params).index_put_((index,), found)
+        gradient = self._counted(gradient, index)
+        return gradient if len(index) == len(params) else torch.zeros_like(params).index_put_((index,), gradient)
 
     def switch(self, objective: Objective) -> None:
         """Go on with another objective; among points of equal Dice the one found first is kept."""
         if objective is not self.objective:
             self.objective = objective
-            self._best_values = self._see.rated(self._best_logits, self.best, objective)
+            self._best_values = self._evaluator.rated(self._best_logits, self.best, objective)
 
-    def judge(self, until: Until) -> None:
-        """Hold a criterion that was not to end the search against the worst points: `met` and `failed_clean`."""
-        self.until, nothing = until, self.perturbation.zeros(self.image)
-        self.met = self._judge(self._best_logits, self._everyone, self.best)
-        self.failed_clean = self._judge(self._see.clean_logits, self._everyone, nothing)
+    def judge(self, criterion: CriterionFn) -> None:
+        """Judge the worst points by a criterion that did not end the search: sets `success` and `failed_clean`."""
+        self.criterion, no_change = criterion, self.perturbation.zeros(self.image)
+        self.success = self._judge(self._best_logits, self._all_samples, self.best)
+        self.failed_clean = self._judge(self._evaluator.clean_logits, self._all_samples, no_change)
 
     def result(self) -> AttackResult:
         """The worst point of each sample; a random model is scored again with draws the search has not seen."""
-        see, index = self._see, self._everyone
+        evaluator, index = self._evaluator, self._all_samples
         params = self.perturbation.project(self.image, self.best)
-        known = torch.equal(params, self.best) and see.samples == 1
         point = (
-            Point(self._best_logits, see.rated(self._best_logits, params, self._first_objective), self._best_channels)
-            if known
-            else see.at(params, index, self._first_objective)
+            self._best_point()
+            if torch.equal(params, self.best) and evaluator.samples == 1
+            else evaluator.at(params, index, self._first_objective)
         )
         with torch.no_grad():
             image = self.perturbation.apply(self.image, params)
-        seen = self._gradients.clamp(min=1)
+        gradients = self._gradients.clamp(min=1)
         return AttackResult(
             image=image,
             label=self.label_of(params),
@@ -205,40 +206,45 @@ class Search:
             foreground_dice=self._foreground(point.dice),
             foreground_dice_clean=self._foreground(self.dice_clean),
             prediction=prediction_of(point.logits, self.target),
-            met=self.met if self.until is None else self._judge(point.logits, index, params),
+            success=self.success if self.criterion is None else self._judge(point.logits, index, params),
             sizes=measure(image - self.image, self.image),
             seed=self.seed,
-            forward_calls=see.forward_calls,
-            backward_calls=see.backward_calls,
-            zero_gradients=self._zero / seen,
-            nonfinite_gradients=self._nonfinite / seen,
+            forward_calls=evaluator.forward_calls,
+            backward_calls=evaluator.backward_calls,
+            zero_gradients=self._zero / gradients,
+            nonfinite_gradients=self._nonfinite / gradients,
         )
+
+    def _best_point(self) -> Point:
+        """Scores of the worst points as they were found; no pass."""
+        values = self._evaluator.rated(self._best_logits, self.best, self._first_objective)
+        return Point(self._best_logits, values, self._best_channels)
 
     def label_of(self, params: Tensor) -> Tensor:
         """The label next to params (B, ...), moved where the set moves it."""
-        return self._see.label_of(self._everyone, params)
+        return self._evaluator.label_of(self._all_samples, params)
 
     def broken(self, params: Tensor, index: Tensor) -> Tensor:
-        """Whether `until` holds at params (len(index), ...) of the samples `index`; one forward pass."""
-        return self._judge(self._see.at(params, index, self.objective).logits, index, params)
+        """Whether `criterion` holds at params (len(index), ...) of the samples `index`; one forward pass."""
+        return self._judge(self._evaluator.at(params, index, self.objective).logits, index, params)
 
     def _start_clean(self) -> None:
         """The clean image is the first candidate."""
-        clean = self._see.clean(self.objective)
+        clean = self._evaluator.clean(self.objective)
         self.objective_clean, self.dice_clean = clean.values, clean.dice
         self.best = self.perturbation.zeros(self.image)
         self.last_good, self.last = self.best.clone(), self.best.clone()
         self.values = clean.values.clone()
-        self.succeeded = torch.zeros_like(self.values, dtype=torch.bool)
+        self.last_success = torch.zeros_like(self.values, dtype=torch.bool)
         self._best_logits, self._best_channels = clean.logits.clone(), clean.dice.clone()
         self._best_values, self._best_dice = clean.values.clone(), self._foreground(clean.dice)
-        self.met = self._judge(clean.logits, self._everyone, self.best)
-        self.failed_clean = self.met.clone()
-        self.smallest_size = torch.full_like(clean.values, torch.inf).where(~self.met, 0.0)
+        self.success = self._judge(clean.logits, self._all_samples, self.best)
+        self.failed_clean = self.success.clone()
+        self.smallest_size = torch.full_like(clean.values, torch.inf).where(~self.success, 0.0)
 
-    def _start_known(self, known: Search) -> None:
+    def _start_from(self, previous: Search) -> None:
         """What a search of a smaller budget found is the first candidate."""
-        for name, value in vars(known).items():
+        for name, value in vars(previous).items():
             if isinstance(value, Tensor) and name not in ("image", "start", "_zero", "_nonfinite", "_gradients"):
                 setattr(self, name, value.clone())
         self._active = None
@@ -246,21 +252,21 @@ class Search:
     def _unfinished(self) -> Tensor:
         if self._smallest:
             left = ~self.failed_clean
-        elif self.until is not None:
-            left = ~self.met
+        elif self.criterion is not None:
+            left = ~self.success
         elif self.objective.targeted:
-            left = torch.ones_like(self.met)
+            left = torch.ones_like(self.success)
         else:
             left = self._best_dice > 0
-        return self._everyone[left if self._confined is None else left & self._confined]
+        return self._all_samples[left if self._confined is None else left & self._confined]
 
     def _foreground(self, dice: Tensor) -> Tensor:
         return dice[:, self.target.foreground].mean(1)
 
     def _judge(self, logits: Tensor, index: Tensor, params: Tensor) -> Tensor:
-        if self.until is None:
+        if self.criterion is None:
             return torch.zeros(len(index), dtype=torch.bool, device=logits.device)
-        return self.until(logits, self._see.label_of(index, params), self._see.clean_of(index, params))
+        return self.criterion(logits, self._evaluator.label_of(index, params), self._evaluator.clean_of(index, params))
 
     def _some(self, values: Tensor, index: Tensor) -> Tensor:
         """`values[index]`, without a copy where that is all of them."""
@@ -278,29 +284,29 @@ class Search:
         self._put("values", index, point.values)
         if not inside:
             return
-        here = self._some(params, index)
-        met = self._judge(point.logits, index, here)
+        current = self._some(params, index)
+        success = self._judge(point.logits, index, current)
         dice = self._foreground(point.dice)
-        better = self._better(index, here, point, dice, met)
+        better = self._better(index, current, point, dice, success)
         chosen = index[better]
-        found = {
-            "best": here,
+        updates = {
+            "best": current,
             # What is kept among the tensors of a pass holds their memory together: the next pass is slower.
             "_best_logits": point.logits.clone() if len(chosen) else point.logits,
             "_best_channels": point.dice,
             "_best_dice": dice,
             "_best_values": point.values,
         }
-        for name, values in found.items():
+        for name, values in updates.items():
             self._put(name, chosen, values if len(chosen) == len(index) else values[better])
-        if self.until is not None:
-            self._put("succeeded", index, met)
-            self._put("last", index, here)
-            self.last_good[index[~met]] = here[~met].detach()
-            self._put("met", index, met | self.met[index] if self._smallest else met)
+        if self.criterion is not None:
+            self._put("last_success", index, success)
+            self._put("last", index, current)
+            self.last_good[index[~success]] = current[~success].detach()
+            self._put("success", index, success | self.success[index] if self._smallest else success)
         self._active = None
 
-    def _better(self, index: Tensor, params: Tensor, point: Point, dice: Tensor, met: Tensor) -> Tensor:
+    def _better(self, index: Tensor, params: Tensor, point: Point, dice: Tensor, success: Tensor) -> Tensor:
         """Which samples have not seen a point this bad."""
         best_values, best_dice = self._some(self._best_values, index), self._some(self._best_dice, index)
         higher = point.values > best_values
@@ -308,11 +314,11 @@ class Search:
         if not self.objective.targeted:
             worse = (dice < best_dice) | ((dice == best_dice) & higher)
         if not self._smallest:
-            return worse | met
+            return worse | success
         size = self.perturbation.take(index).size(params)
-        smaller = met & (size < self.smallest_size[index])
+        smaller = success & (size < self.smallest_size[index])
         self.smallest_size[index[smaller]] = size[smaller]
-        return smaller | (worse & ~self.met[index] & ~met)
+        return smaller | (worse & ~self.success[index] & ~success)
 
     def _counted(self, gradient: Tensor, index: Tensor) -> Tensor:
         flat = gradient.flatten(1)

@@ -36,6 +36,14 @@ class Square(Attack):
         ValueError: if share is outside (0, 1].
     """
 
+    title = "Square"
+    reference = (
+        "Andriushchenko M, Croce F, Flammarion N, Hein M. Square Attack: a query-efficient black-box adversarial "
+        "attack via random search. ECCV 2020. arXiv:1912.00049."
+    )
+    cited = "Andriushchenko et al. 2020"
+    uses_gradients = False
+
     def __init__(
         self,
         perturbation: Perturbation,
@@ -74,7 +82,7 @@ class Square(Attack):
         return search.ascend(zeros, signs, 2 * search.perturbation.radius(search.image))
 
     def _windowed(self, search: Search, params: Tensor, step: int) -> Tensor:
-        share = self.share / 2 ** sum(step >= place for place in _HALVINGS)
+        share = self.share / 2 ** sum(step >= halving for halving in _HALVINGS)
         pattern = torch.zeros_like(params)
         window = [slice(None), slice(None)]
         for size in params.shape[2:]:

@@ -1,7 +1,7 @@
 """Worst case over several attacks: for each sample the lowest Dice that any member reaches.
 
-The members search one after the other on the same ground: what one destroyed, the next does not search again, and
-the clean image is evaluated once. Backward and forward passes: the sum over members.
+The members search one after the other and share one `Search`: samples whose Dice one member brought to 0 are not
+searched again by the next, and the clean image is evaluated once. Backward and forward passes: the sum over members.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from imaseg.objectives import Objective
 from imaseg.perturbations import Perturbation
 
 Member = Attack | str | Mapping[str, Any]
-_SEA = ("masked-ce", "seg-pgd-loss", "jensen-shannon", "masked-spherical")
+_SEA = ("masked-ce", "segpgd", "jensen-shannon", "masked-spherical")
 
 
 class WorstCase(Attack):
@@ -34,6 +34,8 @@ class WorstCase(Attack):
     Raises:
         ValueError: if there are no members, fewer steps than members, or a member looks for the smallest change.
     """
+
+    title = "worst case over all attacks"
 
     _unshown = ("steps",)
 
@@ -86,7 +88,7 @@ def _shared(members: list[Attack], steps: int) -> list[Attack]:
     if steps < len(members):
         msg = f"steps must be at least the number of members ({len(members)}), got {steps}."
         raise ValueError(msg)
-    shares = [steps // len(members) + (place < steps % len(members)) for place in range(len(members))]
+    shares = [steps // len(members) + (index < steps % len(members)) for index in range(len(members))]
     return [member.with_steps(share) for member, share in zip(members, shares, strict=True)]
 
 

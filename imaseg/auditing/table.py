@@ -1,36 +1,84 @@
-"""A small table for the terminal: mean Dice of each model, clean and at each budget."""
+"""Small tables for the terminal: Dice at each budget, margins, and what became of written files."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from imaseg.auditing.probes.margin import WHOLE
+from imaseg.results import CaseRecord, Summary
+from imaseg.results.attack import AttackRow
+from imaseg.results.base import MEAN
+from imaseg.results.margin import MarginEntry
+
+_WIDTH = 120
 
 
-def strongest(summary: dict[str, Any]) -> dict[tuple[str, str, float], float]:
+def plain(heads: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
+    """Rows under their heads, without rules; the first `left` columns and the last empty-headed one stand left."""
+    table = Table(box=None, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for place, head in enumerate(heads):
+        table.add_column(head, justify="left" if place < left or not head else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    console = Console(width=10 * _WIDTH, color_system=None, highlight=False, markup=False, emoji=False)
+    with console.capture() as capture:
+        console.print(table)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines())
+
+
+def strongest(summary: Summary) -> dict[tuple[str, str, float], float]:
     """Lowest mean foreground Dice, by perturbation set, unit and eps; the worst case over attacks where several ran."""
     lowest: dict[tuple[str, str, float], float] = {}
-    for probe in summary["probes"]:
-        key = (probe["perturbation"], probe["unit"], probe["eps"])
-        lowest[key] = min(lowest.get(key, 1.0), probe["foreground_mean"]["dice"])
+    for entry in summary.probes:
+        key = (entry.perturbation, entry.unit, entry.eps)
+        lowest[key] = min(lowest.get(key, 1.0), entry.dice if entry.dice is not None else 1.0)
     return lowest
 
 
-def ladder_table(summaries: Sequence[dict[str, Any]]) -> str:
+def ladder_table(summaries: Sequence[Summary]) -> str:
     """Rows are budgets, columns are models; mean foreground Dice over cases."""
-    names = [summary["model"]["name"] for summary in summaries]
     worst = [strongest(summary) for summary in summaries]
-    rows = [("clean", [summary["foreground_mean"]["dice"] for summary in summaries])]
-    for key in worst[0]:
-        kind, unit, eps = key
-        rows.append((f"{kind} {eps:g} {unit}", [lowest.get(key) for lowest in worst]))
-    width = max(len(title) for title, _ in rows)
-    columns = [max(len(name), 6) for name in names]
-    header = " " * width + "".join(f"  {name:>{size}}" for name, size in zip(names, columns, strict=True))
-    title = f"Mean foreground Dice over {summaries[0]['data']['cases']} cases, each under its worst attack"
-    lines = [title, header]
-    for title, values in rows:
-        cells = ["-" if value is None else f"{value:.3f}" for value in values]
-        lines.append(
-            f"{title:<{width}}" + "".join(f"  {cell:>{size}}" for cell, size in zip(cells, columns, strict=True))
+    rows = [["clean", *(_dice(summary.dice) for summary in summaries)]]
+    rows += [
+        [f"{kind} {eps:g} {unit}", *(_dice(lowest.get((kind, unit, eps))) for lowest in worst)]
+        for kind, unit, eps in worst[0]
+    ]
+    title = f"Mean foreground Dice over {summaries[0].data.cases} cases, each under its worst attack"
+    return f"{title}\n{plain(['', *(summary.model.name for summary in summaries)], rows)}"
+
+
+def margin_table(margins: Sequence[MarginEntry]) -> str:
+    """Rows are sets and structures; a median that rests on cases that nothing broke is a lower bound."""
+    heads = ["set", "structure", "median", "unit", "quartiles", "unbroken", "failed clean", "held"]
+    rows = []
+    for entry in margins:
+        low, middle, high = (_quantile(entry, name) for name in ("q25", "median", "q75"))
+        counts = [f"{entry.censored} of {entry.n}", str(entry.clean_failures), f"{entry.held} of {entry.tested}"]
+        rows.append(
+            [entry.perturbation, entry.structure or WHOLE, middle, entry.unit, f"{low} to {high}", *counts]
         )
-    return "\n".join(lines)
+    return plain(heads, rows, left=len(heads))
+
+
+def written_table(records: Sequence[CaseRecord]) -> str:
+    """Rows are cases whose attacked images were written: Dice in the model's space and from the file."""
+    rows = []
+    for record in records:
+        for row in record.rows_of(AttackRow):
+            if row.written is not None:
+                dice = row.written.dice[MEAN]
+                stages = [f"{dice[stage]:.3f}" for stage in ("clean", "attacked", "reread")]
+                rows.append([record.case, *stages, f"{row.size:.4g}", row.written.note])
+    return plain(["case", "clean", "attacked", "re-read", "size", ""], rows)
+
+
+def _dice(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _quantile(entry: MarginEntry, name: str) -> str:
+    value = getattr(entry, name)
+    return "-" if value is None else f"{'>=' if getattr(entry, f'{name}_at_least') else ''}{value:.3g}"

@@ -1,4 +1,4 @@
-"""`imaseg audit`."""
+"""`imaseg audit`, `imaseg attack` and `imaseg margin`: run a plan, print what came of it."""
 
 from __future__ import annotations
 
@@ -7,33 +7,39 @@ from pathlib import Path
 
 import typer
 
+from imaseg.auditing import AuditResult, Plan
 from imaseg.auditing import audit as run
-from imaseg.auditing import load_plan
-from imaseg.auditing.corruption_results import degradation_line
-from imaseg.auditing.gate import parse_gates
-from imaseg.auditing.sharing import own_device, rank
-from imaseg.auditing.table import ladder_table
+from imaseg.auditing.engine.sharing import own_device, rank
+from imaseg.auditing.metrics.degradation import degradation_line
+from imaseg.auditing.probes.written import SAME_DICE
+from imaseg.auditing.table import ladder_table, margin_table, written_table
+from imaseg.auditing.validity.gate import Gate
+from imaseg.results import Audit
+from imaseg.results.attack import AttackRow
+
+_MADE = (
+    "images", "labels", "predictions", "clean_predictions", "voxel_margins", "certified", "cases", "summary.json",
+    "cases.csv", "margins.csv", "voxel_margins.csv", "report.html",
+)  # fmt: skip
 
 
 def audit(
     model: str,
     data: Path,
     out: Path,
+    plan: Plan,
     *,
-    plan: str,
     cases: str | None,
     resume: bool,
     device: str,
     trust: bool,
-    fail_below: Sequence[str] = (),
+    gates: Sequence[Gate] = (),
 ) -> int:
-    """Audit, print the ladder and where the page lies; 1 if some cases failed or a gate did."""
-    settings = load_plan(plan)
-    gates = parse_gates(fail_below, settings)
+    """Audit, print tables and where the files lie; 1 if some cases failed or a gate did."""
     result = run(
         model,
         data,
-        settings,
+        plan,
         out,
         select=cases,
         resume=resume,
@@ -41,21 +47,51 @@ def audit(
         announce=lambda text: typer.echo(text, err=True),
         trust=trust,
     )
-    if rank() > 0:
+    if not result.finished or rank() > 0:
         return 0  # the first process speaks for all, and `torchrun` would end it for another's 1
-    typer.echo(ladder_table([result.summary]))
-    if line := degradation_line(result.summary):
-        typer.echo(line)
+    for text in _tables(result.audit):
+        typer.echo(text)
+    passed = _verdicts(result, gates)
+    for name in _MADE:
+        if (out / name).exists():
+            typer.echo(f"Created {out / name}")
+    return 1 if result.failed or not passed else 0
+
+
+def _tables(audit: Audit) -> list[str]:
+    """Written files, Dice at each budget, margins, degradation: what the audit holds."""
+    summary, tables = audit.summary, []
+    written = [row.written for record in audit.cases for row in record.rows_of(AttackRow) if row.written is not None]
+    if written:
+        differ = sum(bool(one.note) for one in written)
+        tables += [
+            "Mean foreground Dice in the model's space and re-read from the written file",
+            written_table(audit.cases),
+            f"{differ} of {len(written)} files do not hold what the attack found in the model's space. Count the re-read "
+            "Dice."
+            if differ
+            else f"Every file holds what the attack found in the model's space: Dice within {SAME_DICE}.",
+        ]
+    elif summary.probes:
+        tables.append(ladder_table([summary]))
+    if summary.margins:
+        criteria = " or ".join(dict.fromkeys(entry.criterion for entry in summary.margins if entry.structure is None))
+        tables.append(f"Smallest change found that breaks a case ({criteria}), over {summary.data.cases} cases")
+        tables.append(margin_table(summary.margins))
+    line = degradation_line(summary.degradation)
+    return [*tables, line] if line else tables
+
+
+def _verdicts(result: AuditResult, gates: Sequence[Gate]) -> bool:
+    """Say what failed; whether every gate passed."""
     for entry in result.failed:
-        typer.echo(f"failed {entry['case']}: {entry['reason']}", err=True)
-    for check in result.summary["validity"]:
-        if check["ok"] is False:
-            typer.echo(f"not valid: {check['check']}: {check['number']} ({check['detail']})", err=True)
+        typer.echo(f"failed {entry.case}: {entry.reason}", err=True)
+    for check in result.audit.summary.validity:
+        if check.ok is False:
+            typer.echo(f"not valid: {check.check}: {check.number} ({check.detail})", err=True)
     passed = True
     for gate in gates:
-        passes, line = gate.judge(result.summary)
+        passes, line = gate.judge(result.audit.summary)
         passed &= passes
         typer.echo(line, err=not passes)
-    for name in ("summary.json", "cases.csv", "report.html"):
-        typer.echo(f"Created {out / name}")
-    return 1 if result.failed or not passed else 0
+    return passed

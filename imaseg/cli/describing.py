@@ -1,4 +1,4 @@
-"""What a registered class says of itself: first sentence, arguments, papers, units."""
+"""What a registered class says of itself: title and paper, first sentence, arguments, units."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typing
 from typing import Any
 
 Entry = dict[str, Any]
+_KNOWLEDGE = ("title", "meaning", "reference", "cited", "usual_unit", "usual_ladder", "usual_ceiling")
 _YEAR = re.compile(r"\b(19|20)\d\d\b|arXiv")
 _SENTENCE = re.compile(r"(?<=[\w)\"`])\.\s+(?=[A-Z`])")
 _ELSEWHERE = re.compile(r"; (?:see|arguments as in) `")
@@ -16,7 +17,7 @@ _BRACKETS = re.compile(r"\(([^()]*)\)")
 
 
 def described(member: type, *, leave_out: str = "") -> Entry:
-    """First sentence of the docstring, arguments with their defaults and without, and the papers it names."""
+    """First sentence of the docstring, what `knowledge` says, arguments with and without defaults, and the sources."""
     words = " ".join((inspect.getdoc(member) or "").partition("\n\n")[0].split())
     arguments = {key: value for key, value in inspect.signature(member).parameters.items() if key != leave_out}
     bare = [key for key, argument in arguments.items() if argument.default is inspect.Parameter.empty]
@@ -24,8 +25,14 @@ def described(member: type, *, leave_out: str = "") -> Entry:
         "summary": _ELSEWHERE.split(_SENTENCE.split(words)[0])[0].rstrip(".") + ".",
         "required": bare,
         "settings": {key: argument.default for key, argument in arguments.items() if key not in bare},
-        "source": _source(member),
+        **knowledge(member),
+        "source": _source(member) or getattr(member, "reference", ""),
     }
+
+
+def knowledge(member: object) -> Entry:
+    """The attributes that every class of its family has, so far as this one has them."""
+    return {key: getattr(member, key) for key in _KNOWLEDGE if hasattr(member, key)}
 
 
 def _source(member: type) -> str:

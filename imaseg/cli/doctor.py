@@ -16,7 +16,7 @@ from typing import Any
 
 import typer
 
-import imaseg
+from imaseg.version import __version__
 
 _NEEDED = {
     "torch": "torch", "numpy": "numpy", "monai": "monai", "pytorch-ignite": "ignite", "tensorboard": "tensorboard",
@@ -42,7 +42,7 @@ def doctor_here(*, as_json: bool) -> int:
 
 def doctor_model(spec: str, data: Path | None, *, cases: str | None, trust: bool, as_json: bool) -> int:
     """Report on a model, and on data for it; 1 if something speaks against an audit."""
-    from imaseg.auditing.examine import examine_data, examine_model, next_command
+    from imaseg.auditing.inputs.examine import examine_data, examine_model, next_command
 
     model, facts = examine_model(spec, trust=trust)
     if not as_json:
@@ -79,7 +79,7 @@ def environment() -> dict[str, Any]:
     problems += [f"{name} is {path}, which is no folder. Create it or set another." for name, path in folders.items()
                  if not Path(path).is_dir()]  # fmt: skip
     return {
-        "imaseg": imaseg.__version__,
+        "imaseg": __version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "devices": _devices(),

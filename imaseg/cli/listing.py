@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from imaseg.cli.describing import Entry, described, objective_of, units_of
+from imaseg.cli.describing import Entry, described, knowledge, objective_of, units_of
 from imaseg.errors import InputError
 from imaseg.registry import Registered
 
@@ -43,17 +43,18 @@ def attacks() -> list[Entry]:
 
     searches = [
         {"name": name, "kind": "search", **described(member, leave_out="perturbation"), "differs": None}
-        for name, member in Attack.registry.items()
+        for name, member in Attack.known().items()
     ]
     for entry in searches:
-        entry["settings"]["objective"] = objective_of(Attack.registry[entry["name"]])
+        entry["settings"]["objective"] = objective_of(Attack.known()[entry["name"]])
     presets = [
         {
             "name": name,
             "kind": "preset",
             "summary": f"{preset.attack} with these settings, on {preset.perturbation or 'any set'}.",
             "settings": {"attack": preset.attack, **preset.settings},
-            "source": preset.source,
+            **knowledge(preset),
+            "source": preset.reference,
             "differs": preset.differs,
         }
         for name, preset in PRESETS.items()
@@ -79,7 +80,7 @@ def perturbations() -> list[Entry]:
     """What may change, and the units of its budget."""
     from imaseg.perturbations import Perturbation
 
-    units = {name: units_of(member) for name, member in Perturbation.registry.items()}
+    units = {name: units_of(member) for name, member in Perturbation.known().items()}
     return [entry | {"unit": units[entry["name"]]} for entry in _family(Perturbation)]
 
 
@@ -90,12 +91,11 @@ def corruptions() -> list[Entry]:
     return [
         entry
         | {
-            "title": member.title,
             "kind": "physical" if member.physical else "by change",
             "images": "all" if member.ct and member.other else "CT" if member.ct else "all but CT",
             "library": member.library or None,
         }
-        for entry, member in zip(_family(Corruption), Corruption.registry.values(), strict=True)
+        for entry, member in zip(_family(Corruption), Corruption.known().values(), strict=True)
     ]
 
 
@@ -103,12 +103,12 @@ def methods() -> list[Entry]:
     """How `imaseg train` can train."""
     from imaseg.training import TrainingMethod
 
-    return [{"name": name, **described(member, leave_out="loss")} for name, member in TrainingMethod.registry.items()]
+    return [{"name": name, **described(member, leave_out="loss")} for name, member in TrainingMethod.known().items()]
 
 
 def recipes() -> list[Entry]:
     """How `imaseg prepare` can prepare."""
-    from imaseg.data.recipe import load_recipe
+    from imaseg.data.preparation.recipe import load_recipe
     from imaseg.data.resources import resource, resource_names
 
     return [
@@ -133,7 +133,7 @@ KINDS: dict[str, Callable[[], list[Entry]]] = {
 
 
 def _family(base: type[Registered]) -> list[Entry]:
-    return [{"name": name, **described(member)} for name, member in base.registry.items()]
+    return [{"name": name, **described(member)} for name, member in base.known().items()]
 
 
 def _print(entries: list[Entry]) -> None:

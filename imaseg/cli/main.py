@@ -46,13 +46,18 @@ Cases = Annotated[
 
 
 def run() -> None:
-    """Entry point: an `InputError` becomes one line on stderr and exit code 2."""
+    """Entry point: a warning becomes one line on stderr, and so does an `InputError`, which exits with 2."""
+    warnings.formatwarning = _one_line
     warnings.filterwarnings("ignore", module=r"(monai|torch|ignite|tensorboard)\b.*")
     try:
         app(standalone_mode=True)
     except InputError as error:
         typer.echo(f"imaseg: {error}", err=True)
         sys.exit(2)
+
+
+def _one_line(message: Warning | str, *_: object, **__: object) -> str:
+    return f"imaseg: {message}\n"
 
 
 @contextmanager
@@ -137,15 +142,16 @@ def audit(
     trust: Trust = False,
 ) -> None:
     """Attack a checkpoint over a ladder of budgets, measure margins, write tables and a page."""
+    from imaseg.auditing import load_plan
+    from imaseg.auditing.validity.gate import parse_gates
     from imaseg.cli.audit import audit as run_audit
 
+    settings = load_plan(plan)
+    gates = parse_gates(fail_below or (), settings)
     with stoppable("the same command with --resume"):
         raise typer.Exit(
-            run_audit(
-                model, data, out, plan=plan, cases=cases, resume=resume, device=device, trust=trust,
-                fail_below=fail_below or (),
-            )
-        )  # fmt: skip
+            run_audit(model, data, out, settings, cases=cases, resume=resume, device=device, trust=trust, gates=gates)
+        )
 
 
 @app.command()
@@ -158,7 +164,7 @@ def attack(
     norm: Annotated[str, typer.Option("--norm", help="What may change; `imaseg list perturbations`.")] = "l2",
     unit: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option("--unit", help="norm or rms (l2); native (HU ...) or range (l2, linf); else the set's own."),
+        typer.Option("--unit", help="std, native (HU ...) or range (l2, linf); norm or rms (l2); mm (deformation); else the set's own."),
     ] = None,
     steps: Annotated[Optional[int], typer.Option("--steps", help="Length; else the attack's own.")] = None,  # noqa: UP045
     objective: Annotated[
@@ -173,12 +179,14 @@ def attack(
     trust: Trust = False,
 ) -> None:
     """Attack cases and write adversarial NIfTI files; the Dice is taken again from the file as written."""
-    from imaseg.auditing.attack_settings import AttackSettings
-    from imaseg.cli.attack import attack as run_attack
+    from imaseg.auditing.shortcuts import attack_plan
+    from imaseg.cli.audit import audit as run_audit
 
-    settings = AttackSettings(eps, name, norm, unit, steps, objective, restarts, seed)
+    plan = attack_plan(
+        name, norm, eps, unit=unit, steps=steps, objective=objective, restarts=restarts, seed=seed
+    )
     with stoppable("the same command with --resume"):
-        raise typer.Exit(run_attack(model, data, out, settings, cases=cases, resume=resume, device=device, trust=trust))
+        raise typer.Exit(run_audit(model, data, out, plan, cases=cases, resume=resume, device=device, trust=trust))
 
 
 @app.command()
@@ -231,23 +239,22 @@ def margin(
     trust: Trust = False,
 ) -> None:
     """How far each case, structure and voxel is from breaking: tables, NIfTI maps and a page."""
-    from imaseg.auditing.margin_settings import MAPPED, USUAL, Ceiling, MarginSettings, criterion_of, voxel_methods
-    from imaseg.cli.margin import margin as run_margin
+    from imaseg.auditing.shortcuts import criterion_of, margin_plan, voxel_methods
+    from imaseg.cli.audit import audit as run_audit
 
-    settings = MarginSettings(
-        tuple(Ceiling.parse(text) for text in perturbation or USUAL),
+    plan = margin_plan(
+        perturbation,
         criterion=criterion_of(criterion, threshold=threshold, relative=relative, fraction=fraction),
         steps=steps,
         rtol=rtol,
-        seed=seed,
-        voxel=voxel_methods(method, wanted=voxel),
-        voxel_sets=tuple(text.partition(":")[0] for text in perturbation or MAPPED),
+        methods=voxel_methods(method, wanted=voxel),
         focus=focus,
         certify=certify,
         samples=samples,
+        seed=seed,
     )
     with stoppable("the same command with --resume"):
-        raise typer.Exit(run_margin(model, data, out, settings, cases=cases, resume=resume, device=device, trust=trust))
+        raise typer.Exit(run_audit(model, data, out, plan, cases=cases, resume=resume, device=device, trust=trust))
 
 
 @app.command(name="list")
@@ -291,3 +298,19 @@ def report(
     typer.echo(f"Created {write_report(folders, out)}")
     if len(folders) > 1:
         typer.echo(f"Created {write_comparison(folders, out.with_name('comparison.csv'))}")
+
+
+@app.command()
+def schema(
+    file: Annotated[str, typer.Argument(help="summary, run or case.")] = "summary",
+) -> None:
+    """JSON Schema of summary.json, run.json or cases/<id>.json of an audit folder."""
+    import json
+
+    from imaseg.auditing import Plan  # noqa: F401  which brings the kinds of rows along
+    from imaseg.results.schema import FILES, json_schema
+
+    if file not in FILES:
+        msg = f"schema must be one of {', '.join(FILES)}, got {file!r}."
+        raise InputError(msg)
+    typer.echo(json.dumps(json_schema(file), indent=1))

@@ -7,10 +7,10 @@ from typing import cast, get_args
 
 import typer
 
-from imaseg.data.notes import OutLayout
-from imaseg.data.prepare import prepare as run
-from imaseg.data.prepare import usual_recipe
-from imaseg.data.recipe import load_recipe
+from imaseg.data.cohort.notes import OutLayout
+from imaseg.data.preparation.prepare import prepare as run
+from imaseg.data.preparation.prepare import usual_recipe
+from imaseg.data.preparation.recipe import load_recipe
 from imaseg.errors import InputError
 from imaseg.progress import bar
 

@@ -1,7 +1,7 @@
 """Faults of scanners and acquisitions at five severities, applied to a case before it is prepared for a model.
 
 A severity is a change of the image (RMS over the body, in standard deviations there), except where a physical unit says
-more. `Corruption.registry` holds them by name; `docs/corruptions.md` is the table of them.
+more. `Corruption.known()` holds them by name; `docs/corruptions.md` is the table of them.
 """
 
 from imaseg.corruptions.base import SEVERITIES, Corrupted, Corruption, Effect

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from imaseg.corruptions.calibrate import Setting, calibrate
 from imaseg.corruptions.scene import Image, Scene, is_ct
-from imaseg.data.nifti import Volume
+from imaseg.data.volume import Volume
 from imaseg.errors import InputError
 from imaseg.registry import Registered
 
@@ -77,7 +77,10 @@ class Corruption(Registered, ABC):
         seed: of the draw.
     """
 
-    title: ClassVar[str] = ""
+    plugin_group = "imaseg.corruptions"
+    required = ("title",)
+
+    title: ClassVar[str]
     library: ClassVar[str] = ""
     ct: ClassVar[bool] = True
     other: ClassVar[bool] = True

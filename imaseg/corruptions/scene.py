@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_opening
 
-from imaseg.data.body import body_mask
+from imaseg.data.preparation.body import body_mask
 
 Image = NDArray[np.float32]
 _AIR = 0.25

@@ -1,7 +1,7 @@
-"""Cases, NIfTI in and out, quality checks, preparation, and a phantom cohort.
+"""Reading data sets, checking and preparing them, and taking results back to the grid and units of the original files.
 
-Listing cases is light; names that need nibabel, pydantic or SimpleITK load them when first used. The
-function that prepares a folder is `imaseg.data.prepare.prepare`.
+Importing this and listing cases loads nothing heavy; nibabel, pydantic and SimpleITK are imported when a name that
+needs them is first used. The function behind `imaseg prepare` is `imaseg.data.preparation.prepare.prepare`.
 """
 
 from __future__ import annotations
@@ -9,17 +9,20 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from imaseg.data.cases import Case, CaseSet, load_cases
+from imaseg.data.cases import Case, CaseSet
+from imaseg.data.layouts.load import load_cases
 
 if TYPE_CHECKING:
-    from imaseg.data.cohort import CohortStatistics
-    from imaseg.data.invert import invert_image, invert_label, native_scale
-    from imaseg.data.native_file import invert_file
-    from imaseg.data.nifti import Volume, read_volume, write_nifti
+    from imaseg.data.cohort.statistics import CohortStatistics
+    from imaseg.data.formats.nifti import write_nifti
+    from imaseg.data.inverse.invert import invert_image, invert_label, native_scale
+    from imaseg.data.inverse.native_file import invert_file
     from imaseg.data.phantom import write_phantom
-    from imaseg.data.recipe import Recipe, load_recipe, parse_recipe
+    from imaseg.data.preparation.recipe import Recipe, load_recipe, parse_recipe
+    from imaseg.data.preparation.steps import apply_recipe
+    from imaseg.data.reading import read_volume
     from imaseg.data.resources import resource, resource_names
-    from imaseg.data.steps import apply_recipe
+    from imaseg.data.volume import Volume
 
 __all__ = [
     "Case",
@@ -43,20 +46,20 @@ __all__ = [
 ]
 
 _HOME = {
-    "CohortStatistics": "cohort",
-    "Recipe": "recipe",
-    "Volume": "nifti",
-    "apply_recipe": "steps",
-    "invert_file": "native_file",
-    "invert_image": "invert",
-    "invert_label": "invert",
-    "load_recipe": "recipe",
-    "native_scale": "invert",
-    "parse_recipe": "recipe",
-    "read_volume": "nifti",
+    "CohortStatistics": "cohort.statistics",
+    "Recipe": "preparation.recipe",
+    "Volume": "volume",
+    "apply_recipe": "preparation.steps",
+    "invert_file": "inverse.native_file",
+    "invert_image": "inverse.invert",
+    "invert_label": "inverse.invert",
+    "load_recipe": "preparation.recipe",
+    "native_scale": "inverse.invert",
+    "parse_recipe": "preparation.recipe",
+    "read_volume": "reading",
     "resource": "resources",
     "resource_names": "resources",
-    "write_nifti": "nifti",
+    "write_nifti": "formats.nifti",
     "write_phantom": "phantom",
 }
 

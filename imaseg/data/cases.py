@@ -1,7 +1,4 @@
-"""Cases on disk: which image belongs to which label, what the labels are called, who is in which split.
-
-Nothing is opened here except JSON, so that listing a cohort costs nothing.
-"""
+"""`Case` and `CaseSet`: which files are one case, what its labels are called, which cases are in which split."""
 
 from __future__ import annotations
 
@@ -9,27 +6,24 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, overload
 
 from imaseg.errors import InputError
-
-if TYPE_CHECKING:
-    from imaseg.data.patterns import Layout
 
 
 @dataclass(frozen=True)
 class Case:
-    """One subject: its image files (one per channel, or a single 4D file) and its label file, if any.
+    """The files of one image and of its label, if any.
 
     Attributes:
-        id: name of its files in a prepared folder.
-        image: a file per channel, or one that holds all; of a DICOM series the first slice.
-        label: None in a cohort without labels.
+        id: unique in its cohort; names its files in a prepared folder.
+        image: one file per channel, or a single file with all channels; for a DICOM series its first slice.
+        label: file of the label; None in a cohort without labels.
         more_labels: further files whose structures join those of `label` (several DICOM SEG of one series, masks).
         segments: label value by name, where structures have names (DICOM SEG, RTSTRUCT, a mask file each).
-        patient: who it is, where the data say so; the same for all cases of one person.
-        modality: of this case, where its files say so.
-        channels: that its images should have, where the cohort says so; a grey picture among colours is repeated.
+        patient: the same for all cases of one person; empty where the data do not say.
+        modality: such as `CT`; empty where the files do not say.
+        channels: number expected by the cohort, 0 if unknown; if 3, a grey picture is repeated to three.
     """
 
     id: str
@@ -43,7 +37,7 @@ class Case:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """All files named here."""
+        """Image files, then label files."""
         return (*self.image, *([self.label] if self.label else []), *self.more_labels)
 
 
@@ -54,7 +48,7 @@ class CaseSet(Sequence[Case]):
     Attributes:
         root: the folder it was read from.
         name: name for tables and plots.
-        modality: one name per channel, e.g. `("MRI",)`; empty if nobody says.
+        modality: one name per channel, e.g. `("MRI",)`; empty if unknown.
         cases: the cases, in the order of the data set.
         declared_labels: label names by value, background included; None if no file declares them.
         split: ids per split name, e.g. `train` and `val`; empty if there is none.
@@ -84,7 +78,7 @@ class CaseSet(Sequence[Case]):
 
     @property
     def ids(self) -> list[str]:
-        """Ids in order."""
+        """Ids of the cases, in order."""
         return [case.id for case in self.cases]
 
     @cached_property
@@ -92,7 +86,7 @@ class CaseSet(Sequence[Case]):
         """Label names by value, background included; read from the label files where none are declared."""
         if self.declared_labels is not None:
             return self.declared_labels
-        from imaseg.data.nifti import label_values
+        from imaseg.data.formats.read import label_values  # heavy, and most cohorts declare their labels
 
         values = set().union(*(label_values(case.label) for case in self.cases if case.label is not None))
         return {0: "background"} | {value: str(value) for value in sorted(values - {0})}
@@ -103,59 +97,11 @@ class CaseSet(Sequence[Case]):
         Raises:
             InputError: if an id is not in the cohort.
         """
-        known = {case.id: case for case in self.cases}
+        by_id = {case.id: case for case in self.cases}
         ids = list(ids)
         for name in ids:
-            if name not in known:
-                few = ", ".join(list(known)[:5])
-                msg = f"case id must be one of the {len(known)} in {self.root} ({few}, ...), got {name!r}."
+            if name not in by_id:
+                few = ", ".join(list(by_id)[:5])
+                msg = f"case id must be one of the {len(by_id)} in {self.root} ({few}, ...), got {name!r}."
                 raise InputError(msg)
-        return replace(self, cases=tuple(known[name] for name in ids), declared_labels=self.labels)
-
-
-def load_cases(path: Path | str, *, missing_ok: bool = False, layout: Layout | None = None) -> CaseSet:
-    """Find the cases of a folder, its layout told by inspection.
-
-    MSD and nnU-Net raw folders, `imagesTr` + `labelsTr`, `images` + `labels` (or `masks`), `x_image` + `x_label`
-    files, folders of DICOM series with SEG or RTSTRUCT.
-
-    Args:
-        path: the folder.
-        missing_ok: list a case whose named file is absent instead of raising; reading it will then fail.
-        layout: file name patterns to go by instead of inspection.
-
-    Raises:
-        InputError: if the folder, its JSON files or a named file is missing or malformed.
-    """
-    from imaseg.data.layouts import find_cases
-
-    root = Path(path)
-    if not root.is_dir():
-        what = "a file" if root.is_file() else "nothing there"
-        msg = f"data must be a folder with imagesTr/ and labelsTr/, got {what}: {root}."
-        raise InputError(msg)
-    cohort = find_cases(root, layout)
-    if not cohort.cases and layout is not None:
-        wanted = f"files that match {layout.images[0]!r}, as the recipe says"
-        msg = f"{root} must hold {wanted}, got none. Name another recipe."
-        raise InputError(msg)
-    if not cohort.cases:
-        msg = (
-            f"{root} must hold at least one case (.nii or .nii.gz), got none. "
-            "MetaImage, NRRD, DICOM and pictures are read as well."
-        )
-        raise InputError(msg)
-    if not missing_ok:
-        _require_files(cohort)
-    return cohort
-
-
-def _require_files(cohort: CaseSet) -> None:
-    for case in cohort:
-        for path in case.files:
-            if not path.is_file():
-                msg = (
-                    f"{path} must exist (case {case.id}), got nothing there. "
-                    "Restore it, or run `imaseg prepare`, which sets such cases aside."
-                )
-                raise InputError(msg)
+        return replace(self, cases=tuple(by_id[name] for name in ids), declared_labels=self.labels)

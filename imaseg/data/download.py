@@ -1,4 +1,4 @@
-"""Public data sets that MONAI knows how to fetch."""
+"""Download of the public data sets that MONAI offers."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from imaseg.errors import InputError
 
 
 def download(source: Path) -> None:
-    """Fetch the data set that the folder `source` is named after, unless the folder is there.
+    """Download the data set whose name the folder `source` bears, unless the folder exists.
 
     Raises:
-        InputError: if MONAI has no data set of this name, or it cannot be fetched whole.
+        InputError: if MONAI has no data set of this name, or the download fails.
     """
     if source.is_dir():
         return
@@ -20,9 +20,9 @@ def download(source: Path) -> None:
 
     name = source.name
     if name not in DecathlonDataset.resource:
-        known = ", ".join(sorted(DecathlonDataset.resource))
+        choices = ", ".join(sorted(DecathlonDataset.resource))
         msg = (
-            f"source must be named after a data set that MONAI can download ({known}), got {name!r}. Others ask for "
+            f"source must be named after a data set that MONAI can download ({choices}), got {name!r}. Others ask for "
             "a registration: get them from their site, which their recipe names."
         )
         raise InputError(msg)

@@ -1,4 +1,4 @@
-"""Names and files: what counts as a volume, and writing a file whole or not at all."""
+"""Which files are volumes or pictures, and reading and atomic writing of text and JSON files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ITK_SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr")
 PICTURE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
 SUFFIXES = (*NIFTI_SUFFIXES, *ITK_SUFFIXES, *PICTURE_SUFFIXES)
 _DETACHED = (".mhd", ".nhdr")
-"""Headers whose voxels lie in a file beside them."""
+"""Header files, whose voxels are in another file in the same folder."""
 
 
 def stem(path: Path) -> str:
@@ -33,19 +33,19 @@ def stem(path: Path) -> str:
 
 
 def list_volumes(folder: Path) -> list[Path]:
-    """Images of a folder by name; hidden files (`._x.nii.gz` of a Mac, temporary ones) are not data.
+    """Image files of a folder, sorted by name, without hidden ones (temporary files, `._x.nii.gz` of macOS).
 
-    Pictures count only where there are no volumes: beside volumes they are previews.
+    Pictures are left out where there are volumes, since they are previews then.
     """
-    found = sorted(p for p in folder.iterdir() if p.name.lower().endswith(SUFFIXES) and not p.name.startswith("."))
-    volumes = [p for p in found if not is_picture(p)]
-    return volumes or found
+    images = sorted(p for p in folder.iterdir() if p.name.lower().endswith(SUFFIXES) and not p.name.startswith("."))
+    volumes = [p for p in images if not is_picture(p)]
+    return volumes or images
 
 
 def walk(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[tuple[Path, list[str]]]:
-    """`folder` and all below it, in order, each with the names of its files; hidden ones are not data.
+    """Yield `folder` and all folders below it, sorted, each with the names of its files; hidden ones are left out.
 
-    Links are followed, but none that leads back to a folder it lies in.
+    Symbolic links are followed, unless they lead back to a folder that they lie in.
 
     Raises:
         InputError: if a folder cannot be listed: cases might be missing.
@@ -54,24 +54,24 @@ def walk(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[tuple[Pa
     if real in above:
         return
     try:
-        found = sorted(path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX")))
+        entries = sorted(path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX")))
     except OSError as error:
         got = "nothing there" if isinstance(error, FileNotFoundError) else error.strerror
         msg = f"{folder} must be a folder that can be listed, got {got}."
         raise InputError(msg) from error
-    inner = {path: path.is_dir() for path in found}
-    yield folder, [path.name for path in found if not inner[path]]
-    for path in (path for path in found if inner[path]):
+    inner = {path: path.is_dir() for path in entries}
+    yield folder, [path.name for path in entries if not inner[path]]
+    for path in (path for path in entries if inner[path]):
         yield from walk(path, above | {real})
 
 
 def is_picture(path: Path) -> bool:
-    """Whether the name says PNG, TIFF, JPEG or BMP."""
+    """Whether the suffix is that of a PNG, TIFF, JPEG or BMP file."""
     return path.name.lower().endswith(PICTURE_SUFFIXES)
 
 
 def files_behind(path: Path) -> list[Path]:
-    """Every file that reading `path` looks at: with the voxels of a detached header, the slices of a DICOM series."""
+    """All files read for `path`: with it the data file of a detached header, or the other slices of a DICOM series."""
     name = path.name.lower()
     if name.endswith(_DETACHED):
         return sorted(p for p in path.parent.glob(f"{path.stem}.*") if p.is_file()) or [path]
@@ -102,9 +102,10 @@ def read_json(path: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Hand out a hidden temporary path beside `path` and move it there when the block ends well.
+    """Write a file atomically: yields a hidden temporary path, which replaces `path` if the block does not raise.
 
-    The process id keeps two writers apart; the suffix stays, since writers choose the format by it.
+    The temporary name holds the process id, so that two writers do not collide, and keeps the suffix, by which writers
+    choose the format.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{os.getpid()}-{path.name}")
@@ -116,12 +117,12 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def occupied(folder: Path) -> bool:
-    """Whether there is anything at `folder` but what a killed `whole_file` left behind."""
+    """Whether `folder` is a file, or holds anything but temporary files of a killed `whole_file`."""
     return folder.exists() and (not folder.is_dir() or any(not _left_over(path) for path in folder.iterdir()))
 
 
 def sweep(folder: Path) -> None:
-    """Remove what a killed `whole_file` left behind in `folder` and below."""
+    """Delete temporary files that a killed `whole_file` left in `folder` and below."""
     for path in folder.rglob(".[0-9]*-*"):
         if path.is_file() and _left_over(path):
             path.unlink()
@@ -132,17 +133,18 @@ def _left_over(path: Path) -> bool:
 
 
 def write_json(path: Path, content: object) -> None:
-    """Write `content` as indented JSON, whole or not at all; NaN is refused because JSON has none.
+    """Write `content` as indented JSON, atomically; a file that already holds the same is not touched.
 
-    A file that holds just this already is left alone, so that a rerun that changes nothing touches nothing.
+    Raises:
+        ValueError: if `content` holds NaN or infinity, which JSON cannot express.
     """
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write text, whole or not at all, unless the file holds just this.
+    """Write text as UTF-8, atomically; a file that already holds the same is not touched.
 
-    Names of files need not be UTF-8: their odd bytes become escapes, which JSON reads back as they were.
+    Bytes of file names that are not UTF-8 are written as escapes, which JSON turns back into the same bytes.
     """
     content = text.encode("utf-8", "backslashreplace")
     if path.is_file() and path.read_bytes() == content:
@@ -153,10 +155,10 @@ def write_text(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def sole_writer(folder: Path) -> Iterator[None]:
-    """Keep a second process out of a folder while the first writes to it; the lock of a killed one is gone.
+    """Lock a folder for one writing process; the system releases the lock when the process ends, however it does.
 
     Raises:
-        InputError: if another process is at it.
+        InputError: if another process holds the lock.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a") as file:

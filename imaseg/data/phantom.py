@@ -1,4 +1,4 @@
-"""A cohort that needs no download: MRI-like volumes with two adjacent structures, written as real NIfTI.
+"""Synthetic cohort of MRI-like volumes with two adjacent structures, written as NIfTI.
 
 Each case is drawn on a grid twice as fine as the volume and averaged down, so that edges carry partial
 volume. A bent, tilted body is cut in two by a curved sheet (labels 1 in front, 2 behind); textured tissue,
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from imaseg.data.files import write_json
-from imaseg.data.nifti import write_nifti
+from imaseg.data.formats.nifti import write_nifti
 from imaseg.errors import InputError
 
 Array = NDArray[np.float32]

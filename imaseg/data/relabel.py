@@ -1,24 +1,27 @@
-"""What label values mean: thresholds, merging and renumbering, by the recipe."""
+"""Label values of a volume renumbered and merged."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from imaseg.data.nifti import Step, Volume
-
-if TYPE_CHECKING:
-    from imaseg.data.cases import CaseSet
-    from imaseg.data.recipe import Recipe
+from imaseg.data.volume import Step, Volume
 
 
 def relabel(volume: Volume, mapping: Mapping[int, int]) -> tuple[Volume, Step]:
-    """Give label values their new numbers; two that get the same one are merged."""
+    """Renumber the label of a volume; values that get the same number are merged.
+
+    Args:
+        volume: with or without a label.
+        mapping: new value by old one; values not named stay.
+
+    Returns:
+        The volume with the new label, and the record of the step.
+    """
     step: Step = {"name": "relabel", "map": {str(old): new for old, new in mapping.items()}}
     if volume.label is None:
         return volume, step
@@ -26,52 +29,9 @@ def relabel(volume: Volume, mapping: Mapping[int, int]) -> tuple[Volume, Step]:
 
 
 def renumbered(label: NDArray[Any], mapping: Mapping[int, int]) -> NDArray[Any]:
-    """Label with new values, all at once: 1 to 2 and 2 to 1 swaps them."""
+    """The label with new values, replaced all at once: {1: 2, 2: 1} swaps them."""
     largest = max(mapping.values(), default=0)
     changed = label.astype(np.promote_types(label.dtype, np.min_scalar_type(largest)))
     for old, new in mapping.items():
         changed[label == old] = new
     return changed
-
-
-def by_recipe(cohort: CaseSet, recipe: Recipe) -> CaseSet:
-    """The cohort with what the recipe says of its channels, patients and label names."""
-    cases = cohort.cases
-    if recipe.labels is not None and any(case.segments for case in cases):
-        wanted = {name: value for value, name in recipe.labels.items() if value > 0}
-        cases = tuple(replace(case, segments=wanted if case.segments else {}) for case in cases)
-    if recipe.patient is not None:
-        found = ((case, re.search(recipe.patient, case.id)) for case in cases)
-        cases = tuple(replace(case, patient=match[0]) if match else case for case, match in found)
-    modality = recipe.modality or cohort.modality
-    return replace(
-        cohort,
-        cases=tuple(replace(case, channels=len(modality)) for case in cases),
-        modality=modality,
-        declared_labels=label_names(cohort.declared_labels, recipe),
-    )
-
-
-def label_names(declared: Mapping[int, str] | None, recipe: Recipe) -> dict[int, str] | None:
-    """Names of the labels of prepared cases; None where nobody says."""
-    if recipe.labels is not None:
-        return dict(sorted(({0: "background"} | recipe.labels).items()))
-    if recipe.label_threshold is not None:
-        return {0: "background", 1: "1"}
-    if declared is None:
-        return None
-    mapping = recipe.label_map or {}
-    names: dict[int, str] = {}
-    for value, name in declared.items():
-        names.setdefault(mapping.get(value, value), name)
-    return dict(sorted(({0: "background"} | names).items()))
-
-
-def allowed_values(cohort: CaseSet, recipe: Recipe) -> dict[int, str] | None:
-    """Values that label files may hold, before the recipe changes them; None for any."""
-    if recipe.label_threshold is not None:
-        return None
-    mapping = recipe.label_map or {}
-    named = recipe.labels is not None and any(case.segments for case in cohort)
-    known = recipe.labels if named or cohort.declared_labels is None else cohort.declared_labels
-    return None if known is None else {0: "background"} | known | {old: str(old) for old in mapping}

@@ -8,21 +8,21 @@ from imaseg.errors import InputError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _ROOTS = (_PACKAGE / "_resources", _PACKAGE.parent)
-"""An installed wheel carries the files inside the package; a checkout has them beside it."""
+"""Folders to look in: inside the package if installed from a wheel, beside it in a checkout."""
 
 
 def resource(name: str) -> Path:
     """Path of a shipped file, e.g. `resource("data_prep/msd.yaml")`.
 
     Raises:
-        InputError: if no such file ships; the message lists its neighbours.
+        InputError: if no such file ships; the message lists those that do.
     """
     for root in _ROOTS:
         if (root / name).is_file():
             return root / name
     folder, _, file = name.rpartition("/")
-    known = ", ".join(resource_names(folder)) or "none"
-    msg = f"{folder or 'resource'} must be one of those that ship ({known}), got {Path(file).stem!r}."
+    choices = ", ".join(resource_names(folder)) or "none"
+    msg = f"{folder or 'resource'} must be one of those that ship ({choices}), got {Path(file).stem!r}."
     raise InputError(msg)
 
 
@@ -32,5 +32,5 @@ def resource_names(folder: str, suffix: str = ".yaml") -> list[str]:
     >>> "msd" in resource_names("data_prep")
     True
     """
-    found = {p.stem for root in _ROOTS if (root / folder).is_dir() for p in (root / folder).glob(f"*{suffix}")}
-    return sorted(found)
+    names = {p.stem for root in _ROOTS if (root / folder).is_dir() for p in (root / folder).glob(f"*{suffix}")}
+    return sorted(names)

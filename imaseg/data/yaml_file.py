@@ -1,4 +1,4 @@
-"""A YAML file of `key: value` lines, as configurations, plans and recipes are."""
+"""Reading of YAML files of `key: value` lines: configurations, plans and recipes."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class RobustIteration:
 
     Takes batches through the trainer's `prepare_batch`, fires the iteration events that MONAI's handlers wait for,
     works under AMP, with `accumulation_steps` and in `DistributedDataParallel`, repeats a batch as often as the method
-    asks (`PGDTraining(replays=...)`), and once `attach`ed tells the method when an epoch ends. `engine.state.output`
+    asks (`FreeTraining`), and once `attach`ed tells the method when an epoch ends. `engine.state.output`
     holds image, label and loss; there is no single prediction, since a method may run the network on several images,
     so metrics belong to an evaluator. The trainer's `inferer` is not used.
 

@@ -3,7 +3,7 @@
 from imaseg.margins.certified import CertifiedMargin, CertifiedMarginResult
 from imaseg.margins.criteria import Criterion, DiceBelow, Misclassified, VoxelsFlipped
 from imaseg.margins.gap import CertifiedGap, certified_gap
-from imaseg.margins.sample import SampleMargin, SampleMarginResult, strong_like
+from imaseg.margins.sample import SampleMargin, SampleMarginResult, default_challenger
 from imaseg.margins.smoothed import Smoothed
 from imaseg.margins.voxel import VoxelMargin, VoxelMarginResult
 
@@ -21,5 +21,5 @@ __all__ = [
     "VoxelMarginResult",
     "VoxelsFlipped",
     "certified_gap",
-    "strong_like",
+    "default_challenger",
 ]

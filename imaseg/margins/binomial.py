@@ -20,8 +20,8 @@ def log_tails(samples: int, tau: float) -> Tensor:
     n = torch.tensor(samples, dtype=torch.float64)
     ways = torch.lgamma(n + 1) - torch.lgamma(k + 1) - torch.lgamma(n - k + 1)
     exactly = ways + k * math.log(tau) + (n - k) * math.log1p(-tau)
-    nothing = torch.tensor([-math.inf], dtype=torch.float64)
-    return torch.cat([exactly.flip(0).logcumsumexp(0).flip(0).clamp(max=0.0), nothing])
+    impossible = torch.tensor([-math.inf], dtype=torch.float64)
+    return torch.cat([exactly.flip(0).logcumsumexp(0).flip(0).clamp(max=0.0), impossible])
 
 
 def least_votes(votes: Tensor, tails: Tensor, *, alpha: float, holm: bool) -> Tensor:

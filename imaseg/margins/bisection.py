@@ -12,8 +12,8 @@ def bisect(search: Search, good: Tensor, bad: Tensor, index: Tensor, iterations:
     """Move `bad` towards `good` on to the boundary of the search's criterion.
 
     Args:
-        search: the search that found both; its `until` judges.
-        good: (len(index), ...) parameters at which `until` does not hold.
+        search: the search that both come from; its `criterion` judges.
+        good: (len(index), ...) parameters at which `criterion` does not hold.
         bad: parameters at which it does.
         index: which samples of the search's batch these are.
         iterations: each halves the segment and costs one forward pass.

@@ -132,20 +132,20 @@ class CertifiedMargin:
         """
         image = checked(image)
         with frozen(model), torch.no_grad():
-            poll = _Poll(model, image, self)
-            picked = poll.pick()
-            votes = poll.agreeing(picked)
+            counter = _VoteCounter(model, image, self)
+            picked = counter.pick()
+            votes = counter.agreeing(picked)
         tails = torch.stack([log_tails(self.samples, tau) for tau in self.taus])
-        level = torch.stack([self._level(one, tails) for one in votes])
-        shape = (len(image), *poll.spatial)
+        level = torch.stack([self._level(counts, tails) for counts in votes])
+        shape = (len(image), *counter.spatial)
         return CertifiedMarginResult(
             radius=self._radii().to(image.device)[level].reshape(shape),
             abstained=(level == 0).reshape(shape),
-            prediction=poll.prediction(picked),
+            prediction=counter.prediction(picked),
             votes=votes.reshape(shape),
             values=per_sample_count(image),
             settings=self,
-            forward_calls=poll.passes,
+            forward_calls=counter.passes,
         )
 
     def _level(self, votes: Tensor, tails: Tensor) -> Tensor:
@@ -166,7 +166,7 @@ class CertifiedMargin:
         return torch.cat([torch.zeros(1), (self.sigma * quantiles).float()])
 
 
-class _Poll:
+class _VoteCounter:
     """Counts decisions of a model under noise; of the noisy copies nothing but counts is kept."""
 
     regions: bool
@@ -180,8 +180,8 @@ class _Poll:
     def pick(self) -> Tensor:
         """The class that most of the selection samples get, (B, K, N) bool."""
         votes = torch.zeros((), dtype=torch.int32, device=self.image.device)
-        for ballot in self._ballots(self.settings.selection):
-            votes = votes + ballot.sum(0, dtype=torch.int32)
+        for decided in self._decisions(self.settings.selection):
+            votes = votes + decided.sum(0, dtype=torch.int32)
         return votes * 2 > self.settings.selection if self.regions else decide(votes, regions=False)
 
     def agreeing(self, picked: Tensor) -> Tensor:
@@ -191,8 +191,8 @@ class _Poll:
         the fewest votes, with no correction over regions (an intersection-union test; Berger, Technometrics 1982).
         """
         votes = torch.zeros((), dtype=torch.int32, device=self.image.device)
-        for ballot in self._ballots(self.settings.samples):
-            agrees = ballot == picked
+        for decided in self._decisions(self.settings.samples):
+            agrees = decided == picked
             agrees = agrees if self.regions else agrees.all(2, keepdim=True)
             votes = votes + agrees.sum(0, dtype=torch.int32)
         return votes.amin(1)
@@ -203,7 +203,7 @@ class _Poll:
             return picked.reshape(*picked.shape[:2], *self.spatial)
         return picked.byte().argmax(1).reshape(len(picked), *self.spatial)
 
-    def _ballots(self, samples: int) -> Iterator[Tensor]:
+    def _decisions(self, samples: int) -> Iterator[Tensor]:
         """Decisions (copies, B, K, N) bool."""
         sigma, copies = self.settings.sigma, self.settings.batch_size
         for logits in noisy_logits(self.model, self.image, sigma, samples, self.generator, batch_size=copies):

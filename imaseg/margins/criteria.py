@@ -40,7 +40,7 @@ class Criterion(Registered, ABC):
         return self._broken(logits, target, clean_logits)
 
     def objective(self) -> Objective:
-        """The loss whose ascent leads to where the criterion holds."""
+        """The loss to maximise so that the criterion holds."""
         return Dice(ignore_index=self.ignore_index)
 
     @abstractmethod
@@ -146,7 +146,7 @@ class Misclassified(Criterion):
 
 
 def leading_to(criterion: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Objective:
-    """The loss whose ascent leads to where a criterion holds; Dice for functions of the user's own."""
+    """The loss to maximise so that a criterion holds; Dice for functions that are no `Criterion`."""
     return criterion.objective() if isinstance(criterion, Criterion) else Dice()
 
 

@@ -1,4 +1,4 @@
-"""Certified radius and attack's margin next to each other: what is known of each voxel of a smoothed classifier."""
+"""Lower and upper bound of each voxel's margin under a smoothed classifier: certified radius and attack's margin."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class CertifiedGap:
 
     Attributes:
         lower: (B, *spatial) certified radius.
-        upper: (B, *spatial) margin that an attack found; infinite where it found none.
-        gap: (B, *spatial) upper - lower, what is not known.
+        upper: (B, *spatial) margin by an attack; infinite where no attack succeeded.
+        gap: (B, *spatial) upper - lower, within which the margin lies.
         violations: (B, *spatial) bool, where lower > upper: a defect or sampling error, see `certified_gap`.
         unit: of all of them, "norm" or "rms".
     """

@@ -6,8 +6,8 @@ point scaled down, until the bracket is narrower than `rtol`. An attack that bre
 takes all of its steps, so the tries come from above: first just below, then after each break twice as far, and never
 beyond the middle of the bracket. That stays in one basin, so the end is challenged: by a search of another kind, by
 searches just below the margin from the clean image and from random points (more of them in sets of few parameters,
-where valleys are narrow), and where a set has but one parameter by looking at all of its values, a twentieth of the
-margin apart; where one breaks the case, the bracket opens again. The margin is an upper bound on the true distance:
+where valleys are narrow), and where a set has but one parameter by a scan of its values, a twentieth of the margin
+apart; where one breaks the case, the bracket opens again. The margin is an upper bound on the true distance:
 the size of a perturbation known to break the case.
 """
 
@@ -19,9 +19,9 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from imaseg.attacks import PGD, Attack, Strong
-from imaseg.attacks.search import Search, Until
-from imaseg.frozen import Model, frozen, plain
+from imaseg.attacks import PGD, Attack, ShrinkingSetPGD
+from imaseg.attacks.search import CriterionFn, Search
+from imaseg.frozen import Model, as_plain_tensor, frozen
 from imaseg.margins.bisection import bisect
 from imaseg.margins.criteria import DiceBelow, leading_to
 from imaseg.objectives import Dice, TemperedDice
@@ -35,7 +35,7 @@ _STARTS = 2
 _STARTS_OF_FEW = 10
 """Random starts of a challenge, in sets as large as the image and in those of few parameters."""
 _NARROWER = 0.99
-_LOOKS = 20
+_SCAN_STEPS = 20
 _FINEST = 1e-4
 
 
@@ -70,7 +70,7 @@ class SampleMargin:
         attack: search used at each budget; if not given, `PGD` with 20 steps on the loss that leads to the criterion.
             Only its own perturbation is replaced.
         challenger: search of another kind that must fail just below each margin too; if neither this nor `attack` is
-            given, `Strong` of the same length.
+            given, `ShrinkingSetPGD` of the same length.
         rtol: the bracket around each margin ends narrower than rtol times the margin.
 
     Raises:
@@ -81,7 +81,7 @@ class SampleMargin:
         self,
         perturbation: Perturbation,
         *,
-        criterion: Until | None = None,
+        criterion: CriterionFn | None = None,
         attack: Attack | None = None,
         challenger: Attack | None = None,
         rtol: float = 0.05,
@@ -93,7 +93,8 @@ class SampleMargin:
         ignored = attack.objective.ignore_index if attack is not None else None
         self.criterion = criterion if criterion is not None else DiceBelow(0.5, ignore_index=ignored)
         self.attack = attack if attack is not None else PGD(perturbation, objective=leading_to(self.criterion))
-        self.challenger = challenger if attack is not None or challenger is not None else strong_like(self.attack)
+        alone = attack is None and challenger is None
+        self.challenger = default_challenger(self.attack) if alone else challenger
         self.rtol = rtol
 
     def __call__(self, model: Model, image: Tensor, label: Tensor) -> SampleMarginResult:
@@ -107,7 +108,7 @@ class SampleMargin:
         Returns:
             Margins, their censoring and the breaking images.
         """
-        image, label = plain(image), plain(label)
+        image, label = as_plain_tensor(image), as_plain_tensor(label)
         with frozen(model):
             bracket = _Bracket(model, image, label, self)
             bracket.open()
@@ -132,17 +133,17 @@ class SampleMargin:
         """
         below = self.perturbation.with_eps(result.margin * (1 - self.rtol))
         fresh = PGD(below, objective=self.attack.objective, restarts=_RESTARTS, seed=self.attack.seed + 1)
-        return ~fresh(model, image, label, until=self.criterion).met | (result.margin == 0)
+        return ~fresh(model, image, label, criterion=self.criterion).success | (result.margin == 0)
 
 
-def strong_like(attack: Attack) -> Strong:
-    """`Strong` with the length and seed of another attack, on its objective, sharpened where that is soft Dice."""
+def default_challenger(attack: Attack) -> ShrinkingSetPGD:
+    """`ShrinkingSetPGD` with the length, seed and objective of another attack; soft Dice is sharpened on the way."""
     objective = attack.objective
     if type(objective) is Dice:
         objective = TemperedDice(
             smooth=objective.smooth, classes=objective.classes, ignore_index=objective.ignore_index
         )
-    return Strong(attack.perturbation, steps=attack.steps, objective=objective, seed=attack.seed)
+    return ShrinkingSetPGD(attack.perturbation, steps=attack.steps, objective=objective, seed=attack.seed)
 
 
 class _Bracket:
@@ -150,12 +151,14 @@ class _Bracket:
 
     def __init__(self, model: Model, image: Tensor, label: Tensor, margin: SampleMargin) -> None:
         self.model, self.image, self.label, self.margin = model, image, label, margin
-        self.ground = Search(model, image, label, margin.perturbation, margin.attack.objective, until=margin.criterion)
+        self.search = Search(
+            model, image, label, margin.perturbation, margin.attack.objective, criterion=margin.criterion
+        )
         self.ceiling = margin.perturbation.radius(image)
         self.low = torch.zeros_like(self.ceiling)
         self.high = self.ceiling.clone()
         self.bad = margin.perturbation.zeros(image)
-        self.high[self.ground.failed_clean] = 0.0
+        self.high[self.search.failed_clean] = 0.0
         self.stride = torch.full_like(self.ceiling, self._first_stride)
         self.censored, self.settled = torch.zeros(2, len(image), dtype=torch.bool, device=image.device)
         self.forward_calls = self.backward_calls = 0
@@ -167,7 +170,7 @@ class _Bracket:
 
     def open(self) -> None:
         """Attack at the full budget: what survives is censored."""
-        index = torch.arange(len(self.image), device=self.image.device)[~self.ground.failed_clean]
+        index = torch.arange(len(self.image), device=self.image.device)[~self.search.failed_clean]
         if len(index):
             self.censored[index] = ~self._attack(index, self.ceiling[index], start=None)
         # A random start far out may lead to voxels that cannot flip.
@@ -177,11 +180,11 @@ class _Bracket:
             self.censored[index] = ~self._attack(index, self.ceiling[index], start=start)
         index = self.censored.nonzero()[:, 0]
         if len(index) and self._one_parameter:
-            self.censored[index] = ~self._look(index)
+            self.censored[index] = ~self._scan_parameter(index)
 
     def narrow(self) -> bool:
         """Attack below the bad point of every sample whose bracket is still too wide; False when none is left."""
-        wide = (self.high - self.low > self.margin.rtol * self.high) & ~self.censored & ~self.ground.failed_clean
+        wide = (self.high - self.low > self.margin.rtol * self.high) & ~self.censored & ~self.search.failed_clean
         index = wide.nonzero()[:, 0]
         if not len(index):
             return False
@@ -196,7 +199,7 @@ class _Bracket:
 
     def challenge(self) -> bool:
         """Search afresh just below each margin not challenged yet; False when all of them stand."""
-        index = (~self.settled & ~self.censored & ~self.ground.failed_clean).nonzero()[:, 0]
+        index = (~self.settled & ~self.censored & ~self.search.failed_clean).nonzero()[:, 0]
         if not len(index):
             return False
         budget, start = self.high[index] * (1 - self.margin.rtol), torch.zeros_like(self.bad[index])
@@ -208,9 +211,9 @@ class _Bracket:
         if bool(left.any()):
             broken[left] = self._attack(index[left], budget[left], start=start[left], restarts=1 + starts)
         if self._one_parameter:
-            broken |= self._look(index)
+            broken |= self._scan_parameter(index)
         self.settled[index[~broken]] = True
-        # An attack failed at budgets that break the case: what it said of smaller ones does not count either.
+        # An attack failed at budgets that break the case: that it failed at smaller ones does not count either.
         self.low[index[broken]] = 0.0
         return bool(broken.any())
 
@@ -220,30 +223,30 @@ class _Bracket:
         attack = attack if attack is not None else self.margin.attack
         attack = attack.on(self.margin.perturbation.take(index).with_eps(budget))
         attack.restarts = max(attack.restarts, restarts)
-        result = attack(self.model, self.image[index], self.label[index], until=self.margin.criterion, start=start)
+        result = attack(self.model, self.image[index], self.label[index], criterion=self.margin.criterion, start=start)
         self.forward_calls += result.forward_calls
         self.backward_calls += result.backward_calls
-        hit = index[result.met]
-        self._bad_at(hit, torch.zeros_like(self.bad[hit]), result.params[result.met])
-        return result.met
+        hit = index[result.success]
+        self._bad_at(hit, torch.zeros_like(self.bad[hit]), result.params[result.success])
+        return result.success
 
-    def _look(self, index: Tensor) -> Tensor:
+    def _scan_parameter(self, index: Tensor) -> Tensor:
         """The smallest value of the only parameter that breaks each sample, from 0 to its margin, either way."""
-        found = torch.zeros(len(index), dtype=torch.bool, device=index.device)
-        reach = self.high[index] * (1 - self.margin.rtol) / _LOOKS
-        for look, sign in product(range(1, _LOOKS + 1), (1, -1)):
-            left = (~found).nonzero()[:, 0]
+        broken = torch.zeros(len(index), dtype=torch.bool, device=index.device)
+        reach = self.high[index] * (1 - self.margin.rtol) / _SCAN_STEPS
+        for count, sign in product(range(1, _SCAN_STEPS + 1), (1, -1)):
+            left = (~broken).nonzero()[:, 0]
             if not len(left):
                 break
             step = expand(sign * reach[left], self.bad)
-            hit = self.ground.broken(step * look, index[left])
-            found[left[hit]] = True
-            self._bad_at(index[left[hit]], step[hit] * (look - 1), step[hit] * look)
-        return found
+            hit = self.search.broken(step * count, index[left])
+            broken[left[hit]] = True
+            self._bad_at(index[left[hit]], step[hit] * (count - 1), step[hit] * count)
+        return broken
 
     def _bad_at(self, hit: Tensor, good: Tensor, bad: Tensor) -> None:
         """Note points that break samples, drawn back towards good ones."""
-        params = bisect(self.ground, good, bad, hit, _LINE_STEPS)
+        params = bisect(self.search, good, bad, hit, _LINE_STEPS)
         self.bad[hit] = params
         self.high[hit] = self.margin.perturbation.take(hit).size(params)
         # Drawn back along its own segment a point may undercut a budget that an attack failed at.
@@ -255,6 +258,6 @@ class _Bracket:
             censored=self.censored,
             adversarial=self.margin.perturbation.apply(self.image, self.bad),
             params=self.bad,
-            forward_calls=self.forward_calls + self.ground.forward_calls,
+            forward_calls=self.forward_calls + self.search.forward_calls,
             backward_calls=self.backward_calls,
         )

@@ -1,9 +1,10 @@
-"""The smoothed classifier: what most of a model's decisions under Gaussian noise say (Cohen et al., ICML 2019).
+"""The smoothed classifier: the majority of a model's decisions under Gaussian noise (Cohen et al., ICML 2019).
 
     g(x) = argmax_k P[f(x + sigma z) = k],   z ~ N(0, I), at each voxel
 
 P is estimated with noise that is drawn once and used at every image (common random numbers), so that attacks and
-margins see a deterministic model. They walk up the mean probability over the same draws (Salman et al., NeurIPS 2019).
+margins see a deterministic model. They follow the gradient of the mean probability over the same draws (Salman et al.,
+NeurIPS 2019).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _LIFT = 1e-3
 def noisy_logits(
     model: Model, image: Tensor, sigma: float, samples: int, generator: torch.Generator, *, batch_size: int
 ) -> Iterator[Tensor]:
-    """What a model says of copies of a batch under Gaussian noise, pass by pass.
+    """Logits of a model for copies of a batch under Gaussian noise, pass by pass.
 
     Args:
         model: callable image -> logits.
@@ -67,7 +68,7 @@ class Smoothed(nn.Module):
     """The majority vote of `model` over `samples` fixed noise draws, as a model of its own.
 
     Its decision (`argmax`; above 0 for regions) is what most draws decide, its logits and their gradient are those of
-    the mean probability: votes are piecewise constant and show an attack no way. Where the two disagree the class
+    the mean probability: votes are piecewise constant and have no gradient. Where the two disagree the class
     with most votes is lifted just above the others; equal votes are decided by the mean probability.
 
     With few samples this is a rough estimate of the smoothed classifier: an attack finds images at which these draws
@@ -162,7 +163,7 @@ class _Mean(Function):
         image, total = ctx.saved_tensors
         leaf = image.detach().requires_grad_()
         inputs = [leaf, *ctx.weights]
-        found = [torch.zeros_like(one) for one in inputs]
+        gradients = [torch.zeros_like(tensor) for tensor in inputs]
         gradient = torch.stack([gradient, -gradient], 1) if ctx.regions else gradient
         with torch.enable_grad(), torch.autocast(**ctx.autocast):
             for logits in ctx.smoothed.passes(leaf):
@@ -170,8 +171,11 @@ class _Mean(Function):
                 # d log(sum of p) = sum of p / (sum of p) d log p: nothing underflows where p does.
                 share = (logs.detach() - total).exp()
                 parts = torch.autograd.grad(logs, inputs, share * gradient, allow_unused=True)
-                found = [one if part is None else one + part for one, part in zip(found, parts, strict=True)]
-        return (found[0], None, None, *found[1:])
+                gradients = [
+                    total_gradient if part is None else total_gradient + part
+                    for total_gradient, part in zip(gradients, parts, strict=True)
+                ]
+        return (gradients[0], None, None, *gradients[1:])
 
 
 def _wide(image: Tensor) -> Tensor:

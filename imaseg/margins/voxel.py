@@ -1,6 +1,6 @@
 """Voxel margins: for each voxel the smallest budget at which its label flips.
 
-method="attack": every perturbation that is evaluated, at whatever voxels it aims, is held against all voxels: those
+method="attack": every perturbation that is evaluated, at whatever voxels it aims, is compared with all voxels: those
 that are wrong there have at most its size as their margin. So each margin is an upper bound that can be replayed. First
 a sweep of attacks on all voxels over a ladder of budgets (`voxel_sweep`), then attacks on small groups of voxels, down
 to single ones where the effort allows (`voxel_groups`, `voxel_focus`).
@@ -19,7 +19,7 @@ from torch import Tensor
 from imaseg.attacks import PGD, Attack
 from imaseg.attacks.base import checked
 from imaseg.attacks.evaluate import Evaluator
-from imaseg.frozen import Model, frozen, plain
+from imaseg.frozen import Model, as_plain_tensor, frozen
 from imaseg.margins.voxel_flips import Flips
 from imaseg.margins.voxel_focus import Focus
 from imaseg.margins.voxel_gradient import first_order
@@ -59,7 +59,7 @@ class VoxelMargin:
     """Smallest size within `perturbation` at which each voxel becomes wrong.
 
     A voxel of a region-based model is wrong when one of its channels is; a classifier has one voxel per sample. Where
-    the set moves the label, a voxel is a place of the grid: wrong when what has come there was right and now is not.
+    the set moves the label, a voxel is a position on the grid: wrong if what has moved there was right and now is not.
 
     Args:
         perturbation: set to search; its eps is the largest size looked at.
@@ -106,8 +106,8 @@ class VoxelMargin:
             msg = f"method must be 'attack' or 'gradient', got {method!r}."
             raise ValueError(msg)
         lowest = {"rungs": 1, "focus": 0, "steps": 2, "batch_size": 1, "draws": 1}
-        given = {"rungs": rungs, "focus": focus, "steps": steps, "batch_size": batch_size, "draws": draws}
-        for name, value in given.items():
+        counts = {"rungs": rungs, "focus": focus, "steps": steps, "batch_size": batch_size, "draws": draws}
+        for name, value in counts.items():
             if not isinstance(value, int) or value < lowest[name]:
                 msg = f"{name} must be a whole number >= {lowest[name]}, got {value}."
                 raise ValueError(msg)
@@ -136,44 +136,52 @@ class VoxelMargin:
 
         Raises:
             ValueError: if image is not floating, or image, label, logits, eps or bounds do not fit together; for method
-                "gradient" if the set is none of L2, Linf, BiasField and Gamma, or the model knows no derivative.
+                "gradient" if the set is none of L2, Linf, BiasField and Gamma, or the model has no derivative.
         """
-        image, label = checked(image), plain(label)
+        image, label = checked(image), as_plain_tensor(label)
         self.perturbation.check(image)
         with frozen(model):
-            see = self._evaluator(model, image, label, self.perturbation)
-            flips = Flips(see.clean_logits, see.target, self.perturbation.radius(image))
-            find = self._estimate if self.method == "gradient" else self._search
-            forward, backward = find(see, flips)
-        return self._result(flips, see.clean_logits, forward + see.forward_calls, backward)
+            evaluator = self._evaluator(model, image, label, self.perturbation)
+            flips = Flips(evaluator.clean_logits, evaluator.target, self.perturbation.radius(image))
+            search = self._estimate if self.method == "gradient" else self._search
+            forward, backward = search(evaluator, flips)
+        return self._result(flips, evaluator.clean_logits, forward + evaluator.forward_calls, backward)
 
-    def _search(self, see: Evaluator, flips: Flips) -> tuple[int, int]:
-        sweep = Sweep(see.model, see.image, see.label, self.attack, flips)
+    def _search(self, evaluator: Evaluator, flips: Flips) -> tuple[int, int]:
+        sweep = Sweep(evaluator.model, evaluator.image, evaluator.label, self.attack, flips)
         sweep.run(self.rungs)
         forward, backward = sweep.forward_calls, sweep.backward_calls
-        kinds = structures(see.target)
-        for sample in range(len(see.image)) if self.focus else ():
-            found = groups(kinds[sample], flips.right[sample], see.clean_logits.shape[2:], self.focus)
-            if found:
-                copies = self._copies(see, sample, min(len(found), self.batch_size))
-                for first in range(0, len(found), self.batch_size):
-                    batch = found[first : first + self.batch_size]
+        kinds = structures(evaluator.target)
+        for sample in range(len(evaluator.image)) if self.focus else ():
+            targets = groups(kinds[sample], flips.right[sample], evaluator.clean_logits.shape[2:], self.focus)
+            if targets:
+                copies = self._copies(evaluator, sample, min(len(targets), self.batch_size))
+                for first in range(0, len(targets), self.batch_size):
+                    batch = targets[first : first + self.batch_size]
                     Focus(copies, flips, sample, batch, steps=self.steps, rtol=self.rtol).run()
                 forward, backward = forward + copies.forward_calls, backward + copies.backward_calls
         return forward, backward
 
-    def _estimate(self, see: Evaluator, flips: Flips) -> tuple[int, int]:
-        found = first_order(
-            see.model, see.image, see.target, flips.right, self.perturbation, draws=self.draws, seed=self.seed
+    def _estimate(self, evaluator: Evaluator, flips: Flips) -> tuple[int, int]:
+        estimate = first_order(
+            evaluator.model,
+            evaluator.image,
+            evaluator.target,
+            flips.right,
+            self.perturbation,
+            draws=self.draws,
+            seed=self.seed,
         )
-        flips.size = found.margin.masked_fill(found.margin > flips.ceiling[:, None], torch.inf)
-        return found.forward_calls, 0
+        flips.size = estimate.margin.masked_fill(estimate.margin > flips.ceiling[:, None], torch.inf)
+        return estimate.forward_calls, 0
 
-    def _copies(self, see: Evaluator, sample: int, number: int) -> Evaluator:
+    def _copies(self, evaluator: Evaluator, sample: int, number: int) -> Evaluator:
         """An evaluator of copies of one sample."""
-        one = torch.tensor([sample], device=see.image.device)
-        image, label = (tensor[one].expand(number, *tensor.shape[1:]) for tensor in (see.image, see.label))
-        return self._evaluator(see.model, image, label, self.perturbation.take(one))
+        index = torch.tensor([sample], device=evaluator.image.device)
+        image, label = (
+            tensor[index].expand(number, *tensor.shape[1:]) for tensor in (evaluator.image, evaluator.label)
+        )
+        return self._evaluator(evaluator.model, image, label, self.perturbation.take(index))
 
     def _evaluator(self, model: Model, image: Tensor, label: Tensor, perturbation: Perturbation) -> Evaluator:
         return Evaluator(

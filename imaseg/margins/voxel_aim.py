@@ -47,13 +47,13 @@ class _Group(_Aim):
         self.voxels, self.counted = voxels, counted
 
     def _loss(self, logits: Tensor, target: Target, progress: float) -> Tensor:
-        def here(values: Tensor) -> Tensor:
+        def in_group(values: Tensor) -> Tensor:
             # Only the group is looked at: margins of a whole volume take a tenth of the network's time.
             return values.gather(2, self.voxels[:, None].expand(-1, values.shape[1], -1))
 
-        soft = None if target.soft is None else here(target.soft)
-        group = Target(here(target.onehot), here(target.valid), target.regions, soft)
-        margin = decision_margin(here(logits), group).amax(1)
+        soft = None if target.soft is None else in_group(target.soft)
+        group = Target(in_group(target.onehot), in_group(target.valid), target.regions, soft)
+        margin = decision_margin(in_group(logits), group).amax(1)
         margin = torch.where(margin > 0, _LEAK * margin, margin)
         return (margin * self.counted).sum(1) / self.counted.sum(1)
 

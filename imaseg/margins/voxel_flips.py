@@ -1,4 +1,4 @@
-"""What is known of each voxel: the size of the smallest evaluated perturbation that flips it."""
+"""The size of the smallest evaluated perturbation that flips each voxel."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class Flips:
         """Sizes (B, N), the ceiling where a voxel stands."""
         return torch.minimum(self.size, self.ceiling[:, None])
 
-    def see(self, samples: Sequence[int], sizes: Tensor, wrong: Tensor) -> None:
-        """Take note of one evaluated point per row.
+    def record(self, samples: Sequence[int], sizes: Tensor, wrong: Tensor) -> None:
+        """Take up one evaluated point per row.
 
         Args:
             samples: which sample of the batch each row is about; several rows may be about the same one.
@@ -57,19 +57,19 @@ class Flips:
         sizes = torch.minimum(sizes.float(), ceiling)
         for row, sample in enumerate(samples):
             if counts[row]:
-                known = self.size[sample]
-                self.size[sample] = torch.where(wrong[row] & (sizes[row] < known), sizes[row], known)
+                smallest = self.size[sample]
+                self.size[sample] = torch.where(wrong[row] & (sizes[row] < smallest), sizes[row], smallest)
 
 
-def wrong_at(see: Evaluator, index: Tensor, params: Tensor, logits: Tensor) -> Tensor:
-    """Voxels (len(index), N) that are wrong at params (len(index), ...), counted at the places of the grid.
+def wrong_at(evaluator: Evaluator, index: Tensor, params: Tensor, logits: Tensor) -> Tensor:
+    """Voxels (len(index), N) that are wrong at params (len(index), ...), by their position on the grid.
 
-    Where the set moves the label, a place is wrong if what has come there was right and now is not.
+    Where the set moves the label, a position is wrong if what has moved there was right and now is not.
     """
-    if see.perturbation.moves_label:
-        moved = see.target_of(index, params)
-        return _right(see.clean_of(index, params), moved) & ~_right(logits, moved)
-    target = see.target
-    if len(index) < len(see.image):
+    if evaluator.perturbation.moves_label:
+        moved = evaluator.target_of(index, params)
+        return _right(evaluator.clean_of(index, params), moved) & ~_right(logits, moved)
+    target = evaluator.target
+    if len(index) < len(evaluator.image):
         target = Target(target.onehot[index], target.valid[index], target.regions)
     return ~_right(logits, target)

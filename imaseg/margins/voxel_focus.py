@@ -4,13 +4,14 @@ An attack on all voxels spreads a shared budget and lands far above the margin o
 its own, in the limit one voxel. With f the objective (minus the mean gap), g its gradient and z(s) the steepest step of
 length s from "no change", projected:
 
-1. from no change, z(s) half as far again as where the linear model says f = 0, lest a wall behind a valley is missed;
-2. once flipped, z(s) to where the new linear model says f = 0 (the step of Hasofer & Lind, 1974, in the geometry of the
+1. from no change, z(s) 1.5 times as far as where the linear model has f = 0, so that a boundary just behind is not
+   missed;
+2. once flipped, z(s) to where the new linear model has f = 0 (the step of Hasofer & Lind, 1974, in the geometry of the
    set; exact for linear models, bounds included);
 3. steepest steps within a radius that shrinks where the group is flipped and grows where it is not (DDN, Rony et al.,
    CVPR 2019; FMN, Pintor et al., NeurIPS 2021).
 
-What was found is then drawn back to the boundary (single voxels) or scaled down and up (groups, whose voxels flip at
+The result is then drawn back to the boundary (single voxels) or scaled down and up (groups, whose voxels flip at
 different sizes), forward passes only. All voxels that any evaluated point flips are noted, aimed at or not.
 
 Per batch of groups `steps` backward passes, up to two more for single voxels of models with several classes, and up
@@ -45,7 +46,7 @@ _TINY = 1e-30
 
 @dataclass
 class Row:
-    """Where each row stands: what the last point was, and the smallest that flips at least half of its group."""
+    """State of each row: its last point, and its smallest point that flips at least half of the group."""
 
     size: Tensor
     value: Tensor
@@ -59,7 +60,7 @@ class Focus:
     """Attacks on a batch of groups of one sample.
 
     Args:
-        see: evaluator of at least as many copies of the sample as there are groups.
+        evaluator: evaluator of at least as many copies of the sample as there are groups.
         flips: record to be filled.
         sample: number of the sample in that record.
         groups: indices of each group's voxels.
@@ -68,21 +69,21 @@ class Focus:
     """
 
     def __init__(
-        self, see: Evaluator, flips: Flips, sample: int, groups: Sequence[Tensor], *, steps: int, rtol: float
+        self, evaluator: Evaluator, flips: Flips, sample: int, groups: Sequence[Tensor], *, steps: int, rtol: float
     ) -> None:
-        self.see, self.flips, self.sample, self.steps, self.rtol = see, flips, sample, steps, rtol
-        self.index = torch.arange(len(groups), device=see.image.device)
-        self.image = see.image[self.index]
+        self.evaluator, self.flips, self.sample, self.steps, self.rtol = evaluator, flips, sample, steps, rtol
+        self.index = torch.arange(len(groups), device=evaluator.image.device)
+        self.image = evaluator.image[self.index]
         self.voxels = pad_sequence(list(groups), batch_first=True)
-        self.counts = torch.tensor([len(group) for group in groups], device=see.image.device)
-        self.counted = torch.arange(self.voxels.shape[1], device=see.image.device) < self.counts[:, None]
+        self.counts = torch.tensor([len(group) for group in groups], device=evaluator.image.device)
+        self.counted = torch.arange(self.voxels.shape[1], device=evaluator.image.device) < self.counts[:, None]
         self.aim = _Group(self.voxels, self.counted)
-        self.set: Perturbation = see.perturbation
+        self.set: Perturbation = evaluator.perturbation
         self.zeros = self.set.zeros(self.image)
         self.ceiling = self.set.radius(self.image)
-        nothing, never = torch.zeros_like(self.ceiling), torch.full_like(self.ceiling, torch.inf)
-        self.clean = nothing
-        self.row = Row(nothing, nothing, nothing.bool(), self.zeros, never, nothing)
+        zero, infinite = torch.zeros_like(self.ceiling), torch.full_like(self.ceiling, torch.inf)
+        self.clean = zero
+        self.row = Row(zero, zero, zero.bool(), self.zeros, infinite, zero)
 
     def run(self) -> None:
         """Search, and note every voxel that flips on the way."""
@@ -93,7 +94,7 @@ class Focus:
             self._scan()
 
     @property
-    def _found(self) -> Tensor:
+    def _flips_group(self) -> Tensor:
         return torch.isfinite(self.row.best_size)
 
     def _descend(self) -> Tensor:
@@ -118,7 +119,7 @@ class Focus:
         return params
 
     def _start(self) -> tuple[Tensor, Tensor]:
-        """The step away from no change, and its length, towards the rival that the linear model says is nearest."""
+        """The step away from no change, and its length, towards the rival that is nearest by the linear model."""
         nearest = torch.full_like(self.ceiling, torch.inf)
         params = self.zeros
         for rank, aim in enumerate(self._rivals()):
@@ -131,7 +132,7 @@ class Focus:
         return params, _FURTHER * nearest
 
     def _rivals(self) -> list[Objective]:
-        target = self.see.target
+        target = self.evaluator.target
         rivals = target.onehot.shape[1] - (not target.regions)
         if int(self.counts.max()) > 1 or rivals == 1:
             return [self.aim]
@@ -139,9 +140,9 @@ class Focus:
 
     def _reach_out(self, params: Tensor) -> None:
         """Groups that still stand are tried with the whole budget in the last direction."""
-        if not bool(self._found.all()):
+        if not bool(self._flips_group.all()):
             factor = self.ceiling / self.set.size(params).clamp(min=_TINY)
-            self._score(self._scaled(params, factor.where(~self._found, 1.0)))
+            self._score(self._scaled(params, factor.where(~self._flips_group, 1.0)))
 
     def _scan(self) -> None:
         base = self.row.best
@@ -150,11 +151,11 @@ class Focus:
 
     def _draw_back(self) -> None:
         """Regula falsi between the clean image and the smallest point that flips."""
-        far, found = self.row.best, self._found
+        far, flips = self.row.best, self._flips_group
         low, high = torch.zeros_like(self.ceiling), torch.ones_like(self.ceiling)
         at_low, at_high = self.clean, self.row.best_value
         for _ in range(_DRAW_BACK):
-            if not bool((found & (high - low > self.rtol * high)).any()):
+            if not bool((flips & (high - low > self.rtol * high)).any()):
                 return
             share = (at_low / (at_low - at_high)).nan_to_num(0.5).clamp(0.05, 0.95)
             middle = torch.minimum(low + (high - low) * share + self.rtol / 4 * high, low + (high - low) * 0.95)
@@ -175,7 +176,7 @@ class Focus:
             return (need / slope).clamp(min=0).minimum(limit)
         beyond = _dot(gradient, self._jump(gradient, limit)) < need
         free = _dot(gradient, self.set.step(self.zeros, gradient, torch.ones_like(need))).clamp(min=_TINY)
-        # Bounds only lengthen the way; with nothing to reach for, projections of the others stay cheap.
+        # Bounds only lengthen the step; rows beyond reach keep length 0, which keeps their projections cheap.
         low = (need / free).clamp(min=0).where(~beyond, 0.0)
         high = low.clone()
         for _ in range(_HALVINGS):
@@ -200,16 +201,16 @@ class Focus:
             self._keep(params, point)
             return True
 
-        gradient = self.see.with_gradient(params, self.index, aim, 1.0, keep).gradient
+        gradient = self.evaluator.with_gradient(params, self.index, aim, 1.0, keep).gradient
         return self.zeros if gradient is None else gradient.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
 
     def _score(self, params: Tensor) -> None:
-        self._keep(params, self.see.at(params, self.index, self.aim))
+        self._keep(params, self.evaluator.at(params, self.index, self.aim))
 
     def _keep(self, params: Tensor, point: Point) -> None:
-        wrong = wrong_at(self.see, self.index, params, point.logits)
+        wrong = wrong_at(self.evaluator, self.index, params, point.logits)
         size = self.set.size(params)
-        self.flips.see([self.sample] * len(wrong), size, wrong)
+        self.flips.record([self.sample] * len(wrong), size, wrong)
         row = self.row
         flipped = (wrong.gather(1, self.voxels) & self.counted).sum(1) * 2 >= self.counts
         better = flipped & (size < row.best_size)

@@ -1,7 +1,7 @@
 """First-order voxel margins: the logit gap over the dual norm of its gradient, for all voxels at once, forward only.
 
 When parameters move by v, a voxel's gap z_y - z_k changes by J v, one forward-mode derivative (JVP) for all voxels.
-Random directions tell the norm of every row of J:
+Random directions give the norm of every row of J:
 
     Euclidean sizes (L2)             v ~ N(0, 1):       E (J v)^2 = ||J||_2^2
     sizes by the largest value       v ~ Cauchy(0, 1):  J v ~ ||J||_1 Cauchy, and E log |Cauchy| = 0
@@ -66,7 +66,7 @@ def first_order(
     """First-order margin of every voxel.
 
     Args:
-        model: image -> logits, held still by the caller.
+        model: image -> logits, frozen by the caller.
         image: (B, C, *spatial).
         target: the label.
         right: (B, N) bool, voxels that are right on the clean image.
@@ -75,7 +75,7 @@ def first_order(
         seed: of the directions.
 
     Raises:
-        ValueError: if the set is another one, or the model knows no forward-mode derivative where it is needed.
+        ValueError: if the set is another one, or the model has no forward-mode derivative where it is needed.
     """
     if not supports(perturbation):
         msg = f"perturbation must be L2, Linf, BiasField or Gamma for method='gradient', got {perturbation.name}. "
@@ -92,7 +92,7 @@ def first_order(
 
 
 class _Rows:
-    """J v by forward-mode differentiation, or by central differences where the model knows none."""
+    """J v by forward-mode differentiation, or by central differences where the model has none."""
 
     def __init__(self, model: Model, image: Tensor, perturbation: Perturbation, seed: int) -> None:
         self.model, self.image, self.perturbation, self.seed = model, image, perturbation, seed
@@ -155,9 +155,9 @@ def _own(target: Target) -> Tensor:
 
 
 def _unit_vectors(zeros: Tensor) -> Iterator[Tensor]:
-    for place in range(per_sample_count(zeros)):
+    for index in range(per_sample_count(zeros)):
         direction = torch.zeros_like(zeros)
-        direction.flatten(1)[:, place] = 1
+        direction.flatten(1)[:, index] = 1
         yield direction
 
 
@@ -165,9 +165,9 @@ def _random(zeros: Tensor, draws: int, seed: int, perturbation: Perturbation) ->
     """The same directions for every sample, so that a batch equals its singles."""
     generator = torch.Generator().manual_seed(seed)
     for _ in range(draws):
-        one = torch.empty(zeros.shape[1:], dtype=torch.float64)
-        one = one.normal_(generator=generator) if isinstance(perturbation, L2) else one.cauchy_(generator=generator)
-        yield one.to(zeros).expand_as(zeros).clone()
+        direction = torch.empty(zeros.shape[1:], dtype=torch.float64)
+        fill = direction.normal_ if isinstance(perturbation, L2) else direction.cauchy_
+        yield fill(generator=generator).to(zeros).expand_as(zeros).clone()
 
 
 def _dual(changes: Iterator[Tensor], *, euclidean: bool, exact: bool) -> Tensor:

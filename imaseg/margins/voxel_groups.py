@@ -34,13 +34,13 @@ def groups(structure: Tensor, voxels: Tensor, shape: Sequence[int], effort: int)
         Indices of each group's voxels, the smallest groups first.
     """
     values, volumes = torch.unique(structure[voxels], return_counts=True)
-    found: list[Tensor] = []
+    cubes: list[Tensor] = []
     for done, order in enumerate(volumes.argsort().tolist()):
-        share = (effort - len(found)) // (len(values) - done)
+        share = (effort - len(cubes)) // (len(values) - done)
         if share:
             chosen = (voxels & (structure == values[order])).nonzero()[:, 0]
-            found += _cubes(chosen, shape, share)
-    return sorted(found, key=len)
+            cubes += _cubes(chosen, shape, share)
+    return sorted(cubes, key=len)
 
 
 def _cubes(voxels: Tensor, shape: Sequence[int], most: int) -> list[Tensor]:
@@ -48,8 +48,8 @@ def _cubes(voxels: Tensor, shape: Sequence[int], most: int) -> list[Tensor]:
     side = 1
     while True:
         order = torch.zeros_like(voxels)
-        for size, place in zip(shape, torch.unravel_index(voxels, tuple(shape)), strict=True):
-            order = order * (-(-size // side)) + place // side
+        for size, position in zip(shape, torch.unravel_index(voxels, tuple(shape)), strict=True):
+            order = order * (-(-size // side)) + position // side
         counts = torch.unique(order, return_counts=True)[1]
         if len(counts) <= most:
             return list(torch.split(voxels[order.argsort(stable=True)], counts.tolist()))

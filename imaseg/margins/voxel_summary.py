@@ -87,8 +87,8 @@ def summarise_depths(
         raise ValueError(msg)
     bins = list(pairwise((*edges, math.inf)))
     return [
-        [row for value, where, depth in one for row in _rows(result, sample, value, where, depth, bins)]
-        for sample, one in enumerate(_structures(result, label, distance))
+        [row for value, where, depth in structures for row in _rows(result, sample, value, where, depth, bins)]
+        for sample, structures in enumerate(_structures(result, label, distance))
     ]
 
 
@@ -107,12 +107,12 @@ def _structures(result: VoxelMarginResult, label: Tensor, distance: Tensor) -> l
     labels, distances = (values.reshape(shape[0], -1, size) for values in (label, distance))
     if regions:
         return [
-            [(channel, *pair) for channel, pair in enumerate(zip(*one, strict=True)) if bool(pair[0].any())]
-            for one in zip(labels, distances, strict=True)
+            [(channel, *pair) for channel, pair in enumerate(zip(*sample, strict=True)) if bool(pair[0].any())]
+            for sample in zip(labels, distances, strict=True)
         ]
     return [
-        [(value, one[0] == value, far[0]) for value in one.unique().tolist() if value >= 0]
-        for one, far in zip(labels, distances, strict=True)
+        [(value, values[0] == value, depth[0]) for value in values.unique().tolist() if value >= 0]
+        for values, depth in zip(labels, distances, strict=True)
     ]
 
 

@@ -2,7 +2,7 @@
 
 The ladder begins below the size at which a single gradient step flips its first voxel. Every rung aims at the voxels
 that nothing of its size or less has flipped yet, so that a shared budget is not spent on the others, and starts from
-what the rung before found. Each rung costs its attack, and one forward pass of the clean image.
+the worst point of the rung before. Each rung costs its attack, and one forward pass of the clean image.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Sweep:
     """Climbs the ladder and notes every voxel that any evaluated point flips.
 
     Args:
-        model: image -> logits, held still by the caller.
+        model: image -> logits, frozen by the caller.
         image: (B, C, *spatial).
         label: as in `imaseg.scores.encode`.
         attack: search of each rung; its perturbation holds the whole budget.
@@ -70,20 +70,22 @@ class Sweep:
         self._count(search)
         return lowest
 
-    def _search(self, budget: Tensor, aim: Tensor, start: Tensor | None) -> _Noting:
+    def _search(self, budget: Tensor, aim: Tensor, start: Tensor | None) -> _RecordingSearch:
         perturbation = self.attack.perturbation.with_eps(budget)
         if start is not None:
             size = perturbation.size(start)
             start = start * expand(budget / size.where(size > 0, 1.0), start)
-        return _Noting(self.model, self.image, self.label, self.attack.on(perturbation), self.flips, aim, start)
+        return _RecordingSearch(
+            self.model, self.image, self.label, self.attack.on(perturbation), self.flips, aim, start
+        )
 
     def _count(self, search: Search) -> None:
         self.forward_calls += search.forward_calls
         self.backward_calls += search.backward_calls
 
 
-class _Noting(Search):
-    """A search on some voxels that shows every point it evaluates to a record of flips."""
+class _RecordingSearch(Search):
+    """A search on some voxels that enters every point it evaluates into a record of flips."""
 
     def __init__(
         self,
@@ -112,7 +114,7 @@ class _Noting(Search):
     def _record(self, index: Tensor, params: Tensor, point: Point, *, inside: bool = True) -> None:
         super()._record(index, params, point, inside=inside)
         # Points of larger sets than the rung's count too, as far as the whole budget goes.
-        here = self._some(params, index)
-        wrong = wrong_at(self._see, index, here, point.logits)
-        self._flips.see(index.tolist(), self.perturbation.size(here), wrong)
+        current = self._some(params, index)
+        wrong = wrong_at(self._evaluator, index, current, point.logits)
+        self._flips.record(index.tolist(), self.perturbation.size(current), wrong)
         self._put("flipping", index, (wrong & self._flips.right[index]).any(1))

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from imaseg.data.recipe import load_recipe, parse_recipe
+from imaseg.data.preparation.recipe import load_recipe, parse_recipe
 from imaseg.data.yaml_file import read_yaml
 from imaseg.errors import InputError
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from imaseg.data.nifti import Step, Volume
+from imaseg.data.volume import Step, Volume
 from imaseg.frozen import heads
 
 

@@ -1,4 +1,4 @@
-"""What "worse" means: objectives map (logits, label, progress) to one value per sample, larger is worse."""
+"""Objectives, which attacks maximise: they map (logits, label, progress) to one value per sample, larger is worse."""
 
 from imaseg.objectives.balanced_masked_ce import BalancedMaskedCE
 from imaseg.objectives.base import Objective

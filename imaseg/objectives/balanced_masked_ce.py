@@ -6,6 +6,7 @@ from torch import Tensor
 
 from imaseg.objectives.base import Objective
 from imaseg.objectives.decisions import decided_right, decision_ce, decision_mean
+from imaseg.objectives.sea import CITED, SEA
 from imaseg.scores import Target
 
 
@@ -20,6 +21,10 @@ class BalancedMaskedCE(Objective):
     >>> BalancedMaskedCE()(torch.zeros(1, 2, 4), torch.tensor([[0, 0, 0, 1]]))  # log(2) of class 0, 0 of class 1
     tensor([0.3466])
     """
+
+    title = "class-balanced cross-entropy of voxels still right"
+    reference = SEA
+    cited = CITED
 
     def _loss(self, logits: Tensor, target: Target, progress: float) -> Tensor:
         return decision_mean(decision_ce(logits, target) * decided_right(logits, target), target, balanced=True)

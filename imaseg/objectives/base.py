@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -18,8 +19,17 @@ class Objective(Registered, ABC):
 
     Attributes:
         targeted: whether the objective, not the hard Dice, says which point of a search is the worst.
+        title: what tables call it.
+        reference: the published work in full; empty if there is none.
+        cited: how a sentence names that work.
     """
 
+    plugin_group = "imaseg.objectives"
+    required = ("title",)
+
+    title: ClassVar[str]
+    reference: ClassVar[str] = ""
+    cited: ClassVar[str] = ""
     targeted: bool = False
 
     def __init__(self, *, ignore_index: int | None = None) -> None:

@@ -21,6 +21,14 @@ class CosPGDLoss(Objective):
     tensor([0.6931])
     """
 
+    name = "cospgd"
+    title = "CosPGD's loss"
+    reference = (
+        "Agnihotri S, Jung S, Keuper M. CosPGD: an efficient white-box adversarial attack for pixel-wise "
+        "prediction tasks. ICML 2024. arXiv:2302.02213."
+    )
+    cited = "Agnihotri et al. 2024"
+
     def _loss(self, logits: Tensor, target: Target, progress: float) -> Tensor:
         return decision_mean(decision_ce(logits, target) * _cosine(logits.detach(), target), target)
 

@@ -17,5 +17,7 @@ class CrossEntropy(Objective):
     tensor([1.3863])
     """
 
+    title = "cross-entropy"
+
     def _loss(self, logits: Tensor, target: Target, progress: float) -> Tensor:
         return decision_mean(decision_ce(logits, target), target)

@@ -1,4 +1,4 @@
-"""What losses need to know of a model's decisions, (B, C, N): C = 1 per voxel for softmax models, C = K for regions.
+"""Cross-entropy, correctness and margin of each decision, (B, C, N): C = 1 for softmax models, C = K for regions.
 
 A channel of a region-based model is a decision of its own, between "in" and "out" with the logits (z, 0); each loss
 of a softmax voxel thus has its counterpart there, and one formula serves both.

@@ -25,6 +25,8 @@ class Dice(Objective):
         ValueError: if smooth is not positive.
     """
 
+    title = "soft Dice"
+
     def __init__(
         self, *, smooth: float = 1.0, classes: Sequence[int] | None = None, ignore_index: int | None = None
     ) -> None:

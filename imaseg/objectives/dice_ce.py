@@ -13,6 +13,8 @@ from imaseg.scores import Target
 class DiceCE(Objective):
     """Sum of `Dice` and `CrossEntropy`, equal weights, as in nnU-Net (Isensee et al. 2021)."""
 
+    title = "soft Dice and cross-entropy"
+
     def __init__(self, *, ignore_index: int | None = None) -> None:
         super().__init__(ignore_index=ignore_index)
         self._parts = (Dice(), CrossEntropy())

@@ -1,4 +1,4 @@
-"""Jensen-Shannon divergence between prediction and label: bounded, so that flipped voxels lose their pull."""
+"""Jensen-Shannon divergence between prediction and label: bounded, so that the gradient of flipped voxels vanishes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from imaseg.objectives.base import Objective
 from imaseg.objectives.decisions import decision_ce, decision_mean
+from imaseg.objectives.sea import CITED, SEA
 from imaseg.scores import Target
 
 
@@ -23,6 +24,10 @@ class JensenShannon(Objective):
     >>> JensenShannon()(torch.tensor([[[0.0], [0.0]], [[-99.0], [99.0]]]), torch.tensor([[0], [0]]))
     tensor([0.2158, 0.6931])
     """
+
+    title = "Jensen-Shannon divergence"
+    reference = SEA
+    cited = CITED
 
     def _loss(self, logits: Tensor, target: Target, progress: float) -> Tensor:
         ce = decision_ce(logits, target)

@@ -1,4 +1,4 @@
-"""Logit margin: linear, so it still pulls where softmax has saturated; capped, so that flipped voxels stop pulling."""
+"""Logit margin: linear, so its gradient stays where softmax saturates; capped, so that flipped voxels have none."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class LogitMargin(Objective):
     Serves where DLR (Croce & Hein, ICML 2020) needs a third logit. Regions: m = -(2y - 1) z, channel by channel.
 
     Args:
-        cap: how far beyond the boundary a voxel still pulls, in logits, >= 0; None for any distance.
+        cap: how far beyond the boundary a voxel still has a gradient, in logits, >= 0; None for any distance.
         balanced: mean over the classes in the label of each class's own mean, instead of over all voxels; for regions
             the two classes of a channel are "in" and "out".
         ignore_index: label value whose voxels carry no loss.
@@ -28,6 +28,8 @@ class LogitMargin(Objective):
     >>> LogitMargin()(logits, label), LogitMargin(cap=None, balanced=False)(logits, label)
     (tensor([-4.8750]), tensor([-3.]))
     """
+
+    title = "logit margin"
 
     def __init__(self, *, cap: float | None = 0.5, balanced: bool = True, ignore_index: int | None = None) -> None:
         super().__init__(ignore_index=ignore_index)

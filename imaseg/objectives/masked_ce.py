@@ -1,4 +1,4 @@
-"""Cross-entropy of the voxels that are still right, so that an attack wastes nothing on those already flipped."""
+"""Cross-entropy of the voxels that are still right, so that an attack spends no budget on those already flipped."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from torch import Tensor
 
 from imaseg.objectives.base import Objective
 from imaseg.objectives.decisions import decided_right, decision_ce, decision_mean
+from imaseg.objectives.sea import CITED, SEA
 from imaseg.scores import Target
 
 
@@ -21,6 +22,10 @@ class MaskedCE(Objective):
     >>> MaskedCE()(logits, torch.tensor([[0, 0]]))  # 0.3133 of the first voxel, nothing of the second
     tensor([0.1566])
     """
+
+    title = "cross-entropy of voxels still right"
+    reference = SEA
+    cited = CITED
 
     def _loss(self, logits: Tensor, target: Target, progress: float) -> Tensor:
         return decision_mean(decision_ce(logits, target) * decided_right(logits, target), target)

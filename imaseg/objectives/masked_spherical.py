@@ -8,6 +8,7 @@ from torch.nn.functional import logsigmoid
 
 from imaseg.objectives.base import Objective
 from imaseg.objectives.decisions import decided_right, decision_margin, decision_mean
+from imaseg.objectives.sea import CITED, SEA
 from imaseg.scores import Target
 
 _SHORTEST = 1e-6
@@ -26,6 +27,10 @@ class MaskedSpherical(Objective):
     >>> MaskedSpherical()(torch.tensor([[[4.0, 0.0], [3.0, 1.0]]]), torch.tensor([[0, 0]]))  # 4/5 right, then wrong
     tensor([-0.4000])
     """
+
+    title = "spherical loss of voxels still right"
+    reference = SEA
+    cited = CITED
 
     def _loss(self, logits: Tensor, target: Target, progress: float) -> Tensor:
         score = _of_probabilities(logits, target) if target.regions else _of_logits(logits, target)

@@ -24,6 +24,14 @@ class SegPGDLoss(Objective):
     (tensor([0.1566]), tensor([0.4066]))
     """
 
+    name = "segpgd"
+    title = "SegPGD's loss"
+    reference = (
+        "Gu J, Zhao H, Tresp V, Torr PHS. SegPGD: an effective and efficient adversarial attack for "
+        "evaluating and boosting segmentation robustness. ECCV 2022. arXiv:2207.12391."
+    )
+    cited = "Gu et al. 2022"
+
     def _loss(self, logits: Tensor, target: Target, progress: float) -> Tensor:
         wrong = progress / 2
         ce = decision_ce(logits, target)

@@ -67,6 +67,8 @@ class Erase(_OfStructure):
     tensor([-0.6931])
     """
 
+    title = "structure erased"
+
     def _loss(self, logits: Tensor, target: Target, progress: float) -> Tensor:
         return decision_mean(self._reached(-self._lead(logits, target)), target)
 
@@ -86,6 +88,8 @@ class Grow(_OfStructure):
     >>> Grow(1, cap=1.0)(torch.tensor([[[2.0, 0.0], [0.0, 9.0]]]), torch.tensor([[0, 1]]))  # -log(1 + 3) / 2
     tensor([-0.6931])
     """
+
+    title = "structure grown"
 
     def _loss(self, logits: Tensor, target: Target, progress: float) -> Tensor:
         return decision_mean(self._reached(self._lead(logits, target)), target)
@@ -111,6 +115,8 @@ class Swap(_Targeted):
     >>> Swap(1, 2, cap=1.0)(logits, torch.tensor([[1, 1, 0]]))  # the first voxel is swapped; -log(1 + 3) / 2
     tensor([-0.6931])
     """
+
+    title = "structures swapped"
 
     def __init__(self, first: int, second: int, *, cap: float = 0.5, ignore_index: int | None = None) -> None:
         super().__init__(cap=cap, ignore_index=ignore_index)
@@ -160,6 +166,8 @@ class Towards(_Targeted):
     >>> Towards(torch.tensor([[1, 1]]), cap=1.0)(logits, torch.tensor([[0, 0]]))  # -log(1 + 3) / 2
     tensor([-0.6931])
     """
+
+    title = "given segmentation"
 
     def __init__(self, mask: Tensor, *, cap: float = 0.5, ignore_index: int | None = None) -> None:
         super().__init__(cap=cap, ignore_index=ignore_index)

@@ -32,6 +32,8 @@ class TemperedDice(Dice):
         ValueError: if sharpest is outside (0, 1].
     """
 
+    title = "soft Dice, sharper as the search goes on"
+
     def __init__(
         self,
         *,

@@ -32,6 +32,8 @@ class WeakestVoxels(Objective):
     tensor([-0.5000])
     """
 
+    title = "weakest voxels"
+
     def __init__(
         self, fraction: float = 0.0, *, classes: Sequence[int] | None = None, ignore_index: int | None = None
     ) -> None:

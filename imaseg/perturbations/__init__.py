@@ -1,4 +1,4 @@
-"""What may change, and by how much: each set owns its budget `eps`, its unit and its projection."""
+"""Perturbation sets: what may change, and by how much. Each has its budget `eps`, its unit and its projection."""
 
 from imaseg.perturbations.base import Perturbation
 from imaseg.perturbations.bias_field import BiasField

@@ -12,6 +12,9 @@ class _Additive(Perturbation):
     """Adds `params` (B, C, *spatial) to the image; bounds and region as in `Perturbation`."""
 
     on_voxels = True
+    is_intensity = True
+    usual_ladder = (0.01, 0.02, 0.05, 0.1, 0.2)
+    usual_ceiling = 0.4
 
     def zeros(self, image: Tensor) -> Tensor:
         return torch.zeros_like(image, memory_format=torch.contiguous_format)
@@ -27,7 +30,7 @@ class _Additive(Perturbation):
     def masked(self, values: Tensor) -> Tensor:
         return values if self.region is None else values * self.region.to(values)
 
-    def _room(self, image: Tensor) -> tuple[Tensor, Tensor] | None:
+    def _range_left(self, image: Tensor) -> tuple[Tensor, Tensor] | None:
         """How far each value may fall and rise before it meets the bounds."""
         if self.bounds is None:
             return None

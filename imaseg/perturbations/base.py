@@ -1,6 +1,6 @@
-"""Base of all perturbation sets: parameters, their effect on an image, and the ball they live in.
+"""Base of all perturbation sets: parameters, their effect on an image, and the ball that bounds them.
 
-A search moves `params`; only the set knows what they mean. `eps` lives here and nowhere else.
+A search moves `params`; only the set interprets them, and only the set holds the budget `eps`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -28,6 +28,14 @@ class Perturbation(Registered, ABC):
         moves_label: whether the label moves with the image.
         on_voxels: whether parameters lie on the voxels, so that those of a mirrored image are mirrored too.
         shared_budget: whether all values share the budget (a norm over the image) or each has it to itself.
+        is_intensity: whether parameters are added voxel values, so that eps converts to HU and other native units.
+        title: what tables and sentences call it.
+        meaning: a sentence that says what changes, and what eps counts.
+        usual_unit: the constructor's `unit` that is usually wanted; None where the set has one unit.
+        usual_ladder: budgets usually tried, in rising order, in `usual_unit`.
+        usual_ceiling: how far a margin search usually looks, in the same unit.
+        reference: the published work in full; empty if there is none.
+        cited: how a sentence names that work.
 
     Args:
         eps: radius in the set's own unit, one float or a tensor (B,) with one radius per sample.
@@ -38,6 +46,17 @@ class Perturbation(Registered, ABC):
         ValueError: if eps is negative or not finite, or bounds are out of order.
     """
 
+    plugin_group = "imaseg.perturbations"
+    required = ("title", "meaning", "usual_ladder", "usual_ceiling")
+
+    title: ClassVar[str]
+    meaning: ClassVar[str]
+    usual_unit: ClassVar[str | None] = None
+    usual_ladder: ClassVar[tuple[float, ...]]
+    usual_ceiling: ClassVar[float]
+    is_intensity: ClassVar[bool] = False
+    reference: ClassVar[str] = ""
+    cited: ClassVar[str] = ""
     unit: str = ""
     moves_label: bool = False
     on_voxels: bool = False
@@ -88,7 +107,7 @@ class Perturbation(Registered, ABC):
         return volume
 
     def stretched(self, factor: float) -> Self:
-        """The same set with `factor` times the budget, for searches that look outside first."""
+        """The same set with `factor` times the budget, for searches that begin outside."""
         return self if factor == 1 else self.with_eps(self.eps * factor)
 
     def radius(self, image: Tensor) -> Tensor:

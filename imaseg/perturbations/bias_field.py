@@ -41,6 +41,15 @@ class BiasField(_Box):
     tensor([0.0000, 1.5000, 3.0000, 4.5000])
     """
 
+    title = "bias field"
+    meaning = "Smooth brightness; a budget of 0.5 lets it rise by a factor of up to 1.5 and fall by as much."
+    usual_ladder = (0.1, 0.2, 0.5, 1.0)
+    usual_ceiling = 2.0
+    reference = (
+        "Chen C, Qin C, Qiu H, et al. Realistic adversarial data augmentation for MR image segmentation. "
+        "MICCAI 2020. arXiv:2006.13322."
+    )
+    cited = "Chen et al. 2020"
     unit = "relative"
 
     def __init__(

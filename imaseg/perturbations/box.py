@@ -11,7 +11,7 @@ from imaseg.perturbations.base import Bounds, Perturbation, draw, expand
 
 
 class _Box(Perturbation):
-    """Largest absolute parameter at most eps; subclasses say what the parameters change."""
+    """Largest absolute parameter at most eps; subclasses define what the parameters change."""
 
     @abstractmethod
     def _change(self, image: Tensor, params: Tensor) -> Tensor:

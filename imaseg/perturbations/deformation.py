@@ -49,6 +49,15 @@ class Deformation(Perturbation):
     tensor([0.5000, 1.5000, 2.5000, 3.5000, 4.0000])
     """
 
+    title = "deformation"
+    meaning = "Tissue moves smoothly and without folds, and the label with it; the budget is the longest way."
+    usual_ladder = (1.0, 2.0, 3.0)  # mm
+    usual_ceiling = 4.0
+    reference = (
+        "Choi Y, Lee S. Injectivity conditions of 2D and 3D uniform cubic B-spline functions. Graphical "
+        "Models 2000; 62(6):411-427."
+    )
+    cited = "Choi and Lee 2000"
     moves_label = True
 
     def __init__(
@@ -92,11 +101,11 @@ class Deformation(Perturbation):
         axes = [torch.linspace(-1, 1, size, dtype=shift.dtype, device=shift.device) for size in shape]
         voxels = zip(shape, self._voxel(len(shape)), strict=True)
         scale = shift.new_tensor([2 / (max(size - 1, 1) * voxel) for size, voxel in voxels])
-        places = torch.stack(torch.meshgrid(*axes, indexing="ij")) + shift * scale.view(-1, *[1] * len(shape))
+        positions = torch.stack(torch.meshgrid(*axes, indexing="ij")) + shift * scale.view(-1, *[1] * len(shape))
         # grid_sample counts axes from the last.
-        places = places.flip(1).movedim(1, -1).to(volume)
+        positions = positions.flip(1).movedim(1, -1).to(volume)
         mode = "nearest" if nearest else "bilinear"
-        moved = grid_sample(volume, places, mode=mode, padding_mode="border", align_corners=True)
+        moved = grid_sample(volume, positions, mode=mode, padding_mode="border", align_corners=True)
         # Where nothing moves the value is kept to the last bit, which grid_sample does not; the gradient is its own.
         still = (shift == 0).all(1, keepdim=True)
         return torch.where(still, volume.detach() + (moved - moved.detach()), moved)

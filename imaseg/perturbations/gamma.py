@@ -30,6 +30,10 @@ class Gamma(_Box):
     tensor([0.0000, 0.2500, 0.6400, 1.0000])
     """
 
+    title = "contrast (gamma)"
+    meaning = "One contrast curve for the whole image; a budget of 0.5 allows exponents from 1/1.5 to 1.5."
+    usual_ladder = (0.1, 0.2, 0.5, 1.0)
+    usual_ceiling = 2.0
     unit = "relative"
 
     def zeros(self, image: Tensor) -> Tensor:

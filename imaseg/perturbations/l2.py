@@ -32,6 +32,11 @@ class L2(_Additive):
     tensor([0.1000])
     """
 
+    title = "L2 ball"
+    meaning = (
+        "A change of any shape; its budget is the root mean square over all voxels, in units of the model's input."
+    )
+    usual_unit = "rms"
     shared_budget = True
 
     def __init__(
@@ -66,10 +71,10 @@ class L2(_Additive):
     def project(self, image: Tensor, params: Tensor) -> Tensor:
         params = self.masked(params)
         radius = self.radius(image) * self._norm_per_unit(params)
-        room = self._room(image)
-        if room is None:
+        limits = self._range_left(image)
+        if limits is None:
             return _shrink(params, radius)
-        return _shrink(_onto_ball_and_box(params, radius, *room), radius)
+        return _shrink(_onto_ball_and_box(params, radius, *limits), radius)
 
     def size(self, params: Tensor) -> Tensor:
         return norm(params) / self._norm_per_unit(params)

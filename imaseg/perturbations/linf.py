@@ -26,6 +26,8 @@ class Linf(_Additive):
     tensor([[[ 0.2000, -0.5000]]])
     """
 
+    title = "L-infinity ball"
+    meaning = "A change of any shape in which no voxel changes by more than the budget, in units of the model's input."
     unit: Literal["max"] = "max"
 
     def init(self, image: Tensor, generator: torch.Generator) -> Tensor:
@@ -38,8 +40,8 @@ class Linf(_Additive):
     def project(self, image: Tensor, params: Tensor) -> Tensor:
         radius = expand(self.radius(image), image)
         params = self.masked(params).clamp(-radius, radius)
-        room = self._room(image)
-        return params if room is None else params.clamp(*room)
+        limits = self._range_left(image)
+        return params if limits is None else params.clamp(*limits)
 
     def size(self, params: Tensor) -> Tensor:
         return params.flatten(1).abs().amax(1)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from imaseg.report.audits import Audit, Audits
+from imaseg.report.known import about_attack
 from imaseg.report.numerals import attack_name, count, listing, set_name
 from imaseg.results.attack import AttackEntry
 from imaseg.results.base import CaseScores, Interval, Metrics
@@ -30,7 +31,7 @@ class Series(NamedTuple):
     @property
     def noise(self) -> bool:
         """Whether this probe draws at random instead of searching for the worst change."""
-        return self.attack.endswith("noise")
+        return about_attack(self.attack).is_noise
 
     @property
     def title(self) -> str:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from imaseg.attacks import Attack
+from imaseg.report.known import about_set
+
 UNDEFINED = "undefined"
 _UNITS = {
     "rms": "RMS per voxel",
@@ -16,25 +19,6 @@ _UNITS = {
 }
 ADDED = frozenset({"rms", "norm", "max", "std"})
 """Units of budgets that are added intensity, so that native units exist for them."""
-_SETS = {
-    "l2": "L2 ball",
-    "linf": "L-infinity ball",
-    "bias-field": "bias field",
-    "gamma": "contrast (gamma)",
-    "deformation": "deformation",
-    "frequency": "frequency table",
-}
-_ATTACKS = {
-    "uniform-noise": "uniform noise",
-    "gaussian-noise": "Gaussian noise",
-    "fgsm": "FGSM",
-    "ifgsm": "I-FGSM",
-    "pgd": "PGD",
-    "apgd": "APGD",
-    "strong": "strong search",
-    "square": "Square",
-    "worst-case": "worst case over all attacks",
-}
 
 
 def decimal(value: float | None, digits: int = 3) -> str:
@@ -122,12 +106,13 @@ def unit_name(unit: str) -> str:
 
 def set_name(perturbation: str) -> str:
     """What a perturbation set is called on the page; an unknown one keeps its name."""
-    return _SETS.get(perturbation, perturbation)
+    return about_set(perturbation).title
 
 
 def attack_name(attack: str) -> str:
-    """What an attack is called on the page; an unknown one keeps its name."""
-    return _ATTACKS.get(attack, attack)
+    """What an attack is called on the page; a preset keeps the name that plans know it by, an unknown one its own."""
+    search = Attack.find(attack)
+    return attack if search is None else search.title
 
 
 def _minus(text: str) -> str:

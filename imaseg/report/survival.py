@@ -9,8 +9,8 @@ import plotly.graph_objects as go
 from scipy.stats import CensoredData, ecdf
 
 from imaseg.report.blocks import Figure, Table, row
+from imaseg.report.known import about_set
 from imaseg.report.margin_sets import Question, quantile_text
-from imaseg.report.meanings import set_meaning
 from imaseg.report.numerals import decimal, listing, set_name, short, unit_name
 from imaseg.report.style import plot
 from imaseg.results.margin import CaseMargin, MarginEntry
@@ -60,7 +60,7 @@ def survival_figure(key: str, title: str, head: str, question: Question, lines: 
         for line in lines
     )
     parts = [
-        set_meaning(question.perturbation),
+        about_set(question.perturbation).meaning,
         f"Searched up to {ceilings} ({unit}).",
         f"Probe {question.probe}; criterion: {question.criterion}.",
         more,

@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from imaseg.data.files import occupied, read_json, sweep, whole_file
-from imaseg.data.recipe import parse_recipe
+from imaseg.data.preparation.recipe import parse_recipe
 from imaseg.errors import InputError
 from imaseg.models.run_folder import CARD
 from imaseg.models.segmentation import ModelCard

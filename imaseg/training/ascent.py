@@ -1,4 +1,4 @@
-"""IMA's ascent: PGD's walk, where each sample may have a length and a start of its own."""
+"""IMA's ascent: PGD in which each sample may have its own number of steps and its own start."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from imaseg.attacks.search import Search
 
 
 def ascend(search: Search, attack: PGD, steps: Tensor) -> None:
-    """Walk as `attack` does; a sample that has made its steps is scored once more and leaves the batch.
+    """Step as `attack` does; a sample that has made its steps is scored once more and leaves the batch.
 
     Args:
         search: of one batch, with a criterion.
-        attack: says how long the steps are, and how many at most.
+        attack: gives the length of the steps and their largest number.
         steps: (B,) integers >= 1, how many each sample makes.
     """
     longest = search.perturbation.radius(search.image) * attack.step_size

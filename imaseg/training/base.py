@@ -111,7 +111,7 @@ def check_still(perturbation: Perturbation, method: str) -> None:
     """Refuse a set that moves the label along.
 
     Raises:
-        ValueError: if it is one.
+        ValueError: if `perturbation` moves the label.
     """
     if perturbation.moves_label:
         msg = f"perturbation of {method} must leave the label in place, got {perturbation.name}. Use IMA or plain PGD."

@@ -1,4 +1,4 @@
-"""Whose sample is this: the names that a table of margins is kept by."""
+"""Case ids of the samples of a batch, by which margins and warm starts are kept."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def case_ids(image: Tensor, ids: Sequence[str] | None) -> list[str]:
     Raises:
         ValueError: if there are none, or not one per sample.
     """
-    found = _from_meta(image) if ids is None else ids
-    if found is None or isinstance(found, str) or len(found) != len(image):
+    names = _from_meta(image) if ids is None else ids
+    if names is None or isinstance(names, str) or len(names) != len(image):
         msg = (
-            f"ids must name each of the {len(image)} samples, got {found!r}. Give a list of strings, or a MetaTensor "
+            f"ids must name each of the {len(image)} samples, got {names!r}. Give a list of strings, or a MetaTensor "
             "whose meta holds `filename_or_obj`: one margin is kept per case."
         )
         raise ValueError(msg)
-    return [str(name) for name in found]
+    return [str(name) for name in names]
 
 
 def _from_meta(image: Tensor) -> Sequence[str] | None:

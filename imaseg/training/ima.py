@@ -12,27 +12,27 @@ mean over foreground classes, not the best class; a case is "never broken" only 
 One ascent serves the margin and the perturbed sample; broken samples leave the batch, and only they are bisected.
 `warm`, `fewest_steps` and `every` save more and are off unless asked for; `benchmarks/ima_cost.py` measures them.
 
-`weighting` is off too: by it cases with small margins pull harder (`weighting`: Zhang et al., "Geometry-aware
+`weighting` is off too: by it cases with small margins count more (`weighting`: Zhang et al., "Geometry-aware
 instance-reweighted adversarial training", ICLR 2021, who count the steps to the boundary). Without it a boundary that
 is touched by all perturbed samples is pushed alike from both sides wherever it runs, so that it need not come to rest
 half-way between the classes; `benchmarks/two_moons.py` shows both.
 
-So are `beyond` and `spread`: training on the worst points found rather than on the boundary, and at radii drawn around
-the margin (`spread`: Kurakin et al., "Adversarial machine learning at scale", ICLR 2017).
+So are `train_on="worst"` and `radius_jitter`: training on the worst points found rather than on the boundary, and at
+radii drawn around the margin (`radius_jitter`: Kurakin et al., "Adversarial machine learning at scale", ICLR 2017).
 `benchmarks/ima_ablation.py` shows what each of them does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from imaseg.attacks import PGD
-from imaseg.attacks.search import Search, Until
-from imaseg.frozen import Model, bare, frozen, plain
+from imaseg.attacks.search import CriterionFn, Search
+from imaseg.frozen import Model, as_plain_tensor, frozen, unwrap_ddp
 from imaseg.margins.bisection import bisect
 from imaseg.margins.criteria import DiceBelow, leading_to
 from imaseg.objectives import Objective
@@ -59,15 +59,15 @@ class IMA(TrainingMethod):
         smoothing: weight of the newest boundary distance in the margin.
         weighting: a case's perturbed loss counts with its margin to the power of -weighting, 1 on average over all
             cases; 0 to 10, 0 as published. The loss is then taken of each sample by itself.
-        beyond: train on the point of lowest Dice found, not on the boundary where that is nearer. The ascent then goes
-            on past the boundary; whether a case broke is judged at that point, and its distance is looked for on the
-            straight way there.
-        spread: each visit draws how far it goes, uniformly within this share of the margin: from margin * (1 - spread)
-            to margin * (1 + spread), 0 to 1, and never beyond the ceiling. A visit that drew less than the margin lets
-            nothing grow: with one visit per epoch margins grow half as fast.
+        train_on: "boundary" for the decision boundary of samples that break within their margin, as published; "worst"
+            for the point of lowest Dice found. The ascent then goes on past the boundary; whether a case broke is
+            judged at that point, and its distance is searched on the segment to the clean image.
+        radius_jitter: each visit draws its radius uniformly from margin * (1 - radius_jitter) to
+            margin * (1 + radius_jitter), never beyond the ceiling; 0 to 1, 0 as published. A visit that drew less than
+            the margin lets nothing grow: with one visit per epoch margins grow half as fast.
         objective: what the ascent maximises; the loss that leads to the criterion if not given.
         warm: start each ascent where the case's last one ended, so that fewer steps suffice. The start is mirrored as
-            the image is; cases that look otherwise at this visit (another crop) start anew.
+            the image is; cases whose image is another one at this visit (another crop) start anew.
         fewest_steps: ascent steps of a visit that goes as far as one increment, growing linearly up to `steps` at the
             ceiling; None for `steps` throughout.
         every: perturb every so many batches; those in between cost one plain step and train on the clean loss alone.
@@ -83,14 +83,14 @@ class IMA(TrainingMethod):
         perturbation: Perturbation,
         *,
         increment: float | None = None,
-        criterion: Until | None = None,
+        criterion: CriterionFn | None = None,
         beta: float = 0.5,
         steps: int = 8,
         bisections: int = 4,
         smoothing: float = 0.5,
         weighting: float = 0.0,
-        beyond: bool = False,
-        spread: float = 0.0,
+        train_on: Literal["boundary", "worst"] = "boundary",
+        radius_jitter: float = 0.0,
         objective: Objective | None = None,
         warm: bool = False,
         fewest_steps: int | None = None,
@@ -108,8 +108,11 @@ class IMA(TrainingMethod):
         if not 0 <= weighting <= 10:
             msg = f"weighting must be in [0, 10], got {weighting}. Use 0 for equal weights."
             raise ValueError(msg)
-        self.weighting = weighting
-        self.beyond, self.spread = beyond, check_share("spread", spread)
+        if train_on not in ("boundary", "worst"):
+            msg = f"train_on must be 'boundary' or 'worst', got {train_on!r}."
+            raise ValueError(msg)
+        self.weighting, self.train_on = weighting, train_on
+        self.radius_jitter = check_share("radius_jitter", radius_jitter)
         self.beta = check_share("beta", beta)
         self.criterion = criterion if criterion is not None else _default_criterion(objective)
         self.bisections = check_count("bisections", bisections, "Use 4.", at_least=0)
@@ -165,7 +168,7 @@ class IMA(TrainingMethod):
 
     def _perturb(self, model: Model, image: Tensor, label: Tensor, ids: list[str]) -> tuple[Tensor, Tensor]:
         """Each sample at its margin, or on its boundary if that is nearer, and the label that goes with it."""
-        image, label = plain(image), plain(label)
+        image, label = as_plain_tensor(image), as_plain_tensor(label)
         margins, seed = self.table.look_up(ids).to(image.device), self.seed + self._calls
         radii = self._radii(margins, seed)
         perturbation = self.attack.perturbation.with_eps(radii)
@@ -178,7 +181,7 @@ class IMA(TrainingMethod):
                 perturbation,
                 self.attack.objective,
                 seed=seed,
-                until=None if self.beyond else self.criterion,
+                criterion=None if self.train_on == "worst" else self.criterion,
                 start=start,
             )
             ascend(search, self.attack, self._steps(radii))
@@ -186,31 +189,31 @@ class IMA(TrainingMethod):
         if self.starts is not None:
             self.starts.keep(ids, image, params)
         short = (radii < margins).tolist()
-        self.table.record(ids, perturbation.size(boundary).tolist(), search.met.tolist(), short)
+        self.table.record(ids, perturbation.size(boundary).tolist(), search.success.tolist(), short)
         with torch.no_grad():
             return perturbation.apply(image, params), search.label_of(params)
 
     def _radii(self, margins: Tensor, seed: int) -> Tensor:
         """How far (B,) this visit of each sample goes."""
-        if not self.spread:
+        if not self.radius_jitter:
             return margins
         shares = drawn_shares(len(margins), seed).to(margins)
-        return (margins * (1 + self.spread * (2 * shares - 1))).clamp(max=self.table.ceiling)
+        return (margins * (1 + self.radius_jitter * (2 * shares - 1))).clamp(max=self.table.ceiling)
 
     def _placed(self, search: Search) -> tuple[Tensor, Tensor]:
         """What each sample trains on, and where its boundary is if it was broken."""
-        if self.beyond:
+        if self.train_on == "worst":
             return search.best, self._boundary_before(search)
-        index = search.met.nonzero()[:, 0]
+        index = search.success.nonzero()[:, 0]
         params = search.last.clone()
         # A case whose clean image fails already has good == bad == "no change": it trains on itself.
         params[index] = bisect(search, search.last_good[index], search.best[index], index, self.bisections)
         return params, params
 
     def _boundary_before(self, search: Search) -> Tensor:
-        """The boundary on the straight way to the worst point; "no change" where the clean image fails already."""
+        """The boundary on the segment to the worst point; "no change" where the clean image fails already."""
         search.judge(self.criterion)
-        index = search.met.nonzero()[:, 0]
+        index = search.success.nonzero()[:, 0]
         boundary, good = search.best.clone(), search.perturbation.zeros(search.image)[index]
         bad = good.where(expand(search.failed_clean[index], good).bool(), boundary[index])
         boundary[index] = bisect(search, good, bad, index, self.bisections)
@@ -219,8 +222,8 @@ class IMA(TrainingMethod):
     def _perturbed_loss(self, model: Model, image: Tensor, label: Tensor, weights: Tensor | None) -> Tensor:
         """Mean loss of the perturbed samples, weighted if asked for."""
         if weights is None:
-            return self._mean_loss(bare(model), image, label)
-        output = bare(model)(image)
+            return self._mean_loss(unwrap_ddp(model), image, label)
+        output = unwrap_ddp(model)(image)
         # One sample at a time, since losses that average over the batch cannot be weighted any more.
         losses = [self.loss(_sample(output, i), label[i : i + 1]).mean() for i in range(len(image))]
         return (torch.stack(losses) * weights.to(image.device)).mean()

@@ -54,8 +54,8 @@ class MarginTable:
 
     def weights(self, ids: Iterable[str], power: float) -> Tensor:
         """Weights (B,) of these cases, margin to the -power, 1 on average over all cases that have a margin."""
-        known = torch.tensor(list(self.margins.values()), dtype=torch.float64)
-        scale = (known / self.increment).pow(-power).mean() if len(known) else known.new_ones(())
+        margins = torch.tensor(list(self.margins.values()), dtype=torch.float64)
+        scale = (margins / self.increment).pow(-power).mean() if len(margins) else margins.new_ones(())
         return ((self.look_up(ids).double() / self.increment).pow(-power) / scale).float()
 
     def record(
@@ -71,8 +71,8 @@ class MarginTable:
             ids: of the cases.
             distances: of their boundaries, where they broke.
             broken: whether they did.
-            short: whether the visit ended short of the margin, so that not breaking says nothing; none did if not
-                given.
+            short: whether the visit ended short of the margin, so that not breaking does not count; none did if
+                not given.
         """
         for key, distance, hit, early in zip(ids, distances, broken, short or [False] * len(ids), strict=True):
             self.margins.setdefault(key, self.increment)

@@ -1,7 +1,7 @@
 """Where the last search of each case ended, as the start of its next one.
 
 Zheng et al., "Efficient adversarial training with transferable adversarial examples", CVPR 2020, who follow the
-augmentation too. There the transform is told; here the image itself tells how it is mirrored.
+augmentation too. There the transform is given; here it is recognised from the image: how it is mirrored.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from torch.nn import functional
 from imaseg.perturbations import Perturbation
 from imaseg.perturbations.base import expand
 
-# Between two looks at a hippocampus as `imaseg train` shows it: 0.7 and more after a slight turn, where a start is no
-# worse than a random one from 0.75 on, and 0.5 at most the wrong way round.
+# Correlation of two thumbnails of a hippocampus under the augmentation of `imaseg train`: 0.7 and more after a slight
+# rotation, at most 0.5 for another reflection. From 0.75 on a kept start is no worse than a random one.
 _ALIKE = 0.75
 _FINEST = 16
 _POOL: tuple[Callable[..., Tensor], ...] = (
@@ -29,66 +29,67 @@ _POOL: tuple[Callable[..., Tensor], ...] = (
 
 
 class Starts:
-    """Last parameters by case id, on the CPU and in half precision, and a coarse picture of the image they are for.
+    """Last parameters by case id, on the CPU and in half precision, and a thumbnail of the image they are for.
 
     A start is turned the way the image is mirrored this time, if its parameters lie on the voxels, and goes as far as
-    the budget does. A case whose image looks otherwise (another crop, another shape) starts as if it was new. As much
-    memory, and room in a checkpoint, as the training images in half precision. Where `torch.distributed` is initialised
-    the ranks exchange what they found at the end of each epoch, since the next epoch may show a case to another rank.
+    the budget does. A case whose image is another one (another crop, another shape) starts as if it was new. As much
+    memory, and space in a checkpoint, as the training images in half precision. Where `torch.distributed` is
+    initialised the ranks exchange their starts after each epoch, since the next one may show a case to another rank.
     """
 
     def __init__(self) -> None:
         self._params: dict[str, Tensor] = {}
-        self._looks: dict[str, Tensor] = {}
+        self._thumbnails: dict[str, Tensor] = {}
         self._fresh: set[str] = set()
 
     def keep(self, ids: Sequence[str], image: Tensor, params: Tensor) -> None:
         """Note where the search of each sample of image (B, C, *spatial) ended; of equal ids the last one counts."""
         # bfloat16 has the range of float32: images may be in thousands of HU.
         values = params.detach().to("cpu", torch.bfloat16)
-        for key, one, look in zip(ids, values, _looks(image), strict=True):
-            self._params[key], self._looks[key] = one.clone(), look.clone()
+        for key, ending, thumbnail in zip(ids, values, _thumbnails_of(image), strict=True):
+            self._params[key], self._thumbnails[key] = ending.clone(), thumbnail.clone()
             self._fresh.add(key)
 
     def begin(self, ids: Sequence[str], image: Tensor, perturbation: Perturbation, seed: int) -> Tensor:
-        """Parameters (B, ...) to start from: what is known of the case, else random ones."""
+        """Parameters (B, ...) to start from: the kept ones of the case, else random ones."""
         params = perturbation.init(image, torch.Generator().manual_seed(seed))
-        known = torch.zeros(len(params), dtype=torch.bool)
-        for place, (key, look) in enumerate(zip(ids, _looks(image), strict=True)):
+        kept = torch.zeros(len(params), dtype=torch.bool)
+        for row, (key, thumbnail) in enumerate(zip(ids, _thumbnails_of(image), strict=True)):
             values = self._params.get(key)
-            if values is None or values.shape != params.shape[1:] or look.shape != self._looks[key].shape:
+            if values is None or values.shape != params.shape[1:] or thumbnail.shape != self._thumbnails[key].shape:
                 continue
-            axes = _mirrored(self._looks[key], look, range(look.ndim if perturbation.on_voxels else 1))
+            most = thumbnail.ndim if perturbation.on_voxels else 1
+            axes = _mirrored(self._thumbnails[key], thumbnail, range(most))
             if axes is not None:
-                params[place] = values.flip(axes).to(params)
-                known[place] = True
+                params[row] = values.flip(axes).to(params)
+                kept[row] = True
         size = perturbation.size(params)
         stretch = perturbation.radius(image) / size.where(size > 0, 1.0)
-        return params * expand(stretch.where(known.to(stretch.device), 1.0), params)
+        return params * expand(stretch.where(kept.to(stretch.device), 1.0), params)
 
     def end_epoch(self) -> None:
         """Exchange what was kept in this epoch; of a case seen by several ranks the last one's counts."""
         if distributed.is_available() and distributed.is_initialized():
-            found: list[Any] = [None] * distributed.get_world_size()
-            mine = {key: (self._params[key], self._looks[key]) for key in sorted(self._fresh)}
-            distributed.all_gather_object(found, mine)
-            for key, (params, look) in (item for kept in found for item in kept.items()):
-                self._params[key], self._looks[key] = params, look
+            ranks: list[Any] = [None] * distributed.get_world_size()
+            own = {key: (self._params[key], self._thumbnails[key]) for key in sorted(self._fresh)}
+            distributed.all_gather_object(ranks, own)
+            for key, (params, thumbnail) in (item for kept in ranks for item in kept.items()):
+                self._params[key], self._thumbnails[key] = params, thumbnail
         self._fresh.clear()
 
     def state_dict(self) -> dict[str, Any]:
         """All of them."""
-        return {"params": dict(self._params), "looks": dict(self._looks)}
+        return {"params": dict(self._params), "thumbnails": dict(self._thumbnails)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up what `state_dict` gave."""
-        for kept, name in ((self._params, "params"), (self._looks, "looks")):
+        for kept, name in ((self._params, "params"), (self._thumbnails, "thumbnails")):
             kept.clear()
             kept.update({str(key): value.to("cpu", torch.bfloat16) for key, value in state.get(name, {}).items()})
 
 
-def _looks(image: Tensor) -> Tensor:
-    """Coarse pictures (B, C, *coarse) of image (B, C, *spatial)."""
+def _thumbnails_of(image: Tensor) -> Tensor:
+    """Thumbnails (B, C, *coarse) of image (B, C, *spatial)."""
     image = image.detach().float()
     if image.ndim > 2:
         image = _POOL[image.ndim - 3](image, [min(size, _FINEST) for size in image.shape[2:]])

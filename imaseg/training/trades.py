@@ -20,7 +20,7 @@ from torch.nn.functional import logsigmoid
 
 from imaseg.attacks import PGD
 from imaseg.attacks.search import Search
-from imaseg.frozen import Model, bare, frozen, heads, plain
+from imaseg.frozen import Model, as_plain_tensor, frozen, heads, unwrap_ddp
 from imaseg.objectives import Objective
 from imaseg.perturbations import Perturbation
 from imaseg.scores import Target
@@ -70,10 +70,10 @@ class TRADES(TrainingMethod):
         """Clean loss and drift of the batch."""
         self._calls += 1
         names = [] if self.starts is None else case_ids(image, ids)
-        attacked = self._furthest(model, plain(image), plain(label), names)
+        attacked = self._furthest(model, as_plain_tensor(image), as_plain_tensor(label), names)
         output = model(image)
         before = heads(output, image)[0].detach()
-        after = heads(bare(model)(attacked), image)[0]
+        after = heads(unwrap_ddp(model)(attacked), image)[0]
         drift = _Drift(before, ignore_index=self.ignore_index)(after, label).mean()
         return self.loss(output, label).mean() + self.beta * drift
 

@@ -96,7 +96,7 @@ def _visited(attack, model, image, label, start):
     """The result, and the changes of the image at which the model was called, clean one left out."""
     seen = []
     handle = model.register_forward_hook(lambda _, given, __: seen.append((given[0] - image).detach()))
-    result = attack(model, image, label, start=start, until=_never)
+    result = attack(model, image, label, start=start, criterion=_never)
     handle.remove()
     return result, seen[1:]
 
@@ -154,9 +154,9 @@ def test_points_of_larger_sets_guide_and_never_count(kind, dual):
     label = (gap > 0).long().view(-1, 1, 1)
     budget = kind(gap.abs() / dual * 0.99)
     result = APGD(budget, steps=20, objective=CrossEntropy(), larger_first=True)(
-        model, image, label, until=lambda logits, label, _: (logits.argmax(1) != label).flatten(1).any(1)
+        model, image, label, criterion=lambda logits, label, _: (logits.argmax(1) != label).flatten(1).any(1)
     )
-    assert not result.met.any()
+    assert not result.success.any()
     assert torch.equal(result.dice, result.dice_clean)
     assert (result.size <= budget.eps * (1 + 1e-6)).all()
     assert result.backward_calls == 20
@@ -165,7 +165,7 @@ def test_points_of_larger_sets_guide_and_never_count(kind, dual):
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 10, 101])
 def test_stages_use_up_the_steps_whatever_their_number(steps):
     model, image, label = trained_model()
-    result = APGD(L2(0.5), steps=steps, larger_first=True)(model, image[:1], label[:1], until=_never)
+    result = APGD(L2(0.5), steps=steps, larger_first=True)(model, image[:1], label[:1], criterion=_never)
     assert (result.backward_calls, result.forward_calls) == (steps, steps + 2)
 
 

@@ -30,8 +30,8 @@ def test_linear_model_breaks_just_above_its_margin_and_not_just_below(name, kind
     for factor, broken in ((1.01, True), (0.99, False)):
         spec = {"name": name} | ({} if name == "fgsm" else {"steps": 10})
         attack = Attack.build(spec, kind(gap / dual * factor), objective=_objective(objective))
-        result = attack(model, image, label, until=VoxelsFlipped(0.0))
-        assert (result.met == broken).all()
+        result = attack(model, image, label, criterion=VoxelsFlipped(0.0))
+        assert (result.success == broken).all()
 
 
 def _objective(name):

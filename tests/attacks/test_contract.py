@@ -24,7 +24,7 @@ ADDITIVE = ("l2", "l2-rms", "linf")
 RANDOM = ("gaussian-noise", "uniform-noise", "square")
 
 pytestmark = [
-    pytest.mark.parametrize("name", Attack.registry),
+    pytest.mark.parametrize("name", Attack.known()),
     pytest.mark.parametrize("kind", SETS),
     pytest.mark.parametrize("dims", [2, 3]),
 ]
@@ -51,7 +51,7 @@ def test_result_has_the_promised_shapes_and_keeps_the_budget(name, kind, dims):
     assert result.image.dtype == torch.float32
     assert result.dice.shape == (3, 3)
     assert result.prediction.shape == label.shape
-    for values in (result.size, result.objective, result.foreground_dice, result.met, *result.sizes.values()):
+    for values in (result.size, result.objective, result.foreground_dice, result.success, *result.sizes.values()):
         assert values.shape == (3,)
     assert (result.size <= EPS[kind] * (1 + 1e-5)).all()
     assert (result.eps == EPS[kind]).all()
@@ -186,14 +186,14 @@ def test_finished_samples_end_on_a_point_that_meets_the_criterion(name, kind, di
     image, label = _data(dims)
     model = messy_model(dims)
 
-    def until(logits, truth, clean):
+    def criterion(logits, truth, clean):
         return foreground_dice(logits, truth) < foreground_dice(clean, truth)
 
-    result = _attack(name, kind)(model, image, label, until=until)
+    result = _attack(name, kind)(model, image, label, criterion=criterion)
     model.eval()
     # Under a deformation the clean prediction moves too; the other sets leave it where it is.
     clean = SETS[kind](EPS[kind]).move(model(image).detach(), result.params, nearest=True)
-    assert torch.equal(result.met, until(model(result.image).detach(), result.label, clean))
+    assert torch.equal(result.success, criterion(model(result.image).detach(), result.label, clean))
 
 
 def test_it_works_under_no_grad_and_inference_mode(name, kind, dims):

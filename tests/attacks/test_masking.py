@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from imaseg import L2, PGD, Linf, MinimumNorm, Square, Strong
+from imaseg import L2, PGD, Linf, MinimumNorm, ShrinkingSetPGD, Square
 from imaseg.objectives import CrossEntropy
 from tests.attacks.models import trained_model
 
@@ -115,7 +115,7 @@ def test_gradients_that_come_and_go_are_counted_by_sample(trained, kind, eps):
     def half(x):
         return net(x) * scale[: len(x)] + net(x).detach() * (1 - scale[: len(x)])
 
-    result = PGD(kind(eps), steps=5, objective=CrossEntropy())(half, image, label, until=_never)
+    result = PGD(kind(eps), steps=5, objective=CrossEntropy())(half, image, label, criterion=_never)
     assert result.zero_gradients[:4].max() < 0.02
     assert result.zero_gradients[4:].min() == 1
 
@@ -126,8 +126,8 @@ def _never(logits, label, clean):
 
 def test_searches_that_bring_logits_to_scale_are_not_deceived(trained):
     net, image, label = trained
-    for attack in (Strong(L2(3.0), steps=20), MinimumNorm(L2(9.0), steps=40)):
+    for attack in (ShrinkingSetPGD(L2(3.0), steps=20), MinimumNorm(L2(9.0), steps=40)):
         honest, found = attack(net, image, label), attack(_saturated(net), image, label)
         assert found.zero_gradients.mean() < honest.zero_gradients.mean() + 0.05
         assert found.foreground_dice.mean() <= honest.foreground_dice.mean() + 0.05
-        assert (found.met == honest.met).all()
+        assert (found.success == honest.success).all()

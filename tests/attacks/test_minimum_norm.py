@@ -42,7 +42,7 @@ def test_independent_voxels_cost_what_the_closed_form_says(kind, wrong, regions)
     attack = MinimumNorm(make(3 * exact.max(), **unit), wrong=wrong)
     model = (lambda x: linear.gap(x)[:, None]) if regions else linear
     result = attack(model, image, inside[:, None] if regions else inside.long())
-    assert result.met.all()
+    assert result.success.all()
     assert (result.size >= exact * (1 - 1e-4)).all()
     assert (result.size <= exact * 1.01).all()
     lost = (linear.gap(result.image).detach() < 0) & inside
@@ -67,7 +67,7 @@ def test_the_first_voxel_of_a_shared_kernel_costs_its_gap_over_the_dual_norm(kin
     exact = exact / (math.sqrt(image[0].numel()) if kind == "rms" else 1.0)
     make, unit = KINDS[kind]
     result = MinimumNorm(make(5 * exact.max(), **unit), wrong=TINY)(model, image, label)
-    assert result.met.all()
+    assert result.success.all()
     assert (result.size >= exact * (1 - 1e-4)).all()
     assert (result.size <= exact * 1.01).all()
 
@@ -95,7 +95,7 @@ def test_all_voxels_of_a_shared_kernel_cost_what_a_quadratic_program_says(shape,
     exact = [_least_norm(matrix[inside[i].flatten()], gap[i][inside[i]].double()) for i in range(3)]
     exact = torch.tensor(exact)
     result = MinimumNorm(L2(3 * exact.max()), wrong=1.0)(model, image, inside.long())
-    assert result.met.all()
+    assert result.success.all()
     assert (result.size >= exact * (1 - 1e-4)).all()
     assert (result.size <= exact * (1 + slack)).all()
 
@@ -141,7 +141,7 @@ def test_bounds_that_bind_are_allowed_for(kind, wrong):
         assert (exact / torch.tensor(free)).amax() > 1.05, "the case is meant to have bounds that bind"
     make, unit = KINDS[kind]
     result = MinimumNorm(make(3 * exact.max(), bounds=bounds, **unit), wrong=wrong)(model, image, inside.long())
-    assert result.met.all()
+    assert result.success.all()
     assert result.image.abs().max() <= 0.7
     assert (result.size >= exact * (1 - 1e-4)).all()
     assert (result.size <= exact * 1.015).all()
@@ -153,10 +153,10 @@ def test_a_criterion_of_the_caller_s_rules_instead():
     image = _random(4, 2, 6, 5)
     gap = model.gap(image).detach()
     exact = gap.abs().flatten(1).amin(1) / 7.0
-    result = MinimumNorm(Linf(2.0), steps=100)(model, image, torch.ones_like(gap).long(), until=VoxelsFlipped(0.0))
+    result = MinimumNorm(Linf(2.0), steps=100)(model, image, torch.ones_like(gap).long(), criterion=VoxelsFlipped(0.0))
     right = gap > 0
     exact = torch.where(right, gap, torch.inf).flatten(1).amin(1) / 7.0
-    assert result.met.all()
+    assert result.success.all()
     assert (result.size >= exact * (1 - 1e-4)).all()
     assert (result.size <= exact * 1.01).all()
 
@@ -167,8 +167,8 @@ def test_with_a_fitting_objective_it_finds_margins_as_small_as_those_of_bisectio
     model, image, label = trained_model()
     budget = kind(8.0) if kind is L2 else kind(0.8)
     bisected = SampleMargin(budget, criterion=criterion, attack=PGD(budget, steps=10))(model, image, label)
-    result = MinimumNorm(budget, steps=60, objective=Dice())(model, image, label, until=criterion)
-    assert result.met.all()
+    result = MinimumNorm(budget, steps=60, objective=Dice())(model, image, label, criterion=criterion)
+    assert result.success.all()
     assert not bisected.censored.any()
     with torch.no_grad():
         assert criterion(model(result.image), label, model(image)).all()
@@ -182,7 +182,7 @@ def test_what_is_not_found_within_eps_is_not_met():
     exact = gap.where(gap > 0, -torch.inf).flatten(1).amax(1) / 7.0  # the last voxel of each case
     radii = exact * torch.tensor([0.98, 1.02, 0.5, 1.5])
     result = MinimumNorm(Linf(radii), wrong=1.0)(model, image, (gap > 0).long())
-    assert result.met.tolist() == [False, True, False, True]
+    assert result.success.tolist() == [False, True, False, True]
     assert (result.size <= radii * (1 + 1e-6)).all()
     assert (result.foreground_dice < result.foreground_dice_clean).all()
 
@@ -193,10 +193,10 @@ def test_a_case_without_foreground_has_nothing_to_lose():
     with torch.no_grad():
         model[4].bias[0] += 3.0
     result = MinimumNorm(L2(8.0), steps=40)(model, image, label)
-    assert not result.met[:4].any()
-    assert result.met[4:].all()
+    assert not result.success[:4].any()
+    assert result.success[4:].all()
     alone = MinimumNorm(L2(8.0), steps=10)(model, image[:4] * 0 - 3, label[:4])
-    assert not alone.met.any()
+    assert not alone.success.any()
     assert (alone.foreground_dice_clean == 1).all()
 
 
@@ -206,7 +206,7 @@ def test_a_case_that_is_wrong_already_costs_nothing():
     label = torch.ones(2, 3, 3).long()
     image[0] = -2.0
     result = MinimumNorm(Linf(5.0), wrong=1.0)(model, image, label)
-    assert result.met.all()
+    assert result.success.all()
     assert result.size[0] == 0
     assert torch.equal(result.image[0], image[0])
     assert result.size[1].item() == pytest.approx(2.0, rel=1e-3)
@@ -246,7 +246,7 @@ def test_passes_are_as_announced(restarts):
 def test_more_restarts_never_enlarge_the_result():
     model, image, label = trained_model()
     once, thrice = (MinimumNorm(L2(8.0), steps=25, restarts=n)(model, image, label) for n in (1, 3))
-    assert once.met.all()
+    assert once.success.all()
     assert (thrice.size <= once.size * (1 + 2**-7)).all()
 
 
@@ -262,5 +262,5 @@ def test_a_short_search_gets_by_with_a_ceiling_far_too_high(kind):
     high = 100.0 if kind is L2 else 10.0
     short = MinimumNorm(kind(high), steps=20)(model, image, label)
     long = MinimumNorm(kind(high), steps=200)(model, image, label)
-    assert short.met.all()
+    assert short.success.all()
     assert (short.size / long.size).median() < 1.15

@@ -49,17 +49,17 @@ def test_a_preset_runs_and_keeps_the_budget(trained, name, kind):
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_says_where_it_comes_from(name):
     preset = PRESETS[name]
-    assert re.search(r"\b(19|20)\d\d\b", preset.source), "the source should state its year"
-    assert len(preset.source) > 20
-    assert name not in Attack.registry, "a preset must not hide a search"
-    assert preset.attack in Attack.registry
+    assert re.search(r"\b(19|20)\d\d\b", preset.reference), "the reference should state its year"
+    assert preset.cited.split(" ")[0] in preset.reference
+    assert name not in Attack.known(), "a preset must not hide a search"
+    assert preset.attack in Attack.known()
 
 
 def test_published_settings():
     """PGD: 2/255 at 8/255; SegPGD and CosPGD: 0.01 at 8/255, 20 steps each; APGD: 100 steps; SEA: four times 300."""
     assert _settings("pgd-ce") == ("pgd", "cross-entropy", 20, 0.25, 0.0)
-    assert _settings("segpgd") == ("pgd", "seg-pgd-loss", 20, pytest.approx(0.01 * 255 / 8, rel=0.01), 0.0)
-    assert _settings("cospgd") == ("pgd", "cos-pgd-loss", 20, pytest.approx(0.01 * 255 / 8, rel=0.01), 0.0)
+    assert _settings("segpgd") == ("pgd", "segpgd", 20, pytest.approx(0.01 * 255 / 8, rel=0.01), 0.0)
+    assert _settings("cospgd") == ("pgd", "cospgd", 20, pytest.approx(0.01 * 255 / 8, rel=0.01), 0.0)
     for name, objective in (("apgd-ce", "cross-entropy"), ("apgd-dice", "dice")):
         attack = Attack.build(name, L2(1.0))
         assert (attack.name, attack.objective.name, attack.steps, attack.larger_first) == (
@@ -71,7 +71,7 @@ def test_published_settings():
     sea = Attack.build("sea", L2(1.0))
     assert isinstance(sea, WorstCase)
     assert [(one.name, one.steps, one.larger_first) for one in sea.members] == [("apgd", 300, True)] * 4
-    four = ["masked-ce", "seg-pgd-loss", "jensen-shannon", "masked-spherical"]
+    four = ["masked-ce", "segpgd", "jensen-shannon", "masked-spherical"]
     assert [member.objective.name for member in sea.members] == four
     for name, objective in zip(("apgd-masked-ce", "apgd-segpgd", "apgd-js", "apgd-spherical"), four, strict=True):
         attack = Attack.build(name, L2(1.0))
@@ -106,7 +106,7 @@ def test_vafa_s_set_may_be_named():
 def test_unknown_names_list_presets_and_searches():
     with pytest.raises(ValueError, match="got 'seapgd'") as caught:
         Attack.build("seapgd", L2(1.0))
-    assert all(f" {name}," in str(caught.value).replace("one of ", "one of  ") for name in (*PRESETS, *Attack.registry))
+    assert all(f" {name}," in str(caught.value).replace("one of ", "one of  ") for name in (*PRESETS, *Attack.known()))
 
 
 @pytest.mark.parametrize("spec", [5, ["pgd"], None, {"steps": 3}])
@@ -124,7 +124,7 @@ def test_pgd_ce_is_the_classical_one(kind, eps):
     seen = []
     handle = model.register_forward_hook(lambda _, given, __: seen.append((given[0] - image).detach()))
     attack = Attack.build("pgd-ce", kind(eps))
-    attack(model, image, label, start=delta, until=lambda logits, *_: torch.zeros(len(logits), dtype=torch.bool))
+    attack(model, image, label, start=delta, criterion=lambda logits, *_: torch.zeros(len(logits), dtype=torch.bool))
     handle.remove()
     _clean, *points, last = seen
     assert len(points) == 20

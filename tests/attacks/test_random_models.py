@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import dropout
 
-from imaseg import APGD, FGSM, IFGSM, L2, PGD, DiceBelow, Linf, Strong, WorstCase
+from imaseg import APGD, FGSM, IFGSM, L2, PGD, DiceBelow, Linf, ShrinkingSetPGD, WorstCase
 from imaseg.attacks import Attack
 from imaseg.objectives import Erase, Grow
 from imaseg.scores import foreground_dice
@@ -86,7 +86,7 @@ def test_every_pass_draws_afresh_and_seeds_share_no_draws(trained, samples):
     assert len(set(drawn)) == len(drawn)
 
 
-@pytest.mark.parametrize("attack", [PGD, APGD, Strong])
+@pytest.mark.parametrize("attack", [PGD, APGD, ShrinkingSetPGD])
 def test_calls_multiply_with_the_samples(trained, attack):
     net, image, label = trained
     one, four = (attack(L2(0.5), steps=5, samples=n)(_Random(net, noise=0.2), image, label) for n in (1, 4))
@@ -110,7 +110,7 @@ def test_the_seed_decides_and_the_global_state_stays(trained, kind, samples):
     assert not torch.equal(first.image, other.image)
 
 
-@pytest.mark.parametrize("name", Attack.registry)
+@pytest.mark.parametrize("name", Attack.known())
 def test_samples_change_nothing_for_a_deterministic_model(trained, name):
     model, image, label = trained
     steps = {} if name == "fgsm" else {"steps": 5}
@@ -198,14 +198,14 @@ def test_a_targeted_search_never_ends_early(trained):
 def test_a_targeted_search_ends_where_its_criterion_holds(trained):
     model, image, label = trained
     attack = IFGSM(L2(torch.linspace(2.0, 9.0, 8)), steps=15, objective=Erase(1))
-    result = attack(model, image, label, until=DiceBelow(0.5))
-    assert result.met.sum() > 0
+    result = attack(model, image, label, criterion=DiceBelow(0.5))
+    assert result.success.sum() > 0
     with torch.no_grad():
         logits = model(result.image)
-    assert torch.equal(DiceBelow(0.5)(logits, label, logits), result.met)
+    assert torch.equal(DiceBelow(0.5)(logits, label, logits), result.success)
     torch.testing.assert_close(result.objective, Erase(1)(logits, label))
     free = attack(model, image, label)
-    unmet = ~result.met
+    unmet = ~result.success
     assert (result.objective[unmet] >= free.objective[unmet] - 1e-5).all()
 
 

@@ -33,7 +33,7 @@ def _visited(model, run):
 def test_no_gradient_is_asked_for(trained):
     model, image, label = trained
     attack = Square(L2(1.0), steps=9, restarts=2)
-    result, seen = _visited(model, lambda: attack(model, image, label, until=_never))
+    result, seen = _visited(model, lambda: attack(model, image, label, criterion=_never))
     assert not any(given.requires_grad or logits.requires_grad for given, logits in seen)
     assert (result.backward_calls, result.forward_calls, len(seen)) == (0, 21, 21)
     assert result.zero_gradients.max() == 0
@@ -48,7 +48,7 @@ def test_each_step_changes_one_window_of_the_best_point_and_only_rises(dims):
     label = torch.randint(3, (3, *sides), generator=generator)
     model, eps, objective = messy_model(dims).eval(), 0.2, CrossEntropy()
     attack = Square(Linf(eps), steps=30, objective=objective)
-    _, seen = _visited(model, lambda: attack(model, image, label, until=_never))
+    _, seen = _visited(model, lambda: attack(model, image, label, criterion=_never))
     changes = [(given - image) for given, _ in seen[1:]]
     values = [objective(logits, label) for _, logits in seen[1:]]
     torch.testing.assert_close(changes[0].abs(), torch.full_like(image, eps))
@@ -109,7 +109,7 @@ def test_steps_in_l2_shrink_with_the_window(trained):
     """The budget is shared: a smaller window moves by sqrt(share) of the diameter, not by the whole."""
     model, image, label = trained
     attack = Square(L2(1.0), steps=40, objective=CrossEntropy())
-    _, seen = _visited(model, lambda: attack(model, image, label, until=_never))
+    _, seen = _visited(model, lambda: attack(model, image, label, criterion=_never))
     changes = [(given - image).flatten(1) for given, _ in seen[1:]]
     values = [CrossEntropy()(logits, label) for _, logits in seen[1:]]
     torch.testing.assert_close(changes[0].norm(dim=1), torch.ones(8))

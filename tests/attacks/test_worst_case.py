@@ -116,7 +116,7 @@ def test_members_are_names_presets_mappings_and_attacks():
     given = ["pgd", "segpgd", {"name": "apgd", "objective": "masked-ce", "steps": 5}, PGD(Linf(9.0), seed=4)]
     attack = WorstCase(budget, members=given, seed=7)
     assert [member.name for member in attack.members] == ["pgd", "pgd", "apgd", "pgd"]
-    assert [member.objective.name for member in attack.members] == ["dice", "seg-pgd-loss", "masked-ce", "dice"]
+    assert [member.objective.name for member in attack.members] == ["dice", "segpgd", "masked-ce", "dice"]
     assert all(member.perturbation is budget and member.seed == 7 for member in attack.members)
     assert given[3].seed == 4
     assert isinstance(given[3].perturbation, Linf)
@@ -124,7 +124,7 @@ def test_members_are_names_presets_mappings_and_attacks():
 
 def test_the_four_objectives_of_sea_are_the_default():
     names = [member.objective.name for member in WorstCase(L2(1.0)).members]
-    assert names == ["masked-ce", "seg-pgd-loss", "jensen-shannon", "masked-spherical"]
+    assert names == ["masked-ce", "segpgd", "jensen-shannon", "masked-spherical"]
     assert all(isinstance(member, APGD) for member in WorstCase(L2(1.0)).members)
 
 

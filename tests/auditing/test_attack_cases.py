@@ -18,7 +18,7 @@ from imaseg.auditing.attack_cases import attack_cases
 from imaseg.auditing.attack_settings import AttackSettings
 from imaseg.auditing.plan import Plan
 from imaseg.auditing.source import CaseSource
-from imaseg.data.nifti import read_volume
+from imaseg.data.reading import read_volume
 from imaseg.models.run_folder import build_model
 from imaseg.models.segmentation import SegmentationModel
 from imaseg.runs import TrainConfig, train
@@ -417,7 +417,7 @@ BAD = [
     (AttackSettings(1.0, unit="nonsense"), "unit must be 'norm' or 'rms'"),
     (AttackSettings(1.0, perturbation="linf", unit="rms"), "unit of linf must be 'max', native or range, got 'rms'"),
     (AttackSettings(1.0, perturbation="gamma", unit="rms"), "unit of gamma must be 'relative', got 'rms'"),
-    (AttackSettings(1.0, perturbation="gamma", unit="native"), "must go with linf and l2, .* got 'gamma'"),
+    (AttackSettings(1.0, perturbation="gamma", unit="native"), "must go with l2 and linf, .* got 'gamma'"),
     (AttackSettings(1.0, attack="vafa"), "perturbation of vafa must be frequency"),
     (AttackSettings(1.0, attack="fgsm", steps=3), "steps and restarts of FGSM must be 1"),
     (AttackSettings(1.0, steps=0), "steps must be a whole number >= 1"),

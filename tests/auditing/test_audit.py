@@ -16,7 +16,7 @@ from imaseg import L2, PGD, InputError, audit, load_cases, load_model
 from imaseg.auditing import Plan, load_plan
 from imaseg.auditing.calibration import calibration_error
 from imaseg.auditing.table import ladder_table, strongest
-from imaseg.data.nifti import read_volume
+from imaseg.data.reading import read_volume
 
 PLAN = Plan.model_validate(
     {
@@ -290,8 +290,8 @@ def test_a_model_with_undefined_weights_is_one_clear_line(tiny_run, prepared_pha
 
 
 def test_cases_prepared_otherwise_than_the_models_are_refused(tiny_run, raw_phantom, tmp_path):
-    from imaseg.data.prepare import prepare
-    from imaseg.data.recipe import Recipe
+    from imaseg.data.preparation.prepare import prepare
+    from imaseg.data.preparation.recipe import Recipe
 
     prepare(raw_phantom, tmp_path / "other", Recipe(normalise="percentile"))
     with pytest.raises(InputError, match="got another normalise. Audit the folder as it was before"):

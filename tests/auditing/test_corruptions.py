@@ -48,7 +48,7 @@ def test_the_summary_has_one_entry_per_corruption_and_severity(raw):
     assert found == [(name, severity) for name in NAMES[:4] for severity in (1, 5)]
     assert raw.summary["degradation"]["left_out"] == {"missing-channel": "it has one channel"}
     for entry in raw.summary["corruptions"]:
-        assert entry["title"] == Corruption.registry[entry["corruption"]].title
+        assert entry["title"] == Corruption.known()[entry["corruption"]].title
         assert entry["n"] == len(entry["metric_per_case"]) == 2
         assert entry["change"]["min"] <= entry["change"]["median"] <= entry["change"]["max"]
         assert entry["before_normalisation"] is True
@@ -120,8 +120,8 @@ def test_shorthands_of_the_plan():
         assert plan.corruptions.names == names
         assert plan.corruptions.severities == ([1, 2, 3, 4, 5])
     every = Plan.model_validate(CONTENT | {"corruptions": "all", "seed": 3}).corruptions
-    assert [c.name for c in every.build(3)] == list(Corruption.registry)
-    assert every.images == 5 * len(Corruption.registry)
+    assert [c.name for c in every.build(3)] == list(Corruption.known())
+    assert every.images == 5 * len(Corruption.known())
     assert {c.seed for c in every.build(3)} == {3}
     own = Plan.model_validate(CONTENT | {"corruptions": {"seed": 9, "severities": [3, 1, 3]}}).corruptions
     assert own.severities == [1, 3]

@@ -153,8 +153,8 @@ def test_slices_lie_across_the_axis_with_the_largest_voxels(data):
 
 
 def test_prepared_data_of_another_recipe_are_refused(data, tmp_path_factory):
-    from imaseg.data.prepare import prepare
-    from imaseg.data.recipe import load_recipe
+    from imaseg.data.preparation.prepare import prepare
+    from imaseg.data.preparation.recipe import load_recipe
 
     out = tmp_path_factory.mktemp("prepared") / "out"
     prepare(data, out, load_recipe("msd"))

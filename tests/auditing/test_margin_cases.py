@@ -15,7 +15,7 @@ from imaseg import InputError, load_cases, load_model
 from imaseg.auditing.margin_cases import margin_cases
 from imaseg.auditing.margin_settings import Ceiling, MarginSettings
 from imaseg.auditing.source import CaseSource
-from imaseg.data.nifti import read_volume
+from imaseg.data.reading import read_volume
 from tests.auditing.margin_ruler import distances, ruled, ruler
 
 CASES = ("phantom_005", "phantom_006")

@@ -9,7 +9,7 @@ import pytest
 from imaseg import load_cases, load_model
 from imaseg.auditing.margin_native import on_native_grid, write_map
 from imaseg.auditing.source import CaseSource, Loaded
-from imaseg.data.nifti import Volume
+from imaseg.data.volume import Volume
 
 
 def loaded(native, prepared):

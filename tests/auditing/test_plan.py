@@ -135,7 +135,7 @@ def test_deformations_in_mm_fit_any_voxel_size(spacing):
 
 def test_attacks_keep_their_own_objective_unless_told():
     assert Probe(attack="strong", eps=[1.0]).build(1.0, 0).objective.name == "tempered-dice"
-    assert Probe(attack="segpgd", eps=[1.0]).build(1.0, 0).objective.name == "seg-pgd-loss"
+    assert Probe(attack="segpgd", eps=[1.0]).build(1.0, 0).objective.name == "segpgd"
     named = Probe(attack="strong", eps=[1.0], objective="dice")
     assert named.build(1.0, 0).objective.name == "dice"
     assert named.name == "strong-l2"

@@ -94,7 +94,7 @@ def test_every_run_of_hippocampus_3d_differs_from_ima_as_its_name_says(monkeypat
     configs = {name: hippocampus_3d.settings(name, 3, tmp_path, tmp_path, ()) for name in hippocampus_3d.RECIPES}
     eps = {name: config.method.get("perturbation", {}).get("eps") for name, config in configs.items()}
     assert (eps["ima-0.8"], eps["pgd-ramp-0.4"], eps["pgd-at-margin"], eps["ima"]) == (0.8, 0.4, 0.04, 0.1)
-    increments = [configs[name].method["increment"] for name in ("ima", "ima-0.8", "ima-spread", "ima-spread-0.8")]
+    increments = [configs[name].method["increment"] for name in ("ima", "ima-0.8", "ima-jitter", "ima-jitter-0.8")]
     assert increments == pytest.approx([0.01, 0.08, 0.02, 0.16])
     alike = {
         (config.epochs, config.learning_rate, config.schedule, config.init, config.seed)
@@ -152,11 +152,11 @@ def test_ima_cost(bench, raw_phantom, tmp_path):
 
 
 def test_ima_ablation(bench, raw_phantom, tmp_path):
-    options = ("--out", tmp_path, "--small", "--only", "PGD up to 15", "IMA, beyond, spread")
+    options = ("--out", tmp_path, "--small", "--only", "PGD up to 15", "IMA, worst, jitter")
     first = bench("ima_ablation.py", raw_phantom, *options)
     rows = _rows(first)
-    assert rows.keys() == {"standard", "PGD up to 15", "IMA, beyond, spread"}
-    assert rows["IMA, beyond, spread"][-1].endswith("(100% below 30)")
+    assert rows.keys() == {"standard", "PGD up to 15", "IMA, worst, jitter"}
+    assert rows["IMA, worst, jitter"][-1].endswith("(100% below 30)")
     assert bench("ima_ablation.py", raw_phantom, *options) == first
 
 

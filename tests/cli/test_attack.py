@@ -54,7 +54,7 @@ def test_every_search_preset_and_set_can_be_named(imaseg, tiny_run, prepared_pha
     from imaseg.attacks.presets import PRESETS
     from imaseg.perturbations import Perturbation
 
-    searches = {name: (name, None) for name in Attack.registry}
+    searches = {name: (name, None) for name in Attack.known()}
     for name, (search, norm) in (searches | {n: (p.attack, p.perturbation) for n, p in PRESETS.items()}).items():
         steps, norm = {"worst-case": 8, "fgsm": None}.get(search, 2), norm or "l2"
         arguments = ["--eps", "0.5", "--attack", name, "--norm", norm, *(["--steps", steps] if steps else [])]
@@ -63,11 +63,11 @@ def test_every_search_preset_and_set_can_be_named(imaseg, tiny_run, prepared_pha
             "attack", tiny_run, prepared_phantom, "--out", out, "--cases", "phantom_005", *arguments
         )
         assert code == 0, (name, stderr)
-    for norm in Perturbation.registry:
+    for norm in Perturbation.known():
         arguments = ["--eps", "0.5", "--norm", norm, "--steps", "2", "--cases", "phantom_005"]
         code, stdout, stderr = imaseg("attack", tiny_run, prepared_phantom, "--out", tmp_path / norm, *arguments)
         assert code == 0, (norm, stderr)
-        assert (str(tmp_path / norm / "labels") in stdout) == Perturbation.registry[norm].moves_label
+        assert (str(tmp_path / norm / "labels") in stdout) == Perturbation.known()[norm].moves_label
 
 
 def test_overrides_count_only_when_given(imaseg, tiny_run, prepared_phantom, tmp_path):
@@ -111,7 +111,7 @@ REFUSED = [
     (["--norm", "nonsense"], "perturbation must be one of "),
     (["--objective", "nonsense"], "objective must be one of "),
     (["--unit", "nonsense"], "unit must be 'norm' or 'rms'"),
-    (["--norm", "gamma", "--unit", "native"], "must go with linf and l2"),
+    (["--norm", "gamma", "--unit", "native"], "must go with l2 and linf"),
     (["--attack", "vafa"], "perturbation of vafa must be frequency"),
     (["--cases", "phantom_999"], "case id must be one of the 6"),
     (["--device", "cuda:99"], "device must exist"),

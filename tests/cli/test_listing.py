@@ -38,12 +38,12 @@ def listed(imaseg, kind):
 
 
 NAMES = {
-    "attacks": lambda: {*Attack.registry, *PRESETS},
-    "objectives": lambda: set(Objective.registry),
-    "perturbations": lambda: set(Perturbation.registry),
-    "corruptions": lambda: set(Corruption.registry),
-    "criteria": lambda: set(Criterion.registry),
-    "methods": lambda: set(TrainingMethod.registry),
+    "attacks": lambda: {*Attack.known(), *PRESETS},
+    "objectives": lambda: set(Objective.known()),
+    "perturbations": lambda: set(Perturbation.known()),
+    "corruptions": lambda: set(Corruption.known()),
+    "criteria": lambda: set(Criterion.known()),
+    "methods": lambda: set(TrainingMethod.known()),
     "recipes": lambda: set(resource_names("data_prep")),
 }
 
@@ -66,7 +66,7 @@ def test_an_attack_has_settings_source_and_what_differs(imaseg):
     assert pgd["differs"] is None
     assert preset["kind"] == "preset"
     assert preset["settings"] == {"attack": PRESETS["segpgd"].attack, **PRESETS["segpgd"].settings}
-    assert preset["source"] == PRESETS["segpgd"].source
+    assert preset["source"] == PRESETS["segpgd"].reference
     assert preset["differs"] == PRESETS["segpgd"].differs
     keys = {"name", "kind", "summary", "settings", "source", "differs"}
     assert all(keys <= entry.keys() for entry in entries.values())
@@ -75,7 +75,7 @@ def test_an_attack_has_settings_source_and_what_differs(imaseg):
 def test_arguments_and_defaults_are_those_of_the_constructor(imaseg):
     for kind, base in (("objectives", Objective), ("perturbations", Perturbation), ("criteria", Criterion)):
         for name, entry in listed(imaseg, kind).items():
-            known = inspect.signature(base.registry[name]).parameters
+            known = inspect.signature(base.known()[name]).parameters
             assert set(entry["required"]) | set(entry["settings"]) == set(known)
             for argument in entry["required"]:
                 assert known[argument].default is inspect.Parameter.empty
@@ -122,6 +122,8 @@ def test_a_new_attack_is_listed_by_being_defined(monkeypatch):
 
         Longer words.
         """
+
+        title = "mine"
 
         def _run(self, search):
             pass

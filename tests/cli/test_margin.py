@@ -110,7 +110,7 @@ REFUSED = [
     (["--perturbation", "nonsense"], "perturbation must be one of "),
     (["--perturbation", "l2:x"], "must be NAME, NAME:EPS or NAME:EPS:UNIT"),
     (["--perturbation", "l2:1:nonsense"], "unit must be 'norm' or 'rms'"),
-    (["--perturbation", "gamma:1:native"], "must go with linf and l2"),
+    (["--perturbation", "gamma:1:native"], "must go with l2 and linf"),
     (["--perturbation", "l2", "--perturbation", "l2:1"], "must be different sets, got l2 twice"),
     (["--criterion", "nonsense"], "criterion must be one of dice-below, voxels-flipped"),
     (["--criterion", "voxels-flipped", "--threshold", "0.5"], "--threshold must go with another criterion"),

@@ -31,7 +31,7 @@ from imaseg.corruptions import (
 )
 from imaseg.corruptions.averaging import averaged
 from imaseg.corruptions.moving import moved_image, moved_label, turning
-from imaseg.data.nifti import Volume
+from imaseg.data.volume import Volume
 from tests.corruptions.volumes import CT, ct, phantom, tissue
 
 

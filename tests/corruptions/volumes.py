@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from imaseg.data.nifti import Volume
 from imaseg.data.phantom import draw
+from imaseg.data.volume import Volume
 
 CT = ("CT",)
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from imaseg.data.cases import load_cases
+from imaseg.data.layouts.load import load_cases
 from imaseg.errors import InputError
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from imaseg.data.cases import load_cases
-from imaseg.data.nifti import read_volume
+from imaseg.data.layouts.load import load_cases
 from imaseg.data.phantom import write_phantom
+from imaseg.data.reading import read_volume
 from imaseg.errors import InputError
 
 

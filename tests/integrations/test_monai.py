@@ -14,7 +14,7 @@ from monai.handlers import CheckpointSaver, StatsHandler, from_engine
 from monai.losses import DeepSupervisionLoss, DiceCELoss
 from monai.networks.nets import DynUNet, SegResNet, SwinUNETR, UNet
 
-from imaseg import IMA, L2, PGDTraining, Standard
+from imaseg import IMA, L2, FreeTraining, Standard
 from imaseg.integrations.monai import MarginHandler, RobustIteration, deep_supervision
 
 LOSS = DiceCELoss(softmax=True, to_onehot_y=True)
@@ -113,7 +113,7 @@ def test_gradients_accumulate_as_in_monai(accumulation):
 
 def test_batches_are_replayed_as_often_as_the_method_asks():
     network, steps = _network(), []
-    trainer = _trainer(network, PGDTraining(LOSS, L2(0.2, unit="rms"), replays=3), epochs=2)
+    trainer = _trainer(network, FreeTraining(LOSS, L2(0.2, unit="rms"), replays=3), epochs=2)
     trainer.optimizer.register_step_post_hook(lambda *_: steps.append(1))
     trainer.run()
     assert len(steps) == 3 * 2 * 2
@@ -121,7 +121,7 @@ def test_batches_are_replayed_as_often_as_the_method_asks():
 
 
 def test_replays_and_accumulation_do_not_go_together():
-    trainer = _trainer(_network(), PGDTraining(LOSS, L2(0.2, unit="rms"), replays=3), accumulation_steps=2)
+    trainer = _trainer(_network(), FreeTraining(LOSS, L2(0.2, unit="rms"), replays=3), accumulation_steps=2)
     with pytest.raises(ValueError, match="accumulation_steps must be 1 where batches are replayed, got 2"):
         trainer.run()
 

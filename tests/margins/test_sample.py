@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imaseg import L2, PGD, Dice, DiceBelow, Gamma, Linf, SampleMargin, VoxelsFlipped
-from imaseg.margins import strong_like
+from imaseg.margins import default_challenger
 from imaseg.objectives import TemperedDice
 from imaseg.scores import foreground_dice
 from tests.attacks.models import LinearPerVoxel, messy_model, same_state, state_of, trained_model
@@ -136,7 +136,7 @@ def test_pgd_with_three_restarts_fails_just_below_nineteen_of_twenty_margins():
     assert not result.censored.any()
     for seed in range(7, 17):
         below = PGD(L2(result.margin * (1 - rtol)), restarts=3, seed=seed)
-        broken.append(below(model, image, label, until=DiceBelow(0.5)).met)
+        broken.append(below(model, image, label, criterion=DiceBelow(0.5)).success)
     assert torch.stack(broken).float().mean() <= 0.05
 
 
@@ -145,11 +145,11 @@ def test_a_challenger_of_another_kind_finds_smaller_margins():
     attack = PGD(L2(9.0))
     alone, challenged = (
         SampleMargin(L2(9.0), criterion=DiceBelow(0.5), attack=attack, challenger=challenger)(model, image, label)
-        for challenger in (None, strong_like(attack))
+        for challenger in (None, default_challenger(attack))
     )
     assert (challenged.margin <= alone.margin).all()
     assert (challenged.margin < 0.95 * alone.margin).any()
-    assert strong_like(attack).objective.__class__ is TemperedDice
+    assert default_challenger(attack).objective.__class__ is TemperedDice
 
 
 def _breaks_in_a_gap(image):

@@ -229,7 +229,7 @@ def test_smoothing_a_half_space_keeps_its_boundary():
     torch.testing.assert_close(margin, gap.abs().flatten() / 3, rtol=0.05, atol=slack)
 
 
-@pytest.mark.parametrize("name", Attack.registry)
+@pytest.mark.parametrize("name", Attack.known())
 def test_every_attack_runs_on_it_and_leaves_the_model_as_it_was(name):
     model = messy_model(2)
     _, image = _data(2)

@@ -15,10 +15,10 @@ import torch
 
 from imaseg import L2, PGD, InputError, load_cases, load_model
 from imaseg.auditing.source import CaseSource, choose
-from imaseg.data.grid import GridMap
-from imaseg.data.intensity import shift_and_scale
-from imaseg.data.invert import native_scale
-from imaseg.data.nifti import read_volume
+from imaseg.data.inverse.grid import GridMap
+from imaseg.data.inverse.invert import native_scale
+from imaseg.data.preparation.intensity import shift_and_scale
+from imaseg.data.reading import read_volume
 from imaseg.models.nnunet.decision import class_of_label, classes_of_regions
 from tests.nnunet_folder import REGIONS, Harmful, dataset, plans, write_raw, write_results
 

@@ -284,15 +284,15 @@ def test_one_mask_serves_attacks_that_drop_finished_samples():
     model, image, label = trained_model()
     target = Towards(torch.zeros(1, 16, 16, dtype=torch.long))
     attack = PGD(L2(0.25, unit="rms"), steps=20, objective=target)
-    result = attack(model, image, label, until=DiceBelow(0.5, relative=True))
-    assert result.met.any()
+    result = attack(model, image, label, criterion=DiceBelow(0.5, relative=True))
+    assert result.success.any()
     own = PGD(L2(0.25, unit="rms"), steps=20, objective=Towards(torch.zeros_like(label)))
     with pytest.raises(ValueError, match="attacks drop finished samples"):
-        own(model, image, label, until=DiceBelow(0.5, relative=True))
+        own(model, image, label, criterion=DiceBelow(0.5, relative=True))
 
 
 def test_they_say_that_they_are_targeted():
-    found = {cls.__name__ for cls in Objective.registry.values() if cls.targeted}
+    found = {cls.__name__ for cls in Objective.known().values() if cls.targeted}
     assert found == {"Erase", "Grow", "Swap", "Towards"}
     assert repr(Objective.build({"name": "erase", "structure": 2})).startswith("Erase(structure=2, cap=0.5")
     assert repr(Objective.build({"name": "swap", "first": 1, "second": 2})).startswith(

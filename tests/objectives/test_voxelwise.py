@@ -224,7 +224,7 @@ def test_printing_it_gives_the_call_that_makes_it(objective):
 
 def test_names_on_the_command_line():
     names = {type(objective): objective.name for objective in ALL}
-    assert (names[SegPGDLoss], names[CosPGDLoss]) == ("seg-pgd-loss", "cos-pgd-loss")
+    assert (names[SegPGDLoss], names[CosPGDLoss]) == ("segpgd", "cospgd")
     assert (names[BalancedMaskedCE], names[LogitMargin]) == ("balanced-masked-ce", "logit-margin")
     assert repr(Objective.build({"name": "logit-margin", "cap": 1.5})).startswith("LogitMargin(cap=1.5, balanced=True")
 

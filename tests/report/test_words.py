@@ -243,7 +243,7 @@ def test_published_attacks_are_cited_by_their_presets_and_the_worst_case_is_expl
             if probe["probe"] == "fgsm-l2":
                 probe.update(probe="sea-l2", attack="sea")
             if probe["probe"] == "ifgsm-l2":
-                probe.update(probe="apgd-ce-l2", attack="apgd-ce", objective="seg-pgd-loss")
+                probe.update(probe="apgd-ce-l2", attack="apgd-ce", objective="segpgd")
         best = [p | {"probe": "worst-case-l2", "attack": "worst-case"} for p in summary_json["probes"][20:]]
         summary_json["probes"] += [p | {"members": ["pgd-l2", "sea-l2"]} for p in best]
 

@@ -22,7 +22,7 @@ def test_every_shipped_configuration_builds(path):
 def test_the_hippocampus_runs_differ_in_method_only():
     kinds = {
         "pgd": PGDTraining, "pgd_only": PGDTraining, "pgd_ramp": PGDTraining, "pgd_random": PGDTraining,
-        "trades": TRADES, "ima": IMA, "ima_spread": IMA,
+        "trades": TRADES, "ima": IMA, "ima_jitter": IMA,
     }  # fmt: skip
     rest = []
     for name, kind in kinds.items():
@@ -34,7 +34,7 @@ def test_the_hippocampus_runs_differ_in_method_only():
 
 
 def test_free_training_makes_as_many_steps_as_the_others():
-    config, pgd = (load_config(CONFIGS / f"hippocampus_{name}.yaml") for name in ("pgd_free", "pgd"))
+    config, pgd = (load_config(CONFIGS / f"hippocampus_{name}.yaml") for name in ("free", "pgd"))
     assert build_method(config).replays * config.epochs == pgd.epochs
 
 
@@ -65,7 +65,7 @@ def test_mistakes_are_named(tiny_config, overrides, text):
     ("method", "text"),
     [
         ("{}", "method must have a name"),
-        ("{name: imaa}", "trainingmethod must be one of ima, pgd-training, standard, trades"),
+        ("{name: imaa}", "trainingmethod must be one of free, ima, pgd-training, standard, trades"),
         ("{name: standard, steps: 3}", "arguments of standard must be among"),
         ("{name: ima, perturbation: {name: l3, eps: 1}}", "perturbation must be one of"),
         ("{name: ima, perturbation: {name: l2, eps: -1}}", "eps must be finite and >= 0"),

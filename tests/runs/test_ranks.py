@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from imaseg import InputError, load_cases, load_model
-from imaseg.data.nifti import read_volume
+from imaseg.data.reading import read_volume
 from imaseg.runs import load_config, train
 from imaseg.runs.batches import EpochSampler
 from imaseg.runs.ranks import joined

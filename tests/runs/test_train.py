@@ -44,7 +44,7 @@ METHODS = {
     "standard": "method={name: standard}",
     "ima": IMA_METHOD,
     "ima-warm": f"method={{name: ima, {L2}, steps: 2, bisections: 1, warm: true, fewest_steps: 1}}",
-    "pgd-free": f"method={{name: pgd-training, {L2}, replays: 2, ramp_epochs: 3}}",
+    "free": f"method={{name: free, {L2}, replays: 2, ramp_epochs: 3}}",
     "trades": f"method={{name: trades, {L2}, steps: 2}}",
 }
 
@@ -114,8 +114,8 @@ def test_init_of_another_architecture_is_refused_before_anything_is_written(
 
 
 def test_other_data_do_not_continue_a_run(raw_phantom, prepared_phantom, tiny_config, tmp_path):
-    from imaseg.data.prepare import prepare
-    from imaseg.data.recipe import Recipe
+    from imaseg.data.preparation.prepare import prepare
+    from imaseg.data.preparation.recipe import Recipe
 
     prepare(raw_phantom, tmp_path / "other", Recipe(normalise="percentile"))
     config = load_config(tiny_config, ["epochs=1"])

@@ -10,14 +10,14 @@ from torch import distributed
 from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
-from imaseg import IMA, L2, TRADES, DiceBelow, PGDTraining
+from imaseg import IMA, L2, TRADES, DiceBelow, FreeTraining, PGDTraining
 from imaseg.training import MarginTable
 from tests.attacks.models import trained_model
 
 METHODS = {
     "ima": lambda: IMA(cross_entropy, L2(8.0), increment=2.0, steps=3, criterion=DiceBelow(0.9), fewest_steps=1),
     "pgd": lambda: PGDTraining(cross_entropy, L2(1.0), steps=2),
-    "free": lambda: PGDTraining(cross_entropy, L2(1.0), replays=2),
+    "free": lambda: FreeTraining(cross_entropy, L2(1.0), replays=2),
     "trades": lambda: TRADES(cross_entropy, L2(1.0), steps=2),
 }
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.functional import avg_pool2d, cross_entropy
 
-from imaseg import IMA, L2, TRADES, PGDTraining
+from imaseg import IMA, L2, TRADES, FreeTraining, PGDTraining
 
 
 class Heads(nn.Module):
@@ -35,7 +35,7 @@ def _loss(output, label):
 METHODS = {
     "ima": lambda: IMA(_loss, L2(1.0), steps=3),
     "pgd": lambda: PGDTraining(_loss, L2(1.0), steps=3),
-    "free": lambda: PGDTraining(_loss, L2(1.0), replays=2),
+    "free": lambda: FreeTraining(_loss, L2(1.0), replays=2),
     "trades": lambda: TRADES(_loss, L2(1.0), steps=3),
 }
 

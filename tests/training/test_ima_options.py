@@ -54,7 +54,7 @@ def test_small_margins_take_few_steps_and_the_ceiling_all_of_them():
     assert covered == [3, 3, 2, 2, 1, 1]
 
 
-def test_samples_of_different_lengths_walk_as_they_would_alone():
+def test_samples_with_different_numbers_of_steps_do_as_they_would_alone():
     model, image, label = trained_model()
     margins = {"a": 0.5, "b": 2.25, "c": 4.0}
     together = _ima(fewest_steps=2, criterion=DiceBelow(0.6), bisections=3)
@@ -179,15 +179,15 @@ def test_other_methods_take_warm_starts_too(make):
         warm(model, image, label)
 
 
-def test_walking_with_equal_lengths_is_the_attacks_own_walk():
+def test_with_equal_numbers_of_steps_the_ascent_is_the_attacks_own():
     model, image, label = trained_model()
     method = _ima()
     points = []
     for walk in (method.attack._run, lambda search: ascend(search, method.attack, torch.full((8,), 6))):
         with frozen(model):
-            search = Search(model, image, label, L2(1.0), method.attack.objective, seed=3, until=DiceBelow(0.8))
+            search = Search(model, image, label, L2(1.0), method.attack.objective, seed=3, criterion=DiceBelow(0.8))
             walk(search)
-        points.append((search.last, search.last_good, search.best, search.met, search.backward_calls))
+        points.append((search.last, search.last_good, search.best, search.success, search.backward_calls))
     assert all(torch.equal(a, b) for a, b in zip(points[0][:-1], points[1][:-1], strict=True))
     assert points[0][-1] == points[1][-1]
 
@@ -239,10 +239,10 @@ def _sizes(method, model, image, label):
     return (perturbed - image).flatten(1).norm(dim=1)
 
 
-def test_beyond_trains_on_what_the_attack_finds_and_notes_the_boundary_on_the_way():
+def test_train_on_worst_trains_on_what_the_attack_finds_and_notes_the_boundary_on_the_way():
     model, image, label = trained_model()
     criterion = DiceBelow(0.6)
-    method = _ima(beyond=True, criterion=criterion, bisections=12)
+    method = _ima(train_on="worst", criterion=criterion, bisections=12)
     method.table.margins = dict.fromkeys(EIGHT, 4.0)
     perturbed, _ = method._perturb(model, image, label, EIGHT)
     attacked = PGD(L2(4.0), steps=6, objective=method.attack.objective)(model, image, label).image
@@ -261,18 +261,18 @@ def test_beyond_trains_on_what_the_attack_finds_and_notes_the_boundary_on_the_wa
             assert (shares[edges] - share).abs().min() < 1e-3
 
 
-def test_beyond_notes_no_distance_for_a_case_that_fails_unperturbed():
+def test_train_on_worst_notes_no_distance_for_a_case_that_fails_unperturbed():
     model, image, label = trained_model()
-    method = _ima(beyond=True, criterion=lambda logits, truth, clean: torch.ones(len(truth), dtype=torch.bool))
+    method = _ima(train_on="worst", criterion=lambda logits, truth, clean: torch.ones(len(truth), dtype=torch.bool))
     method(model, image, label, EIGHT)
     assert method.table._broken == {key: [0.0] for key in EIGHT}
     method.end_epoch()
     assert method.last_epoch["failed_clean"] == 1.0
 
 
-def test_spread_draws_evenly_around_the_margin_and_stops_at_the_ceiling():
+def test_radius_jitter_draws_evenly_around_the_margin_and_stops_at_the_ceiling():
     model, image, label = trained_model()
-    method = _ima(steps=1, spread=0.5)
+    method = _ima(steps=1, radius_jitter=0.5)
     method.table.margins = dict.fromkeys(EIGHT[:4], 2.0) | dict.fromkeys(EIGHT[4:], 3.6)
     drawn = []
     for call in range(100):
@@ -294,7 +294,8 @@ def test_spread_draws_evenly_around_the_margin_and_stops_at_the_ceiling():
     [
         ({"every": 0}, "every must be a whole number >= 1, got 0"),
         ({"fewest_steps": 0}, "fewest_steps must be a whole number >= 1, got 0"),
-        ({"spread": 1.5}, r"spread must be in \[0, 1\], got 1.5"),
+        ({"train_on": "beyond"}, "train_on must be 'boundary' or 'worst', got 'beyond'"),
+        ({"radius_jitter": 1.5}, r"radius_jitter must be in \[0, 1\], got 1.5"),
         ({"weighting": -1.0}, r"weighting must be in \[0, 10\], got -1.0"),
         ({"fewest_steps": 7}, "fewest_steps must be at most steps = 6, got 7"),
     ],

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from imaseg import IMA, L2, PGD, TRADES, Dice, DiceBelow, Linf, PGDTraining, Standard
+from imaseg import IMA, L2, PGD, TRADES, Dice, DiceBelow, FreeTraining, Linf, PGDTraining, Standard
 from imaseg.scores import foreground_dice
 from imaseg.training.base import drawn_shares
 from imaseg.training.build import build_method
@@ -42,14 +42,14 @@ def _model():
 METHODS = {
     "standard": lambda: Standard(loss),
     "pgd": lambda: PGDTraining(loss, L2(1.0), steps=3),
-    "pgd-free": lambda: PGDTraining(loss, L2(1.0), replays=1),
+    "free": lambda: FreeTraining(loss, L2(1.0), replays=1),
     "pgd-random": lambda: PGDTraining(loss, L2(1.0), steps=3, random_eps=True),
     "pgd-warm": lambda: PGDTraining(loss, L2(1.0), steps=3, warm=True),
     "trades": lambda: TRADES(loss, L2(1.0), steps=3),
     "trades-warm": lambda: TRADES(loss, L2(1.0), steps=3, warm=True),
     "ima": lambda: IMA(loss, L2(1.0), steps=3),
     "ima-thrifty": lambda: IMA(loss, L2(1.0), steps=3, fewest_steps=2, increment=1.0, warm=True),
-    "ima-beyond": lambda: IMA(loss, L2(1.0), steps=3, beyond=True, spread=1.0),
+    "ima-worst": lambda: IMA(loss, L2(1.0), steps=3, train_on="worst", radius_jitter=1.0),
     "ima-weighted": lambda: IMA(loss, L2(1.0), steps=3, weighting=2.0),
 }
 
@@ -307,7 +307,6 @@ def test_training_with_ima_enlarges_the_margin_of_a_small_model():
     [
         (lambda: PGDTraining(loss, L2(1.0), mix=1.5), r"mix must be in \[0, 1\], got 1.5"),
         (lambda: PGDTraining(loss, L2(1.0), ramp_epochs=-1), "ramp_epochs must be a whole number >= 0, got -1"),
-        (lambda: PGDTraining(loss, L2(1.0), warm=True, replays=2), "warm must be False with replays, got replays=2"),
         (lambda: IMA(loss, L2(1.0), beta=-0.1), r"beta must be in \[0, 1\], got -0.1"),
         (lambda: IMA(loss, L2(1.0), increment=2.0), r"increment must be in \(0, eps = 1\], got 2"),
         (lambda: IMA(loss, L2(1.0), smoothing=0.0), r"smoothing must be in \(0, 1\], got 0"),

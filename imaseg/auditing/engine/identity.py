@@ -9,102 +9,101 @@ import platform
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import torch
 
-import imaseg
-from imaseg.auditing.sharing import Claims, wait_for
+from imaseg.auditing.engine.sharing import Claims, wait_for
+from imaseg.auditing.inputs.subject import Subject
+from imaseg.auditing.plan import Plan
 from imaseg.data import CaseSet
-from imaseg.data.files import occupied, read_json, sweep, write_json
+from imaseg.data.files import occupied, sweep, write_json
 from imaseg.errors import InputError
 from imaseg.models import SegmentationModel
+from imaseg.results.load import read_record
+from imaseg.results.run import Run
+from imaseg.results.summary import ModelFacts
 
 _PACKAGES = ("torch", "monai", "numpy", "nibabel", "torchio", "scipy")
 _PATIENCE = 600.0
 """Seconds that a process of `torchrun` waits for the first one to make the folder."""
 
 
-def describe(
-    model: SegmentationModel, spec: str, cases: CaseSet, content: dict[str, Any], *, kind: str = "plan"
-) -> dict[str, Any]:
+def describe(subject: Subject, plan: Plan) -> Run:
     """What is known before the first case, and what a resumed run must share.
 
     Args:
-        model: that runs.
-        spec: what it was loaded from.
-        cases: that it runs on.
-        content: the settings, `seed` among them, fit for JSON.
-        kind: key under which they stand.
+        subject: model and cases.
+        plan: what is asked of them.
     """
+    model, content = subject.model, plan.model_dump(mode="json")
     device = next(model.parameters()).device
-    return {
-        "imaseg": imaseg.__version__,
-        "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in _PACKAGES},
-        "model": {
-            "spec": spec,
-            "name": model.card.name,
-            "network": str(model.card.network.get("name", type(model.network).__name__)),
-            "parameters": sum(parameter.numel() for parameter in model.network.parameters()),
-            "sha256": _hash_weights(model),
-            "trained_by": str(model.card.method.get("name", "unknown")),
-        },
-        "data_sha256": _hash_files(cases),
-        kind: content,
-        f"{kind}_sha256": hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(),
-        "seed": content["seed"],
-        "hardware": {
+    return Run(
+        imaseg=metadata.version("imaseg"),
+        versions={"python": platform.python_version()} | {name: metadata.version(name) for name in _PACKAGES},
+        model=ModelFacts(
+            spec=subject.spec,
+            name=model.card.name,
+            network=str(model.card.network.get("name", type(model.network).__name__)),
+            parameters=sum(parameter.numel() for parameter in model.network.parameters()),
+            sha256=_hash_weights(model),
+            trained_by=str(model.card.method.get("name", "unknown")),
+        ),
+        data_sha256=_hash_files(subject.cases),
+        plan=content,
+        plan_sha256=hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(),
+        seed=plan.seed,
+        hardware={
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
             "cpu": _cpu_name(),
             "threads": torch.get_num_threads(),
         },
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-    }
+        command=" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+    )
 
 
-def claim(path: Path, run: dict[str, Any], *, what: str, resume: bool, follow: bool = False) -> None:
-    """Make the folder of `path` this run's, or go on with the one it holds if that is the same run.
+def claim(folder: Path, run: Run, *, resume: bool, follow: bool = False) -> None:
+    """Make a folder this run's, or go on with the one it holds if that is the same run.
 
     Args:
-        path: where `run` is written, e.g. `run.json` of an audit.
+        folder: of the audit.
         run: what `describe` returned.
-        what: name of such a run, with article.
         resume: whether to go on.
         follow: whether another process makes the folder, so that this one waits and only looks whether it fits.
 
     Raises:
         InputError: if the folder holds something else, or the other process does not make it.
     """
-    folder = path.parent
+    path = folder / "run.json"
     if follow:
         if not wait_for(path, _PATIENCE):
             msg = f"{path} must be written by the process of rank 0, got nothing in {_PATIENCE:.0f} s. See its output."
             raise InputError(msg)
-        _same(folder, read_json(path), run, what)
+        _same(folder, read_record(path, Run), run)
     elif path.is_file():
         if not resume:
-            msg = f"{folder} must be a new folder, got one with {what} in it. Add --resume, or name another --out."
+            msg = f"{folder} must be a new folder, got one with an audit in it. Add --resume, or name another --out."
             raise InputError(msg)
-        _same(folder, read_json(path), run, what)
+        _same(folder, read_record(path, Run), run)
         if Claims(folder).idle():  # else what looks left behind may be written just now
             sweep(folder)
     elif occupied(folder):
         msg = f"{folder} must be a new or empty folder, got one with other content. Name another --out."
         raise InputError(msg)
     else:
-        write_json(path, run)
+        write_json(path, run.model_dump(mode="json"))
 
 
-def _same(folder: Path, before: dict[str, Any], run: dict[str, Any], what: str) -> None:
-    for part in (key.removesuffix("_sha256") for key in run if key.endswith("_sha256")):
-        if before.get(f"{part}_sha256") != run[f"{part}_sha256"]:
-            known, wanted = before.get(part, {}), run.get(part, {})
-            differs = ", ".join(key for key in wanted if known.get(key) != wanted[key])
-            got = f"another ({differs})" if differs else "another"
-            msg = f"{folder} must hold {what} with the same {part} to be resumed, got {got}. Name another --out."
-            raise InputError(msg)
-    if before.get("model", {}).get("sha256") != run["model"]["sha256"]:
-        msg = f"{folder} must hold {what} of the same weights to be resumed, got others. Name another --out."
+def _same(folder: Path, before: Run, run: Run) -> None:
+    if before.data_sha256 != run.data_sha256:
+        msg = f"{folder} must hold an audit with the same data to be resumed, got another. Name another --out."
+        raise InputError(msg)
+    if before.plan_sha256 != run.plan_sha256:
+        differs = ", ".join(key for key in run.plan if before.plan.get(key) != run.plan[key])
+        got = f"another ({differs})" if differs else "another"
+        msg = f"{folder} must hold an audit with the same plan to be resumed, got {got}. Name another --out."
+        raise InputError(msg)
+    if before.model.sha256 != run.model.sha256:
+        msg = f"{folder} must hold an audit of the same weights to be resumed, got others. Name another --out."
         raise InputError(msg)
 
 

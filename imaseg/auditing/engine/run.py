@@ -17,6 +17,7 @@ from imaseg.auditing.engine.sharing import rank, world
 from imaseg.auditing.engine.summary import summarise
 from imaseg.auditing.engine.tables import write_tables
 from imaseg.auditing.engine.work import Work, finished_record
+from imaseg.auditing.inputs.budget import Budgeted, scale_of
 from imaseg.auditing.inputs.source import training_cases_among
 from imaseg.auditing.inputs.subject import Subject
 from imaseg.auditing.plan import Plan, load_plan
@@ -97,7 +98,7 @@ def audit(
     """
     settings, folder, started = load_plan(plan), Path(out), time.perf_counter()
     subject = Subject.of(model, cases, select=select, device=device, trust=trust)
-    subject.try_first(settings)
+    _try(subject, settings)
     run = describe(subject, settings)
     claim(folder, run, resume=resume, follow=rank() > 0)
     with frozen(subject.model):
@@ -116,6 +117,26 @@ def audit(
     with work.claims.summing_up():
         _write(folder, settings, records, summary, run)
     return AuditResult(folder, failed)
+
+
+def _try(subject: Subject, plan: Plan) -> None:
+    """Build the sets on the first case that can be read, so that a unit that it does not have is refused at once.
+
+    Raises:
+        InputError: if one does not fit.
+    """
+    first = subject.first()
+    budgeted = [probe for probe in plan.probes if isinstance(probe, Budgeted)]
+    if first is None or not budgeted:
+        return
+    image = torch.from_numpy(first.volume.image)[None]
+    scale = scale_of(image, first.volume.spacing[: image.ndim - 2], first.native_scale)
+    for probe in budgeted:
+        try:
+            probe.build_set(0.0, scale)
+        except ValueError as error:
+            msg = f"{probe.name}: {error} (case {first.volume.id})"
+            raise InputError(msg) from error
 
 
 def _write(folder: Path, plan: Plan, records: Sequence[CaseRecord], summary: Summary, run: Run) -> None:

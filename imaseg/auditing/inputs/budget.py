@@ -1,7 +1,7 @@
 """Budgets in every unit, turned into a perturbation set once the case is known: one rule for plans and all commands.
 
 What a set may change is one rule too. Of a raw case only those values may change, and only so far, that a file can hold
-the change (`imaseg.data.native`): not beyond the clip limits, not where the preparation says "no tissue". Prepared files
+the change (`imaseg.data.inverse.native`): not beyond the clip limits, not where the preparation says "no tissue". Prepared files
 hold every change. A deformation moves all tissue.
 """
 
@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from imaseg.auditing.inputs.source import Loaded
-from imaseg.data.native import clip_limits, reached
+from imaseg.data.inverse.native import clip_limits, reached
 from imaseg.perturbations import Perturbation
 from imaseg.results.case import CaseScale
 

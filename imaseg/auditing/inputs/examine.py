@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from imaseg.auditing.fitting import fit
-from imaseg.auditing.source import CaseSource, Loaded, choose, training_cases_among
+from imaseg.auditing.inputs.fitting import fit
+from imaseg.auditing.inputs.source import CaseSource, Loaded, choose, training_cases_among
 from imaseg.data import load_cases
 from imaseg.errors import InputError
 from imaseg.models import SegmentationModel, load_model

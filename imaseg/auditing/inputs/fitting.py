@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass
 
-from imaseg.auditing.source import CaseSource, as_read, recipe_of
+from imaseg.auditing.inputs.source import CaseSource, as_read, recipe_of
 from imaseg.data import CaseSet
 from imaseg.errors import InputError
 from imaseg.models import SegmentationModel

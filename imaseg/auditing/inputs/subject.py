@@ -1,36 +1,19 @@
-"""Which model a run is about, on which cases, and the cases one after the other."""
+"""Which model an audit is about, and on which cases."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
 
 import torch
-from torch import Tensor
 
-from imaseg.auditing.fitting import fit
-from imaseg.auditing.identity import describe
-from imaseg.auditing.sharing import Claims, rank
-from imaseg.auditing.source import CaseSource, Loaded, choose
-from imaseg.data import Case, CaseSet, load_cases
-from imaseg.data.files import read_json
+from imaseg.auditing.inputs.fitting import fit
+from imaseg.auditing.inputs.source import CaseSource, Loaded, choose
+from imaseg.data import CaseSet, load_cases
 from imaseg.errors import InputError
 from imaseg.models import SegmentationModel, load_model
-from imaseg.progress import bar
-
-Failed = list[dict[str, str]]
-
-
-class Record(Protocol):
-    """What a finished case leaves in `cases/<id>.json`: its id and the files it wrote, by name."""
-
-    case: str
-    files: dict[str, str]
-
-
-_R = TypeVar("_R", bound=Record)
+from imaseg.results.summary import DataFacts
 
 
 @dataclass(frozen=True)
@@ -84,21 +67,19 @@ class Subject:
         source = CaseSource(chosen, fitted.model.card, fitted.model.prepare)
         return cls(fitted.model, spec, chosen, selection, source, fitted.notes)
 
-    def describe(self, settings: dict[str, Any]) -> dict[str, Any]:
-        """What is known before the first case, as `imaseg.auditing.identity.describe`."""
-        return describe(self.model, self.spec, self.cases, settings, kind="settings")
-
-    def data(self, finished: Sequence[str]) -> dict[str, Any]:
+    def data(self, finished: Sequence[str]) -> DataFacts:
         """Which cases were finished, by id, and which of them the model was trained on."""
-        seen = [case for case in finished if case in set(self.model.card.train_ids)]
-        return {
-            "name": self.cases.name,
-            "cases": len(finished),
-            "selection": self.selection,
-            "seen_in_training": seen,
-            "notes": list(self.notes),
-            "labels": {str(value): label for value, label in self.model.card.labels.items() if value > 0},
-        }
+        card = self.model.card
+        seen = set(card.train_ids)
+        return DataFacts(
+            name=self.cases.name,
+            cases=len(finished),
+            selection=self.selection,
+            seen_in_training=[case for case in finished if case in seen],
+            training_known=bool(card.train_ids or card.val_ids),
+            notes=list(self.notes),
+            labels={str(value): label for value, label in card.labels.items() if value > 0},
+        )
 
     def first(self) -> Loaded | None:
         """The first case that can be read; None if there is none."""
@@ -108,68 +89,3 @@ class Subject:
             except InputError:
                 continue
         return None
-
-    def finished(self, folder: Path, kind: type[Record]) -> int:
-        """How many of the cases have their records and all files below `folder`."""
-        return sum(_record(folder, case.id, kind) is not None for case in self.cases)
-
-    def run(
-        self, title: str, folder: Path, kind: type[_R], work: Callable[[Case], _R], *, done: str
-    ) -> tuple[list[_R], Failed]:
-        """Work on every case that is not in `folder` yet, under a bar, next to any other processes that do.
-
-        Args:
-            title: of the bar.
-            folder: where the records lie.
-            kind: of the records.
-            work: from a case to its record.
-            done: past participle for the message.
-
-        Returns:
-            The records, and the cases that failed here, each with its reason. The process of rank 0 waits for those
-            of all others.
-
-        Raises:
-            InputError: if there, in the end, all have failed.
-        """
-        cases = {case.id: case for case in self.cases}
-        records: dict[str, _R] = {}
-        failed: dict[str, str] = {}
-        claims, first = Claims(folder), rank() == 0
-        with bar(f"{title} {self.model.card.name}", shown=first) as tell:
-
-            def settled(name: str) -> bool:
-                if name not in records and (record := _record(folder, name, kind)) is not None:
-                    records[name] = record
-                tell(len(records) + len(failed), len(cases), name)
-                return name in records or name in failed
-
-            def attempt(name: str) -> None:
-                try:
-                    records[name] = work(cases[name])
-                except (InputError, RuntimeError, ValueError) as error:
-                    failed[name] = str(error)
-
-            claims.share(cases, settled, attempt, wait=first)
-            tell(len(cases), len(cases), "")
-        if first and not records:
-            msg = f"no case of {self.cases.root} could be {done}. First reason: {next(iter(failed.values()))}"
-            raise InputError(msg)
-        reasons = [{"case": name, "reason": failed[name]} for name in cases if name in failed]
-        return [records[name] for name in cases if name in records], reasons
-
-
-def _record(folder: Path, case: str, kind: type[_R]) -> _R | None:
-    """What a case left, if all of its files are there."""
-    path = folder / "cases" / f"{case}.json"
-    if not path.is_file():
-        return None
-    record = kind(**read_json(path))
-    return record if all((folder / name).is_file() for name in record.files) else None
-
-
-def tensors(model: SegmentationModel, loaded: Loaded) -> tuple[Tensor, Tensor]:
-    """Image (1, C, X, Y, Z) and label (1, X, Y, Z) of a case on the model's device."""
-    device = next(model.parameters()).device
-    image, label = (torch.from_numpy(array)[None] for array in (loaded.volume.image, loaded.label))
-    return image.to(device), label.to(device)

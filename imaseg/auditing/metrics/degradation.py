@@ -1,4 +1,4 @@
-"""Figures over cases of what corruptions did: per severity, and ROOD-MRI's degradation.
+"""Degradation scores of ROOD-MRI: what corruptions cost, per corruption and over all.
 
 Degradation is that of Boone et al., "ROOD-MRI: Benchmarking the robustness of deep learning segmentation models to
 out-of-distribution and corrupted data in MRI", NeuroImage 2023, as the authors' package computes it: with M(c, s) the
@@ -9,16 +9,14 @@ mean Dice over cases under corruption c at severity s, M(0) the clean one and a 
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from imaseg.auditing.case import CaseRecord
-from imaseg.auditing.metrics import Scores
-from imaseg.corruptions import Corruption
+from imaseg.results.base import MEAN, Scores
+from imaseg.results.case import CaseRecord
+from imaseg.results.corruption import CorruptionRow, Degradation, LeftOutRow, Losses
 
 ALPHA = 2 / 3
 DEFINITION = (
@@ -29,44 +27,41 @@ DEFINITION = (
 _DRAWS = 2000
 
 
-def degradation(records: Sequence[CaseRecord]) -> dict[str, Any]:
-    """Degradation per corruption and over all, each with a 95 % bootstrap interval over cases.
-
-    Returns:
-        `per_corruption` and `per_corruption_ci95` by name, `mean`, `ci95`, `worst` and its `worst_corruption`,
-        `relative` and `unweighted` (with the same four each), `left_out` with reasons by name, `definition`.
-        Numbers are None where no corruption occurs in any case.
-    """
-    names = list(dict.fromkeys(entry["corruption"] for record in records for entry in record.corruptions))
+def degradation(records: Sequence[CaseRecord]) -> Degradation:
+    """Degradation per corruption and over all, each with a 95 % bootstrap interval over cases."""
+    rows = {record.case: record.rows_of(CorruptionRow) for record in records}
+    names = list(dict.fromkeys(row.corruption for each in rows.values() for row in each))
     left_out = {
-        name: why for record in records for name, why in record.corruptions_left_out.items() if name not in names
+        row.corruption: row.reason
+        for record in records
+        for row in record.rows_of(LeftOutRow)
+        if row.corruption not in names
     }
     clean = np.array([_dice(record.clean) for record in records])
     weighted = np.array([[_loss(record, name, ALPHA) for name in names] for record in records])
     plain = np.array([[_loss(record, name, 1.0) for name in names] for record in records])
     index = np.random.default_rng(0).integers(len(records), size=(_DRAWS, len(records)))
     main = _figures(weighted, index, names)
-    worst = max(names, key=lambda name: main["per_corruption"][name], default=None)
-    return {
-        **main,
-        "worst": main["per_corruption"][worst] if worst is not None else None,
-        "worst_corruption": worst,
-        "relative": _figures(weighted, index, names, clean),
-        "unweighted": _figures(plain, index, names),
-        "left_out": left_out,
-        "definition": DEFINITION,
-    }
+    worst = max(names, key=lambda name: main.per_corruption[name], default=None)
+    return Degradation(
+        **dict(main),
+        worst=main.per_corruption[worst] if worst is not None else None,
+        worst_corruption=worst,
+        relative=_figures(weighted, index, names, clean),
+        unweighted=_figures(plain, index, names),
+        left_out=left_out,
+        definition=DEFINITION,
+    )
 
 
-def degradation_line(summary: dict[str, Any]) -> str:
+def degradation_line(scores: Degradation | None) -> str:
     """One line for the terminal; empty if no corruption was tried, or none occurs in these images."""
-    found = summary.get("degradation")
-    if not found or found["mean"] is None:
+    if scores is None or scores.mean is None or scores.ci95 is None:
         return ""
-    low, high = found["ci95"]
+    low, high = scores.ci95
     return (
-        f"Degradation over {len(found['per_corruption'])} corruptions (ROOD-MRI) {found['mean']:.3f} [{low:.3f}, "
-        f"{high:.3f}], worst {found['worst']:.3f} ({found['worst_corruption']})"
+        f"Degradation over {len(scores.per_corruption)} corruptions (ROOD-MRI) {scores.mean:.3f} [{low:.3f}, "
+        f"{high:.3f}], worst {scores.worst:.3f} ({scores.worst_corruption})"
     )
 
 
@@ -75,20 +70,20 @@ def _figures(
     index: NDArray[np.int64],
     names: Sequence[str],
     clean: NDArray[np.float64] | None = None,
-) -> dict[str, Any]:
+) -> Losses:
     """Means over cases, and their intervals over resampled ones, of losses (cases, corruptions); NaN: did not occur."""
     if not names:
-        return {"per_corruption": {}, "per_corruption_ci95": {}, "mean": None, "ci95": None}
+        return Losses(per_corruption={}, per_corruption_ci95={}, mean=None, ci95=None)
     mean = _over_cases(losses, np.arange(len(losses))[None], clean)[0]
     drawn = _over_cases(losses, index, clean)
     drawn = np.where(np.isfinite(drawn), drawn, mean)  # none of the cases that it occurs in was drawn
     low, high = np.percentile(drawn, [2.5, 97.5], axis=0)
-    return {
-        "per_corruption": dict(zip(names, map(float, mean), strict=True)),
-        "per_corruption_ci95": {name: [float(a), float(b)] for name, a, b in zip(names, low, high, strict=True)},
-        "mean": float(mean.mean()),
-        "ci95": [float(value) for value in np.percentile(drawn.mean(axis=1), [2.5, 97.5])],
-    }
+    return Losses(
+        per_corruption=dict(zip(names, map(float, mean), strict=True)),
+        per_corruption_ci95={name: [float(a), float(b)] for name, a, b in zip(names, low, high, strict=True)},
+        mean=float(mean.mean()),
+        ci95=[float(value) for value in np.percentile(drawn.mean(axis=1), [2.5, 97.5])],
+    )
 
 
 def _over_cases(
@@ -106,18 +101,14 @@ def _over_cases(
 
 def _loss(record: CaseRecord, name: str, alpha: float) -> float:
     """Weighted loss of Dice of one case over the severities of a corruption; NaN if it does not occur there."""
-    found = [(entry["severity"], entry["scores"]) for entry in record.corruptions if entry["corruption"] == name]
-    if not found:
+    rows = [row for row in record.rows_of(CorruptionRow) if row.corruption == name]
+    if not rows:
         return float("nan")
-    weights = [alpha**severity for severity, _ in found]
-    losses = [_dice(record.clean) - _dice(scores) for _, scores in found]
+    weights = [alpha**row.severity for row in rows]
+    losses = [_dice(record.clean) - row.dice for row in rows]
     return sum(weight * loss for weight, loss in zip(weights, losses, strict=True)) / sum(weights)
 
 
-def _spread(values: Sequence[float]) -> dict[str, float]:
-    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
-
-
 def _dice(scores: Scores) -> float:
-    value = scores["foreground_mean"]["dice"]
+    value = scores[MEAN]["dice"]
     return float(value if value is not None else "nan")

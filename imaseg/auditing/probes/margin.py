@@ -18,7 +18,7 @@ from imaseg.attacks import PGD
 from imaseg.auditing.inputs.budget import UNIT_SCALE, Budgeted, Eps, Room
 from imaseg.auditing.probes.base import Cost, Labels, Lines, Probe
 from imaseg.auditing.probes.scene import Scene
-from imaseg.margins import Criterion, SampleMargin, SampleMarginResult, strong_like
+from imaseg.margins import Criterion, SampleMargin, SampleMarginResult, default_challenger
 from imaseg.perturbations import Perturbation
 from imaseg.results.base import MEAN
 from imaseg.results.case import CaseRecord, CaseScale
@@ -75,7 +75,7 @@ class MarginProbe(Budgeted, Probe):
         criterion = self.judge(structure)
         attack = PGD(perturbation, steps=self.steps, objective=criterion.objective(), seed=seed)
         return SampleMargin(
-            perturbation, criterion=criterion, attack=attack, challenger=strong_like(attack), rtol=self.rtol
+            perturbation, criterion=criterion, attack=attack, challenger=default_challenger(attack), rtol=self.rtol
         )
 
     def ceiling(self, scale: CaseScale = UNIT_SCALE, room: Room | None = None) -> Perturbation:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imaseg.auditing.inputs.source import Loaded
-from imaseg.data.nifti import write_nifti
+from imaseg.data.formats.nifti import write_nifti
 
 
 def on_native_grid(values: NDArray[Any], case: Loaded) -> NDArray[np.float32]:

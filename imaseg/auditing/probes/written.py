@@ -16,9 +16,9 @@ from imaseg.attacks.result import measure
 from imaseg.auditing.inputs.source import Loaded
 from imaseg.auditing.probes.scene import Scene, dice_of_maps, finite_logits, tensors
 from imaseg.data import Case
-from imaseg.data.invert import invert_label
-from imaseg.data.native import native_change, native_label, resampled
-from imaseg.data.rewrite import write_changed, write_labels_on
+from imaseg.data.inverse.invert import invert_label
+from imaseg.data.inverse.native import native_change, native_label, resampled
+from imaseg.data.inverse.rewrite import write_changed, write_labels_on
 from imaseg.results.attack import Written, WrittenFile
 from imaseg.results.base import MEAN
 

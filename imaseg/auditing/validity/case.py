@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from imaseg.attacks import AttackResult
-from imaseg.auditing.case_certified import flipped_within
-from imaseg.auditing.plan import Plan, Probe
-from imaseg.auditing.plan_probes import Ruler
+from imaseg.auditing.plan import Plan
+from imaseg.auditing.probes import AttackProbe, CertificateProbe, Cost, MarginProbe
+from imaseg.auditing.probes import certificate as smoothing
+from imaseg.auditing.probes.scene import Scene
 from imaseg.frozen import Model
-from imaseg.margins import CertifiedMarginResult, SampleMargin, SampleMarginResult, Smoothed
+from imaseg.margins import Smoothed
+from imaseg.results.attack import AttackRow
 from imaseg.scores import hard_dice
 
-if TYPE_CHECKING:
-    from imaseg.auditing.case import CaseRecord
-
+CHECKS = "checks"
 BLACK_BOX_STEPS = 50
 """Windows that the attack without gradients tries."""
 COPY_DRAWS = 4
@@ -29,115 +26,91 @@ LONGER, REPEATED = 2, 2
 """How many times the steps and the restarts of the strongest attack are multiplied."""
 
 
+_CONFIRM = 60
+"""Calls that ask whether a margin stands."""
+
+
 class CaseChecks:
-    """Runs the checks on one case and notes the outcome in its record; `imaseg.auditing.validity` judges.
+    """Runs the checks on one case and notes the outcome in its scene; `imaseg.auditing.validity.checks` judges.
 
     Args:
-        model: held still by the caller.
-        image: (1, C, *spatial).
-        label: (1, *spatial).
+        scene: after the probes of the plan have run.
         plan: with `validity`.
-        ruler: of this case.
-        record: of this case; takes the results under `checks`.
     """
 
-    def __init__(
-        self, model: Model, image: Tensor, label: Tensor, plan: Plan, ruler: Ruler, record: CaseRecord
-    ) -> None:
-        self.model, self.image, self.label = model, image, label
-        self.plan, self.ruler, self.record = plan, ruler, record
-
-    def replay(self, shown: AttackResult, classes: Sequence[int]) -> None:
-        """Give the showcased image to the model anew and count the Dice by other code than the attack's."""
-        with torch.no_grad():
-            decided = self.model(shown.image.clone()).argmax(1)[0].cpu().numpy()
-        self.record.forward_calls += 1
-        truth = shown.label[0].cpu().numpy()
-        told = shown.dice[0, list(classes)].mean()
-        self.record.checks["replay"] = abs(_dice(decided, truth, classes) - float(told))
-
-    def confirm(self, search: SampleMargin, result: SampleMarginResult) -> None:
-        """Whether three new searches just below a margin fail."""
-        if not float(result.margin):
-            return
-        stands = bool(search.confirm(self.model, self.image, self.label, result))
-        tried, stood = self.record.checks.get("margins", (0, 0))
-        self.record.checks["margins"] = [tried + 1, stood + stands]
-
-    def certified(self, result: CertifiedMarginResult) -> None:
-        """Whether an attack within the certified radius flips what is certified."""
-        flipped, voxels, calls = flipped_within(result, self.model, self.image, seed=self.plan.seed)
-        self.record.forward_calls += calls["forward_calls"]
-        self.record.backward_calls += calls["backward_calls"]
-        before = self.record.checks.get("certified", (0, 0))
-        self.record.checks["certified"] = [before[0] + flipped, before[1] + voxels]
+    def __init__(self, scene: Scene, plan: Plan) -> None:
+        self.scene, self.plan = scene, plan
 
     def run(self) -> None:
         """A budget that must destroy any model, scaled logits, no gradients, a smoothed copy, four times the calls."""
-        plan = self.plan.validity
-        if plan is None:
+        validity, checks, model = self.plan.validity, self.scene.checks, self.scene.model
+        if validity is None:
             return
-        probe, checks = self.plan.probe(plan.attack), self.record.checks
-        checks["large_eps"] = self._dice_under(self.model, probe, plan.large_eps)
-        for factor in (0.1, 1.0, 10.0):
-            checks[f"logits_x{factor:g}"] = self._dice_under(_scaled(self.model, factor), probe, plan.scaled_eps)
+        probe, eps = self.plan.attack(validity.attack), validity.scaled_eps
+        checks["large_eps"] = self._dice_under(model, probe, validity.large_eps)
+        checks["scaled_logits"] = {
+            f"{factor:g}": self._dice_under(_scaled(model, factor), probe, eps) for factor in (0.1, 1.0, 10.0)
+        }
         blind = probe.model_copy(
             update={"attack": "square", "steps": BLACK_BOX_STEPS, "restarts": 1, "objective": None}
         )
-        checks["black_box"] = self._dice_under(self.model, blind, plan.scaled_eps)
-        checks["transfer"] = self._transferred(probe, plan.scaled_eps)
-        checks |= self._longer(plan.scaled_eps)
+        checks["black_box"] = self._dice_under(model, blind, eps)
+        checks["transfer"] = self._transferred(probe, eps)
+        checks["converged"] = self._longer(eps)
 
-    def _dice_under(self, model: Model, probe: Probe, eps: float) -> float:
-        result = probe.build(eps, self.plan.seed, self.ruler)(model, self.image, self.label)
-        self.record.count(result)
-        return float(result.foreground_dice)
+    def _attacked(self, model: Model, probe: AttackProbe, eps: float, *, later: int = 0, copies: int = 1) -> Any:
+        scene = self.scene
+        attack = probe.build(eps, scene.seed + later, scene.scale, scene.room)
+        result = attack(model, scene.image, scene.label)
+        scene.count(result, copies=copies)
+        return result
 
-    def _transferred(self, probe: Probe, eps: float) -> float:
+    def _dice_under(self, model: Model, probe: AttackProbe, eps: float) -> float:
+        return float(self._attacked(model, probe, eps).foreground_dice)
+
+    def _transferred(self, probe: AttackProbe, eps: float) -> float:
         """Dice of the model on an image made to break a smoothed copy, whose gradients no rough spot can hide."""
-        copy = Smoothed(self.model, COPY_NOISE * self.ruler.std or COPY_NOISE, COPY_DRAWS, seed=self.plan.seed)
-        result = probe.build(eps, self.plan.seed, self.ruler)(copy, self.image, self.label)
-        self.record.count(result, copies=COPY_DRAWS)
-        self.record.forward_calls += 1
-        with torch.no_grad():
-            dice = hard_dice(self.model(result.image), result.label)[0]
+        scene = self.scene
+        copy = Smoothed(scene.model, COPY_NOISE * scene.scale.std or COPY_NOISE, COPY_DRAWS, seed=scene.seed)
+        result = self._attacked(copy, probe, eps, copies=COPY_DRAWS)
+        dice = hard_dice(scene.logits(result.image)[None], result.label)[0]
         return float(dice[1:].mean())
 
-    def _longer(self, eps: float) -> dict[str, Any]:
+    def _longer(self, eps: float) -> list[float]:
         """The lowest Dice known at a budget, and the lowest after the strongest attack spent four times its calls."""
-        probe = strongest(self.plan)
-        known = [
-            entry["scores"]["foreground_mean"]["dice"]
-            for other in self.plan.probes
-            if not other.noise and other.same_set(probe)
-            for entry in self.record.probes
-            if entry["probe"] == other.name and entry["eps"] == eps
-        ]
-        before = min(known) if known else self._dice_under(self.model, probe, eps)
-        attack = probe.build(eps, self.plan.seed + 1, self.ruler)
+        scene, probe = self.scene, strongest(self.plan)
+        rivals = {other.name for other in self.plan.attacks if not other.is_noise and other.same_set(probe)}
+        rows = [row for row in scene.rows if isinstance(row, AttackRow)]
+        known = [row.dice for row in rows if row.probe in rivals and row.eps == eps]
+        before = min(known) if known else self._dice_under(scene.model, probe, eps)
+        attack = probe.build(eps, scene.seed + 1, scene.scale, scene.room)
         single = attack.steps == 1  # an attack of one step has no longer form
         steps, restarts = (1, LONGER * REPEATED) if single else (LONGER * attack.steps, REPEATED)
         more = probe.model_copy(update={"steps": steps, "restarts": restarts * attack.restarts})
-        result = more.build(eps, self.plan.seed + 1, self.ruler)(self.model, self.image, self.label)
-        self.record.count(result)
-        return {"converged": [before, min(before, float(result.foreground_dice))]}
+        after = float(self._attacked(scene.model, more, eps, later=1).foreground_dice)
+        return [before, min(before, after)]
 
 
-def strongest(plan: Plan) -> Probe:
+def checks_cost(plan: Plan) -> list[Cost]:
+    """Calls of all checks on one of the checked cases."""
+    if plan.validity is None:
+        return []
+    probe, longest = plan.attack(plan.validity.attack), strongest(plan)
+    checked, strong = (one.build(one.eps[-1], plan.seed) for one in (probe, longest))
+    gradients = checked.steps * checked.restarts * (4 + COPY_DRAWS * 2)
+    gradients += strong.steps * strong.restarts * LONGER * REPEATED
+    gradients += _CONFIRM * len(plan.of(MarginProbe))
+    certified = len(plan.of(CertificateProbe))
+    gradients += certified * smoothing.STEPS * smoothing.DRAWS * 2
+    forwards = BLACK_BOX_STEPS + certified * smoothing.VOTES
+    return [Cost(CHECKS, gradients, forwards, perturbation=probe.perturbation, first=plan.validity.cases)]
+
+
+def strongest(plan: Plan) -> AttackProbe:
     """The probe whose convergence is checked: the project's own worst case on the checked set, else the checked one."""
-    checked = plan.probe(plan.validity.attack if plan.validity else plan.showcase.attack)
-    rivals = (probe for probe in plan.probes if probe.attack == "strong" and probe.same_set(checked))
+    checked = plan.attack(plan.validity.attack if plan.validity else plan.attacks[0].attack)
+    rivals = (probe for probe in plan.attacks if probe.attack == "strong" and probe.same_set(checked))
     return next(rivals, checked)
-
-
-def _dice(prediction: np.ndarray, label: np.ndarray, classes: Sequence[int]) -> float:
-    """Mean Dice over classes; 1 where a class is on neither side."""
-    known, values = label >= 0, []
-    for k in classes:
-        ours, theirs = (prediction == k) & known, label == k
-        both = int(ours.sum()) + int(theirs.sum())
-        values.append(2 * int((ours & theirs).sum()) / both if both else 1.0)
-    return float(np.mean(values))
 
 
 def _scaled(model: Model, factor: float) -> Callable[[Tensor], Tensor]:

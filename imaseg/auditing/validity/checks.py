@@ -5,12 +5,17 @@ Each check has the number behind it. `ok` is None where it could not be run, whi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
-from imaseg.auditing.case import CaseRecord
-from imaseg.auditing.case_checks import BLACK_BOX_STEPS, COPY_NOISE, LONGER, REPEATED, strongest
-from imaseg.auditing.plan import Plan, Probe
+from imaseg.auditing.plan import Plan, ValidityPlan
+from imaseg.auditing.probes import AttackProbe, CertificateProbe, MarginProbe
+from imaseg.auditing.validity.case import BLACK_BOX_STEPS, COPY_NOISE, LONGER, REPEATED, strongest
+from imaseg.perturbations import Perturbation
+from imaseg.results.attack import AttackRow
+from imaseg.results.case import CaseRecord, Checks
+from imaseg.results.certificate import CertificateRow
+from imaseg.results.margin import MarginRow
+from imaseg.results.summary import Check, DataFacts
 
 _TOLERANCE = 0.005
 _RIVAL_TOLERANCE = 0.02
@@ -20,29 +25,22 @@ _MASKED = 0.5
 _EXACT = 1e-3
 _FALLING = 0.1
 _FEW = 5
-_ADDED = ("l2", "linf")
-"""Sets whose parameters are the voxels: others may well have parameters that change nothing."""
 
-Check = dict[str, Any]
 Means = dict[tuple[str, float], float]
 
 
-def validity(records: Sequence[CaseRecord], plan: Plan, seen: Sequence[str], *, known: bool = True) -> list[Check]:
+def validity(records: Sequence[CaseRecord], plan: Plan, data: DataFacts) -> list[Check]:
     """All checks.
 
     Args:
         records: finished cases.
         plan: what was run.
-        seen: audited cases that the model was trained on.
-        known: whether the model says on which cases it was trained.
-
-    Returns:
-        One entry per check: `check`, `ok`, `number`, `detail`.
+        data: which of the cases the model was trained on, as far as it says.
     """
     means = _means(records)
     rivals = "mean over cases; tables show the worst case over attacks, whichever is the stronger"
     return [
-        _seen(seen, len(records), known=known),
+        _seen(data),
         _gradients(records, plan),
         _budgets(records, plan),
         _ordered(means, plan, "noise", "fgsm", "Noise is weaker than FGSM"),
@@ -58,11 +56,11 @@ def validity(records: Sequence[CaseRecord], plan: Plan, seen: Sequence[str], *, 
 
 def valid(checks: Sequence[Check]) -> bool:
     """Whether no check failed."""
-    return all(check["ok"] is not False for check in checks)
+    return all(check.ok is not False for check in checks)
 
 
 def _check(title: str, ok: bool | None, number: str, detail: str) -> Check:
-    return {"check": title, "ok": ok, "number": number, "detail": detail}
+    return Check(check=title, ok=ok, number=number, detail=detail)
 
 
 def _not_run(title: str, why: str) -> Check:
@@ -71,28 +69,32 @@ def _not_run(title: str, why: str) -> Check:
 
 def _means(records: Sequence[CaseRecord]) -> Means:
     values: dict[tuple[str, float], list[float]] = {}
-    for record in records:
-        for entry in record.probes:
-            dice = entry["scores"]["foreground_mean"]["dice"]
-            values.setdefault((entry["probe"], entry["eps"]), []).append(dice)
+    for row in _attacks(records):
+        values.setdefault((row.probe, row.eps), []).append(row.dice)
     return {key: sum(dice) / len(dice) for key, dice in values.items()}
 
 
-def _seen(seen: Sequence[str], cases: int, *, known: bool) -> Check:
+def _attacks(records: Sequence[CaseRecord]) -> Iterator[AttackRow]:
+    return (row for record in records for row in record.rows_of(AttackRow))
+
+
+def _seen(data: DataFacts) -> Check:
     title = "No audited case was in the training set"
-    if not known:
+    if not data.training_known:
         return _not_run(title, "the checkpoint does not say on which cases it was trained")
-    return _check(title, not seen, f"{len(seen)} of {cases}", "by case id, as the model's card lists them")
+    seen = len(data.seen_in_training)
+    return _check(title, not seen, f"{seen} of {data.cases}", "by case id, as the model's card lists them")
 
 
 def _gradients(records: Sequence[CaseRecord], plan: Plan) -> Check:
     title = "Gradients are neither masked nor undefined"
-    searched = {p.name: p.perturbation for p in plan.probes if not p.noise and p.attack != "square"}
-    entries = [entry for record in records for entry in record.probes if entry["probe"] in searched]
-    if not entries:
+    searched = {probe.name: probe for probe in plan.attacks if probe.uses_gradients}
+    rows = [row for row in _attacks(records) if row.probe in searched]
+    if not rows:
         return _not_run(title, "no attack of the plan uses gradients")
-    zero = max((e["zero_gradients"] for e in entries if searched[e["probe"]] in _ADDED), default=0.0)
-    bad = max(entry["nonfinite_gradients"] for entry in entries)
+    # Other sets may well have parameters that change nothing.
+    zero = max((row.zero_gradients for row in rows if _adds(searched[row.probe])), default=0.0)
+    bad = max(row.nonfinite_gradients for row in rows)
     return _check(
         title,
         zero < _MASKED and bad == 0,
@@ -101,20 +103,20 @@ def _gradients(records: Sequence[CaseRecord], plan: Plan) -> Check:
     )
 
 
+def _adds(probe: AttackProbe) -> bool:
+    """Whether the set adds values to voxels."""
+    return Perturbation.named(probe.perturbation).is_intensity
+
+
 def _budgets(records: Sequence[CaseRecord], plan: Plan) -> Check:
     """The size of the change itself, not what the search says of it."""
-    title, kinds = "No change exceeds its budget", {"rms": "rms", "norm": "l2", "max": "linf"}
-    probes = {probe.name: probe for probe in plan.probes if probe.perturbation in _ADDED}
-    shares = []
-    for record in records:
-        for entry in record.probes:
-            probe = probes.get(entry["probe"])
-            if probe is None or not entry["eps"]:
-                continue
-            std = probe.stated_unit == "std"
-            kind = kinds["rms" if probe.perturbation == "l2" else "max"] if std else kinds[probe.stated_unit]
-            scale = record.image_std if std else 1.0
-            shares.append(entry["sizes"][kind] / (entry["eps"] * scale) if scale else 0.0)
+    title, sizes = "No change exceeds its budget", {"rms": "rms", "norm": "l2", "max": "linf"}
+    units = {probe.name: probe.build_set(0.0).unit for probe in plan.attacks if _adds(probe)}
+    shares = [
+        row.sizes[sizes[units[row.probe]]] / row.eps_set if row.eps_set else 0.0
+        for row in _attacks(records)
+        if row.probe in units and row.eps
+    ]
     if not shares:
         return _not_run(title, "the plan has no attack in L2 or Linf")
     return _check(
@@ -132,11 +134,11 @@ def _ordered(
     """Mean Dice under every weak probe must not lie below that under the strong one, at equal set and eps."""
     gaps = [
         (means[a.name, eps] - means[b.name, eps], eps, means[a.name, eps], means[b.name, eps], a.perturbation)
-        for a in plan.probes
-        for b in plan.probes
-        if a.attack.endswith(weak) and b.attack == strong and a.same_set(b)
+        for a in plan.attacks
+        for b in plan.attacks
+        if (a.is_noise if weak == "noise" else a.attack == weak) and b.attack == strong and a.same_set(b)
         for eps in a.eps
-        if (b.name, eps) in means and (a.name, eps) in means and a.attack != "ifgsm"
+        if (b.name, eps) in means and (a.name, eps) in means
     ]
     if not gaps:
         return _not_run(title, "the plan holds no two such probes at the same set and budget")
@@ -153,8 +155,8 @@ def _monotone(means: Means, plan: Plan) -> Check:
     title = "A larger budget never helps the model"
     rises = [
         (means[probe.name, high] - means[probe.name, low], probe.name, low, high)
-        for probe in plan.probes
-        if not probe.noise
+        for probe in plan.attacks
+        if not probe.is_noise
         for low, high in zip(probe.eps, probe.eps[1:], strict=False)
         if (probe.name, low) in means and (probe.name, high) in means
     ]
@@ -171,66 +173,68 @@ def _monotone(means: Means, plan: Plan) -> Check:
 
 def _extra(records: Sequence[CaseRecord], means: Means, plan: Plan) -> Iterator[Check]:
     """Checks that take attacks of their own, on the first cases."""
-    checked = [record.checks for record in records if record.checks]
-    why = "the plan asks for no extra attacks" if plan.validity is None else "the cases chosen for it failed"
-    found: dict[str, list[Any]] = {}
-    for checks in checked:
-        for key, value in checks.items():
-            found.setdefault(key, []).append(value)
-    yield _large(found, plan, why)
-    yield _scales(found, plan, why)
-    yield _blind(found, means, plan, why)
-    yield _copy(found, plan, why)
-    yield _converged(found, plan, why)
-    yield _replay(found, why)
-    if plan.margins:
-        yield _margins(found, why)
-    if plan.certified:
-        yield _certified(found, why)
+    checked = [record.checks for record in records if record.checks is not None]
+    if plan.validity is None:
+        why = "the plan asks for no extra attacks"
+    else:
+        why = "the cases chosen for it failed"
+    settings = plan.validity if checked else None
+    yield _large(checked, plan, settings, why)
+    yield _scales(checked, plan, settings, why)
+    yield _blind(checked, means, plan, settings, why)
+    yield _copy(checked, plan, settings, why)
+    yield _converged(checked, plan, settings, why)
+    yield _replay(checked, why)
+    if plan.of(MarginProbe):
+        yield _margins(records, why, checked=bool(checked))
+    if plan.of(CertificateProbe):
+        yield _certified(records, why, checked=bool(checked))
 
 
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+def _mean(values: Iterable[float | None]) -> float:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known)
 
 
-def _large(found: dict[str, list[Any]], plan: Plan, why: str) -> Check:
+def _large(checked: Sequence[Checks], plan: Plan, settings: ValidityPlan | None, why: str) -> Check:
     title = "A very large budget destroys the segmentation"
-    if plan.validity is None or "large_eps" not in found:
+    if settings is None:
         return _not_run(title, why)
-    dice, name = _mean(found["large_eps"]), plan.probe(plan.validity.attack).name
-    where = f"{name} at eps {plan.validity.large_eps:g}, n = {len(found['large_eps'])}"
+    dice, name = _mean(one.large_eps for one in checked), plan.attack(settings.attack).name
+    where = f"{name} at eps {settings.large_eps:g}, n = {len(checked)}"
     return _check(title, dice <= _DESTROYED, f"Dice {dice:.3f}", f"{where}; at most {_DESTROYED} expected")
 
 
-def _scales(found: dict[str, list[Any]], plan: Plan, why: str) -> Check:
+def _scales(checked: Sequence[Checks], plan: Plan, settings: ValidityPlan | None, why: str) -> Check:
     title = "Scaling the logits by 0.1 or 10 does not make the attack stronger"
-    if plan.validity is None or "logits_x1" not in found:
+    if settings is None:
         return _not_run(title, why)
-    unscaled, small, big = (_mean(found[f"logits_x{factor}"]) for factor in ("1", "0.1", "10"))
-    name, count = plan.probe(plan.validity.attack).name, len(found["logits_x1"])
+    unscaled, small, big = (_mean(one.scaled_logits[factor] for one in checked) for factor in ("1", "0.1", "10"))
     return _check(
         title,
         min(small, big) >= unscaled - _SCALE_TOLERANCE,
         f"Dice {unscaled:.3f}; scaled {small:.3f} and {big:.3f}",
-        f"{name} at eps {plan.validity.scaled_eps:g}, mean of n = {count}; a fall of more than {_SCALE_TOLERANCE} "
-        "would mean that saturated logits hid gradients",
+        f"{plan.attack(settings.attack).name} at eps {settings.scaled_eps:g}, mean of n = {len(checked)}; a fall of more "
+        f"than {_SCALE_TOLERANCE} would mean that saturated logits hid gradients",
     )
 
 
-def _blind(found: dict[str, list[Any]], means: Means, plan: Plan, why: str) -> Check:
+def _blind(
+    checked: Sequence[Checks], means: Means, plan: Plan, settings: ValidityPlan | None, why: str
+) -> Check:
     """Attacks without gradients: those of the plan on all cases, and a short one on the checked cases."""
     title, pairs = "An attack that needs no gradients is no stronger", []
-    for blind in (probe for probe in plan.probes if probe.attack == "square"):
+    sighted = [probe for probe in plan.attacks if probe.uses_gradients]
+    for blind in (probe for probe in plan.attacks if not probe.uses_gradients and not probe.is_noise):
         for eps in blind.eps:
-            white = [_at(means, p, eps) for p in plan.probes if _sees(p) and p.same_set(blind)]
-            known = [dice for dice in white if dice is not None]
-            if known and (blind.name, eps) in means:
+            white = [means[p.name, eps] for p in sighted if p.same_set(blind) and (p.name, eps) in means]
+            if white and (blind.name, eps) in means:
                 steps = blind.build(eps, plan.seed).steps
-                pairs.append((means[blind.name, eps], min(known), f"{blind.name} with {steps} windows at eps {eps:g}"))
-    if plan.validity is not None and "black_box" in found:
-        name, eps = plan.probe(plan.validity.attack).name, plan.validity.scaled_eps
-        where = f"Square with {BLACK_BOX_STEPS} windows and {name} at eps {eps:g}, n = {len(found['black_box'])}"
-        pairs.append((_mean(found["black_box"]), _mean(found["logits_x1"]), where))
+                pairs.append((means[blind.name, eps], min(white), f"{blind.name} with {steps} windows at eps {eps:g}"))
+    if settings is not None:
+        name, eps = plan.attack(settings.attack).name, settings.scaled_eps
+        where = f"Square with {BLACK_BOX_STEPS} windows and {name} at eps {eps:g}, n = {len(checked)}"
+        pairs.append((_mean(one.black_box for one in checked), _unscaled(checked), where))
     if not pairs:
         return _not_run(title, why)
     blind_dice, white_dice, where = min(pairs, key=lambda pair: pair[0] - pair[1])
@@ -242,67 +246,66 @@ def _blind(found: dict[str, list[Any]], means: Means, plan: Plan, why: str) -> C
     )
 
 
-def _at(means: Means, probe: Probe, eps: float) -> float | None:
-    return means.get((probe.name, eps))
+def _unscaled(checked: Sequence[Checks]) -> float:
+    return _mean(one.scaled_logits["1"] for one in checked)
 
 
-def _sees(probe: Probe) -> bool:
-    return not probe.noise and probe.attack != "square"
-
-
-def _copy(found: dict[str, list[Any]], plan: Plan, why: str) -> Check:
+def _copy(checked: Sequence[Checks], plan: Plan, settings: ValidityPlan | None, why: str) -> Check:
     title = "An attack made on a smoothed copy is no stronger"
-    if plan.validity is None or "transfer" not in found:
+    if settings is None:
         return _not_run(title, why)
-    copied, direct = _mean(found["transfer"]), _mean(found["logits_x1"])
-    name, count = plan.probe(plan.validity.attack).name, len(found["transfer"])
+    copied, direct = _mean(one.transfer for one in checked), _unscaled(checked)
+    name = plan.attack(settings.attack).name
     return _check(
         title,
         copied >= direct - _SCALE_TOLERANCE,
         f"Dice {copied:.3f} against {direct:.3f}",
-        f"{name} at eps {plan.validity.scaled_eps:g} through noise of {COPY_NOISE} standard deviations, mean of "
-        f"n = {count}; a fall of more than {_SCALE_TOLERANCE} would mean that the model's own gradients mislead",
+        f"{name} at eps {settings.scaled_eps:g} through noise of {COPY_NOISE} standard deviations, mean of "
+        f"n = {len(checked)}; a fall of more than {_SCALE_TOLERANCE} would mean that the model's own gradients mislead",
     )
 
 
-def _converged(found: dict[str, list[Any]], plan: Plan, why: str) -> Check:
+def _converged(checked: Sequence[Checks], plan: Plan, settings: ValidityPlan | None, why: str) -> Check:
     title = "Four times the calls change little"
-    if plan.validity is None or "converged" not in found:
+    pairs = [one.converged for one in checked if one.converged is not None]
+    if settings is None or not pairs:
         return _not_run(title, why)
-    before, after = (_mean([pair[place] for pair in found["converged"]]) for place in (0, 1))
-    allowed, name, count = plan.validity.converged, strongest(plan).name, len(found["converged"])
+    before, after = (_mean(pair[step] for pair in pairs) for step in (0, 1))
     return _check(
         title,
-        before - after < allowed,
+        before - after < settings.converged,
         f"Dice {before:.3f}, then {after:.3f}",
-        f"{name} at eps {plan.validity.scaled_eps:g} with {LONGER} times the steps and {REPEATED} times the restarts, "
-        f"mean of n = {count}; a fall of less than {allowed:g} expected",
+        f"{strongest(plan).name} at eps {settings.scaled_eps:g} with {LONGER} times the steps and {REPEATED} times the "
+        f"restarts, mean of n = {len(pairs)}; a fall of less than {settings.converged:g} expected",
     )
 
 
-def _replay(found: dict[str, list[Any]], why: str) -> Check:
+def _replay(checked: Sequence[Checks], why: str) -> Check:
     title = "A showcased attack, evaluated again from its image, gives the same Dice"
-    if "replay" not in found:
-        return _not_run(title, why)
-    worst = max(found["replay"])
-    detail = f"largest of n = {len(found['replay'])}, counted by other code; at most {_EXACT:g} expected"
+    replays = [one.replay for one in checked if one.replay is not None]
+    if not replays:
+        return _not_run(title, "the plan shows no attack as pictures" if checked else why)
+    worst = max(replays)
+    detail = f"largest of n = {len(replays)}, counted by other code; at most {_EXACT:g} expected"
     return _check(title, worst <= _EXACT, f"differs by {worst:.1e}", detail)
 
 
-def _margins(found: dict[str, list[Any]], why: str) -> Check:
+def _margins(records: Sequence[CaseRecord], why: str, *, checked: bool) -> Check:
     title = "Margins stand against new searches just below them"
-    if "margins" not in found:
-        return _not_run(title, "no checked case has a margin above 0" if found else why)
-    tried, stood = (sum(pair[place] for pair in found["margins"]) for place in (0, 1))
+    asked = [row.confirmed for record in records for row in record.rows_of(MarginRow) if row.confirmed is not None]
+    if not asked:
+        return _not_run(title, "no checked case has a margin above 0" if checked else why)
+    tried, stood = len(asked), sum(asked)
     allowed = max(_FALLING * tried, float(tried >= _FEW))
     detail = f"PGD with three new restarts one tolerance below; one in ten may fall, and one of {_FEW} to 9"
     return _check(title, tried - stood <= allowed, f"{stood} of {tried}", detail)
 
 
-def _certified(found: dict[str, list[Any]], why: str) -> Check:
+def _certified(records: Sequence[CaseRecord], why: str, *, checked: bool) -> Check:
     title = "No attack within a certified radius flips what is certified"
-    flipped, voxels = (sum(pair[place] for pair in found.get("certified", [])) for place in (0, 1))
+    rows = [row.flipped for record in records for row in record.rows_of(CertificateRow) if row.flipped is not None]
+    flipped, voxels = (sum(pair[step] for pair in rows) for step in (0, 1))
     if not voxels:
-        return _not_run(title, "no voxel of the checked cases was certified" if "certified" in found else why)
+        return _not_run(title, "no voxel of the checked cases was certified" if checked else why)
     detail = "PGD on the smoothed model within the largest certified radius, judged by fresh draws"
     return _check(title, flipped == 0, f"{flipped} of {voxels} voxels", detail)

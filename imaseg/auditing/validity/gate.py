@@ -14,17 +14,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from imaseg.auditing.metrics import METRICS
+from imaseg.auditing.metrics.scores import METRICS
 from imaseg.auditing.plan import Plan
+from imaseg.auditing.probes import AttackProbe, CorruptionProbe, MarginProbe
 from imaseg.errors import InputError
+from imaseg.results.base import Block
+from imaseg.results.summary import Summary
 
 MARGIN = "margin"
 _CLEAN = "clean"
 _FORM = re.compile(r"(?P<metric>[a-z0-9_]+)@(?P<target>[^=@\s]+)=(?P<value>[-+.\deE]+)")
 _STEP = re.compile(r"(?P<name>.+?)-(?P<eps>\d*\.?\d+(?:e[-+]?\d+)?)", re.IGNORECASE)
-_NOISE = "noise"
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Gate:
         name: probe, set, corruption or margin.
         eps: budget or severity; None for `clean` and margins.
         least: the lowest value that passes.
+        noise: probes that draw at random, which do not count as attacks in a set.
     """
 
     text: str
@@ -44,6 +46,7 @@ class Gate:
     name: str
     eps: float | None
     least: float
+    noise: frozenset[str] = frozenset()
 
     @classmethod
     def parse(cls, text: str, plan: Plan) -> Gate:
@@ -64,41 +67,41 @@ class Gate:
         if form["metric"] not in metrics:
             msg = f"metric of --fail-below must be one of {', '.join(metrics)}, got {form['metric']!r} in {text!r}."
             raise InputError(msg)
-        return cls(text, form["metric"], *_found(form["metric"], form["target"], plan, text), least)
+        noise = frozenset(probe.name for probe in plan.attacks if probe.is_noise)
+        return cls(text, form["metric"], *_measured(form["metric"], form["target"], plan, text), least, noise)
 
-    def value(self, summary: dict[str, Any]) -> float | None:
+    def value(self, summary: Summary) -> float | None:
         """What the audit measured; None if it has no value."""
         found = [value for value in self._values(summary) if value is not None]
         return min(found, default=None)
 
-    def judge(self, summary: dict[str, Any]) -> tuple[bool, str]:
+    def judge(self, summary: Summary) -> tuple[bool, str]:
         """Whether it passes, and a line that says so."""
         value = self.value(summary)
         got = "no value" if value is None else f"{value:.4g}"
         passes = value is not None and value >= self.least
         text = f"{self.text.partition('=')[0]} must be at least {self.least:g}, got {got}"
-        return passes, f"gate {'passed' if passes else 'failed'}: {text} (n = {summary['data']['cases']})"
+        return passes, f"gate {'passed' if passes else 'failed'}: {text} (n = {summary.data.cases})"
 
-    def _values(self, summary: dict[str, Any]) -> Iterator[float | None]:
+    def _values(self, summary: Summary) -> Iterator[float | None]:
         if self.metric == MARGIN:
-            for entry in summary["margins"]:
-                whole = entry.get("structure") is None
-                if entry["probe"] == self.name or (entry["perturbation"] == self.name and whole):
-                    yield entry["median"]
+            for entry in summary.margins:
+                if entry.probe == self.name or (entry.perturbation == self.name and entry.structure is None):
+                    yield entry.median
         elif self.name == _CLEAN:
-            yield summary["foreground_mean"][self.metric]
+            yield summary.foreground_mean[self.metric]
         else:
-            for entry in self._entries(summary):
-                yield entry["foreground_mean"][self.metric]
+            for block in self._blocks(summary):
+                yield block.foreground_mean[self.metric]
 
-    def _entries(self, summary: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        for entry in summary["probes"]:
-            attacked = entry["perturbation"] == self.name and not entry["attack"].endswith(_NOISE)
-            if entry["eps"] == self.eps and (entry["probe"] == self.name or attacked):
+    def _blocks(self, summary: Summary) -> Iterator[Block]:
+        for entry in summary.probes:
+            attacked = entry.perturbation == self.name and entry.probe not in self.noise
+            if entry.eps == self.eps and (entry.probe == self.name or attacked):
                 yield entry
-        for entry in summary.get("corruptions", []):
-            if entry["corruption"] == self.name and entry["severity"] == self.eps:
-                yield entry
+        for corruption in summary.corruptions:
+            if corruption.corruption == self.name and corruption.severity == self.eps:
+                yield corruption
 
 
 def higher_is_better() -> list[str]:
@@ -115,7 +118,7 @@ def parse_gates(texts: Iterable[str], plan: Plan) -> list[Gate]:
     return [Gate.parse(text, plan) for text in texts]
 
 
-def _found(metric: str, target: str, plan: Plan, text: str) -> tuple[str, float | None]:
+def _measured(metric: str, target: str, plan: Plan, text: str) -> tuple[str, float | None]:
     """Name and budget, if the plan measures them."""
     if metric == MARGIN:
         names = _margins(plan)
@@ -140,21 +143,22 @@ def _found(metric: str, target: str, plan: Plan, text: str) -> tuple[str, float 
 def _steps(plan: Plan) -> Iterator[tuple[str, Sequence[float]]]:
     """Budgets by set, over all attacks in it, and by probe."""
     sets: dict[str, list[float]] = {}
-    for probe in plan.probes:
-        if not probe.noise:
+    for probe in plan.of(AttackProbe):
+        if not probe.is_noise:
             sets.setdefault(probe.perturbation, []).extend(probe.eps)
     for name, ladder in sets.items():
         yield name, sorted(set(ladder))
-    for probe in plan.probes:
+    for probe in plan.of(AttackProbe):
         yield probe.name, probe.eps
 
 
 def _margins(plan: Plan) -> list[str]:
-    names = [*dict.fromkeys(margin.perturbation for margin in plan.margins)]
-    return [*names, *(margin.name for margin in plan.margins)]
+    margins = plan.of(MarginProbe)
+    return [*dict.fromkeys(margin.perturbation for margin in margins), *(margin.name for margin in margins)]
 
 
 def _corruptions(plan: Plan) -> dict[str, Sequence[int]]:
-    """Severities by corruption, where a plan has any."""
-    section = plan.corruptions
-    return {} if section is None else {one.name: section.severities for one in section.build(plan.seed)}
+    """Severities by corruption."""
+    return {
+        one.name: probe.severities for probe in plan.of(CorruptionProbe) for one in probe.build(plan.seed)
+    }

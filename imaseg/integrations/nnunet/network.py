@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from imaseg.frozen import Model, bare, full_resolution
+from imaseg.frozen import Model, full_resolution, unwrap_ddp
 
 
 class SearchableNetwork(nn.Module):
@@ -45,9 +45,9 @@ class SearchableNetwork(nn.Module):
     def forward(self, image: Tensor) -> Any:
         """Outputs as nnU-Net's loss takes them, or logits for a search."""
         if not self.training:
-            return full_resolution(_eager(bare(self.network))(image))
+            return full_resolution(_eager(unwrap_ddp(self.network))(image))
         # DDP may see one pass per step; gradients of later ones end in the same weights and are averaged with them.
-        network = bare(self.network) if self._seen else self.network
+        network = unwrap_ddp(self.network) if self._seen else self.network
         self._seen = True
         with self.own_precision():
             return network(image)

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imaseg.data.nifti import Step, Volume
-from imaseg.data.steps import orient
+from imaseg.data.orient import orient
+from imaseg.data.volume import Step, Volume
 from imaseg.errors import InputError
 from imaseg.models.nnunet.plans import Plans
 

@@ -22,7 +22,7 @@ class Section:
         sentences: for the summary.
         notices: what must be known before reading on.
         methods: sentences of the methods paragraph.
-        works: keys of the works that these cite.
+        works: that these cite, in full.
         limits: what the numbers do not say.
     """
 

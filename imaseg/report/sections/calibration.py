@@ -8,10 +8,10 @@ from typing import NamedTuple
 from imaseg.report.audits import Audit, Audits, lacking
 from imaseg.report.blocks import Figure, Grid, Table, row
 from imaseg.report.compare import Point, Series, clean_point, ladder, strongest
-from imaseg.report.metrics import shown_metrics
 from imaseg.report.numerals import decimal, listing, set_name, short, unit_name
 from imaseg.report.sections.base import Section
 from imaseg.report.style import plot
+from imaseg.report.works import WORKS
 
 
 class _Line(NamedTuple):
@@ -32,9 +32,9 @@ def build(audits: Audits) -> Section | None:
         "Calibration",
         "Calibration under attack",
         [Grid(figures, "small fill")],
-        "Expected calibration error: the gap between how sure a model is and how often it is right (0 is best). A model "
-        "that fails while sure of itself is the more dangerous.",
-        works=["calibration"] if any(metric.name == "ece" for metric in shown_metrics(audits)) else [],
+        "Expected calibration error: the gap between how sure a model is and how often it is right (0 is best). A "
+        "model that fails while sure of itself is the more dangerous.",
+        works=[WORKS["calibration"]],
     )
 
 

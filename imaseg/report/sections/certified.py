@@ -9,6 +9,7 @@ from imaseg.report.audits import Audits
 from imaseg.report.blocks import Table, row
 from imaseg.report.numerals import decimal, listing, short, unit_name
 from imaseg.report.sections.base import Section
+from imaseg.report.works import WORKS
 from imaseg.results.certificate import CertificateEntry
 
 
@@ -43,7 +44,7 @@ def build(audits: Audits) -> Section | None:
             "Certified radii are those of the model smoothed by Gaussian noise (Fischer et al. 2021; "
             f"{'; '.join(noises)}), not of the model itself."
         ],
-        works=["certified"],
+        works=[WORKS["certified"]],
         limits=["A certificate is about the model smoothed by noise, not about the model itself."],
     )
 

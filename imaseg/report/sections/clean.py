@@ -9,6 +9,7 @@ from imaseg.report.metrics import shown_metrics
 from imaseg.report.numerals import decimal, in_words, listing
 from imaseg.report.sections.base import Section
 from imaseg.report.sections.results import against, block_cells
+from imaseg.report.works import WORKS
 
 
 def build(audits: Audits) -> Section:
@@ -30,7 +31,7 @@ def build(audits: Audits) -> Section:
             f"Segmentations were scored by {listing([metric.said for metric in metrics])}, each averaged over the "
             "foreground structures of a case and then over cases, undefined values left out and counted."
         ],
-        works=["surface"],
+        works=[WORKS["surface"]],
         limits=_limits(audits),
     )
 

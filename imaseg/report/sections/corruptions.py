@@ -27,6 +27,7 @@ from imaseg.report.blocks import (
 from imaseg.report.compare import clean_point
 from imaseg.report.numerals import count, decimal, listing, short
 from imaseg.report.sections.base import Section
+from imaseg.report.works import WORKS
 from imaseg.results.corruption import CorruptionEntry
 
 _STOPS = np.array([[247, 251, 255], [198, 219, 239], [107, 174, 214], [33, 113, 181], [8, 48, 107]], float)
@@ -52,7 +53,7 @@ def build(audits: Audits) -> Section | None:
         "from the lowest to the highest severity, in standard deviations of the unchanged image.",
         sentences=[Sentence("The corruption that costs the most Dice:", worst)] if worst else [],
         methods=[_method(audits, scored=bool(scored))],
-        works=[*(["torchio"] if _by_torchio(audits) else []), *(["degradation"] if scored else [])],
+        works=[*([WORKS["torchio"]] if _by_torchio(audits) else []), *([WORKS["degradation"]] if scored else [])],
         limits=[
             "Corruptions are simulations of faults, one at a time; a real scanner may fail in other ways and in more "
             "than one at once. Severities are set by the size of the image change, not by how often such faults occur."

@@ -12,7 +12,7 @@ from imaseg.report.audits import Audit, Audits, lacking
 from imaseg.report.blocks import Figure, Grid, Table, row, with_interval
 from imaseg.report.breaking import native_text
 from imaseg.report.compare import Point, Series, all_series, clean_point, ladder, settings, strongest
-from imaseg.report.meanings import set_meaning
+from imaseg.report.known import about_set
 from imaseg.report.numerals import ADDED, bracket, decimal, listing, set_name, short, unit_name
 from imaseg.report.sections.base import Section
 from imaseg.report.style import plot
@@ -78,7 +78,7 @@ def _caption(series: Series, curves: Sequence[_Curve], missing: Sequence[str]) -
     sizes = listing([str(size) for size in sorted({point.n for point in points})])
     parts = [
         f"Probe {series.probe}: {'; '.join(how)}. n = {sizes}.",
-        "" if series.unit in ADDED else set_meaning(series.perturbation),
+        "" if series.unit in ADDED else about_set(series.perturbation).meaning,
         f"Not audited with this probe: {listing(missing)}." if missing else "",
     ]
     return " ".join(part for part in parts if part)

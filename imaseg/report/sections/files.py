@@ -34,7 +34,7 @@ def build(audits: Audits) -> Section | None:
     if not entries:
         return None
     cases = list(_cases([audit for audit in audits if any(audit is holder for holder, _ in entries)]))
-    blocks: list[Block] = [_means(audits, entries), _lost(cases)]
+    blocks: list[Block] = [_means(entries), _lost(cases)]
     blocks.append(Details("What each file holds", [_files(cases)]))
     return Section(
         100,
@@ -60,20 +60,18 @@ def _cases(audits: Audits) -> Iterator[_Case]:
                     yield _Case(audit, record.case, found.probe, found.written)
 
 
-def _means(audits: Audits, entries: list[tuple[Audit, AttackEntry]]) -> Table:
-    rows = []
-    for audit, entry in entries:
-        dice = (entry.written or {})["dice"]
-        for structure in [MEAN, *(k for k in dice if k != MEAN)]:
-            rows.append(
-                row(
-                    audit.name,
-                    Cell(f"{set_name(entry.perturbation)}, {short(entry.eps)} {unit_name(entry.unit)}", entry.probe),
-                    "mean over foreground" if structure == MEAN else audit.structure(structure),
-                    str(entry.n),
-                    *(decimal(dice[structure].get(stage)) for stage in _STAGES),
-                )
-            )
+def _means(entries: list[tuple[Audit, AttackEntry]]) -> Table:
+    rows = [
+        row(
+            audit.name,
+            Cell(f"{set_name(entry.perturbation)}, {short(entry.eps)} {unit_name(entry.unit)}", entry.probe),
+            "mean over foreground" if structure == MEAN else audit.structure(structure),
+            str(entry.n),
+            *(decimal(stages.get(stage)) for stage in _STAGES),
+        )
+        for audit, entry in entries
+        for structure, stages in (entry.written or {})["dice"].items()
+    ]
     caption = "Mean Dice (0 to 1) over n cases, in the model's space and on the grid of the files"
     return Table(caption, ["Model", "Attack", "Structure", "n", *_STAGES.values()], rows)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from imaseg.attacks import PGD
 from imaseg.report.audits import Audit, Audits, lacking, owner
 from imaseg.report.blocks import Block, Cell, Details, Figure, Grid, Heading, Sentence, Table, Text, row
 from imaseg.report.breaking import native_text
+from imaseg.report.known import about_set
 from imaseg.report.margin_scatter import scatter_figures
 from imaseg.report.margin_sets import (
     MarginSet,
@@ -24,6 +26,7 @@ from imaseg.report.sections.base import Section
 from imaseg.report.sections.results import source_of
 from imaseg.report.survival import Line, survival_figure
 from imaseg.report.verdict import GOOD_RATE
+from imaseg.report.works import WORKS
 from imaseg.results.margin import CaseMargin, MarginEntry
 
 _WEAKEST = 10
@@ -54,7 +57,7 @@ def build(audits: Audits) -> Section | None:
         sentences=_sentences(audits),
         notices=list(_notices(audits)),
         methods=_methods(audits),
-        works=["ima", "pgd", *_evaluate(audits), *(e.perturbation for a in audits for e in a.summary.margins)],
+        works=_works(audits),
         limits=list(_limits(audits)),
     )
 
@@ -225,8 +228,8 @@ def _scatters(audits: Audits) -> list[Block]:
     if len(audits) > 1:
         return []
     lead = (
-        "One point per case and structure. Open symbols: not broken, the margin lies above. If small or badly segmented "
-        "structures broke first, the points would rise to the right. n and rank correlations (Spearman) stand below "
+        "One point per case and structure. Open symbols: not broken, the margin lies above. If small or badly "
+        "segmented structures broke first, the points would rise to the right. n and rank correlations (Spearman) stand below "
         "each plot."
     )
     figures = [figure for margins in margin_sets(audits[0]) for figure in scatter_figures(margins)]
@@ -290,9 +293,14 @@ def _notices(audits: Audits) -> Iterator[str]:
                 )
 
 
-def _evaluate(audits: Audits) -> list[str]:
-    tested = any(entry.tested for audit in audits for entry in audit.summary.margins)
-    return ["evaluate"] if tested else []
+def _challenged(audits: Audits) -> bool:
+    return any(entry.tested for audit in audits for entry in audit.summary.margins)
+
+
+def _works(audits: Audits) -> list[str]:
+    sets = dict.fromkeys(entry.perturbation for audit in audits for entry in audit.summary.margins)
+    general = [WORKS["ima"], PGD.reference, *([WORKS["evaluate"]] if _challenged(audits) else [])]
+    return [*general, *(about_set(name).reference for name in sets)]
 
 
 def _methods(audits: Audits) -> list[str]:
@@ -306,8 +314,8 @@ def _methods(audits: Audits) -> list[str]:
     structures = any(entry.structure is not None for audit in audits for entry in audit.summary.margins)
     said = [
         "Margins, the quantity that Increasing-Margin Adversarial training grows (Ma and Liang 2023), were found for "
-        f"each case{', and for each structure by itself,' if structures else ''} by search for the smallest budget that "
-        f"meets a criterion ({'; '.join(searched)}).",
+        f"each case{', and for each structure by itself,' if structures else ''} by search for the smallest budget "
+        f"that meets a criterion ({'; '.join(searched)}).",
         "Each search attacked at the ceiling first, by projected gradient ascent (Madry et al. 2018) of "
         f"{listing([str(step) for step in steps])} steps on the loss that leads to the criterion, then halved the "
         f"budget to a relative tolerance of {listing([f'{width:g}' for width in widths])}, each attack starting from "
@@ -315,7 +323,7 @@ def _methods(audits: Audits) -> list[str]:
         + ("; the search of a structure began with what broke the whole case, where that broke it too." if structures
            else "."),
     ]  # fmt: skip
-    if _evaluate(audits):
+    if _challenged(audits):
         said.append(
             "Margins were challenged by three new attacks from random starts just below them (after Carlini et al. "
             "2019)."

@@ -26,8 +26,8 @@ def collect(audits: Audits, sections: Sequence[Section]) -> Section:
     ]
     if by_ima:
         text.append(f"Trained with Increasing-Margin Adversarial training (Ma and Liang 2023): {listing(by_ima)}.")
-    used = {"monai", *(["ima"] if by_ima else []), *(key for section in sections for key in section.works)}
-    works = sorted(text for key, text in WORKS.items() if key in used)
+    general = [WORKS[key] for key in ("monai", *(["ima"] if by_ima else []))]
+    works = sorted({*general, *(work for section in sections for work in section.works)} - {""})
     return Section(
         160,
         "methods",

@@ -23,10 +23,10 @@ from imaseg.report.compare import (
     telling,
 )  # fmt: skip
 from imaseg.report.differences import difference_table, main_rows, paired_rows
+from imaseg.report.known import about_attack, about_objective, about_set
 from imaseg.report.metrics import Metric, shown_metrics
 from imaseg.report.numerals import attack_name, bracket, decimal, in_words, listing, set_name, short, signed, unit_name
 from imaseg.report.sections.base import Section
-from imaseg.report.works import CITED, work_of
 from imaseg.results.attack import AttackEntry
 from imaseg.results.base import Metrics
 
@@ -49,8 +49,7 @@ def build(audits: Audits) -> Section | None:
         sentences=_sentences(audits, lead),
         notices=list(_notices(audits)),
         methods=list(_methods(audits)),
-        works=[work_of(name) for probe in _entries(audits) for name in (probe.attack, probe.objective or "")]
-        + [series.perturbation for series in all_series(audits)],
+        works=list(_works(audits)),
         limits=_limits(audits, lead),
     )
 
@@ -234,7 +233,7 @@ def _methods(audits: Audits) -> Iterator[str]:
         if not any(entry.members for entry in here):  # else it is no attack of its own
             eps = ", ".join(short(value) for value in budgets(audits, series))
             ball = f"in the {set_name(series.perturbation)}{source_of(series.perturbation)}"
-            named = _attack_with_source(series, [entry.objective or "" for entry in here])
+            named = _attack_with_source(series, [entry.objective for entry in here])
             how = "; ".join(dict.fromkeys(settings(p) for audit in audits for p in ladder(audit, series)))
             groups.setdefault(f"{ball} at eps {eps} {unit_name(series.unit)}", []).append(f"{named} [{how}]")
     if groups:
@@ -246,15 +245,23 @@ def _methods(audits: Audits) -> Iterator[str]:
         )
 
 
-def _attack_with_source(series: Series, objectives: Sequence[str]) -> str:
-    works = dict.fromkeys(map(work_of, [series.attack, *objectives]))
-    cited = listing([CITED[name] for name in works if name in CITED])
+def _attack_with_source(series: Series, objectives: Sequence[str | None]) -> str:
+    named = [about_attack(series.attack), *map(about_objective, objectives)]
+    cited = listing([text for text in dict.fromkeys(known.cited for known in named) if text])
     return f"{attack_name(series.attack)}{f' ({cited})' if cited else ''}"
 
 
 def source_of(perturbation: str) -> str:
     """The work behind a perturbation set, as a sentence names it."""
-    return f" (after {CITED[perturbation]})" if perturbation in CITED else ""
+    cited = about_set(perturbation).cited
+    return f" (after {cited})" if cited else ""
+
+
+def _works(audits: Audits) -> Iterator[str]:
+    for entry in _entries(audits):
+        yield about_attack(entry.attack).reference
+        yield about_objective(entry.objective).reference
+        yield about_set(entry.perturbation).reference
 
 
 def _limits(audits: Audits, lead: Sequence[Series]) -> list[str]:

@@ -60,7 +60,8 @@ def _cases(audits: Audits) -> Iterator[str]:
                 f"set ({shown}); its numbers are optimistic."
             )
         elif not audit.summary.data.training_known:
-            yield f"{audit.name}: the checkpoint does not say on which cases it was trained, so overlap is not ruled out."
+            said = "the checkpoint does not say on which cases it was trained, so overlap is not ruled out."
+            yield f"{audit.name}: {said}"
 
 
 def _differences(audits: Audits) -> Iterator[str]:

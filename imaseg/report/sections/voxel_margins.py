@@ -65,8 +65,8 @@ def build(audits: Audits) -> Section | None:
         "Voxel margins",
         "Voxel margins",
         blocks,
-        "How far each voxel by itself is from being decided otherwise. The slider moves through the slices (arrow keys, "
-        f"Home and End{'; models move together' if len(audits) > 1 else ''})."
+        "How far each voxel by itself is from being decided otherwise. The slider moves through the slices (arrow "
+        f"keys, Home and End{'; models move together' if len(audits) > 1 else ''})."
         + (" The whole maps lie next to this page as NIfTI files on the grid of the image."
            if any(one.file for one in shown) else ""),
         sentences=_sentences(audits),
@@ -327,8 +327,8 @@ def _methods(audits: Audits, methods: set[str]) -> Iterator[str]:
         )
         groups = listing([str(number) for number in sorted({entry.focus for entry in entries})])
         yield (
-            "The margin of a voxel, the size of the smallest change found at which it is decided wrongly, was mapped in "
-            f"the {'; '.join(searched)}, over attacks on all voxels at a ladder of budgets and attacks aimed at "
+            "The margin of a voxel, the size of the smallest change found at which it is decided wrongly, was mapped "
+            f"in the {'; '.join(searched)}, over attacks on all voxels at a ladder of budgets and attacks aimed at "
             f"{groups} groups of few voxels each; distances to the boundary are those between voxel centres."
         )
     if "gradient" in methods:

@@ -1,0 +1,1 @@
+"""Checks on the attacks themselves, and the gate of a pipeline."""

@@ -1,0 +1,1 @@
+"""Findings on the cases of a cohort: survey, statistics, flags, notes kept on disk, contact sheet."""

@@ -1,0 +1,60 @@
+"""`prepare.html`: every case as a small picture with contours, its verdict, and the figures of the cohort."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, select_autoescape
+
+from imaseg.data.cohort.notes import Notes
+from imaseg.data.cohort.thumbnail import COLOURS
+from imaseg.data.files import write_text
+
+_ORDER = {"quarantined": 0, "flagged": 1, "ok": 2}
+_LEGEND = 16
+
+
+def write_sheet(path: Path, content: Mapping[str, Any], labels: Mapping[int, str], notes: Notes) -> None:
+    """Write the page atomically, unless the file already holds the same text.
+
+    Args:
+        path: of the page.
+        content: of `prepare.json`.
+        labels: names by value.
+        notes: where the pictures are.
+    """
+    cases = sorted((_case(record, notes) for record in content["cases"]), key=lambda case: _ORDER[case["verdict"]])
+    environment = Environment(
+        loader=PackageLoader("imaseg.data.cohort", "."), autoescape=select_autoescape(default=True), trim_blocks=True
+    )
+    named = [
+        {"value": value, "name": name, "colour": COLOURS[(value - 1) % len(COLOURS)]}
+        for value, name in labels.items()
+        if value > 0
+    ]
+    text = environment.get_template("sheet.html.j2").render(
+        name=Path(content["source"]).name,
+        cases=cases,
+        counts={verdict: sum(case["verdict"] == verdict for case in cases) for verdict in _ORDER},
+        labels=named[:_LEGEND],
+        more=len(named) - _LEGEND,
+        remarks=content["remarks"],
+        fingerprint=content["fingerprint"],
+        names={str(value): name for value, name in labels.items()},
+        version=content["imaseg"],
+    )
+    write_text(path, text)
+
+
+def _case(record: Mapping[str, Any], notes: Notes) -> dict[str, Any]:
+    picture = notes.thumbnail(record["id"])
+    verdict = "quarantined" if record["status"] != "ok" else "flagged" if record["flags"] else "ok"
+    return {
+        "id": record["id"],
+        "verdict": verdict,
+        "sentences": [*record["reasons"], *record["flags"]],
+        "picture": base64.b64encode(picture.read_bytes()).decode() if picture.is_file() else "",
+    }

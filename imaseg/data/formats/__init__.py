@@ -1,0 +1,1 @@
+"""One file per format, each of which turns a file on disk into a `Scan`."""

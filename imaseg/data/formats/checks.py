@@ -1,0 +1,154 @@
+"""Checks of the files of one case. Each returns a sentence per fault, and an empty list if there is none.
+
+Sentences name files by folder and name only, since reports are read where the data are not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from imaseg.data.formats.scan import Scan
+
+_FAR = 0.5
+"""Largest distance between the corners of two grids at the same place, as a share of the smallest voxel side."""
+
+
+def check_image(images: list[Scan]) -> list[str]:
+    """Faults of the image files of one case, each of which is a channel or holds several."""
+    reasons = [reason for scan in images for reason in (*spacing(scan), *finite(scan))]
+    if reasons:
+        return reasons
+    for other in images[1:]:
+        reasons += same_shape(other, images[0]) or same_place(other, images[0])
+    return reasons + [reason for scan in images for reason in not_constant(scan)]
+
+
+def check_label(label: Scan, image: Scan, declared: Mapping[int, str] | None = None) -> list[str]:
+    """Faults of a label whose axes `on_grid_of` aligned with its image; `declared` are the values it may hold."""
+    reasons = [*spacing(label), *finite(label), *one_per_voxel(label)]
+    if reasons:
+        return reasons
+    reasons = same_shape(label, image) or same_place(label, image)
+    reasons += whole_numbers(label) or known_labels(label, declared)
+    return reasons + not_empty(label)
+
+
+def spacing(scan: Scan) -> list[str]:
+    """Voxel sizes are finite and above zero, in the header and in the affine."""
+    if any(not np.isfinite(size) or size <= 0 for size in scan.pixdim):
+        sizes = " x ".join(f"{size:g}" for size in scan.pixdim)
+        return [f"{scan.name} must have voxel sizes above 0 mm, got {sizes} in its header."]
+    if not np.isfinite(scan.affine).all():
+        return [f"{scan.name} must have a finite affine, got {scan.affine[:3].tolist()}."]
+    sides = np.linalg.norm(scan.affine[:3, :3], axis=0)
+    volume = abs(np.linalg.det(scan.affine[:3, :3]))
+    if volume < 1e-3 * np.prod(sides) or not sides.all():
+        return [f"{scan.name} must have an affine that spans space, got {scan.affine[:3, :3].tolist()}."]
+    return []
+
+
+def finite(scan: Scan) -> list[str]:
+    """No voxel is NaN or infinite."""
+    if scan.data.dtype.kind != "f":
+        return []
+    nan, infinite = int(np.isnan(scan.data).sum()), int(np.isinf(scan.data).sum())
+    if nan + infinite:
+        return [f"{scan.name} must hold finite numbers, got {nan} NaN and {infinite} infinite voxels."]
+    return []
+
+
+def not_constant(scan: Scan) -> list[str]:
+    """Every channel of the image holds more than one value."""
+    channels = np.moveaxis(scan.data, 3, 0) if scan.data.ndim == 4 else scan.data[None]
+    reasons = []
+    for i, channel in enumerate(channels):
+        if channel.min() == channel.max():
+            where = f"channel {i} of {scan.name}" if len(channels) > 1 else scan.name
+            reasons.append(f"{where} must vary, got {channel.flat[0]:g} in every voxel.")
+    return reasons
+
+
+def same_shape(scan: Scan, image: Scan) -> list[str]:
+    """The files of one case have as many voxels along each axis."""
+    if scan.data.shape[:3] == image.data.shape[:3] and (scan is image or scan.data.ndim <= image.data.ndim):
+        return []
+    shapes = " and ".join(" x ".join(map(str, s.data.shape)) for s in (scan, image))
+    return [f"{scan.name} must have the shape of {image.name}, got {shapes} voxels."]
+
+
+def same_place(scan: Scan, image: Scan) -> list[str]:
+    """The files of one case lie at the same place in the world, to within half a voxel."""
+    apart = corner_distance(scan.affine, image.affine, image.data.shape[:3])
+    tolerance = _FAR * np.linalg.norm(image.affine[:3, :3], axis=0).min()
+    if apart <= tolerance:
+        return []
+    return [
+        f"{scan.name} must lie where {image.name} lies, got affines whose corners are "
+        f"{apart:.2f} mm apart (at most {tolerance:.2f} mm)."
+    ]
+
+
+def corner_distance(a: np.ndarray, b: np.ndarray, shape: tuple[int, ...]) -> float:
+    """Largest distance in mm between the corners that two affines give a grid of this shape."""
+    corners = np.stack(np.meshgrid(*[(0, n - 1) for n in shape], [1], indexing="ij"), -1).reshape(-1, 4)
+    with np.errstate(all="ignore"):  # corrupt headers hold numbers whose squares overflow
+        apart = np.linalg.norm(corners @ (a - b)[:3].T, axis=1).max()
+    return float(apart) if np.isfinite(apart) else float("inf")
+
+
+def one_per_voxel(label: Scan) -> list[str]:
+    """A label holds one number per voxel, not a colour or a mask per structure."""
+    if label.data.ndim == 3:
+        return []
+    return [f"{label.name} must hold one label number per voxel, got {label.data.shape[3]} (colours, or masks)."]
+
+
+def whole_numbers(label: Scan) -> list[str]:
+    """A label holds whole numbers of at least 0; others mean it was interpolated."""
+    values = np.unique(label.data)
+    wrong = values[(values != np.rint(values)) | (values < 0) | (values > np.iinfo(np.int32).max)]
+    if wrong.size == 0:
+        return []
+    few = ", ".join(f"{value:g}" for value in wrong[:3])
+    return [f"{label.name} must hold whole label numbers from 0, got {few} in {_voxels(label, wrong)}."]
+
+
+def known_labels(label: Scan, declared: Mapping[int, str] | None) -> list[str]:
+    """A label holds only declared values."""
+    if declared is None:
+        return []
+    values = np.unique(label.data)
+    wrong = values[~np.isin(values, list(declared))]
+    if wrong.size == 0:
+        return []
+    allowed = ", ".join(map(str, sorted(declared)))
+    few = ", ".join(f"{value:g}" for value in wrong[:3])
+    return [f"{label.name} must hold the declared labels {allowed}, got {few} in {_voxels(label, wrong)}."]
+
+
+def not_empty(label: Scan) -> list[str]:
+    """A label marks at least one voxel."""
+    if label.data.any():
+        return []
+    return [f"{label.name} must mark at least one voxel, got background everywhere."]
+
+
+def header_flags(scan: Scan) -> list[str]:
+    """Oddities of a header that do not prevent use, but may make other software place the volume elsewhere."""
+    flags = [f"{scan.name}: {flag}." for flag in scan.flags]
+    sides = np.linalg.norm(scan.affine[:3, :3], axis=0)[: len(scan.pixdim)]
+    if min(scan.pixdim) > 0 and not np.allclose(sides, scan.pixdim, rtol=0.01):
+        got = " and ".join(" x ".join(f"{s:.3g}" for s in sizes) for sizes in (scan.pixdim, sides))
+        flags.append(f"{scan.name}: header and affine disagree on the voxel size ({got} mm); affine used.")
+    if scan.qform is not None:
+        apart = corner_distance(scan.qform, scan.affine, scan.data.shape[:3])
+        if apart > _FAR * sides.min():
+            flags.append(f"{scan.name}: qform and sform lie {apart:.1f} mm apart; sform used.")
+    return flags
+
+
+def _voxels(label: Scan, values: np.ndarray) -> str:
+    n = int(np.isin(label.data, values).sum())
+    return f"{n} voxel" if n == 1 else f"{n} voxels"

@@ -1,0 +1,66 @@
+"""Prepared images and labels taken back to native space by inverting the recorded steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from imaseg.data.preparation.bias import bias_field
+from imaseg.data.preparation.intensity import shift_and_scale
+from imaseg.data.preparation.resample import sample_grid
+from imaseg.data.volume import Step
+
+
+def invert_image(image: NDArray[np.float32], steps: Sequence[Step]) -> NDArray[np.float32]:
+    """Take a prepared image back to the native grid and to native units.
+
+    Args:
+        image: (C, X, Y, Z) in prepared space, e.g. an adversarial one.
+        steps: the records of its case.
+
+    Returns:
+        (C, X, Y, Z); voxels that were cropped away hold the darkest value of their channel.
+    """
+    image = image.astype(np.float32, copy=True)
+    for step in steps:
+        if step["name"] == "normalise":
+            shift, scale = shift_and_scale(step)
+            image[step["channel"]] = image[step["channel"]].astype(np.float64) * scale + shift
+    return np.stack([_to_native_grid(channel, steps, fill=channel.min(), number=i) for i, channel in enumerate(image)])
+
+
+def invert_label(label: NDArray[Any], steps: Sequence[Step]) -> NDArray[Any]:
+    """Take a label or prediction (X, Y, Z) back to the native grid; what was cropped away is background."""
+    return _to_native_grid(label, steps, fill=0)
+
+
+def native_scale(steps: Sequence[Step]) -> float | None:
+    """Native units per prepared unit of intensity; None with several channels or N4, where it is no single number."""
+    if any(step["name"] == "n4" for step in steps):
+        return None
+    scales = [shift_and_scale(step)[1] for step in steps if step["name"] == "normalise"]
+    return float(scales[0]) if len(scales) == 1 else None
+
+
+def _to_native_grid(array: NDArray[Any], steps: Sequence[Step], fill: Any, number: int | None = None) -> NDArray[Any]:
+    """Invert crop, resampling and orientation in reverse order, and N4 if `array` is the image channel `number`."""
+    for step in reversed(steps):
+        if step["name"] == "crop":
+            whole = np.full(step["shape_from"], fill, array.dtype)
+            whole[tuple(slice(s, s + n) for s, n in zip(step["start"], step["shape"], strict=True))] = array
+            array = whole
+        elif step["name"] == "resample" and step["spacing_from"] != step["spacing_to"]:
+            ratio = np.asarray(step["spacing_from"]) / np.asarray(step["spacing_to"])
+            shape = tuple(step["shape_from"])
+            start = (np.asarray(array.shape) - 1 - (np.asarray(shape) - 1) * ratio) / 2
+            array = sample_grid(array, shape, start, ratio)
+        elif step["name"] == "n4" and step["channel"] == number:
+            array = array * bias_field(step, array.shape)
+        elif step["name"] == "orient":
+            here, there = (nib.orientations.axcodes2ornt(tuple(step[k])) for k in ("to", "from"))
+            array = nib.apply_orientation(array, nib.orientations.ornt_transform(here, there))
+    return array

@@ -1,0 +1,1 @@
+"""One file per folder layout, each of which turns a folder into a `CaseSet`."""

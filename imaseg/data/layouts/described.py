@@ -1,0 +1,104 @@
+"""Folders described by a `dataset.json`: Medical Segmentation Decathlon (MSD) and nnU-Net's raw data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from imaseg.data.cases import Case, CaseSet
+from imaseg.data.files import read_json, stem
+from imaseg.data.layouts.paired import CHANNEL, channels_of, paired_cases
+from imaseg.errors import InputError
+
+
+def described_cases(root: Path) -> CaseSet:
+    """Cases of a folder with a `dataset.json`: those it lists under `training` (MSD), else those of imagesTr (nnU-Net).
+
+    Raises:
+        InputError: if `dataset.json` is malformed.
+    """
+    content = read_json(root / "dataset.json")
+    listed = content.get("training")
+    cases = _listed(root, listed) if isinstance(listed, list) and listed else paired_cases(root)
+    return CaseSet(
+        root=root,
+        name=str(content.get("name") or root.resolve().name),
+        modality=_modality(root, content),
+        cases=tuple(cases),
+        declared_labels=_labels(root, content.get("labels")),
+    )
+
+
+def _listed(root: Path, entries: list[Any]) -> list[Case]:
+    cases = []
+    for entry in entries:
+        if not isinstance(entry, dict) or not isinstance(entry.get("image"), str | list):
+            _malformed(root, "each entry of training", '{"image": ..., "label": ...}', entry)
+        names = entry["image"] if isinstance(entry["image"], list) else [entry["image"]]
+        label = entry.get("label")
+        if not all(isinstance(name, str) for name in (*names, label or "")) or not names:
+            _malformed(root, "image and label of each entry of training", "file names", entry)
+        image = tuple(path for name in names for path in channels_of(root / name))
+        name = _case_id(Path(names[0]), Path(label) if label else None)
+        cases.append(Case(name, image, root / label if label else None))
+    _require_unique((case.id for case in cases), root)
+    return cases
+
+
+def _case_id(image: Path, label: Path | None) -> str:
+    """Id of a listed image: its stem, without the channel number that nnU-Net files carry and labels do not."""
+    match = CHANNEL.match(stem(image))
+    own = label is not None and stem(label) == stem(image)
+    return match["id"] if match and not own else stem(image)
+
+
+def _labels(root: Path, declared: Any) -> dict[int, str] | None:
+    """`{"0": "background"}` (MSD) and `{"background": 0}` (nnU-Net) both become `{0: "background"}`.
+
+    Of nnU-Net's regions (`{"whole": [1, 2]}`) the values are labels; those without a name of their own are called by
+    their number.
+    """
+    if not declared:
+        return None
+    if not isinstance(declared, dict):
+        _malformed(root, "labels", 'an object such as {"0": "background", "1": "tumour"}', declared)
+    labels: dict[int, str] = {}
+    inside: set[int] = set()
+    for key, value in declared.items():
+        if isinstance(value, list) and value and all(isinstance(member, int) and member >= 0 for member in value):
+            inside |= {*value}
+            continue
+        if str(key).strip().isdecimal():
+            number, name = int(key), str(value)
+        elif isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+            number, name = value, str(key)
+        else:
+            _malformed(root, f"label {key!r}", "one whole number, or those of a region", value)
+        if number in labels:
+            _malformed(root, f"label value {number}", "declared once", [labels[number], name])
+        labels[number] = name
+    unnamed = {number: str(number) for number in inside}
+    return dict(sorted(({0: "background"} | unnamed | labels).items()))
+
+
+def _modality(root: Path, content: dict[str, Any]) -> tuple[str, ...]:
+    declared = content.get("channel_names") or content.get("modality") or {}
+    if isinstance(declared, str):
+        return (declared,)
+    if not isinstance(declared, dict) or not all(str(key).isdecimal() for key in declared):
+        _malformed(root, "modality", 'an object such as {"0": "MRI"}', declared)
+    return tuple(str(declared[key]) for key in sorted(declared, key=int))
+
+
+def _require_unique(ids: Iterable[str], root: Path) -> None:
+    seen: set[str] = set()
+    for i in ids:
+        if i in seen:
+            _malformed(root, "case ids", "unique", i)
+        seen.add(i)
+
+
+def _malformed(root: Path, what: str, constraint: str, value: object) -> None:
+    msg = f"{what} in {root / 'dataset.json'} must be {constraint}, got {value!r}."
+    raise InputError(msg)

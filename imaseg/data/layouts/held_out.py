@@ -1,0 +1,37 @@
+"""Images of a data set's own test part (`imagesTs`): not prepared, but compared with the cases that are."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from imaseg.data.cases import Case
+from imaseg.data.files import list_volumes, read_json, stem
+from imaseg.data.layouts.paired import channels_of, image_id
+
+FOLDER = "imagesTs"
+
+
+def held_out_images(root: Path, patient: str | None = None) -> list[Case]:
+    """Images that `dataset.json` lists as `test`, or those of `imagesTs`, if their files exist.
+
+    Args:
+        root: of the data set.
+        patient: regular expression that finds the patient in a name.
+    """
+    described = root / "dataset.json"
+    listed = read_json(described).get("test") if described.is_file() else None
+    images: dict[str, list[Path]] = {}
+    if isinstance(listed, list) and listed:
+        names = [entry.get("image") if isinstance(entry, dict) else entry for entry in listed]
+        for name in (name for name in names if isinstance(name, str)):
+            images[stem(root / name)] = channels_of(root / name)
+    elif (root / FOLDER).is_dir():
+        for path in list_volumes(root / FOLDER):
+            images.setdefault(image_id(path, {}), []).append(path)
+    cases = []
+    for name, paths in images.items():
+        match = re.search(patient, name) if patient else None
+        if all(path.is_file() for path in paths):
+            cases.append(Case(f"{FOLDER}-{name}", tuple(paths), None, patient=match[0] if match else ""))
+    return cases

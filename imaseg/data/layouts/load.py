@@ -1,0 +1,108 @@
+"""`load_cases`: recognises the layout of a folder and lists its cases; reads JSON and DICOM headers only."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from imaseg.data.cases import Case, CaseSet
+from imaseg.data.files import list_volumes, read_json
+from imaseg.data.layouts.described import described_cases
+from imaseg.data.layouts.dicom_tree import dicom_cases
+from imaseg.data.layouts.mask_folders import mask_folder_cases
+from imaseg.data.layouts.paired import FOLDER_PAIRS, paired_cases
+from imaseg.data.layouts.patterns import Layout, matched, named_pairs
+from imaseg.errors import InputError
+
+
+def load_cases(path: Path | str, *, missing_ok: bool = False, layout: Layout | None = None) -> CaseSet:
+    """List the cases of a folder, whatever its layout.
+
+    Supported are MSD and nnU-Net raw folders, `imagesTr` + `labelsTr`, `images` + `labels` (or `masks`), `x_image` +
+    `x_label` files, folders with a file per mask, and folders of DICOM series with SEG or RTSTRUCT.
+
+    Args:
+        path: the folder.
+        missing_ok: also list cases with files that do not exist, which then fail when read.
+        layout: patterns of file names; None tells the layout by looking at the folder.
+
+    Raises:
+        InputError: if the folder has no supported layout or no case, or one of its files is missing or malformed.
+    """
+    root = Path(path)
+    if not root.is_dir():
+        what = "a file" if root.is_file() else "nothing there"
+        msg = f"data must be a folder with imagesTr/ and labelsTr/, got {what}: {root}."
+        raise InputError(msg)
+    cohort = _inspected(root) if layout is None else _unnamed(root, matched(root, layout))
+    cohort = replace(cohort, split=_split(root), prepared=_prepared(root))
+    if not cohort.cases and layout is not None:
+        wanted = f"files that match {layout.images[0]!r}, as the recipe says"
+        msg = f"{root} must hold {wanted}, got none. Name another recipe."
+        raise InputError(msg)
+    if not cohort.cases:
+        msg = (
+            f"{root} must hold at least one case (.nii or .nii.gz), got none. "
+            "MetaImage, NRRD, DICOM and pictures are read as well."
+        )
+        raise InputError(msg)
+    if not missing_ok:
+        _require_files(cohort)
+    return cohort
+
+
+def _inspected(root: Path) -> CaseSet:
+    """Cases by the first layout that fits; the order matters, since folders may fit several."""
+    if (root / "dataset.json").is_file():
+        return described_cases(root)
+    if any((root / images).is_dir() and list_volumes(root / images) for images, _ in FOLDER_PAIRS):
+        return _unnamed(root, paired_cases(root))
+    if (masked := mask_folder_cases(root)) is not None:
+        return masked
+    if pairs := named_pairs(root):
+        return _unnamed(root, pairs)
+    cohort = dicom_cases(root)
+    if not cohort.cases and not any((root / images).is_dir() for images, _ in FOLDER_PAIRS):
+        wanted = " or ".join(f"{images}/ + {labels[0]}/" for images, labels in FOLDER_PAIRS[:2])
+        msg = f"{root} must hold dataset.json or {wanted} or x_image + x_label files or DICOM, got none of them."
+        raise InputError(msg)
+    return cohort
+
+
+def _unnamed(root: Path, cases: list[Case]) -> CaseSet:
+    """Cases of a folder that states neither its name nor its modality."""
+    return CaseSet(root, root.resolve().name, (), tuple(cases))
+
+
+def _split(root: Path) -> dict[str, list[str]]:
+    path = root / "split.json"
+    if not path.is_file():
+        return {}
+    content = read_json(path)
+    seen: dict[str, str] = {}
+    for name, ids in content.items():
+        if not isinstance(ids, list) or not all(isinstance(i, str) for i in ids):
+            msg = f"{path} must map split names to lists of case ids, got {type(ids).__name__} for {name!r}."
+            raise InputError(msg)
+        for i in ids:
+            if seen.setdefault(i, name) != name:
+                msg = f"{path} must keep every case in one split, got {i} in {seen[i]} and in {name}."
+                raise InputError(msg)
+    return content
+
+
+def _prepared(root: Path) -> dict[str, Any] | None:
+    path = root / "prepare.json"
+    return read_json(path) if path.is_file() else None
+
+
+def _require_files(cohort: CaseSet) -> None:
+    for case in cohort:
+        for path in case.files:
+            if not path.is_file():
+                msg = (
+                    f"{path} must exist (case {case.id}), got nothing there. "
+                    "Restore it, or run `imaseg prepare`, which sets such cases aside."
+                )
+                raise InputError(msg)

@@ -1,0 +1,37 @@
+"""The axes of a volume permuted and flipped."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import nibabel as nib
+import numpy as np
+
+from imaseg.data.volume import Step, Volume
+
+
+def orient(volume: Volume, target: str) -> tuple[Volume, Step]:
+    """Permute and flip the axes of a volume until they run as in `target`; no voxel changes its value.
+
+    Args:
+        volume: to turn.
+        target: direction of each axis, such as `RAS` for right, anterior (front), superior (up).
+
+    Returns:
+        The turned volume, with an affine that keeps every voxel at its place in the world, and the record of the step.
+    """
+    here = nib.io_orientation(volume.affine)
+    change = nib.orientations.ornt_transform(here, nib.orientations.axcodes2ornt(tuple(target)))
+    step = {
+        "name": "orient",
+        "from": "".join(nib.orientations.ornt2axcodes(here)),
+        "to": target,
+        "shape_from": list(volume.shape),
+    }
+    moved = replace(
+        volume,
+        image=np.stack([nib.apply_orientation(channel, change) for channel in volume.image]),
+        label=None if volume.label is None else nib.apply_orientation(volume.label, change),
+        affine=volume.affine @ nib.orientations.inv_ornt_aff(change, volume.shape),
+    )
+    return moved, step

@@ -1,0 +1,38 @@
+"""The body in an image: its largest bright piece, holes filled."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import SimpleITK
+
+_AIR = -500.0
+"""HU above air and the foam of the table, below the body."""
+
+
+def body_mask(channel: NDArray[np.float32], *, hounsfield: bool) -> NDArray[np.bool_]:
+    """Voxels of the largest connected piece above -500 HU (CT) or Otsu's threshold (all else), with what it encloses.
+
+    Args:
+        channel: (X, Y, Z).
+        hounsfield: whether the numbers are HU.
+    """
+    import SimpleITK
+
+    image = SimpleITK.GetImageFromArray(np.ascontiguousarray(channel.T, np.float32))
+    bright = image > _AIR if hounsfield else SimpleITK.OtsuThreshold(image, 0, 1, 200)
+    # An opening cuts the thin bridges of cloth and cables between body and table.
+    pieces = SimpleITK.ConnectedComponent(SimpleITK.BinaryMorphologicalOpening(bright, [1, 1, 1]))
+    largest = SimpleITK.RelabelComponent(pieces) == 1
+    body = SimpleITK.BinaryFillhole(largest) if _any(largest) else bright
+    return np.asarray(SimpleITK.GetArrayFromImage(body)).T.astype(bool)
+
+
+def _any(mask: SimpleITK.Image) -> bool:
+    import SimpleITK
+
+    return bool(np.asarray(SimpleITK.GetArrayViewFromImage(mask)).any())

@@ -1,0 +1,199 @@
+"""Resampling of a volume to another voxel size around the same centre."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter
+
+from imaseg.data.preparation.axes import along_axes, axis_weights
+from imaseg.data.volume import Step, Volume
+
+_THICK = 3.0
+"""A voxel side this many times the shortest side counts as thick (anisotropic slices)."""
+
+_AROUND = 5
+_CONTESTED = 0.5
+"""To keep volumes, voxels are reassigned only where the shares of two structures differ by at most this."""
+
+
+def resample(
+    volume: Volume,
+    spacing: tuple[float, ...],
+    *,
+    image_order: int = 1,
+    label_order: int = 1,
+    thick_order: int | None = None,
+) -> tuple[Volume, Step]:
+    """Resample to a voxel size in mm around the same centre.
+
+    Args:
+        volume: to resample.
+        spacing: in mm along its axes.
+        image_order: 0 nearest voxel, 1 linear, 3 cubic spline.
+        label_order: 0 nearest voxel, 1 the label with the largest interpolated share, volumes kept.
+        thick_order: order along an axis whose voxels are three times as long as the shortest side, in image and
+            label; None as along the others.
+    """
+    ratio = np.asarray(spacing) / np.asarray(volume.spacing)
+    if np.allclose(ratio, 1, rtol=1e-3):
+        ratio = np.ones(3)
+    shape = tuple(max(1, round(n / r)) for n, r in zip(volume.shape, ratio, strict=True))
+    start = (np.asarray(volume.shape) - 1 - (np.asarray(shape) - 1) * ratio) / 2
+    thick = _thick(volume.spacing) if thick_order is not None else (False, False, False)
+    orders, label_orders = (
+        [thick_order if flat and thick_order is not None else order for flat in thick]
+        for order in (image_order, label_order)
+    )
+    step = {
+        "name": "resample",
+        "spacing_from": list(volume.spacing),
+        "spacing_to": [float(size) for size in np.asarray(volume.spacing) * ratio],
+        "shape_from": list(volume.shape),
+        "shape_to": list(shape),
+        "orders": orders,
+        "label_orders": label_orders,
+    }
+    if (ratio == 1).all():
+        return volume, step
+    to_old = np.diag([*ratio, 1.0])
+    to_old[:3, 3] = start
+    label = None
+    if volume.label is not None:  # first, while no new image takes up memory
+        fill = float(np.prod(ratio))
+        label = sample_labels(volume.label, shape, start, ratio, label_orders, keep=None if label_order == 0 else fill)
+    image = np.empty((len(volume.image), *shape), np.float32)
+    for i, channel in enumerate(volume.image):
+        image[i] = _sampled(channel, shape, start, ratio, orders)
+    moved = replace(
+        volume,
+        image=image,
+        label=label,
+        affine=volume.affine @ to_old,
+    )
+    return moved, step
+
+
+def _thick(spacing: tuple[float, ...]) -> tuple[bool, ...]:
+    return tuple(size >= _THICK * min(spacing) for size in spacing)
+
+
+def _sampled(
+    array: NDArray[Any],
+    shape: tuple[int, ...],
+    start: NDArray[np.float64],
+    ratio: NDArray[np.float64],
+    orders: Sequence[int],
+) -> NDArray[np.float32]:
+    """Interpolate around the same centre, with an order per axis."""
+    if all(order == 1 for order in orders):
+        return _linear(array, shape, start, ratio)
+    figures = zip(array.shape, shape, ratio, orders, strict=True)
+    return along_axes([axis_weights(*axis) for axis in figures], np.asarray(array, np.float32))
+
+
+def sample_grid(
+    array: NDArray[Any], shape: tuple[int, ...], start: NDArray[np.float64], ratio: NDArray[np.float64]
+) -> NDArray[Any]:
+    """Values of `array` at `start + index * ratio`: linear for float, by `sample_labels` for whole numbers."""
+    if array.dtype.kind in "iu":
+        return sample_labels(array, shape, start, ratio)
+    return _linear(array, shape, start, ratio).astype(array.dtype, copy=False)
+
+
+def sample_labels(
+    label: NDArray[Any],
+    shape: tuple[int, ...],
+    start: NDArray[np.float64],
+    ratio: NDArray[np.float64],
+    orders: Sequence[int] = (1, 1, 1),
+    *,
+    keep: float | None = None,
+) -> NDArray[Any]:
+    """At each point the label whose interpolated share is largest.
+
+    Nearest-neighbour interpolation would skip or double whole slices: at a ratio of 1.03 a structure of six slices can
+    lose a sixth of its volume.
+
+    Args:
+        label: whole numbers (X, Y, Z).
+        shape: of the result.
+        start: where its first voxel lies, in voxels of `label`.
+        ratio: its voxel size, in the same.
+        orders: of the interpolation of shares along each axis.
+        keep: old voxels per new one, to keep the volumes of structures; None leaves them to the shares.
+    """
+    values, counts = np.unique(label, return_counts=True)
+    best, second = np.full(shape, -1, np.float32), np.full(shape, -1, np.float16)  # of a CT each is near a gigabyte
+    winner = np.zeros(shape, label.dtype)
+    runner = np.zeros(shape, label.dtype)
+    for value in values:
+        share = _sampled((label == value).astype(np.uint8), shape, start, ratio, orders)
+        ahead = share > best
+        second[ahead], runner[ahead] = best[ahead], winner[ahead]
+        best[ahead], winner[ahead] = share[ahead], value
+        next_best = ~ahead & (share > second)
+        second[next_best], runner[next_best] = share[next_best], value
+    if keep is not None:
+        best -= second
+        whole = [(int(v), n / keep) for v, n in zip(values, counts, strict=True) if v != 0 and not _at_border(label, v)]
+        for value, wanted in [*whole, *whole]:  # twice, since neighbours take voxels from each other
+            _keep_volume(winner, runner, best, value, wanted)
+    return winner
+
+
+def _at_border(label: NDArray[Any], value: int) -> bool:
+    """Whether a structure touches the border of the volume, so that its true volume is unknown."""
+    faces = (np.take(label, end, axis=axis) for axis in range(3) for end in (0, -1))
+    return any(bool((face == value).any()) for face in faces)
+
+
+def _keep_volume(
+    winner: NDArray[Any], runner: NDArray[Any], margin: NDArray[np.float32], value: int, wanted: float
+) -> None:
+    """Add voxels to a structure, or remove some, until it has the wanted number, in place.
+
+    Needed because interpolated shares shrink convex structures, by a percent or two, small ones by more. Voxels where
+    the two largest shares are closest are reassigned first; among equals, those with more (for removal, less) of the
+    structure around them. Voxels equal in both are reassigned together, so that flat faces stay flat.
+    """
+    own = winner == value
+    missing = wanted - np.count_nonzero(own)
+    at = np.nonzero(((runner == value) if missing > 0 else own) & (margin <= _CONTESTED))
+    if not at[0].size:
+        return
+    box = tuple(slice(max(0, int(i.min()) - 2), int(i.max()) + 3) for i in at)
+    around = uniform_filter(own[box].astype(np.float32), _AROUND, mode="constant")
+    density = around[tuple(i - part.start for i, part in zip(at, box, strict=True))]
+    rank = np.rint(margin[at].astype(np.float64) * 1e4) * 1e4 + np.rint((1 - density if missing > 0 else density) * 1e3)
+    ranks, sizes = np.unique(rank, return_counts=True)
+    groups = int(np.abs(np.cumsum(np.r_[0, sizes]) - abs(missing)).argmin())
+    if groups == 0:
+        return
+    moved = tuple(i[rank <= ranks[groups - 1]] for i in at)
+    winner[moved], runner[moved] = runner[moved], winner[moved]
+
+
+def _linear(
+    array: NDArray[Any], shape: tuple[int, ...], start: NDArray[np.float64], ratio: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Linear interpolation by ITK in index space, without affines, whose conventions differ between ITK and NIfTI."""
+    import SimpleITK
+
+    if array.dtype != np.uint8:  # a mask is a quarter of the size until ITK has it
+        array = np.ascontiguousarray(array, np.float32)
+    source = SimpleITK.Cast(SimpleITK.GetImageFromArray(array.T), SimpleITK.sitkFloat32)
+    del array
+    resampler = SimpleITK.ResampleImageFilter()
+    resampler.SetSize([int(n) for n in shape])
+    resampler.SetOutputOrigin([float(v) for v in start])
+    resampler.SetOutputSpacing([float(v) for v in ratio])
+    resampler.SetInterpolator(SimpleITK.sitkLinear)
+    resampler.UseNearestNeighborExtrapolatorOn()
+    done = resampler.Execute(source)
+    del source
+    return np.asarray(SimpleITK.GetArrayFromImage(done).T)

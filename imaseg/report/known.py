@@ -1,0 +1,46 @@
+"""What attacks, objectives and perturbation sets say of themselves, by the names that results hold.
+
+A name of a plug-in that is not installed here stands for itself.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from imaseg.attacks import Attack
+from imaseg.attacks.about import About
+from imaseg.objectives import Objective
+from imaseg.perturbations import Perturbation
+
+
+class Unknown(NamedTuple):
+    """Stands in for a class that is not installed."""
+
+    title: str
+    meaning: str = ""
+    reference: str = ""
+    cited: str = ""
+    uses_gradients: bool = True
+    is_noise: bool = False
+
+
+def about_attack(name: str) -> About:
+    """Class of a search, or a preset.
+
+    >>> about_attack("pgd").title, about_attack("theirs").title
+    ('PGD', 'theirs')
+    """
+    try:
+        return Attack.about(name)
+    except ValueError:
+        return Unknown(name)
+
+
+def about_objective(name: str | None) -> type[Objective] | Unknown:
+    """Class of an objective; None is what no objective was recorded for."""
+    return (Objective.find(name) if name else None) or Unknown(name or "")
+
+
+def about_set(name: str) -> type[Perturbation] | Unknown:
+    """Class of a perturbation set."""
+    return Perturbation.find(name) or Unknown(name)

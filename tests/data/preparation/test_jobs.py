@@ -1,0 +1,111 @@
+"""Several processes: the same result, one sentence when one dies, nobody left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from imaseg.data.preparation.jobs import Workers, usual_workers
+from imaseg.data.preparation.prepare import prepare
+from imaseg.data.preparation.recipe import Recipe
+from imaseg.errors import InputError
+
+RECIPE = Recipe(crop_margin=1)
+
+
+def double(number: int, pause: float = 0.0) -> int:
+    time.sleep(pause)
+    return 2 * number
+
+
+def die(number: int) -> int:
+    if number == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def test_here_jobs_are_done_in_order():
+    with Workers(1) as team:
+        assert list(team.each(double, [(i,) for i in range(4)])) == [(0, 0), (1, 2), (2, 4), (3, 6)]
+
+
+def test_workers_are_worth_it_for_much_data_only(tmp_path):
+    small, large = tmp_path / "small", tmp_path / "large"
+    small.write_bytes(b"x")
+    with large.open("wb") as file:
+        file.truncate(60_000_000)
+    assert usual_workers([small]) == 1
+    assert 1 <= usual_workers([small, large]) <= 8
+    assert usual_workers([tmp_path / "gone"]) == 1
+
+
+def test_several_workers_write_the_same_bytes(raw, tmp_path, save, ball):
+    save(raw / "labelsTr" / "case_3.nii.gz", ball() * 0)
+    summaries = [prepare(raw, tmp_path / f"out{n}", RECIPE, workers=n) for n in (1, 2)]
+    assert summaries[0].kept == summaries[1].kept
+    assert summaries[0].quarantined == summaries[1].quarantined
+    for path in (tmp_path / "out1").rglob("*"):
+        if path.is_file() and path.parent.name != ".prepare":
+            assert (tmp_path / "out2" / path.relative_to(tmp_path / "out1")).read_bytes() == path.read_bytes(), path
+
+
+def test_a_killed_worker_is_one_sentence():
+    sentence = r"workers must be few enough for the memory, got 2 .* --workers 1"
+    with Workers(2) as team, pytest.raises(InputError, match=sentence):
+        list(team.each(die, [(i,) for i in range(6)]))
+
+
+@pytest.mark.slow
+def test_killed_with_workers_it_leaves_nobody_and_resumes(raw, tmp_path):
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "imaseg", "prepare", str(raw), str(out), "--workers", "2"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    limit = time.monotonic() + 120
+    while not list(out.glob(".prepare/*.survey.json")):
+        assert process.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+    children = _children(process.pid)
+    assert children
+    process.kill()
+    process.wait()
+    while any(_alive(child) for child in children):
+        assert time.monotonic() < limit, "a worker outlived its parent"
+        time.sleep(0.05)
+    assert not (out / "prepare.json").exists()
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    prepare(raw, tmp_path / "fresh", Recipe())
+    for name in ("prepare.json", "dataset.json", "imagesTr/case_5.nii.gz", "labelsTr/case_0.nii.gz"):
+        assert (out / name).read_bytes() == (tmp_path / "fresh" / name).read_bytes()
+    assert list(out.rglob(".[0-9]*-*")) == []
+
+
+def _children(parent: int) -> list[int]:
+    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(parent)], capture_output=True, text=True, check=False)
+    return [int(pid) for pid in listed.stdout.split()]
+
+
+def _alive(pid: int) -> bool:
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
+    return bool(state.strip()) and not state.strip().startswith("Z")
+
+
+def test_cases_taken_out_of_the_source_leave_the_folder_too(raw, tmp_path):
+    out = tmp_path / "out"
+    prepare(raw, out, RECIPE)
+    description = json.loads((raw / "dataset.json").read_text())
+    description["training"] = description["training"][:-1]
+    (raw / "dataset.json").write_text(json.dumps(description))
+    (raw / "split.json").unlink()
+    summary = prepare(raw, out, RECIPE)
+    assert len(summary.kept) == 5
+    assert not (out / "imagesTr" / "case_5.nii.gz").exists()
+    assert not (out / ".prepare" / "case_5.png").exists()
