@@ -95,8 +95,8 @@ def structure_name(structure: str | None) -> str:
 
 
 def median_meaning(entry: MarginEntry) -> str:
-    """What the median margin means to somebody who has not read how the set counts; empty where that is plain."""
-    if entry.median is None:
+    """What the median margin means to somebody who has not read how the set counts; empty where that is plain or 0."""
+    if not entry.median:
         return ""
     over, factor = "over " if entry.median_at_least else "", 1 + entry.median
     if entry.median_share_of_range is not None:

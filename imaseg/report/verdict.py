@@ -48,16 +48,20 @@ def validity_text(audits: Audits) -> str:
     checks = [(audit.name, check) for audit in audits for check in audit.summary.validity]
     if not checks:
         return "No validity checks were recorded, so nothing here shows that the attacks worked as they should."
-    failed, unknown = (
-        [f"{check.check} ({name})" if len(audits) > 1 else check.check for name, check in checks if check.ok is ok]
-        for ok in (False, None)
-    )
+    several = len(audits) > 1
+    failed = [_named(check.check, name if several else "", check.number) for name, check in checks if check.ok is False]
+    unknown = [_named(check.check, name if several else "") for name, check in checks if check.ok is None]
     text = _result(len(checks), failed, unknown)
     if unknown:
         which = "; ".join(unknown) if len(unknown) <= _FEW else "they are grey under Validity"
         text += f" {len(unknown)} could not be run: {which}."
     silent = [audit.name for audit in audits if not audit.summary.validity]
     return text + (f" None were recorded for {listing(silent)}." if silent else "")
+
+
+def _named(check: str, *facts: str) -> str:
+    stated = ": ".join(fact for fact in facts if fact)
+    return f"{check} ({stated})" if stated else check
 
 
 def _result(number: int, failed: list[str], unknown: list[str]) -> str:

@@ -39,7 +39,7 @@ class Volumes:
 
 @dataclass(frozen=True)
 class Slices(Volumes):
-    """The same cut into slices (slices, rows, columns), at `places` along `across`; spacing is that of rows, columns."""
+    """The same cut into slices (slices, rows, columns), at `places` along `across`; spacing is of rows, columns."""
 
     places: list[int]
     across: int

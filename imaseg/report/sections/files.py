@@ -15,9 +15,9 @@ from imaseg.results.base import MEAN
 _STAGES = {
     "clean": "Clean",
     "attacked": "Attacked",
-    "reread": "Read from the files",
-    "clean_native": "Clean, files' grid",
-    "reread_native": "Read from the files, files' grid",
+    "reread": "Read back",
+    "clean_native": "Clean, grid of files",
+    "reread_native": "Read back, grid of files",
 }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from imaseg.attacks import PGD
 from imaseg.report.audits import Audit, Audits, lacking, owner
 from imaseg.report.blocks import Block, Cell, Details, Figure, Grid, Heading, Sentence, Table, Text, row
-from imaseg.report.breaking import native_text
+from imaseg.report.breaking import native
 from imaseg.report.known import about_set
 from imaseg.report.margin_scatter import scatter_figures
 from imaseg.report.margin_sets import (
@@ -114,8 +114,7 @@ def _results(audits: Audits) -> Table:
             structure_name(entry.structure),
             Cell(quantile_text(entry), median_interval(entry)),
             f"{quantile_text(entry, 'q25')} to {quantile_text(entry, 'q75')}",
-            median_meaning(entry) or f"{quantile_text(entry)} {unit_name(entry.unit)}",
-            _native(audit, entry),
+            Cell(median_meaning(entry) or f"{quantile_text(entry)} {unit_name(entry.unit)}", _native(audit, entry)),
             Cell(f"{entry.censored} of {entry.n}", f"{entry.absent} without it" if entry.absent else ""),
             str(entry.clean_failures),
             f"{entry.held} of {entry.tested}" if entry.tested else "not tested",
@@ -147,9 +146,10 @@ def _model(audits: Audits, audit: Audit) -> list[str]:
 
 
 def _native(audit: Audit, entry: MarginEntry) -> str:
-    """The median in the image's own units, at the median case."""
-    text = native_text(audit, entry.unit, entry.median)
-    return f"above {text}" if entry.median_at_least and text[0].isdigit() else text
+    """The median in the image's own units, at the median case; empty where there are none."""
+    spread = None if entry.median is None else native(audit, entry.unit, entry.median)
+    above = "above " if entry.median_at_least else ""
+    return "" if spread is None else f"{above}{short(spread.median)} in the image's own units"
 
 
 def _weakest(audits: Audits) -> Table:
@@ -229,8 +229,8 @@ def _scatters(audits: Audits) -> list[Block]:
         return []
     lead = (
         "One point per case and structure. Open symbols: not broken, the margin lies above. If small or badly "
-        "segmented structures broke first, the points would rise to the right. n and rank correlations (Spearman) stand below "
-        "each plot."
+        "segmented structures broke first, the points would rise to the right. n and rank correlations (Spearman) "
+        "stand below each plot."
     )
     figures = [figure for margins in margin_sets(audits[0]) for figure in scatter_figures(margins)]
     return [Heading("Margin against volume and clean Dice"), Text(lead, soft=True), Grid(figures)]
