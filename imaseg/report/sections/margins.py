@@ -132,7 +132,7 @@ def _results(audits: Audits) -> Table:
     )
     head = [
         "Set (unit)", *_model_head(audits), "Structure", "Median [95 % CI]", "Quartiles", "Median in words",
-        "Median, image's units", "Not broken", "Fail clean", "Held", "Search limit", "Tolerance",
+        "Not broken", "Fail clean", "Held", "Search limit", "Tolerance",
     ]  # fmt: skip
     return Table(caption, head, rows)
 
