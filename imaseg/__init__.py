@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import lazy_loader
 
-from imaseg.version import __version__
+from imaseg.version import __version__ as __version__
 
 __getattr__, _lazy, _names = lazy_loader.attach_stub(__name__, __file__)
 _layers = "attacks auditing data errors margins models perturbations tiling training"  # attributes, but no public names

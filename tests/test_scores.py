@@ -7,7 +7,7 @@ import torch
 from monai.metrics import compute_dice
 from monai.networks.utils import one_hot
 
-from imaseg.scores import encode, foreground_dice, hard_dice
+from imaseg.scores import decide, encode, foreground_dice, hard_dice
 
 
 @pytest.mark.parametrize("shape", [(7, 5), (4, 5, 6)])
@@ -74,3 +74,9 @@ def test_a_label_beyond_the_classes_is_refused():
 def test_a_label_of_another_shape_is_refused():
     with pytest.raises(ValueError, match=r"label must be \(B, \*spatial\)"):
         encode(torch.zeros(1, 3, 4, 4), torch.zeros(1, 4, 5, dtype=torch.long))
+
+
+def test_a_region_begins_above_a_logit_of_zero():
+    logits = torch.tensor([[[-1.0, 0.0, 1.0]]])
+    assert decide(logits, regions=True).tolist() == [[[False, False, True]]]
+    assert hard_dice(logits, torch.tensor([[[False, False, True]]])).item() == 1

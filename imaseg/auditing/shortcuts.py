@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
-from imaseg.auditing.plan import Plan, checked_plan
+from imaseg.auditing.plan import Plan, Showcase, checked_plan
 from imaseg.auditing.probes import AttackProbe, CertificateProbe, MarginProbe, Probe, VoxelMarginProbe
+from imaseg.auditing.probes.voxel_margin import Method
 from imaseg.errors import InputError
 from imaseg.perturbations import Perturbation
 
 USUAL = ("l2", "linf", "bias-field", "gamma", "deformation")
 MAPPED = ("l2", "linf")
 """Sets that voxel maps are made of where nobody says: a map takes minutes."""
-METHODS = ("attack", "gradient")
+METHODS: tuple[Method, ...] = ("attack", "gradient")
 _NUMBERS: dict[str, dict[str, Any]] = {
     "dice-below": {"threshold": 0.5, "relative": False},
     "voxels-flipped": {"fraction": 0.1},
@@ -42,7 +43,9 @@ def attack_plan(
         perturbation: registered name of the set.
         eps: budget in `unit`.
         unit: as in a plan.
-        steps, objective, restarts: of the attack; its own or the preset's if None.
+        steps: of the attack; its own or the preset's if None, like the next two.
+        objective: that it maximises.
+        restarts: of the search.
         seed: of every random number.
 
     Raises:
@@ -54,7 +57,7 @@ def attack_plan(
             attack=attack, perturbation=perturbation, eps=[eps], unit=unit, steps=steps, objective=objective,
             restarts=restarts, write="nifti",
         )  # fmt: skip
-        return Plan(name="attack", probes=[probe], showcase={"attack": attack, "eps": eps}, seed=seed)
+        return Plan(name="attack", probes=[probe], showcase=Showcase(attack=attack, eps=eps), seed=seed)
 
     return checked_plan(make, "imaseg attack")
 
@@ -101,7 +104,7 @@ def margin_plan(
     criterion: dict[str, Any],
     steps: int = 20,
     rtol: float = 0.05,
-    methods: Sequence[str] = (),
+    methods: Sequence[Method] = (),
     focus: int = 1000,
     certify: float | None = None,
     samples: int = 100,
@@ -113,11 +116,13 @@ def margin_plan(
     Args:
         sets: NAME, NAME:EPS or NAME:EPS:UNIT, each set once; `USUAL` if None.
         criterion: registered name and arguments.
-        steps, rtol: of each search.
-        methods: of voxel margins, of `METHODS`; none for no maps. They are made of `sets`, or of `MAPPED` if those are None.
+        steps: of each attack inside.
+        rtol: relative width of a margin's bracket.
+        methods: of voxel margins, of `METHODS`; none for no maps. They are made of `sets`, or of `MAPPED` if None.
         focus: groups of voxels per map that are attacked one by one.
         certify: noise of the smoothed model in units of the model's input; None for no certificates.
-        samples, alpha: of the certificates.
+        samples: noisy copies of a certificate.
+        alpha: chance of a wrong one.
         seed: of every random number.
 
     Raises:
@@ -148,9 +153,14 @@ def margin_plan(
             l2 = next((c.eps for c in ceilings if (c.perturbation, c.unit) == ("l2", "rms")), None)
             probes.append(
                 CertificateProbe(
-                    sigma=certify, samples=samples, alpha=alpha, tau=[0.75], write="nifti",
-                    attack=l2 if "attack" in methods else None, groups=min(focus, _GROUPS),
-                )  # fmt: skip
+                    sigma=certify,
+                    samples=samples,
+                    alpha=alpha,
+                    tau=[0.75],
+                    write="nifti",
+                    attack=l2 if "attack" in methods else None,
+                    groups=min(focus, _GROUPS),
+                )
             )
         return Plan(name="margin", probes=probes, seed=seed)
 
@@ -174,7 +184,7 @@ def criterion_of(name: str, *, threshold: float | None, relative: bool, fraction
     return {"name": name} | _NUMBERS[name] | {key: value for key, value in given.items() if value is not None}
 
 
-def voxel_methods(method: str | None, *, wanted: bool) -> tuple[str, ...]:
+def voxel_methods(method: str | None, *, wanted: bool) -> tuple[Method, ...]:
     """Methods of voxel margins as the command line takes them.
 
     Raises:
@@ -185,4 +195,4 @@ def voxel_methods(method: str | None, *, wanted: bool) -> tuple[str, ...]:
         raise InputError(msg)
     if not wanted:
         return ()
-    return METHODS if method in (None, "both") else (str(method),)
+    return METHODS if method in (None, "both") else (cast("Method", method),)

@@ -67,8 +67,8 @@ def _tables(audit: Audit) -> list[str]:
         tables += [
             "Mean foreground Dice in the model's space and re-read from the written file",
             written_table(audit.cases),
-            f"{differ} of {len(written)} files do not hold what the attack found in the model's space. Count the re-read "
-            "Dice."
+            f"{differ} of {len(written)} files do not hold what the attack found in the model's space. Count the "
+            "re-read Dice."
             if differ
             else f"Every file holds what the attack found in the model's space: Dice within {SAME_DICE}.",
         ]

@@ -164,7 +164,10 @@ def attack(
     norm: Annotated[str, typer.Option("--norm", help="What may change; `imaseg list perturbations`.")] = "l2",
     unit: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option("--unit", help="std, native (HU ...) or range (l2, linf); norm or rms (l2); mm (deformation); else the set's own."),
+        typer.Option(
+            "--unit",
+            help="std, native (HU ...) or range (l2, linf); norm or rms (l2); mm (deformation); else the set's own.",
+        ),
     ] = None,
     steps: Annotated[Optional[int], typer.Option("--steps", help="Length; else the attack's own.")] = None,  # noqa: UP045
     objective: Annotated[
@@ -182,9 +185,7 @@ def attack(
     from imaseg.auditing.shortcuts import attack_plan
     from imaseg.cli.audit import audit as run_audit
 
-    plan = attack_plan(
-        name, norm, eps, unit=unit, steps=steps, objective=objective, restarts=restarts, seed=seed
-    )
+    plan = attack_plan(name, norm, eps, unit=unit, steps=steps, objective=objective, restarts=restarts, seed=seed)
     with stoppable("the same command with --resume"):
         raise typer.Exit(run_audit(model, data, out, plan, cases=cases, resume=resume, device=device, trust=trust))
 

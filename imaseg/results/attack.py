@@ -17,7 +17,7 @@ class WrittenFile(Record):
         wanted: voxels that the attack changes.
         changed: voxels that differ in the file.
         at_limit: voxels that would have left the range of the type and were set to its end.
-        error: norm of what rounding and range added to the change or took from it, as a share of the norm of the change.
+        error: norm of what rounding and range added to the change or took from it, as a share of the change's norm.
     """
 
     file: str

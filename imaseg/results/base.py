@@ -1,13 +1,13 @@
-"""What every record of an audit is built from: strict fields, metrics, intervals, rows and entries told apart by kind."""
+"""What every record of an audit is built from: strict fields, metrics, intervals, rows and entries by kind."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializeAsAny
 
-FORMAT = 2
+FORMAT: Literal[2] = 2
 """Number of the form that results have on disk; another number is refused."""
 MEAN = "foreground_mean"
 """Key of the mean over the foreground classes, next to the classes."""
@@ -77,7 +77,7 @@ class Block(Record):
 class _Kinds(Record):
     """A record of which there are several kinds, each told by the constant in its field `kind`."""
 
-    registry: ClassVar[dict[str, type[Self]]]
+    registry: ClassVar[dict[str, Any]]
     kind: str
 
     @classmethod
@@ -98,7 +98,9 @@ class _Kinds(Record):
             return content
         kind = content.get("kind")
         if kind not in cls.registry:
-            msg = f"kind must be one of {', '.join(sorted(cls.registry))}, got {kind!r}. Install the plug-in that adds it"
+            msg = (
+                f"kind must be one of {', '.join(sorted(cls.registry))}, got {kind!r}. Install the plug-in that adds it"
+            )
             raise ValueError(msg)
         return cls.registry[str(kind)].model_validate(content)
 
@@ -111,7 +113,7 @@ class Row(_Kinds):
         probe: its name in the plan.
     """
 
-    registry: ClassVar[dict[str, type[Row]]] = {}  # type: ignore[assignment]
+    registry: ClassVar[dict[str, Any]] = {}
     probe: str
 
     def table(self) -> list[tuple[float | str, str, str, float | None]]:
@@ -127,7 +129,7 @@ class Entry(_Kinds):
         probe: its name in the plan.
     """
 
-    registry: ClassVar[dict[str, type[Entry]]] = {}  # type: ignore[assignment]
+    registry: ClassVar[dict[str, Any]] = {}
     probe: str
 
 

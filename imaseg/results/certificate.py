@@ -34,8 +34,8 @@ class CertificateRow(Certificate, Row):
     """Certificates of one case.
 
     Attributes:
-        flipped: of the voxels certified at the largest radius, how many an attack on the smoothed model flipped, and how
-            many there were; None where that was not tried.
+        flipped: of the voxels certified at the largest radius, how many an attack on the smoothed model flipped, and
+            how many there were; None where that was not tried.
         map: of certified radii, where files are written.
         forward_calls, backward_calls: of sampling; of the attacks on the smoothed model too.
     """

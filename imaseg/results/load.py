@@ -74,7 +74,8 @@ def read_record(path: Path, kind: type[_Record]) -> _Record:
         InputError: if the file is missing, no JSON, of another version's form, or does not hold that record.
     """
     if not path.is_file():
-        msg = f"{path} must exist, got no such file. Finish the run with --resume, or give a folder that {_WRITERS} wrote."
+        way = f"Finish the run with --resume, or give a folder that {_WRITERS} wrote."
+        msg = f"{path} must exist, got no such file. {way}"
         raise InputError(msg)
     try:
         text = path.read_text(encoding="utf-8")
@@ -93,12 +94,16 @@ def read_record(path: Path, kind: type[_Record]) -> _Record:
     try:
         return kind.model_validate_json(text)
     except ValidationError as error:
-        msg = f"{path} must be a complete {path.name}, {first_mistake(error)}. Delete it and run the same command with --resume."
+        msg = (
+            f"{path} must be a complete {path.name}, {first_mistake(error)}. Delete it and run the same command with "
+            "--resume."
+        )
         raise InputError(msg) from error
 
 
 def case_table(record: CaseRecord) -> list[dict[str, Any]]:
     """Rows of `cases.csv` of one case."""
+    lines: list[tuple[Any, ...]]
     lines = [("clean", 0.0, kind, metric, value) for kind, of in record.clean.items() for metric, value in of.items()]
     lines = [line for line in lines if not line[3].endswith("_undefined")]
     lines += [(_name(row), *line) for row in record.rows for line in row.table()]

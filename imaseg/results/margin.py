@@ -16,7 +16,8 @@ class MarginRow(Row):
         margin: smallest budget that meets the criterion, in the same unit; 0 where the clean prediction meets it, `eps`
             where censored, None where the label does not hold the structure.
         censored: whether no attack within `eps` met the criterion.
-        confirmed: whether new attacks just below the margin failed; None where that was not asked, or margin is 0 or None.
+        confirmed: whether new attacks just below the margin failed; None where that was not asked, or margin is 0 or
+            None.
         forward_calls, backward_calls: of the search.
     """
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from imaseg.results.base import Entry, Row
+from imaseg.results.base import Entry, Record, Row
 from imaseg.results.case import CaseRecord
 from imaseg.results.run import Run
 from imaseg.results.summary import Summary
 
-FILES = {"summary": Summary, "run": Run, "case": CaseRecord}
-_KINDS = {"Row": Row, "Entry": Entry}
+FILES: dict[str, type[Record]] = {"summary": Summary, "run": Run, "case": CaseRecord}
+_KINDS: dict[str, Any] = {"Row": Row, "Entry": Entry}
 
 
 def json_schema(file: str) -> dict[str, Any]:

@@ -96,6 +96,15 @@ def test_noise_has_exactly_the_size_asked_for():
             torch.testing.assert_close(result.size[touched], torch.full_like(result.size[touched], budget.eps))
 
 
+@pytest.mark.parametrize("kind", [UniformNoise, GaussianNoise])
+def test_restarts_of_noise_are_further_draws(kind):
+    model, image, label = trained_model()
+    again, longer = kind(L2(3.0), steps=2, restarts=3), kind(L2(3.0), steps=6)
+    found, expected = again(model, image, label), longer(model, image, label)
+    assert torch.equal(found.image, expected.image)
+    assert found.forward_calls == expected.forward_calls == 7
+
+
 def test_noise_fills_its_region_up_to_the_same_size():
     model, image, label = trained_model()
     region = torch.zeros(1, 1, 16, 16, dtype=torch.bool)

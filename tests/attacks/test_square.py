@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from imaseg import L2, PGD, Linf, Square
+from imaseg.attacks.search import Search
 from imaseg.objectives import CrossEntropy
 from tests.attacks.models import messy_model, trained_model
 
@@ -121,6 +122,19 @@ def test_steps_in_l2_shrink_with_the_window(trained):
         assert ((change - best).norm(dim=1) > length / 4).all()
         rises = value > highest
         best, highest = torch.where(rises[:, None], change, best), value.where(rises, highest)
+
+
+def test_windows_lie_anywhere_up_to_both_ends():
+    image = torch.zeros(1, 1, 6, 4)
+    search = Search(lambda x: torch.cat([x, -x], 1), image, torch.zeros(1, 6, 4), Linf(1.0), CrossEntropy())
+    attack, firsts = Square(Linf(1.0), share=0.25), [set(), set()]
+    for _ in range(200):
+        changed = attack._windowed(search, image, 0)[0, 0] != 0
+        for axis in (0, 1):
+            places = changed.any(1 - axis).nonzero()[:, 0]
+            firsts[axis].add(int(places[0]))
+            assert len(places) == (3, 2)[axis]
+    assert firsts == [{0, 1, 2, 3}, {0, 1, 2}]
 
 
 @pytest.mark.parametrize("share", [0.0, -0.1, 1.01, float("nan")])

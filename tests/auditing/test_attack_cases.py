@@ -12,12 +12,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-
-from imaseg import L2, PGD, InputError, audit, load_cases, load_model
 from imaseg.auditing.attack_cases import attack_cases
 from imaseg.auditing.attack_settings import AttackSettings
-from imaseg.auditing.plan import Plan
 from imaseg.auditing.source import CaseSource
+
+from imaseg import L2, PGD, InputError, audit, load_cases, load_model
+from imaseg.auditing.plan import Plan
 from imaseg.data.reading import read_volume
 from imaseg.models.run_folder import build_model
 from imaseg.models.segmentation import SegmentationModel

@@ -11,12 +11,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-
-from imaseg import L2, PGD, InputError, audit, load_cases, load_model
-from imaseg.auditing import Plan, load_plan
 from imaseg.auditing.calibration import calibration_error
+
+from imaseg import L2, PGD, DiceBelow, InputError, SampleMargin, audit, load_cases, load_model
+from imaseg.auditing import Plan, load_plan
 from imaseg.auditing.table import ladder_table, strongest
 from imaseg.data.reading import read_volume
+from imaseg.margins import default_challenger
 
 PLAN = Plan.model_validate(
     {
@@ -178,6 +179,31 @@ def test_raw_data_give_what_prepared_data_give(done, tiny_run, raw_phantom, tmp_
     raw = audit(tiny_run, raw_phantom, PLAN, tmp_path / "raw")
     for ours, theirs in zip(raw.summary["probes"], done.summary["probes"], strict=True):
         assert ours["foreground_mean"]["dice"] == pytest.approx(theirs["foreground_mean"]["dice"], abs=0.01)
+
+
+def test_margins_in_std_are_those_of_a_direct_search(tiny_run, prepared_phantom, tmp_path):
+    half = {"name": "dice-below", "threshold": 0.5, "relative": True}
+    margin = {"unit": "std", "eps": 3.0, "criterion": half, "steps": 3, "rtol": 0.2}
+    probe = {"attack": "fgsm", "unit": "std", "eps": [0.1]}
+    spec = {"name": "m", "probes": [probe], "margins": [margin], "showcase": {"eps": 0.1, "attack": "fgsm"}}
+    done = audit(tiny_run, prepared_phantom, Plan.model_validate(spec), tmp_path / "a", select=["phantom_005"])
+    volume = read_volume(load_cases(prepared_phantom).select(["phantom_005"])[0])
+    image, label = torch.from_numpy(volume.image)[None], torch.from_numpy(volume.label)[None]
+    std = float(image.std(correction=0))
+    assert abs(std - 1) > 0.1, "the case is meant to tell times from divided by"
+    attack, criterion = PGD(L2(3.0 * std, unit="rms"), steps=3), DiceBelow(0.5, relative=True)
+    search = SampleMargin(
+        attack.perturbation, criterion=criterion, attack=attack, challenger=default_challenger(attack), rtol=0.2
+    )
+    direct = search(load_model(tiny_run), image, label)
+    assert direct.margin > 0
+    assert not direct.censored
+    rows = csv.DictReader((done.folder / "cases.csv").open())
+    (row,) = [row for row in rows if row["metric"] == "margin"]
+    assert float(row["value"]) == pytest.approx(float(direct.margin) / std, rel=1e-4)
+    (entry,) = done.summary["margins"]
+    assert entry["unit"] == "std"
+    assert entry["median"] == pytest.approx(float(direct.margin) / std, rel=1e-4)
 
 
 def test_training_cases_are_flagged(tiny_run, prepared_phantom, tmp_path):

@@ -7,7 +7,6 @@ import math
 import numpy as np
 import pytest
 import torch
-
 from imaseg.auditing.calibration import BINS, calibration_error, region
 
 

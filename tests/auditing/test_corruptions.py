@@ -8,13 +8,13 @@ import json
 import numpy as np
 import pytest
 import torch
-
-from imaseg import InputError, audit, load_cases, load_model
-from imaseg.auditing import Plan, load_plan
 from imaseg.auditing.case import CaseRecord
 from imaseg.auditing.corruption_results import ALPHA, corruption_figures, degradation, degradation_line
 from imaseg.auditing.cost import costs
 from imaseg.auditing.source import CaseSource
+
+from imaseg import InputError, audit, load_cases, load_model
+from imaseg.auditing import Plan, load_plan
 from imaseg.corruptions import Corruption, GaussianNoise
 from imaseg.scores import hard_dice
 

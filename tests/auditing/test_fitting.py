@@ -8,11 +8,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from imaseg.auditing.fitting import fit, match
+from imaseg.auditing.source import CaseSource
 from torch import nn
 
 from imaseg import InputError, load_cases
-from imaseg.auditing.fitting import fit, match
-from imaseg.auditing.source import CaseSource
 from imaseg.data import write_nifti
 from imaseg.models.adapted import adapt
 from imaseg.models.card import parse_card

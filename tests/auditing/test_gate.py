@@ -5,8 +5,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-
 from imaseg.auditing.gate import Gate, parse_gates
+
 from imaseg.auditing.plan import Plan
 from imaseg.errors import InputError
 

@@ -10,11 +10,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-
-from imaseg import InputError, load_cases, load_model
 from imaseg.auditing.margin_cases import margin_cases
 from imaseg.auditing.margin_settings import Ceiling, MarginSettings
 from imaseg.auditing.source import CaseSource
+
+from imaseg import InputError, load_cases, load_model
 from imaseg.data.reading import read_volume
 from tests.auditing.margin_ruler import distances, ruled, ruler
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import nibabel as nib
 import numpy as np
 import pytest
-
-from imaseg import load_cases, load_model
 from imaseg.auditing.margin_native import on_native_grid, write_map
 from imaseg.auditing.source import CaseSource, Loaded
+
+from imaseg import load_cases, load_model
 from imaseg.data.volume import Volume
 
 

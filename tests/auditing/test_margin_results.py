@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from imaseg.auditing.margin_record import MarginRecord, Row, Structure
 from imaseg.auditing.margin_results import quartiles, summarise, write_margins
 

@@ -8,12 +8,12 @@ import json
 import nibabel as nib
 import numpy as np
 import pytest
-
-from imaseg import InputError, load_cases
 from imaseg.auditing.margin_cases import margin_cases
 from imaseg.auditing.margin_settings import Ceiling, MarginSettings
 from imaseg.auditing.margin_voxel import distance_to_boundary
 from imaseg.auditing.source import CaseSource
+
+from imaseg import InputError, load_cases
 from tests.auditing.margin_ruler import distances, ruler
 
 CASE = "phantom_005"

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from imaseg.auditing.plan_probes import Probe, Ruler
 
 from imaseg.auditing import Plan, load_plan
-from imaseg.auditing.plan_probes import Probe, Ruler
 from imaseg.errors import InputError
 
 PLANS = Path(__file__).resolve().parents[2] / "configs" / "plans"

@@ -12,18 +12,18 @@ import sys
 import threading
 import time
 
+import imaseg.auditing.work as work
 import pytest
 import torch
 import yaml
-from typer.testing import CliRunner
-
-import imaseg.auditing.work as work
-from imaseg import audit
-from imaseg.auditing import Plan
 from imaseg.auditing.cost import announcement, costs
 from imaseg.auditing.memory import is_shortage
 from imaseg.auditing.sharing import Claims, local_rank, rank, world
 from imaseg.auditing.subject import Subject
+from typer.testing import CliRunner
+
+from imaseg import audit
+from imaseg.auditing import Plan
 from imaseg.cli.main import app
 
 SPEC = {

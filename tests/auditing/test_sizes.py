@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from imaseg.auditing.sizes import by_size, groups
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-
 from imaseg.auditing.case import CaseRecord
-from imaseg.auditing.plan import Plan
 from imaseg.auditing.plan_probes import CertifiedProbe, MarginProbe, Probe
+
+from imaseg.auditing.plan import Plan
 from imaseg.auditing.validity import valid, validity
 
 PLAN = Plan.model_validate(

@@ -8,9 +8,9 @@ import sys
 
 import nibabel as nib
 import pytest
-
 from imaseg.auditing.attack_record import AttackRecord
 from imaseg.cli.attack import table
+
 from imaseg.cli.main import run
 
 

@@ -11,9 +11,9 @@ import sys
 import time
 
 import pytest
+from imaseg.cli.margin import table
 
 from imaseg.cli.main import run
-from imaseg.cli.margin import table
 
 QUICK = ("--steps", "2", "--rtol", "0.9", "--cases", "phantom_005")
 

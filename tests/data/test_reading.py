@@ -137,6 +137,14 @@ def test_a_case_whose_files_disagree_is_refused(tmp_path, save, ball, picture):
         read_volume(Case("a", (image,), label))
 
 
+def test_a_threshold_is_the_lowest_value_of_the_structure(tmp_path, save):
+    save(tmp_path / "image.nii.gz", np.arange(8.0, dtype=np.float32).reshape(2, 2, 2))
+    grey = np.array([0.0, 0.25, 0.5, 0.75, 1.0, 0.0, 0.49, 0.51], np.float32).reshape(2, 2, 2)
+    save(tmp_path / "label.nii.gz", grey)
+    volume = read_volume(Case("a", (tmp_path / "image.nii.gz",), tmp_path / "label.nii.gz"), threshold=0.5)
+    np.testing.assert_array_equal(volume.label, grey >= 0.5)
+
+
 def test_label_values_are_whole(tmp_path, save, ball):
     assert label_values(save(tmp_path / "l.nii.gz", ball())) == {0, 1, 2}
     path = save(tmp_path / "f.nii.gz", ball() * np.float32(0.5))

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-
-from imaseg import load_cases, load_model
 from imaseg.auditing.fitting import fit
 from imaseg.auditing.source import CaseSource
+
+from imaseg import load_cases, load_model
 from imaseg.models.probe import gradient_reaches
 from imaseg.scores import hard_dice
 

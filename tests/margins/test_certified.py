@@ -365,6 +365,7 @@ def test_margins_below_the_certificate_are_violations_where_they_are_not_censore
     assert torch.equal(violations[1], ~certified.abstained[1])
     assert violations[1].any()
     assert not violations[0].any()
+    assert not certified_gap(certified, certified.radius, censored).violations.any()
 
 
 @pytest.mark.parametrize("dims", [2, 3])

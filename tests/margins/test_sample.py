@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imaseg import L2, PGD, Dice, DiceBelow, Gamma, Linf, SampleMargin, VoxelsFlipped
+from imaseg.attacks import Attack
 from imaseg.margins import default_challenger
 from imaseg.objectives import TemperedDice
 from imaseg.scores import foreground_dice
@@ -88,6 +89,14 @@ def test_a_case_beyond_the_budget_is_censored_at_it(kind):
     assert torch.equal(result.adversarial, image)
 
 
+def test_a_censored_case_costs_two_searches_and_no_more():
+    model, image, label, gap = _case(voxels=(1, 1), batch=1)
+    attack = PGD(L2(float(gap) / 20), steps=3)
+    result = SampleMargin(attack.perturbation, criterion=VoxelsFlipped(0.0), attack=attack)(model, image, label)
+    assert result.censored.all()
+    assert (result.forward_calls, result.backward_calls) == (1 + 2 * 5, 2 * 3)
+
+
 def test_a_clean_failure_has_margin_zero():
     model, image, label, _ = _case(batch=3)
     label[1] = 1 - label[1]
@@ -152,6 +161,38 @@ def test_a_challenger_of_another_kind_finds_smaller_margins():
     assert default_challenger(attack).objective.__class__ is TemperedDice
 
 
+class _Along(Attack):
+    """Tries one point: as far as eps along where it was started, or along `direction`; nothing below `shortest`."""
+
+    def __init__(self, perturbation, *, direction, shortest=0.0, **settings):
+        super().__init__(perturbation, **settings)
+        self.direction, self.shortest = direction, shortest
+
+    def _run(self, search):
+        radius = self.perturbation.radius(search.image)
+        known = search.start is not None and bool((search.start != 0).any())
+        way = (search.start if known else torch.full_like(search.image, self.direction)).sign()
+        if bool((radius >= self.shortest).all()):
+            search.score(way * radius.view(-1, 1, 1, 1))
+
+
+def _breaks_either_way(image):
+    """Right between -0.2 and 1."""
+    inside = torch.minimum(1.0 - image, image + 0.2)
+    return torch.cat([-inside, inside], 1)
+
+
+def test_what_an_attack_failed_at_is_forgotten_where_a_challenger_breaks_the_case():
+    """The attack finds the far side only; one look of the challenger at the near side opens the bracket from 0."""
+    image, label = torch.zeros(1, 1, 1, 2), torch.ones(1, 1, 2, dtype=torch.long)
+    attack = _Along(Linf(4.0), direction=1.0)
+    challenger = _Along(Linf(4.0), direction=-1.0, shortest=0.5)
+    for other, expected in ((None, 1.0), (challenger, 0.2)):
+        search = SampleMargin(Linf(4.0), criterion=VoxelsFlipped(0.0), attack=attack, challenger=other, rtol=0.01)
+        result = search(_breaks_either_way, image, label)
+        assert expected <= result.margin.item() <= expected * 1.011
+
+
 def _breaks_in_a_gap(image):
     """Says 1 of the middle voxel unless its value lies in (0.58, 0.593) or below 0.25; steps without a slope."""
     middle = image[:, :, 1]
@@ -169,6 +210,15 @@ def test_the_only_parameter_of_a_set_is_looked_through(eps):
     exponent = math.log(0.58) / math.log(0.5)  # below 1: the relative change is 1 / exponent - 1, downwards
     assert not result.censored.any()
     torch.testing.assert_close(result.margin, torch.tensor([1 / exponent - 1]), rtol=0.02, atol=0)
+
+
+def test_a_look_that_breaks_the_case_is_drawn_back_to_the_look_before_it():
+    """No attack finds anything; looks are 0.0475 apart, and five halvings of that are 0.0015."""
+    image, label = torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, dtype=torch.long)
+    attack = _Along(Linf(1.0), direction=1.0, shortest=2.0)
+    search = SampleMargin(Linf(1.0), criterion=VoxelsFlipped(0.0), attack=attack, rtol=0.05)
+    found = search(lambda x: torch.cat([x - 0.432, 0.432 - x], 1), image, label)
+    assert 0.432 <= found.margin.item() <= 0.432 + 0.0015
 
 
 def test_confirming_tells_true_margins_from_inflated_ones():

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from imaseg.auditing.source import CaseSource
 
 from imaseg import InputError, load_model
-from imaseg.auditing.source import CaseSource
 from imaseg.data import load_cases, write_nifti
 
 ARGUMENTS = {"spatial_dims": 3, "in_channels": 1, "out_channels": 2, "channels": [4, 8], "strides": [2]}

@@ -9,11 +9,11 @@ import textwrap
 import pytest
 import torch
 import yaml
+from imaseg.auditing.identity import _hash_weights
 from safetensors.torch import save_file
 from torch import nn
 
 from imaseg import FGSM, L2, InputError, load_model
-from imaseg.auditing.identity import _hash_weights
 from imaseg.models.weights import put, read_state
 
 LABELS = {0: "background", 1: "organ"}

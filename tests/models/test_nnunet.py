@@ -12,9 +12,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from imaseg.auditing.source import CaseSource, choose
 
 from imaseg import L2, PGD, InputError, load_cases, load_model
-from imaseg.auditing.source import CaseSource, choose
 from imaseg.data.inverse.grid import GridMap
 from imaseg.data.inverse.invert import native_scale
 from imaseg.data.preparation.intensity import shift_and_scale

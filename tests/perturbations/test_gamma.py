@@ -108,3 +108,14 @@ def test_an_attack_raises_the_loss(shape):
 def test_other_shapes_are_refused():
     with pytest.raises(ValueError, match=r"image must be \(B, C, H, W\) or .*, got shape \(2, 5\)"):
         Gamma(0.1).check(torch.zeros(2, 5))
+
+
+def test_each_sample_and_channel_is_bent_within_its_own_range():
+    shape = torch.tensor([0.0, 0.25, 1.0, 0.5]).view(2, 2)
+    low, width = torch.tensor([[0.0, -5.0], [100.0, 2.0]]), torch.tensor([[1.0, 30.0], [800.0, 0.1]])
+    image = low.view(2, 2, 1, 1) + width.view(2, 2, 1, 1) * shape
+    params = torch.tensor([[1.0, 0.5], [-1.0, 0.0]])
+    found = Gamma(1.0).apply(image, params)
+    for b, c, exponent in ((0, 0, 2.0), (0, 1, 1.5), (1, 0, 0.5), (1, 1, 1.0)):
+        expected = low[b, c] + width[b, c] * shape**exponent
+        torch.testing.assert_close(found[b, c], expected, rtol=1e-5, atol=1e-5)

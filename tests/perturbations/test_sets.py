@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.optimize import minimize
+from scipy.optimize import brentq, minimize
 
 from imaseg.perturbations import L2, Linf, Perturbation
 
@@ -50,7 +50,36 @@ def test_projection_equals_brute_force(make, image, params, eps):
     expected = _brute_force(base, moved, perturbation, -1.0, 1.0)
     distance, best = (found - moved).norm(), (expected - moved).norm()
     assert distance <= best + 1e-4
+    # Only feasible points may be compared: outside the bounds there are nearer ones.
     assert perturbation.size(found).item() <= eps * (1 + 1e-9)
+    assert (base + found).abs().max().item() <= 1 + 1e-9
+    torch.testing.assert_close(perturbation.apply(base, found), base + found, rtol=0, atol=1e-12)
+    torch.testing.assert_close(perturbation.project(base, found), found, rtol=1e-9, atol=1e-9)
+
+
+@given(image=st.lists(st.floats(-1, 1, width=32), min_size=4, max_size=4), params=values, eps=st.floats(0, 3))
+@settings(max_examples=50, deadline=None)
+def test_linf_projects_each_value_on_to_its_own_interval(image, params, eps):
+    found = Linf(eps, bounds=(-1.0, 1.0)).project(_tensor(image), _tensor(params))
+    nearest = [min(max(p, -eps, -1.0 - x), eps, 1.0 - x) for x, p in zip(image, params, strict=True)]
+    assert torch.equal(found, _tensor(nearest))
+
+
+@given(image=st.lists(st.floats(-1, 1, width=32), min_size=4, max_size=4), params=values, eps=st.floats(0.01, 3))
+@settings(max_examples=50, deadline=None)
+def test_l2_projection_within_bounds_solves_for_the_multiplier(image, params, eps):
+    """Minimising |z - p|^2 + m |z|^2 within the box gives z = clip(p / (1 + m)), with m = 0 or |z| = eps."""
+    base, moved = _tensor(image), _tensor(params)
+
+    def point(multiplier):
+        return (moved / (1 + multiplier)).clamp(-1 - base, 1 - base)
+
+    def excess(multiplier):
+        return float(point(multiplier).norm()) - eps
+
+    multiplier = 0.0 if excess(0.0) <= 0 else brentq(excess, 0.0, 1e6, xtol=1e-12)
+    found = L2(eps, bounds=(-1.0, 1.0)).project(base, moved)
+    torch.testing.assert_close(found, point(multiplier), rtol=0, atol=1e-8)
 
 
 @sets
@@ -73,6 +102,16 @@ def test_init_lies_inside_and_uses_only_its_generator(make):
     assert (perturbation.size(params) <= perturbation.eps * (1 + 1e-5)).all()
     assert perturbation.size(params)[1:].min() > 0
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_random_starts_lie_at_all_depths_of_the_ball():
+    image, generator = torch.zeros(1, 2, 4, 4), torch.Generator().manual_seed(0)
+    for perturbation in (L2(3.0), L2(3.0, unit="rms")):
+        sizes = torch.cat([perturbation.size(perturbation.init(image, generator)) for _ in range(400)])
+        # Kolmogorov and Smirnov: 400 values of the uniform distribution stay this near to it with probability .999.
+        assert (sizes.sort().values / 3 - torch.arange(1, 401) / 400).abs().max() < 1.95 / 400**0.5
+    values = torch.cat([Linf(3.0).init(image, generator) for _ in range(20)]).flatten().sort().values
+    assert ((values + 3) / 6 - torch.arange(1, 641) / 640).abs().max() < 1.95 / 640**0.5
 
 
 @sets
@@ -115,10 +154,10 @@ def test_zero_gradient_does_not_move(make):
     assert torch.equal(make(9.0).step(params, torch.zeros_like(params), torch.ones(1)), params)
 
 
-def test_rms_does_not_depend_on_the_number_of_voxels():
+def test_rms_does_not_depend_on_the_number_of_voxels_or_channels():
     perturbation = L2(0.25, unit="rms")
-    for side in (4, 32):
-        image = torch.zeros(1, 1, side, side)
+    for channels, side in ((1, 4), (1, 32), (3, 4)):
+        image = torch.zeros(1, channels, side, side)
         params = perturbation.project(image, torch.ones_like(image))
         torch.testing.assert_close(params, torch.full_like(params, 0.25))
 
@@ -172,9 +211,12 @@ def test_unit_must_be_known():
 
 
 @sets
-def test_image_outside_bounds_is_refused(make):
+@pytest.mark.parametrize("value", [-0.01, 1.01])
+def test_image_outside_bounds_is_refused(make, value):
+    perturbation = make(1.0, bounds=(0.0, 1.0))
+    perturbation.check(torch.tensor([[[0.0, 1.0]]]))
     with pytest.raises(ValueError, match="image must lie within bounds"):
-        make(1.0, bounds=(0.0, 1.0)).check(torch.tensor([[[-2.0, 0.5]]]))
+        perturbation.check(torch.tensor([[[value, 0.5]]]))
 
 
 @sets

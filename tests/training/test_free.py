@@ -42,11 +42,19 @@ def test_one_pass_each_and_the_loss_rises_while_the_weights_stand_still():
     assert losses[0] < losses[1] < losses[2]
 
 
-def test_overflowed_gradients_of_mixed_precision_leave_the_perturbation_finite():
+def test_overflowed_gradients_of_mixed_precision_leave_the_perturbation_where_it_is():
     model, image, label = trained_model()
     method = _free(L2(1.0))
     (method(model, image, label) * torch.inf).backward()
-    assert method(model, image, label).isfinite()
+    torch.testing.assert_close(method(model, image, label), _loss(model(image), label))
+
+
+def test_undefined_values_of_a_gradient_do_not_move_the_perturbation():
+    method, image = _free(L2(0.5)), torch.zeros(1, 1, 1, 4)
+    gradient = torch.tensor([torch.inf, -torch.inf, torch.nan, 2.0]).view(1, 1, 1, 4)
+    method.load_state_dict(method.state_dict() | {"replay": {"params": torch.zeros_like(image), "gradient": gradient}})
+    attacked, _ = method._attacked(L2(0.5), None, image, torch.zeros(1, 1, 1, 4), None)
+    assert attacked.flatten().tolist() == [0.0, 0.0, 0.0, 0.5]
 
 
 def test_a_batch_of_another_shape_starts_afresh():

@@ -83,6 +83,17 @@ def test_visits_that_ended_short_of_the_margin_let_nothing_grow():
     assert again.state_dict() == table.state_dict()
 
 
+def test_margins_never_pass_the_ceiling():
+    table = MarginTable(0.5, 1.25, smoothing=1.0)
+    for expected in (1.0, 1.25, 1.25):
+        table.record(["grown"], [0.0], [False])
+        table.end_epoch()
+        assert table.margins["grown"] == expected
+    table.record(["broken"], [1.2500001], [True])  # a point on the sphere, up to rounding
+    table.end_epoch()
+    assert table.margins["broken"] == 1.25
+
+
 def test_a_state_from_a_higher_ceiling_is_cut_to_this_one():
     table = MarginTable(0.5, 1.0)
     table.load_state_dict({"margins": {"a": 3.0, "b": 0.7}, "visits": {}, "broken": {}})

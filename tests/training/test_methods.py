@@ -165,6 +165,18 @@ def _ima(**kw):
     return IMA(loss, L2(4.0), **{"increment": 0.5, "steps": 6, "criterion": DiceBelow(0.6), **kw})
 
 
+@pytest.mark.parametrize("beta", [0.0, 0.2, 1.0])
+def test_beta_is_the_weight_of_the_perturbed_loss(beta):
+    model, image, label = _batch()
+    twin = _ima(increment=4.0)
+    twin._calls = 1  # rules the random start
+    perturbed, _ = twin._perturb(model, image, label, IDS)
+    clean, attacked = loss(model(image), label).mean(), loss(model(perturbed), label).mean()
+    assert attacked > clean + 0.01
+    found = _ima(increment=4.0, beta=beta)(model, image, label, IDS)
+    torch.testing.assert_close(found, (1 - beta) * clean + beta * attacked)
+
+
 def test_ima_starts_at_one_increment_and_grows_unbroken_cases_to_the_ceiling():
     model, image, label = _batch()
     method = _ima(criterion=lambda logits, truth, clean: torch.zeros(len(truth), dtype=torch.bool))

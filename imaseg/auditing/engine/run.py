@@ -113,7 +113,9 @@ def audit(
         msg = f"no case of {subject.cases.root} could be audited. First reason: {failed[0].reason}"
         raise InputError(msg)
     summary = summarise(records, settings, model=run.model, data=subject.data([record.case for record in records]))
-    run = run.model_copy(update=_spent(records) | {"seconds": round(time.perf_counter() - started, 1), "failed": failed})
+    run = run.model_copy(
+        update=_spent(records) | {"seconds": round(time.perf_counter() - started, 1), "failed": failed}
+    )
     with work.claims.summing_up():
         _write(folder, settings, records, summary, run)
     return AuditResult(folder, failed)

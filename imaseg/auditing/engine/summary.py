@@ -1,4 +1,4 @@
-"""The numbers of `summary.json`, from the records of the cases: clean, of every probe, and the checks on the attacks."""
+"""The numbers of `summary.json` from the records of the cases: clean, of every probe, checks on the attacks."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def summarise(records: Sequence[CaseRecord], plan: Plan, *, model: ModelFacts, d
     """
     labels = {int(k): name for k, name in data.labels.items()}
     clean = block({record.case: record.clean for record in records}, labels)
-    entries = _entries(records, plan, labels)
+    entries: dict[str, Any] = _entries(records, plan, labels)
     checks = validity(records, plan, data)
     volumes = {record.case: record.volumes for record in records}
     return Summary(

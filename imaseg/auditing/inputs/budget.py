@@ -1,8 +1,8 @@
 """Budgets in every unit, turned into a perturbation set once the case is known: one rule for plans and all commands.
 
 What a set may change is one rule too. Of a raw case only those values may change, and only so far, that a file can hold
-the change (`imaseg.data.inverse.native`): not beyond the clip limits, not where the preparation says "no tissue". Prepared files
-hold every change. A deformation moves all tissue.
+the change (`imaseg.data.inverse.native`): not beyond the clip limits, not where the preparation says "no tissue".
+Prepared files hold every change. A deformation moves all tissue.
 """
 
 from __future__ import annotations
@@ -59,9 +59,10 @@ class Budgeted(BaseModel):
 
     Attributes:
         perturbation: registered name.
-        unit: of eps. "std": standard deviations of each case's own image, "range": share of its intensity range, "native":
-            units of the file (HU, grey levels), all three for linf and, as RMS per voxel, l2; "mm" for deformations; else
-            a unit of the set. None is the set's own, in the units of the model's input where that is an intensity.
+        unit: of eps. "std": standard deviations of each case's own image, "range": share of its intensity range,
+            "native": units of the file (HU, grey levels), all three for linf and, as RMS per voxel, l2; "mm" for
+            deformations; else a unit of the set. None is the set's own, in the units of the model's input where that is
+            an intensity.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -131,8 +132,8 @@ class Budgeted(BaseModel):
         if self.unit == "native":
             if not scale.native:
                 msg = (
-                    "unit 'native' must have one native unit per case, got none or several channels'. Give eps in units "
-                    "of the model's input, or in std."
+                    "unit 'native' must have one native unit per case, got none or several channels'. Give eps in "
+                    "units of the model's input, or in std."
                 )
                 raise ValueError(msg)
             return 1 / scale.native

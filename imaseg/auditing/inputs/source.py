@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from imaseg.data import Case, CaseSet
 from imaseg.data.cohort.statistics import CohortStatistics
-from imaseg.data.preparation.intensity import method_of
 from imaseg.data.inverse.invert import native_scale
-from imaseg.data.volume import Step, Volume
-from imaseg.data.reading import read_volume
-from imaseg.data.preparation.recipe import READING, Recipe, parse_recipe
+from imaseg.data.preparation.intensity import method_of
 from imaseg.data.preparation.labels import by_recipe
-from imaseg.data.relabel import relabel
+from imaseg.data.preparation.recipe import READING, Recipe, parse_recipe
 from imaseg.data.preparation.steps import apply_recipe
+from imaseg.data.reading import read_volume
+from imaseg.data.relabel import relabel
+from imaseg.data.volume import Step, Volume
 from imaseg.errors import InputError
 from imaseg.models.segmentation import ModelCard
 

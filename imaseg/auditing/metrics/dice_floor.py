@@ -1,7 +1,7 @@
 """The lowest Dice that is left if only some voxels are sure to keep their decision.
 
-A voxel certified at a radius keeps its decision within it. All others are taken to be wrong in the worst way: missing from
-their own structure, and painted into the one that is being counted.
+A voxel certified at a radius keeps its decision within it. All others are taken to be wrong in the worst way: missing
+from their own structure, and painted into the one that is being counted.
 """
 
 from __future__ import annotations
@@ -33,5 +33,3 @@ def dice_floor(prediction: Tensor, label: Tensor, sure: Tensor, classes: Sequenc
         both = right + painted + int((label == k).sum())
         total += 2 * right / both if both else 1.0
     return total / len(classes)
-
-

@@ -15,7 +15,7 @@ from imaseg.auditing.probes.base import Cost, Labels, Probe
 from imaseg.auditing.probes.scene import Scene, number
 from imaseg.auditing.probes.written import write_attacked
 from imaseg.results.attack import AttackEntry, AttackRow
-from imaseg.results.base import MEAN, Spread
+from imaseg.results.base import Spread
 from imaseg.results.case import CaseRecord, CaseScale
 
 _LOOKS = 3
@@ -154,9 +154,7 @@ def worst_cases(
     for probe in probes:
         for eps in [] if probe.is_noise else probe.eps:
             rivals.setdefault((probe.perturbation, probe.stated_unit, eps), []).append(probe)
-    return [
-        _worst_case(eps, group, records, labels, seed) for (_, _, eps), group in rivals.items() if len(group) > 1
-    ]
+    return [_worst_case(eps, group, records, labels, seed) for (_, _, eps), group in rivals.items() if len(group) > 1]
 
 
 def _worst_case(
@@ -239,5 +237,3 @@ def _written(rows: Sequence[AttackRow]) -> dict[str, Any] | None:
         },
         "differ_in_the_file": [one.note for one in files if one.note],
     }
-
-

@@ -1,7 +1,7 @@
-"""`Probe`: one question asked of every case, with its settings, its cost, what it finds and what that says over all cases.
+"""`Probe`: one question asked of every case, with its settings, its cost, what it finds and what that says over all.
 
-A kind of probe is one file here: settings as pydantic fields, `cost`, `run`, `summarise`. Its section of the page is one
-file in `report/sections/`.
+A kind of probe is one file here: settings as pydantic fields, `cost`, `run`, `summarise`. Its section of the page is
+one file in `report/sections/`.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Probe(BaseModel, ABC):
 
     kind: str
     name: str = ""
-    cases: int | None = Field(None, ge=1)
+    cases: Annotated[int, Field(ge=1)] | None = None
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:

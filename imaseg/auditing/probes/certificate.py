@@ -1,4 +1,4 @@
-"""Certificate probe: L2 radii within which no change at all matters to the smoothed model, and the Dice they guarantee."""
+"""Certificate probe: L2 radii within which no change matters to the smoothed model, and the Dice they guarantee."""
 
 from __future__ import annotations
 
@@ -98,9 +98,7 @@ class CertificateProbe(Probe):
         scene.count(result)
         flipped = flipped_within(result, scene) if scene.checked else None
         figures = certificate(result, scene.label, scene.classes)
-        row = CertificateRow(
-            probe=self.name, flipped=flipped, forward_calls=result.forward_calls, **dict(figures)
-        )
+        row = CertificateRow(probe=self.name, flipped=flipped, forward_calls=result.forward_calls, **dict(figures))
         return [row.model_copy(update={"map": self._map(scene, result)}) if self.write else row]
 
     def _map(self, scene: Scene, result: CertifiedMarginResult) -> Any:
@@ -128,7 +126,9 @@ class CertificateProbe(Probe):
         both = (result.prediction > 0) & (gap.lower > 0) & torch.isfinite(gap.upper)
         middle = {"lower": gap.lower, "upper": gap.upper, "gap": gap.gap}
         medians = {key: float(value[both].median()) if bool(both.any()) else None for key, value in middle.items()}
-        return {"structures": Compared(voxels=int(both.sum()), violations=int((gap.violations & both).sum()), **medians)}
+        return {
+            "structures": Compared(voxels=int(both.sum()), violations=int((gap.violations & both).sum()), **medians)
+        }
 
     def summarise(self, records: Sequence[CaseRecord], labels: Labels, seed: int) -> list[CertificateEntry]:
         """Means over the cases that were certified; nothing if none was."""
@@ -155,8 +155,9 @@ class CertificateProbe(Probe):
                 radii_rms=mean("radii_rms"),
                 dice_at_radius=mean("dice_at_radius"),
                 certified_foreground=mean("certified_foreground"),
-                what="dice_at_radius: no change within the radius brings the smoothed model's mean foreground Dice below "
-                "this (mean over cases); certified_foreground: share of labelled voxels that are right and stay so",
+                what="dice_at_radius: no change within the radius brings the smoothed model's mean foreground Dice "
+                "below this (mean over cases); certified_foreground: share of labelled voxels that are right and stay "
+                "so",
                 per_case=[CaseCertificate(case=case, **row.model_dump(include=_FIGURES)) for case, row in pairs],
                 maps=maps_of((case, [row.map] if row.map is not None else []) for case, row in pairs),
             )

@@ -51,9 +51,7 @@ class CorruptionProbe(Probe):
             ValueError: if a name is unknown.
         """
         names = list(Corruption.registry) if self.corruptions == "all" else self.corruptions
-        return [
-            Corruption.build(name, seed=seed if self.seed is None else self.seed) for name in dict.fromkeys(names)
-        ]
+        return [Corruption.build(name, seed=seed if self.seed is None else self.seed) for name in dict.fromkeys(names)]
 
     def check(self, seed: int) -> None:
         """Build them."""
@@ -75,8 +73,8 @@ class CorruptionProbe(Probe):
             if reason := corruption.why_not(start, modality):
                 rows.append(LeftOutRow(probe=self.name, corruption=corruption.name, reason=reason))
                 continue
-            for corrupted in corruption.ladder(start, severities=self.severities, modality=modality):
-                rows.append(self._row(scene, corruption, corrupted))
+            ladder = corruption.ladder(start, severities=self.severities, modality=modality)
+            rows += [self._row(scene, corruption, corrupted) for corrupted in ladder]
         return rows
 
     def _row(self, scene: Scene, corruption: Corruption, corrupted: Corrupted) -> CorruptionRow:

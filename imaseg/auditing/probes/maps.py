@@ -53,7 +53,11 @@ class MapWriter:
         Args:
             folder: of the NIfTI file, below the audit folder.
             result: margins (1, *spatial); certificates stand for margins, with "certified" for "censored".
-            perturbation, unit, method, eps, rms: as in `VoxelMap`.
+            perturbation: as in `VoxelMap`, like all that follow.
+            unit: of the values.
+            method: that made the map.
+            eps: largest value looked at.
+            rms: of certificates.
         """
         margin, standing, right = result.margin[0], result.censored[0], result.right[0]
         unflipped = torch.full_like(margin, torch.inf)

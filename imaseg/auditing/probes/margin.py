@@ -93,9 +93,7 @@ class MarginProbe(Budgeted, Probe):
     def cost(self, classes: int, seed: int) -> Cost:
         """Halvings of the bracket, each an attack, for the whole and each structure."""
         calls = self.steps * (math.ceil(math.log2(1 / self.rtol)) + _BESIDES)
-        return Cost(
-            self.name, calls * (1 + classes * self.per_class), perturbation=self.perturbation, first=self.cases
-        )
+        return Cost(self.name, calls * (1 + classes * self.per_class), perturbation=self.perturbation, first=self.cases)
 
     def run(self, scene: Scene) -> list[MarginRow]:
         """The whole case first, then the structures that its label holds."""
@@ -111,9 +109,7 @@ class MarginProbe(Budgeted, Probe):
             rows.append(row)
         return rows
 
-    def _figures(
-        self, scene: Scene, result: SampleMarginResult, search: SampleMargin, factor: float
-    ) -> dict[str, Any]:
+    def _figures(self, scene: Scene, result: SampleMarginResult, search: SampleMargin, factor: float) -> dict[str, Any]:
         margin = float(result.margin) / factor
         asked = bool(margin) and (self.confirm or scene.checked)
         return {

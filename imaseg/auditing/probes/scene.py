@@ -121,9 +121,7 @@ class Scene:
     def score(self, prediction: Tensor, dice: Tensor, label: Tensor, logits: Tensor) -> Scores:
         """All metrics of a prediction (*spatial) with its Dice (1, K), against a label (*spatial)."""
         scores = score(prediction.cpu(), label.cpu(), dice[0], spacing=self.spacing, classes=self.classes)
-        scores[MEAN]["ece"] = calibration_error(
-            logits, label, spacing=self.spacing, independent=self.model.independent
-        )
+        scores[MEAN]["ece"] = calibration_error(logits, label, spacing=self.spacing, independent=self.model.independent)
         return scores
 
     def keep(self, name: str, digest: str) -> str:

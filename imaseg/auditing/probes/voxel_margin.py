@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from torch import Tensor
@@ -42,7 +42,7 @@ class VoxelMarginProbe(Budgeted, Probe):
     """
 
     kind: Literal["voxel-margin"] = "voxel-margin"
-    cases: int | None = Field(2, ge=1)
+    cases: Annotated[int, Field(ge=1)] | None = 2
     eps: Eps = Field(gt=0)
     methods: list[Method] = Field(["attack"], min_length=1)
     rungs: int = Field(24, ge=1)
@@ -115,9 +115,7 @@ class VoxelMarginProbe(Budgeted, Probe):
         """Which cases have maps, and how they were made."""
         settings: dict[str, Any] = self.model_dump(include={"perturbation", "eps", "rungs", "focus"})
         return [
-            VoxelMarginEntry(
-                probe=self.name, unit=self.stated_unit, per_case=maps_of(self._maps(records)), **settings
-            )
+            VoxelMarginEntry(probe=self.name, unit=self.stated_unit, per_case=maps_of(self._maps(records)), **settings)
         ]
 
     def tables(self, records: Sequence[CaseRecord], labels: Labels) -> dict[str, Lines]:
@@ -134,6 +132,6 @@ def _agreement(label: Tensor, attack: VoxelMarginResult, gradient: VoxelMarginRe
     for name, where in (("structures", label > 0), ("background", label == 0)):
         error = margin_error(gradient, replace(attack, right=attack.right & where))
         figures = {key: float(getattr(error, key)) for key in ("ratio", "low", "high", "spearman")}
-        finite = {key: value if math.isfinite(value) else None for key, value in figures.items()}
+        finite: dict[str, Any] = {key: value if math.isfinite(value) else None for key, value in figures.items()}
         compared[name] = Compared(voxels=int(error.voxels), **finite)
     return compared

@@ -1,4 +1,4 @@
-"""An attacked case as NIfTI files: written on the grid and in the units of its source, read back, prepared, scored again.
+"""An attacked case as NIfTI files: on the grid and in the units of its source, read back, prepared, scored again.
 
 A Dice counts only once the file was read back: rounding, clipping and resampling may undo what the attack found.
 """
@@ -60,9 +60,7 @@ def _write_images(scene: Scene, result: AttackResult, *, moved: bool) -> tuple[C
         first += written.channels
         images.append(scene.folder / name)
         scene.keep(name, written.sha256)
-        files.append(
-            WrittenFile(file=name, **{key: value for key, value in vars(written).items() if key != "sha256"})
-        )
+        files.append(WrittenFile(file=name, **{key: value for key, value in vars(written).items() if key != "sha256"}))
     if not moved:
         return Case(case.id, tuple(images), case.label), files
     label = native_label(result.label[0].cpu().numpy(), scene.loaded.label, native, steps)
@@ -94,9 +92,7 @@ def _dice(scene: Scene, result: AttackResult, reread: Loaded) -> dict[str, dict[
     return {k: {stage: values[k] for stage, values in stages.items()} for k in stages["clean"]}
 
 
-def _from_files(
-    result: AttackResult, before: Loaded, after: Loaded
-) -> tuple[dict[str, float] | None, float | None]:
+def _from_files(result: AttackResult, before: Loaded, after: Loaded) -> tuple[dict[str, float] | None, float | None]:
     """Size of the change that the model sees from the files, and how far that is from the attack as a share of it."""
     clean, found = before.volume, after.volume
     if clean.shape != found.shape or not np.allclose(clean.affine, found.affine):
@@ -108,9 +104,7 @@ def _from_files(
     return sizes, float(np.linalg.norm(found.image - attacked)) / length if length else 0.0
 
 
-def _note(
-    dice: Mapping[str, float], files: Sequence[WrittenFile], astray: float | None, loaded: Loaded
-) -> str:
+def _note(dice: Mapping[str, float], files: Sequence[WrittenFile], astray: float | None, loaded: Loaded) -> str:
     """What became of the attack in the files; empty if they hold it."""
     worst = max(files, key=lambda file: file.error)
     if worst.wanted and not any(file.changed for file in files):

@@ -174,10 +174,7 @@ def _monotone(means: Means, plan: Plan) -> Check:
 def _extra(records: Sequence[CaseRecord], means: Means, plan: Plan) -> Iterator[Check]:
     """Checks that take attacks of their own, on the first cases."""
     checked = [record.checks for record in records if record.checks is not None]
-    if plan.validity is None:
-        why = "the plan asks for no extra attacks"
-    else:
-        why = "the cases chosen for it failed"
+    why = "the plan asks for no extra attacks" if plan.validity is None else "the cases chosen for it failed"
     settings = plan.validity if checked else None
     yield _large(checked, plan, settings, why)
     yield _scales(checked, plan, settings, why)
@@ -214,14 +211,12 @@ def _scales(checked: Sequence[Checks], plan: Plan, settings: ValidityPlan | None
         title,
         min(small, big) >= unscaled - _SCALE_TOLERANCE,
         f"Dice {unscaled:.3f}; scaled {small:.3f} and {big:.3f}",
-        f"{plan.attack(settings.attack).name} at eps {settings.scaled_eps:g}, mean of n = {len(checked)}; a fall of more "
-        f"than {_SCALE_TOLERANCE} would mean that saturated logits hid gradients",
+        f"{plan.attack(settings.attack).name} at eps {settings.scaled_eps:g}, mean of n = {len(checked)}; a fall of "
+        f"more than {_SCALE_TOLERANCE} would mean that saturated logits hid gradients",
     )
 
 
-def _blind(
-    checked: Sequence[Checks], means: Means, plan: Plan, settings: ValidityPlan | None, why: str
-) -> Check:
+def _blind(checked: Sequence[Checks], means: Means, plan: Plan, settings: ValidityPlan | None, why: str) -> Check:
     """Attacks without gradients: those of the plan on all cases, and a short one on the checked cases."""
     title, pairs = "An attack that needs no gradients is no stronger", []
     sighted = [probe for probe in plan.attacks if probe.uses_gradients]

@@ -159,6 +159,4 @@ def _margins(plan: Plan) -> list[str]:
 
 def _corruptions(plan: Plan) -> dict[str, Sequence[int]]:
     """Severities by corruption."""
-    return {
-        one.name: probe.severities for probe in plan.of(CorruptionProbe) for one in probe.build(plan.seed)
-    }
+    return {one.name: probe.severities for probe in plan.of(CorruptionProbe) for one in probe.build(plan.seed)}

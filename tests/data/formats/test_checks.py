@@ -56,6 +56,12 @@ def test_not_finite_is_counted(image):
     ]
 
 
+@pytest.mark.parametrize(("value", "text"), [(np.nan, "1 NaN and 0 infinite"), (np.inf, "0 NaN and 1 infinite")])
+def test_a_single_undefined_voxel_is_enough(image, value, text):
+    image.data[2, 3, 4] = value
+    assert checks.check_image([image]) == [f"imagesTr/a.nii.gz must hold finite numbers, got {text} voxels."]
+
+
 def test_constant_image_and_constant_channel(image):
     flat = scan(np.full((3, 3, 3), 42.0, np.float32))
     assert checks.check_image([flat]) == ["imagesTr/a.nii.gz must vary, got 42 in every voxel."]
@@ -69,6 +75,14 @@ def test_shapes_must_agree(image, label):
     assert reasons == [
         "labelsTr/a.nii.gz must have the shape of imagesTr/a.nii.gz, got 14 x 16 x 11 and 14 x 16 x 12 voxels."
     ]
+
+
+@pytest.mark.parametrize(("shift", "fine"), [(0.4, True), (0.6, False)])
+def test_of_long_voxels_the_shortest_side_counts(image, label, shift, fine):
+    image.affine = np.diag([1.0, 1.0, 6.0, 1.0])
+    label.affine = image.affine.copy()
+    label.affine[2, 3] = shift
+    assert (checks.same_place(label, image) == []) is fine
 
 
 @pytest.mark.parametrize(("shift", "fine"), [(0.4, True), (0.6, False), (7.0, False)])

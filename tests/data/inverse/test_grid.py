@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.optimize import lsq_linear
 
 from imaseg.data.cohort.statistics import CohortStatistics
 from imaseg.data.inverse.grid import GridMap
@@ -65,6 +66,23 @@ def test_only_voxels_that_feed_the_change_and_may_change_differ_from_zero():
     assert not grid.nearest_source(wanted)[~feeds].any()
     allowed = np.arange(native.size).reshape(native.shape) % 2 == 0
     assert not grid.nearest_source(wanted, allowed=allowed)[~allowed].any()
+
+
+@pytest.mark.parametrize("spacing", [(0.5, 0.7, 0.6), (1.4, 1.3, 1.0)], ids=["finer", "coarser"])
+def test_the_nearest_source_is_the_bounded_least_squares_solution(spacing):
+    native, done, grid = prepared(np.eye(4), spacing, shape=(8, 8, 7))
+    wanted = np.random.default_rng(4).uniform(-1, 1, done.shape).astype(np.float32)
+    found = grid.nearest_source(wanted, steps=2000)
+    columns = np.eye(native.size, dtype=np.float32).reshape(-1, *native.shape)
+    matrix = np.stack([grid.forward(column).ravel() for column in columns], 1)
+    largest = float(np.abs(wanted).max())
+    best = lsq_linear(matrix.astype(np.float64), wanted.ravel().astype(np.float64), bounds=(-largest, largest))
+    assert np.abs(found).max() <= largest
+    missing = np.linalg.norm(grid.forward(found) - wanted)
+    assert missing <= 1.01 * np.linalg.norm(matrix @ best.x - wanted.ravel()) + 0.01 * np.linalg.norm(wanted)
+    if spacing[0] > 1:
+        free = np.linalg.lstsq(matrix, wanted.ravel(), rcond=None)[0]
+        assert np.abs(free).max() > largest, "the case is meant to reach the bounds"
 
 
 def test_nothing_wanted_is_nothing_found():

@@ -6,6 +6,7 @@ import pytest
 
 from imaseg.data.cohort.statistics import CohortStatistics
 from imaseg.data.inverse.invert import invert_image, invert_label, native_scale
+from imaseg.data.preparation.bias import bias_field
 from imaseg.data.preparation.recipe import Recipe
 from imaseg.data.preparation.steps import apply_recipe
 from imaseg.data.volume import Volume
@@ -65,3 +66,26 @@ def test_native_scale_of_several_channels_is_undefined():
     assert native_scale([step | {"channel": 0}]) == 2.0
     assert native_scale([step | {"channel": 0}, step | {"channel": 1}]) is None
     assert native_scale([]) is None
+
+
+def test_a_bias_field_that_was_divided_out_is_multiplied_back_in_its_own_channel():
+    step = {"name": "n4", "channel": 1, "nodes_shape": [2, 2, 2], "log_bias_nodes": [0.1 * i for i in range(8)]}
+    image = np.random.default_rng(0).uniform(1, 2, (2, 4, 5, 6)).astype(np.float32)
+    corrected = image.copy()
+    corrected[1] /= bias_field(step, (4, 5, 6))
+    assert not np.allclose(corrected, image, rtol=0.1)
+    np.testing.assert_allclose(invert_image(corrected, [step]), image, rtol=1e-6)
+
+
+def test_cropped_voxels_hold_the_darkest_value_of_their_channel_in_images_and_background_in_labels():
+    step = {"name": "crop", "start": [1, 0, 1], "shape": [2, 2, 1], "shape_from": [4, 2, 3]}
+    image = np.stack([np.arange(5.0, 9.0), np.arange(-3.0, 1.0)]).reshape(2, 2, 2, 1).astype(np.float32)
+    back, label = invert_image(image, [step]), invert_label(np.full((2, 2, 1), 7), [step])
+    assert back.shape == (2, 4, 2, 3)
+    np.testing.assert_array_equal(back[:, 1:3, :, 1:2], image)
+    np.testing.assert_array_equal(label[1:3, :, 1:2], 7)
+    outside = np.ones((4, 2, 3), bool)
+    outside[1:3, :, 1:2] = False
+    assert (back[0][outside] == 5).all()
+    assert (back[1][outside] == -3).all()
+    assert not label[outside].any()

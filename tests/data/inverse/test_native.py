@@ -7,6 +7,7 @@ import pytest
 from scipy.optimize import lsq_linear
 
 from imaseg.data.cohort.statistics import CohortStatistics
+from imaseg.data.inverse.grid import GridMap
 from imaseg.data.inverse.invert import invert_image, native_scale
 from imaseg.data.inverse.native import clip_limits, native_change, native_label, reached
 from imaseg.data.orient import orient
@@ -192,3 +193,14 @@ def test_a_label_moves_where_it_moved_and_stays_elsewhere():
     far = np.zeros_like(volume.label, dtype=bool)
     far[:8] = True
     np.testing.assert_array_equal(after[far], volume.label[far])
+
+
+def test_a_search_that_ends_early_does_not_enlarge_the_change():
+    """Cubic splines on to voxels twice as long: what the search has after its steps overshoots by half a thousandth."""
+    image = np.zeros((1, 14, 12, 10), np.float32)
+    image[:, 2:12, 2:10, 2:8] = 1 + noise((10, 8, 6))
+    volume = Volume("a", image, None, np.eye(4))
+    done, steps = prepared(volume, spacing=(2.0, 2.0, 2.0), image_order=3, crop=None, normalise="none")
+    wanted = noise(done.image.shape)
+    change = native_change(wanted, volume, steps)[0].astype(np.float32)
+    assert np.linalg.norm(GridMap(image.shape[1:], steps).forward(change)) <= np.linalg.norm(wanted) * (1 + 1e-5)

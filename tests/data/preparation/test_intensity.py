@@ -26,6 +26,14 @@ def test_zscore_is_over_non_zero_voxels(channel):
     np.testing.assert_allclose(done[:4], -step["mean"] / step["std"], rtol=1e-6)
 
 
+def test_masked_zscore_leaves_zeros_at_zero(channel):
+    done, step = normalise(channel, "masked-zscore", {}, "a")
+    assert not done[channel == 0].any()
+    body = channel[4:].astype(np.float64)
+    np.testing.assert_allclose(done[4:], (body - body.mean()) / body.std(), atol=1e-5)
+    assert shift_and_scale(step) == pytest.approx((body.mean(), body.std()))
+
+
 def test_percentile_maps_to_zero_and_one_and_clips(channel):
     done, step = normalise(channel, "percentile", {}, "a")
     assert (done.min(), done.max()) == (0, 1)

@@ -9,8 +9,9 @@ import pytest
 from imaseg.data.cohort.statistics import CohortStatistics
 from imaseg.data.inverse.invert import invert_image, invert_label
 from imaseg.data.orient import orient
+from imaseg.data.preparation.bias import bias_field
 from imaseg.data.preparation.recipe import Recipe, parse_recipe
-from imaseg.data.preparation.steps import apply_recipe, crop
+from imaseg.data.preparation.steps import apply_recipe, correct_bias, crop
 from imaseg.data.volume import Volume
 from imaseg.errors import InputError
 
@@ -197,3 +198,18 @@ def steps_volume():
     image = rng.normal(0, 2, (1, 14, 9, 6)).astype(np.float32)
     image[:, :3] = 0
     return Volume("a", image, np.ones((14, 9, 6), np.int64), np.diag([1.0, 2.0, 3.0, 1.0]))
+
+
+def test_the_bias_field_is_divided_out_and_channels_of_ct_are_left_alone():
+    rng = np.random.default_rng(0)
+    shade = np.exp(np.linspace(-0.5, 0.5, 24))[:, None, None] * np.ones((24, 20, 16))
+    tissue = np.zeros((24, 20, 16))
+    tissue[2:-2, 2:-2, 2:-2] = 100 + rng.normal(0, 1, (20, 16, 12))
+    image = np.stack([tissue * shade] * 2).astype(np.float32)
+    done, steps = correct_bias(Volume("a", image, None, np.eye(4)), ["zscore", "ct"])
+    (step,) = steps
+    inside = tissue > 0
+    before, after = (channel[inside].std() / channel[inside].mean() for channel in (image[0], done.image[0]))
+    assert after < 0.3 * before
+    np.testing.assert_allclose(done.image[0] * bias_field(step, (24, 20, 16)), image[0], rtol=1e-5)
+    np.testing.assert_array_equal(done.image[1], image[1])
