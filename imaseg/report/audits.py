@@ -59,6 +59,11 @@ def owner(audits: Audits, audit: Audit) -> str:
     return f"{audit.name}: " if len(audits) > 1 else ""
 
 
+def model_column(audits: Audits, audit: Audit) -> dict[str, str]:
+    """Column of a table that names the model, where there are several."""
+    return {"Model": audit.name} if len(audits) > 1 else {}
+
+
 def _names(folders: list[Path], models: list[str]) -> list[str]:
     """Shortest naming under which every audit has its own name."""
     full = [folder.resolve() for folder in folders]

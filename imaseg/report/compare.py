@@ -56,6 +56,14 @@ class Point:
         return self.metrics.get("dice")
 
 
+class Curve(NamedTuple):
+    """Points of one audit by rising budget, and its number on the page, which decides its colour."""
+
+    number: int
+    audit: Audit
+    points: list[Point]
+
+
 @dataclass(frozen=True)
 class Difference:
     """Paired mean difference over the cases that both audits hold, with a bootstrap interval."""
@@ -85,6 +93,12 @@ def ladder(audit: Audit, series: Series) -> list[Point]:
         if Series.of(entry) == series
     ]
     return sorted(points, key=lambda point: point.eps)
+
+
+def curves_of(audits: Audits, series: Series) -> list[Curve]:
+    """Points of each audit that holds a probe, the clean one first."""
+    ladders = [(number, audit, ladder(audit, series)) for number, audit in enumerate(audits)]
+    return [Curve(number, audit, [clean_point(audit), *points]) for number, audit, points in ladders if points]
 
 
 def holders(audits: Audits, series: Series) -> list[Audit]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from imaseg.report.audits import Audits
-from imaseg.report.blocks import Cell, Table, row, with_interval
+from imaseg.report.blocks import Cell, Table, table, with_interval
 from imaseg.report.compare import strongest
 from imaseg.report.metrics import METRICS
 from imaseg.report.numerals import decimal, short
@@ -42,28 +42,27 @@ def main_rows(audits: Audits, rows: Iterable[Row]) -> list[Row]:
 def difference_table(rows: Sequence[Row]) -> Table:
     """A table of such rows, with p-values where any row has one."""
     tested = any(row["p"] is not None for row in rows)
-    head = ["Models", "Probe", "eps", "Metric", "Difference [95 % CI]", "n", *(["p"] if tested else [])]
     caption = (
         "Paired differences over the cases that both models hold: mean over cases of the second model minus the first, "
         "with a 95 % bootstrap interval, not corrected for the number of rows. "
         + (_TEST if tested else "Marked *: the interval does not hold 0")
     )
-    return Table(caption, head, [_cells(row, tested) for row in rows])
+    return table(caption, [_cells(row, tested) for row in rows])
 
 
-def _cells(gap: Row, tested: bool) -> list[Cell]:
+def _cells(gap: Row, tested: bool) -> dict[str, object]:
     interval, p = gap["ci95"], gap["p"]
     apart = p is not None and p < _LEVEL if tested else interval is not None and (interval[0] > 0 or interval[1] < 0)
     value = with_interval(gap["difference"], interval, sign=True)
-    return row(
-        f"{gap['b']} \N{MINUS SIGN} {gap['a']}",
-        gap["probe"],
-        _budget(gap),
-        _NAMES.get(gap["metric"], gap["metric"].replace("_", " ")),
-        Cell(value.text + ("*" if apart else ""), value.note),
-        str(gap["n"]),
-        *([_chance(p)] if tested else []),
-    )
+    return {
+        "Models": f"{gap['b']} \N{MINUS SIGN} {gap['a']}",
+        "Probe": gap["probe"],
+        "eps": _budget(gap),
+        "Metric": _NAMES.get(gap["metric"], gap["metric"].replace("_", " ")),
+        "Difference [95 % CI]": Cell(value.text + ("*" if apart else ""), value.note),
+        "n": gap["n"],
+        **({"p": _chance(p)} if tested else {}),
+    }
 
 
 def _budget(gap: Row) -> str:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.stats import spearmanr
 
-from imaseg.report.blocks import Figure, Table, row
+from imaseg.report.blocks import Figure, table
 from imaseg.report.margin_sets import MarginSet, margin_text, structure_name
 from imaseg.report.numerals import decimal, set_name, short, unit_name
 from imaseg.report.style import plot
@@ -42,10 +42,9 @@ def _figure(margins: MarginSet, against: _Against) -> Figure:
     name, unit = set_name(margins.question.perturbation), unit_name(margins.question.unit)
     correlations = [(structure_name(entry.structure), *_correlation(entry, against)) for entry in entries]
     said = "; ".join(f"{structure} {text} (n = {n})" for structure, text, n in correlations)
-    table = Table(
+    numbers = table(
         f"Rank correlation of margin in the {name} and {against.title}; unbroken cases share the highest rank",
-        ["Structure", "Spearman's rho", "n"],
-        [row(*correlation) for correlation in correlations],
+        [{"Structure": structure, "Spearman's rho": text, "n": n} for structure, text, n in correlations],
     )
     return plot.figure(
         f"{against.field}-{margins.question.probe}",
@@ -58,7 +57,7 @@ def _figure(margins: MarginSet, against: _Against) -> Figure:
             f"Scatter chart of margins in the {name} against {against.title}, one point per case. Rank correlations: "
             f"{said}."
         ),
-        table=table,
+        table=numbers,
     )
 
 

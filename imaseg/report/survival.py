@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import plotly.graph_objects as go
 from scipy.stats import CensoredData, ecdf
 
-from imaseg.report.blocks import Figure, Table, row
+from imaseg.report.blocks import Figure, Table, table
 from imaseg.report.known import about_set
 from imaseg.report.margin_sets import Question, quantile_text
 from imaseg.report.numerals import decimal, listing, set_name, short, unit_name
@@ -126,13 +126,17 @@ def _traces(line: Line, right: float) -> list[go.Scatter]:
 def _table(lines: Sequence[Line], right: float, head: str, caption: str) -> Table:
     """Shares at five budgets."""
     budgets = [right * share for share in _SHARES]
-    rows = []
-    for line in lines:
-        last = max([case.margin for case in line.ends], default=float("inf"))
-        share = unbroken(line.entry.per_case)
-        shares = [
-            "not known" if budget > last * (1 + 1e-9) else decimal(float(share.evaluate(budget)), 2)
-            for budget in budgets
-        ]
-        rows.append(row(line.name, str(line.entry.n), *shares))
-    return Table(caption, [head, "n", *(f"at {short(budget)}" for budget in budgets)], rows)
+    return table(
+        caption,
+        [
+            {head: line.name, "n": line.entry.n} | {f"at {short(budget)}": _share(line, budget) for budget in budgets}
+            for line in lines
+        ],
+    )
+
+
+def _share(line: Line, budget: float) -> str:
+    last = max([case.margin for case in line.ends], default=float("inf"))
+    if budget > last * (1 + 1e-9):
+        return "not known"
+    return decimal(float(unbroken(line.entry.per_case).evaluate(budget)), 2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -34,13 +34,16 @@ class Table(Block):
 MISSING = Cell("not audited", missing=True)
 
 
-def row(*cells: str | Cell) -> list[Cell]:
-    """Row of cells, plain strings allowed.
+def table(caption: str, rows: Iterable[Mapping[str, object]], *, numeric: bool = True) -> Table:
+    """A table of rows that name their columns, all the same ones.
 
-    >>> row("standard", Cell("0.85", "[0.84, 0.87]"))[0].text
-    'standard'
+    >>> table("Dice", [{"Model": "a", "Dice": Cell("0.85", "[0.84, 0.87]")}]).head
+    ['Model', 'Dice']
     """
-    return [cell if isinstance(cell, Cell) else Cell(cell) for cell in cells]
+    filled = [
+        {head: value if isinstance(value, Cell) else Cell(str(value)) for head, value in row.items()} for row in rows
+    ]
+    return Table(caption, list(filled[0]) if filled else [], [list(row.values()) for row in filled], numeric)
 
 
 def with_interval(value: float | None, interval: Sequence[float] | None, *, sign: bool = False, more: str = "") -> Cell:

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
-from imaseg.report.audits import Audit, Audits, lacking
-from imaseg.report.blocks import Figure, Grid, Table, row
-from imaseg.report.compare import Point, Series, clean_point, ladder, strongest
+from imaseg.report.audits import Audits, lacking
+from imaseg.report.blocks import Figure, Grid, Table, table
+from imaseg.report.compare import Curve, Point, Series, curves_of, strongest
 from imaseg.report.numerals import decimal, listing, set_name, short, unit_name
 from imaseg.report.sections.base import Section
 from imaseg.report.style import plot
 from imaseg.report.works import WORKS
-
-
-class _Line(NamedTuple):
-    number: int
-    audit: Audit
-    points: list[Point]
 
 
 def build(audits: Audits) -> Section | None:
@@ -38,21 +31,20 @@ def build(audits: Audits) -> Section | None:
     )
 
 
-def _lines(audits: Audits, series: Series) -> list[_Line]:
+def _lines(audits: Audits, series: Series) -> list[Curve]:
     """Of each model the budgets at which its calibration is known, if there are attacked ones among them."""
-    lines = []
-    for number, audit in enumerate(audits):
-        points = [point for point in [clean_point(audit), *ladder(audit, series)] if _error(point) is not None]
-        if any(point.probe for point in points):
-            lines.append(_Line(number, audit, points))
-    return lines
+    curves = [
+        curve._replace(points=[point for point in curve.points if _error(point) is not None])
+        for curve in curves_of(audits, series)
+    ]
+    return [curve for curve in curves if any(point.probe for point in curve.points)]
 
 
 def _error(point: Point) -> float | None:
     return point.metrics.get("ece")
 
 
-def _figure(number: int, series: Series, lines: Sequence[_Line], audits: Audits) -> Figure:
+def _figure(number: int, series: Series, lines: Sequence[Curve], audits: Audits) -> Figure:
     missing = lacking(audits, [line.audit for line in lines])
     ends = "; ".join(f"{line.audit.name}: {_said(line.points[0])}, {_said(line.points[-1])}" for line in lines)
     traces = [
@@ -81,16 +73,15 @@ def _said(point: Point) -> str:
     return f"{decimal(_error(point))} at eps {short(point.eps)}"
 
 
-def _table(series: Series, lines: Sequence[_Line]) -> Table:
+def _table(series: Series, lines: Sequence[Curve]) -> Table:
     rows = [
-        row(
-            line.audit.name,
-            short(point.eps) if point.eps else "0 (clean)",
-            decimal(_error(point)),
-            decimal(point.dice),
-        )
+        {
+            "Model": line.audit.name,
+            f"eps ({unit_name(series.unit)})": short(point.eps) if point.eps else "0 (clean)",
+            "Calibration error": decimal(_error(point)),
+            "Dice": decimal(point.dice),
+        }
         for line in lines
         for point in line.points
     ]
-    head = ["Model", f"eps ({unit_name(series.unit)})", "Calibration error", "Dice"]
-    return Table(f"Expected calibration error (0 to 1, mean over cases) under {series.title}", head, rows)
+    return table(f"Expected calibration error (0 to 1, mean over cases) under {series.title}", rows)

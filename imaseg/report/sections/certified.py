@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from imaseg.report.audits import Audits
-from imaseg.report.blocks import Table, row
+from imaseg.report.blocks import Table, table
 from imaseg.report.numerals import decimal, listing, short, unit_name
 from imaseg.report.sections.base import Section
 from imaseg.report.works import WORKS
@@ -51,28 +51,21 @@ def build(audits: Audits) -> Section | None:
 
 def _table(probe: str, unit: str, proofs: Sequence[_Proof]) -> Table:
     """Radii rising, the models of a radius below each other."""
-    steps = sorted(
-        (radius, number, step) for number, (_, entry) in enumerate(proofs) for step, radius in enumerate(entry.radii)
-    )
+    steps = [(radius, step, *proof) for proof in proofs for step, radius in enumerate(proof.entry.radii)]
     rows = [
-        row(
-            proofs[number].model,
-            short(radius),
-            short(entry.radii_rms[step]),
-            decimal(entry.dice_at_radius[step]),
-            decimal(entry.certified_foreground[step]),
-            decimal(entry.dice),
-            f"{short(100 * entry.abstained)} %",
-            str(entry.n),
-        )
-        for radius, number, step in steps
-        for entry in [proofs[number].entry]
+        {
+            "Model": model,
+            f"Radius ({unit_name(unit)})": short(radius),
+            "RMS per voxel": short(entry.radii_rms[step]),
+            "Dice at radius": decimal(entry.dice_at_radius[step]),
+            "Certified foreground": decimal(entry.certified_foreground[step]),
+            "Smoothed Dice": decimal(entry.dice),
+            "Abstained": f"{short(100 * entry.abstained)} %",
+            "n": entry.n,
+        }
+        for radius, step, model, entry in sorted(steps, key=lambda line: line[0])
     ]
-    head = [
-        "Model", f"Radius ({unit_name(unit)})", "RMS per voxel", "Dice at radius", "Certified foreground",
-        "Smoothed Dice", "Abstained", "n",
-    ]  # fmt: skip
-    return Table(_caption(probe, [entry for _, entry in proofs]), head, rows)
+    return table(_caption(probe, [entry for _, entry in proofs]), rows)
 
 
 def _caption(probe: str, entries: Sequence[CertificateEntry]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from imaseg.report.audits import Audit, Audits, owner
-from imaseg.report.blocks import Sentence, Table, row
+from imaseg.report.blocks import Sentence, Table, table
 from imaseg.report.compare import clean_point
 from imaseg.report.metrics import shown_metrics
 from imaseg.report.numerals import decimal, in_words, listing
@@ -37,14 +37,17 @@ def build(audits: Audits) -> Section:
 
 
 def _table(audits: Audits) -> Table:
-    rows, metrics = [], shown_metrics(audits)
-    for audit in audits:
-        blocks = {audit.structure(value): block for value, block in audit.summary.mean.items()}
-        for name, block in (*blocks.items(), ("mean over foreground", audit.summary.foreground_mean)):
-            rows.append(row(audit.name, name, *block_cells(block, metrics)))
+    metrics = shown_metrics(audits)
+    rows = [
+        {"Model": audit.name, "Structure": name, **block_cells(block, metrics)}
+        for audit in audits
+        for name, block in (
+            *((audit.structure(value), block) for value, block in audit.summary.mean.items()),
+            ("mean over foreground", audit.summary.foreground_mean),
+        )
+    ]
     sizes = ", ".join(f"{audit.name} n = {clean_point(audit).n}" for audit in audits)
-    caption = f"Metrics on unchanged images, means over the cases where they are defined ({sizes})"
-    return Table(caption, ["Model", "Structure", *(metric.head for metric in metrics), "Undefined in (cases)"], rows)
+    return table(f"Metrics on unchanged images, means over the cases where they are defined ({sizes})", rows)
 
 
 def _said(audits: Audits, audit: Audit) -> str:

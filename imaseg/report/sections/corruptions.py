@@ -21,7 +21,7 @@ from imaseg.report.blocks import (
     HeatRow,
     Sentence,
     Table,
-    row,
+    table,
     with_interval,
 )  # fmt: skip
 from imaseg.report.compare import clean_point
@@ -159,18 +159,18 @@ def _change(entries: Sequence[CorruptionEntry]) -> str:
 def _severities(audits: Audits) -> Table:
     """Every corruption at every severity: what it is, how far it changes the image, and Dice."""
     rows = [
-        row(
-            audit.name,
-            entry.title,
-            str(entry.severity),
-            ", ".join(f"{key} {_plain(value)}" for key, value in entry.parameters.items()) or "none",
-            Cell(
+        {
+            "Model": audit.name,
+            "Corruption": entry.title,
+            "Severity": entry.severity,
+            "Parameters": ", ".join(f"{key} {_plain(value)}" for key, value in entry.parameters.items()) or "none",
+            "Image change (SD)": Cell(
                 f"{short(entry.change.median)} ({short(entry.change.min)} to {short(entry.change.max)})",
                 "" if entry.calibrated else "not set by the change",
             ),
-            str(entry.n),
-            with_interval(entry.dice, entry.dice_ci95),
-        )
+            "n": entry.n,
+            "Dice [95 % CI]": with_interval(entry.dice, entry.dice_ci95),
+        }
         for name in _order(audits)
         for audit in audits
         for entry in by_name(audit).get(name, [])
@@ -179,8 +179,7 @@ def _severities(audits: Audits) -> Table:
         "Every corruption at every severity. Image change: root mean square of the change over the standard deviation "
         "of the unchanged image inside the body, median (lowest to highest case)"
     )
-    head = ["Model", "Corruption", "Severity", "Parameters", "Image change (SD)", "n", "Dice [95 % CI]"]
-    return Table(caption, head, rows)
+    return table(caption, rows)
 
 
 def _degradation(audits: Audits) -> Table:
@@ -188,17 +187,19 @@ def _degradation(audits: Audits) -> Table:
     titles = {entry.corruption: entry.title for audit in audits for entry in audit.summary.corruptions}
     scores = [(audit.name, score) for audit in audits if (score := audit.summary.degradation) is not None]
     rows = [
-        row(
-            name,
-            with_interval(score.mean, score.ci95),
-            Cell(decimal(score.worst), titles.get(score.worst_corruption or "", "")),
-            "; ".join(f"{left.replace('-', ' ')}: {why}" for left, why in score.left_out.items()) or "none",
-        )
+        {
+            "Model": name,
+            "Mean [95 % CI]": with_interval(score.mean, score.ci95),
+            "Worst corruption": Cell(decimal(score.worst), titles.get(score.worst_corruption or "", "")),
+            "Corruptions left out": "; ".join(
+                f"{left.replace('-', ' ')}: {why}" for left, why in score.left_out.items()
+            )
+            or "none",
+        }
         for name, score in scores
     ]
     meanings = dict.fromkeys(score.definition.strip().rstrip(".") for _, score in scores if score.definition)
-    caption = f"Degradation scores. {'; '.join(meanings)}".strip()
-    return Table(caption, ["Model", "Mean [95 % CI]", "Worst corruption", "Corruptions left out"], rows, numeric=False)
+    return table(f"Degradation scores. {'; '.join(meanings)}".strip(), rows, numeric=False)
 
 
 def _method(audits: Audits, *, scored: bool) -> str:

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
-from typing import Any, NamedTuple
 
-import numpy as np
 import plotly.graph_objects as go
 
-from imaseg.report.audits import Audit, Audits, lacking
-from imaseg.report.blocks import Figure, Grid, Table, row, with_interval
+from imaseg.report.audits import Audits, lacking
+from imaseg.report.blocks import Figure, Grid, Table, table, with_interval
 from imaseg.report.breaking import native_text
-from imaseg.report.compare import Point, Series, all_series, clean_point, ladder, settings, strongest
+from imaseg.report.compare import Curve, Point, Series, all_series, curves_of, settings, strongest
 from imaseg.report.known import about_set
 from imaseg.report.numerals import ADDED, bracket, decimal, listing, set_name, short, unit_name
 from imaseg.report.sections.base import Section
 from imaseg.report.style import plot
 
 _DODGE = 0.012
-
-
-class _Curve(NamedTuple):
-    number: int
-    audit: Audit
-    points: list[Point]
 
 
 def build(audits: Audits) -> Section | None:
@@ -46,11 +39,7 @@ def build(audits: Audits) -> Section | None:
 
 
 def _figure(number: int, series: Series, audits: Audits, *, large: bool) -> Figure:
-    curves = [
-        _Curve(model, audit, [clean_point(audit), *points])
-        for model, audit in enumerate(audits)
-        if (points := ladder(audit, series))
-    ]
+    curves = curves_of(audits, series)
     widest = max(point.eps for curve in curves for point in curve.points)
     traces = []
     for curve in curves:
@@ -72,7 +61,7 @@ def _figure(number: int, series: Series, audits: Audits, *, large: bool) -> Figu
     )
 
 
-def _caption(series: Series, curves: Sequence[_Curve], missing: Sequence[str]) -> str:
+def _caption(series: Series, curves: Sequence[Curve], missing: Sequence[str]) -> str:
     points = [point for curve in curves for point in curve.points]
     how = dict.fromkeys(settings(point) for point in points if point.probe)
     sizes = listing([str(size) for size in sorted({point.n for point in points})])
@@ -84,7 +73,7 @@ def _caption(series: Series, curves: Sequence[_Curve], missing: Sequence[str]) -
     return " ".join(part for part in parts if part)
 
 
-def _band(curve: _Curve) -> go.Scatter:
+def _band(curve: Curve) -> go.Scatter:
     points = [(point.eps, point.dice_ci95) for point in curve.points if point.dice_ci95 is not None]
     eps = [eps for eps, _ in points]
     low, high = ([ends[side] for _, ends in points if ends] for side in (0, 1))
@@ -101,7 +90,7 @@ def _band(curve: _Curve) -> go.Scatter:
     )
 
 
-def _cases(curve: _Curve, shift: float) -> go.Scatter:
+def _cases(curve: Curve, shift: float) -> go.Scatter:
     shown = [(point.eps, case) for point in curve.points for case in point.cases if case.dice is not None]
     return plot.dots(
         [eps + shift for eps, _ in shown],
@@ -113,7 +102,7 @@ def _cases(curve: _Curve, shift: float) -> go.Scatter:
     )
 
 
-def _mean(curve: _Curve) -> go.Scatter:
+def _mean(curve: Curve) -> go.Scatter:
     name, points = curve.audit.name, curve.points
     said = [
         f"{name}: mean Dice {decimal(p.dice)} {bracket(p.dice_ci95)}, eps {short(p.eps)}, n = {p.n}" for p in points
@@ -121,7 +110,7 @@ def _mean(curve: _Curve) -> go.Scatter:
     return plot.line(curve.number, name, [p.eps for p in points], [p.dice for p in points], said)
 
 
-def _ends(curves: Sequence[_Curve], series: Series) -> str:
+def _ends(curves: Sequence[Curve], series: Series) -> str:
     said = [
         f"{curve.audit.name}: {decimal(curve.points[0].dice)} clean, {decimal(curve.points[-1].dice)} at "
         f"{short(curve.points[-1].eps)} {unit_name(series.unit)}"
@@ -130,26 +119,24 @@ def _ends(curves: Sequence[_Curve], series: Series) -> str:
     return "; ".join(said) + "."
 
 
-def _table(series: Series, curves: Sequence[_Curve], name: str) -> Table:
+def _table(series: Series, curves: Sequence[Curve], name: str) -> Table:
     rows = [
-        row(
-            curve.audit.name,
-            short(point.eps) if point.eps else "0 (clean)",
-            native_text(curve.audit, series.unit, point.eps),
-            with_interval(point.dice, point.dice_ci95),
-            str(point.n),
-            *_spread(point),
-        )
+        {
+            "Model": curve.audit.name,
+            f"eps ({unit_name(series.unit)})": short(point.eps) if point.eps else "0 (clean)",
+            "eps in the image's units": native_text(curve.audit, series.unit, point.eps),
+            "Mean [95 % CI]": with_interval(point.dice, point.dice_ci95),
+            "n": point.n,
+            **_spread(point),
+        }
         for curve in curves
         for point in curve.points
     ]
     caption = f"Mean foreground Dice (0 to 1) under {name} (probe {series.probe}), 95 % interval and spread of cases"
-    eps = [f"eps ({unit_name(series.unit)})", "eps in the image's units"]
-    return Table(caption, ["Model", *eps, "Mean [95 % CI]", "n", "Lowest case", "Median", "Highest case"], rows)
+    return table(caption, rows)
 
 
-def _spread(point: Point) -> list[str]:
-    values: Any = [case.dice for case in point.cases if case.dice is not None]
-    if not values:
-        return [decimal(None)] * 3
-    return [decimal(float(value)) for value in (min(values), np.median(values), max(values))]
+def _spread(point: Point) -> dict[str, str]:
+    values = [case.dice for case in point.cases if case.dice is not None]
+    spread = (min(values), statistics.median(values), max(values)) if values else (None,) * 3
+    return dict(zip(("Lowest case", "Median", "Highest case"), map(decimal, spread), strict=True))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from imaseg.report.audits import Audit, Audits
-from imaseg.report.blocks import Block, Cell, Details, Table, row
+from imaseg.report.blocks import Block, Cell, Details, Table, table
 from imaseg.report.numerals import decimal, set_name, short, unit_name
 from imaseg.report.sections.base import Section
 from imaseg.results.attack import AttackEntry, AttackRow, Written
@@ -62,55 +62,57 @@ def _cases(audits: Audits) -> Iterator[_Case]:
 
 def _means(entries: list[tuple[Audit, AttackEntry]]) -> Table:
     rows = [
-        row(
-            audit.name,
-            Cell(f"{set_name(entry.perturbation)}, {short(entry.eps)} {unit_name(entry.unit)}", entry.probe),
-            "mean over foreground" if structure == MEAN else audit.structure(structure),
-            str(entry.n),
-            *(decimal(stages.get(stage)) for stage in _STAGES),
-        )
+        {
+            "Model": audit.name,
+            "Attack": Cell(f"{set_name(entry.perturbation)}, {short(entry.eps)} {unit_name(entry.unit)}", entry.probe),
+            "Structure": "mean over foreground" if structure == MEAN else audit.structure(structure),
+            "n": entry.n,
+            **_stages(stages),
+        }
         for audit, entry in entries
         for structure, stages in (entry.written or {})["dice"].items()
     ]
-    caption = "Mean Dice (0 to 1) over n cases, in the model's space and on the grid of the files"
-    return Table(caption, ["Model", "Attack", "Structure", "n", *_STAGES.values()], rows)
+    return table("Mean Dice (0 to 1) over n cases, in the model's space and on the grid of the files", rows)
+
+
+def _stages(dice: Mapping[str, float]) -> dict[str, str]:
+    return {head: decimal(dice.get(stage)) for stage, head in _STAGES.items()}
 
 
 def _lost(cases: list[_Case]) -> Table:
     rows = [
-        row(
-            each.audit.name,
-            Cell(each.case, each.probe),
-            *(decimal(each.written.dice[MEAN].get(stage)) for stage in _STAGES),
-            "another crop" if each.written.astray is None else f"{short(100 * each.written.astray)} %",
-            each.written.note or "held",
-        )
-        for each in cases
+        {
+            "Model": audit.name,
+            "Case": Cell(case, probe),
+            **_stages(written.dice[MEAN]),
+            "Astray": "another crop" if written.astray is None else f"{short(100 * written.astray)} %",
+            "The attack in the file": written.note or "held",
+        }
+        for audit, case, probe, written in cases
     ]
     caption = (
         "Mean foreground Dice of every case. Astray: how far what the model sees from the files is from the attack, as "
         "a share of the change"
     )
-    return Table(caption, ["Model", "Case", *_STAGES.values(), "Astray", "The attack in the file"], rows)
+    return table(caption, rows)
 
 
 def _files(cases: list[_Case]) -> Table:
     rows = [
-        row(
-            each.audit.name,
-            Cell(image.file, each.probe),
-            image.dtype,
-            f"{image.changed:,} of {image.wanted:,}",
-            f"{image.at_limit:,}",
-            f"{short(100 * image.error)} %",
-            short((each.written.sizes_reread or {}).get("rms")),
-        )
-        for each in cases
-        for image in each.written.images
+        {
+            "Model": audit.name,
+            "File": Cell(image.file, probe),
+            "Type": image.dtype,
+            "Changed voxels": f"{image.changed:,} of {image.wanted:,}",
+            "At the limit": f"{image.at_limit:,}",
+            "Rounding": f"{short(100 * image.error)} %",
+            "Change read back (RMS)": short((written.sizes_reread or {}).get("rms")),
+        }
+        for audit, _, probe, written in cases
+        for image in written.images
     ]
     caption = (
         "Voxels that differ in the file, of those that the attack changes; voxels set to the end of the type's range; "
         "what rounding and range took from the change, as a share of it; and the change that the model sees from it"
     )
-    head = ["Model", "File", "Type", "Changed voxels", "At the limit", "Rounding", "Change read back (RMS)"]
-    return Table(caption, head, rows)
+    return table(caption, rows)

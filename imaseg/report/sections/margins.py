@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from imaseg.attacks import PGD
-from imaseg.report.audits import Audit, Audits, lacking, owner
-from imaseg.report.blocks import Block, Cell, Details, Figure, Grid, Heading, Sentence, Table, Text, row
+from imaseg.report.audits import Audit, Audits, lacking, model_column, owner
+from imaseg.report.blocks import Block, Cell, Details, Figure, Grid, Heading, Sentence, Table, Text, table
 from imaseg.report.breaking import native
 from imaseg.report.known import about_set
 from imaseg.report.margin_scatter import scatter_figures
@@ -108,19 +108,20 @@ def _lines(audits: Audits, question: Question, structure: str | None) -> list[Li
 def _results(audits: Audits) -> Table:
     """One row per set, structure and model."""
     rows = [
-        row(
-            Cell(set_name(entry.perturbation), unit_name(entry.unit)),
-            *_model(audits, audit),
-            structure_name(entry.structure),
-            Cell(quantile_text(entry), median_interval(entry)),
-            f"{quantile_text(entry, 'q25')} to {quantile_text(entry, 'q75')}",
-            Cell(median_meaning(entry) or f"{quantile_text(entry)} {unit_name(entry.unit)}", _native(audit, entry)),
-            Cell(f"{entry.censored} of {entry.n}", f"{entry.absent} without it" if entry.absent else ""),
-            str(entry.clean_failures),
-            f"{entry.held} of {entry.tested}" if entry.tested else "not tested",
-            short(entry.eps),
-            f"{short(100 * entry.rtol)} %",
-        )
+        {
+            "Set (unit)": Cell(set_name(entry.perturbation), unit_name(entry.unit)),
+            **model_column(audits, audit),
+            "Structure": structure_name(entry.structure),
+            "Median [95 % CI]": Cell(quantile_text(entry), median_interval(entry)),
+            "Quartiles": f"{quantile_text(entry, 'q25')} to {quantile_text(entry, 'q75')}",
+            "Median in words": Cell(
+                median_meaning(entry) or f"{quantile_text(entry)} {unit_name(entry.unit)}", _native(audit, entry)
+            ),
+            "Not broken": Cell(f"{entry.censored} of {entry.n}", f"{entry.absent} without it" if entry.absent else ""),
+            "Fail clean": entry.clean_failures,
+            "Held": f"{entry.held} of {entry.tested}" if entry.tested else "not tested",
+            "Search limit": Cell(short(entry.eps), f"tolerance {short(100 * entry.rtol)} %"),
+        }
         for question in _questions(audits)
         for audit in audits
         if (margins := _set_of(audit, question)) is not None
@@ -130,19 +131,7 @@ def _results(audits: Audits) -> Table:
         "Margins: the smallest budget found that breaks a case. Not broken: cases that withstood every budget up to "
         "the search limit (censored). Held: margins just below which three new attacks failed"
     )
-    head = [
-        "Set (unit)", *_model_head(audits), "Structure", "Median [95 % CI]", "Quartiles", "Median in words",
-        "Not broken", "Fail clean", "Held", "Search limit", "Tolerance",
-    ]  # fmt: skip
-    return Table(caption, head, rows)
-
-
-def _model_head(audits: Audits) -> list[str]:
-    return ["Model"] if len(audits) > 1 else []
-
-
-def _model(audits: Audits, audit: Audit) -> list[str]:
-    return [audit.name] if len(audits) > 1 else []
+    return table(caption, rows)
 
 
 def _native(audit: Audit, entry: MarginEntry) -> str:
@@ -154,14 +143,14 @@ def _native(audit: Audit, entry: MarginEntry) -> str:
 
 def _weakest(audits: Audits) -> Table:
     """The cases that break first, by their mean rank over the sets."""
-    questions, each = _questions(audits), max(3, _WEAKEST // len(audits))
+    titles, each = _titles(audits), max(3, _WEAKEST // len(audits))
     rows = [
-        row(
-            case,
-            *_model(audits, audit),
-            *_facts(margins.margin(None, case) for margins in margin_sets(audit)),
-            *(_first(_set_of(audit, question), case) for question in questions),
-        )
+        {
+            "Case": case,
+            **model_column(audits, audit),
+            **_facts(margins.margin(None, case) for margins in margin_sets(audit)),
+            **{title: _first(_set_of(audit, question), case) for question, title in titles.items()},
+        }
         for audit in audits
         if audit.summary.margins
         for case in ranked_cases(audit)[:each]
@@ -172,14 +161,22 @@ def _weakest(audits: Audits) -> Table:
         "first, by the mean of their ranks over the sets. Cells: margin of the whole case; below it the structure that "
         "breaks first by itself, and where"
     )
-    titles = [question.title for question in questions]
-    return Table(caption, ["Case", *_model_head(audits), "Clean Dice", "Volume (ml)", *titles], rows)
+    return table(caption, rows)
 
 
-def _facts(margins: Iterator[CaseMargin | None]) -> tuple[str, str]:
-    """Clean Dice and volume."""
+def _titles(audits: Audits) -> dict[Question, str]:
+    """Head of a column per set; sets that are asked more than once are told apart by probe and criterion."""
+    questions = _questions(audits)
+    alike = [question.title for question in questions]
+    return {q: q.title if alike.count(q.title) == 1 else f"{q.title}, {q.probe}: {q.criterion}" for q in questions}
+
+
+def _facts(margins: Iterable[CaseMargin | None]) -> dict[str, str]:
     known = next((margin for margin in margins if margin is not None), None)
-    return ("", "") if known is None else (decimal(known.clean_dice), short(known.volume_ml))
+    return {
+        "Clean Dice": decimal(known.clean_dice) if known else "",
+        "Volume (ml)": short(known.volume_ml) if known else "",
+    }
 
 
 def _first(margins: MarginSet | None, case: str) -> Cell:
@@ -201,20 +198,18 @@ def _first(margins: MarginSet | None, case: str) -> Cell:
 
 def _cases(audits: Audits) -> Table:
     """Every margin of every case."""
-    questions = _questions(audits)
+    titles = _titles(audits)
     rows = []
     for audit in audits:
-        sets = [_set_of(audit, question) for question in questions]
+        sets = {title: _set_of(audit, question) for question, title in titles.items()}
         structures = dict.fromkeys(entry.structure for entry in audit.summary.margins)
         for case in sorted({case.case for entry in audit.summary.margins for case in entry.per_case}):
             for name in structures:
-                found = [margins.margin(name, case) if margins is not None else None for margins in sets]
-                rows.append(
-                    row(case, *_model(audits, audit), structure_name(name), *_facts(iter(found)), *map(_marked, found))
-                )
-    titles = [question.title for question in questions]
-    head = ["Case", *_model_head(audits), "Structure", "Clean Dice", "Volume (ml)", *titles]
-    return Table("Every margin; those marked did not hold against three new attacks just below them", head, rows)
+                found = {title: margins.margin(name, case) if margins else None for title, margins in sets.items()}
+                marked = {title: _marked(margin) for title, margin in found.items()}
+                who = {"Case": case, **model_column(audits, audit), "Structure": structure_name(name)}
+                rows.append({**who, **_facts(found.values()), **marked})
+    return table("Every margin; those marked did not hold against three new attacks just below them", rows)
 
 
 def _marked(margin: CaseMargin | None) -> Cell:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from imaseg.report.audits import Audit, Audits
-from imaseg.report.blocks import Code, Details, Table, row
+from imaseg.report.blocks import Code, Details, table
 from imaseg.report.numerals import short
 from imaseg.report.sections.base import Section
 
@@ -14,10 +14,13 @@ def build(audits: Audits) -> Section:
     """Versions, hashes, seed, hardware and cost, one column per model; and the plans."""
     facts = [_facts(audit) for audit in audits]
     names = dict.fromkeys(name for each in facts for name, value in each.items() if value)
-    rows = [row(name, *(each.get(name) or "not recorded" for each in facts)) for name in names]
-    table = Table("What produced these numbers", ["", *(audit.name for audit in audits)], rows, numeric=False)
+    rows = [
+        {"": name} | {a.name: each.get(name) or "not recorded" for a, each in zip(audits, facts, strict=True)}
+        for name in names
+    ]
+    numbers = table("What produced these numbers", rows, numeric=False)
     plans = [Details(f"Plan of {audit.name}", [Code(json.dumps(audit.run.plan, indent=2))]) for audit in audits]
-    return Section(180, "provenance", "Provenance", "Provenance", [table, *plans])
+    return Section(180, "provenance", "Provenance", "Provenance", [numbers, *plans])
 
 
 def _facts(audit: Audit) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from imaseg.report.audits import Audit, Audits, lacking, owner
-from imaseg.report.blocks import MISSING, Block, Cell, Details, Heading, Sentence, Table, row, with_interval
+from imaseg.report.blocks import MISSING, Block, Cell, Details, Heading, Sentence, Table, table, with_interval
 from imaseg.report.breaking import budget_text, halves_at
 from imaseg.report.compare import (
     Point,
@@ -54,11 +54,13 @@ def build(audits: Audits) -> Section | None:
     )
 
 
-def block_cells(block: Metrics, columns: Sequence[Metric]) -> list[Cell]:
-    """The metrics of a block, and in how many cases each is undefined."""
-    cells = [Cell(metric.write(block.get(metric.name))) for metric in columns]
+def block_cells(block: Metrics, columns: Sequence[Metric]) -> dict[str, str]:
+    """The metrics of a block by head of column, and in how many cases each is undefined."""
     undefined = [f"{m.short} {int(lost)}" for m in columns if (lost := block.get(f"{m.name}_undefined"))]
-    return [*cells, Cell(", ".join(undefined) or "none")]
+    return {
+        **{metric.head: metric.write(block.get(metric.name)) for metric in columns},
+        "Undefined in (cases)": ", ".join(undefined) or "none",
+    }
 
 
 def against(name: str, reference: Point | None, point: Point) -> str:
@@ -83,7 +85,6 @@ def _lead(audits: Audits) -> str:
 
 def _models(audits: Audits, series: Series) -> Table:
     """Models x budgets of one attack: mean foreground Dice, interval, and the change of clean Dice."""
-    eps_list = budgets(audits, series)
     details = {settings(ladder(audit, series)[0]) for audit in holders(audits, series)}
     how = next(iter(details)) if len(details) == 1 else "settings differ between models, see the notes"
     caption = (
@@ -91,23 +92,21 @@ def _models(audits: Audits, series: Series) -> Table:
         f"{attack_name(series.attack)} in the {set_name(series.perturbation)} (probe {series.probe}: {how}); "
         f"eps in {unit_name(series.unit)}"
     )
-    head = ["Model", "n", "Clean", *(f"eps {short(eps)}" for eps in eps_list)]
-    rows = [row(audit.name, str(clean_point(audit).n), *_dice_cells(audit, series, eps_list)) for audit in audits]
-    if len(audits) > 1:
-        head.append(f"Clean change vs {audits[0].name}")
-        for cells, audit in zip(rows, audits, strict=True):
-            cells.append(_clean_change(audits[0], audit))
-    return Table(caption, head, rows)
+    return table(caption, [_model(audits, audit, series) for audit in audits])
 
 
-def _dice_cells(audit: Audit, series: Series, eps_list: list[float]) -> Iterator[Cell]:
-    clean = clean_point(audit)
-    for point in (clean, *(at(audit, series, eps) for eps in eps_list)):
-        if point is None:
-            yield MISSING
-        else:
-            differs = "" if point.n == clean.n else f"n = {point.n}"
-            yield with_interval(point.dice, point.dice_ci95, more=differs)
+def _model(audits: Audits, audit: Audit, series: Series) -> dict[str, object]:
+    clean, reference = clean_point(audit), audits[0]
+    points = {f"eps {short(eps)}": at(audit, series, eps) for eps in budgets(audits, series)}
+    change = {f"Clean change vs {reference.name}": _clean_change(reference, audit)} if len(audits) > 1 else {}
+    cells = {head: _dice_cell(point, clean.n) for head, point in {"Clean": clean, **points}.items()}
+    return {"Model": audit.name, "n": clean.n, **cells, **change}
+
+
+def _dice_cell(point: Point | None, n: int) -> Cell:
+    if point is None:
+        return MISSING
+    return with_interval(point.dice, point.dice_ci95, more="" if point.n == n else f"n = {point.n}")
 
 
 def _clean_change(reference: Audit, audit: Audit) -> Cell:
@@ -135,21 +134,20 @@ def _probes(audits: Audits) -> Table:
     """Every probe at every budget with all metrics."""
     columns = shown_metrics(audits)
     rows = [
-        _probe_row(audit.name, series, point, columns)
+        {
+            "Model": audit.name,
+            "Probe": f"{series.probe} ({attack_name(series.attack)}, {series.perturbation})",
+            "Settings": settings(point),
+            "eps": f"{short(point.eps)} {unit_name(series.unit)}",
+            "n": point.n,
+            **block_cells(point.metrics, columns),
+            "Dice 95 % CI": bracket(point.dice_ci95),
+        }
         for series in all_series(audits)
         for audit in audits
         for point in ladder(audit, series)
     ]
-    heads = [metric.head for metric in columns]
-    head = ["Model", "Probe", "Settings", "eps", "n", heads[0], "Dice 95 % CI", *heads[1:], "Undefined in (cases)"]
-    return Table("Every probe at every budget; metrics are means over cases of the mean over structures", head, rows)
-
-
-def _probe_row(model: str, series: Series, point: Point, columns: Sequence[Metric]) -> list[Cell]:
-    dice, *others = block_cells(point.metrics, columns)
-    eps = f"{short(point.eps)} {unit_name(series.unit)}"
-    probe = f"{series.probe} ({attack_name(series.attack)}, {series.perturbation})"
-    return row(model, probe, settings(point), eps, str(point.n), dice, bracket(point.dice_ci95), *others)
+    return table("Every probe at every budget; metrics are means over cases of the mean over structures", rows)
 
 
 def _sentences(audits: Audits, lead: Sequence[Series]) -> list[Sentence]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from imaseg.report.audits import Audit, Audits
-from imaseg.report.blocks import MISSING, Cell, Table, row, with_interval
+from imaseg.report.blocks import MISSING, Cell, Table, table, with_interval
 from imaseg.report.compare import strongest
 from imaseg.report.numerals import short
 from imaseg.report.sections.base import Section
@@ -37,18 +37,17 @@ def _table(audits: Audits, groups: Sequence[_Group]) -> Table:
     columns = _columns(audits, groups)
     order = list(dict.fromkeys(group.key for group in groups))
     rows = [
-        row(
-            audit.name,
-            audit.structure(group.structure),
-            Cell(group.group, f"{short(group.volume_ml[0])} to {short(group.volume_ml[1])} ml"),
-            str(group.n),
-            with_interval(group.clean, group.clean_ci95),
-            *_cells(group, columns),
-        )
+        {
+            "Model": audit.name,
+            "Structure": audit.structure(group.structure),
+            "Size": Cell(group.group, f"{short(group.volume_ml[0])} to {short(group.volume_ml[1])} ml"),
+            "n": group.n,
+            "Clean": with_interval(group.clean, group.clean_ci95),
+            **_cells(group, columns),
+        }
         for audit, group in sorted(groups, key=lambda group: order.index(group.key))
     ]
-    head = ["Model", "Structure", "Size", "n", "Clean", *(f"{probe} at {short(eps)}" for probe, eps in columns)]
-    return Table("Mean Dice by volume of the structure in the label; n counts structures", head, rows)
+    return table("Mean Dice by volume of the structure in the label; n counts structures", rows)
 
 
 def _columns(audits: Audits, groups: Sequence[_Group]) -> list[tuple[str, float]]:
@@ -58,6 +57,6 @@ def _columns(audits: Audits, groups: Sequence[_Group]) -> list[tuple[str, float]
     return [column for column in columns if column[0] in worst] or columns
 
 
-def _cells(group: SizeGroup, columns: Sequence[tuple[str, float]]) -> list[Cell]:
+def _cells(group: SizeGroup, columns: Sequence[tuple[str, float]]) -> dict[str, Cell]:
     cells = {(probe.probe, probe.eps): with_interval(probe.dice, probe.ci95) for probe in group.probes}
-    return [cells.get(column, MISSING) for column in columns]
+    return {f"{probe} at {short(eps)}": cells.get((probe, eps), MISSING) for probe, eps in columns}

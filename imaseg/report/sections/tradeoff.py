@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from imaseg.report.audits import Audit, Audits, lacking
-from imaseg.report.blocks import Figure, Grid, Table, row, with_interval
+from imaseg.report.blocks import Figure, Grid, Table, table, with_interval
 from imaseg.report.compare import Point, Series, at, clean_point, strongest, telling
 from imaseg.report.numerals import decimal, in_words, listing, set_name, short, unit_name
 from imaseg.report.sections.base import Section
@@ -93,11 +93,12 @@ def _dot(dot: _Dot, eps: float) -> Any:
 
 def _table(dots: Sequence[_Dot], caption: str) -> Table:
     rows = [
-        row(
-            dot.audit.name,
-            *(with_interval(point.dice, point.dice_ci95) for point in (dot.clean, dot.robust)),
-            str(dot.robust.n),
-        )
+        {
+            "Model": dot.audit.name,
+            "Clean [95 % CI]": with_interval(dot.clean.dice, dot.clean.dice_ci95),
+            "Under attack [95 % CI]": with_interval(dot.robust.dice, dot.robust.dice_ci95),
+            "n": dot.robust.n,
+        }
         for dot in dots
     ]
-    return Table(caption, ["Model", "Clean [95 % CI]", "Under attack [95 % CI]", "n"], rows)
+    return table(caption, rows)

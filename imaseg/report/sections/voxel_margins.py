@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from imaseg.report.audits import Audit, Audits, owner
-from imaseg.report.blocks import Block, Cell, Figure, Grid, Heading, Legend, Sentence, Table, Viewer, row
+from imaseg.report.audits import Audit, Audits, model_column, owner
+from imaseg.report.blocks import Block, Cell, Figure, Grid, Heading, Legend, Sentence, Table, Viewer, table
 from imaseg.report.compare import Series, main_series
 from imaseg.report.drawing.map_slides import SWATCHES, colour_scale, make_viewer
 from imaseg.report.drawing.volumes import cut, read_volumes, telling_places
@@ -53,12 +53,12 @@ def build(audits: Audits) -> Section | None:
         blocks.append(_structures(audits, groups))
     if distances := _distances(audits):
         blocks.append(Grid(distances))
-    for title, table in (
+    for title, compared in (
         ("The estimate against attacks", _estimates(audits)),
         ("Certificates against attacks on the smoothed model", _gaps(audits)),
     ):
-        if table.rows:
-            blocks += [Heading(title), table]
+        if compared.rows:
+            blocks += [Heading(title), compared]
     return Section(
         60,
         "voxels",
@@ -132,34 +132,27 @@ def _side_by_side(case: str, stored: Sequence[_Stored], most: int, *, named: boo
 def _structures(audits: Audits, groups: Sequence[Sequence[Band]]) -> Table:
     """One row per map and structure; medians over cases of what holds within each."""
     rows = [
-        row(
-            Cell(set_name(first.map.perturbation), unit_name(first.map.unit)),
-            *_model(audits, first.audit),
-            METHODS.get(first.map.method, first.map.method),
-            first.summary.structure,
-            str(len(bands)),
-            voxels(bands),
-            percent(bands, [1 - b.summary.right / b.summary.labelled if b.summary.labelled else None for b in bands]),
-            _standing(bands),
-            median_text(bands),
-        )
+        {
+            "Set (unit)": Cell(set_name(first.map.perturbation), unit_name(first.map.unit)),
+            **model_column(audits, first.audit),
+            "Margins": METHODS.get(first.map.method, first.map.method),
+            "Structure": first.summary.structure,
+            "Cases": len(bands),
+            "Voxels": voxels(bands),
+            "Wrong unattacked": percent(
+                bands, [1 - b.summary.right / b.summary.labelled if b.summary.labelled else None for b in bands]
+            ),
+            "Standing": _standing(bands),
+            "Median": median_text(bands),
+        }
         for bands in groups
         for first in bands[:1]
     ]
-    head = ["Margins", "Structure", "Cases", "Voxels", "Wrong unattacked", "Standing", "Median"]
     caption = (
         "Voxels by structure of the label. Never flipped and median: of the voxels right on the unchanged image, never "
         "flipped ones at the ceiling; over cases the median of medians"
     )
-    return Table(caption, ["Set (unit)", *_head(audits), *head], rows)
-
-
-def _head(audits: Audits) -> list[str]:
-    return ["Model"] if len(audits) > 1 else []
-
-
-def _model(audits: Audits, audit: Audit) -> list[str]:
-    return [audit.name] if len(audits) > 1 else []
+    return table(caption, rows)
 
 
 def _standing(bands: Sequence[Band]) -> str:
@@ -213,17 +206,17 @@ def _distance_figure(audits: Audits, number: int, groups: Sequence[Sequence[Band
 
 def _distance_table(groups: Sequence[Sequence[Band]], caption: str) -> Table:
     rows = [
-        row(
-            bands[0].summary.structure,
-            _range(bands[0]),
-            voxels(bands),
-            f"{short(middle)} ({short(low)} to {short(high)})",
-            percent(bands, [band.summary.censored for band in bands]),
-        )
+        {
+            "Structure": bands[0].summary.structure,
+            "Distance (mm)": _range(bands[0]),
+            "Voxels": voxels(bands),
+            "Median (quartiles)": f"{short(middle)} ({short(low)} to {short(high)})",
+            "Never flipped": percent(bands, [band.summary.censored for band in bands]),
+        }
         for bands in groups
         for low, middle, high in [_quartiles(bands)]
     ]
-    return Table(caption, ["Structure", "Distance (mm)", "Voxels", "Median (quartiles)", "Never flipped"], rows)
+    return table(caption, rows)
 
 
 def _line(number: int, structure: str, groups: Sequence[Sequence[Band]]) -> object:
@@ -265,36 +258,37 @@ def _compared(audits: Audits, method: str) -> Iterator[tuple[Audit, str, VoxelMa
 def _estimates(audits: Audits) -> Table:
     """The estimate against what attacks found, case by case."""
     rows = [
-        row(
-            set_name(shown.perturbation),
-            *_model(audits, audit),
-            case,
-            where,
-            f"{found.voxels:,}",
-            short(found.ratio),
-            "undefined" if found.low is None else f"{short(found.low)} to {short(found.high)}",
-            decimal(found.spearman, 2),
-        )
+        {
+            "Set": set_name(shown.perturbation),
+            **model_column(audits, audit),
+            "Case": case,
+            "Where": where,
+            "Voxels": f"{found.voxels:,}",
+            "Median ratio": short(found.ratio),
+            "5 % to 95 %": "undefined" if found.low is None else f"{short(found.low)} to {short(found.high)}",
+            "Rank correlation": decimal(found.spearman, 2),
+        }
         for audit, case, shown, where, found in _compared(audits, "gradient")
     ]
     caption = (
         "Estimate from gradients against the margin that attacks found, over voxels that attacks flipped. A ratio of "
         "1 is agreement; above 1 the estimate is too large"
     )
-    head = ["Case", "Where", "Voxels", "Median ratio", "5 % to 95 %", "Rank correlation"]
-    return Table(caption, ["Set", *_head(audits), *head], rows)
+    return table(caption, rows)
 
 
 def _gaps(audits: Audits) -> Table:
     """Certified radii against attacks on the smoothed model, case by case."""
     rows = [
-        row(
-            case,
-            *_model(audits, audit),
-            f"{found.voxels:,}",
-            *map(short, (found.lower, found.upper, found.gap)),
-            str(found.violations),
-        )
+        {
+            "Case": case,
+            **model_column(audits, audit),
+            "Voxels": f"{found.voxels:,}",
+            "Certified radius": short(found.lower),
+            "Margin found": short(found.upper),
+            "Gap": short(found.gap),
+            "Violations": found.violations,
+        }
         for audit, case, _, _, found in _compared(audits, "certified")
     ]
     caption = (
@@ -302,8 +296,7 @@ def _gaps(audits: Audits) -> Table:
         "medians of the certified radius, of the margin found, and of what lies between. A violation is a radius "
         "above a margin; few are due to the draws that stand for the smoothed model in the attack"
     )
-    head = ["Voxels", "Certified radius", "Margin found", "Gap", "Violations"]
-    return Table(caption, ["Case", *_head(audits), *head], rows)
+    return table(caption, rows)
 
 
 def _sentences(audits: Audits) -> list[Sentence]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from imaseg.report.audits import Audit, Audits
-from imaseg.report.blocks import Block, Cell, Gallery, Legend, Panel, Sight, Table, Text, row
+from imaseg.report.blocks import Block, Cell, Gallery, Legend, Panel, Sight, Table, Text, table
 from imaseg.report.breaking import Break, breaks
 from imaseg.report.compare import Series, holders, ladder, main_series, showcased
 from imaseg.report.drawing.pictures import outline_colour, pictures
@@ -73,7 +73,18 @@ def _first_to_fail(audits: Audits, series: Series, anchors: Mapping[tuple[str, s
     """The first cases of each model, by the budget that halves their Dice."""
     each = max(3, _FIRST // len(audits))
     rows = [
-        _row(audit, series, rank, case, anchors.get((audit.name, case.case), ""))
+        {
+            "Model": audit.name,
+            "Order": rank,
+            "Case": case.case,
+            "Clean Dice": decimal(case.clean),
+            "Dice halves at": _halved(case, [point.eps for point in ladder(audit, series)]),
+            "Lowest Dice": decimal(case.lowest),
+            "Margin": _margin(audit, series, case.case),
+            "Picture": Cell("see picture", link=link)
+            if (link := anchors.get((audit.name, case.case)))
+            else Cell("not shown", missing=True),
+        }
         for audit in holders(audits, series)
         for rank, case in enumerate(breaks(audit, series)[:each], start=1)
     ]
@@ -82,21 +93,7 @@ def _first_to_fail(audits: Audits, series: Series, anchors: Mapping[tuple[str, s
         f"{unit_name(series.unit)} at which their Dice is half of their own clean one, straight lines between the "
         "audited budgets"
     )
-    head = ["Model", "Order", "Case", "Clean Dice", "Dice halves at", "Lowest Dice", "Margin", "Picture"]
-    return Table(caption, head, rows)
-
-
-def _row(audit: Audit, series: Series, rank: int, case: Break, anchor: str) -> list[Cell]:
-    return row(
-        audit.name,
-        str(rank),
-        case.case,
-        decimal(case.clean),
-        _halved(case, [point.eps for point in ladder(audit, series)]),
-        decimal(case.lowest),
-        _margin(audit, series, case.case),
-        Cell("see picture", link=anchor) if anchor else Cell("not shown", missing=True),
-    )
+    return table(caption, rows)
 
 
 def _halved(case: Break, rungs: Sequence[float]) -> str:

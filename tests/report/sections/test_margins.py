@@ -51,7 +51,7 @@ def test_every_set_and_structure_has_a_row(tiny):
         assert row["Structure"].text == (entry.structure or "whole case")
         assert row["Not broken"].text == f"{entry.censored} of 6"
         assert row["Held"].text == (f"{entry.held} of {entry.tested}" if entry.tested else "not tested")
-        assert (row["Search limit"].text, row["Tolerance"].text) == (f"{entry.eps:g}", "30 %")
+        assert (row["Search limit"].text, row["Search limit"].note) == (f"{entry.eps:g}", "tolerance 30 %")
         assert "image's own units" in row["Median in words"].note or entry.perturbation == "bias-field"
 
 
