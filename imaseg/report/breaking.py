@@ -1,14 +1,14 @@
-"""At which budget Dice halves, of a model and of each case, read off the ladder between the rungs around it."""
+"""At which budget Dice halves, of a model and of each case, interpolated between the audited budgets around it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from imaseg.report.audits import Audit
 from imaseg.report.compare import Series, clean_point, ladder
 from imaseg.report.numerals import ADDED, short, unit_name
-from imaseg.report.read import Audit
-from imaseg.report.schema_base import Span
+from imaseg.results.base import Spread
 
 
 class Break(NamedTuple):
@@ -26,12 +26,12 @@ def crossing(eps: Sequence[float], dice: Sequence[float | None], level: float) -
     >>> crossing([0.0, 0.1, 0.2], [0.8, 0.6, 0.2], 0.4), crossing([0.0, 0.1], [0.8, 0.7], 0.4)
     (0.15, None)
     """
-    known = [(x, y) for x, y in zip(eps, dice, strict=True) if y is not None]
-    for place, (x, y) in enumerate(known):
+    rungs = [(x, y) for x, y in zip(eps, dice, strict=True) if y is not None]
+    for number, (x, y) in enumerate(rungs):
         if y <= level:
-            if place == 0:
+            if number == 0:
                 return x
-            before, above = known[place - 1]
+            before, above = rungs[number - 1]
             return before + (x - before) * (above - level) / (above - y)
     return None
 
@@ -49,34 +49,41 @@ def breaks(audit: Audit, series: Series) -> list[Break]:
     """Every case, the first to break first; those that no budget halves last, by their lowest Dice."""
     points = ladder(audit, series)
     by_eps = [{case.case: case.dice for case in point.cases} for point in points]
-    found = []
+    cases = []
     for case in clean_point(audit).cases:
         if case.dice is None:
             continue
         dice = [case.dice, *(rung.get(case.case) for rung in by_eps)]
         eps = crossing([0.0, *(point.eps for point in points)], dice, case.dice / 2)
-        found.append(Break(case.case, case.dice, eps, min(value for value in dice if value is not None)))
-    return sorted(found, key=lambda one: (one.eps is None, one.eps or 0.0, one.lowest, one.case))
+        cases.append(Break(case.case, case.dice, eps, min(value for value in dice if value is not None)))
+    return sorted(cases, key=lambda case: (case.eps is None, case.eps or 0.0, case.lowest, case.case))
 
 
-def native(audit: Audit, unit: str, eps: float) -> Span | None:
-    """A budget in the image's own units; None where it is no intensity, or was not recorded."""
+def native(audit: Audit, unit: str, eps: float) -> Spread | None:
+    """A budget in the image's own units; None where it is no intensity, or the units are not known."""
     for probe in audit.summary.probes if unit in ADDED else []:
-        span = probe.eps_native
-        if probe.unit == unit and probe.eps > 0 and span is not None and span.median is not None:
-            ends = [None if end is None else end * eps / probe.eps for end in (span.median, span.min, span.max)]
-            return Span(median=ends[0], min=ends[1], max=ends[2])
+        if probe.unit == unit and probe.eps > 0 and probe.eps_native is not None:
+            factor = eps / probe.eps
+            return Spread(**{end: value * factor for end, value in probe.eps_native.model_dump().items()})
     return None
+
+
+def native_text(audit: Audit, unit: str, eps: float | None) -> str:
+    """A budget in the image's own units at the median case, or why there is none."""
+    spread = None if eps is None else native(audit, unit, eps)
+    if spread is None:
+        return "no intensity" if unit not in ADDED else "not known"
+    return short(spread.median)
 
 
 def budget_text(audit: Audit, unit: str, eps: float) -> str:
     """A budget in its unit, and in the image's own units where they are known."""
-    text, span = f"{short(eps)} {unit_name(unit)}", native(audit, unit, eps)
-    if span is None:
+    text, spread = f"{short(eps)} {unit_name(unit)}", native(audit, unit, eps)
+    if spread is None:
         return text
-    spread = (
+    ends = (
         ""
-        if span.min is None or span.max is None or span.min == span.max
-        else f" at the median case, {short(span.min)} to {short(span.max)} over the cases"
+        if spread.min == spread.max
+        else f" at the median case, {short(spread.min)} to {short(spread.max)} over the cases"
     )
-    return f"{text} ({short(span.median)} in the image's own units{spread})"
+    return f"{text} ({short(spread.median)} in the image's own units{ends})"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from imaseg.report.audits import Audit, Audits
 from imaseg.report.known import about_attack
-from imaseg.report.read import Audit
-from imaseg.report.schema import CaseMetrics, Interval, Metrics, Probe
+from imaseg.report.numerals import attack_name, count, listing, set_name
+from imaseg.results.attack import AttackEntry
+from imaseg.results.base import CaseScores, Interval, Metrics
 from imaseg.statistics import bootstrap
 
 _Scores = dict[tuple[str, float], float]
@@ -22,10 +23,20 @@ class Series(NamedTuple):
     perturbation: str
     unit: str
 
+    @classmethod
+    def of(cls, entry: AttackEntry) -> Series:
+        """That an entry belongs to."""
+        return cls(entry.probe, entry.attack, entry.perturbation, entry.unit)
+
     @property
     def noise(self) -> bool:
         """Whether this probe draws at random instead of searching for the worst change."""
         return about_attack(self.attack).is_noise
+
+    @property
+    def title(self) -> str:
+        """Attack and set, as headings call them."""
+        return f"{attack_name(self.attack)}, {set_name(self.perturbation)}"
 
 
 @dataclass(frozen=True)
@@ -36,13 +47,21 @@ class Point:
     n: int
     metrics: Metrics
     dice_ci95: Interval
-    cases: list[CaseMetrics]
-    probe: Probe | None
+    cases: list[CaseScores]
+    probe: AttackEntry | None
 
     @property
     def dice(self) -> float | None:
         """Mean foreground Dice."""
         return self.metrics.get("dice")
+
+
+class Curve(NamedTuple):
+    """Points of one audit by rising budget, and its number on the page, which decides its colour."""
+
+    number: int
+    audit: Audit
+    points: list[Point]
 
 
 @dataclass(frozen=True)
@@ -54,14 +73,9 @@ class Difference:
     n: int
 
 
-def all_series(audits: Sequence[Audit]) -> list[Series]:
+def all_series(audits: Audits) -> list[Series]:
     """Every probe of any audit, in the order of first appearance."""
-    found = dict.fromkeys(
-        Series(probe.probe, probe.attack, probe.perturbation, probe.unit)
-        for audit in audits
-        for probe in audit.summary.probes
-    )
-    return list(found)
+    return list(dict.fromkeys(Series.of(entry) for audit in audits for entry in audit.summary.probes))
 
 
 def clean_point(audit: Audit) -> Point:
@@ -74,14 +88,25 @@ def clean_point(audit: Audit) -> Point:
 def ladder(audit: Audit, series: Series) -> list[Point]:
     """Points of one probe by rising eps, without the clean one; empty if this audit does not hold it."""
     points = [
-        Point(probe.eps, probe.n, probe.foreground_mean, probe.dice_ci95, probe.metric_per_case, probe)
-        for probe in audit.summary.probes
-        if Series(probe.probe, probe.attack, probe.perturbation, probe.unit) == series
+        Point(entry.eps, entry.n, entry.foreground_mean, entry.dice_ci95, entry.metric_per_case, entry)
+        for entry in audit.summary.probes
+        if Series.of(entry) == series
     ]
     return sorted(points, key=lambda point: point.eps)
 
 
-def budgets(audits: Sequence[Audit], series: Series) -> list[float]:
+def curves_of(audits: Audits, series: Series) -> list[Curve]:
+    """Points of each audit that holds a probe, the clean one first."""
+    ladders = [(number, audit, ladder(audit, series)) for number, audit in enumerate(audits)]
+    return [Curve(number, audit, [clean_point(audit), *points]) for number, audit, points in ladders if points]
+
+
+def holders(audits: Audits, series: Series) -> list[Audit]:
+    """The audits that hold a probe."""
+    return [audit for audit in audits if ladder(audit, series)]
+
+
+def budgets(audits: Audits, series: Series) -> list[float]:
     """Every eps at which any audit ran this probe."""
     return sorted({point.eps for audit in audits for point in ladder(audit, series)})
 
@@ -91,7 +116,7 @@ def at(audit: Audit, series: Series, eps: float) -> Point | None:
     return next((point for point in ladder(audit, series) if point.eps == eps), None)
 
 
-def strongest(audits: Sequence[Audit]) -> list[Series]:
+def strongest(audits: Audits) -> list[Series]:
     """For each perturbation set and unit, the attack with the lower mean Dice than most others at shared budgets."""
     sets: dict[tuple[str, str], dict[Series, _Scores]] = {}
     for series in all_series(audits):
@@ -99,6 +124,13 @@ def strongest(audits: Sequence[Audit]) -> list[Series]:
             dice = {(a.name, p.eps): p.dice for a in audits for p in ladder(a, series) if p.dice is not None}
             sets.setdefault((series.perturbation, series.unit), {})[series] = dice
     return [_best(rivals) for rivals in sets.values()]
+
+
+def main_series(audits: Audits) -> Series | None:
+    """The strongest attack of the set that the reference's pictures show, else of the first set."""
+    lead, shown = strongest(audits), showcased(audits[0])
+    here = (shown.perturbation, shown.unit) if shown is not None else None
+    return next((series for series in lead if (series.perturbation, series.unit) == here), lead[0] if lead else None)
 
 
 def _best(rivals: dict[Series, _Scores]) -> Series:
@@ -110,20 +142,22 @@ def _beaten(own: _Scores, rivals: dict[Series, _Scores]) -> int:
     return sum(sum(own[key] - dice[key] for key in own.keys() & dice.keys()) < 0 for dice in rivals.values())
 
 
-def telling(audits: Sequence[Audit], series: Series) -> float | None:
+def telling(audits: Audits, series: Series) -> float | None:
     """The budget at which models are compared: the showcased one if all hold it, else the middle one they share."""
-    ladders = [{point.eps for point in found} for audit in audits if (found := ladder(audit, series))]
+    ladders = [{point.eps for point in ladder(audit, series)} for audit in holders(audits, series)]
     shared = sorted(set.intersection(*ladders)) if ladders else []
-    shown = {(probe.perturbation, probe.unit, probe.eps) for audit in audits[:1] for probe in _showcased(audit)}
-    for eps in shared:
-        if (series.perturbation, series.unit, eps) in shown:
-            return eps
+    shown = showcased(audits[0])
+    if shown is not None and (shown.perturbation, shown.unit) == (series.perturbation, series.unit):
+        shared = [eps for eps in shared if eps == shown.eps] or shared
     return shared[len(shared) // 2] if shared else None
 
 
-def _showcased(audit: Audit) -> list[Probe]:
+def showcased(audit: Audit) -> AttackEntry | None:
+    """The attack whose slices are stored; None if the audit stored none."""
     show = audit.summary.showcase
-    return [p for p in audit.summary.probes if show is not None and (p.probe, p.eps) == (show.probe, show.eps)]
+    if show is None:
+        return None
+    return next((p for p in audit.summary.probes if (p.probe, p.eps) == (show.probe, show.eps)), None)
 
 
 def paired(reference: Point | None, other: Point | None) -> Difference | None:
@@ -132,7 +166,20 @@ def paired(reference: Point | None, other: Point | None) -> Difference | None:
         return None
     before = {case.case: case.dice for case in reference.cases if case.dice is not None}
     gaps = [case.dice - before[case.case] for case in other.cases if case.dice is not None and case.case in before]
-    if not gaps:
-        return None
-    interval = bootstrap(gaps)
-    return Difference(sum(gaps) / len(gaps), (interval[0], interval[1]) if interval else None, len(gaps))
+    return Difference(sum(gaps) / len(gaps), bootstrap(gaps), len(gaps)) if gaps else None
+
+
+def settings(point: Point) -> str:
+    """Objective, steps, restarts and seed of a probe, as far as it has them; empty for the clean image."""
+    probe = point.probe
+    if probe is None:
+        return ""
+    noise = Series.of(probe).noise
+    parts = [
+        f"the lowest Dice of each case over {listing(probe.members)}" if probe.members else "",
+        f"objective {probe.objective}" if probe.objective and not noise else "",
+        count(probe.steps, "step") if probe.steps is not None and not noise else "",
+        count(probe.restarts, "draw" if noise else "restart") if probe.restarts is not None else "",
+        f"seed {probe.seed}",
+    ]
+    return ", ".join(part for part in parts if part)

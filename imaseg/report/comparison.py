@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from imaseg.data.files import whole_file
+from imaseg.report.audits import read_audits
 from imaseg.report.differences import paired_rows
-from imaseg.report.read import read_audits
 
 _COLUMNS = (
     "a", "b", "probe", "eps", "unit", "metric", "mean_a", "mean_b", "difference", "ci95_low", "ci95_high", "n", "p",

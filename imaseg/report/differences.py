@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from imaseg.data.files import read_json
+from imaseg.report.audits import Audits
+from imaseg.report.blocks import Cell, Table, table, with_interval
 from imaseg.report.compare import strongest
 from imaseg.report.metrics import METRICS
-from imaseg.report.numerals import bracket, decimal, short, signed
-from imaseg.report.parts import Cell, Table, row
-from imaseg.report.read import Audit
-from imaseg.report.schema_base import Interval, _Part
+from imaseg.report.numerals import decimal, short
 from imaseg.statistics import paired
 
-_NAMES = {one.name: one.head for one in METRICS}
+Row = dict[str, Any]
+_NAMES = {metric.name: metric.head for metric in METRICS}
+_USED = {"model", "metric_per_case", "probes", "corruptions"}
 _TEST = (
     "p: two-sided Wilcoxon signed-rank test, adjusted by Holm's method over the rows of a metric. Marked *: p below "
     "0.05, which few cases cannot reach whatever they show"
@@ -22,73 +22,53 @@ _TEST = (
 _LEVEL = 0.05
 
 
-class Difference(_Part):
-    """`difference` is that of model `b` minus that of model `a`, over `n` shared cases."""
-
-    probe: str
-    eps: float
-    unit: str = ""
-    metric: str
-    a: str
-    b: str
-    difference: float | None
-    n: int
-    ci95: Interval = None
-    p: float | None = None
-
-
-def paired_rows(audits: Sequence[Audit]) -> list[dict[str, Any]]:
+def paired_rows(audits: Audits) -> list[Row]:
     """Every further model against the first one, as `imaseg.statistics.paired` finds them."""
-    reference, *others = [(audit.name, read_json(audit.folder / "summary.json")) for audit in audits]
-    return [row for name, summary in others for row in paired(reference[1], summary, names=(reference[0], name))]
+    (name, reference), *others = [(audit.name, audit.summary.model_dump(include=_USED)) for audit in audits]
+    return [row for other, summary in others for row in paired(reference, summary, names=(name, other))]
 
 
-def main_rows(audits: Sequence[Audit], rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def main_rows(audits: Audits, rows: Iterable[Row]) -> list[Row]:
     """Those about Dice: on unchanged images, under the worst attacks, under corruptions at the highest severity."""
     shown = {"clean", *(series.probe for series in strongest(audits))}
-    last = max((one.severity for audit in audits for one in audit.summary.corruptions), default=0)
+    last = max((entry.severity for audit in audits for entry in audit.summary.corruptions), default=0)
     return [
-        one
-        for one in rows
-        if one["metric"] == "dice" and (one["probe"] in shown or (one.get("unit") == "severity" and one["eps"] == last))
+        row
+        for row in rows
+        if row["metric"] == "dice" and (row["probe"] in shown or (row["unit"] == "severity" and row["eps"] == last))
     ]
 
 
-def difference_table(rows: Iterable[Mapping[str, Any]]) -> Table | None:
-    """A table of such rows, with p-values where any row has one; None without rows."""
-    known = [Difference.model_validate(dict(one)) for one in rows]
-    if not known:
-        return None
-    tested = any(one.p is not None for one in known)
-    head = ["Models", "Probe", "eps", "Metric", "Difference [95 % CI]", "n", *(["p"] if tested else [])]
+def difference_table(rows: Sequence[Row]) -> Table:
+    """A table of such rows, with p-values where any row has one."""
+    tested = any(row["p"] is not None for row in rows)
     caption = (
         "Paired differences over the cases that both models hold: mean over cases of the second model minus the first, "
         "with a 95 % bootstrap interval, not corrected for the number of rows. "
         + (_TEST if tested else "Marked *: the interval does not hold 0")
     )
-    return Table(caption, head, [_row(one, tested) for one in known])
+    return table(caption, [_cells(row, tested) for row in rows])
 
 
-def _row(one: Difference, tested: bool) -> list[Cell]:
-    low, high = one.ci95 or (None, None)
-    apart = low is not None and high is not None and (low > 0 or high < 0)
-    if tested:
-        apart = one.p is not None and one.p < _LEVEL
-    return row(
-        f"{one.b} \N{MINUS SIGN} {one.a}",
-        one.probe,
-        _budget(one),
-        _NAMES.get(one.metric, one.metric.replace("_", " ")),
-        Cell(signed(one.difference) + ("*" if apart else ""), bracket(one.ci95, sign=True)),
-        str(one.n),
-        *([_chance(one.p)] if tested else []),
-    )
+def _cells(gap: Row, tested: bool) -> dict[str, object]:
+    interval, p = gap["ci95"], gap["p"]
+    apart = p is not None and p < _LEVEL if tested else interval is not None and (interval[0] > 0 or interval[1] < 0)
+    value = with_interval(gap["difference"], interval, sign=True)
+    return {
+        "Models": f"{gap['b']} \N{MINUS SIGN} {gap['a']}",
+        "Probe": gap["probe"],
+        "eps": _budget(gap),
+        "Metric": _NAMES.get(gap["metric"], gap["metric"].replace("_", " ")),
+        "Difference [95 % CI]": Cell(value.text + ("*" if apart else ""), value.note),
+        "n": gap["n"],
+        **({"p": _chance(p)} if tested else {}),
+    }
 
 
-def _budget(one: Difference) -> str:
-    if one.unit == "severity":
-        return f"severity {one.eps:g}"
-    return short(one.eps) if one.eps else "0 (clean)"
+def _budget(gap: Row) -> str:
+    if gap["unit"] == "severity":
+        return f"severity {gap['eps']:g}"
+    return short(gap["eps"]) if gap["eps"] else "0 (clean)"
 
 
 def _chance(value: float | None) -> str:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-import plotly.graph_objects as go
 from scipy.stats import spearmanr
 
-from imaseg.report import style
-from imaseg.report.margin_read import Margins
-from imaseg.report.margin_schema import WHOLE, CaseMargins, Entry, Row
-from imaseg.report.margin_tables import margin_text, structure_name
+from imaseg.report.blocks import Figure, table
+from imaseg.report.margin_sets import MarginSet, margin_text, structure_name
 from imaseg.report.numerals import decimal, set_name, short, unit_name
-from imaseg.report.parts import Figure, Table, row
+from imaseg.report.style import plot
+from imaseg.results.margin import CaseMargin, MarginEntry
 
 _FEWEST = 5
 """Cases below which a rank correlation says nothing."""
@@ -23,86 +21,75 @@ _FEWEST = 5
 class _Against(NamedTuple):
     """What margins are drawn against."""
 
-    key: str
+    field: str
     title: str
     axis: str
-    field: str
 
 
 _AXES = (
-    _Against("volume", "volume", "volume in the label (ml)", "volume_ml"),
-    _Against("dice", "clean Dice", "Dice on the unchanged image", "clean_dice"),
+    _Against("volume_ml", "volume", "volume in the label (ml)"),
+    _Against("clean_dice", "clean Dice", "Dice on the unchanged image"),
 )
 
 
-def scatter_figures(margins: Margins) -> list[Figure]:
-    """Two figures per set: against volume, against clean Dice."""
-    return [_figure(margins, entry, against) for entry in margins.run.sets for against in _AXES]
+def scatter_figures(margins: MarginSet) -> list[Figure]:
+    """Two figures: against volume, against clean Dice."""
+    return [_figure(margins, against) for against in _AXES]
 
 
-def _figure(margins: Margins, whole: Entry, against: _Against) -> Figure:
-    entries = [entry for entry in margins.run.of(whole.perturbation) if entry.structure != WHOLE]
-    points = [(entry, _points(margins.cases, entry)) for entry in entries]
-    name, unit = set_name(whole.perturbation), unit_name(whole.unit)
-    up = style.axis(f"margin ({unit})", rangemode="tozero", nticks=6)
-    plot = go.Figure(layout=style.layout(300, style.axis(against.axis, nticks=6), up, legend=True))
-    for place, (entry, found) in enumerate(points, start=1):
-        plot.add_trace(_dots(entry, found, place, against))
-    correlations = [(structure_name(entry.structure), *_correlation(found, against)) for entry, found in points]
-    said = "; ".join(f"{name}: rank correlation {text}" for name, text, _ in correlations)
-    caption = f"Rank correlation: {_short(correlations)}."
-    label = f"Scatter chart of margins in the {name} against {against.title}, one point per case. {said}."
-    table = Table(
+def _figure(margins: MarginSet, against: _Against) -> Figure:
+    entries = [entry for entry in margins.entries if entry.structure is not None] or margins.entries
+    name, unit = set_name(margins.question.perturbation), unit_name(margins.question.unit)
+    correlations = [(structure_name(entry.structure), *_correlation(entry, against)) for entry in entries]
+    said = "; ".join(f"{structure} {text} (n = {n})" for structure, text, n in correlations)
+    numbers = table(
         f"Rank correlation of margin in the {name} and {against.title}; unbroken cases share the highest rank",
-        ["Structure", "Spearman's rho", "n"],
-        [row(*correlation) for correlation in correlations],
+        [{"Structure": structure, "Spearman's rho": text, "n": n} for structure, text, n in correlations],
     )
-    title = f"{name[0].upper() + name[1:]}: margin against {against.title}"
-    return Figure(f"{against.key}-{whole.perturbation}", title, caption, label, plot.to_plotly_json(), table)
-
-
-def _short(correlations: Sequence[tuple[str, str, str]]) -> str:
-    return "; ".join(f"{name} {text} (n = {n})" for name, text, n in correlations)
-
-
-def _points(cases: Sequence[CaseMargins], entry: Entry) -> list[tuple[CaseMargins, Row]]:
-    found = ((case, case.row(entry.perturbation, entry.structure)) for case in cases)
-    return [(case, one) for case, one in found if one is not None and one.margin is not None]
-
-
-def _value(case: CaseMargins, one: Row, against: _Against) -> float:
-    return float(getattr(case.structures[one.structure], against.field))
-
-
-def _dots(entry: Entry, found: Sequence[tuple[CaseMargins, Row]], place: int, against: _Against) -> go.Scatter:
-    symbol = style.symbol(place)
-    return go.Scatter(
-        x=[_value(case, one, against) for case, one in found],
-        y=[one.margin for _, one in found],
-        mode="markers",
-        name=style.literal(entry.structure),
-        marker={
-            "size": 9,
-            "color": style.colour(place),
-            "symbol": [f"{symbol}-open" if one.censored else symbol for _, one in found],
-            "line": {"width": 1.5, "color": style.colour(place)},
-        },
-        text=[
-            f"{style.literal(case.case)}, {style.literal(entry.structure)}: margin {margin_text(one)}, "
-            f"volume {short(case.structures[one.structure].volume_ml)} ml, "
-            f"clean Dice {decimal(case.structures[one.structure].clean_dice)}"
-            for case, one in found
-        ],
-        hoverinfo="text",
+    return plot.figure(
+        f"{against.field}-{margins.question.probe}",
+        f"{name}: margin against {against.title}",
+        [_dots(number, entry, against) for number, entry in enumerate(entries, start=1)],
+        plot.axis(against.axis, nticks=6),
+        plot.axis(f"margin ({unit})", rangemode="tozero", nticks=6),
+        caption=f"Rank correlation: {said}.",
+        label=(
+            f"Scatter chart of margins in the {name} against {against.title}, one point per case. Rank correlations: "
+            f"{said}."
+        ),
+        table=numbers,
     )
 
 
-def _correlation(found: Sequence[tuple[CaseMargins, Row]], against: _Against) -> tuple[str, str]:
+def _points(entry: MarginEntry, against: _Against) -> list[tuple[float, CaseMargin]]:
+    values = [(getattr(case, against.field), case) for case in entry.per_case]
+    return [(value, case) for value, case in values if value is not None]
+
+
+def _dots(number: int, entry: MarginEntry, against: _Against) -> Any:
+    points, symbol, name = _points(entry, against), plot.symbol(number), structure_name(entry.structure)
+    marker = {
+        "size": 9,
+        "color": plot.colour(number),
+        "symbol": [f"{symbol}-open" if case.censored else symbol for _, case in points],
+        "line": {"width": 1.5, "color": plot.colour(number)},
+    }
+    said = [
+        f"{case.case}, {name}: margin {margin_text(case)}, volume {short(case.volume_ml)} ml, "
+        f"clean Dice {decimal(case.clean_dice)}"
+        for _, case in points
+    ]
+    margins = [case.margin for _, case in points]
+    return plot.dots([value for value, _ in points], margins, said, marker, name=plot.literal(name), showlegend=True)
+
+
+def _correlation(entry: MarginEntry, against: _Against) -> tuple[str, str]:
     """Rank correlation in words, and the number of cases."""
-    values = [_value(case, one, against) for case, one in found]
-    heights = [np.inf if one.censored else one.margin for _, one in found]
-    if len(found) < _FEWEST:
-        return f"not stated below {_FEWEST} cases", str(len(found))
+    points = _points(entry, against)
+    values: Sequence[float] = [value for value, _ in points]
+    heights = [np.inf if case.censored else case.margin for _, case in points]
+    if len(points) < _FEWEST:
+        return f"not stated below {_FEWEST} cases", str(len(points))
     if len(set(values)) == 1 or len(set(heights)) == 1:
-        return "undefined, all alike", str(len(found))
-    return decimal(float(spearmanr(values, heights).statistic), 2), str(len(found))
+        return "undefined, all alike", str(len(points))
+    return decimal(float(spearmanr(values, heights).statistic), 2), str(len(points))

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
+from imaseg.report.audits import Audits
 from imaseg.report.numerals import decimal, signed
-from imaseg.report.read import Audit
 
 
 class Metric(NamedTuple):
-    """One metric; `short` names it inside a cell, `meaning` explains it once on the page."""
+    """One metric.
+
+    Attributes:
+        name: in results.
+        head: of its column.
+        short: its name inside a cell.
+        said: its name in the methods.
+        digits: decimals.
+        meaning: explained once on the page.
+        sign: whether the sign is always written.
+    """
 
     name: str
     head: str
     short: str
-    digits: int
+    said: str
+    digits: int = 3
     meaning: str = ""
     sign: bool = False
 
@@ -26,23 +36,41 @@ class Metric(NamedTuple):
 
 _DEFAULT = ("dice", "hd95", "surface_dice", "fp_volume")
 METRICS = (
-    Metric("dice", "Dice", "Dice", 3),
-    Metric("hd95", "HD95 (mm)", "HD95", 2, "HD95: 95th percentile of the Hausdorff distance"),
-    Metric("surface_dice", "Surface Dice (1 voxel)", "surface Dice", 3),
-    Metric("surface_dice_2mm", "Surface Dice (2 mm)", "surface Dice 2 mm", 3),
-    Metric("volume_error", "Volume error (ml)", "volume", 3, "Volume error: predicted minus labelled volume", True),
+    Metric("dice", "Dice", "Dice", "Dice"),
     Metric(
-        "fp_volume", "FP volume (mm\u00b3)", "FP volume", 1, "FP volume: predicted for a structure that the label lacks"
+        "hd95", "HD95 (mm)", "HD95", "the 95th percentile of the Hausdorff distance (mm)", 2,
+        "HD95: 95th percentile of the Hausdorff distance",
     ),
-    Metric("missed", "Missed", "missed", 2, "Missed: share of the labelled structures that were not found at all"),
     Metric(
-        "false_positive", "False positive", "false positive", 2, "False positive: share of structures made up entirely"
+        "surface_dice", "Surface Dice (1 voxel)", "surface Dice",
+        "surface Dice at a tolerance of one voxel (Nikolov et al. 2021)",
     ),
-    Metric("ece", "Calibration error", "calibration", 3, "Calibration error: gap between confidence and accuracy"),
-)
+    Metric("surface_dice_2mm", "Surface Dice (2 mm)", "surface Dice 2 mm", "surface Dice at a tolerance of 2 mm"),
+    Metric(
+        "volume_error", "Volume error (ml)", "volume", "the signed volume error (ml)", 3,
+        "Volume error: predicted minus labelled volume", sign=True,
+    ),
+    Metric(
+        "fp_volume", "FP volume (mm\u00b3)", "FP volume",
+        "the volume predicted for structures absent from the label (mm\u00b3)", 1,
+        "FP volume: predicted for a structure that the label lacks",
+    ),
+    Metric(
+        "missed", "Missed", "missed", "the share of structures missed", 2,
+        "Missed: share of the labelled structures that were not found at all",
+    ),
+    Metric(
+        "false_positive", "False positive", "false positive", "the share of structures made up", 2,
+        "False positive: share of structures made up entirely",
+    ),
+    Metric(
+        "ece", "Calibration error", "calibration", "the expected calibration error (Guo et al. 2017)", 3,
+        "Calibration error: gap between confidence and accuracy",
+    ),
+)  # fmt: skip
 
 
-def shown_metrics(audits: Sequence[Audit]) -> list[Metric]:
+def shown_metrics(audits: Audits) -> list[Metric]:
     """The metrics that any of the audits holds; those that every audit must have always."""
     blocks = [block for audit in audits for block in (audit.summary.foreground_mean, *audit.summary.mean.values())]
-    return [one for one in METRICS if one.name in _DEFAULT or any(one.name in block for block in blocks)]
+    return [metric for metric in METRICS if metric.name in _DEFAULT or any(metric.name in block for block in blocks)]

@@ -59,9 +59,9 @@ def test_names_tell_objectives_apart():
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"probes": []}, "got \\[\\] at probes "),
+        ({"probes": []}, r"probes must be valid, got \[\]"),
         ({"probes": [{"attack": "pgdd", "eps": [1.0]}]}, "attack must be one of"),
-        ({"probes": [{"attack": "pgd", "eps": [-1.0]}]}, r"got -1.0 at probes.0.eps.0 \(Input should be greater"),
+        ({"probes": [{"attack": "pgd", "eps": [-1.0]}]}, "probes.0.eps.0 must be valid, got -1.0"),
         ({"probes": [{"attack": "pgd", "eps": [1.0], "objective": "dise"}]}, "objective must be one of"),
         ({"probes": [{"attack": "fgsm", "eps": [1.0], "steps": 5}]}, "of FGSM must be 1"),
         (
@@ -70,17 +70,17 @@ def test_names_tell_objectives_apart():
         ),
         ({"probes": GOOD["probes"] * 2}, "probes must have different names"),
         ({"showcase": {"eps": 0.3}}, r"showcase.eps must be one of its probe's \[0.1\], got 0.3"),
-        ({"validity": {"large_eps": float("inf"), "scaled_eps": 0.1}}, "got inf at validity.large_eps"),
-        ({"validity": {"large_eps": -2.0, "scaled_eps": 0.1}}, "got -2.0 at validity.large_eps"),
+        ({"validity": {"large_eps": float("inf"), "scaled_eps": 0.1}}, "validity.large_eps must be valid, got inf"),
+        ({"validity": {"large_eps": -2.0, "scaled_eps": 0.1}}, "validity.large_eps must be valid, got -2.0"),
         ({"margins": [{"eps": 0.5, "rtol": 1e-9}]}, "rtol must be in"),
-        ({"extra": 1}, "got 1 at extra"),
+        ({"extra": 1}, "key must be one of name, imports, probes, .*got 'extra'"),
         ({"showcase": {"attack": "fgsm", "eps": 0.1}}, r"showcase\.attack must be one of the plan's probes"),
         ({"margins": [{"eps": 0.5, "criterion": {"name": "dice-under"}}]}, "criterion must be one of"),
         ({"margins": [{"eps": 0.5}] * 2}, "must have different names, got 'margin-l2-dice-below-0.5-norm' twice"),
         ({"margins": [{"eps": 0.5, "perturbation": "l3"}]}, "perturbation must be one of"),
         ({"certified": [{"sigma": 0.5, "tau": [0.4]}]}, r"tau must be in \(0.5, 1\)"),
         ({"certified": [{"sigma": 0.5}] * 2}, "must have different names, got 'certified-l2-0.5-input' twice"),
-        ({"certified": [{"sigma": 0.5, "unit": "mm"}]}, "got 'mm' at probes.1.unit"),
+        ({"certified": [{"sigma": 0.5, "unit": "mm"}]}, "probes.1.unit must be valid, got 'mm'"),
         ({"voxel_margins": {"eps": 0.5, "perturbation": "gamma", "unit": "std"}}, "unit 'std' must go with l2 or linf"),
         ({"probes": [{"kind": "nonsense"}]}, "kind must be one of attack, certificate, corruption, .*got 'nonsense'"),
         (

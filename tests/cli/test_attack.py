@@ -93,8 +93,8 @@ REFUSED = [
     (["--attack", "vafa"], "perturbation of vafa must be frequency"),
     (["--cases", "phantom_999"], "case id must be one of the 6"),
     (["--device", "cuda:99"], "device must exist"),
-    (["--eps", "-1"], "got -1.0 at "),
-    (["--steps", "0"], "got 0 at "),
+    (["--eps", "-1"], " must be valid, got -1.0"),
+    (["--steps", "0"], " must be valid, got 0"),
 ]
 
 

@@ -74,10 +74,10 @@ REFUSED = [
     (["--threshold", "7"], "threshold must be in (0, 1]"),
     (["--method", "gradient"], "method must be attack, gradient or both, next to --voxel"),
     (["--voxel", "--method", "nonsense"], "method must be attack, gradient or both"),
-    (["--voxel", "--focus", "-1"], "got -1 at "),
-    (["--certify", "0"], "got 0.0 at "),
+    (["--voxel", "--focus", "-1"], " must be valid, got -1"),
+    (["--certify", "0"], " must be valid, got 0.0"),
     (["--rtol", "0"], "rtol must be in [0.0001, 1)"),
-    (["--steps", "0"], "got 0 at "),
+    (["--steps", "0"], " must be valid, got 0"),
     (["--cases", "phantom_999"], "case id must be one of the 6"),
     (["--device", "cuda:99"], "device must exist"),
 ]

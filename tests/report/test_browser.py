@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from imaseg.report import write_report
+from imaseg.report.page import render
+from tests.report.vary import vary
 
 HOSTILE = "<b>bold</b></script>"
 MARKS = """
@@ -50,23 +51,11 @@ CONTRAST = """
 
 
 @pytest.fixture(scope="module")
-def hold(tmp_path_factory):
-    """A folder that lives as long as the tests here."""
-    return tmp_path_factory.mktemp("pages")
-
-
-@pytest.fixture
-def page(hold, write_audit):
-    """Two models, one with a hostile name, with every section and a failed check; written once."""
-    path = hold / "report.html"
-    if not path.is_file():
-
-        def edit(summary, run):
-            summary["model"]["name"] = HOSTILE
-            summary["validity"][1].update(ok=False)
-
-        first = write_audit("standard", cases=2, parts=True)
-        write_report([first, write_audit("ima", cases=2, slope=9.0, edit=edit, parts=True)], path)
+def page(tiny, tmp_path_factory):
+    """Two models, one with a hostile name, with every section and a failed check."""
+    checks = [check.model_copy(update={"ok": False}) for check in tiny.summary.validity]
+    path = tmp_path_factory.mktemp("pages") / "report.html"
+    path.write_text(render([tiny, vary(tiny, HOSTILE, validity=checks)]), encoding="utf-8")
     return path
 
 
@@ -83,8 +72,8 @@ def opened(chromium, page):
 def test_every_plot_draws_without_a_console_message(opened):
     assert opened.console == []
     plots = opened.ask(MARKS)
-    # a trade-off, five probes, one margin, one calibration
-    assert len(plots) == 1 + 5 + 1 + 1
+    # two trade-offs, five probes, margins of two sets and two structures, a distance per model, two calibrations
+    assert len(plots) == 2 + 5 + 4 + 2 + 2
     assert all(plot["width"] > 200 and plot["height"] > 200 and plot["marks"] >= 2 for plot in plots), plots
     assert opened.ask("document.querySelectorAll('b').length") == 0
     assert opened.ask("document.querySelector('h1').textContent").endswith(HOSTILE)
@@ -104,8 +93,24 @@ def test_keys_move_the_slices_of_all_models_together(opened):
     for state, place in ((first, 1), (second, 2)):
         assert all(one["said"].startswith(f"slice {place} of ") and one["value"] == one["said"] for one in state)
     assert all(one["said"].split()[1] == one["said"].split()[3] for one in last)
-    assert all(len(one["pictures"]) == 2 for one in (*first, *second))
+    assert all(len(one["pictures"]) == 3 for one in (*first, *second))
     assert all(a["pictures"] != b["pictures"] for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.slow
+def test_slides_of_one_model_move_alone(chromium, tiny, tmp_path):
+    path = tmp_path / "one.html"
+    path.write_text(render([tiny]), encoding="utf-8")
+    chromium.look()
+    chromium.open(path)
+    assert chromium.console == []
+    chromium.ask("document.querySelector('[data-slides] input').focus()")
+    before = chromium.ask(SHOWN)
+    chromium.press("End")
+    moved, other = chromium.ask(SHOWN)
+    assert moved["said"].split()[1] == moved["said"].split()[3]
+    assert moved["value"] == moved["said"]
+    assert other == before[1]
 
 
 @pytest.mark.slow
@@ -170,7 +175,6 @@ def test_the_keyboard_shows_where_it_is(chromium, page):
     assert width >= 2
 
 
-@pytest.mark.slow
 @pytest.mark.slow
 def test_the_check_sees_a_broken_page(chromium, tmp_path):
     broken = tmp_path / "broken.html"

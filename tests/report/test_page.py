@@ -3,72 +3,54 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 
 from imaseg.errors import InputError
 from imaseg.report import write_report
-from tests.report.audit_parts import write_voxels
+from imaseg.report.page import render
+from imaseg.report.sections import build_sections
+from tests.report.parser import Page
+from tests.report.vary import blocks_of, vary
 
-HOSTILE = '</script><script>alert("x")</script><img src=x onerror=alert(1)>'
-SINGLE = {"meta", "link", "img", "br", "hr", "input"}
-
-
-class Page(HTMLParser):
-    """Elements of a page, the text outside scripts, and whether every element is closed in order."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.elements, self.words, self.open, self.scripts = [], [], [], []
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-        if tag not in SINGLE and tag != "path":
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] in ("script", "style"):
-            self.scripts.append((self.elements[-1][1], data))
-        else:
-            self.words.append(data)
-
-    @property
-    def text(self):
-        return re.sub(r"\s+", " ", " ".join(self.words))
-
-    def all(self, tag):
-        return [attributes for name, attributes in self.elements if name == tag]
+HOSTILE = '</</script><script>alert("x")</script><img src=x onerror=alert(1)>'
+SECTIONS = [
+    "summary", "tradeoff", "results", "curves", "margins", "voxels", "certified", "corruptions", "worst", "files",
+    "clean", "sizes", "calibration", "validity", "budgets", "methods", "limits", "provenance",
+]  # fmt: skip
 
 
-def make(tmp_path, *folders):
-    path = write_report(folders, tmp_path / "page" / "report.html")
-    return path, Page(path.read_text(encoding="utf-8"))
+@pytest.fixture(scope="module")
+def page(tiny):
+    return Page(render([tiny]))
 
 
-def test_the_page_holds_the_numbers_of_the_summary(write_audit, tmp_path):
-    folder = write_audit("ima", cases=5)
-    summary = json.loads((folder / "summary.json").read_text())
-    path, page = make(tmp_path, folder)
-    assert path == tmp_path / "page" / "report.html"
+@pytest.fixture(scope="module")
+def pair(tiny):
+    return Page(render([tiny, vary(tiny, "ima")]))
+
+
+def test_the_audit_wrote_this_page_and_every_section_has_its_place(real_audit, tiny, page):
+    assert (real_audit / "report.html").read_text(encoding="utf-8") == render([tiny])
+    assert [a["id"] for a in page.all("section")] == SECTIONS
+    links = [a["href"][1:] for a in page.all("a")]
+    assert [key for key in links if key in SECTIONS and key != "summary"] == ["validity", *SECTIONS[1:]]
+
+
+def test_the_page_holds_the_numbers_of_the_summary(tiny, page):
     assert page.open == []
-    for probe in summary["probes"]:
-        assert f"{probe['foreground_mean']['dice']:.3f}" in page.text
-        assert f"[{probe['dice_ci95'][0]:.3f}, {probe['dice_ci95'][1]:.3f}]" in page.text
-    for fact in ("a" * 64, "d" * 64, "e" * 64, "A processor", "12,345", "2.8.0", summary["validity"][0]["number"]):
+    for entry in tiny.summary.probes:
+        assert f"{entry.dice:.3f}" in page.text
+        assert "[{:.3f}, {:.3f}]".format(*entry.dice_ci95) in page.text
+    facts = [tiny.summary.model.sha256, tiny.run.data_sha256, tiny.run.plan_sha256, f"{tiny.run.forward_calls:,}"]
+    for fact in (*facts, *tiny.run.versions.values(), *(check.number for check in tiny.summary.validity if check.ok)):
         assert fact in page.text
 
 
-def test_nothing_is_loaded_from_the_network(write_audit, tmp_path):
-    _, page = make(tmp_path, write_audit(cases=3), write_audit("ima", cases=3, slope=9.0))
+@pytest.mark.parametrize("which", ["page", "pair"])
+def test_nothing_is_loaded_from_the_network(which, request):
+    page = request.getfixturevalue(which)
     for tag, attributes in page.elements:
         for name in ("src", "href", "action", "data", "srcset", "poster"):
             address = attributes.get(name) or ""
@@ -77,179 +59,130 @@ def test_nothing_is_loaded_from_the_network(write_audit, tmp_path):
     assert "url(" not in style
     assert "@import" not in style
     assert any("default-src 'none'" in (meta.get("content") or "") for meta in page.all("meta"))
+    assert len([data for _, data in page.scripts if len(data) > 1_000_000]) == 1
 
 
-def test_plotly_is_inlined_once(write_audit, tmp_path):
-    path, page = make(tmp_path, write_audit(cases=3))
-    large = [data for _, data in page.scripts if len(data) > 1_000_000]
-    assert len(large) == 1
-    assert path.stat().st_size < 15e6
-
-
-def test_every_plot_has_words_and_a_table(write_audit, tmp_path):
-    _, page = make(tmp_path, write_audit(cases=3))
+@pytest.mark.parametrize("which", ["page", "pair"])
+def test_plots_pictures_and_tables_have_words(which, request):
+    page = request.getfixturevalue(which)
     plots = [a["data-plot"] for a in page.all("div") if "data-plot" in a]
     data = {a["id"]: json.loads(text) for a, text in page.scripts if a.get("type") == "application/json"}
-    assert len(plots) == 7
     assert sorted(data) == sorted(plots)
     labels = [a["aria-label"] for a in page.all("div") if a.get("role") == "img"]
-    assert len(labels) == 7
+    assert len(labels) == len(plots) > 10
     assert all(len(label) > 40 for label in labels)
-    assert len(page.all("table")) >= 7 + 4
+    assert all(len(image["alt"]) > 30 for image in page.all("img"))
+    assert all(head["scope"] in ("col", "row", "rowgroup", "colgroup") for head in page.all("th"))
+    assert len(page.all("caption")) == len(page.all("table")) > len(plots)
 
 
-def test_landmarks_alternatives_and_scopes(write_audit, tmp_path):
-    _, page = make(tmp_path, write_audit(cases=3))
+@pytest.mark.parametrize("which", ["page", "pair"])
+def test_landmarks_anchors_and_headings(which, request):
+    page = request.getfixturevalue(which)
     assert len(page.all("main")) == len(page.all("h1")) == len(page.all("nav")) == 1
     assert page.all("html")[0]["lang"] == "en"
-    assert next(a for a in page.all("a"))["href"] == "#summary"
+    assert page.all("a")[0]["href"] == "#summary"
     ids = [a["id"] for _, a in page.elements if "id" in a]
     assert len(ids) == len(set(ids))
-    assert {a["href"][1:] for a in page.all("a")} <= set(ids)
-    assert {a["aria-labelledby"] for a in page.all("section")} <= set(ids)
-    assert all(len(image["alt"]) > 30 for image in page.all("img"))
-    assert len(page.all("img")) == 9
-    assert all(head["scope"] in ("col", "row") for head in page.all("th"))
-    assert len(page.all("caption")) == len(page.all("table"))
-
-
-def test_headings_are_in_order_and_every_part_has_its_place(write_audit, tmp_path):
-    _, page = make(tmp_path, *(write_audit(name, cases=3, parts=True) for name in ("a", "b")))
+    pointed = {a["href"][1:] for a in page.all("a")} | {a["aria-labelledby"] for a in page.all("section")}
+    assert pointed | {a["for"] for a in page.all("label")} <= set(ids)
     levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch("h[1-6]", tag)]
     assert levels[0] == 1
     assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
-    sections = [a["id"] for a in page.all("section")]
-    assert [a["href"] for a in page.all("a") if a["href"][1:] in sections][1:] == [f"#{key}" for key in sections]
-    assert {"tradeoff", "voxels", "certified", "corruptions", "sizes", "calibration"} <= set(sections)
-    assert all("for" in a for a in page.all("label"))
 
 
-def test_parts_that_an_audit_lacks_leave_no_trace(write_audit, tmp_path):
-    _, page = make(tmp_path, write_audit(cases=3))
-    sections = {a["id"] for a in page.all("section")}
-    assert sections.isdisjoint({"voxels", "certified", "corruptions", "sizes", "calibration"})
-    for word in ("Degradation", "slider", "Certified", "Calibration", "Corruptions", "TorchIO"):
-        assert word not in page.text
-    assert not page.all("input")
+@pytest.mark.parametrize("several", [False, True])
+def test_rows_of_every_table_are_as_long_as_its_head(tiny, several):
+    sections = build_sections([tiny, vary(tiny, "ima")] if several else [tiny])
+    tables = [table for section in sections for table in blocks_of(section, "table")]
+    tables += [figure.table for section in sections for figure in blocks_of(section, "figure")]
+    assert len(tables) > 30
+    for table in tables:
+        assert table.rows
+        assert {len(row) for row in table.rows} == {len(table.head)}, table.caption
 
 
-def test_an_unknown_check_is_grey_and_leaves_no_banner(write_audit, tmp_path):
-    _, page = make(tmp_path, write_audit(cases=2, slices=False, parts=True))
-    states = [a.get("class") for a in page.all("li") if a.get("class") in ("pass", "fail", "grey")]
-    assert states == ["pass", "pass", "grey"]
-    assert not [a for a in page.all("div") if a.get("class") == "banner"]
+def test_a_bare_audit_has_no_trace_of_what_it_lacks(tiny):
+    nothing = {
+        key: [] for key in ("probes", "margins", "voxel_margins", "certified", "corruptions", "by_size", "validity")
+    }
+    page = Page(render([vary(tiny, **nothing, degradation=None, showcase=None)]))
+    expected = ["summary", "clean", "methods", "limits", "provenance"]
+    assert [a["id"] for a in page.all("section")] == expected
+    assert "No attack was run, so nothing here says how the model breaks." in page.text
     assert [a["class"] for a in page.all("p") if "verdict" in a.get("class", "")] == ["verdict warn"]
-    assert "2 of 3 validity checks passed and none failed. 1 could not be run" in page.text
+    for word in ("Degradation", "slider", "Certified", "Calibration under", "TorchIO", "Madry", "Liang", "nan"):
+        assert word not in page.text.split()
 
 
-def test_hostile_names_stay_text(write_audit, tmp_path):
+def test_hostile_names_stay_text(write_variant, tmp_path):
     def edit(summary, run):
-        summary["model"]["name"] = HOSTILE
-        summary["data"]["labels"]["1"] = HOSTILE
+        summary["model"]["name"] = summary["data"]["labels"]["1"] = HOSTILE
         summary["validity"][0].update(ok=False, check=HOSTILE)
-        summary["metric_per_case"][0]["case"] = HOSTILE
-        run["command"] = HOSTILE
-        run["plan"] = {"name": HOSTILE}
+        for key in ("criterion", "structure", "probe"):
+            summary["margins"][1][key] = HOSTILE
+        for block in (summary, *summary["probes"], summary["margins"][0]):
+            block.get("metric_per_case", block.get("per_case"))[0]["case"] = HOSTILE
+        run.update(command=HOSTILE, plan={"name": HOSTILE})
 
-    path, page = make(tmp_path, write_audit("x", cases=3, edit=edit))
+    path = write_report([write_variant("x", edit)], tmp_path / "page.html")
+    text = path.read_text(encoding="utf-8")
+    page = Page(text)
     assert page.open == []
     assert HOSTILE in page.text
     assert not any("onerror" in attributes for _, attributes in page.elements)
     assert not any(data.startswith("alert") for _, data in page.scripts)
-    assert "<img src=x" not in path.read_text(encoding="utf-8")
+    assert "<img src=x" not in text
 
 
-def test_a_failed_check_puts_a_banner_on_top(write_audit, tmp_path):
-    def edit(summary, run):
-        summary["validity"][1].update(ok=False, number="0.114 > 0.612")
-
-    _, good = make(tmp_path, write_audit("good", cases=2, slices=False))
-    _, bad = make(tmp_path, write_audit("bad", cases=2, slices=False, edit=edit))
+def test_a_failed_check_puts_a_banner_on_top(tiny):
+    checks = [check.model_copy(update={"ok": True}) for check in tiny.summary.validity]
+    failed = [checks[0].model_copy(update={"ok": False, "number": "0.114 > 0.612"}), *checks[1:]]
+    good, bad = (Page(render([vary(tiny, validity=each, margins=[])])) for each in (checks, failed))
     assert not [a for a in good.all("div") if a.get("class") == "banner"]
-    assert [a for a in bad.all("div") if a.get("class") == "banner"]
+    assert [a["class"] for a in good.all("p") if "verdict" in a.get("class", "")] == ["verdict good"]
+    assert len([a for a in bad.all("div") if a.get("class") == "banner"]) == 1
     assert "Do not rely on these numbers: 1 validity check failed" in bad.text
     assert "0.114 > 0.612" in bad.text
-    assert "✗ fail" in bad.text
 
 
-def test_missing_checks_are_not_shown_as_green(write_audit, tmp_path):
-    _, page = make(tmp_path, write_audit(cases=2, slices=False, edit=lambda s, r: s.update(validity=[])))
-    assert [a["class"] for a in page.all("p") if "verdict" in a.get("class", "")] == ["verdict warn"]
+def test_a_renamed_key_or_another_format_is_refused(write_variant, tmp_path):
+    def rename(summary, run):
+        summary["probes"][0]["epsilon"] = summary["probes"][0].pop("eps")
+
+    with pytest.raises(InputError, match=r"summary\.json must be a complete summary\.json.*eps"):
+        write_report([write_variant("renamed", rename)], tmp_path / "page.html")
+    with pytest.raises(InputError, match="must be of results format 2"):
+        write_report([write_variant("old", lambda summary, run: summary.pop("format"))], tmp_path / "page.html")
+    assert not (tmp_path / "page.html").exists()
 
 
-def test_several_models_side_by_side(write_audit, tmp_path):
-    names = ("standard", "pgd", "ima")
-    _, page = make(tmp_path, *(write_audit(name, cases=3, slope=40 / (place + 1)) for place, name in enumerate(names)))
-    assert "Robustness audit: standard, pgd and ima" in page.text
-    assert "Clean change vs standard" in page.text
-    first = next(json.loads(d) for a, d in page.scripts if a.get("id") == "curve-0-data")
-    assert [t["name"] for t in first["data"] if "name" in t] == list(names)
-
-
-def test_null_metrics_and_bare_audits_are_shown_as_such(write_audit, tmp_path):
-    def edit(summary, run):
-        empty = {"dice": None, "hd95": None, "surface_dice": None, "fp_volume": None, "hd95_undefined": 2}
-        summary.update(foreground_mean=empty, clean_dice_ci95=None, mean={"1": empty, "2": empty})
-        summary["metric_per_case"] = [
-            {"case": case["case"], "metrics": {"foreground_mean": empty}} for case in summary["metric_per_case"]
-        ]
-        summary.update(probes=[], margins=[], validity=[], showcase=None)
-        run.clear()
-
-    _, page = make(tmp_path, write_audit(cases=2, slices=False, edit=edit))
-    for words in ("undefined", "No margins were measured", "No probe was run", "not recorded", "No attack was run"):
-        assert words in page.text
-    assert "nan" not in page.text.lower().split()
-
-
-def test_same_input_same_bytes(write_audit, tmp_path):
-    folder = write_audit(cases=3)
-    first = write_report([folder], tmp_path / "a.html").read_bytes()
-    assert write_report([folder], tmp_path / "b.html").read_bytes() == first
-
-
-def test_a_failing_write_keeps_the_old_page(write_audit, tmp_path, monkeypatch):
-    folder = write_audit(cases=2, slices=False)
-    out = tmp_path / "out" / "report.html"
-    write_report([folder], out)
+def test_a_failing_write_keeps_the_old_page(real_audit, tmp_path, monkeypatch):
+    out = write_report([real_audit], tmp_path / "out" / "report.html")
     before = out.read_bytes()
-    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr("pathlib.Path.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
-        write_report([folder], out)
+        write_report([real_audit], out)
     assert out.read_bytes() == before
     assert [path.name for path in out.parent.iterdir()] == ["report.html"]
 
 
-def test_out_must_not_be_a_folder(write_audit, tmp_path):
+def test_out_must_not_be_a_folder(real_audit, tmp_path):
     with pytest.raises(InputError, match="must be a file, got a folder"):
-        write_report([write_audit(cases=2, slices=False)], tmp_path)
+        write_report([real_audit], tmp_path)
 
 
-def test_thirty_five_cases_stay_under_15_mb(write_audit, tmp_path):
-    models = (("a", 40.0), ("b", 20.0), ("c", 9.0))
-    folders = [write_audit(name, cases=35, slope=s, slices=False, parts=True) for name, s in models]
-    for folder in folders:
-        for place in range(4):
-            # large noisy slices are the worst case for PNG
-            from_folder = folder / "cases" / f"case_{place:03d}.npz"
-            _noisy(from_folder)
-        write_voxels(folder / "cases" / "case_000.voxel_margin.npz", 0, shape=(160, 160, 40))
-    path, _ = make(tmp_path, *folders)
-    assert path.stat().st_size < 15e6
-
-
-def _noisy(path):
-    import numpy as np
-
+def test_three_models_with_large_noisy_pictures_stay_under_15_mb(write_variant, tmp_path):
+    folders = [write_variant(name) for name in "abc"]
     rng = np.random.default_rng(0)
-    noise = rng.normal(size=(320, 320)).astype(np.float32)
-    mask = np.zeros((320, 320), np.uint8)
-    np.savez_compressed(
-        path,
-        image=noise,
-        attacked_image=noise + rng.normal(size=(320, 320)).astype(np.float32),
-        label=mask,
-        clean_prediction=mask,
-        attacked_prediction=mask,
-        spacing=np.array([1.0, 1.0]),
-    )
+    noise, mask = rng.normal(size=(320, 320)).astype(np.float32), np.zeros((320, 320), np.uint8)
+    for path in (path for folder in folders for path in (folder / "cases").glob("*.npz")):
+        with np.load(path) as file:
+            arrays = dict(file)
+        for name, array in arrays.items():
+            if array.ndim == 2:
+                arrays[name] = noise if array.dtype == np.float32 else mask
+            elif array.ndim == 3:
+                arrays[name] = np.abs(rng.normal(size=(160, 160, 60))).astype(array.dtype)
+        np.savez(path, **arrays)
+    assert write_report(folders, tmp_path / "page.html").stat().st_size < 15e6

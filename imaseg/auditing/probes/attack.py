@@ -159,12 +159,11 @@ def worst_cases(
     for probe in probes:
         for eps in [] if probe.is_noise else probe.eps:
             rivals.setdefault((probe.perturbation, probe.stated_unit, eps), []).append(probe)
-    entries = [
+    return [
         _worst_case(eps, group, [record for record in records if _ran(record, group)], labels, seed)
         for (_, _, eps), group in rivals.items()
         if len(group) > 1 and any(_ran(record, group) for record in records)
     ]
-    return entries
 
 
 def _ran(record: CaseRecord, probes: Sequence[AttackProbe]) -> bool:

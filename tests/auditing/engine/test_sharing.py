@@ -21,11 +21,12 @@ from imaseg.auditing import Plan
 from imaseg.auditing.engine import work
 from imaseg.auditing.engine.cost import announcement, costs
 from imaseg.auditing.engine.memory import is_shortage
-from imaseg.auditing.engine.sharing import Claims, local_rank, rank, world
+from imaseg.auditing.engine.sharing import Claims
 from imaseg.auditing.inputs.subject import Subject
 from imaseg.auditing.probes.scene import Scene
 from imaseg.auditing.shortcuts import attack_plan, margin_plan
 from imaseg.cli.main import app
+from imaseg.ranks import local_rank, rank, world
 
 SPEC = {
     "name": "test",

@@ -1,4 +1,4 @@
-"""Margins of cases and structures (`imaseg margin`) against a ruler: a model whose margins are closed forms, files read back by the tests' own means."""
+"""Margins (`imaseg margin`) against a ruler: a model whose margins are closed forms; files read by other means."""
 
 from __future__ import annotations
 

@@ -1,0 +1,75 @@
+"""The audits that a page is about, each with a name of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from imaseg import results
+from imaseg.errors import InputError
+
+
+@dataclass(frozen=True)
+class Audit(results.Audit):
+    """An audit folder and what it is called on the page."""
+
+    name: str
+
+    def slice_of(self, case: str) -> Path | None:
+        """Where the slice that shows the attack on a case lies; None if none was stored."""
+        path = self.folder / "cases" / f"{case}.npz"
+        return path if path.is_file() else None
+
+    def structure(self, number: str) -> str:
+        """Name of a class."""
+        return self.summary.data.labels.get(number, f"class {number}")
+
+
+Audits = Sequence[Audit]
+
+
+def read_audits(folders: Sequence[Path]) -> list[Audit]:
+    """Read audit folders, the reference first.
+
+    Args:
+        folders: what `imaseg audit`, `attack` or `margin` wrote, one or several.
+
+    Returns:
+        One `Audit` per folder in the same order. Where two models share a name the folders' names are used.
+
+    Raises:
+        InputError: if there is no folder, or one lacks a readable `summary.json` or `run.json`.
+    """
+    if not folders:
+        msg = "folders must be at least one audit folder, got none. Name a folder that `imaseg audit` wrote."
+        raise InputError(msg)
+    loaded = [results.load(folder) for folder in folders]
+    names = _names([audit.folder for audit in loaded], [audit.summary.model.name for audit in loaded])
+    return [Audit(audit.folder, audit.summary, audit.run, name) for audit, name in zip(loaded, names, strict=True)]
+
+
+def lacking(audits: Audits, held: Sequence[Audit]) -> list[str]:
+    """Names of the audits that are not among those held."""
+    return [audit.name for audit in audits if audit not in held]
+
+
+def owner(audits: Audits, audit: Audit) -> str:
+    """Whose number follows, where there are several models."""
+    return f"{audit.name}: " if len(audits) > 1 else ""
+
+
+def model_column(audits: Audits, audit: Audit) -> dict[str, str]:
+    """Column of a table that names the model, where there are several."""
+    return {"Model": audit.name} if len(audits) > 1 else {}
+
+
+def _names(folders: list[Path], models: list[str]) -> list[str]:
+    """Shortest naming under which every audit has its own name."""
+    full = [folder.resolve() for folder in folders]
+    last = [folder.name for folder in full]
+    two = [f"{folder.parent.name}/{folder.name}" for folder in full]
+    for names in (models, last, two):
+        if len(set(names)) == len(names):
+            return names
+    return [f"{name} ({number})" for number, name in enumerate(models, start=1)]

@@ -1,0 +1,1 @@
+"""Pictures of slices: attacked images and maps of margins."""

@@ -1,0 +1,37 @@
+"""Methods: a paragraph ready for a paper or a file, made from what was run, and the works it cites."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from imaseg.report.audits import Audits
+from imaseg.report.blocks import Bullets, Heading, Text
+from imaseg.report.numerals import count, listing
+from imaseg.report.sections.base import Section
+from imaseg.report.works import WORKS
+from imaseg.statistics import DRAWS
+
+
+def collect(audits: Audits, sections: Sequence[Section]) -> Section:
+    """What was done, in the past tense, with the numbers a reviewer asks for."""
+    versions = listing(sorted({audit.run.imaseg for audit in audits}))
+    data = [f"{count(a.summary.data.cases, 'case')} of {a.summary.data.name}" for a in audits]
+    pairing = f"; differences between models are paired by case ({DRAWS} resamples)" if len(audits) > 1 else ""
+    by_ima = [audit.name for audit in audits if audit.summary.model.trained_by.lower() == "ima"]
+    text = [
+        f"Robustness was audited with imaseg {versions}, which builds on MONAI (Cardoso et al. 2022), on "
+        f"{listing(list(dict.fromkeys(data)))}.",
+        *(method for section in sections for method in section.methods),
+        f"Intervals are 95 % bootstrap intervals over cases{pairing}.",
+    ]
+    if by_ima:
+        text.append(f"Trained with Increasing-Margin Adversarial training (Ma and Liang 2023): {listing(by_ima)}.")
+    general = [WORKS[key] for key in ("monai", *(["ima"] if by_ima else []))]
+    works = sorted({*general, *(work for section in sections for work in section.works)} - {""})
+    return Section(
+        160,
+        "methods",
+        "Methods",
+        "Methods",
+        [Text(" ".join(text)), Heading("References"), Bullets(works, "references")],
+    )

@@ -1,0 +1,62 @@
+"""Dice by the size of the structure: small ones often break first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from imaseg.report.audits import Audit, Audits
+from imaseg.report.blocks import MISSING, Cell, Table, table, with_interval
+from imaseg.report.compare import strongest
+from imaseg.report.numerals import short
+from imaseg.report.sections.base import Section
+from imaseg.results.summary import SizeGroup
+
+
+class _Group(NamedTuple):
+    audit: Audit
+    group: SizeGroup
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.group.structure, self.group.group
+
+
+def build(audits: Audits) -> Section | None:
+    """One row per structure, group of sizes and model, clean and under the worst attacks."""
+    groups = [_Group(audit, group) for audit in audits for group in audit.summary.by_size]
+    if not groups:
+        return None
+    rules = dict.fromkeys(audit.summary.by_size_rule for audit in audits if audit.summary.by_size_rule)
+    return Section(
+        120, "sizes", "By size", "By size of the structure", [_table(audits, groups)], " ".join(rules)
+    )  # fmt: skip
+
+
+def _table(audits: Audits, groups: Sequence[_Group]) -> Table:
+    columns = _columns(audits, groups)
+    order = list(dict.fromkeys(group.key for group in groups))
+    rows = [
+        {
+            "Model": audit.name,
+            "Structure": audit.structure(group.structure),
+            "Size": Cell(group.group, f"{short(group.volume_ml[0])} to {short(group.volume_ml[1])} ml"),
+            "n": group.n,
+            "Clean": with_interval(group.clean, group.clean_ci95),
+            **_cells(group, columns),
+        }
+        for audit, group in sorted(groups, key=lambda group: order.index(group.key))
+    ]
+    return table("Mean Dice by volume of the structure in the label; n counts structures", rows)
+
+
+def _columns(audits: Audits, groups: Sequence[_Group]) -> list[tuple[str, float]]:
+    """The worst attacks at all their budgets; everything where none of them was split by size."""
+    columns = sorted({(probe.probe, probe.eps) for _, group in groups for probe in group.probes})
+    worst = {series.probe for series in strongest(audits)}
+    return [column for column in columns if column[0] in worst] or columns
+
+
+def _cells(group: SizeGroup, columns: Sequence[tuple[str, float]]) -> dict[str, Cell]:
+    cells = {(probe.probe, probe.eps): with_interval(probe.dice, probe.ci95) for probe in group.probes}
+    return {f"{probe} at {short(eps)}": cells.get((probe, eps), MISSING) for probe, eps in columns}

@@ -1,0 +1,73 @@
+"""Summary: what was audited, what the sections found in a sentence each, and what must be known before reading on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from imaseg.report.audits import Audits
+from imaseg.report.blocks import Block, Notice, Sentence, Sentences
+from imaseg.report.numerals import count, listing
+from imaseg.report.sections.base import Section
+from imaseg.report.verdict import verdict_text
+
+
+def collect(audits: Audits, sections: Sequence[Section]) -> Section:
+    """Sentences and notices; clean Dice, which everything else is compared with, comes right after the subject."""
+    said = {section.key: section.sentences for section in sections}
+    others = [sentence for key, sentences in said.items() if key != "clean" for sentence in sentences]
+    sentences = [
+        Sentence(_subject(audits)),
+        *said.get("clean", ()),
+        *(others or [_NOTHING]),
+        Sentence(verdict_text(audits)),
+    ]
+    notices = [*_cases(audits), *_differences(audits), *(text for section in sections for text in section.notices)]
+    blocks: list[Block] = [Sentences(sentences)]
+    if notices:
+        blocks.append(Notice("Before you read on", notices))
+    return Section(10, "summary", "Summary", "Summary", blocks)
+
+
+_NOTHING = Sentence("No attack was run, so nothing here says how the model breaks.")
+
+
+def _subject(audits: Audits) -> str:
+    names = [audit.name for audit in audits]
+    cohorts = {(a.summary.data.name, a.summary.data.cases, a.summary.data.selection) for a in audits}
+    if len(cohorts) == 1:
+        data, cases, selection = next(iter(cohorts))
+        chosen = f" (selection: {selection})" if selection else ""
+        where = f"on {count(cases, 'case')} of {data}{chosen}"
+    else:
+        parts = [f"{a.name} on {count(a.summary.data.cases, 'case')} of {a.summary.data.name}" for a in audits]
+        where = f"on different cases: {'; '.join(parts)}"
+    labels = dict.fromkeys(label for audit in audits for label in audit.summary.data.labels.values())
+    who = f"The model {names[0]} was" if len(names) == 1 else f"{len(names)} models, {listing(names)}, were"
+    return f"{who} audited {where}; structures: {listing(list(labels))}."
+
+
+def _cases(audits: Audits) -> Iterator[str]:
+    """Failed cases, and training cases among the audited."""
+    for audit in audits:
+        failed, seen = audit.run.failed, audit.summary.data.seen_in_training
+        if failed:
+            reasons = "; ".join(f"{case.case}: {case.reason}" for case in failed)
+            yield f"{audit.name}: {count(len(failed), 'case')} could not be audited ({reasons})."
+        if seen:
+            shown = listing(seen[:5]) if len(seen) <= 5 else f"{', '.join(seen[:5])} and {len(seen) - 5} more"
+            yield (
+                f"{audit.name}: {len(seen)} of {count(audit.summary.data.cases, 'audited case')} were in the training "
+                f"set ({shown}); its numbers are optimistic."
+            )
+        elif not audit.summary.data.training_known:
+            said = "the checkpoint does not say on which cases it was trained, so overlap is not ruled out."
+            yield f"{audit.name}: {said}"
+
+
+def _differences(audits: Audits) -> Iterator[str]:
+    if len({audit.run.data_sha256 for audit in audits}) > 1:
+        yield "The data hashes differ: the models did not get identical images and labels."
+    if len({tuple(sorted(c.case for c in a.summary.metric_per_case)) for a in audits}) > 1:
+        yield "The models were audited on different cases; paired differences use only those they share."
+    if len({audit.run.imaseg for audit in audits}) > 1:
+        yield "The audits were made by different versions of imaseg."

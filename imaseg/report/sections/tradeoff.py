@@ -1,0 +1,104 @@
+"""Clean against robust Dice: a dot per model, its intervals as bars, and the line on which an attack costs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from imaseg.report.audits import Audit, Audits, lacking
+from imaseg.report.blocks import Figure, Grid, Table, table, with_interval
+from imaseg.report.compare import Point, Series, at, clean_point, strongest, telling
+from imaseg.report.numerals import decimal, in_words, listing, set_name, short, unit_name
+from imaseg.report.sections.base import Section
+from imaseg.report.style import plot
+
+
+class _Dot(NamedTuple):
+    number: int
+    audit: Audit
+    clean: Point
+    robust: Point
+
+
+def build(audits: Audits) -> Section | None:
+    """One figure per perturbation set, under its worst attack at the budget at which models are compared."""
+    compared = [(series, telling(audits, series)) for series in strongest(audits)]
+    figures = [_figure(i, series, eps, audits) for i, (series, eps) in enumerate(compared) if eps is not None]
+    if not figures:
+        return None
+    return Section(
+        20,
+        "tradeoff",
+        "Trade-off",
+        "Clean against robust Dice",
+        [Grid(figures, "small fill")],
+        "Robustness often costs some Dice on unchanged images. Robust: under the worst attack of the set.",
+    )
+
+
+def _figure(number: int, series: Series, eps: float, audits: Audits) -> Figure:
+    points = [(model, audit, at(audit, series, eps)) for model, audit in enumerate(audits)]
+    dots = [_Dot(model, audit, clean_point(audit), point) for model, audit, point in points if point is not None]
+    low, budget = _low_end(dots), f"{short(eps)} {unit_name(series.unit)}"
+    missing = lacking(audits, [dot.audit for dot in dots])
+    caption = (
+        f"Attack: {series.title} (probe {series.probe}) at {budget}. Bars: 95 % intervals over cases. On the dotted "
+        "line an attack costs nothing; the higher and the further right, the better."
+    )
+    said = "; ".join(
+        f"{dot.audit.name}: {decimal(dot.clean.dice)} clean, {decimal(dot.robust.dice)} under attack" for dot in dots
+    )
+    return plot.figure(
+        f"tradeoff-{number}",
+        f"{set_name(series.perturbation)}, eps {budget}",
+        [_diagonal(low), *(_dot(dot, eps) for dot in dots)],
+        plot.axis("mean Dice, unchanged images", range=[low, 1.0], nticks=6),
+        plot.axis(f"mean Dice under attack, eps {short(eps)}", range=[low, 1.0], nticks=6),
+        caption=caption + (f" Not audited with this probe: {listing(missing)}." if missing else ""),
+        label=f"Scatter chart of mean Dice on unchanged images against mean Dice under {series.title}. {said}.",
+        table=_table(dots, f"Mean foreground Dice, clean and under {series.title} at {budget}"),
+        height=400,
+    )
+
+
+def _low_end(dots: Sequence[_Dot]) -> float:
+    """Where both axes begin, so that the line is a diagonal and every bar is on the plot."""
+    points = [point for dot in dots for point in (dot.clean, dot.robust)]
+    ends = [end for point in points for end in (point.dice, *(point.dice_ci95 or ())) if end is not None]
+    return max(0.0, int(10 * min(ends, default=0.0) - 0.5) / 10)
+
+
+def _diagonal(low: float) -> Any:
+    return plot.dots(
+        [low, 1.0], [low, 1.0], [], {}, name="no loss (y = x)", line={"color": "#808890", "width": 1.5, "dash": "dot"}
+    ).update(mode="lines", hoverinfo="skip")
+
+
+def _dot(dot: _Dot, eps: float) -> Any:
+    clean, robust, number = dot.clean, dot.robust, dot.number
+    said = (
+        f"{dot.audit.name}: {decimal(clean.dice)} clean ({in_words(clean.dice_ci95)}), "
+        f"{decimal(robust.dice)} at eps {short(eps)} ({in_words(robust.dice_ci95)})"
+    )
+    return plot.dots(
+        [clean.dice],
+        [robust.dice],
+        [said],
+        {"size": 12, "symbol": plot.symbol(number), "color": plot.colour(number)},
+        name=plot.literal(dot.audit.name),
+        error_x=plot.bars(clean.dice, clean.dice_ci95, number),
+        error_y=plot.bars(robust.dice, robust.dice_ci95, number),
+    )
+
+
+def _table(dots: Sequence[_Dot], caption: str) -> Table:
+    rows = [
+        {
+            "Model": dot.audit.name,
+            "Clean [95 % CI]": with_interval(dot.clean.dice, dot.clean.dice_ci95),
+            "Under attack [95 % CI]": with_interval(dot.robust.dice, dot.robust.dice_ci95),
+            "n": dot.robust.n,
+        }
+        for dot in dots
+    ]
+    return table(caption, rows)

@@ -1,0 +1,1 @@
+"""How the page looks: style sheet, scripts, templates, plots."""

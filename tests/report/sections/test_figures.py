@@ -1,0 +1,56 @@
+"""Sections that draw lines against eps: trade-off, curves, calibration."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from imaseg.report.sections import calibration, curves, tradeoff
+from tests.report.vary import blocks_of, entries, vary
+
+WITHOUT_ATTACKS = (tradeoff, curves, calibration)
+
+
+def test_a_dot_per_model_between_its_intervals(tiny):
+    figure, gamma = blocks_of(tradeoff.build([tiny, vary(tiny, "ima")]), "figure")
+    _, dot, other = figure.plot["data"]
+    entry = entries(tiny, probe="worst-case-l2", eps=0.5)[0]
+    assert (list(dot["x"]), list(dot["y"])) == ([tiny.summary.dice], [entry.dice])
+    assert list(dot["error_y"]["array"]) == pytest.approx([entry.dice_ci95[1] - entry.dice])
+    assert list(dot["error_x"]["arrayminus"]) == pytest.approx([tiny.summary.dice - tiny.summary.clean_dice_ci95[0]])
+    assert dot["marker"]["symbol"] != other["marker"]["symbol"]
+    assert figure.title == "L2 ball, eps 0.5 standard deviations of the image"
+    assert gamma.title.startswith("Contrast (gamma), eps 0.3")
+
+
+def test_each_attack_has_a_curve_of_means_cases_and_interval(tiny):
+    section = curves.build([tiny, vary(tiny, "ima", probes=entries(tiny, attack="fgsm"))])
+    figures = {figure.title: figure for figure in blocks_of(section, "figure")}
+    assert list(figures)[:2] == ["Worst case over all attacks, L2 ball", "PGD, contrast (gamma)"]
+    assert list(figures)[-1] == "Gaussian noise, L2 ball"
+    band, cases, mean, *other = figures["FGSM, L2 ball"].plot["data"]
+    fgsm = entries(tiny, attack="fgsm")
+    assert list(mean["x"]) == [0.0, 0.1, 0.5]
+    assert list(mean["y"]) == [tiny.summary.dice, *(entry.dice for entry in fgsm)]
+    assert list(band["y"])[2] == fgsm[1].dice_ci95[1]
+    assert len(cases["x"]) == 3 * 6
+    assert len(other) == 3
+    assert "Not audited with this probe: ima." in figures["PGD, L2 ball"].caption
+    table = figures["FGSM, L2 ball"].table
+    values = [case.dice for case in fgsm[0].metric_per_case]
+    assert [cell.text for cell in table.rows[1][-3:]] == [f"{f(values):.3f}" for f in (min, np.median, max)]
+
+
+def test_calibration_is_drawn_where_it_was_measured(tiny):
+    unmeasured = [e.model_copy(update={"foreground_mean": {"dice": 0.5}}) for e in entries(tiny, perturbation="gamma")]
+    figures = blocks_of(calibration.build([tiny, vary(tiny, "b", probes=unmeasured)]), "figure")
+    assert [figure.title for figure in figures] == ["Worst case over all attacks, L2 ball", "PGD, contrast (gamma)"]
+    (line,) = figures[1].plot["data"]
+    gamma = entries(tiny, perturbation="gamma")[0]
+    assert list(line["y"]) == [tiny.summary.foreground_mean["ece"], gamma.foreground_mean["ece"]]
+    assert "Not measured: b." in figures[1].caption
+
+
+@pytest.mark.parametrize("section", WITHOUT_ATTACKS)
+def test_without_attacks_there_is_no_such_section(tiny, section):
+    assert section.build([vary(tiny, probes=[])]) is None
