@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
+# Commands that tests start would otherwise use every core each, next to other workers of pytest: their threads wait for
+# one another at every small operation.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from imaseg.auditing.plan_probes import Part
 
 from imaseg.attacks import PRESETS, Attack
+from imaseg.auditing.inputs.budget import Budgeted as Part
 from imaseg.objectives import Objective
 from imaseg.perturbations import L2, Perturbation
 

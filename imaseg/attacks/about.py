@@ -1,11 +1,12 @@
-"""What classes of attacks and presets alike say of themselves."""
+"""What is to be known of an attack or a preset by those who show or judge it."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from dataclasses import dataclass
 
 
-class About(Protocol):
+@dataclass(frozen=True)
+class About:
     """What pages, lists and checks need to know of an attack.
 
     Attributes:
@@ -16,13 +17,8 @@ class About(Protocol):
         is_noise: whether it draws at random instead of searching.
     """
 
-    @property
-    def title(self) -> str: ...
-    @property
-    def reference(self) -> str: ...
-    @property
-    def cited(self) -> str: ...
-    @property
-    def uses_gradients(self) -> bool: ...
-    @property
-    def is_noise(self) -> bool: ...
+    title: str
+    reference: str = ""
+    cited: str = ""
+    uses_gradients: bool = True
+    is_noise: bool = False

@@ -106,12 +106,18 @@ class Attack(Registered, ABC):
 
     @classmethod
     def about(cls, name: str) -> About:
-        """What is known of an attack: the class of a search, or a preset.
+        """What is known of an attack, or of a preset: what it does not say itself, its search says.
 
         Raises:
             ValueError: if there is no such attack; the message lists those that exist.
         """
-        return PRESETS[name] if name in PRESETS else cls.named(name)
+        preset = PRESETS.get(name)
+        search = cls.named(name if preset is None else preset.attack)
+        reference, cited = (
+            (search.reference, search.cited) if preset is None or preset.published is None else (preset.published)
+        )
+        title = search.title if preset is None else preset.title
+        return About(title, reference, cited, search.uses_gradients, search.is_noise)
 
     @classmethod
     def named(cls, name: str) -> type[Self]:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from imaseg.objectives import CosPGDLoss, SegPGDLoss
 from imaseg.objectives.sea import CITED, SEA
 from imaseg.perturbations import Frequency
 
-if TYPE_CHECKING:
-    from imaseg.attacks.base import Attack
-
 
 @dataclass(frozen=True)
 class Preset:
-    """A named attack; answers what `imaseg.attacks.about.About` asks.
+    """A named attack; `Attack.about` says the rest, from its search.
 
     Attributes:
         attack: registered name of the search.
@@ -33,29 +30,6 @@ class Preset:
     published: tuple[str, str] | None = None
     differs: str = ""
     perturbation: str | None = None
-
-    @property
-    def search(self) -> type[Attack]:
-        """Class of the search."""
-        from imaseg.attacks.base import Attack  # which imports this module
-
-        return Attack.named(self.attack)
-
-    @property
-    def reference(self) -> str:
-        return self.published[0] if self.published is not None else self.search.reference
-
-    @property
-    def cited(self) -> str:
-        return self.published[1] if self.published is not None else self.search.cited
-
-    @property
-    def uses_gradients(self) -> bool:
-        return self.search.uses_gradients
-
-    @property
-    def is_noise(self) -> bool:
-        return self.search.is_noise
 
 
 _BEST = "The worst point by Dice over all iterates is kept, not the last one."

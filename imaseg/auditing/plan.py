@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from imaseg.auditing.inputs.budget import Eps
 from imaseg.auditing.probes import AnyProbe, AttackProbe, Probe
 from imaseg.data.resources import resource
 from imaseg.data.yaml_file import read_yaml
-from imaseg.errors import InputError, first_mistake
+from imaseg.errors import InputError
+from imaseg.plugins import import_local
+from imaseg.validated import validated
 
 SHIPPED = ("quick", "standard", "thorough", "demo")
 _SECTIONS = {
@@ -64,12 +65,15 @@ class Plan(BaseModel):
             `certified`, `voxel_margins` and `corruptions` are another way to write probes of these kinds.
         validity: checks on the attacks; None leaves out those that need attacks of their own, and the report says so.
         showcase: the attack shown as pictures; None for no pictures.
+        imports: Python files, relative to the plan, that define further probes, attacks, sets or corruptions; they are
+            run, which takes `trust`.
         seed: of every random number.
     """
 
     model_config = ConfigDict(extra="forbid")
 
     name: str
+    imports: list[str] = []
     probes: list[AnyProbe] = Field(min_length=1)
     validity: ValidityPlan | None = None
     showcase: Showcase | None = None
@@ -116,11 +120,15 @@ class Plan(BaseModel):
         return None if self.showcase is None else (self.attack(self.showcase.attack).name, self.showcase.eps)
 
 
-def load_plan(plan: str | Path | Plan) -> Plan:
+def load_plan(plan: str | Path | Plan, *, trust: bool = False) -> Plan:
     """A shipped plan by name, or one from a YAML file.
 
+    Args:
+        plan: name, path, or a plan, which is returned as it is.
+        trust: whether Python files that the plan imports may be run.
+
     Raises:
-        InputError: if there is no such plan, or a key or value is refused.
+        InputError: if there is no such plan, a key or value is refused, or it imports files without trust.
     """
     if isinstance(plan, Plan):
         return plan
@@ -128,24 +136,34 @@ def load_plan(plan: str | Path | Plan) -> Plan:
     if not path.is_file():
         msg = f"plan must be one of {', '.join(SHIPPED)} or a YAML file, got {str(plan)!r}, which is no file."
         raise InputError(msg)
-    return checked_plan(lambda: Plan.model_validate(read_yaml(path)), str(path))
+    content = read_yaml(path)
+    _run_imports(content.get("imports"), path, trust=trust)
+    return checked_plan(content, str(path))
 
 
-def checked_plan(make: Callable[[], Plan], where: str) -> Plan:
+def _run_imports(files: Any, path: Path, *, trust: bool) -> None:
+    if not files or not isinstance(files, list):
+        return
+    if not trust:
+        msg = (
+            f"{path}: imports must be trusted, got {', '.join(map(str, files))}. They are Python code that may do "
+            "anything a program can do; read them, then add --trust."
+        )
+        raise InputError(msg)
+    import_local(path.parent / str(file) for file in files)
+
+
+def checked_plan(content: dict[str, Any], where: str) -> Plan:
     """A plan whose every part was built once, so that a wrong name fails now and not after an hour.
 
     Args:
-        make: gives the plan.
+        content: of the plan, as its file holds it.
         where: it comes from, for messages.
 
     Raises:
         InputError: if a key, value, name or number is refused.
     """
-    try:
-        plan = make()
-    except ValidationError as error:
-        msg = f"{where}: every key and value must be known, {first_mistake(error, known='plan')}."
-        raise InputError(msg) from error
+    plan = validated(Plan, content, source=where)
     try:
         for probe in plan.probes:
             probe.check(plan.seed)

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from imaseg.auditing.plan import Plan, Showcase, checked_plan
-from imaseg.auditing.probes import AttackProbe, CertificateProbe, MarginProbe, Probe, VoxelMarginProbe
+from imaseg.auditing.plan import Plan, checked_plan
 from imaseg.auditing.probes.voxel_margin import Method
 from imaseg.errors import InputError
 from imaseg.perturbations import Perturbation
@@ -51,15 +50,16 @@ def attack_plan(
     Raises:
         InputError: if a name is unknown, or settings do not fit together.
     """
-
-    def make() -> Plan:
-        probe = AttackProbe(
-            attack=attack, perturbation=perturbation, eps=[eps], unit=unit, steps=steps, objective=objective,
-            restarts=restarts, write="nifti",
-        )  # fmt: skip
-        return Plan(name="attack", probes=[probe], showcase=Showcase(attack=attack, eps=eps), seed=seed)
-
-    return checked_plan(make, "imaseg attack")
+    probe: dict[str, Any] = {
+        "attack": attack,
+        "perturbation": perturbation,
+        "eps": [eps],
+        "unit": unit,
+        "write": "nifti",
+    }
+    probe |= {"steps": steps, "objective": objective, "restarts": restarts}
+    content = {"name": "attack", "probes": [probe], "showcase": {"attack": attack, "eps": eps}, "seed": seed}
+    return checked_plan(content, "imaseg attack")
 
 
 @dataclass(frozen=True)
@@ -133,38 +133,19 @@ def margin_plan(
     if twice := next((name for name in names if names.count(name) > 1), None):
         msg = f"perturbations must be different sets, got {twice} twice."
         raise InputError(msg)
-
-    def make() -> Plan:
-        probes: list[Probe] = []
-        for ceiling in ceilings:
-            common = vars(ceiling)
-            probes.append(
-                MarginProbe(
-                    **common, criterion=criterion, per_class=True, steps=steps, rtol=rtol, confirm=True, write="csv"
-                )
-            )
-            if methods and ceiling.perturbation in (names if sets else MAPPED):
-                probes.append(
-                    VoxelMarginProbe(
-                        **common, cases=None, methods=list(methods), rungs=_RUNGS, focus=focus, write="nifti"
-                    )
-                )
-        if certify is not None:
-            l2 = next((c.eps for c in ceilings if (c.perturbation, c.unit) == ("l2", "rms")), None)
-            probes.append(
-                CertificateProbe(
-                    sigma=certify,
-                    samples=samples,
-                    alpha=alpha,
-                    tau=[0.75],
-                    write="nifti",
-                    attack=l2 if "attack" in methods else None,
-                    groups=min(focus, _GROUPS),
-                )
-            )
-        return Plan(name="margin", probes=probes, seed=seed)
-
-    return checked_plan(make, "imaseg margin")
+    margin = {"criterion": criterion, "per_class": True, "steps": steps, "rtol": rtol, "confirm": True, "write": "csv"}
+    voxel = {"cases": None, "methods": list(methods), "rungs": _RUNGS, "focus": focus, "write": "nifti"}
+    probes: list[dict[str, Any]] = []
+    for ceiling in ceilings:
+        probes.append({"kind": "margin", **vars(ceiling), **margin})
+        if methods and ceiling.perturbation in (names if sets else MAPPED):
+            probes.append({"kind": "voxel-margin", **vars(ceiling), **voxel})
+    if certify is not None:
+        l2 = next((c.eps for c in ceilings if (c.perturbation, c.unit) == ("l2", "rms")), None)
+        attacked = {"attack": l2 if "attack" in methods else None, "groups": min(focus, _GROUPS)}
+        noise = {"sigma": certify, "samples": samples, "alpha": alpha, "tau": [0.75], "write": "nifti"}
+        probes.append({"kind": "certificate", **noise, **attacked})
+    return checked_plan({"name": "margin", "probes": probes, "seed": seed}, "imaseg margin")
 
 
 def criterion_of(name: str, *, threshold: float | None, relative: bool, fraction: float | None) -> dict[str, Any]:

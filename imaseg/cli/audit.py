@@ -9,11 +9,11 @@ import typer
 
 from imaseg.auditing import AuditResult, Plan
 from imaseg.auditing import audit as run
-from imaseg.auditing.engine.sharing import own_device, rank
 from imaseg.auditing.metrics.degradation import degradation_line
 from imaseg.auditing.probes.written import SAME_DICE
 from imaseg.auditing.table import ladder_table, margin_table, written_table
 from imaseg.auditing.validity.gate import Gate
+from imaseg.ranks import own_device
 from imaseg.results import Audit
 from imaseg.results.attack import AttackRow
 
@@ -47,7 +47,7 @@ def audit(
         announce=lambda text: typer.echo(text, err=True),
         trust=trust,
     )
-    if not result.finished or rank() > 0:
+    if not result.finished:
         return 0  # the first process speaks for all, and `torchrun` would end it for another's 1
     for text in _tables(result.audit):
         typer.echo(text)

@@ -54,7 +54,7 @@ def attacks() -> list[Entry]:
             "summary": f"{preset.attack} with these settings, on {preset.perturbation or 'any set'}.",
             "settings": {"attack": preset.attack, **preset.settings},
             **knowledge(preset),
-            "source": preset.reference,
+            "source": Attack.about(name).reference,
             "differs": preset.differs,
         }
         for name, preset in PRESETS.items()
@@ -99,6 +99,25 @@ def corruptions() -> list[Entry]:
     ]
 
 
+def probes() -> list[Entry]:
+    """What a plan can ask of a case."""
+    from imaseg.auditing.probes import Probe
+
+    return [
+        {"name": kind, **described(member), "required": [], "settings": _fields(member)}
+        for kind, member in Probe.known().items()
+    ]
+
+
+def _fields(model: Any) -> dict[str, Any]:
+    """Defaults of a pydantic model's fields."""
+    return {
+        name: "required" if field.is_required() else field.get_default(call_default_factory=True)
+        for name, field in model.model_fields.items()
+        if name not in ("kind", "name")
+    }
+
+
 def methods() -> list[Entry]:
     """How `imaseg train` can train."""
     from imaseg.training import TrainingMethod
@@ -126,6 +145,7 @@ KINDS: dict[str, Callable[[], list[Entry]]] = {
     "objectives": objectives,
     "perturbations": perturbations,
     "corruptions": corruptions,
+    "probes": probes,
     "criteria": criteria,
     "methods": methods,
     "recipes": recipes,

@@ -30,7 +30,7 @@ app.add_typer(nnunet, name="nnunet")
 Out = Annotated[Path, typer.Option("--out", help="Folder to write.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with what the folder holds.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
-Trust = Annotated[bool, typer.Option("--trust", help="Run code that comes with the checkpoint, where it has any.")]
+Trust = Annotated[bool, typer.Option("--trust", help="Run code that comes with the checkpoint or the plan.")]
 Model = Annotated[
     str,
     typer.Argument(
@@ -146,7 +146,7 @@ def audit(
     from imaseg.auditing.validity.gate import parse_gates
     from imaseg.cli.audit import audit as run_audit
 
-    settings = load_plan(plan)
+    settings = load_plan(plan, trust=trust)
     gates = parse_gates(fail_below or (), settings)
     with stoppable("the same command with --resume"):
         raise typer.Exit(
@@ -261,7 +261,8 @@ def margin(
 @app.command(name="list")
 def list_names(
     kind: Annotated[
-        str, typer.Argument(help="attacks, objectives, perturbations, corruptions, criteria, methods or recipes.")
+        str,
+        typer.Argument(help="attacks, objectives, perturbations, corruptions, probes, criteria, methods or recipes."),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="A list of objects, for scripts.")] = False,
 ) -> None:

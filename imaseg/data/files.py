@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from imaseg.errors import InputError
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
@@ -161,14 +163,16 @@ def sole_writer(folder: Path) -> Iterator[None]:
         InputError: if another process holds the lock.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a") as file:
-        try:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            msg = f"{folder.parent} must be written by one process at a time, got another at it. Wait for it to end."
-            raise InputError(msg) from error
-        except (ImportError, OSError):  # no such locks on this system or disk
-            pass
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        msg = f"{folder.parent} must be written by one process at a time, got another at it. Wait for it to end."
+        raise InputError(msg) from error
+    except (NotImplementedError, OSError):  # no such locks on this system or disk
         yield
+        return
+    try:
+        yield
+    finally:
+        lock.release()

@@ -8,11 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from imaseg.data.preparation.recipe import load_recipe, parse_recipe
 from imaseg.data.yaml_file import read_yaml
 from imaseg.errors import InputError
+from imaseg.validated import validated
 
 Side = Annotated[int, Field(ge=1)]
 Channel = Annotated[int, Field(ge=0)]
@@ -131,18 +132,7 @@ def parse_card(content: dict[str, Any], *, source: str) -> Card:
     Raises:
         InputError: naming the first key that does not fit.
     """
-    try:
-        return Card.model_validate(content)
-    except ValidationError as error:
-        wrong = error.errors()[0]
-        key = ".".join(map(str, wrong["loc"]))
-        if wrong["type"] == "extra_forbidden":
-            known = ", ".join(field.alias or name for name, field in Card.model_fields.items())
-            msg = f"{source}: key must be one of {known}, got {key!r}."
-        else:
-            reason = wrong["msg"].removeprefix("Value error, ")
-            msg = f"{source}: {key or 'card'} must be valid: {reason}." + (f" Got {wrong['input']!r}." if key else "")
-        raise InputError(msg) from error
+    return validated(Card, content, source=source)
 
 
 def card_beside(*places: Path) -> Card:

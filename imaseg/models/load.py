@@ -8,6 +8,7 @@ from imaseg.errors import InputError
 from imaseg.models.card_file import is_card
 from imaseg.models.run_folder import CARD, load_run_model
 from imaseg.models.segmentation import SegmentationModel
+from imaseg.plugins import plugins
 
 KINDS = ("nnunet", "bundle", "torchscript", "smp", "python")
 """What may stand before the colon of a specification."""
@@ -20,7 +21,8 @@ def load_model(spec: str | Path, *, trust: bool = False) -> SegmentationModel:
         spec: a folder that `imaseg train` wrote; or `nnunet:DIR`, a results folder of nnU-Net v2, with `@FOLD` for one
             fold of it (all of them as an ensemble without, or with `@all`), and `/CHECKPOINT` after the fold for
             another checkpoint than the final one; or `bundle:DIR`, `torchscript:FILE`, `smp:DIR`,
-            `python:module:factory`, or a card (`CARD.yaml[@WEIGHTS]`) of bare weights: see docs/models.md.
+            `python:module:factory`, or a card (`CARD.yaml[@WEIGHTS]`) of bare weights: see docs/models.md. Installed
+            packages add kinds (docs/plugins.md).
         trust: whether code that comes with a checkpoint may be run. Everything else is read as data.
 
     Returns:
@@ -33,13 +35,16 @@ def load_model(spec: str | Path, *, trust: bool = False) -> SegmentationModel:
     kind, colon, rest = text.partition(":")
     if colon and kind in KINDS:
         return _by_kind(kind, rest, trust=trust).eval()
+    if colon and (load := plugins("imaseg.models").get(kind)) is not None:
+        model: SegmentationModel = load(rest, trust=trust)
+        return model.eval()
     if is_card(text):
         from imaseg.models.card_file import load_card_model
 
         return load_card_model(text, trust=trust).eval()
     folder = Path(text)
     if not folder.is_dir():
-        kinds = ", ".join(f"{kind}:..." for kind in KINDS)
+        kinds = ", ".join(f"{kind}:..." for kind in (*KINDS, *plugins("imaseg.models")))
         msg = (
             f"model must be a folder that `imaseg train` wrote, a card (.yaml), or {kinds}"
             f", got {text!r}, which is no folder.{_hint_for_file(folder)}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -14,6 +13,7 @@ from imaseg.data.files import read_json, whole_file
 from imaseg.errors import InputError
 from imaseg.models.networks import build_network, load_weights
 from imaseg.models.segmentation import ModelCard, SegmentationModel
+from imaseg.validated import validated
 
 CARD = "model.json"
 WEIGHTS = "weights.safetensors"
@@ -46,12 +46,7 @@ def load_run_model(folder: Path) -> SegmentationModel:
     Raises:
         InputError: if a file is missing, unreadable, or does not fit the network.
     """
-    try:
-        card = ModelCard.model_validate(read_json(folder / CARD))
-    except ValidationError as error:
-        wrong = error.errors()[0]
-        msg = f"{folder / CARD} must be a model card, got {wrong['loc']}: {wrong['msg']}. Restore it or train again."
-        raise InputError(msg) from error
+    card = validated(ModelCard, read_json(folder / CARD), source=str(folder / CARD))
     model = build_model(card)
     load_weights(model.network, read_weights(folder), source=str(folder / WEIGHTS))
     return model

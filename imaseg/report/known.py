@@ -20,12 +20,10 @@ class Unknown(NamedTuple):
     meaning: str = ""
     reference: str = ""
     cited: str = ""
-    uses_gradients: bool = True
-    is_noise: bool = False
 
 
 def about_attack(name: str) -> About:
-    """Class of a search, or a preset.
+    """A search or a preset.
 
     >>> about_attack("pgd").title, about_attack("theirs").title
     ('PGD', 'theirs')
@@ -33,7 +31,7 @@ def about_attack(name: str) -> About:
     try:
         return Attack.about(name)
     except ValueError:
-        return Unknown(name)
+        return About(name)
 
 
 def about_objective(name: str | None) -> type[Objective] | Unknown:

@@ -7,6 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializeAsAny
 
+from imaseg.plugins import plugins
+
 FORMAT: Literal[2] = 2
 """Number of the form that results have on disk; another number is refused."""
 MEAN = "foreground_mean"
@@ -97,6 +99,8 @@ class _Kinds(Record):
         if not isinstance(content, Mapping):
             return content
         kind = content.get("kind")
+        if kind not in cls.registry:
+            plugins("imaseg.probes")
         if kind not in cls.registry:
             msg = (
                 f"kind must be one of {', '.join(sorted(cls.registry))}, got {kind!r}. Install the plug-in that adds it"

@@ -10,11 +10,12 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from imaseg.errors import InputError, first_mistake
+from imaseg.errors import InputError
 from imaseg.results.base import FORMAT, Record
 from imaseg.results.case import CaseRecord
 from imaseg.results.run import Run
 from imaseg.results.summary import Summary
+from imaseg.validated import first_mistake
 
 _Record = TypeVar("_Record", bound=Record)
 _WRITERS = "`imaseg audit`, `attack` or `margin`"

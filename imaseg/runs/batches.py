@@ -30,8 +30,8 @@ from monai.transforms import (
 from torch.utils.data import Dataset, Sampler
 
 from imaseg.data import Case, CaseSet
+from imaseg.ranks import rank, world
 from imaseg.runs.config import TrainConfig
-from imaseg.runs.ranks import rank, ranks
 
 _BOTH = ["image", "label"]
 
@@ -91,7 +91,7 @@ def training_loader(cases: CaseSet, config: TrainConfig, *, start: int) -> DataL
     return DataLoader(
         seeded,
         batch_size=config.batch_size,
-        sampler=EpochSampler(len(data), seed=config.seed, start=start, rank=rank(), ranks=ranks()),
+        sampler=EpochSampler(len(data), seed=config.seed, start=start, rank=rank(), ranks=world()),
         num_workers=config.workers,
         # Without its own generator the loader moves the global one, differently with and without workers.
         generator=torch.Generator().manual_seed(config.seed),

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from imaseg.data.yaml_file import read_yaml
 from imaseg.errors import InputError
+from imaseg.validated import validated
 
 
 class TrainConfig(BaseModel):
@@ -65,16 +66,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
     settings = read_yaml(path)
     for override in overrides:
         _override(settings, override)
-    try:
-        return TrainConfig.model_validate(settings)
-    except ValidationError as error:
-        wrong = error.errors()[0]
-        place = ".".join(str(part) for part in wrong["loc"])
-        if wrong["type"] == "extra_forbidden":
-            msg = f"{path}: key must be one of {', '.join(TrainConfig.model_fields)}, got {place!r}."
-        else:
-            msg = f"{path}: {place} must be valid, got {wrong.get('input')!r}. {wrong['msg']}."
-        raise InputError(msg) from error
+    return validated(TrainConfig, settings, source=str(path))
 
 
 def _override(settings: dict[str, Any], override: str) -> None:

@@ -11,9 +11,9 @@ from imaseg.frozen import frozen
 from imaseg.models.device import seconds_per_pass
 from imaseg.models.segmentation import SegmentationModel
 from imaseg.progress import duration
+from imaseg.ranks import world
 from imaseg.runs.checkpoint import RunState
 from imaseg.runs.config import TrainConfig
-from imaseg.runs.ranks import ranks
 from imaseg.training import TrainingMethod
 
 
@@ -41,6 +41,6 @@ def outlook(config: TrainConfig, model: SegmentationModel, state: RunState, case
     patch = torch.zeros(1, model.card.in_channels, *config.patch, device=device)
     with frozen(model), torch.autocast(device.type, enabled=config.amp):
         pause = seconds_per_pass(model, patch)
-    epochs, together = config.epochs - state.epoch, ranks()
+    epochs, together = config.epochs - state.epoch, world()
     seconds = pause * state.method.passes * epochs * math.ceil(cases / together / config.batch_size) * config.batch_size
     return f"{cases} cases, {epochs} epochs, method {state.method.name}: about {duration(seconds)}, data loading aside."

@@ -21,13 +21,13 @@ from imaseg.integrations.monai import RobustIteration
 from imaseg.models.networks import divisor_of, load_weights
 from imaseg.models.run_folder import build_model, read_weights
 from imaseg.models.segmentation import ModelCard, SegmentationModel
+from imaseg.ranks import joined, rank, several, wait
 from imaseg.runs.batches import held_out, seed_everything, training_loader
 from imaseg.runs.build import build_method, build_schedule
 from imaseg.runs.checkpoint import CHECKPOINT, RunState
 from imaseg.runs.claim import claim
 from imaseg.runs.config import TrainConfig
 from imaseg.runs.monitor import Monitor
-from imaseg.runs.ranks import joined, rank, several, wait
 from imaseg.runs.record import EpochRecord
 from imaseg.runs.rehearsal import outlook, rehearse
 

@@ -1,6 +1,12 @@
-"""What every attack must do, on every set, in 2D and 3D: one table over the registry."""
+"""What every attack must do, on every set, in 2D and 3D: one table over the registry.
+
+Kernels of other processors, thread counts and memory layouts round differently, and a sign or a tie blows a rounding
+up into another image. So images are compared only where the same code ran on the same values, or in double precision.
+"""
 
 from __future__ import annotations
+
+from functools import cache
 
 import pytest
 import torch
@@ -11,16 +17,15 @@ from imaseg.scores import foreground_dice, hard_dice
 from tests.attacks.models import messy_model, same_state, state_of
 
 SETS = {
-    "l2": lambda eps, **kw: L2(eps, **kw),
-    "l2-rms": lambda eps, **kw: L2(eps, unit="rms", **kw),
+    "l2": lambda eps, **kw: L2(eps, unit="rms", **kw),
     "linf": lambda eps, **kw: Linf(eps, **kw),
     "bias-field": lambda eps, **kw: BiasField(eps, **kw),
     "gamma": lambda eps, **kw: Gamma(eps, **kw),
     "frequency": lambda eps, **kw: Frequency(eps, **kw),
     "deformation": lambda eps, **kw: Deformation(eps, **kw),
 }
-EPS = {"l2": 3.0, "l2-rms": 0.3, "linf": 0.3, "bias-field": 0.5, "gamma": 0.5, "frequency": 40.0, "deformation": 1.0}
-ADDITIVE = ("l2", "l2-rms", "linf")
+EPS = {"l2": 0.3, "linf": 0.3, "bias-field": 0.5, "gamma": 0.5, "frequency": 40.0, "deformation": 1.0}
+ADDITIVE = ("l2", "linf")
 RANDOM = ("gaussian-noise", "uniform-noise", "square")
 
 pytestmark = [
@@ -44,9 +49,15 @@ def _attack(name, kind, eps=None, **kw):
     return Attack.build({"name": name, **steps}, perturbation, seed=3)
 
 
+@cache
+def _usual(name, kind, dims):
+    """The attack without anything special, once for all tests that hold something else against it."""
+    return _attack(name, kind)(messy_model(dims), *_data(dims))
+
+
 def test_result_has_the_promised_shapes_and_keeps_the_budget(name, kind, dims):
     image, label = _data(dims)
-    result = _attack(name, kind)(messy_model(dims), image, label)
+    result = _usual(name, kind, dims)
     assert result.image.shape == image.shape
     assert result.image.dtype == torch.float32
     assert result.dice.shape == (3, 3)
@@ -64,8 +75,8 @@ def test_result_has_the_promised_shapes_and_keeps_the_budget(name, kind, dims):
 
 
 def test_every_unit_is_stated_and_right(name, kind, dims):
-    image, label = _data(dims)
-    result = _attack(name, kind)(messy_model(dims), image, label)
+    image, _ = _data(dims)
+    result = _usual(name, kind, dims)
     change = (result.image - image).flatten(1)
     torch.testing.assert_close(result.sizes["l2"], change.norm(dim=1))
     torch.testing.assert_close(result.sizes["rms"], change.square().mean(1).sqrt())
@@ -76,9 +87,7 @@ def test_every_unit_is_stated_and_right(name, kind, dims):
 
 def test_success_is_what_the_image_gives_when_scored_anew(name, kind, dims):
     image, label = _data(dims)
-    model = messy_model(dims)
-    result = _attack(name, kind)(model, image, label)
-    model.eval()
+    model, result = messy_model(dims).eval(), _usual(name, kind, dims)
     logits, clean = model(result.image).detach(), model(image).detach()
     assert torch.equal(result.dice, hard_dice(logits, result.label))
     assert torch.equal(result.dice_clean, hard_dice(clean, label))
@@ -102,7 +111,7 @@ def test_bounds_hold_exactly_and_nothing_is_clamped_without_them(name, kind, dim
     assert bounded.image.min() >= low
     assert bounded.image.max() <= high
     if kind in ADDITIVE:
-        free = _attack(name, kind)(messy_model(dims), image, label)
+        free = _usual(name, kind, dims)
         assert free.image.min() < 0
         assert free.image.max() > 1
 
@@ -118,27 +127,26 @@ def test_model_and_global_random_state_are_left_as_they_were(name, kind, dims):
 
 def test_a_batch_equals_its_singles(name, kind, dims):
     image, label = _data(dims)
-    model = messy_model(dims)
+    model, image = messy_model(dims).double(), image.double()
     radii = torch.tensor([0.5, 1.0, 2.0]) * EPS[kind]
     together = _attack(name, kind, eps=radii)(model, image, label)
     for i in range(3):
         alone = _attack(name, kind, eps=float(radii[i]))(model, image[i : i + 1], label[i : i + 1])
-        torch.testing.assert_close(alone.image[0], together.image[i], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(alone.image[0], together.image[i], rtol=1e-6, atol=1e-6)
         torch.testing.assert_close(alone.dice[0], together.dice[i])
 
 
 def test_the_same_seed_gives_the_same_result(name, kind, dims):
     image, label = _data(dims)
     model = messy_model(dims)
-    first, second = (_attack(name, kind)(model, image, label) for _ in range(2))
+    first, second = _usual(name, kind, dims), _attack(name, kind)(model, image, label)
     assert torch.equal(first.image, second.image)
     assert first.forward_calls == second.forward_calls
 
 
 def test_double_precision_is_kept_and_agrees(name, kind, dims):
     image, label = _data(dims)
-    model = messy_model(dims)
-    single = _attack(name, kind)(model, image, label)
+    model, single = messy_model(dims), _usual(name, kind, dims)
     double = _attack(name, kind)(model.double(), image.double(), label)
     assert double.image.dtype == torch.float64
     assert (double.foreground_dice - single.foreground_dice).abs().max() < 0.05
@@ -148,10 +156,10 @@ def test_double_precision_is_kept_and_agrees(name, kind, dims):
 
 def test_channels_last_changes_nothing(name, kind, dims):
     image, label = _data(dims)
-    model = messy_model(dims)
+    model, image = messy_model(dims).double(), image.double()
     layout = torch.channels_last if dims == 2 else torch.channels_last_3d
     usual, other = (_attack(name, kind)(model, x, label) for x in (image, image.to(memory_format=layout)))
-    torch.testing.assert_close(usual.image, other.image, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(usual.image, other.image, rtol=1e-6, atol=1e-6)
 
 
 def test_an_empty_foreground_is_attacked_by_painting(name, kind, dims):
@@ -198,8 +206,7 @@ def test_finished_samples_end_on_a_point_that_meets_the_criterion(name, kind, di
 
 def test_it_works_under_no_grad_and_inference_mode(name, kind, dims):
     image, label = _data(dims)
-    model = messy_model(dims)
-    usual = _attack(name, kind)(model, image, label)
+    model, usual = messy_model(dims), _usual(name, kind, dims)
     for context in (torch.no_grad(), torch.inference_mode()):
         with context:
             assert torch.equal(_attack(name, kind)(model, image.clone(), label.clone()).image, usual.image)
@@ -208,6 +215,5 @@ def test_it_works_under_no_grad_and_inference_mode(name, kind, dims):
 def test_plain_callables_work(name, kind, dims):
     image, label = _data(dims)
     model = messy_model(dims).eval()
-    assert torch.equal(
-        _attack(name, kind)(lambda x: model(x), image, label).image, _attack(name, kind)(model, image, label).image
-    )
+    result = _attack(name, kind)(lambda x: model(x), image, label)
+    assert torch.equal(result.image, _usual(name, kind, dims).image)

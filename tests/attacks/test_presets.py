@@ -49,8 +49,9 @@ def test_a_preset_runs_and_keeps_the_budget(trained, name, kind):
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_says_where_it_comes_from(name):
     preset = PRESETS[name]
-    assert re.search(r"\b(19|20)\d\d\b", preset.reference), "the reference should state its year"
-    assert preset.cited.split(" ")[0] in preset.reference
+    about = Attack.about(name)
+    assert re.search(r"\b(19|20)\d\d\b", about.reference), "the reference should state its year"
+    assert about.cited.split(" ")[0] in about.reference
     assert name not in Attack.known(), "a preset must not hide a search"
     assert preset.attack in Attack.known()
 

@@ -21,7 +21,7 @@ def imaseg(*arguments, **environment):
         capture_output=True,
         text=True,
         check=False,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "120"} | environment,
+        env=os.environ | {"COLUMNS": "120"} | environment,
     )
 
 
@@ -33,19 +33,21 @@ def _refused(done, text):
     assert text in done.stderr
 
 
-def test_help_lists_the_commands_within_a_second():
-    pauses = []
-    for _ in range(3):
-        begin = time.perf_counter()
-        done = imaseg("--help")
-        pauses.append(time.perf_counter() - begin)
-    assert done.returncode == 0
-    assert all(command in done.stdout for command in ("demo", "prepare", "train", "audit", "report"))
-    assert min(pauses) < 1.0, pauses
+def test_help_lists_the_commands_and_waits_for_no_library():
+    # What it imports, and not how long it takes: that depends on the machine and on what else it does.
+    code = (
+        "import sys; from imaseg.cli.main import run; sys.argv = ['imaseg', '--help']\n"
+        "heavy = {'torch', 'numpy', 'monai', 'scipy', 'pydantic'}\n"
+        "try: run()\nexcept SystemExit: print(*sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    *lines, imported = done.stdout.splitlines()
+    assert all(command in "\n".join(lines) for command in ("demo", "prepare", "train", "audit", "report"))
+    assert imported == ""
 
 
-def test_an_unknown_command_is_wrong_usage():
-    assert imaseg("attac").returncode == 2
+def test_an_unknown_command_is_wrong_usage(here):
+    assert here("attac").returncode == 2
 
 
 @pytest.fixture(scope="module")
@@ -83,29 +85,29 @@ def test_the_main_path_works_and_names_what_it_made(worked):
     assert "l2 0.2 rms" in steps[2].stdout
 
 
-def test_report_joins_several_audits(worked, tmp_path):
+def test_report_joins_several_audits(worked, tmp_path, here):
     home, _ = worked
-    done = imaseg("report", home / "audit", home / "audit", "--out", tmp_path / "page.html")
+    done = here("report", home / "audit", home / "audit", "--out", tmp_path / "page.html")
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"Created {tmp_path / 'page.html'}\nCreated {tmp_path / 'comparison.csv'}\n"
-    alone = imaseg("report", home / "audit", "--out", tmp_path / "alone" / "page.html")
+    alone = here("report", home / "audit", "--out", tmp_path / "alone" / "page.html")
     assert alone.stdout == f"Created {tmp_path / 'alone' / 'page.html'}\n"
 
 
-def test_running_again_asks_for_resume(worked):
+def test_running_again_asks_for_resume(worked, here):
     home, _ = worked
     _refused(
-        imaseg("audit", home / "run", home / "data", "--out", home / "audit", "--plan", home / "plan.yaml"), "--resume"
+        here("audit", home / "run", home / "data", "--out", home / "audit", "--plan", home / "plan.yaml"), "--resume"
     )
-    _refused(imaseg("train", home / "tiny.yaml", "--data", home / "data", "--out", home / "run"), "--resume")
+    _refused(here("train", home / "tiny.yaml", "--data", home / "data", "--out", home / "run"), "--resume")
 
 
-def test_a_failed_case_is_listed_and_exits_with_one(worked, tmp_path):
+def test_a_failed_case_is_listed_and_exits_with_one(worked, tmp_path, here):
     home, _ = worked
     data = shutil.copytree(home / "data", tmp_path / "data")
     image = data / "imagesTr" / "phantom_006.nii.gz"
     image.write_bytes(image.read_bytes()[:300])
-    done = imaseg("audit", home / "run", data, "--out", tmp_path / "a", "--plan", home / "plan.yaml")
+    done = here("audit", home / "run", data, "--out", tmp_path / "a", "--plan", home / "plan.yaml")
     assert done.returncode == 1
     assert "failed phantom_006: " in done.stderr
 
@@ -137,10 +139,10 @@ def _nan(data):
 @pytest.mark.parametrize(
     ("damage", "text"), [(_truncated, "complete NIfTI"), (_other_shape, "shape of"), (_nan, "finite numbers")]
 )
-def test_prepare_sets_bad_cases_aside_and_keeps_the_rest(raw_phantom, tmp_path, damage, text):
+def test_prepare_sets_bad_cases_aside_and_keeps_the_rest(raw_phantom, tmp_path, damage, text, here):
     data = shutil.copytree(raw_phantom, tmp_path / "raw")
     damage(data)
-    done = imaseg("prepare", data, tmp_path / "out")
+    done = here("prepare", data, tmp_path / "out")
     assert done.returncode == 1, done.stderr
     assert "5 cases prepared, 1 quarantined" in done.stdout
     records = {case["id"]: case for case in json.loads((tmp_path / "out" / "prepare.json").read_text())["cases"]}
@@ -149,34 +151,34 @@ def test_prepare_sets_bad_cases_aside_and_keeps_the_rest(raw_phantom, tmp_path, 
     assert sum(record["status"] == "ok" for record in records.values()) == 5
 
 
-def test_bad_input_is_one_clear_line(worked, raw_phantom, tmp_path):
+def test_bad_input_is_one_clear_line(worked, raw_phantom, tmp_path, here):
     home, _ = worked
     data, run, config = home / "data", home / "run", home / "tiny.yaml"
     out = tmp_path / "out"
     _refused(imaseg("prepare", tmp_path / "none", out), "nothing there")
-    _refused(imaseg("prepare", raw_phantom, out, "--recipe", "nonsense"), "msd")
-    _refused(imaseg("train", config, "--data", tmp_path / "none", "--out", out), "nothing there")
-    _refused(imaseg("train", config, "--data", raw_phantom, "--out", out), "imaseg prepare")
-    _refused(imaseg("train", config, "--data", data, "--out", out, "epochz=1"), "'epochz'")
-    _refused(imaseg("train", tmp_path / "none.yaml", "--data", data, "--out", out), "none.yaml")
-    _refused(imaseg("train", config, "--data", data, "--out", out, f"init={tmp_path}"), "weights.safetensors")
+    _refused(here("prepare", raw_phantom, out, "--recipe", "nonsense"), "msd")
+    _refused(here("train", config, "--data", tmp_path / "none", "--out", out), "nothing there")
+    _refused(here("train", config, "--data", raw_phantom, "--out", out), "imaseg prepare")
+    _refused(here("train", config, "--data", data, "--out", out, "epochz=1"), "'epochz'")
+    _refused(here("train", tmp_path / "none.yaml", "--data", data, "--out", out), "none.yaml")
+    _refused(here("train", config, "--data", data, "--out", out, f"init={tmp_path}"), "weights.safetensors")
     other = ["network.channels=[8, 16]", f"init={run}"]
-    _refused(imaseg("train", config, "--data", data, "--out", out, *other), "another architecture")
-    _refused(imaseg("audit", tmp_path / "none", data, "--out", out), "which is no folder")
-    _refused(imaseg("audit", run, tmp_path / "none", "--out", out), "nothing there")
-    _refused(imaseg("audit", run, data, "--out", out, "--plan", "slow"), "plan must be one of quick")
-    _refused(imaseg("audit", run, data, "--out", out, "--cases", "phantom_999"), "phantom_999")
-    _refused(imaseg("audit", run, data, "--out", out, "--device", "cuda:99"), "device must exist")
-    _refused(imaseg("report", tmp_path, "--out", out / "x.html"), "summary.json")
+    _refused(here("train", config, "--data", data, "--out", out, *other), "another architecture")
+    _refused(here("audit", tmp_path / "none", data, "--out", out), "which is no folder")
+    _refused(here("audit", run, tmp_path / "none", "--out", out), "nothing there")
+    _refused(here("audit", run, data, "--out", out, "--plan", "slow"), "plan must be one of quick")
+    _refused(here("audit", run, data, "--out", out, "--cases", "phantom_999"), "phantom_999")
+    _refused(here("audit", run, data, "--out", out, "--device", "cuda:99"), "device must exist")
+    _refused(here("report", tmp_path, "--out", out / "x.html"), "summary.json")
     assert not out.exists(), "nothing is written for a refused command"
 
 
-def test_gzip_of_nonsense_is_refused_like_any_other_file(worked, tmp_path):
+def test_gzip_of_nonsense_is_refused_like_any_other_file(worked, tmp_path, here):
     home, _ = worked
     data = shutil.copytree(home / "data", tmp_path / "data")
     for name in ("phantom_005", "phantom_006"):
         (data / "imagesTr" / f"{name}.nii.gz").write_bytes(gzip.compress(b"nonsense"))
-    done = imaseg("audit", home / "run", data, "--out", tmp_path / "a", "--plan", home / "plan.yaml")
+    done = here("audit", home / "run", data, "--out", tmp_path / "a", "--plan", home / "plan.yaml")
     _refused(done, "phantom_005")
 
 
@@ -189,7 +191,6 @@ def test_training_killed_for_good_resumes_to_the_same_weights(worked, tmp_path):
         [sys.executable, "-m", "imaseg", *map(str, command), str(tmp_path / "part")],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     metrics = tmp_path / "part" / "metrics.csv"
     while not (metrics.is_file() and len(metrics.read_text().splitlines()) > 3):

@@ -16,7 +16,8 @@ pytest.importorskip("nnunetv2", reason="nnunetv2 is not installed (pip install '
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "nnunet_hippocampus.py"
 SMALL = (
-    "--methods standard ima --train 6 --val 1 --epochs 2 --iterations 5 --features 4 6 8 --rate 0.1 --steps 1 --eps 0.1"
+    "--methods standard ima --train 6 --val 1 --epochs 2 --iterations 2 --patch 24 32 24 "
+    "--features 4 6 8 --rate 0.1 --steps 1 --eps 0.1"
 )
 
 

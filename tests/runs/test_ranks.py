@@ -11,9 +11,9 @@ import torch
 
 from imaseg import InputError, load_cases, load_model
 from imaseg.data.reading import read_volume
+from imaseg.ranks import joined
 from imaseg.runs import load_config, train
 from imaseg.runs.batches import EpochSampler
-from imaseg.runs.ranks import joined
 from tests.conftest import IMA_METHOD
 
 METHOD = IMA_METHOD.replace("{name: ima,", "{name: ima, warm: true,")

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import torch
 
 from imaseg.attacks import PGD
-from imaseg.auditing.engine.sharing import shared
 from imaseg.auditing.inputs.subject import Subject
 from imaseg.auditing.plan import Plan
 from imaseg.auditing.probes import Cost
@@ -114,4 +113,5 @@ def announcement(
         f"{seconds.scoring:.3g} s to score one, measured on {seconds.case}"
     )
     table = plain(["part", "cases", "calls per case", "time"], rows).replace("\n", "\n  ")
-    return f"{head}{done}: about {duration(total)}{shared(processes)} ({measured}).\n  {table}"
+    shared = f" in all, shared by {processes} processes" if processes > 1 else ""
+    return f"{head}{done}: about {duration(total)}{shared} ({measured}).\n  {table}"

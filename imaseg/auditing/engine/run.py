@@ -13,7 +13,6 @@ import torch
 
 from imaseg.auditing.engine.cost import announcement, costs
 from imaseg.auditing.engine.identity import claim, describe
-from imaseg.auditing.engine.sharing import rank, world
 from imaseg.auditing.engine.summary import summarise
 from imaseg.auditing.engine.tables import write_tables
 from imaseg.auditing.engine.work import Work, finished_record
@@ -27,6 +26,7 @@ from imaseg.data.files import write_json
 from imaseg.errors import InputError
 from imaseg.frozen import frozen
 from imaseg.models import SegmentationModel
+from imaseg.ranks import rank, world
 from imaseg.report import write_report
 from imaseg.results import Audit, CaseRecord, Summary, load
 from imaseg.results.run import CaseCost, FailedCase, Run
@@ -96,7 +96,7 @@ def audit(
     Raises:
         InputError: if something does not fit, `out` holds another audit, or no case could be audited.
     """
-    settings, folder, started = load_plan(plan), Path(out), time.perf_counter()
+    settings, folder, started = load_plan(plan, trust=trust), Path(out), time.perf_counter()
     subject = Subject.of(model, cases, select=select, device=device, trust=trust)
     _try(subject, settings)
     run = describe(subject, settings)

@@ -1,4 +1,4 @@
-"""Several processes, one list of cases: who works on which, without anybody in charge.
+"""Lock-based work sharing between processes, without a coordinator.
 
 A case belongs to whoever holds the lock on its file below `.claims/`. The system gives locks back when a process ends,
 even by `kill -9`, so that nothing is ever claimed by the dead: others take such cases over. That holds for processes
@@ -8,55 +8,14 @@ started by `torchrun` and for any others that are given the same folder.
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO
 
-import torch
-
-from imaseg.models.device import pick_device
-
-try:
-    import fcntl
-except ImportError:  # a system without such locks: every process does every case that is not on disk yet
-    fcntl = None  # type: ignore[assignment]
+from filelock import FileLock, Timeout
 
 _PAUSE = 0.2
-
-
-def rank() -> int:
-    """Number of this process among those of `torchrun`; 0 without."""
-    return _number("RANK", 0)
-
-
-def world() -> int:
-    """How many processes `torchrun` started; 1 without."""
-    return max(1, _number("WORLD_SIZE", 1))
-
-
-def local_rank() -> int:
-    """Number of this process on its machine; 0 without `torchrun`."""
-    return _number("LOCAL_RANK", 0)
-
-
-def shared(processes: int) -> str:
-    """What an estimate of the time of all cases together adds where several processes share them."""
-    return f" in all, shared by {processes} processes" if processes > 1 else ""
-
-
-def own_device(name: str) -> torch.device:
-    """The device called `name`; "auto" gives each process of `torchrun` a GPU of its own, in turn."""
-    if name == "auto" and torch.cuda.is_available():
-        return torch.device("cuda", local_rank() % torch.cuda.device_count())
-    return pick_device(name)
-
-
-def _number(name: str, otherwise: int) -> int:
-    text = os.environ.get(name, "")
-    return int(text) if text.isdecimal() else otherwise
 
 
 class Claims:
@@ -72,22 +31,26 @@ class Claims:
     @contextlib.contextmanager
     def claim(self, case: str) -> Iterator[bool]:
         """Hold a case while the block runs; yields whether it could be had."""
-        if fcntl is None:
+        lock = FileLock(self.folder / f"{case}.lock")
+        try:
+            self._acquire(lock)
+        except Timeout:
+            yield False
+            return
+        except NotImplementedError:  # a disk without locks: every process does every case that is not there yet
             yield True
             return
-        with self._open(case) as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                yield False
-                return
+        try:
             yield True
+        finally:
+            lock.release()
 
-    def _open(self, case: str) -> IO[str]:
+    def _acquire(self, lock: FileLock) -> None:
         while True:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with contextlib.suppress(FileNotFoundError):  # somebody who is done may just have cleared up
-                return (self.folder / f"{case}.lock").open("a")
+            with contextlib.suppress(FileNotFoundError):  # a process that is done may just have removed the folder
+                lock.acquire(blocking=False)
+                return
 
     def share(
         self, cases: Iterable[str], settled: Callable[[str], bool], work: Callable[[str], None], *, wait: bool

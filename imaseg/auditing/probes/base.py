@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny
 
+from imaseg.plugins import plugins
 from imaseg.results.base import Entry, Row
 from imaseg.results.case import CaseRecord
 
@@ -72,6 +73,12 @@ class Probe(BaseModel, ABC):
         if isinstance(kind, str):
             Probe.registry[kind] = cls
 
+    @classmethod
+    def known(cls) -> dict[str, type[Probe]]:
+        """Every kind by name, those of installed packages included."""
+        plugins("imaseg.probes")
+        return Probe.registry
+
     def names(self) -> list[str]:
         """Names that the settings give, from the shortest to the one that says most."""
         return [self.kind]
@@ -115,7 +122,7 @@ def _of_kind(content: Any) -> Any:
     if not isinstance(content, Mapping):
         return content
     kind = content.get("kind", "attack")
-    if kind not in Probe.registry:
+    if kind not in Probe.known():
         msg = f"kind must be one of {', '.join(sorted(Probe.registry))}, got {kind!r}"
         raise ValueError(msg)
     return Probe.registry[str(kind)].model_validate(content)

@@ -6,12 +6,12 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from imaseg.data.layouts.patterns import Layout
 from imaseg.data.resources import resource
 from imaseg.data.yaml_file import read_yaml
-from imaseg.errors import InputError
+from imaseg.validated import validated
 
 Millimetres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Normalise = Literal["auto", "zscore", "masked-zscore", "percentile", "window", "ct", "range", "none"]
@@ -151,18 +151,7 @@ def parse_recipe(content: dict[str, Any], *, source: str) -> Recipe:
     Raises:
         InputError: naming the first wrong key, what it got, and the known keys or the constraint.
     """
-    try:
-        return Recipe.model_validate(content)
-    except ValidationError as error:
-        # A union reports every member that did not fit; what does not belong at all comes first.
-        first = next((e for e in error.errors() if e["type"] == "extra_forbidden"), error.errors()[0])
-        key = str(first["loc"][0]) if first["loc"] else "recipe"
-        keys = ", ".join(Recipe.model_fields)
-        if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
-            msg = f"{source}: key must be one of {keys}, got {key!r}."
-        else:
-            msg = f"{source}: {key} must be {_constraint(key)}, got {content.get(key)!r}."
-        raise InputError(msg) from error
+    return validated(Recipe, content, source=source, constraint=_constraint)
 
 
 def _constraint(key: str) -> str:

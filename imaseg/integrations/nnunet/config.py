@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from imaseg.data.yaml_file import read_yaml
-from imaseg.errors import InputError
+from imaseg.validated import validated
 
 VARIABLE = "IMASEG_CONFIG"
 PERTURBATION: dict[str, Any] = {"name": "l2", "eps": 0.1, "unit": "rms"}
@@ -76,14 +76,4 @@ def parse_config(content: Mapping[str, Any], *, source: str) -> RobustConfig:
     Raises:
         InputError: if a key is unknown or a value is refused.
     """
-    try:
-        return RobustConfig.model_validate(content)
-    except ValidationError as error:
-        wrong = error.errors()[0]
-        place = ".".join(str(part) for part in wrong["loc"])
-        if wrong["type"] == "extra_forbidden":
-            known = RobustBest.model_fields if "." in place else RobustConfig.model_fields
-            msg = f"{source}: key must be one of {', '.join(known)}, got {place!r}."
-        else:
-            msg = f"{source}: {place} must be valid, got {wrong.get('input')!r}. {wrong['msg']}."
-        raise InputError(msg) from error
+    return validated(RobustConfig, content, source=source)

@@ -1,0 +1,77 @@
+"""Content of a file as a pydantic model, or one sentence that says what is wrong with it."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from imaseg.errors import InputError
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def validated(
+    kind: type[_Model], content: Any, *, source: str, constraint: Callable[[str], str | None] | None = None
+) -> _Model:
+    """Check content.
+
+    Args:
+        kind: what it must be.
+        content: plain data, as a file holds it.
+        source: where it comes from, for the message.
+        constraint: what the value of a key at the top must be, in words; None where pydantic's reason says it.
+
+    Raises:
+        InputError: if a key is unknown or a value is refused.
+    """
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        # A union reports every member that did not fit; what does not belong at all comes first.
+        mistakes = error.errors(include_url=False)
+        mistake = next((one for one in mistakes if one["type"] == "extra_forbidden"), mistakes[0])
+        key = str(mistake["loc"][0]) if mistake["loc"] else ""
+        if mistake["type"] == "extra_forbidden":
+            keys = ", ".join(_keys(kind, mistake["loc"][:-1]))
+            msg = f"{source}: key must be one of {keys}, got {_place(mistake['loc'])!r}."
+        elif constraint is not None and (words := constraint(key)):
+            got = content.get(key) if isinstance(content, dict) else content
+            msg = f"{source}: {key} must be {words}, got {got!r}."
+        else:
+            msg = f"{source}: {first_mistake(error)}."
+        raise InputError(msg) from error
+
+
+def first_mistake(error: ValidationError) -> str:
+    """The first thing that pydantic found: where, what it got, and why that is refused."""
+    mistake = error.errors(include_url=False)[0]
+    reason = mistake["msg"].removeprefix("Value error, ").rstrip(".")
+    place = _place(mistake["loc"]) or "the content"
+    if mistake["type"] == "missing":
+        return f"{place} must be given, got nothing"
+    if mistake["type"] == "value_error" and not mistake["loc"]:
+        return reason
+    return f"{place} must be valid, got {mistake['input']!r:.80}: {reason[:1].lower()}{reason[1:]}"
+
+
+def _place(steps: Iterable[Any]) -> str:
+    return ".".join(map(str, steps))
+
+
+def _keys(kind: type[BaseModel], steps: Iterable[Any]) -> list[str]:
+    """Keys that are known where the steps lead; those at the top where that is not told."""
+    for step in steps:
+        field = kind.model_fields.get(str(step))
+        inner = next(_models(field.annotation), None) if field is not None else None
+        kind = inner or kind
+    return [field.alias or name for name, field in kind.model_fields.items()]
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in typing.get_args(annotation):
+        yield from _models(argument)
