@@ -31,9 +31,7 @@ def render_page(**values: Any) -> str:
     )
     environment.filters["plot"] = _embed
     page = environment.get_template("page.html.j2").render(
-        style=_asset("page.css"),
-        scripts=[Markup(get_plotlyjs()), _asset("draw.js"), _asset("slides.js")],
-        **values,
+        style=_asset("page.css"), scripts=[Markup(get_plotlyjs()), _asset("draw.js"), _asset("slides.js")], **values
     )
     return page.lstrip() + "\n"
 

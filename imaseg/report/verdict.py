@@ -1,13 +1,11 @@
-"""Whether the numbers of a page can be relied on: checks on the attacks, and margins that withstood new attacks."""
+"""Whether the numbers of a page can be relied on, by the checks that audits make on their own attacks."""
 
 from __future__ import annotations
 
 from imaseg.report.audits import Audits
-from imaseg.report.numerals import count, listing, short
+from imaseg.report.numerals import count, listing
 from imaseg.results.summary import Check
 
-GOOD_RATE = 0.95
-"""Share of the challenged margins that must hold."""
 _FEW = 3  # checks that a sentence can name
 
 
@@ -17,33 +15,11 @@ def failed_checks(audits: Audits) -> list[tuple[str, Check]]:
 
 
 def is_sound(audits: Audits) -> bool:
-    """Whether every audit was checked in one way or the other, all checks passed, and the margins held."""
-    challenged = [sum(entry.tested for entry in audit.summary.margins) for audit in audits]
-    checked = all(audit.summary.validity or tested for audit, tested in zip(audits, challenged, strict=True))
-    passed = all(check.ok for audit in audits for check in audit.summary.validity)
-    stood, tested = held(audits)
-    return checked and passed and stood >= GOOD_RATE * tested
-
-
-def held(audits: Audits) -> tuple[int, int]:
-    """Margins that withstood new attacks, and margins challenged."""
-    entries = [entry for audit in audits for entry in audit.summary.margins]
-    return sum(entry.held for entry in entries), sum(entry.tested for entry in entries)
+    """Whether every audit was checked and every check passed."""
+    return all(audit.summary.validity and all(check.ok for check in audit.summary.validity) for audit in audits)
 
 
 def verdict_text(audits: Audits) -> str:
-    """How many checks passed and how many margins held."""
-    stood, tested = held(audits)
-    if not tested:
-        return validity_text(audits)
-    widths = sorted({entry.rtol for audit in audits for entry in audit.summary.margins if entry.tested})
-    below = listing([f"{short(100 * width, 2)} %" for width in widths])
-    text = f"{stood} of {count(tested, 'margin')} held: three new attacks {below} below them failed."
-    checked = any(audit.summary.validity for audit in audits)
-    return f"{validity_text(audits)} {text}" if checked else text
-
-
-def validity_text(audits: Audits) -> str:
     """How many validity checks passed, and the names of those that did not or could not be run."""
     checks = [(audit.name, check) for audit in audits for check in audit.summary.validity]
     if not checks:

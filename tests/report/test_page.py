@@ -138,7 +138,7 @@ def test_hostile_names_stay_text(write_variant, tmp_path):
 def test_a_failed_check_puts_a_banner_on_top(tiny):
     checks = [check.model_copy(update={"ok": True}) for check in tiny.summary.validity]
     failed = [checks[0].model_copy(update={"ok": False, "number": "0.114 > 0.612"}), *checks[1:]]
-    good, bad = (Page(render([vary(tiny, validity=each, margins=[])])) for each in (checks, failed))
+    good, bad = (Page(render([vary(tiny, validity=each)])) for each in (checks, failed))
     assert not [a for a in good.all("div") if a.get("class") == "banner"]
     assert [a["class"] for a in good.all("p") if "verdict" in a.get("class", "")] == ["verdict good"]
     assert len([a for a in bad.all("div") if a.get("class") == "banner"]) == 1

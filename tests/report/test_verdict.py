@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from imaseg.report.verdict import failed_checks, is_sound, validity_text, verdict_text
+from imaseg.report.verdict import failed_checks, is_sound, verdict_text
 from imaseg.results.summary import Check
 from tests.report.vary import vary
 
 
-def checked(tiny, *states, name="a", **more):
+def checked(tiny, *states, name="a"):
     checks = [Check(check=f"check {i}", ok=ok, number=f"number {i}", detail="") for i, ok in enumerate(states)]
-    return vary(tiny, name, validity=checks, **{"margins": [], **more})
+    return vary(tiny, name, validity=checks)
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ def checked(tiny, *states, name="a", **more):
 )
 def test_states_of_checks(tiny, states, text, sound):
     audit = checked(tiny, *states)
-    assert validity_text([audit]) == verdict_text([audit]) == text
+    assert verdict_text([audit]) == text
     assert is_sound([audit]) is sound
     assert len(failed_checks([audit])) == states.count(False)
 
@@ -32,15 +32,5 @@ def test_states_of_checks(tiny, states, text, sound):
 def test_of_several_models_the_failing_and_the_silent_are_named(tiny):
     bad, mute = checked(tiny, False, name="bad"), checked(tiny, name="mute")
     text = "1 of 1 validity check failed: check 0 (bad: number 0). None were recorded for mute."
-    assert validity_text([bad, mute]) == text
+    assert verdict_text([bad, mute]) == text
     assert not is_sound([checked(tiny, True), mute])
-
-
-@pytest.mark.parametrize(("held", "sound"), [(19, True), (18, False)])
-def test_margins_must_withstand_new_attacks(tiny, held, sound):
-    margins = [tiny.summary.margins[0].model_copy(update={"held": held, "tested": 20, "rtol": 0.05})]
-    alone, both = checked(tiny, margins=margins), checked(tiny, True, margins=margins)
-    text = f"{held} of 20 margins held: three new attacks 5 % below them failed."
-    assert verdict_text([alone]) == text
-    assert verdict_text([both]) == f"The one validity check passed. {text}"
-    assert is_sound([alone]) is is_sound([both]) is sound

@@ -267,7 +267,7 @@ def _limits(audits: Audits, lead: Sequence[Series]) -> list[str]:
         return []
     said = [
         "An attack that fails proves nothing: a stronger one may lower these numbers. Dice under attack is an upper "
-        "bound of the worst case.",
+        "bound of the worst case."
     ]
     if len(lead) > 1:
         said.append(

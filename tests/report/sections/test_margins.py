@@ -51,7 +51,7 @@ def test_every_set_and_structure_has_a_row(tiny):
         assert row["Structure"].text == (entry.structure or "whole case")
         assert row["Not broken"].text == f"{entry.censored} of 6"
         assert row["Held"].text == (f"{entry.held} of {entry.tested}" if entry.tested else "not tested")
-        assert (row["Search limit"].text, row["Search limit"].note) == (f"{entry.eps:g}", "tolerance 30 %")
+        assert (row["Search limit"].text, row["Search limit"].note) == (f"{entry.eps:g}", "within 30 %")
         assert "image's own units" in row["Median in words"].note or entry.perturbation == "bias-field"
 
 
@@ -94,7 +94,7 @@ def test_sentences_say_where_half_of_the_cases_break(tiny):
     expected = f"{least.structure} {least.median:.3g} (against {other.structure} {other.median:.3g})"
     assert first.points == (f"L2 ball: {expected}",)
     zero = [case.model_copy(update={"margin": 0.0}) for case in entry.per_case[:2]]
-    failing = build([changed(tiny, 0, per_case=[*zero, *entry.per_case[2:]])]).sentences[-1]
+    failing = build([changed(tiny, 0, per_case=[*zero, *entry.per_case[2:]])]).sentences[2]
     assert failing.text == "2 cases already broken unattacked: phantom_001 and phantom_002."
 
 
@@ -106,6 +106,8 @@ def test_sets_whose_margins_did_not_hold_are_noted(tiny, held, notices):
     ]
     said = build([vary(tiny, margins=margins)]).notices
     assert len(said) == notices
+    text = f"{held} of 6 margins held: three new attacks 30 % below them failed."
+    assert build([vary(tiny, margins=margins)]).sentences[-1].text == text
     assert all("In the L2 ball only 5 of 6 margins held" in notice for notice in said)
 
 
