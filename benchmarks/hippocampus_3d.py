@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -31,6 +30,7 @@ from imaseg.models.device import pick_device
 from imaseg.progress import bar
 from imaseg.report import read_audits, write_report
 from imaseg.report.compare import all_series, at, budgets, clean_point, paired
+from imaseg.results import load
 from imaseg.runs import TrainConfig, load_config, train
 from imaseg.runs.build import build_method
 
@@ -184,9 +184,9 @@ def spread(folders: list[Path]) -> str:
     """Markdown: mean and range over seeds, clean and under the worst attack at each budget."""
     values: dict[str, list[list[float]]] = {}
     for folder in folders:
-        summary = json.loads((folder / "summary.json").read_text())
+        summary = load(folder).summary
         name = folder.name.removeprefix("audit-").partition("-seed")[0]
-        values.setdefault(name, []).append([summary["foreground_mean"]["dice"], *strongest(summary).values()])
+        values.setdefault(name, []).append([summary.dice, *strongest(summary).values()])
     lines = ["\nMean over seeds (range):\n"]
     for name, runs in values.items():
         cells = [f"{sum(one) / len(one):.3f} ({min(one):.3f} to {max(one):.3f})" for one in zip(*runs, strict=True)]
@@ -211,28 +211,26 @@ def table(folders: list[Path]) -> str:
     """Markdown: one row per method, clean Dice and the worst attacked Dice per budget with 95 % intervals."""
     rows = []
     for folder in folders:
-        summary, run = (json.loads((folder / name).read_text()) for name in ("summary.json", "run.json"))
+        audited = load(folder)
+        summary = audited.summary
         worst = strongest(summary)
-        cells = [_cell(summary["foreground_mean"]["dice"], summary["clean_dice_ci95"])]
+        cells = [_cell(summary.dice, summary.clean_dice_ci95)]
         for key, dice in worst.items():
-            probe = next(
-                p for p in summary["probes"]
-                if (p["perturbation"], p["unit"], p["eps"]) == key and p["foreground_mean"]["dice"] == dice
-            )  # fmt: skip
-            cells.append(_cell(dice, probe["dice_ci95"]))
-        pgd20 = [f"{p['foreground_mean']['dice']:.3f}" for p in summary["probes"] if p["probe"] == "pgd-l2"]
-        margin = summary["margins"][0]
-        cells.append(f"{margin['median']:.3f} ({margin['censored']}/{margin['n']} beyond {margin['eps']:g})")
+            probe = next(p for p in summary.probes if (p.perturbation, p.unit, p.eps) == key and p.dice == dice)
+            cells.append(_cell(dice, probe.dice_ci95))
+        pgd20 = [f"{p.dice:.3f}" for p in summary.probes if p.probe == "pgd-l2"]
+        margin = summary.margins[0]
+        cells.append(f"{margin.median:.3f} ({margin.censored}/{margin.n} beyond {margin.eps:g})")
         cells.append(f"{compute_of(folder.parent / folder.name.removeprefix('audit-')):.0f}")
-        rows.append((summary["model"]["name"], cells, pgd20, run, list(worst), summary["data"]["cases"]))
+        rows.append((summary.model.name, cells, pgd20, audited.run, list(worst), summary.data.cases))
     header = ["method", "clean", *[f"{eps:g}" for *_, eps in rows[0][4]], "median margin", "passes per case"]
     lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
     lines += ["| " + " | ".join([name, *cells]) + " |" for name, cells, *_ in rows]
     lines += ["", "PGD-20 alone (mean Dice at the same budgets):"]
     lines += [f"- {name}: " + " ".join(pgd20) for name, _, pgd20, *_ in rows]
     run = rows[0][3]
-    versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items())
-    lines.append(f"\nn = {rows[0][5]} cases, seed {run['seed']}, {run['hardware']}, imaseg {run['imaseg']}, {versions}")
+    versions = ", ".join(f"{name} {version}" for name, version in run.versions.items())
+    lines.append(f"\nn = {rows[0][5]} cases, seed {run.seed}, {run.hardware}, imaseg {run.imaseg}, {versions}")
     return "\n".join(lines)
 
 
@@ -261,13 +259,13 @@ def draw(folders: list[Path], path: Path) -> None:
     lines: dict[str, dict[float, list[float]]] = {}
     panels: list[str] = []
     for folder in folders:
-        summary = json.loads((folder / "summary.json").read_text())
+        summary = load(folder).summary
         method, _, ceiling = folder.name.removeprefix("audit-").rpartition("-")
         if ceiling not in {f"{eps:g}" for eps in BUDGETS}:
             method, ceiling = folder.name.removeprefix("audit-"), "0.1"
         worst = strongest(summary)
         panels = ["clean", *(f"L2 {eps:g} RMS" for *_, eps in worst)]
-        lines.setdefault(method, {})[float(ceiling)] = [summary["foreground_mean"]["dice"], *worst.values()]
+        lines.setdefault(method, {})[float(ceiling)] = [summary.dice, *worst.values()]
     figure, axes = pyplot.subplots(1, len(panels), figsize=(3 * len(panels), 3.5), layout="constrained")
     for place, (axis, title) in enumerate(zip(axes, panels, strict=True)):
         for number, (method, found) in enumerate(item for item in lines.items() if len(item[1]) > 1):

@@ -75,3 +75,38 @@ def tiny_run(prepared_phantom: Path, tmp_path_factory: pytest.TempPathFactory) -
         learning_rate=0.02,
     )
     return train(config, prepared_phantom, tmp_path_factory.mktemp("runs") / "tiny")
+
+
+EVERY_KIND = {
+    "name": "tiny",
+    "probes": [
+        {"attack": "gaussian-noise", "perturbation": "l2", "unit": "std", "eps": [0.1, 0.5]},
+        {"attack": "fgsm", "perturbation": "l2", "unit": "std", "eps": [0.1, 0.5]},
+        {
+            "attack": "pgd", "perturbation": "l2", "unit": "std", "eps": [0.1, 0.5], "steps": 3, "write": "nifti",
+        },
+        {"attack": "pgd", "perturbation": "gamma", "eps": [0.3], "steps": 2},
+        {"kind": "margin", "perturbation": "l2", "unit": "std", "eps": 1.0, "steps": 3, "rtol": 0.3,
+         "criterion": {"name": "dice-below", "threshold": 0.5, "relative": True}, "per_class": True, "confirm": True},
+        {"kind": "margin", "perturbation": "bias-field", "eps": 0.2, "steps": 2, "rtol": 0.3,
+         "criterion": {"name": "dice-below", "threshold": 0.5, "relative": True}},
+        {"kind": "certificate", "sigma": 0.1, "unit": "std", "samples": 90, "cases": 1, "write": "nifti",
+         "attack": 0.3, "groups": 1},
+        {"kind": "voxel-margin", "perturbation": "l2", "unit": "rms", "eps": 0.6, "cases": 2, "rungs": 4, "focus": 1,
+         "methods": ["attack", "gradient"], "write": "nifti"},
+        {"kind": "corruption", "corruptions": ["gamma", "blur"], "severities": [1, 5]},
+    ],
+    "validity": {"cases": 1, "large_eps": 20, "scaled_eps": 0.5},
+    "showcase": {"attack": "pgd", "eps": 0.5},
+    "seed": 7,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def real_audit(tiny_run, prepared_phantom, tmp_path_factory):
+    """An audit folder with every kind of probe; read only."""
+    from imaseg.auditing import Plan, audit
+
+    out = tmp_path_factory.mktemp("audits") / "tiny"
+    audit(tiny_run, prepared_phantom, Plan.model_validate(EVERY_KIND), out, select="all")
+    return out

@@ -1,4 +1,4 @@
-"""A real audit of a tiny model, made once, from which tests derive what they need."""
+"""The real audit of a tiny model (tests/conftest.py), read, and folders derived from it."""
 
 from __future__ import annotations
 
@@ -7,41 +7,8 @@ import shutil
 
 import pytest
 
-from imaseg.auditing import Plan, audit
 from imaseg.report import read_audits
 from tests.report.chromium import BROWSERS, Chromium, find_browser
-
-PLAN = {
-    "name": "tiny",
-    "probes": [
-        {"attack": "gaussian-noise", "perturbation": "l2", "unit": "std", "eps": [0.1, 0.5]},
-        {"attack": "fgsm", "perturbation": "l2", "unit": "std", "eps": [0.1, 0.5]},
-        {
-            "attack": "pgd", "perturbation": "l2", "unit": "std", "eps": [0.1, 0.5], "steps": 3, "write": "nifti",
-        },
-        {"attack": "pgd", "perturbation": "gamma", "eps": [0.3], "steps": 2},
-        {"kind": "margin", "perturbation": "l2", "unit": "std", "eps": 1.0, "steps": 3, "rtol": 0.3,
-         "criterion": {"name": "dice-below", "threshold": 0.5, "relative": True}, "per_class": True, "confirm": True},
-        {"kind": "margin", "perturbation": "bias-field", "eps": 0.2, "steps": 2, "rtol": 0.3,
-         "criterion": {"name": "dice-below", "threshold": 0.5, "relative": True}},
-        {"kind": "certificate", "sigma": 0.1, "unit": "std", "samples": 90, "cases": 1, "write": "nifti",
-         "attack": 0.3, "groups": 1},
-        {"kind": "voxel-margin", "perturbation": "l2", "unit": "rms", "eps": 0.6, "cases": 2, "rungs": 4, "focus": 1,
-         "methods": ["attack", "gradient"], "write": "nifti"},
-        {"kind": "corruption", "corruptions": ["gamma", "blur"], "severities": [1, 5]},
-    ],
-    "validity": {"cases": 1, "large_eps": 20, "scaled_eps": 0.5},
-    "showcase": {"attack": "pgd", "eps": 0.5},
-    "seed": 7,
-}  # fmt: skip
-
-
-@pytest.fixture(scope="session")
-def real_audit(tiny_run, prepared_phantom, tmp_path_factory):
-    """An audit folder with every section; read only."""
-    out = tmp_path_factory.mktemp("audits") / "tiny"
-    audit(tiny_run, prepared_phantom, Plan.model_validate(PLAN), out, select="all")
-    return out
 
 
 @pytest.fixture(scope="session")

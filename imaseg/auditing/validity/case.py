@@ -84,7 +84,7 @@ class CaseChecks:
         known = [row.dice for row in rows if row.probe in rivals and row.eps == eps]
         before = min(known) if known else self._dice_under(scene.model, probe, eps)
         attack = probe.build(eps, scene.seed + 1, scene.scale, scene.room)
-        longer = {"steps": LONGER * attack.steps, "restarts": REPEATED * attack.restarts}
+        longer: dict[str, Any] = {"steps": LONGER * attack.steps, "restarts": REPEATED * attack.restarts}
         if attack.steps == 1:  # FGSM has no longer form
             longer = {"attack": "pgd", "steps": LONGER * REPEATED, "restarts": attack.restarts}
         more = probe.model_copy(update=longer)

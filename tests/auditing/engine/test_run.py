@@ -473,3 +473,49 @@ def test_the_ladder_table_lines_up(done):
     lines = table.splitlines()
     assert len({len(line) for line in lines[1:]}) == 1
     assert f"{done.summary['foreground_mean']['dice']:.3f}" in lines[2]
+
+
+def test_a_plan_without_pictures_and_checks_runs(tiny_run, prepared_phantom, tmp_path):
+    plan = Plan.model_validate({"name": "bare", "probes": [{"attack": "fgsm", "unit": "rms", "eps": [0.1]}]})
+    done = audit(tiny_run, prepared_phantom, plan, tmp_path / "a")
+    assert (done.summary["showcase"], done.audit.cases[0].checks) == (None, None)
+    assert not list(tmp_path.rglob("*.npz"))
+    grey = {check.check: check.detail for check in done.audit.summary.validity if check.ok is None}
+    assert "the plan asks for no extra attacks" in grey["A very large budget destroys the segmentation"]
+    assert (done.folder / "report.html").is_file()
+
+
+def test_an_attack_of_the_first_cases_only_is_summed_up_over_these(tiny_run, prepared_phantom, tmp_path):
+    probes = [
+        {"attack": "fgsm", "unit": "rms", "eps": [0.1]},
+        {"attack": "pgd", "unit": "rms", "eps": [0.1], "steps": 2, "cases": 1},
+    ]
+    done = audit(tiny_run, prepared_phantom, Plan.model_validate({"name": "few", "probes": probes}), tmp_path / "a")
+    summary = done.audit.summary
+    assert {(entry.probe, entry.n) for entry in summary.probes} == {
+        ("fgsm-l2", 2), ("pgd-l2", 1), ("worst-case-l2", 1)
+    }  # fmt: skip
+    worst = next(entry for entry in summary.probes if entry.attack == "worst-case")
+    rivals = [entry for entry in summary.probes if entry.attack != "worst-case"]
+    assert [case.case for case in worst.metric_per_case] == ["phantom_005"]
+    assert worst.dice == min(entry.metric_per_case[0].dice for entry in rivals)
+    assert all([probe.probe for probe in group.probes] == ["fgsm-l2"] for group in summary.by_size)
+
+
+def test_an_attack_with_an_objective_of_its_own_says_so(tiny_run, prepared_phantom, tmp_path):
+    probe = {"attack": "minimum-norm", "unit": "rms", "eps": [0.1], "steps": 2}
+    plan = Plan.model_validate({"name": "own", "probes": [probe]})
+    done = audit(tiny_run, prepared_phantom, plan, tmp_path / "a", select=["phantom_005"])
+    assert done.audit.summary.probes[0].objective is None
+
+
+@pytest.mark.parametrize("attack", ["fgsm", "pgd"])
+def test_convergence_of_an_attack_of_one_step_is_checked_too(attack, tiny_run, prepared_phantom, tmp_path):
+    spec = {
+        "name": "one",
+        "probes": [{"attack": attack, "unit": "rms", "eps": [0.1], "steps": 1}],
+        "validity": {"cases": 1, "attack": attack, "large_eps": 5.0, "scaled_eps": 0.1},
+    }
+    done = audit(tiny_run, prepared_phantom, Plan.model_validate(spec), tmp_path / "a", select=["phantom_005"])
+    before, after = done.audit.cases[0].checks.converged
+    assert after <= before
