@@ -63,7 +63,7 @@ def _tables(audit: Audit) -> list[str]:
     summary, tables = audit.summary, []
     written = [row.written for record in audit.cases for row in record.rows_of(AttackRow) if row.written is not None]
     if written:
-        differ = sum(bool(one.note) for one in written)
+        differ = sum(bool(file.note) for file in written)
         tables += [
             "Mean foreground Dice in the model's space and re-read from the written file",
             written_table(audit.cases),

@@ -37,12 +37,12 @@ def knowledge(member: object) -> Entry:
 
 def _source(member: type) -> str:
     """What the module's docstring cites."""
-    found: list[str] = []
+    sources: list[str] = []
     for paragraph in (sys.modules[member.__module__].__doc__ or "").split("\n\n"):
         for sentence in _SENTENCE.split(" ".join(paragraph.split())):
             inside = [part for part in _BRACKETS.findall(sentence) if _YEAR.search(part)]
-            found += inside or ([sentence] if _YEAR.search(sentence) else [])
-    return "; ".join(part.rstrip(".") for part in found)
+            sources += inside or ([sentence] if _YEAR.search(sentence) else [])
+    return "; ".join(part.rstrip(".") for part in sources)
 
 
 def objective_of(member: Any) -> str:
@@ -54,8 +54,8 @@ def objective_of(member: Any) -> str:
 
 def units_of(member: Any) -> list[str]:
     """Units that eps can be given in, the set's own first."""
-    known = inspect.signature(member).parameters
-    if "unit" in known:
+    parameters = inspect.signature(member).parameters
+    if "unit" in parameters:
         return list(typing.get_args(typing.get_type_hints(member.__init__)["unit"]))
     units = [member(0.0).unit]
-    return [*units, member(0.0, spacing=(1.0, 1.0, 1.0)).unit] if "spacing" in known else units
+    return [*units, member(0.0, spacing=(1.0, 1.0, 1.0)).unit] if "spacing" in parameters else units

@@ -119,17 +119,17 @@ def _outdated() -> list[str]:
         return []  # run from its folder without being installed
     from packaging.requirements import Requirement
 
-    found = []
+    problems = []
     for requirement in map(Requirement, wanted):
         version = _version(requirement.name)
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
         if version is not None and not requirement.specifier.contains(version, prereleases=True):
-            found.append(
+            problems.append(
                 f"{requirement.name} is {version}, and imaseg needs {requirement.specifier}. "
                 f'Type: {_pip()} install "{requirement.name}{requirement.specifier}"'
             )
-    return found
+    return problems
 
 
 def _devices() -> list[str]:
@@ -200,7 +200,7 @@ def _rows(rows: Sequence[tuple[str, str]]) -> None:
 
 
 def _sentences(name: str, sentences: Sequence[str]) -> None:
-    _rows([(name if not place else "", sentence) for place, sentence in enumerate(sentences)])
+    _rows([(name if not index else "", sentence) for index, sentence in enumerate(sentences)])
 
 
 def _by(sides: Any) -> str:

@@ -77,10 +77,10 @@ def _solve(
         if abs(best[1] / target - 1) <= _TOLERANCE:
             break
         guess = _secant(low, high, target) if attempt % 2 == 0 else _middle(low[0], high[0])
-        found = guess, change(guess)
-        if found[1] > bottom and abs(np.log(found[1] / target)) < abs(np.log(best[1] / target)):
-            best = found
-        low, high = (low, found) if found[1] >= target else (found, high)
+        tried = guess, change(guess)
+        if tried[1] > bottom and abs(np.log(tried[1] / target)) < abs(np.log(best[1] / target)):
+            best = tried
+        low, high = (low, tried) if tried[1] >= target else (tried, high)
     return best
 
 

@@ -64,12 +64,14 @@ class _Metal:
         self.shape = body.shape
         size = np.array(body.shape) * np.array(spacing)
         self.pixels = np.maximum(np.rint(size / size.max() * min(_GRID, max(body.shape))), 1).astype(int)
-        places = np.argwhere(body) * self.pixels / np.array(body.shape)
-        one = places[rng.integers(len(places))]
-        other = places[np.argsort(np.linalg.norm(places - one, axis=1))[int(len(places) * rng.uniform(0.3, 0.8))]]
+        body_pixels = np.argwhere(body) * self.pixels / np.array(body.shape)
+        first = body_pixels[rng.integers(len(body_pixels))]
+        second = body_pixels[
+            np.argsort(np.linalg.norm(body_pixels - first, axis=1))[int(len(body_pixels) * rng.uniform(0.3, 0.8))]
+        ]
         radius = max(self.pixels.max() / 40, 1.0)
         grid = np.indices(self.pixels).transpose(1, 2, 0)
-        distance = np.minimum(*(np.linalg.norm(grid - place, axis=2) for place in (one, other)))
+        distance = np.minimum(*(np.linalg.norm(grid - centre, axis=2) for centre in (first, second)))
         self.angles = np.linspace(0, 180, _ANGLES, endpoint=False)
         self.beside = distance > radius + 1
         self.projection = self._project(_METAL * (distance <= radius))
@@ -100,5 +102,5 @@ class _Metal:
         square = np.zeros((side, side))
         start = (side - self.pixels) // 2
         square[start[0] : start[0] + self.pixels[0], start[1] : start[1] + self.pixels[1]] = plane
-        found: NDArray[np.float64] = radon(square, self.angles, circle=False)
-        return found
+        sinogram: NDArray[np.float64] = radon(square, self.angles, circle=False)
+        return sinogram

@@ -25,6 +25,6 @@ def transformed(name: str, image: Image, spacing: tuple[float, float, float], **
     affine[:3, 3] = [-size * (side - 1) / 2 for size, side in zip(spacing, image.shape[1:], strict=True)]
     tensor = torch.from_numpy(np.ascontiguousarray(image))
     with torch.random.fork_rng(devices=[]):  # asks the global generator whether to do anything at all
-        found = getattr(torchio, name)(**arguments)(torchio.ScalarImage(tensor=tensor, affine=affine))
-    result: Image = found.data.numpy()
+        transformed_image = getattr(torchio, name)(**arguments)(torchio.ScalarImage(tensor=tensor, affine=affine))
+    result: Image = transformed_image.data.numpy()
     return result

@@ -81,8 +81,8 @@ class RobustIteration:
     def _step(self, engine: SupervisedTrainer, ids: Sequence[str] | None, accumulated: int) -> None:
         image, label = engine.state.output[Keys.IMAGE], engine.state.output[Keys.LABEL]
         length = engine.state.epoch_length
-        place = engine.state.iteration - 1 if length is None else (engine.state.iteration - 1) % length
-        if place % accumulated == 0:
+        batch_index = engine.state.iteration - 1 if length is None else (engine.state.iteration - 1) % length
+        if batch_index % accumulated == 0:
             engine.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(engine.state.device.type, enabled=bool(engine.amp), **engine.amp_kwargs):
             loss = self.method(engine.network, image, label, ids)
@@ -94,7 +94,7 @@ class RobustIteration:
         (scaler.scale(loss) if scaler is not None else loss).backward()
         engine.fire_event(IterationEvents.BACKWARD_COMPLETED)
         # As in MONAI: what is left over at the end of an epoch is not lost.
-        if (place + 1) % accumulated == 0 or place + 1 == length:
+        if (batch_index + 1) % accumulated == 0 or batch_index + 1 == length:
             self._descend(engine, scaler)
 
     @staticmethod

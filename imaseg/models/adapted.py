@@ -75,7 +75,7 @@ class AdaptedModel(SegmentationModel):
             return self._classes(self.network(image))
         axes = self._axes(image.shape[2:])
         there = (0, 1, *("xyz".index(axis) + 2 for axis in axes))
-        mirrored = [place + 2 for place, axis in enumerate(axes) if axis in self.found.card.flip]
+        mirrored = [axis_index + 2 for axis_index, axis in enumerate(axes) if axis in self.found.card.flip]
         seen = image.permute(there).flip(mirrored)
         logits = self._classes(self._run(seen))
         return logits.flip(mirrored).permute(tuple(torch.tensor(there).argsort().tolist()))
@@ -130,7 +130,9 @@ def adapt(network: nn.Module, card: Card, *, kind: str, name: str, notes: Sequen
     channels, dims = guess_input(network)
     channels, dims = card.in_channels or channels, card.spatial_dims or dims
     if channels is None or dims is None:
-        missing = " and ".join(key for key, one in (("in_channels", channels), ("spatial_dims", dims)) if one is None)
+        missing = " and ".join(
+            key for key, value in (("in_channels", channels), ("spatial_dims", dims)) if value is None
+        )
         msg = f"{name}: {missing} must be known, and the network does not show it. Write it into the card."
         raise InputError(msg)
     answer = probe(single, in_channels=channels, spatial_dims=dims, divisor=card.divisor, sides=card.roi_size)

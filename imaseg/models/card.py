@@ -135,10 +135,10 @@ def parse_card(content: dict[str, Any], *, source: str) -> Card:
     return validated(Card, content, source=source)
 
 
-def card_beside(*places: Path) -> Card:
+def card_beside(*paths: Path) -> Card:
     """The card at the first of these places that has one; an empty one without."""
-    found = next((place for place in places if place.is_file()), None)
-    return Card() if found is None else read_card(found)
+    card_file = next((path for path in paths if path.is_file()), None)
+    return Card() if card_file is None else read_card(card_file)
 
 
 def _lines(path: Path) -> list[str]:

@@ -73,7 +73,7 @@ def make_network(card: Card, path: Path, *, trust: bool) -> nn.Module:
         msg = f"{path}: class must be {_MONAI}X, {_SMP[0]}X, or your own as module:Class, got {name!r}."
         raise InputError(msg)
     require_trust(f"class {name} in {path}", trust=trust)
-    kind: Any = imported(name, places=(path.parent, Path()), source=f"class in {path}")
+    kind: Any = imported(name, folders=(path.parent, Path()), source=f"class in {path}")
     network = called(kind, card.arguments, source=f"class {name} in {path}")
     if not isinstance(network, nn.Module):
         msg = f"class in {path} must make an nn.Module, got {type(network).__name__}."

@@ -38,18 +38,18 @@ class OneOutput(nn.Module):
         output: Any = self.network(image)
         key = self.key
         if isinstance(output, Mapping) and key is None:
-            known = list(output) if len(output) == 1 else [name for name in _USUAL if name in output]
-            key = known[0] if known else None
+            candidates = list(output) if len(output) == 1 else [name for name in _USUAL if name in output]
+            key = candidates[0] if candidates else None
         try:
-            found = heads(output, image)[0] if key is None and not isinstance(output, Mapping) else output[key]
+            logits = heads(output, image)[0] if key is None and not isinstance(output, Mapping) else output[key]
         except (KeyError, IndexError, TypeError) as error:
             there = f"one with {', '.join(map(str, output))}" if isinstance(output, Mapping) else type(output).__name__
             msg = f"output must name the logits of the network, got {key!r} for {there}. Write `output:` into the card."
             raise InputError(msg) from error
-        if not isinstance(found, Tensor):
-            msg = f"network must return a tensor, got {type(found).__name__}. Write `output:` into the card."
+        if not isinstance(logits, Tensor):
+            msg = f"network must return a tensor, got {type(logits).__name__}. Write `output:` into the card."
             raise InputError(msg)
-        return found
+        return logits
 
 
 def undone(raw: Tensor, activation: str) -> Tensor:

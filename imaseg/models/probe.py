@@ -116,6 +116,6 @@ def activation_of(network: Model, image: Tensor) -> str:
             outputs[-1].any()
         ):
             return "none"
-    sums = (one.sum(1) for one in outputs)
+    sums = (output.sum(1) for output in outputs)
     whole = all(bool(((total - 1).abs() < _SUM).all()) for total in sums)
     return "softmax" if whole and outputs[0].shape[1] > 1 else "sigmoid"

@@ -28,7 +28,7 @@ def load_python(text: str, *, trust: bool = False) -> SegmentationModel:
         InputError: if it needs trust, cannot be imported, fails, or returns something else.
     """
     require_trust(f"python:{text}", trust=trust)
-    factory = imported(text, places=(Path(),), source="python:module:factory")
+    factory = imported(text, folders=(Path(),), source="python:module:factory")
     made = called(factory, {}, source=f"python:{text}")
     network, given = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
     if isinstance(network, SegmentationModel):

@@ -57,12 +57,12 @@ def smp_network(name: str, arguments: Mapping[str, Any], *, source: str) -> nn.M
     """
     import segmentation_models_pytorch as smp
 
-    known = {kind.__name__: kind for kind in smp.MODEL_ARCHITECTURES_MAPPING.values()}
-    if name not in known:
-        msg = f"{source} must name one of {', '.join(sorted(known))}, got {name!r}."
+    architectures = {kind.__name__: kind for kind in smp.MODEL_ARCHITECTURES_MAPPING.values()}
+    if name not in architectures:
+        msg = f"{source} must name one of {', '.join(sorted(architectures))}, got {name!r}."
         raise InputError(msg)
     try:
-        network: nn.Module = known[name](**{**arguments, "encoder_weights": None})
+        network: nn.Module = architectures[name](**{**arguments, "encoder_weights": None})
     except (TypeError, ValueError, KeyError) as error:
         told = " ".join(str(error).split())[:200]
         msg = f"{source} must hold arguments that {name} takes, got {dict(arguments)}: {told}."

@@ -101,7 +101,9 @@ def _fitting_names(state: Mapping[str, Tensor], own: set[str]) -> dict[str, Tens
     tried = [dict(state)]
     for _ in _WRAPPERS:
         names = tried[-1]
-        prefix = next((one for one in _WRAPPERS if names and all(name.startswith(one) for name in names)), None)
+        prefix = next(
+            (wrapper for wrapper in _WRAPPERS if names and all(name.startswith(wrapper) for name in names)), None
+        )
         if prefix is None:
             break
         tried.append({name.removeprefix(prefix): tensor for name, tensor in names.items()})

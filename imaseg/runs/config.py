@@ -75,14 +75,14 @@ def _override(settings: dict[str, Any], override: str) -> None:
         msg = f"override must be key=value, got {override!r}. Example: epochs=5 method.steps=4."
         raise InputError(msg)
     *parents, last = key.split(".")
-    place: Any = settings
+    mapping: Any = settings
     for parent in parents:
-        place = place.setdefault(parent, {})
-        if not isinstance(place, dict):
+        mapping = mapping.setdefault(parent, {})
+        if not isinstance(mapping, dict):
             msg = f"override must reach into a mapping, got {override!r}: {parent!r} is a value."
             raise InputError(msg)
     try:
-        place[last] = yaml.safe_load(value)
+        mapping[last] = yaml.safe_load(value)
     except yaml.YAMLError as error:
         msg = f"override must have a YAML value, got {override!r}."
         raise InputError(msg) from error

@@ -35,13 +35,13 @@ def paired(
         the rows of the same metric; None for fewer than 3 cases).
     """
     first, second = names or (summary_a["model"]["name"], summary_b["model"]["name"])
-    known = dict(_blocks(summary_a))
+    blocks_a = dict(_blocks(summary_a))
     rows: list[Row] = []
     gaps: dict[int, list[float]] = {}
     for key, block in _blocks(summary_b):
-        if key not in known:
+        if key not in blocks_a:
             continue
-        before, after = _values(known[key]), _values(block)
+        before, after = _values(blocks_a[key]), _values(block)
         for metric, values in after.items():
             shared = [case for case in values if case in before.get(metric, {})]
             if shared:
@@ -52,11 +52,11 @@ def paired(
                 row = {"probe": probe, "eps": eps, "unit": unit, "metric": metric, "a": first, "b": second}
                 rows.append(row | {"mean_a": a, "mean_b": b})
     intervals = bootstrap_each(gaps)
-    for place, row in enumerate(rows):
-        change = gaps[place]
+    for row_index, row in enumerate(rows):
+        change = gaps[row_index]
         row |= {
             "difference": sum(change) / len(change),
-            "ci95": intervals[place],
+            "ci95": intervals[row_index],
             "n": len(change),
             "p": _signed_rank(change),
         }
@@ -87,12 +87,12 @@ def _blocks(summary: Mapping[str, Any]) -> Iterator[tuple[_Key, Mapping[str, Any
 
 def _values(block: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     """By metric and case, where defined."""
-    found: dict[str, dict[str, float]] = {}
+    by_metric: dict[str, dict[str, float]] = {}
     for entry in block["metric_per_case"]:
         for metric, value in entry["metrics"].get(_MEAN, {}).items():
             if value is not None and math.isfinite(value) and not metric.endswith("_undefined"):
-                found.setdefault(metric, {})[entry["case"]] = value
-    return found
+                by_metric.setdefault(metric, {})[entry["case"]] = value
+    return by_metric
 
 
 def _signed_rank(change: Sequence[float]) -> float | None:

@@ -36,7 +36,7 @@ def bootstrap_each(
     columns: Mapping[_Name, Sequence[float]], *, seed: int = 0, draws: int = DRAWS, median: bool = False
 ) -> dict[_Name, list[float] | None]:
     """As `bootstrap` for each of many columns; columns of one length share their draws, which is far quicker."""
-    found: dict[_Name, list[float] | None] = dict.fromkeys(columns)
+    intervals: dict[_Name, list[float] | None] = dict.fromkeys(columns)
     lengths: dict[int, list[_Name]] = {}
     for name, values in columns.items():
         lengths.setdefault(len(values), []).append(name)
@@ -53,5 +53,5 @@ def bootstrap_each(
             method="percentile",
             rng=np.random.default_rng(seed),
         ).confidence_interval
-        found |= {name: [float(interval.low[row]), float(interval.high[row])] for row, name in enumerate(names)}
-    return found
+        intervals |= {name: [float(interval.low[row]), float(interval.high[row])] for row, name in enumerate(names)}
+    return intervals

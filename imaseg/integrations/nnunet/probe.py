@@ -56,8 +56,8 @@ class RobustProbe:
             distributed.all_gather_object(gathered, dice)
             dice = [value for part in gathered for value in part]
         self.latest = sum(dice) / max(len(dice), 1)
-        known = self.average == self.average  # not NaN
-        self.average = _KEPT * self.average + (1 - _KEPT) * self.latest if known else self.latest
+        has_average = self.average == self.average  # not NaN
+        self.average = _KEPT * self.average + (1 - _KEPT) * self.latest if has_average else self.latest
         improved = not self.average <= self.best
         self.best = self.average if improved else self.best
         return improved

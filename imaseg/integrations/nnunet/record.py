@@ -23,7 +23,7 @@ def margin_figures(margins: Mapping[str, float]) -> dict[str, float]:
     if not values:
         return {}
     cuts = quantiles(values, n=20, method="inclusive") if len(values) > 1 else values * 19
-    return {f"margin_{name}": cuts[place] for name, place in zip(_SHARES, (1, 4, 9, 14, 17), strict=True)}
+    return {f"margin_{name}": cuts[cut] for name, cut in zip(_SHARES, (1, 4, 9, 14, 17), strict=True)}
 
 
 def write_settings(folder: Path, content: Mapping[str, Any]) -> None:

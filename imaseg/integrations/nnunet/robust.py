@@ -107,11 +107,11 @@ class RobustTrainer(nnUNetTrainer):
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
         """nnU-Net's step on the method's loss."""
         self._ids = [str(key) for key in batch["keys"]]
-        found: dict[str, Any] = {}
+        losses: dict[str, Any] = {}
         with self._exchanged():
             for _ in range(getattr(self.method, "replays", 1)):
-                found = super().train_step(batch)
-        return found
+                losses = super().train_step(batch)
+        return losses
 
     def on_train_epoch_end(self, train_outputs: list[dict[str, Any]]) -> None:
         """As nnU-Net, and the margins move."""
@@ -124,8 +124,8 @@ class RobustTrainer(nnUNetTrainer):
         if self._probe.wanted:
             label = self._label(batch["target"]).to(self.device)
             self._probe.look(batch["data"].to(self.device), label)
-        found: dict[str, Any] = super().validation_step(batch)
-        return found
+        outputs: dict[str, Any] = super().validation_step(batch)
+        return outputs
 
     def on_epoch_end(self) -> None:
         """Note the epoch, keep the most robust checkpoint, then as nnU-Net."""

@@ -36,7 +36,7 @@ def loss_target(label: Tensor, like: Any, *, ignore: int | None) -> Any:
     full = label if ignore is None or label.dtype == torch.bool else label.where(label >= 0, ignore)
     if not isinstance(like, list | tuple):
         return full.to(like.dtype)
-    return [_resized(full, one) for one in like]
+    return [_resized(full, scale_target) for scale_target in like]
 
 
 def _resized(label: Tensor, like: Tensor) -> Tensor:

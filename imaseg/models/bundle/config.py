@@ -31,13 +31,13 @@ class BundleConfig:
     """
 
     def __init__(self, folder: Path, *, trust: bool) -> None:
-        places = [folder / "configs" / f"inference.{suffix}" for suffix in ("json", "yaml", "yml")]
-        found = next((place for place in places if place.is_file()), None)
-        if found is None:
+        candidates = [folder / "configs" / f"inference.{suffix}" for suffix in ("json", "yaml", "yml")]
+        config_file = next((path for path in candidates if path.is_file()), None)
+        if config_file is None:
             msg = f"{folder} must be a MONAI bundle, got no configs/inference.json or .yaml in it."
             raise InputError(msg)
-        self.path, self.folder, self._trust = found, folder, trust
-        self.content = read_json(found) if found.suffix == ".json" else read_yaml(found)
+        self.path, self.folder, self._trust = config_file, folder, trust
+        self.content = read_json(config_file) if config_file.suffix == ".json" else read_yaml(config_file)
         self._parser: Any = None
 
     def at(self, *where: str | int) -> tuple[Any, Place]:
@@ -65,8 +65,8 @@ class BundleConfig:
         Raises:
             InputError: if a reference leads nowhere, or an expression needs trust.
         """
-        value, place = self.at(*where)
-        return self._resolved(value, place, 0)
+        value, keys = self.at(*where)
+        return self._resolved(value, keys, 0)
 
     def made(self, name: str) -> Any:
         """The object that an entry describes, made by MONAI's own parser: this runs whatever the entry says.
@@ -98,8 +98,8 @@ class BundleConfig:
         if not isinstance(value, str):
             return value
         if match := _REFERENCE.match(value):
-            found, place = self._entry(match["id"], where)
-            return self._resolved(found, place, depth + 1)
+            referenced, keys = self._entry(match["id"], where)
+            return self._resolved(referenced, keys, depth + 1)
         if value.startswith("$"):
             require_trust(f"the expression {value!r} at {'#'.join(map(str, where))} in {self.path}", trust=self._trust)
             return self.made("::".join(map(str, where)))

@@ -34,12 +34,12 @@ def load_bundle(text: str, *, trust: bool = False) -> AdaptedModel:
     folder = Path(text)
     config = BundleConfig(folder, trust=trust)
     own = read_card(folder / BESIDE) if (folder / BESIDE).is_file() else Card()
-    said = own.model_dump(by_alias=True, exclude_unset=True)
-    found, notes = _found(config, wanted=not {"recipe"} <= said.keys())
+    from_card = own.model_dump(by_alias=True, exclude_unset=True)
+    from_bundle, notes = _card_keys(config, wanted=not {"recipe"} <= from_card.keys())
     network = _network(config)
     weights = next((folder / name for name in _WEIGHTS if (folder / name).is_file()), folder / _WEIGHTS[0])
     put(network, read_state(weights), source=str(weights))
-    card = parse_card(found | said, source=str(folder))
+    card = parse_card(from_bundle | from_card, source=str(folder))
     return adapt(network, card, kind="bundle", name=folder.resolve().name, notes=notes)
 
 
@@ -72,39 +72,39 @@ def _meta(key: str) -> bool:
     return key.startswith("_") and key.endswith("_")
 
 
-def _found(config: BundleConfig, *, wanted: bool) -> tuple[dict[str, Any], list[str]]:
+def _card_keys(config: BundleConfig, *, wanted: bool) -> tuple[dict[str, Any], list[str]]:
     """Keys of a card that the bundle's files give, and notes; without the preparation if it is not wanted."""
     path = config.folder / "configs" / "metadata.json"
     metadata = read_json(path) if path.is_file() else {}
     formats = metadata.get("network_data_format") or {}
-    channels = _first(formats.get("inputs")).get("num_channels") or _said(config, "in_channels")
-    found: dict[str, Any] = {"name": str(metadata["name"])} if metadata.get("name") else {}
+    channels = _first(formats.get("inputs")).get("num_channels") or _network_argument(config, "in_channels")
+    card_keys: dict[str, Any] = {"name": str(metadata["name"])} if metadata.get("name") else {}
     if isinstance(channels, int):
-        found["in_channels"] = channels
-    found |= _labels(_first(formats.get("outputs")))
+        card_keys["in_channels"] = channels
+    card_keys |= _labels(_first(formats.get("outputs")))
     dims = _dims(config)
-    found |= _tiles(config, dims or 3)
+    card_keys |= _tiles(config, dims or 3)
     if not wanted:
-        return found, []
+        return card_keys, []
     steps = Preprocessing(config, channels=channels if isinstance(channels, int) else 0)
-    found["recipe"] = UNTOUCHED | steps.recipe
+    card_keys["recipe"] = UNTOUCHED | steps.recipe
     if steps.flip:
-        found["flip"] = steps.flip
+        card_keys["flip"] = steps.flip
     if dims is not None:
-        found["axes"] = (steps.axes or "xyz")[:dims]
-    return found, steps.notes
+        card_keys["axes"] = (steps.axes or "xyz")[:dims]
+    return card_keys, steps.notes
 
 
 def _dims(config: BundleConfig) -> int | None:
     """Of the network, where its arguments say so."""
-    dims = _said(config, "spatial_dims", "dimensions")
+    dims = _network_argument(config, "spatial_dims", "dimensions")
     return dims if dims in (2, 3) else None
 
 
-def _said(config: BundleConfig, *names: str) -> Any:
+def _network_argument(config: BundleConfig, *names: str) -> Any:
     """The first of these arguments of the network that is there; None without."""
-    known = (config.get(key, name) for key in _NETWORK for name in names)
-    return next((value for value in known if value is not None), None)
+    arguments = (config.get(key, name) for key in _NETWORK for name in names)
+    return next((value for value in arguments if value is not None), None)
 
 
 def _labels(output: dict[str, Any]) -> dict[str, Any]:

@@ -40,21 +40,21 @@ class Preprocessing:
         self.flip = ""
         self.notes: list[str] = []
         self._config, self._channels = config, channels
-        for place in _places(config, "preprocessing"):
-            self._take(place)
+        for keys in _transform_keys(config, "preprocessing"):
+            self._translate(keys)
 
-    def _take(self, place: Place) -> None:
-        written, place = self._config.at(*place)
+    def _translate(self, keys: Place) -> None:
+        written, keys = self._config.at(*keys)
         name = str(written.get("_target_", "")).rpartition(".")[2].removesuffix("Dict").removesuffix("D")
         name = name.removesuffix("d")
-        if name in _NEUTRAL or self._config.get(*place, "_disabled_") in (True, "true"):
+        if name in _NEUTRAL or self._config.get(*keys, "_disabled_") in (True, "true"):
             return
-        if not _on_image(self._config.get(*place, "keys")):
+        if not _on_image(self._config.get(*keys, "keys")):
             return
         if name in _LEFT_OUT:
             self.notes.append(f"{name} of the bundle is left out: it changes only how much lies around the body.")
             return
-        known: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+        translators: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
             "Orientation": self._orientation,
             "Spacing": self._spacing,
             "ScaleIntensityRange": self._range,
@@ -63,16 +63,16 @@ class Preprocessing:
             "NormalizeIntensity": self._zscore,
             "CenterSpatialCrop": self._size,
         }
-        if name not in known:
+        if name not in translators:
             self._refuse(name)
-        done = known[name](self._config.get(*place))
-        if done.get("normalise") not in (None, "window") and self._channels != 1:
-            transform = self._config.get(*place)
+        recipe_keys = translators[name](self._config.get(*keys))
+        if recipe_keys.get("normalise") not in (None, "window") and self._channels != 1:
+            transform = self._config.get(*keys)
             if not transform.get("channel_wise"):
                 self._refuse(f"{name} over all {self._channels or 'perhaps several'} channels together")
-        if "normalise" in done and "normalise" in self.recipe:
+        if "normalise" in recipe_keys and "normalise" in self.recipe:
             self._refuse(f"{name} after another normalisation")
-        self.recipe |= done
+        self.recipe |= recipe_keys
 
     def _orientation(self, transform: dict[str, Any]) -> dict[str, Any]:
         codes = str(transform.get("axcodes", "RAS")).upper()
@@ -140,16 +140,16 @@ class Preprocessing:
         raise InputError(msg)
 
 
-def _places(config: BundleConfig, *where: str | int) -> Iterator[Place]:
+def _transform_keys(config: BundleConfig, *where: str | int) -> Iterator[Place]:
     """Where the transforms of a Compose stand, whatever it is nested in."""
-    value, place = config.at(*where)
+    value, keys = config.at(*where)
     if isinstance(value, dict) and "transforms" in value:
-        yield from _places(config, *place, "transforms")
+        yield from _transform_keys(config, *keys, "transforms")
     elif isinstance(value, list):
         for i in range(len(value)):
-            yield from _places(config, *place, i)
+            yield from _transform_keys(config, *keys, i)
     elif isinstance(value, dict):
-        yield place
+        yield keys
 
 
 def _on_image(keys: Any) -> bool:

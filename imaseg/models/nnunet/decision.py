@@ -30,11 +30,11 @@ def classes_of_regions(logits: Tensor, order: Sequence[int]) -> Tensor:
     """
     scores: list[Tensor | None] = [None] * (max(order) + 1)
     later: Tensor | None = None  # min of -z over the regions painted after this one
-    for place in reversed(range(len(order))):
-        region = logits[:, place]
+    for position in reversed(range(len(order))):
+        region = logits[:, position]
         own = region if later is None else torch.minimum(region, later)
-        known = scores[order[place]]
-        scores[order[place]] = own if known is None else torch.maximum(known, own)
+        score_so_far = scores[order[position]]
+        scores[order[position]] = own if score_so_far is None else torch.maximum(score_so_far, own)
         later = -region if later is None else torch.minimum(-region, later)
     return torch.stack([later if score is None else score for score in scores], 1)  # type: ignore[misc]
 

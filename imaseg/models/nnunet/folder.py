@@ -42,8 +42,8 @@ class ResultsFolder:
         _check(path)
         present = _folds(path, checkpoint)
         if not present:
-            found = sorted({file.name for file in path.glob("fold_*/*.pth")})
-            there = f"only {', '.join(found)}" if found else "no checkpoint"
+            checkpoints = sorted({file.name for file in path.glob("fold_*/*.pth")})
+            there = f"only {', '.join(checkpoints)}" if checkpoints else "no checkpoint"
             msg = f"{path} must hold fold_*/{checkpoint}, got {there}. Name one as {path}@FOLD/CHECKPOINT, or train on."
             raise InputError(msg)
         wanted = ending["fold"] if ending else "all"

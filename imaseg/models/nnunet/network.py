@@ -110,6 +110,6 @@ def _check_names(plans: Plans) -> None:
 def _is_layer(name: Any) -> bool:
     if not isinstance(name, str) or not name.startswith(_HOMES):
         return False
-    found = pydoc.locate(name)
+    layer = pydoc.locate(name)
     # A class that has moved is looked for by nnU-Net below dynamic_network_architectures, by its last name.
-    return found is None or (isinstance(found, type) and issubclass(found, nn.Module))
+    return layer is None or (isinstance(layer, type) and issubclass(layer, nn.Module))

@@ -55,14 +55,14 @@ class Preparation:
     def _run(self, volume: Volume) -> tuple[NDArray[np.float32], NDArray[np.int64] | None, dict[str, Any]]:
         """Image (C, X, Y, Z), label (X, Y, Z) and what nnU-Net noted, by its own preprocessor."""
         label = None if volume.label is None else volume.label.T[None].astype(np.int16)
-        image, found, properties = self._by_nnunet(volume, label)
+        image, label_channels, properties = self._by_nnunet(volume, label)
         if label is not None and self._label_counts_as_inside(volume):
             image = self._by_nnunet(volume, None)[0]
         back = np.argsort(self.plans.axes)
         image = np.ascontiguousarray(image.transpose(0, *(back + 1)), dtype=np.float32)
         if label is None:
             return image, None, properties
-        return image, self._channels(found[0].transpose(back)), properties
+        return image, self._channels(label_channels[0].transpose(back)), properties
 
     def _label_counts_as_inside(self, volume: Volume) -> bool:
         """Whether a label outside of the nonzero region would count as inside of it when intensities are normalised.
@@ -81,13 +81,13 @@ class Preparation:
         properties: dict[str, Any] = {"spacing": [float(size) for size in reversed(volume.spacing)]}
         preprocessor = plans.configuration.preprocessor_class(verbose=False)
         try:
-            image, found, properties = preprocessor.run_case_npy(
+            image, label_channels, properties = preprocessor.run_case_npy(
                 volume.image.transpose(0, 3, 2, 1), label, properties, plans.manager, plans.configuration, plans.dataset
             )
         except (ValueError, RuntimeError, AssertionError, KeyError, IndexError) as error:
             msg = f"case {volume.id} must be one that nnU-Net can preprocess, got {type(error).__name__}: {error}."
             raise InputError(msg) from error
-        return image, found, properties
+        return image, label_channels, properties
 
     def _channels(self, label: NDArray[np.integer]) -> NDArray[np.int64]:
         """Label values as channels; -1, which nnU-Net puts outside of the nonzero region, is background."""
@@ -152,9 +152,15 @@ class Preparation:
             low = float(values.min())
             return {"method": "rescale", "mean": low, "std": max(float(values.max()) - low, _EPS)}
         if scheme == "CTNormalization":
-            known = self.plans.manager.foreground_intensity_properties_per_channel[str(channel)]
-            low, high = float(known["percentile_00_5"]), float(known["percentile_99_5"])
-            return {"method": "ct", "low": low, "high": high, "mean": float(known["mean"]), "std": float(known["std"])}
+            properties = self.plans.manager.foreground_intensity_properties_per_channel[str(channel)]
+            low, high = float(properties["percentile_00_5"]), float(properties["percentile_99_5"])
+            return {
+                "method": "ct",
+                "low": low,
+                "high": high,
+                "mean": float(properties["mean"]),
+                "std": float(properties["std"]),
+            }
         if scheme != "ZScoreNormalization":
             msg = f"normalisation of {self.plans.source} must be one that nnU-Net ships, got {scheme!r}."
             raise InputError(msg)
@@ -175,6 +181,6 @@ def _nonzero(image: NDArray[np.float32]) -> NDArray[np.bool_]:
 def _to_old_index(crop: Step, resampled: Step) -> NDArray[np.float64]:
     """From a voxel index of the prepared grid to one of the native grid, (4, 4)."""
     ratio = np.asarray(resampled["shape_from"]) / np.asarray(resampled["shape_to"])
-    place = np.diag([*ratio, 1.0])
-    place[:3, 3] = np.asarray(crop["start"]) + (ratio - 1) / 2
-    return place
+    affine = np.diag([*ratio, 1.0])
+    affine[:3, 3] = np.asarray(crop["start"]) + (ratio - 1) / 2
+    return affine

@@ -41,11 +41,11 @@ def cases_of(folder: ResultsFolder, dataset: str) -> tuple[list[str], list[str]]
 
 
 def _split(folder: Path, dataset: str) -> list[dict[str, list[str]]]:
-    places = [folder / SPLITS]
+    candidates = [folder / SPLITS]
     preprocessed = os.environ.get("nnUNet_preprocessed")  # noqa: SIM112 (so nnU-Net spells it)
     if preprocessed:
-        places.append(Path(preprocessed) / dataset / SPLITS)
-    path = next((place for place in places if place.is_file()), None)
+        candidates.append(Path(preprocessed) / dataset / SPLITS)
+    path = next((candidate for candidate in candidates if candidate.is_file()), None)
     if path is None:
         return []
     try:
