@@ -1,4 +1,4 @@
-"""`imaseg COMMAND`: the commands, and what their exit codes mean.
+"""`imaseg COMMAND`: defines the commands and their exit codes.
 
 0 done; 1 finished, but some cases failed (they are listed); 2 wrong usage or input (one line, no traceback).
 """

@@ -1,8 +1,8 @@
-"""Streaks between two pieces of metal, through a sinogram (scikit-image's radon and iradon).
+"""Streak artefacts between two pieces of metal, computed in a sinogram (scikit-image's radon and iradon).
 
 Attenuation is relative to soft tissue (the body's median). With p the projection of the tissue and m that of two discs
-of metal, a ray through metal loses what a beam that hardens does not see, which grows with the square of what it
-passes, and few photons make that noisy:
+of metal, beam hardening lowers the measured attenuation of rays through metal by an amount that grows with the square
+of the attenuation, and photon starvation makes it noisy:
 
     lost = s (p_max + m_max) ((p + m)^2 - p^2) / max((p + m)^2 - p^2) * (1 + 0.3 n),   x -> x - iradon(lost)
 
@@ -26,7 +26,7 @@ _METAL = 8.0
 
 
 class CTStreaks(Corruption):
-    """Streaks, as of metal in a CT."""
+    """Streaks, as caused by metal in a CT."""
 
     title = "CT streaks"
     other = False
@@ -51,14 +51,14 @@ class CTStreaks(Corruption):
 
 
 def _extent(slices: int, rng: np.random.Generator) -> tuple[int, int]:
-    """The half of the slices that the metal lies in."""
+    """First slice of the metal and the one after its last; it lies in half of the slices."""
     length = max((slices + 1) // 2, 1)
     first = int(rng.integers(slices - length + 1))
     return first, first + length
 
 
 class _Metal:
-    """Two discs inside a body, on a coarse grid of square pixels."""
+    """Two metal discs inside a body, on a coarse grid of square pixels."""
 
     def __init__(self, body: NDArray[np.bool_], spacing: tuple[float, ...], rng: np.random.Generator) -> None:
         self.shape = body.shape
@@ -78,7 +78,7 @@ class _Metal:
         self.noise = 1 + 0.3 * rng.standard_normal(self.projection.shape)
 
     def streaks(self, tissue: Image) -> Image:
-        """What is added to a slice at s = 1, in attenuation of soft tissue."""
+        """The values to add to a slice at s = 1, in units of the attenuation of soft tissue."""
         from skimage.transform import iradon
 
         path = self._project(

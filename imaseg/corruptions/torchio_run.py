@@ -1,4 +1,4 @@
-"""TorchIO's transforms on plain arrays, with the middle of the image at the origin and its own random state."""
+"""Runs TorchIO's transforms on plain arrays, with the centre of the image at the origin."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from imaseg.corruptions.scene import Image
 
 
 def transformed(name: str, image: Image, spacing: tuple[float, float, float], **arguments: Any) -> Image:
-    """One of TorchIO's transforms that leave nothing to chance.
+    """Apply one of TorchIO's deterministic transforms.
 
     Args:
-        name: of its class.
+        name: name of the transform's class.
         image: (C, X, Y, Z).
         spacing: voxel size in mm.
-        arguments: of its class.
+        arguments: arguments of that class.
     """
     import torchio
 

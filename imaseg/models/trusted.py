@@ -1,4 +1,4 @@
-"""Code that comes with a checkpoint: imported only where the user says that it may run."""
+"""Imports code that comes with a checkpoint, only where the user has said that it may run."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _IMPORTED: dict[str, str] = {}
 
 
 def require_trust(what: str, *, trust: bool) -> None:
-    """Refuse code without trust.
+    """Raise unless the user has said that code of the checkpoint may run.
 
     Raises:
-        InputError: if `trust` is not given; says what that means.
+        InputError: if `trust` is False; the message explains what trust means.
     """
     if not trust:
         msg = (
@@ -29,8 +29,8 @@ def require_trust(what: str, *, trust: bool) -> None:
         raise InputError(msg)
 
 
-def imported(spec: str, *, folders: Sequence[Path], source: str) -> Any:
-    """What `module:name` names, looked for in these folders first.
+def import_object(spec: str, *, folders: Sequence[Path], source: str) -> Any:
+    """Import the object that `module:name` names, searching these folders first.
 
     Raises:
         InputError: if there is no such module or name, or its import fails.
@@ -54,7 +54,7 @@ def imported(spec: str, *, folders: Sequence[Path], source: str) -> Any:
 
 
 def _forget_other(root: str, folders: Sequence[Path]) -> None:
-    """Let a module of the same name in another folder, imported for another checkpoint, not stand for this one."""
+    """Forget an imported module of the same name from another folder, so that it is not mistaken for this one."""
     here = str([folder.resolve() for folder in folders])
     if _IMPORTED.get(root, here) != here:
         for name in [name for name in sys.modules if name == root or name.startswith(f"{root}.")]:
@@ -63,8 +63,8 @@ def _forget_other(root: str, folders: Sequence[Path]) -> None:
         _IMPORTED[root] = here
 
 
-def called(make: Any, arguments: dict[str, Any], *, source: str) -> Any:
-    """What a factory or class of somebody returns.
+def call_factory(make: Any, arguments: dict[str, Any], *, source: str) -> Any:
+    """Call a factory or class of the user and return the result.
 
     Raises:
         InputError: if the call fails.
@@ -78,7 +78,7 @@ def called(make: Any, arguments: dict[str, Any], *, source: str) -> Any:
 
 @contextmanager
 def importable(folders: Sequence[Path]) -> Iterator[None]:
-    """Look for modules in these folders first."""
+    """Context in which modules are searched in these folders first."""
     before = list(sys.path)
     sys.path[:0] = [str(folder.resolve()) for folder in folders]
     try:

@@ -1,4 +1,4 @@
-"""The training configuration: one YAML file, every key checked before anything runs."""
+"""The training configuration: one YAML file, all of whose keys are checked before anything runs."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class TrainConfig(BaseModel):
         patch: side lengths of a training patch in voxels; larger than the cases means whole cases.
         batch_size: cases per step, of each process under `torchrun`.
         epochs: passes over the training cases.
-        learning_rate: of AdamW at the start.
-        weight_decay: of AdamW.
+        learning_rate: initial learning rate of AdamW.
+        weight_decay: weight decay of AdamW.
         schedule: course of the learning rate over the epochs.
         loss: class of `monai.losses` and its arguments.
         augment: random flips, small affine changes, intensity changes.
         method: training method and its arguments.
         monitor: share of the training cases kept out to follow progress (at least one). The `val` split is not
             touched: it belongs to the audit.
-        seed: of initial weights, order, augmentation and attacks.
+        seed: seed of initial weights, order, augmentation and attacks.
         init: run folder whose weights training starts from.
         amp: mixed precision.
         workers: processes that load data.
@@ -89,7 +89,7 @@ def _override(settings: dict[str, Any], override: str) -> None:
 
 
 def named(spec: Mapping[str, Any], what: str) -> tuple[str, dict[str, Any]]:
-    """Split a `name: ..., argument: ...` mapping.
+    """Split a mapping `{name: ..., argument: ...}` into name and arguments.
 
     Raises:
         InputError: if the name is missing.

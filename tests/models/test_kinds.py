@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from imaseg import FGSM, L2, InputError, load_model
-from imaseg.models.weights import put, read_state
+from imaseg.models.weights import load_state, read_state
 
 LABELS = {0: "background", 1: "organ"}
 UNET = {"spatial_dims": 3, "in_channels": 1, "out_channels": 2, "channels": [4, 8], "strides": [2]}
@@ -70,7 +70,7 @@ def test_a_prefix_that_the_network_itself_uses_stays():
     network.add_module("model", nn.Conv2d(1, 1, 1))
     other = nn.Sequential()
     other.add_module("model", nn.Conv2d(1, 1, 1))
-    put(network, other.state_dict(), source="x")
+    load_state(network, other.state_dict(), source="x")
     torch.testing.assert_close(network.state_dict(), other.state_dict())
 
 
