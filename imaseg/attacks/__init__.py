@@ -1,4 +1,4 @@
-"""Attacks: searches for the worst change within a set, their results, and published settings by name."""
+"""Attacks: searches for the worst perturbation within a set, their results, and published attacks by name."""
 
 from imaseg.attacks.apgd import APGD
 from imaseg.attacks.base import Attack

@@ -1,4 +1,4 @@
-"""What is to be known of an attack or a preset by those who show or judge it."""
+"""Descriptive attributes of an attack or a preset, for reports, lists and checks."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class About:
-    """What pages, lists and checks need to know of an attack.
+    """What reports, lists and checks need to know about an attack.
 
     Attributes:
-        title: what tables and sentences call it.
+        title: name in tables and sentences.
         reference: the published work in full; empty if there is none.
-        cited: how a sentence names that work.
+        cited: short citation of that work, as used in sentences.
         uses_gradients: whether it asks the model for gradients, so that masked ones could mislead it.
         is_noise: whether it draws at random instead of searching.
     """

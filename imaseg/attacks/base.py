@@ -24,14 +24,14 @@ from imaseg.registry import Registered
 
 
 class Attack(Registered, ABC):
-    """A search for the change within `perturbation` that hurts the segmentation most.
+    """A search for the perturbation within a set that hurts the segmentation most.
 
     Args:
         perturbation: what may change, and its budget.
         steps: length of the search; what a step costs is stated by each attack.
         objective: what is maximised, `Dice()` if not given. Its `ignore_index` also rules the hard Dice.
         restarts: independent repetitions; the worst point over all of them counts.
-        seed: of every random number used; the global generators are neither read nor moved.
+        seed: seed of every random number used; the global generators are neither read nor moved.
         samples: passes over which every gradient and score of a random model is averaged (dropout kept on, noise,
             random flips; expectation over transformation, Athalye et al., ICML 2018). 1 for deterministic models.
 
@@ -75,7 +75,7 @@ class Attack(Registered, ABC):
 
     @classmethod
     def build(cls, spec: str | Mapping[str, Any], *args: Any, **extra: Any) -> Self:
-        """As `Registered.build`; presets stand for their settings, and `objective` may be plain data too.
+        """Build an attack from plain data; names of presets and `objective` as plain data are accepted too.
 
         Raises:
             ValueError: as `Registered.build`, or if a preset is not meant for the perturbation set.
@@ -98,7 +98,7 @@ class Attack(Registered, ABC):
 
     @classmethod
     def _enter(cls) -> None:
-        """As `Registered._enter`; a preset's name is taken too."""
+        """Register a class as `Registered._enter` does, unless a preset already has its name."""
         if cls.name in PRESETS:
             msg = f"name {cls.name!r} must be free, got {cls.__module__}.{cls.__name__} beside a preset. Rename it."
             raise NameTakenError(msg)
@@ -106,7 +106,7 @@ class Attack(Registered, ABC):
 
     @classmethod
     def about(cls, name: str) -> About:
-        """What is known of an attack, or of a preset: what it does not say itself, its search says.
+        """Return the description of an attack or a preset; what a preset does not state is that of its attack.
 
         Raises:
             ValueError: if there is no such attack; the message lists those that exist.
@@ -121,7 +121,7 @@ class Attack(Registered, ABC):
 
     @classmethod
     def named(cls, name: str) -> type[Self]:
-        """As `Registered.named`; the message lists the presets too."""
+        """Return the class of that name, as `Registered.named` does; the error message lists presets too."""
         if cls.find(name) is None:
             msg = f"attack must be one of {', '.join(sorted({*cls.registry, *PRESETS}))}, got {name!r}."
             raise ValueError(msg)
@@ -167,14 +167,14 @@ class Attack(Registered, ABC):
         *,
         criterion: CriterionFn | None = None,
     ) -> list[AttackResult]:
-        """Attack at several budgets, each search starting from what the one before it found.
+        """Attack at several budgets; each search starts from the result of the one before.
 
         A point of a small ball lies in every larger one, so Dice never rises along the ladder.
 
         Args:
             model: as in calling the attack, like the next two and `criterion`.
             image: (B, C, *spatial).
-            label: of the image.
+            label: label of the image.
             eps: budgets in rising order, in the unit of the attack's perturbation set.
             criterion: ends the search of a sample.
 
@@ -197,18 +197,18 @@ class Attack(Registered, ABC):
 
     @abstractmethod
     def _run(self, search: Search) -> None:
-        """Evaluate points of the set through `search`, which keeps the worst one of each sample."""
+        """Evaluate points of the set through `search`, which keeps the worst point of each sample."""
 
     def objective_for(self, criterion: CriterionFn | None) -> Objective:
-        """What a search that ends at `criterion` maximises; None: a search without one."""
+        """The objective of a search that ends at `criterion`; None stands for a search without a criterion."""
         return self.objective
 
     def default_criterion(self) -> CriterionFn | None:
-        """The criterion of searches that were given none."""
+        """The criterion of a search if the caller gives none."""
         return None
 
     def with_steps(self, steps: int) -> Self:
-        """The same attack with another length.
+        """Return the same attack with another number of steps.
 
         Raises:
             ValueError: if steps is below 1.
@@ -249,7 +249,7 @@ class Attack(Registered, ABC):
         return replace(search.result(), attack=repr(self))
 
     def on(self, perturbation: Perturbation, *, seed: int | None = None) -> Self:
-        """The same attack on another set (or the same with another eps), optionally with another seed."""
+        """Return the same attack for another perturbation set or budget, optionally with another seed."""
         other = copy.copy(self)
         other.perturbation = perturbation
         other.seed = self.seed if seed is None else seed
@@ -257,7 +257,7 @@ class Attack(Registered, ABC):
 
 
 def checked(image: Tensor) -> Tensor:
-    """A batch of images as a plain tensor, at least float32.
+    """Return a batch of images as a plain tensor of at least float32 precision.
 
     Raises:
         ValueError: if it is not floating.
@@ -269,7 +269,7 @@ def checked(image: Tensor) -> Tensor:
 
 
 def _stretched(search: Search, perturbation: Perturbation) -> Tensor:
-    """The worst point of a smaller ball, blown up to the size of the larger one."""
+    """The worst point of a smaller ball, scaled up to the size of the larger one."""
     before, now = search.perturbation.radius(search.image), perturbation.radius(search.image)
     if bool((now < before).any()):
         msg = f"eps of a ladder must be in rising order, got {before.tolist()} before {now.tolist()}."

@@ -1,4 +1,4 @@
-"""All passes of the model that an attack makes: parameters in, logits, scores and gradient out."""
+"""All model passes of an attack: takes parameters, returns logits, scores and gradient."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from imaseg.scores import Target, dice_of, encode
 
 @dataclass(frozen=True)
 class Point:
-    """What the model does at one point of the set, for the samples `index` of the batch.
+    """The model's output at one point of the set, for the samples `index` of the batch.
 
     Attributes:
         logits: (len(index), K, *spatial), mean over the draws of a random model.
@@ -44,7 +44,7 @@ class Evaluator:
         perturbation: what parameters mean.
         ignore_index: label value that does not count.
         samples: passes per point over which a random model is averaged.
-        seed: of the model's own random numbers; every point gets fresh ones.
+        seed: seed of the model's own random numbers; every point gets fresh ones.
     """
 
     def __init__(
@@ -67,20 +67,20 @@ class Evaluator:
         self.target = encode(self.clean_logits, label, ignore_index=ignore_index)
 
     def clean(self, objective: Objective) -> Point:
-        """The unperturbed image; its passes are spent already."""
+        """The unperturbed image; its forward passes have been made already."""
         draws, self._clean_draws = self._clean_draws, []
         return _mean(
             [Point(logits, objective.of(logits, self.target), dice_of(logits, self.target)) for logits in draws]
         )
 
     def rated(self, logits: Tensor, params: Tensor, objective: Objective) -> Tensor:
-        """Objective (B,) of logits that were seen at params (B, ...); no pass."""
+        """Objective (B,) for logits already computed at params (B, ...); makes no pass."""
         with torch.no_grad():
             all_samples = torch.arange(len(self.image), device=self.image.device)
             return objective.of(logits, self.target_of(all_samples, params))
 
     def at(self, params: Tensor, index: Tensor, objective: Objective, progress: float = 1.0) -> Point:
-        """Scores at params (len(index), ...): `samples` forward passes."""
+        """Evaluate params (len(index), ...) with `samples` forward passes."""
         self._points += 1
         with torch.no_grad():
             image, target = self._apply(params, index), self.target_of(index, params)
@@ -95,7 +95,7 @@ class Evaluator:
         progress: float,
         keep: Callable[[Point], bool],
     ) -> Point:
-        """Scores and gradient at params (len(index), ...): `samples` forward and backward passes.
+        """Evaluate params (len(index), ...) with gradient: `samples` forward and backward passes.
 
         `keep` is shown the scores once; if it says False before the backward pass, that pass is saved.
         """
@@ -118,13 +118,13 @@ class Evaluator:
         return point
 
     def on(self, perturbation: Perturbation) -> Self:
-        """The same evaluator for another budget, with counters at 0."""
+        """Return the same evaluator for another budget, with counters at 0."""
         other = copy.copy(self)
         other.perturbation, other.forward_calls, other.backward_calls = perturbation, 0, 0
         return other
 
     def target_of(self, index: Tensor, params: Tensor) -> Target:
-        """The label as the objective sees it, moved where the set moves it."""
+        """The encoded label at these parameters, moved if the set moves it."""
         if len(index) == len(self.image) and not self.perturbation.moves_label:
             return self.target
         target = Target(self.target.onehot[index], self.target.valid[index], self.target.regions)
@@ -144,11 +144,11 @@ class Evaluator:
         return Target(onehot, valid, target.regions, soft)
 
     def label_of(self, index: Tensor, params: Tensor) -> Tensor:
-        """The label in the form it was given in, moved where the set moves it."""
+        """The label in its original form at these parameters, moved if the set moves it."""
         return self._carried(self.label[index], index, params)
 
     def clean_of(self, index: Tensor, params: Tensor) -> Tensor:
-        """The clean logits next to `label_of`."""
+        """The clean logits that correspond to `label_of`."""
         return self._carried(self.clean_logits[index], index, params)
 
     def _carried(self, volume: Tensor, index: Tensor, params: Tensor) -> Tensor:

@@ -44,7 +44,7 @@ class FGSM(Attack):
             raise ValueError(msg)
 
     def with_steps(self, steps: int) -> Self:
-        """Itself: there is one step, whatever is left to it."""
+        """Return the attack itself: it has one step only."""
         return self
 
     def _run(self, search: Search) -> None:

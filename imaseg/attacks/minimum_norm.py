@@ -71,11 +71,11 @@ class MinimumNorm(Attack):
         self.wrong = wrong
 
     def objective_for(self, criterion: CriterionFn | None) -> Objective:
-        """Its own needs the criterion that it was made for."""
+        """Its own objective, which needs the criterion that it was made for."""
         return Dice() if criterion is not None and isinstance(self.objective, _NeededMargin) else self.objective
 
     def default_criterion(self) -> CriterionFn:
-        """At least `wrong` of the foreground voxels are wrong."""
+        """The criterion that at least `wrong` of the foreground voxels are wrong."""
 
         def mostly_wrong(logits: Tensor, label: Tensor, _: Tensor) -> Tensor:
             target = encode(logits, label, ignore_index=self.objective.ignore_index)

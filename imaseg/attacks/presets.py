@@ -1,4 +1,4 @@
-"""Attacks under their published names: settings of the attacks of this package, and where they come from."""
+"""Attacks under their published names: the settings that each of them stands for, and the paper."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from imaseg.perturbations import Frequency
 
 @dataclass(frozen=True)
 class Preset:
-    """A named attack; `Attack.about` says the rest, from its search.
+    """A named attack: a class of this package with fixed settings.
 
     Attributes:
-        attack: registered name of the search.
-        title: what tables and sentences call it.
-        settings: arguments of the search, as plain data.
-        published: the paper in full and as sentences name it; None if it is the one behind the search.
-        differs: what is not as published; empty if nothing is.
-        perturbation: the only set it is meant for; None for every set.
+        attack: registered name of the attack class.
+        title: name in tables and sentences.
+        settings: arguments of that class, as plain data.
+        published: full reference and short citation; None if they are those of the attack class.
+        differs: how it differs from the publication; empty if it does not.
+        perturbation: name of the only perturbation set it is meant for; None for every set.
     """
 
     attack: str

@@ -1,4 +1,4 @@
-"""What an attack found, and what is needed to judge and replay it."""
+"""The result of an attack, with all that is needed to judge and to replay it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class AttackResult:
-    """The worst point an attack saw for each sample, scored again after projection.
+    """The worst point that an attack evaluated for each sample, scored again after projection.
 
     Attributes:
         image: (B, C, *spatial) perturbed image, in the units the model takes.
@@ -57,7 +57,7 @@ class AttackResult:
 
 
 def measure(change: Tensor, image: Tensor) -> dict[str, Tensor]:
-    """Size of a change (B, C, *spatial) of image in every intensity unit, each (B,)."""
+    """Size of a change (B, C, *spatial) of an image in every intensity unit, each (B,)."""
     flat = change.flatten(1).float()
     length = torch.linalg.vector_norm(flat, dim=1)
     highest = flat.abs().amax(1)

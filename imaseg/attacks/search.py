@@ -1,7 +1,7 @@
 """Search state shared by all attacks: evaluates points, keeps the worst iterate of each sample.
 
-An attack asks for `gradient` and `ascend`; whatever it does in between, the worst iterate, the budget, per-sample
-bookkeeping and the counters are kept here, so that a new attack cannot get them wrong.
+An attack calls `gradient` and `ascend`. The worst iterate, the budget, the bookkeeping per sample and the counters of
+passes are kept here, so that a new attack cannot get them wrong.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Search:
         label: as in `imaseg.scores.encode`.
         perturbation: the set to search.
         objective: what is maximised; attacks of several objectives assign another one as they go.
-        seed: of all random starts.
+        seed: seed of all random starts.
         criterion: `(logits, label, clean_logits) -> (B,) bool`; a sample is finished where it is True.
         start: parameters from which the first restart begins, instead of random ones.
         samples: passes per point over which a random model is averaged.
@@ -91,17 +91,17 @@ class Search:
 
     @property
     def forward_calls(self) -> int:
-        """Forward passes so far; each covers the samples still searched."""
+        """Number of forward passes so far; each covers the samples still searched."""
         return self._evaluator.forward_calls
 
     @property
     def backward_calls(self) -> int:
-        """Backward passes so far, likewise."""
+        """Number of backward passes so far; each covers the samples still searched."""
         return self._evaluator.backward_calls
 
     @property
     def target(self) -> Target:
-        """The unmoved label."""
+        """The encoded label before any movement."""
         return self._evaluator.target
 
     @property
@@ -113,15 +113,15 @@ class Search:
 
     @property
     def done(self) -> bool:
-        """Whether every sample is finished."""
+        """Whether the search of every sample is finished."""
         return not len(self.active)
 
     def confine(self, samples: Tensor) -> None:
-        """From now on search only those of the samples (B,) bool that are not finished."""
+        """Restrict the search to those of the samples (B,) bool that are not finished."""
         self._confined, self._active = samples, None
 
     def begin(self, restart: int, *, random: bool = True) -> Tensor:
-        """Parameters a restart starts from: the warm start, a random point of the set, or no change."""
+        """Parameters that a restart begins from: the given start, a random point of the set, or no change."""
         if restart == 0 and self.start is not None:
             return self.perturbation.project(self.image, self.start)
         if random or restart > 0:
@@ -129,7 +129,7 @@ class Search:
         return self.perturbation.zeros(self.image)
 
     def ascend(self, params: Tensor, gradient: Tensor, length: Tensor) -> Tensor:
-        """A steepest-ascent step of `length` (B,), projected back into the set."""
+        """Take a steepest-ascent step of `length` (B,) and project the result back into the set."""
         return self.perturbation.project(self.image, self.perturbation.step(params, gradient, length))
 
     def score(self, params: Tensor, progress: float = 1.0) -> Tensor:
@@ -170,19 +170,19 @@ class Search:
         return gradient if len(index) == len(params) else torch.zeros_like(params).index_put_((index,), gradient)
 
     def switch(self, objective: Objective) -> None:
-        """Go on with another objective; among points of equal Dice the one found first is kept."""
+        """Continue with another objective; among points of equal Dice the one found first is kept."""
         if objective is not self.objective:
             self.objective = objective
             self._best_values = self._evaluator.rated(self._best_logits, self.best, objective)
 
     def judge(self, criterion: CriterionFn) -> None:
-        """Judge the worst points by a criterion that did not end the search: sets `success` and `failed_clean`."""
+        """Apply a criterion that did not end the search to the worst points: sets `success` and `failed_clean`."""
         self.criterion, no_change = criterion, self.perturbation.zeros(self.image)
         self.success = self._judge(self._best_logits, self._all_samples, self.best)
         self.failed_clean = self._judge(self._evaluator.clean_logits, self._all_samples, no_change)
 
     def result(self) -> AttackResult:
-        """The worst point of each sample; a random model is scored again with draws the search has not seen."""
+        """Return the worst point of each sample; a random model is scored again with new draws."""
         evaluator, index = self._evaluator, self._all_samples
         params = self.perturbation.project(self.image, self.best)
         point = (
@@ -216,12 +216,12 @@ class Search:
         )
 
     def _best_point(self) -> Point:
-        """Scores of the worst points as they were found; no pass."""
+        """Scores of the worst points as stored when they were found; makes no pass."""
         values = self._evaluator.rated(self._best_logits, self.best, self._first_objective)
         return Point(self._best_logits, values, self._best_channels)
 
     def label_of(self, params: Tensor) -> Tensor:
-        """The label next to params (B, ...), moved where the set moves it."""
+        """The label at params (B, ...), moved if the set moves it."""
         return self._evaluator.label_of(self._all_samples, params)
 
     def broken(self, params: Tensor, index: Tensor) -> Tensor:
@@ -229,7 +229,7 @@ class Search:
         return self._judge(self._evaluator.at(params, index, self.objective).logits, index, params)
 
     def _start_clean(self) -> None:
-        """The clean image is the first candidate."""
+        """Enter the clean image as the first candidate."""
         clean = self._evaluator.clean(self.objective)
         self.objective_clean, self.dice_clean = clean.values, clean.dice
         self.best = self.perturbation.zeros(self.image)
@@ -243,7 +243,7 @@ class Search:
         self.smallest_size = torch.full_like(clean.values, torch.inf).where(~self.success, 0.0)
 
     def _start_from(self, previous: Search) -> None:
-        """What a search of a smaller budget found is the first candidate."""
+        """Enter the result of a search at a smaller budget as the first candidate."""
         for name, value in vars(previous).items():
             if isinstance(value, Tensor) and name not in ("image", "start", "_zero", "_nonfinite", "_gradients"):
                 setattr(self, name, value.clone())
@@ -291,7 +291,7 @@ class Search:
         chosen = index[better]
         updates = {
             "best": current,
-            # What is kept among the tensors of a pass holds their memory together: the next pass is slower.
+            # A clone: a tensor kept amid those of a pass fragments the memory that is freed and slows the next pass.
             "_best_logits": point.logits.clone() if len(chosen) else point.logits,
             "_best_channels": point.dice,
             "_best_dice": dice,

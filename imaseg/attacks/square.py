@@ -1,4 +1,4 @@
-"""Random search with windows: no gradients, scores only, so it also sees through masked gradients.
+"""Random search with windows: uses scores but no gradients, so that masked gradients do not mislead it.
 
 Each step adds a window of random signs, one per channel, at the largest length the set allows, and keeps it where the
 objective rises. The window's share of the volume starts at `share` and is halved after 1, 5, 20, 100, 200, 400, 600 and
@@ -30,7 +30,7 @@ class Square(Attack):
 
     Args:
         steps: windows tried.
-        share: of the volume that the first windows cover, in (0, 1].
+        share: share of the volume that the first windows cover, in (0, 1].
 
     Raises:
         ValueError: if share is outside (0, 1].

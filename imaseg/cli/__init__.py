@@ -1,1 +1,1 @@
-"""The command line: parse, call, print. Heavy libraries are imported by the command that needs them."""
+"""The command line: parses arguments, calls the library, prints. Each command imports heavy libraries by itself."""

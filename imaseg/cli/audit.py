@@ -1,4 +1,4 @@
-"""`imaseg audit`, `imaseg attack` and `imaseg margin`: run a plan, print what came of it."""
+"""`imaseg audit`, `imaseg attack` and `imaseg margin`: run a plan and print the results."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def audit(
     trust: bool,
     gates: Sequence[Gate] = (),
 ) -> int:
-    """Audit, print tables and where the files lie; 1 if some cases failed or a gate did."""
+    """Run an audit, print tables and the paths of its files; returns exit code 1 if a case or a gate failed."""
     result = run(
         model,
         data,
@@ -48,7 +48,7 @@ def audit(
         trust=trust,
     )
     if not result.finished:
-        return 0  # the first process speaks for all, and `torchrun` would end it for another's 1
+        return 0  # only the first process reports: with exit code 1 from another one `torchrun` would kill it
     for text in _tables(result.audit):
         typer.echo(text)
     passed = _verdicts(result, gates)
@@ -59,11 +59,11 @@ def audit(
 
 
 def _tables(audit: Audit) -> list[str]:
-    """Written files, Dice at each budget, margins, degradation: what the audit holds."""
+    """Tables of what the audit holds: written files, Dice at each budget, margins, degradation."""
     summary, tables = audit.summary, []
     written = [row.written for record in audit.cases for row in record.rows_of(AttackRow) if row.written is not None]
     if written:
-        differ = sum(bool(one.note) for one in written)
+        differ = sum(bool(file.note) for file in written)
         tables += [
             "Mean foreground Dice in the model's space and re-read from the written file",
             written_table(audit.cases, next(entry.unit for entry in summary.probes if entry.written is not None)),
@@ -83,7 +83,7 @@ def _tables(audit: Audit) -> list[str]:
 
 
 def _verdicts(result: AuditResult, gates: Sequence[Gate]) -> bool:
-    """Say what failed; whether every gate passed."""
+    """Print failed cases, checks and gates; returns whether every gate passed."""
     for entry in result.failed:
         typer.echo(f"failed {entry.case}: {entry.reason}", err=True)
     for check in result.audit.summary.validity:

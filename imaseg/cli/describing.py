@@ -1,4 +1,4 @@
-"""What a registered class says of itself: title and paper, first sentence, arguments, units."""
+"""Describes a registered class from its own documentation: title, paper, first sentence, arguments, units."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BRACKETS = re.compile(r"\(([^()]*)\)")
 
 
 def described(member: type, *, leave_out: str = "") -> Entry:
-    """First sentence of the docstring, what `knowledge` says, arguments with and without defaults, and the sources."""
+    """Return summary, arguments with and without defaults, attributes and sources of a class."""
     words = " ".join((inspect.getdoc(member) or "").partition("\n\n")[0].split())
     arguments = {key: value for key, value in inspect.signature(member).parameters.items() if key != leave_out}
     bare = [key for key, argument in arguments.items() if argument.default is inspect.Parameter.empty]
@@ -31,31 +31,31 @@ def described(member: type, *, leave_out: str = "") -> Entry:
 
 
 def knowledge(member: object) -> Entry:
-    """The attributes that every class of its family has, so far as this one has them."""
+    """Return those descriptive attributes, such as title and reference, that this class has."""
     return {key: getattr(member, key) for key in _KNOWLEDGE if hasattr(member, key)}
 
 
 def _source(member: type) -> str:
-    """What the module's docstring cites."""
-    found: list[str] = []
+    """The works that the docstring of the class's module cites."""
+    sources: list[str] = []
     for paragraph in (sys.modules[member.__module__].__doc__ or "").split("\n\n"):
         for sentence in _SENTENCE.split(" ".join(paragraph.split())):
             inside = [part for part in _BRACKETS.findall(sentence) if _YEAR.search(part)]
-            found += inside or ([sentence] if _YEAR.search(sentence) else [])
-    return "; ".join(part.rstrip(".") for part in found)
+            sources += inside or ([sentence] if _YEAR.search(sentence) else [])
+    return "; ".join(part.rstrip(".") for part in sources)
 
 
 def objective_of(member: Any) -> str:
-    """Name of the objective that a search takes if it is given none."""
+    """Name of the objective that an attack uses by default."""
     from imaseg.perturbations import L2
 
     return str(getattr(member(L2(0.0)).objective, "name", "its own"))
 
 
 def units_of(member: Any) -> list[str]:
-    """Units that eps can be given in, the set's own first."""
-    known = inspect.signature(member).parameters
-    if "unit" in known:
+    """Units in which eps can be given; the set's own comes first."""
+    parameters = inspect.signature(member).parameters
+    if "unit" in parameters:
         return list(typing.get_args(typing.get_type_hints(member.__init__)["unit"]))
     units = [member(0.0).unit]
-    return [*units, member(0.0, spacing=(1.0, 1.0, 1.0)).unit] if "spacing" in known else units
+    return [*units, member(0.0, spacing=(1.0, 1.0, 1.0)).unit] if "spacing" in parameters else units

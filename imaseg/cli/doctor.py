@@ -1,4 +1,4 @@
-"""`imaseg doctor`: what is installed and what is broken; `imaseg doctor MODEL`: what a checkpoint is."""
+"""`imaseg doctor` checks the installation; `imaseg doctor MODEL` examines a checkpoint."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results", "nnUNet_extTr
 
 
 def doctor_here(*, as_json: bool) -> int:
-    """Report on this machine; 1 if something is broken."""
+    """Report on this installation; returns exit code 1 if something is broken."""
     facts = environment()
     if as_json:
         typer.echo(json.dumps(facts, indent=1))
@@ -41,7 +41,7 @@ def doctor_here(*, as_json: bool) -> int:
 
 
 def doctor_model(spec: str, data: Path | None, *, cases: str | None, trust: bool, as_json: bool) -> int:
-    """Report on a model, and on data for it; 1 if something speaks against an audit."""
+    """Report on a model, and on data for it; returns exit code 1 if a problem would spoil an audit."""
     from imaseg.auditing.inputs.examine import examine_data, examine_model, next_command
 
     model, facts = examine_model(spec, trust=trust)
@@ -62,7 +62,7 @@ def doctor_model(spec: str, data: Path | None, *, cases: str | None, trust: bool
 
 
 def environment() -> dict[str, Any]:
-    """What is here, fit for JSON: versions, devices, folders and problems, each with its mend."""
+    """Facts on this installation, ready for JSON: versions, devices, folders, and problems with their fixes."""
     packages: dict[str, str | None] = {}
     problems = []
     for name, module in _NEEDED.items():
@@ -101,7 +101,7 @@ def _version(name: str) -> str | None:
 
 def _broken(module: str) -> str:
     """Why a module cannot be imported; empty if it can."""
-    logging.disable(logging.WARNING)  # some packages log what of theirs is optional
+    logging.disable(logging.WARNING)  # some packages log warnings about optional parts that are missing
     try:
         importlib.import_module(module)
     except Exception as error:  # a broken installation raises anything
@@ -112,24 +112,24 @@ def _broken(module: str) -> str:
 
 
 def _outdated() -> list[str]:
-    """Packages of other versions than those imaseg asks for."""
+    """Problems with packages whose version is not the one that imaseg requires."""
     try:
         wanted = metadata.requires("imaseg") or []
     except metadata.PackageNotFoundError:
         return []  # run from its folder without being installed
     from packaging.requirements import Requirement
 
-    found = []
+    problems = []
     for requirement in map(Requirement, wanted):
         version = _version(requirement.name)
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
         if version is not None and not requirement.specifier.contains(version, prereleases=True):
-            found.append(
+            problems.append(
                 f"{requirement.name} is {version}, and imaseg needs {requirement.specifier}. "
                 f'Type: {_pip()} install "{requirement.name}{requirement.specifier}"'
             )
-    return found
+    return problems
 
 
 def _devices() -> list[str]:
@@ -200,7 +200,7 @@ def _rows(rows: Sequence[tuple[str, str]]) -> None:
 
 
 def _sentences(name: str, sentences: Sequence[str]) -> None:
-    _rows([(name if not place else "", sentence) for place, sentence in enumerate(sentences)])
+    _rows([(name if not index else "", sentence) for index, sentence in enumerate(sentences)])
 
 
 def _by(sides: Any) -> str:

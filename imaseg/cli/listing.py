@@ -1,4 +1,4 @@
-"""`imaseg list`: what the registries hold, so that nothing has to be written down twice."""
+"""`imaseg list`: prints the contents of the registries, so that no list has to be kept by hand."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def show(kind: str, *, as_json: bool) -> None:
 
 
 def attacks() -> list[Entry]:
-    """Searches and presets; `differs` is None where nobody says."""
+    """Attacks and presets; `differs` says where a preset differs from its paper (None for attacks)."""
     from imaseg.attacks import Attack
     from imaseg.attacks.presets import PRESETS
 
@@ -63,21 +63,21 @@ def attacks() -> list[Entry]:
 
 
 def objectives() -> list[Entry]:
-    """What an attack can maximise."""
+    """Losses that an attack can maximise."""
     from imaseg.objectives import Objective
 
     return _family(Objective)
 
 
 def criteria() -> list[Entry]:
-    """When a prediction counts as broken."""
+    """Conditions under which a prediction counts as broken."""
     from imaseg.margins import Criterion
 
     return _family(Criterion)
 
 
 def perturbations() -> list[Entry]:
-    """What may change, and the units of its budget."""
+    """Perturbation sets and the units of their budgets."""
     from imaseg.perturbations import Perturbation
 
     units = {name: units_of(member) for name, member in Perturbation.known().items()}
@@ -85,7 +85,7 @@ def perturbations() -> list[Entry]:
 
 
 def corruptions() -> list[Entry]:
-    """What scanners and acquisitions do to images."""
+    """Faults of scanners and acquisitions."""
     from imaseg.corruptions import Corruption
 
     return [
@@ -100,7 +100,7 @@ def corruptions() -> list[Entry]:
 
 
 def probes() -> list[Entry]:
-    """What a plan can ask of a case."""
+    """Kinds of questions that an audit plan can ask of each case."""
     from imaseg.auditing.probes import Probe
 
     return [
@@ -110,7 +110,7 @@ def probes() -> list[Entry]:
 
 
 def _fields(model: Any) -> dict[str, Any]:
-    """Defaults of a pydantic model's fields."""
+    """Default values of the fields of a pydantic model."""
     return {
         name: "required" if field.is_required() else field.get_default(call_default_factory=True)
         for name, field in model.model_fields.items()
@@ -119,14 +119,14 @@ def _fields(model: Any) -> dict[str, Any]:
 
 
 def methods() -> list[Entry]:
-    """How `imaseg train` can train."""
+    """Training methods of `imaseg train`."""
     from imaseg.training import TrainingMethod
 
     return [{"name": name, **described(member, leave_out="loss")} for name, member in TrainingMethod.known().items()]
 
 
 def recipes() -> list[Entry]:
-    """How `imaseg prepare` can prepare."""
+    """Preparation recipes of `imaseg prepare`."""
     from imaseg.data.preparation.recipe import load_recipe
     from imaseg.data.resources import resource, resource_names
 

@@ -1,4 +1,4 @@
-"""`imaseg COMMAND`: the commands, and what their exit codes mean.
+"""`imaseg COMMAND`: defines the commands and their exit codes.
 
 0 done; 1 finished, but some cases failed (they are listed); 2 wrong usage or input (one line, no traceback).
 """
@@ -27,26 +27,34 @@ app = typer.Typer(
 
 app.add_typer(nnunet, name="nnunet")
 
-Out = Annotated[Path, typer.Option("--out", help="Folder to write.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with what the folder holds.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
-Trust = Annotated[bool, typer.Option("--trust", help="Run code that comes with the checkpoint or the plan.")]
+Out = Annotated[Path, typer.Option("--out", help="Folder to write the results to.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run in the output folder.")]
+Device = Annotated[str, typer.Option("--device", help="Device to run on: auto, cpu, cuda or cuda:N.")]
+Trust = Annotated[
+    bool,
+    typer.Option("--trust", help="Allow code that comes with the checkpoint or the plan to run on this machine."),
+]
 Model = Annotated[
     str,
     typer.Argument(
-        help="Folder that `imaseg train` wrote, nnunet:DIR[@FOLD], bundle:DIR, smp:DIR, torchscript:FILE, "
-        "python:module:factory, or a card (.yaml) of bare weights; docs/models.md."
+        help="Model to load: a folder that `imaseg train` wrote, nnunet:DIR[@FOLD], bundle:DIR, smp:DIR, "
+        "torchscript:FILE, python:module:factory, or the card (.yaml) of a weights file. See docs/models.md."
     ),
 ]
-Data = Annotated[Path, typer.Argument(help="Folder with cases, prepared or raw.")]
+Data = Annotated[Path, typer.Argument(help="Folder with the cases, prepared by `imaseg prepare` or raw.")]
 Cases = Annotated[
     Optional[str],  # noqa: UP045
-    typer.Option("--cases", help="all, a split (train, val), or ids with commas; those held out if not given."),
+    typer.Option(
+        "--cases",
+        help="Cases to use: all, a split (train or val), or ids separated by commas "
+        "(default: the cases held out of training).",
+    ),
 ]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of all random numbers.")]
 
 
 def run() -> None:
-    """Entry point: a warning becomes one line on stderr, and so does an `InputError`, which exits with 2."""
+    """Entry point: prints each warning and each `InputError` as one line on stderr; an `InputError` exits with 2."""
     warnings.formatwarning = _one_line
     warnings.filterwarnings("ignore", module=r"(monai|torch|ignite|tensorboard)\b.*")
     try:
@@ -62,7 +70,7 @@ def _one_line(message: Warning | str, *_: object, **__: object) -> str:
 
 @contextmanager
 def stoppable(how: str) -> Iterator[None]:
-    """Say after Ctrl-C how to go on."""
+    """Context that tells the user after Ctrl-C how to continue the command."""
     try:
         yield
     except KeyboardInterrupt as stop:
@@ -72,7 +80,10 @@ def stoppable(how: str) -> Iterator[None]:
 
 @app.command()
 def demo(out: Out = Path("imaseg-demo")) -> None:
-    """Phantom cohort -> prepare -> train two models -> audit both -> report.html. A few minutes on two cores."""
+    """Run the whole workflow on synthetic data: prepare, train two models, audit both, write report.html.
+
+    Takes a few minutes on two cores.
+    """
     from imaseg.demo import demo as run_demo
 
     with stoppable("the same command"):
@@ -81,24 +92,38 @@ def demo(out: Out = Path("imaseg-demo")) -> None:
 
 @app.command()
 def prepare(
-    source: Annotated[Path, typer.Argument(help="Folder with images and labels, as received.")],
-    out: Annotated[Path, typer.Argument(help="Folder to write.")],
+    source: Annotated[Path, typer.Argument(help="Folder with images and labels, as received. It is only read.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write the prepared cases to.")],
     recipe: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option("--recipe", help="`imaseg list recipes`, or a YAML file; else msd, or 2d for pictures."),
+        typer.Option(
+            "--recipe",
+            help="Preparation steps: a name from `imaseg list recipes` or a YAML file "
+            "(default: msd, or 2d for pictures).",
+        ),
     ] = None,
     config: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option("--config", help="YAML file whose keys take the place of the recipe's."),
+        typer.Option("--config", help="YAML file whose keys override those of the recipe."),
     ] = None,
-    layout: Annotated[str, typer.Option("--layout", help="Of OUT: msd, or nnunet (raw folder).")] = "msd",
+    layout: Annotated[
+        str, typer.Option("--layout", help="File layout of OUT: msd, or nnunet for an nnU-Net raw folder.")
+    ] = "msd",
     workers: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option("--workers", help="Processes, each with one case in memory; else as many as are worth it."),
+        typer.Option(
+            "--workers",
+            help="Number of processes, each with one case in memory (default: chosen from the sizes of the files).",
+        ),
     ] = None,
-    download: Annotated[bool, typer.Option("--download", help="Fetch SOURCE first where MONAI can (MSD).")] = False,
+    download: Annotated[
+        bool, typer.Option("--download", help="Download SOURCE first, if it is named after a data set of MSD.")
+    ] = False,
 ) -> None:
-    """Check and prepare a cohort (NIfTI, MetaImage, NRRD, DICOM, pictures); bad cases are set aside with the reason."""
+    """Check and prepare a cohort (NIfTI, MetaImage, NRRD, DICOM, pictures).
+
+    Cases that cannot be used are set aside and listed with the reason.
+    """
     from imaseg.cli.prepare import prepare as run_prepare
 
     with stoppable("the same command"):
@@ -109,13 +134,19 @@ def prepare(
 
 @app.command()
 def train(
-    config: Annotated[Path, typer.Argument(help="YAML file; `configs/` holds examples.")],
+    config: Annotated[Path, typer.Argument(help="YAML file with the training settings; `configs/` holds examples.")],
     data: Annotated[Path, typer.Option("--data", help="Folder that `imaseg prepare` wrote.")],
     out: Out,
-    overrides: Annotated[Optional[list[str]], typer.Argument(help="key=value, e.g. epochs=5 method.steps=4")] = None,  # noqa: UP045
+    overrides: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Argument(help="Settings to override as key=value, e.g. epochs=5 method.steps=4."),
+    ] = None,
     resume: Resume = False,
 ) -> None:
-    """Train a segmenter: standard, PGD, TRADES or IMA. A checkpoint after every epoch; --resume goes on exactly."""
+    """Train a segmenter by any method of `imaseg list methods`, such as standard, PGD, TRADES or IMA.
+
+    A checkpoint is written after every epoch; --resume continues from the last one.
+    """
     from imaseg.cli.train import train as run_train
 
     with stoppable("the same command with --resume"):
@@ -127,21 +158,26 @@ def audit(
     model: Model,
     data: Data,
     out: Out,
-    plan: Annotated[str, typer.Option("--plan", help="quick, standard, thorough, or a YAML file.")] = "quick",
+    plan: Annotated[
+        str, typer.Option("--plan", help="What to measure: quick, standard, thorough, or a YAML file.")
+    ] = "quick",
     cases: Cases = None,
     fail_below: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Option(
             "--fail-below",
-            help="METRIC@PROBE-EPS=VALUE, repeatable, e.g. dice@linf-0.05=0.6, dice@clean=0.8 or margin@l2=0.05: "
-            "exit with 1 if it is lower.",
+            help="Exit with code 1 if a result is below a value. Form: METRIC@PROBE-EPS=VALUE, "
+            "e.g. dice@linf-0.05=0.6, dice@clean=0.8 or margin@l2=0.05. Repeatable.",
         ),
     ] = None,
     resume: Resume = False,
     device: Device = "auto",
     trust: Trust = False,
 ) -> None:
-    """Attack a checkpoint over a ladder of budgets, measure margins, write tables and a page."""
+    """Audit how robust a model is and write tables and a page.
+
+    A plan says what is measured: attacks at rising budgets, margins, corruptions and more.
+    """
     from imaseg.auditing import load_plan
     from imaseg.auditing.validity.gate import parse_gates
     from imaseg.cli.audit import audit as run_audit
@@ -159,29 +195,44 @@ def attack(
     model: Model,
     data: Data,
     out: Out,
-    eps: Annotated[float, typer.Option("--eps", help="Budget.")],
-    name: Annotated[str, typer.Option("--attack", help="A search or a preset; `imaseg list attacks`.")] = "pgd",
-    norm: Annotated[str, typer.Option("--norm", help="What may change; `imaseg list perturbations`.")] = "l2",
+    eps: Annotated[float, typer.Option("--eps", help="Budget: the largest size of the perturbation.")],
+    name: Annotated[str, typer.Option("--attack", help="Attack to run; see `imaseg list attacks`.")] = "pgd",
+    norm: Annotated[
+        str, typer.Option("--norm", help="Perturbation set: what may change; see `imaseg list perturbations`.")
+    ] = "l2",
     unit: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(
             "--unit",
-            help="std, native (HU ...) or range (l2, linf); norm or rms (l2); mm (deformation); else the set's own.",
+            help="Unit of the budget: std, native (HU ...) or range for l2 and linf; norm or rms for l2; "
+            "mm for deformation (default: the set's own).",
         ),
     ] = None,
-    steps: Annotated[Optional[int], typer.Option("--steps", help="Length; else the attack's own.")] = None,  # noqa: UP045
+    steps: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option("--steps", help="Number of steps (default: the attack's own)."),
+    ] = None,
     objective: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option("--objective", help="What is maximised; `imaseg list objectives`; else the attack's own."),
+        typer.Option(
+            "--objective",
+            help="Loss that the attack maximises; see `imaseg list objectives` (default: the attack's own).",
+        ),
     ] = None,
-    restarts: Annotated[Optional[int], typer.Option("--restarts", help="Worst of so many searches.")] = None,  # noqa: UP045
-    seed: Annotated[int, typer.Option("--seed", help="Of every random number.")] = 0,
+    restarts: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option("--restarts", help="Number of random restarts; the worst result counts."),
+    ] = None,
+    seed: Seed = 0,
     cases: Cases = None,
     resume: Resume = False,
     device: Device = "auto",
     trust: Trust = False,
 ) -> None:
-    """Attack cases and write adversarial NIfTI files; the Dice is taken again from the file as written."""
+    """Attack cases and write the adversarial images as NIfTI files.
+
+    Each file is read back and scored again, so that the Dice reported is that of the file.
+    """
     from imaseg.auditing.shortcuts import attack_plan
     from imaseg.cli.audit import audit as run_audit
 
@@ -199,47 +250,63 @@ def margin(
         Optional[list[str]],  # noqa: UP045
         typer.Option(
             "--perturbation",
-            help="NAME, NAME:EPS or NAME:EPS:UNIT, repeatable: what may change, and how far at most; "
-            "if not given: l2, linf, bias-field, gamma and deformation.",
+            help="Perturbation set and largest budget to search, as NAME, NAME:EPS or NAME:EPS:UNIT. Repeatable "
+            "(default: l2, linf, bias-field, gamma and deformation).",
         ),
     ] = None,
-    criterion: Annotated[str, typer.Option("--criterion", help="dice-below or voxels-flipped.")] = "dice-below",
+    criterion: Annotated[
+        str, typer.Option("--criterion", help="When a case counts as broken: dice-below or voxels-flipped.")
+    ] = "dice-below",
     threshold: Annotated[
         Optional[float],  # noqa: UP045
-        typer.Option("--threshold", help="Dice below which a case is broken; 0.5 if not given."),
+        typer.Option("--threshold", help="Dice below which a case counts as broken (default: 0.5)."),
     ] = None,
-    relative: Annotated[bool, typer.Option("--relative", help="Threshold as a share of the clean Dice.")] = False,
+    relative: Annotated[
+        bool, typer.Option("--relative", help="Read --threshold as a share of each case's clean Dice.")
+    ] = False,
     fraction: Annotated[
         Optional[float],  # noqa: UP045
-        typer.Option("--fraction", help="Share of the right voxels that may flip; 0.1 if not given."),
+        typer.Option(
+            "--fraction", help="For voxels-flipped: share of the correct voxels that may become wrong (default: 0.1)."
+        ),
     ] = None,
     voxel: Annotated[
         bool,
         typer.Option(
-            "--voxel", help="Also a margin per voxel, as NIfTI maps (minutes each); of l2 and linf if no set is named."
+            "--voxel",
+            help="Also measure a margin per voxel and write it as NIfTI maps, which takes minutes per map "
+            "(sets: those of --perturbation; default: l2 and linf).",
         ),
     ] = False,
     method: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option("--method", help="Of voxel margins: attack, gradient (cheap estimate) or both."),
+        typer.Option("--method", help="How voxel margins are measured: attack, gradient (a cheap estimate) or both."),
     ] = None,
     focus: Annotated[
-        int, typer.Option("--focus", help="Groups of voxels attacked one by one per map; 0 is quick and coarse.")
+        int,
+        typer.Option("--focus", help="Number of voxel groups attacked one by one per map; 0 is quick and coarse."),
     ] = 1000,
     certify: Annotated[
         Optional[float],  # noqa: UP045
-        typer.Option("--certify", help="Also certified radii under Gaussian noise of this size (input units)."),
+        typer.Option(
+            "--certify",
+            help="Also compute certified radii by randomised smoothing with Gaussian noise of this standard deviation, "
+            "in units of the model's input.",
+        ),
     ] = None,
-    samples: Annotated[int, typer.Option("--samples", help="Noisy copies per case for --certify.")] = 100,
-    steps: Annotated[int, typer.Option("--steps", help="Length of each attack.")] = 20,
-    rtol: Annotated[float, typer.Option("--rtol", help="Relative tolerance of a margin.")] = 0.05,
-    seed: Annotated[int, typer.Option("--seed", help="Of every random number.")] = 0,
+    samples: Annotated[int, typer.Option("--samples", help="Number of noisy copies per case for --certify.")] = 100,
+    steps: Annotated[int, typer.Option("--steps", help="Number of steps of each attack.")] = 20,
+    rtol: Annotated[float, typer.Option("--rtol", help="Relative tolerance of each margin.")] = 0.05,
+    seed: Seed = 0,
     cases: Cases = None,
     resume: Resume = False,
     device: Device = "auto",
     trust: Trust = False,
 ) -> None:
-    """How far each case, structure and voxel is from breaking: tables, NIfTI maps and a page."""
+    """Measure margins: the smallest change that breaks each case, structure and voxel.
+
+    Writes tables, a page and, with --voxel or --certify, NIfTI maps.
+    """
     from imaseg.auditing.shortcuts import criterion_of, margin_plan, voxel_methods
     from imaseg.cli.audit import audit as run_audit
 
@@ -262,11 +329,13 @@ def margin(
 def list_names(
     kind: Annotated[
         str,
-        typer.Argument(help="attacks, objectives, perturbations, corruptions, probes, criteria, methods or recipes."),
+        typer.Argument(
+            help="What to list: attacks, objectives, perturbations, corruptions, probes, criteria, methods or recipes."
+        ),
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="A list of objects, for scripts.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list, for scripts.")] = False,
 ) -> None:
-    """What there is to choose from, with settings and sources."""
+    """List what is available by name, with settings and sources."""
     from imaseg.cli.listing import show
 
     show(kind, as_json=as_json)
@@ -274,13 +343,19 @@ def list_names(
 
 @app.command()
 def doctor(
-    model: Annotated[Optional[str], typer.Argument(help="As for `audit`; this machine if not given.")] = None,  # noqa: UP045
-    data: Annotated[Optional[Path], typer.Option("--data", help="Folder with cases to try the model on.")] = None,  # noqa: UP045
+    model: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Argument(help="Model to examine, given as for `imaseg audit` (default: check this installation)."),
+    ] = None,
+    data: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--data", help="Folder with cases to try the model on."),
+    ] = None,
     cases: Cases = None,
     trust: Trust = False,
-    as_json: Annotated[bool, typer.Option("--json", help="An object, for scripts.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object, for scripts.")] = False,
 ) -> None:
-    """What is installed, what is broken, what to type; of a model: what it is and whether data fit it."""
+    """Check the installation or, given a model, what it is and whether data fit it; suggest the next command."""
     from imaseg.cli.doctor import doctor_here, doctor_model
 
     if model is None:
@@ -290,10 +365,15 @@ def doctor(
 
 @app.command()
 def report(
-    folders: Annotated[list[Path], typer.Argument(help="Audit folders; the first is the reference.")],
+    folders: Annotated[
+        list[Path], typer.Argument(help="Folders that `imaseg audit` wrote; the first one is the reference.")
+    ],
     out: Annotated[Path, typer.Option("--out", help="HTML file to write.")],
 ) -> None:
-    """One page for one audit, or for several side by side with comparison.csv, their differences case by case."""
+    """Write one HTML page for one or several audits.
+
+    Several audits are shown side by side, and comparison.csv holds their differences, paired by case.
+    """
     from imaseg.report import write_report
     from imaseg.report.comparison import write_comparison
 
@@ -304,9 +384,9 @@ def report(
 
 @app.command()
 def schema(
-    file: Annotated[str, typer.Argument(help="summary, run or case.")] = "summary",
+    file: Annotated[str, typer.Argument(help="File to describe: summary, run or case.")] = "summary",
 ) -> None:
-    """JSON Schema of summary.json, run.json or cases/<id>.json of an audit folder."""
+    """Print the JSON Schema of summary.json, run.json or cases/<id>.json of an audit folder."""
     import json
 
     from imaseg.auditing import Plan  # noqa: F401  which brings the kinds of rows along

@@ -1,4 +1,4 @@
-"""`imaseg nnunet`: where the trainers are, nnU-Net's own training command with them, and models given back."""
+"""`imaseg nnunet`: train with nnU-Net's own command and robust methods, and export models back to nnU-Net."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 
 from imaseg.errors import InputError
 
-nnunet = typer.Typer(no_args_is_help=True, help="nnU-Net v2: train with robust methods, export models.")
+nnunet = typer.Typer(no_args_is_help=True, help="Train nnU-Net v2 with robust methods and export models to it.")
 
 _TRAINERS = "nnUNet_extTrainer"
 _USUAL = "nnUNetTrainerIMA"
@@ -20,7 +20,7 @@ _USUAL = "nnUNetTrainerIMA"
 
 @nnunet.command()
 def path() -> None:
-    """The folder that nnUNet_extTrainer is to be set to, for nnU-Net's own commands."""
+    """Print the folder of imaseg's trainers; set nnUNet_extTrainer to it to use them from nnU-Net's own commands."""
     from imaseg.integrations.nnunet.where import external
 
     typer.echo(external())
@@ -33,20 +33,29 @@ def train(
     context: typer.Context,
     config: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option("--config", help="YAML file with the settings of the method; else those of IMASEG_CONFIG."),
+        typer.Option(
+            "--config",
+            help="YAML file with the settings of the method (default: the file that IMASEG_CONFIG names, if set).",
+        ),
     ] = None,
 ) -> None:
-    """Like nnUNetv2_train, which gets all other arguments; -tr is nnUNetTrainerIMA if not given."""
+    """Run nnUNetv2_train with imaseg's trainers.
+
+    All other arguments are passed on to it; -tr defaults to nnUNetTrainerIMA.
+    """
     run_train(context.args, config)
 
 
 @nnunet.command()
 def export(
-    model: Annotated[str, typer.Argument(help="DIR[@FOLD[/CHECKPOINT]], a results folder of nnU-Net.")],
-    out: Annotated[Path, typer.Argument(help="Folder to write.")],
-    trust: Annotated[bool, typer.Option("--trust", help="Read a checkpoint that holds more than data.")] = False,
+    model: Annotated[str, typer.Argument(help="Results folder of nnU-Net: DIR[@FOLD[/CHECKPOINT]].")],
+    out: Annotated[Path, typer.Argument(help="Folder to write the model to.")],
+    trust: Annotated[
+        bool,
+        typer.Option("--trust", help="Read checkpoints that hold more than data, which may run code of their author."),
+    ] = False,
 ) -> None:
-    """A folder that stock nnU-Net loads without imaseg, and that holds nothing but data."""
+    """Write a model folder that stock nnU-Net loads without imaseg and that holds data only, no code."""
     from imaseg.models.nnunet.export import export_nnunet
 
     for written in export_nnunet(model.removeprefix("nnunet:"), out, trust=trust):
@@ -54,7 +63,7 @@ def export(
 
 
 def run_train(arguments: Sequence[str], config: Path | None) -> None:
-    """Run nnU-Net's training command in this process, with imaseg's trainers within its reach.
+    """Run nnU-Net's training command in this process, with imaseg's trainers added to those that it finds.
 
     Raises:
         InputError: if nnU-Net is not installed or the settings are wrong.
@@ -65,13 +74,13 @@ def run_train(arguments: Sequence[str], config: Path | None) -> None:
     if config is not None:
         load_config(config)
         os.environ[VARIABLE] = str(config.resolve())
-    known = os.environ.get(_TRAINERS)
-    os.environ[_TRAINERS] = os.pathsep.join([str(external()), *([known] if known else [])])
+    trainer_paths = os.environ.get(_TRAINERS)
+    os.environ[_TRAINERS] = os.pathsep.join([str(external()), *([trainer_paths] if trainer_paths else [])])
     try:
         from nnunetv2.run.run_training import run_training_entry
     except ImportError as error:
         msg = 'nnunetv2 must be installed to train with nnU-Net, got none. Run pip install "imaseg[nnunet]".'
         raise InputError(msg) from error
-    # Of several -tr nnU-Net takes the last, in whatever way it is written.
+    # If -tr is given several times, nnU-Net takes the last one, so a -tr of the user's wins.
     sys.argv = ["nnUNetv2_train", "-tr", _USUAL, *arguments]
     run_training_entry()

@@ -25,7 +25,7 @@ def prepare(
     workers: int | None,
     download: bool,
 ) -> int:
-    """Prepare a cohort and say what was set aside; 1 if any case was."""
+    """Prepare a cohort and print which cases were set aside; returns exit code 1 if any was."""
     if layout not in get_args(OutLayout):
         msg = f"layout must be one of {', '.join(get_args(OutLayout))}, got {layout!r}."
         raise InputError(msg)
@@ -66,5 +66,5 @@ def prepare(
 
 
 def _printable(text: str) -> str:
-    """Names of files need not be text that a terminal takes."""
+    """Escape bytes that are not text, which names of files may hold."""
     return text.encode("utf-8", "backslashreplace").decode()

@@ -12,7 +12,7 @@ from imaseg.runs import train as run
 
 
 def train(config: Path, data: Path, out: Path, overrides: Sequence[str], *, resume: bool) -> None:
-    """Train and say where the run lies."""
+    """Train a model and print the paths of the files written."""
     settings = load_config(config, overrides)
     run(settings, data, out, resume=resume, announce=lambda text: typer.echo(text, err=True))
     for name in ("weights.safetensors", "metrics.csv", "margins.csv", "margin_trajectories.csv"):

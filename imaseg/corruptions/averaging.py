@@ -1,4 +1,4 @@
-"""Larger voxels along an axis: mean over slabs, then linear interpolation back on to the old places."""
+"""Simulates larger voxels along an axis: means over slabs, then linear interpolation back to the original grid."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from imaseg.corruptions.scene import Image
 
 
 def averaged(image: Image, factor: float, axes: tuple[int, ...]) -> Image:
-    """An image (C, X, Y, Z) as voxels `factor` times as long along some spatial axes would have seen it."""
+    """Return an image (C, X, Y, Z) as voxels `factor` times as long along some spatial axes would show it."""
     for axis in axes:
         matrix = slabs(image.shape[axis + 1], factor).astype(np.float32)
         image = np.moveaxis(np.tensordot(matrix, image, axes=(1, axis + 1)), 0, axis + 1)
@@ -17,7 +17,7 @@ def averaged(image: Image, factor: float, axes: tuple[int, ...]) -> Image:
 
 
 def slabs(voxels: int, factor: float) -> NDArray[np.float64]:
-    """Matrix (voxels, voxels) that does it along one axis; the last slab is as thick as what is left.
+    """Matrix (voxels, voxels) that averages along one axis; the last slab is as thick as what is left.
 
     >>> slabs(6, 3.0)[1].round(3).tolist()
     [0.333, 0.333, 0.333, 0.0, 0.0, 0.0]

@@ -1,4 +1,4 @@
-"""Base of all corruptions: one draw per case, which the severity only scales."""
+"""Base class of all corruptions. Random choices are made once per case; the severity only scales their effect."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ Label = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Effect:
-    """A corruption of one case, all chance taken out of it.
+    """A corruption with all random choices made, ready to be applied to one case at any strength.
 
     Attributes:
-        apply: the changed image (C, X, Y, Z) at a parameter; 0 changes nothing.
-        limit: largest parameter that makes sense for this image.
-        ladder: parameters at severities 1 to 5; None where they are found by the change they make.
-        describe: the parameter, and what follows from it, by name with unit.
-        move: the label at a parameter, where it moves along.
+        apply: returns the changed image (C, X, Y, Z) at a parameter; 0 changes nothing.
+        limit: largest sensible parameter for this image.
+        ladder: parameters at severities 1 to 5; None if they are calibrated by the change they make.
+        describe: returns the parameter, and what follows from it, by name with unit.
+        move: returns the moved label at a parameter, for corruptions that move tissue.
     """
 
     apply: Callable[[float], Image]
@@ -42,14 +42,14 @@ class Effect:
 
 @dataclass(frozen=True)
 class Corrupted:
-    """A corrupted case.
+    """A corrupted case and how it was made.
 
     Attributes:
-        volume: with label, moved along if the corruption moves tissue.
+        volume: the changed image with its label, which moves too if the corruption moves tissue.
         severity: 1 to 5.
-        parameters: what was done, as numbers by name.
+        parameters: the parameters used, by name.
         change: RMS of the change over the body, in standard deviations of the clean image there.
-        reached: False where the severity is not what it should be, mostly because the parameter has a limit.
+        reached: whether the change is the one that the severity asks for; False, for example, at the parameter's limit.
     """
 
     volume: Volume
@@ -63,18 +63,18 @@ class Corruption(Registered, ABC):
     """A fault of a scanner or an acquisition, at five severities.
 
     Severities 1 to 5 change the image by 0.05, 0.1, 0.2, 0.4 and 0.8 of its standard deviation (RMS over the body); the
-    parameter that does so is found for each image. Corruptions whose harm the change does not measure (`physical`)
-    have severities in their own unit. What is drawn depends on seed, case id and corruption only.
+    parameter that does so is calibrated for each image. If the change does not measure the harm (`physical`), as for
+    rotations, severities are in a physical unit. Random choices depend on seed, case id and corruption only.
 
     Attributes:
-        title: for tables.
-        library: whose physics it is, where that is not our own.
-        ct, other: whether it occurs in CT, and in everything else.
-        physical: whether severities are in a physical unit, not by change.
-        after_normalisation: whether it can only be done to what the model takes.
+        title: name in tables.
+        library: library that simulates it, if it is not simulated here.
+        ct, other: whether it occurs in CT, and in all other images.
+        physical: whether severities are in a physical unit rather than calibrated by change.
+        after_normalisation: whether it can only be applied to the model's input, after normalisation.
 
     Args:
-        seed: of the draw.
+        seed: seed of the random choices.
     """
 
     plugin_group = "imaseg.corruptions"
@@ -91,19 +91,19 @@ class Corruption(Registered, ABC):
         self.seed = seed
 
     def __call__(self, volume: Volume, *, severity: int, modality: Sequence[str] = ()) -> Corrupted:
-        """The volume at one severity; see `ladder`."""
+        """Return the volume at one severity; arguments as in `ladder`."""
         (corrupted,) = self.ladder(volume, severities=(severity,), modality=modality)
         return corrupted
 
     def ladder(
         self, volume: Volume, *, severities: Sequence[int] = SEVERITIES, modality: Sequence[str] = ()
     ) -> Iterator[Corrupted]:
-        """The volume at each severity, one after the other; the input is left as it is.
+        """Yield the volume at each severity; the input is not changed.
 
         Args:
             volume: image (C, X, Y, Z) or (C, X, Y) in the units of its file, label or None.
             severities: among 1 to 5.
-            modality: name per channel, e.g. `("CT",)`; empty if nobody says.
+            modality: name per channel, e.g. `("CT",)`; empty if unknown.
 
         Raises:
             InputError: if a severity is unknown, or the corruption does not occur in such an image.
@@ -132,7 +132,7 @@ class Corruption(Registered, ABC):
             )
 
     def why_not(self, volume: Volume, modality: Sequence[str] = ()) -> str:
-        """Why this corruption does not occur in such an image; empty if it does."""
+        """Why this corruption cannot occur in such an image; empty if it can."""
         ct = is_ct(modality, volume.image)
         if ct and not self.ct:
             return "it does not occur in CT"
@@ -147,7 +147,7 @@ class Corruption(Registered, ABC):
 
     @abstractmethod
     def _effect(self, scene: Scene, rng: np.random.Generator) -> Effect:
-        """Draw all that is left to chance."""
+        """Make all random choices for one case and return their effect."""
 
     def _why_not(self, scene: Scene) -> str:
         return ""
@@ -167,7 +167,7 @@ class Corruption(Registered, ABC):
 
 
 def check_severities(severities: Sequence[int]) -> None:
-    """Refuse what is not among 1 to 5.
+    """Raise unless all severities are among 1 to 5.
 
     Raises:
         InputError: naming the first wrong one.

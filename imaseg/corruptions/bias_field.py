@@ -1,4 +1,4 @@
-"""Uneven sensitivity of the coil, by TorchIO's BiasField (Van Leemput et al., IEEE TMI 1999).
+"""Uneven coil sensitivity, by TorchIO's BiasField (Van Leemput et al., IEEE TMI 1999).
 
 x -> x * exp(b f),   f: random polynomial of third order without constant term, largest |f| 1
 """
@@ -19,7 +19,7 @@ _TERMS = 20
 
 
 class BiasField(Corruption):
-    """Smooth uneven brightness, as of a coil's sensitivity."""
+    """Smooth uneven brightness, as caused by the sensitivity of a coil."""
 
     title = "Bias field"
     library = "torchio"

@@ -1,4 +1,4 @@
-"""Gaussian blur in mm, by TorchIO's Blur; along thick slices it does little."""
+"""Gaussian blur in mm, by TorchIO's Blur; it changes little along thick slices."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from imaseg.corruptions.torchio_run import transformed
 
 
 class Blur(Corruption):
-    """Gaussian blur, as of a soft kernel or of small movements."""
+    """Gaussian blur, as caused by a soft reconstruction kernel or small movements."""
 
     title = "Blur"
     library = "torchio"

@@ -1,4 +1,4 @@
-"""From a wanted change of the image to the parameter that makes it: bracketed secant and bisection."""
+"""Finds the parameter that changes the image by a given amount: bracketed secant and bisection."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _SAME = 0.1
 
 @dataclass(frozen=True)
 class Setting:
-    """A parameter and what it does.
+    """A calibrated parameter and whether it reaches the wanted change.
 
     Attributes:
-        parameter: of the corruption.
+        parameter: parameter of the corruption.
         reached: whether the change is that of the ladder, within 10 %.
     """
 
@@ -33,11 +33,11 @@ class Setting:
 
 
 def calibrate(change: Callable[[float], float], limit: float, *, ladder: Sequence[float] = LADDER) -> list[Setting]:
-    """Parameters, each larger than the one before, at which `change` takes the levels of the ladder.
+    """Find rising parameters at which `change` takes the levels of the ladder.
 
     Args:
-        change: of a parameter from 0, where it is 0, to `limit`; grows by and large.
-        limit: largest parameter that makes sense.
+        change: function from a parameter, 0 to `limit`, to the change of the image; 0 at 0, and roughly rising.
+        limit: largest sensible parameter.
         ladder: rising levels. Those that the limit does not reach are spread between the last one reached and what it
             does reach.
     """
@@ -54,7 +54,7 @@ def calibrate(change: Callable[[float], float], limit: float, *, ladder: Sequenc
 
 
 def reachable(ladder: Sequence[float], top: float) -> list[float]:
-    """The ladder as far as `top` allows; the rest in equal ratios up to `top`.
+    """Limit the levels of a ladder to `top`; those above are spread in equal ratios up to `top`.
 
     >>> reachable((0.1, 0.2, 0.4), 0.5), [round(level, 3) for level in reachable((0.1, 0.2, 0.4), 0.225)]
     ([0.1, 0.2, 0.4], [0.1, 0.15, 0.225])
@@ -71,16 +71,16 @@ def reachable(ladder: Sequence[float], top: float) -> list[float]:
 def _solve(
     change: Callable[[float], float], target: float, low: tuple[float, float], high: tuple[float, float]
 ) -> tuple[float, float]:
-    """Parameter and change nearest to `target`, strictly above `low`; `high` is at least the target."""
+    """Find the parameter, above `low`, whose change is nearest to `target`; returns both."""
     best, bottom = high, low[1]
     for attempt in range(_TRIES):
         if abs(best[1] / target - 1) <= _TOLERANCE:
             break
         guess = _secant(low, high, target) if attempt % 2 == 0 else _middle(low[0], high[0])
-        found = guess, change(guess)
-        if found[1] > bottom and abs(np.log(found[1] / target)) < abs(np.log(best[1] / target)):
-            best = found
-        low, high = (low, found) if found[1] >= target else (found, high)
+        tried = guess, change(guess)
+        if tried[1] > bottom and abs(np.log(tried[1] / target)) < abs(np.log(best[1] / target)):
+            best = tried
+        low, high = (low, tried) if tried[1] >= target else (tried, high)
     return best
 
 
@@ -89,5 +89,5 @@ def _secant(low: tuple[float, float], high: tuple[float, float], target: float) 
 
 
 def _middle(low: float, high: float) -> float:
-    """In ratio, since a limit may be far away; one eighth of the way from 0."""
+    """Geometric middle, since a limit may be far away; one eighth of `high` if `low` is 0."""
     return float(np.sqrt(low * high)) if low > 0 else high / 8

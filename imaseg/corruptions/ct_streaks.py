@@ -1,8 +1,8 @@
-"""Streaks between two pieces of metal, through a sinogram (scikit-image's radon and iradon).
+"""Streak artefacts between two pieces of metal, computed in a sinogram (scikit-image's radon and iradon).
 
 Attenuation is relative to soft tissue (the body's median). With p the projection of the tissue and m that of two discs
-of metal, a ray through metal loses what a beam that hardens does not see, which grows with the square of what it
-passes, and few photons make that noisy:
+of metal, beam hardening lowers the measured attenuation of rays through metal by an amount that grows with the square
+of the attenuation, and photon starvation makes it noisy:
 
     lost = s (p_max + m_max) ((p + m)^2 - p^2) / max((p + m)^2 - p^2) * (1 + 0.3 n),   x -> x - iradon(lost)
 
@@ -26,7 +26,7 @@ _METAL = 8.0
 
 
 class CTStreaks(Corruption):
-    """Streaks, as of metal in a CT."""
+    """Streaks, as caused by metal in a CT."""
 
     title = "CT streaks"
     other = False
@@ -51,32 +51,34 @@ class CTStreaks(Corruption):
 
 
 def _extent(slices: int, rng: np.random.Generator) -> tuple[int, int]:
-    """The half of the slices that the metal lies in."""
+    """First slice of the metal and the one after its last; it lies in half of the slices."""
     length = max((slices + 1) // 2, 1)
     first = int(rng.integers(slices - length + 1))
     return first, first + length
 
 
 class _Metal:
-    """Two discs inside a body, on a coarse grid of square pixels."""
+    """Two metal discs inside a body, on a coarse grid of square pixels."""
 
     def __init__(self, body: NDArray[np.bool_], spacing: tuple[float, ...], rng: np.random.Generator) -> None:
         self.shape = body.shape
         size = np.array(body.shape) * np.array(spacing)
         self.pixels = np.maximum(np.rint(size / size.max() * min(_GRID, max(body.shape))), 1).astype(int)
-        places = np.argwhere(body) * self.pixels / np.array(body.shape)
-        one = places[rng.integers(len(places))]
-        other = places[np.argsort(np.linalg.norm(places - one, axis=1))[int(len(places) * rng.uniform(0.3, 0.8))]]
+        body_pixels = np.argwhere(body) * self.pixels / np.array(body.shape)
+        first = body_pixels[rng.integers(len(body_pixels))]
+        second = body_pixels[
+            np.argsort(np.linalg.norm(body_pixels - first, axis=1))[int(len(body_pixels) * rng.uniform(0.3, 0.8))]
+        ]
         radius = max(self.pixels.max() / 40, 1.0)
         grid = np.indices(self.pixels).transpose(1, 2, 0)
-        distance = np.minimum(*(np.linalg.norm(grid - place, axis=2) for place in (one, other)))
+        distance = np.minimum(*(np.linalg.norm(grid - centre, axis=2) for centre in (first, second)))
         self.angles = np.linspace(0, 180, _ANGLES, endpoint=False)
         self.beside = distance > radius + 1
         self.projection = self._project(_METAL * (distance <= radius))
         self.noise = 1 + 0.3 * rng.standard_normal(self.projection.shape)
 
     def streaks(self, tissue: Image) -> Image:
-        """What is added to a slice at s = 1, in attenuation of soft tissue."""
+        """The values to add to a slice at s = 1, in units of the attenuation of soft tissue."""
         from skimage.transform import iradon
 
         path = self._project(
@@ -100,5 +102,5 @@ class _Metal:
         square = np.zeros((side, side))
         start = (side - self.pixels) // 2
         square[start[0] : start[0] + self.pixels[0], start[1] : start[1] + self.pixels[1]] = plane
-        found: NDArray[np.float64] = radon(square, self.angles, circle=False)
-        return found
+        sinogram: NDArray[np.float64] = radon(square, self.angles, circle=False)
+        return sinogram

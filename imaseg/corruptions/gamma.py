@@ -1,9 +1,9 @@
-"""Another contrast curve, by MONAI's AdjustContrast with `retain_stats`.
+"""A changed contrast curve, by MONAI's AdjustContrast with `retain_stats`.
 
     x -> a + c ((x - low) / range)^g,   g = exp(+-b), the sign drawn;   a, c: mean and standard deviation stay
 
-A curve mostly makes the whole image darker or brighter. Normalisation takes that back, and it would drown the change of
-contrast that the severity is about.
+A curve mostly makes the whole image darker or brighter. Normalisation undoes that, and it would dominate the change of
+contrast, which the severity should measure; hence mean and standard deviation are kept.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from imaseg.corruptions.scene import Image, Scene
 
 
 class Gamma(Corruption):
-    """Another contrast curve, with the same mean and standard deviation."""
+    """A changed contrast curve; mean and standard deviation stay the same."""
 
     title = "Gamma"
     ct = False

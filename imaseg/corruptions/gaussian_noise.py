@@ -12,7 +12,7 @@ from imaseg.corruptions.scene import Scene
 
 
 class GaussianNoise(Corruption):
-    """White Gaussian noise, as of the receiver or of few photons."""
+    """White Gaussian noise, as caused by the receiver or by few photons."""
 
     title = "Gaussian noise"
 

@@ -1,4 +1,4 @@
-"""Every n-th line of k-space is wrong, as with breathing or pulsation, by TorchIO's Ghosting.
+"""Errors in every n-th line of k-space, as caused by breathing or pulsation, by TorchIO's Ghosting.
 
 line -> (1 - s) * line;   s = 1 loses it, s = 2 measures it in opposite phase, which is the worst there is
 """
@@ -13,7 +13,7 @@ from imaseg.corruptions.torchio_run import transformed
 
 
 class Ghosting(Corruption):
-    """Faint copies along the phase-encoding axis, as of breathing or pulsation."""
+    """Faint copies of the image along the phase-encoding axis, as caused by breathing or pulsation."""
 
     title = "Ghosting"
     library = "torchio"

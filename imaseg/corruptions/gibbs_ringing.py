@@ -1,4 +1,4 @@
-"""High frequencies that were not measured, by MONAI's GibbsNoise: ripples beside edges.
+"""Truncated high frequencies, which cause ripples beside edges, by MONAI's GibbsNoise.
 
 k-space is kept inside a ball of radius (1 - alpha) * sqrt(2) / 2 * longest side
 """
@@ -17,7 +17,7 @@ _KEPT = 3.0
 
 
 class GibbsRinging(Corruption):
-    """Ripples beside edges, as of too small a matrix in an MR acquisition."""
+    """Ripples beside edges, as caused by too small an acquisition matrix in MR."""
 
     title = "Gibbs ringing"
     ct = False

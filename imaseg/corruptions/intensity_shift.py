@@ -1,4 +1,4 @@
-"""All values higher or lower by the same amount.
+"""A constant offset of all intensities.
 
 x -> x +- s * std,   the sign drawn;   std: of the channel inside the body
 """
@@ -12,7 +12,7 @@ from imaseg.corruptions.scene import Scene
 
 
 class IntensityShift(Corruption):
-    """All values higher or lower, as of a scanner out of calibration."""
+    """A constant offset of all intensities, as caused by a scanner out of calibration."""
 
     title = "Intensity shift"
 

@@ -1,9 +1,9 @@
-"""One channel of several fades to its mean.
+"""One of several channels fades to its mean.
 
     x_c -> (1 - s) x_c + s mean_c,   c drawn;   s = 1: nothing is left of it
 
-Done to what the model takes: most preparations refuse a channel that does not vary, and whoever has none feeds zeros,
-which is the mean of a z-scored one.
+It is applied to the model's input: most preparations refuse a constant channel, and users without that channel would
+feed zeros, the mean of a z-scored channel.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from imaseg.corruptions.scene import Image, Scene
 
 
 class MissingChannel(Corruption):
-    """One of several channels fades, and at severity 5 is gone."""
+    """One of several channels fades and is lost at severity 5."""
 
     title = "Missing channel"
     physical = True

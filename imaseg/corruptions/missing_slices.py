@@ -1,6 +1,6 @@
-"""Slices without signal. The label stays: the structure is there, it was not seen.
+"""Slices without signal. The label does not change: the structure is there but was not imaged.
 
-The outermost slices of the body stay too, so that a preparation which cuts away empty borders keeps the field of view.
+The outermost slices of the body are kept, so that a preparation that crops empty borders keeps the field of view.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ _SHARES = (0.05, 0.1, 0.2, 0.3, 0.4)
 
 
 class MissingSlices(Corruption):
-    """Slices that were lost: they hold the lowest value."""
+    """Lost slices, filled with the lowest value of the image."""
 
     title = "Missing slices"
     physical = True
 
     def _effect(self, scene: Scene, rng: np.random.Generator) -> Effect:
         inside = _inside(scene)
-        order = rng.permutation(inside)  # a higher severity loses the same slices and more
+        order = rng.permutation(inside)  # a higher severity loses the slices of lower ones and more
 
         def apply(count: float) -> Image:
             image = scene.image.copy()
@@ -42,5 +42,5 @@ class MissingSlices(Corruption):
 
 
 def _inside(scene: Scene) -> NDArray[np.int64]:
-    """Slices of the body but its first and last."""
+    """The slices of the body without its first and last one."""
     return np.flatnonzero(scene.body.any(axis=scene.planes))[1:-1]

@@ -1,4 +1,4 @@
-"""Movements between lines of k-space, by TorchIO's Motion (Shaw et al., MIDL 2019).
+"""Movements of the patient between lines of k-space, by TorchIO's Motion (Shaw et al., MIDL 2019).
 
 The subject rests, then takes three new poses at random times; each line along the phase-encoding axis is measured in
 the pose of its time, and the middle of k-space in the first one. Poses differ by up to as many degrees as millimetres.

@@ -1,4 +1,4 @@
-"""Rigid motion of an image and its label; what lies at the border goes on outside."""
+"""Rigid motion of an image and its label; values at the border are continued outside."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from imaseg.corruptions.scene import Image
 
 
 def moved_image(image: Image, matrix: NDArray[np.float64], offset: NDArray[np.float64]) -> Image:
-    """Each channel (X, Y, Z), interpolated linearly where voxel v of the result comes from `matrix @ v + offset`."""
+    """Move each channel (X, Y, Z): voxel v of the result is interpolated linearly at `matrix @ v + offset`."""
     return np.stack([affine_transform(channel, matrix, offset, order=1, mode="nearest") for channel in image])
 
 
 def moved_label(label: Label, matrix: NDArray[np.float64], offset: NDArray[np.float64]) -> Label:
-    """The same for a label (X, Y, Z), nearest voxel."""
+    """Move a label (X, Y, Z) in the same way, with nearest-neighbour interpolation."""
     return affine_transform(label.astype(np.int32), matrix, offset, order=0, mode="nearest").astype(label.dtype)
 
 
-def turning(axis: NDArray[np.float64], degrees: float) -> NDArray[np.float64]:
-    """Rotation matrix about a unit axis (Rodrigues).
+def rotation_matrix(axis: NDArray[np.float64], degrees: float) -> NDArray[np.float64]:
+    """Rotation matrix about a unit axis (Rodrigues' formula).
 
-    >>> turning(np.array([0.0, 0.0, 1.0]), 90.0).round(6).tolist()
+    >>> rotation_matrix(np.array([0.0, 0.0, 1.0]), 90.0).round(6).tolist()
     [[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
     """
     x, y, z = axis

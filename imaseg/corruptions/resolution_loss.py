@@ -1,4 +1,4 @@
-"""Larger pixels: means over squares `factor` pixels wide within the slice, interpolated back on to the old grid.
+"""Larger pixels: means over squares `factor` pixels wide within the slice, interpolated back to the original grid.
 
 Severities are factors, not changes of the image: interpolation back from a grid that is hardly coarser already changes
 it by more than the mildest severities, and the change then grows little with the factor.

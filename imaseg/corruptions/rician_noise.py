@@ -14,7 +14,7 @@ from imaseg.corruptions.scene import Image, Scene
 
 
 class RicianNoise(Corruption):
-    """Noise of a magnitude image, which has a mean where there is no signal."""
+    """Noise of a magnitude image, whose mean is above 0 where there is no signal."""
 
     title = "Rician noise"
     ct = False

@@ -1,4 +1,4 @@
-"""A tilted patient: rotation about a drawn axis through the middle of the image, in mm; the label turns along."""
+"""A tilted patient: rotation about a random axis through the centre of the image, in mm; the label rotates too."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imaseg.corruptions.base import Corruption, Effect
-from imaseg.corruptions.moving import moved_image, moved_label, turning
+from imaseg.corruptions.moving import moved_image, moved_label, rotation_matrix
 from imaseg.corruptions.scene import Scene
 
 
 class Rotation(Corruption):
-    """A tilted patient; within the slice where there is only one."""
+    """A tilted patient: a rotation of image and label, within the slice if there is only one."""
 
     title = "Rotation"
     physical = True
@@ -24,7 +24,7 @@ class Rotation(Corruption):
         spacing, middle = np.array(scene.spacing), (np.array(scene.shape) - 1) / 2
 
         def way(degrees: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-            matrix = turning(axis, -degrees) * spacing / spacing[:, None]
+            matrix = rotation_matrix(axis, -degrees) * spacing / spacing[:, None]
             return matrix, middle - matrix @ middle
 
         return Effect(

@@ -1,4 +1,4 @@
-"""What a corruption looks at: the voxels, where the body is, how bright, and which axis runs through the planes."""
+"""Properties of an image that corruptions need: the body, its brightness, and which axis runs across the slices."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _THICKER = 1.1
 
 @dataclass(frozen=True)
 class Scene:
-    """An image before anything is done to it.
+    """An image before it is corrupted, with derived properties.
 
     Attributes:
-        image: (C, X, Y, Z), finite; a picture has one slice.
+        image: (C, X, Y, Z), finite; a 2D picture has one slice.
         spacing: voxel size in mm along X, Y, Z.
         ct: whether it is CT; the numbers are HU unless they were normalised.
     """
@@ -36,13 +36,13 @@ class Scene:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Voxels along X, Y, Z."""
+        """Number of voxels along X, Y, Z."""
         x, y, z = self.image.shape[1:]
         return x, y, z
 
     @cached_property
     def body(self) -> NDArray[np.bool_]:
-        """(X, Y, Z): the body without the air around it; everything in an image that is filled with tissue."""
+        """(X, Y, Z) bool: the body without the air around it; all voxels if the image is filled with tissue."""
         first = self.image[0]
         hounsfield = self.ct and bool(first.min() < _HOUNSFIELD)
         inside = body_mask(first, hounsfield=hounsfield)
@@ -66,21 +66,21 @@ class Scene:
 
     @cached_property
     def low(self) -> Image:
-        """(C, 1, 1, 1): lowest value of each channel, which stands for no signal."""
+        """(C, 1, 1, 1): lowest value of each channel, taken as "no signal"."""
         return self.image.min(axis=(1, 2, 3), keepdims=True)
 
     @property
     def signal(self) -> Image:
-        """The image with no signal at 0: as it is, or moved up where it has negative values (z-scored images, HU)."""
+        """The image shifted so that "no signal" is 0; unchanged if it has no negative values."""
         return self.image - np.minimum(self.low, 0)
 
     def from_signal(self, signal: Image) -> Image:
-        """Back from `signal` to the image's own values."""
+        """Convert `signal` back to the values of the image."""
         return signal + np.minimum(self.low, 0)
 
     @cached_property
     def empty(self) -> NDArray[np.bool_]:
-        """(C, X, Y, Z): blocks of exactly 0 or the lowest value, which no receiver gives: masks, padding, cut air."""
+        """(C, X, Y, Z) bool: blocks of exactly 0 or the lowest value, which are masks or padding and not measured."""
         nothing = (self.image == 0) | (self.image == self.low)
         block = np.ones([min(side, 2) for side in self.shape], bool)
         inside = (slice(1, -1),) * 3
@@ -88,7 +88,7 @@ class Scene:
 
     @cached_property
     def through(self) -> int:
-        """Axis (0 to 2) across the slices: of a single voxel, else that of the longest voxels, else the last."""
+        """Axis (0 to 2) across the slices: the one of a single voxel, else the one of longest voxels, else the last."""
         single = [axis for axis, side in enumerate(self.shape) if side == 1]
         if single:
             return single[-1]
@@ -97,19 +97,19 @@ class Scene:
 
     @property
     def planes(self) -> tuple[int, int]:
-        """The two axes of a slice."""
+        """The two axes within a slice."""
         first, second = (axis for axis in range(3) if axis != self.through)
         return first, second
 
     def change(self, other: Image) -> float:
-        """RMS of the difference to `other` over the body, in standard deviations there; 0 if it has none."""
+        """RMS of the difference to `other` over the body, in standard deviations there; 0 if the image is constant."""
         squares = np.square(other[:, self.body].astype(np.float64) - self.image[:, self.body]).mean(axis=1)
         varies = self.std.ravel() > 0
         return float(np.sqrt((squares[varies] / self.std.ravel()[varies] ** 2).mean())) if varies.any() else 0.0
 
 
 def is_ct(modality: Sequence[str], image: Image) -> bool:
-    """Whether an image is CT: as its channels are named, and where nobody names them by values that only HU have."""
+    """Whether an image is CT, by the names of its channels or, without names, by values that only HU have."""
     if any(name.strip() for name in modality):
         return any(name.strip().upper() == "CT" for name in modality)
     return bool(image.min() < _HOUNSFIELD)

@@ -1,4 +1,4 @@
-"""Thicker slices: means over slabs `factor` slices thick, interpolated back on to the old places."""
+"""Thicker slices: means over slabs `factor` slices thick, interpolated back to the original grid."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FACTORS = (2.0, 3.0, 4.0, 6.0, 8.0)
 
 
 class SliceThickness(Corruption):
-    """Thicker slices, as of another protocol."""
+    """Thicker slices, as in another acquisition protocol."""
 
     title = "Slice thickness"
     physical = True

@@ -1,4 +1,4 @@
-"""Single wrong points of k-space, by TorchIO's Spike: stripes across the whole image (herringbone).
+"""Single wrong points of k-space, which cause stripes across the image (herringbone), by TorchIO's Spike.
 
 Their size is given as a share of the largest point of k-space.
 """
@@ -13,7 +13,7 @@ from imaseg.corruptions.torchio_run import transformed
 
 
 class Spikes(Corruption):
-    """Stripes, as of electric discharges in an MR scanner."""
+    """Stripes, as caused by electric discharges in an MR scanner."""
 
     title = "Spikes"
     library = "torchio"

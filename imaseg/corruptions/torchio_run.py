@@ -1,4 +1,4 @@
-"""TorchIO's transforms on plain arrays, with the middle of the image at the origin and its own random state."""
+"""Runs TorchIO's transforms on plain arrays, with the centre of the image at the origin."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from imaseg.corruptions.scene import Image
 
 
 def transformed(name: str, image: Image, spacing: tuple[float, float, float], **arguments: Any) -> Image:
-    """One of TorchIO's transforms that leave nothing to chance.
+    """Apply one of TorchIO's deterministic transforms.
 
     Args:
-        name: of its class.
+        name: name of the transform's class.
         image: (C, X, Y, Z).
         spacing: voxel size in mm.
-        arguments: of its class.
+        arguments: arguments of that class.
     """
     import torchio
 
@@ -25,6 +25,6 @@ def transformed(name: str, image: Image, spacing: tuple[float, float, float], **
     affine[:3, 3] = [-size * (side - 1) / 2 for size, side in zip(spacing, image.shape[1:], strict=True)]
     tensor = torch.from_numpy(np.ascontiguousarray(image))
     with torch.random.fork_rng(devices=[]):  # asks the global generator whether to do anything at all
-        found = getattr(torchio, name)(**arguments)(torchio.ScalarImage(tensor=tensor, affine=affine))
-    result: Image = found.data.numpy()
+        transformed_image = getattr(torchio, name)(**arguments)(torchio.ScalarImage(tensor=tensor, affine=affine))
+    result: Image = transformed_image.data.numpy()
     return result

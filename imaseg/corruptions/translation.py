@@ -1,4 +1,4 @@
-"""A patient out of the middle: translation along a drawn direction, in mm; the label moves along."""
+"""A patient off centre: translation along a random direction, in mm; the label moves too."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from imaseg.corruptions.scene import Scene
 
 
 class Translation(Corruption):
-    """A patient out of the middle, by at most a quarter of the field of view; within the slice if there is only one."""
+    """A patient off centre by at most a quarter of the field of view; within the slice if there is only one."""
 
     title = "Translation"
     physical = True

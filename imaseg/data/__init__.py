@@ -1,4 +1,4 @@
-"""Reading data sets, checking and preparing them, and taking results back to the grid and units of the original files.
+"""Reads, checks and prepares data sets, and converts results back to the grid and units of the original files.
 
 Importing this and listing cases loads nothing heavy; nibabel, pydantic and SimpleITK are imported when a name that
 needs them is first used. The function behind `imaseg prepare` is `imaseg.data.preparation.prepare.prepare`.

@@ -1,4 +1,4 @@
-"""`Case` and `CaseSet`: which files are one case, what its labels are called, which cases are in which split."""
+"""`Case` and `CaseSet`: the files of each case, the names of its labels, and the splits of the cohort."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class CaseSet(Sequence[Case]):
         return {0: "background"} | {value: str(value) for value in sorted(values - {0})}
 
     def select(self, ids: Iterable[str]) -> CaseSet:
-        """The cases with these ids, in the order given; label names stay those of the whole cohort.
+        """Return the cases with these ids, in the order given; label names stay those of the whole cohort.
 
         Raises:
             InputError: if an id is not in the cohort.

@@ -1,4 +1,4 @@
-"""The axes of a volume permuted and flipped."""
+"""Permutes and flips the axes of a volume."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def orient(volume: Volume, target: str) -> tuple[Volume, Step]:
     """Permute and flip the axes of a volume until they run as in `target`; no voxel changes its value.
 
     Args:
-        volume: to turn.
+        volume: volume to reorient.
         target: direction of each axis, such as `RAS` for right, anterior (front), superior (up).
 
     Returns:

@@ -1,4 +1,4 @@
-"""The files of a case read, checked and joined into a `Volume`."""
+"""Reads and checks the files of a case and joins them into a `Volume`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def read_volume(case: Case, *, threshold: float | None = None, compact: bool = F
     """Read and check the files of a case; the axes of the label are aligned with those of the image.
 
     Args:
-        case: of any format.
+        case: case of any file format.
         threshold: label values from here on are 1, all others 0; None keeps them.
         compact: keep the label in the smallest whole-number type that holds it.
 

@@ -1,4 +1,4 @@
-"""Label values of a volume renumbered and merged."""
+"""Renumbers and merges label values of a volume."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def relabel(volume: Volume, mapping: Mapping[int, int]) -> tuple[Volume, Step]:
     """Renumber the label of a volume; values that get the same number are merged.
 
     Args:
-        volume: with or without a label.
+        volume: volume with or without a label.
         mapping: new value by old one; values not named stay.
 
     Returns:

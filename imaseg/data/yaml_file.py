@@ -1,4 +1,4 @@
-"""Reading of YAML files of `key: value` lines: configurations, plans and recipes."""
+"""Reads YAML files of `key: value` lines: configurations, plans and recipes."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""imaseg inside other people's training loops."""
+"""Training methods of imaseg inside the training loops of other frameworks."""

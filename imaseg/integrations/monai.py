@@ -1,4 +1,4 @@
-"""MONAI engines: a training method as the `iteration_update` of a `SupervisedTrainer`, and handlers for its margins."""
+"""Training methods in MONAI's engines: an `iteration_update` for `SupervisedTrainer`, and a handler for margins."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class RobustIteration:
-    """Replaces the trainer's own iteration: the loss comes from a training method.
+    """Replaces the iteration of a `SupervisedTrainer`, so that a training method computes the loss.
 
     Takes batches through the trainer's `prepare_batch`, fires the iteration events that MONAI's handlers wait for,
     works under AMP, with `accumulation_steps` and in `DistributedDataParallel`, repeats a batch as often as the method
@@ -31,7 +31,7 @@ class RobustIteration:
     so metrics belong to an evaluator. The trainer's `inferer` is not used.
 
     Args:
-        method: `Standard`, `PGDTraining`, `TRADES`, `IMA`, ...
+        method: training method, such as `Standard`, `PGDTraining`, `TRADES` or `IMA`.
         id_key: key of the batch that holds the case ids, a list of strings. Batches without it need images that are
             `MetaTensor`s with the file they were read from.
 
@@ -50,17 +50,18 @@ class RobustIteration:
         self._ended = 0
 
     def attach(self, trainer: SupervisedTrainer) -> None:
-        """Call `method.end_epoch()` after the last iteration of each epoch, before any handler of the epoch's end."""
+        """Call `method.end_epoch()` after the last iteration of each epoch, before handlers of the epoch's end."""
         trainer.add_event_handler(Events.STARTED, self._started)
         trainer.add_event_handler(Events.ITERATION_COMPLETED, self._last_of_epoch)
         # The first epoch of a loader without a length is known to be over only here.
         trainer.add_event_handler(Events.EPOCH_COMPLETED, self._end)
 
     def __call__(self, engine: SupervisedTrainer, batchdata: Any) -> dict[str, Any]:
-        """One optimiser step, or as many as the method replays a batch.
+        """Make one optimiser step, or several if the method repeats each batch.
 
         Raises:
-            ValueError: if `prepare_batch` gives more than image and label, or replays meet accumulation.
+            ValueError: if `prepare_batch` returns more than image and label, or a method that repeats batches is
+                combined with gradient accumulation.
         """
         batch = engine.prepare_batch(batchdata, engine.state.device, engine.non_blocking, **engine.to_kwargs)
         if len(batch) != 2:
@@ -81,8 +82,8 @@ class RobustIteration:
     def _step(self, engine: SupervisedTrainer, ids: Sequence[str] | None, accumulated: int) -> None:
         image, label = engine.state.output[Keys.IMAGE], engine.state.output[Keys.LABEL]
         length = engine.state.epoch_length
-        place = engine.state.iteration - 1 if length is None else (engine.state.iteration - 1) % length
-        if place % accumulated == 0:
+        batch_index = engine.state.iteration - 1 if length is None else (engine.state.iteration - 1) % length
+        if batch_index % accumulated == 0:
             engine.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(engine.state.device.type, enabled=bool(engine.amp), **engine.amp_kwargs):
             loss = self.method(engine.network, image, label, ids)
@@ -93,8 +94,8 @@ class RobustIteration:
         loss = loss / accumulated if accumulated > 1 else loss
         (scaler.scale(loss) if scaler is not None else loss).backward()
         engine.fire_event(IterationEvents.BACKWARD_COMPLETED)
-        # As in MONAI: what is left over at the end of an epoch is not lost.
-        if (place + 1) % accumulated == 0 or place + 1 == length:
+        # As in MONAI: gradients of an incomplete accumulation at the end of an epoch are applied too.
+        if (batch_index + 1) % accumulated == 0 or batch_index + 1 == length:
             self._descend(engine, scaler)
 
     @staticmethod
@@ -120,7 +121,7 @@ class RobustIteration:
 
 
 class MarginHandler:
-    """Logs IMA's margins at the end of each epoch: one line, and where asked for a CSV file and TensorBoard.
+    """Logs IMA's margins at the end of each epoch, on request also as a CSV file and to TensorBoard.
 
     In distributed training only rank 0 writes.
 
@@ -136,11 +137,11 @@ class MarginHandler:
         self.writer = writer
 
     def attach(self, engine: Engine) -> None:
-        """Listen to a trainer."""
+        """Attach the handler to a trainer."""
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
-        """Write the margins as they stand."""
+        """Write the current margins."""
         if distributed.is_available() and distributed.is_initialized() and distributed.get_rank() > 0:
             return
         epoch, summary = engine.state.epoch, self.ima.last_epoch
@@ -154,10 +155,10 @@ class MarginHandler:
 
 
 def deep_supervision(loss: Callable[[Tensor, Tensor], Tensor], **options: Any) -> Callable[[Any, Tensor], Tensor]:
-    """MONAI's `DeepSupervisionLoss` for all outputs: a list of heads, heads stacked on axis 1 (DynUNet), one tensor.
+    """MONAI's `DeepSupervisionLoss` for a list of heads, heads stacked on axis 1 (DynUNet), or one tensor.
 
     Args:
-        loss: of one head and its label (B, 1, *spatial) or (B, K, *spatial).
+        loss: loss of one head and its label (B, 1, *spatial) or (B, K, *spatial).
         options: `weight_mode` or `weights` of `DeepSupervisionLoss`.
     """
     several = DeepSupervisionLoss(loss, **options)

@@ -1,4 +1,4 @@
-"""The margins of all cases over the epochs, as one tidy CSV file."""
+"""Writes the margins of all cases over the epochs as one CSV file with one row per case and epoch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FIELDS = ("epoch", "case", "margin", "visits", "broken")
 
 
 def write_trajectories(path: Path, epoch: int, table: MarginTable) -> None:
-    """Add the margins at the end of an epoch, whole or not at all; rows of this and later epochs are replaced.
+    """Add the margins at the end of an epoch, atomically; rows of this and later epochs are replaced.
 
     Args:
         path: CSV file: epoch, case, margin, visits (in all epochs so far), broken (visits that broke the case).

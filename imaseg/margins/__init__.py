@@ -1,4 +1,4 @@
-"""How far a case, a structure or a voxel is from breaking: the smallest budget that meets a criterion."""
+"""Margins: the smallest budget at which a case, a structure or a voxel meets a failure criterion."""
 
 from imaseg.margins.certified import CertifiedMargin, CertifiedMarginResult
 from imaseg.margins.criteria import Criterion, DiceBelow, Misclassified, VoxelsFlipped

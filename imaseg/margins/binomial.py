@@ -1,4 +1,4 @@
-"""Exact binomial tests of many voxels at once, on counts of votes."""
+"""Exact binomial tests of many voxels at once, from counts of votes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def log_tails(samples: int, tau: float) -> Tensor:
 
 
 def least_votes(votes: Tensor, tails: Tensor, *, alpha: float, holm: bool) -> Tensor:
-    """Fewest votes with which the share of a voxel is shown to exceed tau, for all voxels of an image at once.
+    """Smallest number of votes that shows a voxel's vote share to exceed tau, for all voxels of an image at once.
 
     Bonferroni tests each voxel at alpha / N. Holm's N is the number of voxels not certified yet, counted again until it
     stays; equal votes are equal p-values, so that no sorting is needed.

@@ -1,4 +1,4 @@
-"""Bisection on the segment between a good and a bad point: forward passes only."""
+"""Bisection on the segment between a point that meets a criterion and one that does not; forward passes only."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from imaseg.perturbations.base import expand
 
 
 def bisect(search: Search, good: Tensor, bad: Tensor, index: Tensor, iterations: int) -> Tensor:
-    """Move `bad` towards `good` on to the boundary of the search's criterion.
+    """Move `bad` towards `good`, on to the boundary of the search's criterion.
 
     Args:
         search: the search that both come from; its `criterion` judges.

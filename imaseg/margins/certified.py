@@ -29,7 +29,7 @@ from imaseg.scores import decide
 
 @dataclass(frozen=True)
 class CertifiedMarginResult:
-    """Certificates of a batch.
+    """Certified radii of a batch.
 
     Attributes:
         radius: (B, *spatial) float32, in the L2 norm over all values of the image, in its units; 0 where it abstains.
@@ -58,7 +58,7 @@ class CertifiedMarginResult:
 
 @dataclass(frozen=True)
 class CertifiedMargin:
-    """Randomised smoothing, voxel by voxel.
+    """Certified radius of each voxel by randomised smoothing.
 
     With probability 1 - alpha over the noise, all radii of an image hold at once (the family-wise error rate of each
     image is at most alpha, however its voxels depend on each other).
@@ -75,7 +75,7 @@ class CertifiedMargin:
         selection: noisy copies that choose the class.
         correction: over voxels; "holm" certifies all that "bonferroni" does and more.
         batch_size: noisy copies of each image in a pass. The result does not depend on it.
-        seed: of the noise; the global generators are neither read nor moved.
+        seed: seed of the noise; the global generators are neither read nor moved.
         regions: whether channels are independent (sigmoid); a single logit channel always is. A voxel is
             certified if each of its channels is.
 
@@ -149,7 +149,7 @@ class CertifiedMargin:
         )
 
     def _level(self, votes: Tensor, tails: Tensor) -> Tensor:
-        """How many values of tau are shown at each voxel (N,) of an image."""
+        """How many values of tau are shown to be exceeded at each voxel (N,) of an image."""
         if float(tails[-1, self.samples]) > math.log(self.alpha / len(votes)):
             needed = math.ceil(math.log(self.alpha / len(votes)) / math.log(self.taus[-1]))
             msg = (
@@ -161,13 +161,13 @@ class CertifiedMargin:
         return torch.bucketize(votes, least.to(votes), right=True)
 
     def _radii(self) -> Tensor:
-        """Radius of each level, from "not even the smallest tau" on."""
+        """Radius of each level; level 0 means that not even the smallest tau was shown."""
         quantiles = torch.special.ndtri(torch.tensor(self.taus, dtype=torch.float64))
         return torch.cat([torch.zeros(1), (self.sigma * quantiles).float()])
 
 
 class _VoteCounter:
-    """Counts decisions of a model under noise; of the noisy copies nothing but counts is kept."""
+    """Counts the decisions of a model under noise; only counts are stored."""
 
     regions: bool
     spatial: torch.Size

@@ -1,4 +1,4 @@
-"""When a prediction counts as broken: `criterion(logits, label, clean_logits) -> (B,) bool`.
+"""Failure criteria: functions `(logits, label, clean_logits) -> (B,) bool` that say which predictions are broken.
 
 Any function of that form serves; those here decide on hard labels at full resolution.
 """
@@ -16,7 +16,7 @@ from imaseg.scores import Target, decide, dice_of, encode
 
 
 class Criterion(Registered, ABC):
-    """Judges each sample of a batch on its own.
+    """Decides for each sample of a batch on its own whether its prediction is broken.
 
     Args:
         ignore_index: label value that does not count. Negative labels never do.
@@ -40,7 +40,7 @@ class Criterion(Registered, ABC):
         return self._broken(logits, target, clean_logits)
 
     def objective(self) -> Objective:
-        """The loss to maximise so that the criterion holds."""
+        """The loss whose maximisation leads to the criterion."""
         return Dice(ignore_index=self.ignore_index)
 
     @abstractmethod
@@ -57,7 +57,7 @@ def _fraction(name: str, value: float, *, below_one: bool) -> float:
 
 
 class DiceBelow(Criterion):
-    """Mean foreground hard Dice fell below `threshold`, or below that share of the clean Dice.
+    """The mean foreground hard Dice is below `threshold`, or below that share of the clean Dice.
 
     Args:
         threshold: in (0, 1].
@@ -99,7 +99,7 @@ class DiceBelow(Criterion):
 
 
 class VoxelsFlipped(Criterion):
-    """More than `fraction` of the initially right voxels became wrong; 0.0 means any voxel.
+    """More than `fraction` of the initially correct voxels are wrong; 0.0 means any voxel.
 
     Args:
         fraction: in [0, 1).
@@ -118,7 +118,7 @@ class VoxelsFlipped(Criterion):
         self.classes = None if classes is None else tuple(classes)
 
     def objective(self) -> Objective:
-        """The voxels nearest to flipping."""
+        """The loss on the voxels nearest to flipping."""
         return WeakestVoxels(self.fraction, classes=self.classes, ignore_index=self.ignore_index)
 
     def _broken(self, logits: Tensor, target: Target, clean_logits: Tensor) -> Tensor:
@@ -132,10 +132,10 @@ class VoxelsFlipped(Criterion):
 
 
 class Misclassified(Criterion):
-    """A classifier's decision is wrong; for a segmenter, any voxel's is (initially wrong ones too)."""
+    """A classifier's decision is wrong; for a segmenter, that of any voxel (initially wrong ones too)."""
 
     def objective(self) -> Objective:
-        """The voxel nearest to flipping."""
+        """The loss on the voxel nearest to flipping."""
         return WeakestVoxels(ignore_index=self.ignore_index)
 
     def _broken(self, logits: Tensor, target: Target, clean_logits: Tensor) -> Tensor:
@@ -146,7 +146,7 @@ class Misclassified(Criterion):
 
 
 def leading_to(criterion: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Objective:
-    """The loss to maximise so that a criterion holds; Dice for functions that are no `Criterion`."""
+    """The loss to maximise to meet a criterion; soft Dice for functions that are no `Criterion`."""
     return criterion.objective() if isinstance(criterion, Criterion) else Dice()
 
 

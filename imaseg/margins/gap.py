@@ -1,4 +1,4 @@
-"""Lower and upper bound of each voxel's margin under a smoothed classifier: certified radius and attack's margin."""
+"""Bounds of each voxel's margin under a smoothed classifier: the certified radius below, an attack's margin above."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from imaseg.margins.certified import CertifiedMarginResult
 
 @dataclass(frozen=True)
 class CertifiedGap:
-    """How far each voxel of a smoothed classifier is from breaking, from below and from above.
+    """Lower and upper bounds of each voxel's margin under a smoothed classifier.
 
     Attributes:
         lower: (B, *spatial) certified radius.
         upper: (B, *spatial) margin by an attack; infinite where no attack succeeded.
         gap: (B, *spatial) upper - lower, within which the margin lies.
         violations: (B, *spatial) bool, where lower > upper: a defect or sampling error, see `certified_gap`.
-        unit: of all of them, "norm" or "rms".
+        unit: unit of all of them, "norm" or "rms".
     """
 
     lower: Tensor = field(repr=False)
@@ -33,7 +33,7 @@ class CertifiedGap:
 def certified_gap(
     certified: CertifiedMarginResult, upper: Tensor, censored: Tensor, *, unit: Literal["norm", "rms"] = "norm"
 ) -> CertifiedGap:
-    """Lower and upper bound of each voxel's L2 margin.
+    """Combine certified radii and margins of an attack to bounds of each voxel's L2 margin.
 
     `upper` must be about the same decision of the same classifier: searched on `Smoothed(model, sigma, ...)` with
     `certified.prediction` as the label. A violation there is not proof of a defect yet, as an attack also finds
@@ -44,7 +44,7 @@ def certified_gap(
         certified: what `CertifiedMargin` returned.
         upper: (B, *spatial) margins in L2.
         censored: (B, *spatial) bool, where `upper` is only how far was searched.
-        unit: of `upper` and the result, "norm" or "rms" as in `L2`.
+        unit: unit of `upper` and of the result, "norm" or "rms" as in `L2`.
 
     Raises:
         ValueError: if the shapes differ or unit is unknown.

@@ -41,7 +41,7 @@ _FINEST = 1e-4
 
 @dataclass(frozen=True)
 class SampleMarginResult:
-    """Margins of a batch.
+    """Margins of a batch and the images that prove them.
 
     Attributes:
         margin: (B,) in the set's unit; 0 where the clean image already fails; eps where censored.
@@ -98,7 +98,7 @@ class SampleMargin:
         self.rtol = rtol
 
     def __call__(self, model: Model, image: Tensor, label: Tensor) -> SampleMarginResult:
-        """Margin of each sample of a batch.
+        """Measure the margin of each sample of a batch.
 
         Args:
             model: callable image -> logits.
@@ -120,12 +120,12 @@ class SampleMargin:
             return bracket.result()
 
     def confirm(self, model: Model, image: Tensor, label: Tensor, result: SampleMarginResult) -> Tensor:
-        """Whether each margin stands: PGD with three new restarts at (1 - rtol) * margin fails to break the sample.
+        """Check each margin: PGD with three new restarts at (1 - rtol) * margin must fail to break the sample.
 
         Args:
             model: as in the call that gave `result`, like the next two.
             image: (B, C, *spatial).
-            label: of the image.
+            label: label of the image.
             result: what the call returned.
 
         Returns:
@@ -147,7 +147,7 @@ def default_challenger(attack: Attack) -> ShrinkingSetPGD:
 
 
 class _Bracket:
-    """For each sample the largest budget that failed to break it and the smallest perturbation that did."""
+    """Per sample, the largest budget that failed to break it and the smallest perturbation that did."""
 
     def __init__(self, model: Model, image: Tensor, label: Tensor, margin: SampleMargin) -> None:
         self.model, self.image, self.label, self.margin = model, image, label, margin
@@ -169,11 +169,11 @@ class _Bracket:
         return _NARROWER * self.margin.rtol
 
     def open(self) -> None:
-        """Attack at the full budget: what survives is censored."""
+        """Attack at the full budget; samples that survive are censored."""
         index = torch.arange(len(self.image), device=self.image.device)[~self.search.failed_clean]
         if len(index):
             self.censored[index] = ~self._attack(index, self.ceiling[index], start=None)
-        # A random start far out may lead to voxels that cannot flip.
+        # A random start at the full budget may lead the search to voxels that cannot flip.
         index = self.censored.nonzero()[:, 0]
         if len(index):
             start = torch.zeros_like(self.bad[index])
@@ -183,14 +183,14 @@ class _Bracket:
             self.censored[index] = ~self._scan_parameter(index)
 
     def narrow(self) -> bool:
-        """Attack below the bad point of every sample whose bracket is still too wide; False when none is left."""
+        """Attack below the bad point of samples whose bracket is still too wide; False when none is left."""
         wide = (self.high - self.low > self.margin.rtol * self.high) & ~self.censored & ~self.search.failed_clean
         index = wide.nonzero()[:, 0]
         if not len(index):
             return False
         middle = (self.low[index] + self.high[index]) / 2
         budget = torch.maximum(middle, self.high[index] * (1 - self.stride[index]))
-        # Just below the last bad point in the same direction lies a better start than a random one.
+        # The last bad point, scaled down, is a better start than a random one.
         start = self.bad[index] * expand(budget / self.high[index], self.bad)
         broken = self._attack(index, budget, start=start)
         self.low[index[~broken]] = budget[~broken]
@@ -213,7 +213,7 @@ class _Bracket:
         if self._one_parameter:
             broken |= self._scan_parameter(index)
         self.settled[index[~broken]] = True
-        # An attack failed at budgets that break the case: that it failed at smaller ones does not count either.
+        # The attack failed at a budget that does break the case: its failures at smaller ones prove nothing either.
         self.low[index[broken]] = 0.0
         return bool(broken.any())
 
@@ -231,7 +231,7 @@ class _Bracket:
         return result.success
 
     def _scan_parameter(self, index: Tensor) -> Tensor:
-        """The smallest value of the only parameter that breaks each sample, from 0 to its margin, either way."""
+        """Find the smallest value of the only parameter that breaks each sample, from 0 to its margin, both signs."""
         broken = torch.zeros(len(index), dtype=torch.bool, device=index.device)
         reach = self.high[index] * (1 - self.margin.rtol) / _SCAN_STEPS
         for count, sign in product(range(1, _SCAN_STEPS + 1), (1, -1)):
@@ -245,11 +245,11 @@ class _Bracket:
         return broken
 
     def _bad_at(self, hit: Tensor, good: Tensor, bad: Tensor) -> None:
-        """Note points that break samples, drawn back towards good ones."""
+        """Record points that break samples, after moving them back towards points that do not."""
         params = bisect(self.search, good, bad, hit, _LINE_STEPS)
         self.bad[hit] = params
         self.high[hit] = self.margin.perturbation.take(hit).size(params)
-        # Drawn back along its own segment a point may undercut a budget that an attack failed at.
+        # After bisection along its own segment a point may be smaller than a budget at which an attack failed.
         self.low = torch.minimum(self.low, self.high)
 
     def result(self) -> SampleMarginResult:

@@ -28,14 +28,14 @@ _LIFT = 1e-3
 def noisy_logits(
     model: Model, image: Tensor, sigma: float, samples: int, generator: torch.Generator, *, batch_size: int
 ) -> Iterator[Tensor]:
-    """Logits of a model for copies of a batch under Gaussian noise, pass by pass.
+    """Yield logits of a model for noisy copies of a batch, pass by pass.
 
     Args:
         model: callable image -> logits.
         image: (B, C, *spatial), float32 or float64.
         sigma: standard deviation of the noise, in the units of the image.
         samples: copies of each image.
-        generator: of the noise, which does not depend on `batch_size`; every sample of the batch gets the same.
+        generator: generator of the noise, which does not depend on `batch_size`; all samples get the same noise.
         batch_size: copies of each image in a pass.
 
     Yields:
@@ -50,7 +50,7 @@ def noisy_logits(
 
 
 def check_noise(sigma: float, **counts: int) -> None:
-    """Refuse a standard deviation or a number of copies that makes no sense.
+    """Raise unless the standard deviation and the numbers of copies are valid.
 
     Raises:
         ValueError: if sigma is not finite and positive, or one of `counts` is not a whole number above 0.
@@ -67,9 +67,9 @@ def check_noise(sigma: float, **counts: int) -> None:
 class Smoothed(nn.Module):
     """The majority vote of `model` over `samples` fixed noise draws, as a model of its own.
 
-    Its decision (`argmax`; above 0 for regions) is what most draws decide, its logits and their gradient are those of
-    the mean probability: votes are piecewise constant and have no gradient. Where the two disagree the class
-    with most votes is lifted just above the others; equal votes are decided by the mean probability.
+    Its decision (`argmax`; above 0 for regions) is that of most draws. Its logits and their gradient are those of the
+    mean probability, since votes are piecewise constant and have no gradient. If the two disagree, the logit of the
+    class with most votes is raised just above the others; ties are decided by the mean probability.
 
     With few samples this is a rough estimate of the smoothed classifier: an attack finds images at which these draws
     err, though infinitely many draws, which `CertifiedMargin` speaks of, would not. Count `votes` at such an
@@ -83,7 +83,7 @@ class Smoothed(nn.Module):
         model: callable image (B, C, *spatial) -> logits (B, K, *spatial) or (B, K).
         sigma: standard deviation of the noise, in the units of the image.
         samples: noise draws.
-        seed: of the noise; the global generators are neither read nor moved.
+        seed: seed of the noise; the global generators are neither read nor moved.
         batch_size: noisy copies of each image in a pass. The result does not depend on it.
         regions: whether channels are independent (sigmoid); a single logit channel always is.
 
@@ -115,14 +115,14 @@ class Smoothed(nn.Module):
         self.regions = regions
 
     def forward(self, image: Tensor) -> Tensor:
-        """Logits (B, K, *spatial) of an image (B, C, *spatial)."""
+        """Return logits (B, K, *spatial) for an image (B, C, *spatial)."""
         weights = [weight for weight in self.parameters() if weight.requires_grad]
         logits: Tensor = _Mean.apply(_wide(image), self, weights, *weights)
         return logits
 
     @torch.no_grad()
     def votes(self, image: Tensor) -> Tensor:
-        """How many draws decide for each class or region, (B, K, *spatial) int32."""
+        """Count how many draws decide for each class or region, (B, K, *spatial) int32."""
         count = torch.zeros((), dtype=torch.int32, device=image.device)
         for logits in self.passes(_wide(image)):
             regions = self.regions or logits.shape[2] == 1
@@ -130,7 +130,7 @@ class Smoothed(nn.Module):
         return count
 
     def passes(self, image: Tensor) -> Iterator[Tensor]:
-        """Logits (copies, B, K, *spatial) under the fixed noise, pass by pass."""
+        """Yield logits (copies, B, K, *spatial) under the fixed noise, pass by pass."""
         noise = torch.Generator().manual_seed(self.seed)
         return noisy_logits(self.model, image, self.sigma, self.samples, noise, batch_size=self.batch_size)
 
@@ -140,7 +140,7 @@ class Smoothed(nn.Module):
 
 
 class _Mean(Function):
-    """Logarithm of the mean probability, led by votes; backward goes through one pass of the model at a time."""
+    """Logarithm of the mean probability, adjusted to the votes; backward runs one pass of the model at a time."""
 
     @staticmethod
     def forward(ctx: Any, image: Tensor, smoothed: Smoothed, weights: list[Tensor], *_: Tensor) -> Tensor:
@@ -179,7 +179,7 @@ class _Mean(Function):
 
 
 def _wide(image: Tensor) -> Tensor:
-    """Half precision would round the noise."""
+    """Convert half precision to float32, since it would round the noise."""
     return image.to(torch.promote_types(image.dtype, torch.float32))
 
 
@@ -194,14 +194,14 @@ def _log_probabilities(logits: Tensor, *, regions: bool) -> Tensor:
 
 
 def _led_by(votes: Tensor, logs: Tensor) -> Tensor:
-    """`logs` (B, K, ...) with the class of most votes on top."""
+    """`logs` (B, K, ...) with the class of most votes raised to the top."""
     ranked = votes + logs.exp() / 2  # less than a vote
     first, top = ranked.max(1, keepdim=True).indices, logs.max(1, keepdim=True)
     return logs.where(top.indices == first, logs.scatter(1, first, top.values + _LIFT))
 
 
 def _autocast_state(device: str) -> dict[str, Any]:
-    """What `torch.autocast` needs to be as it is now."""
+    """The arguments of `torch.autocast` that reproduce the current state."""
     return {
         "device_type": device,
         "dtype": torch.get_autocast_dtype(device),

@@ -73,7 +73,7 @@ class VoxelMargin:
         rtol: how near to its boundary, along its last direction, a voxel attacked by itself is brought.
         batch_size: groups attacked at once, as copies of the sample.
         draws: forward-mode derivatives that method "gradient" takes.
-        seed: of its directions.
+        seed: seed of its directions.
         ignore_index: label value that does not count; if an attack is given, that of its objective.
 
     Raises:
@@ -124,7 +124,7 @@ class VoxelMargin:
         self.attack = (default if attack is None else attack).on(perturbation)
 
     def __call__(self, model: Model, image: Tensor, label: Tensor) -> VoxelMarginResult:
-        """Margins of all voxels of a batch, each sample by itself.
+        """Measure the margins of all voxels of a batch, each sample on its own.
 
         Args:
             model: callable image -> logits; an nn.Module is searched in eval mode and left as it was.

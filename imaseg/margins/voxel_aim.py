@@ -1,4 +1,4 @@
-"""What attacks of a voxel map maximise: another objective on chosen voxels, or the logit gaps of a group."""
+"""Objectives of voxel margins: another objective restricted to chosen voxels, or the logit gaps of a group."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _LEAK = 0.1
 
 
 class _Aim(Objective):
-    """Samples stay in the search until its end, since flipped voxels still guide it to their neighbours."""
+    """Base: samples stay in the search until its end, since flipped voxels still lead it to their neighbours."""
 
     targeted = True
 
 
 class _Only(_Aim):
-    """Another objective, on the voxels (B, N) of each sample only."""
+    """Another objective, restricted to the voxels (B, N) of each sample."""
 
     def __init__(self, objective: Objective, voxels: Tensor) -> None:
         super().__init__(ignore_index=objective.ignore_index)
@@ -59,7 +59,7 @@ class _Group(_Aim):
 
 
 class _Rival(_Aim):
-    """How far the voxel (B,) of each sample is from its rival of that rank: class, or channel of a region model."""
+    """How close the voxel (B,) of each sample is to its rival of a given rank: class, or channel of a region model."""
 
     def __init__(self, voxel: Tensor, rank: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""How far a first-order voxel map is from a reference map made by attacks."""
+"""Compares a first-order map of voxel margins with a reference map made by attacks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from imaseg.margins.voxel import VoxelMarginResult
 
 @dataclass(frozen=True)
 class MarginError:
-    """Agreement of an estimate with a reference, over voxels that are right and uncensored there.
+    """Agreement of an estimate with a reference, over voxels that are correct and uncensored in the reference.
 
     Attributes:
         ratio: (B,) median of estimate / reference; censored estimates count as eps. NaN where no voxel counts.
@@ -30,11 +30,11 @@ class MarginError:
 
 
 def margin_error(estimate: VoxelMarginResult, reference: VoxelMarginResult) -> MarginError:
-    """Error of the first-order estimate against the attack-based map of the same batch and set.
+    """Compare a first-order estimate with the attack-based map of the same batch and set.
 
     Args:
-        estimate: of method "gradient" (or of an attack with less effort).
-        reference: of method "attack".
+        estimate: result of method "gradient" (or of an attack with less effort).
+        reference: result of method "attack".
 
     Raises:
         ValueError: if the maps differ in shape.

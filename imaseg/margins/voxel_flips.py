@@ -1,4 +1,4 @@
-"""The size of the smallest evaluated perturbation that flips each voxel."""
+"""Records the size of the smallest evaluated perturbation that flips each voxel."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ROUNDING = 1e-5
 
 
 class Flips:
-    """Smallest size at which each voxel was seen wrong.
+    """The smallest size at which each voxel was seen to be wrong.
 
     Attributes:
         right: (B, N) bool, voxels that are right on the clean image and not ignored.
@@ -35,16 +35,16 @@ class Flips:
 
     @property
     def standing(self) -> Tensor:
-        """Voxels (B, N) that nothing has flipped yet."""
+        """Voxels (B, N) that no evaluated perturbation has flipped yet."""
         return torch.isinf(self.size)
 
     @property
     def margin(self) -> Tensor:
-        """Sizes (B, N), the ceiling where a voxel stands."""
+        """Smallest sizes (B, N); the ceiling where no perturbation flipped the voxel."""
         return torch.minimum(self.size, self.ceiling[:, None])
 
     def record(self, samples: Sequence[int], sizes: Tensor, wrong: Tensor) -> None:
-        """Take up one evaluated point per row.
+        """Record one evaluated point per row.
 
         Args:
             samples: which sample of the batch each row is about; several rows may be about the same one.
@@ -52,7 +52,7 @@ class Flips:
             wrong: (rows, N) bool, voxels that are wrong there.
         """
         ceiling = self.ceiling[list(samples)]
-        # A projected point lies on the sphere up to rounding; further out lie the guiding points of larger sets.
+        # The slack is for rounding after projection; points clearly beyond belong to searches of larger sets.
         counts = (sizes <= ceiling * (1 + _ROUNDING)).tolist()
         sizes = torch.minimum(sizes.float(), ceiling)
         for row, sample in enumerate(samples):

@@ -1,4 +1,4 @@
-"""The focus of a voxel map: attacks aimed at small groups of voxels, many copies of one case at a time.
+"""Attacks aimed at small groups of voxels, many copies of one case at a time; they refine a map of voxel margins.
 
 An attack on all voxels spreads a shared budget and lands far above the margin of each. Here every copy has a group of
 its own, in the limit one voxel. With f the objective (minus the mean gap), g its gradient and z(s) the steepest step of
@@ -86,7 +86,7 @@ class Focus:
         self.row = Row(zero, zero, zero.bool(), self.zeros, infinite, zero)
 
     def run(self) -> None:
-        """Search, and note every voxel that flips on the way."""
+        """Run the search and record every voxel that flips on the way."""
         self._reach_out(self._descend())
         if int(self.counts.min()) == 1:
             self._draw_back()
@@ -119,7 +119,7 @@ class Focus:
         return params
 
     def _start(self) -> tuple[Tensor, Tensor]:
-        """The step away from no change, and its length, towards the rival that is nearest by the linear model."""
+        """Direction and length of the first step, towards the nearest rival by the linear model."""
         nearest = torch.full_like(self.ceiling, torch.inf)
         params = self.zeros
         for rank, aim in enumerate(self._rivals()):
@@ -139,7 +139,7 @@ class Focus:
         return [_Rival(self.voxels[:, 0], rank) for rank in range(min(rivals, _RIVALS))]
 
     def _reach_out(self, params: Tensor) -> None:
-        """Groups that still stand are tried with the whole budget in the last direction."""
+        """Try groups that have not flipped with the whole budget in their last direction."""
         if not bool(self._flips_group.all()):
             factor = self.ceiling / self.set.size(params).clamp(min=_TINY)
             self._score(self._scaled(params, factor.where(~self._flips_group, 1.0)))
@@ -150,7 +150,7 @@ class Focus:
             self._score(self._scaled(base, torch.full_like(self.ceiling, factor)))
 
     def _draw_back(self) -> None:
-        """Regula falsi between the clean image and the smallest point that flips."""
+        """Regula falsi between the clean image and the smallest point that flips the group."""
         far, flips = self.row.best, self._flips_group
         low, high = torch.zeros_like(self.ceiling), torch.ones_like(self.ceiling)
         at_low, at_high = self.clean, self.row.best_value

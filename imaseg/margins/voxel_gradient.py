@@ -49,7 +49,7 @@ class FirstOrder:
 
 
 def supports(perturbation: Perturbation) -> bool:
-    """Whether the dual of the set's size is known here."""
+    """Whether the dual norm of the set's size is implemented."""
     return isinstance(perturbation, L2 | Linf | BiasField | Gamma)
 
 
@@ -63,7 +63,7 @@ def first_order(
     draws: int,
     seed: int = 0,
 ) -> FirstOrder:
-    """First-order margin of every voxel.
+    """Estimate the margin of every voxel to first order.
 
     Args:
         model: image -> logits, frozen by the caller.
@@ -72,7 +72,7 @@ def first_order(
         right: (B, N) bool, voxels that are right on the clean image.
         perturbation: L2, Linf, BiasField or Gamma; only its unit and region matter.
         draws: largest number of JVPs.
-        seed: of the directions.
+        seed: seed of the random directions.
 
     Raises:
         ValueError: if the set is another one, or the model has no forward-mode derivative where it is needed.
@@ -92,7 +92,7 @@ def first_order(
 
 
 class _Rows:
-    """J v by forward-mode differentiation, or by central differences where the model has none."""
+    """Computes J v by forward-mode differentiation, or by central differences where the model does not support it."""
 
     def __init__(self, model: Model, image: Tensor, perturbation: Perturbation, seed: int) -> None:
         self.model, self.image, self.perturbation, self.seed = model, image, perturbation, seed
@@ -142,7 +142,7 @@ class _Rows:
 
 
 def _gaps(values: Tensor, target: Target) -> Tensor:
-    """Lead (B, K, N) of the label over each class, linear in values; for regions of each channel's decision."""
+    """Lead (B, K, N) of the label over each class, linear in the logits; for regions of each channel's decision."""
     flat = values.flatten(2) if values.ndim > 2 else values.unsqueeze(2)
     if target.regions:
         return torch.where(target.onehot, flat, -flat)
@@ -162,7 +162,7 @@ def _unit_vectors(zeros: Tensor) -> Iterator[Tensor]:
 
 
 def _random(zeros: Tensor, draws: int, seed: int, perturbation: Perturbation) -> Iterator[Tensor]:
-    """The same directions for every sample, so that a batch equals its singles."""
+    """Random directions, the same for every sample, so that the result of a sample does not depend on its batch."""
     generator = torch.Generator().manual_seed(seed)
     for _ in range(draws):
         direction = torch.empty(zeros.shape[1:], dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""Which voxels the attacks of a focus aim at together: cubes that cut each structure as finely as the effort allows."""
+"""Divides the voxels of each structure into cubes, which attacks on voxel groups then aim at."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def structures(target: Target) -> Tensor:
 
 
 def groups(structure: Tensor, voxels: Tensor, shape: Sequence[int], effort: int) -> list[Tensor]:
-    """Cut the voxels of each structure into cubes.
+    """Divide the voxels of each structure into cubes.
 
     Structures share the effort alike, however large they are; what a small one does not need, down to single voxels,
     goes to the next larger one. An effort of the number of voxels is thus enough for a group each.
@@ -44,7 +44,7 @@ def groups(structure: Tensor, voxels: Tensor, shape: Sequence[int], effort: int)
 
 
 def _cubes(voxels: Tensor, shape: Sequence[int], most: int) -> list[Tensor]:
-    """Voxels (n,) cut into the smallest cubes of which no more than `most` are needed."""
+    """Divide voxels (n,) into cubes as small as possible, at most `most` of them."""
     side = 1
     while True:
         order = torch.zeros_like(voxels)

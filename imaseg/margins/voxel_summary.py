@@ -1,4 +1,4 @@
-"""Summaries of a voxel map: how far the voxels of a structure are from flipping, and how that changes with depth."""
+"""Summarises maps of voxel margins by structure and by distance to the structure's boundary."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 @dataclass(frozen=True)
 class VoxelSummary:
-    """Margins of some voxels of a sample.
+    """Distribution of the margins of some voxels of a sample.
 
     Attributes:
         label: value of the structure.
@@ -39,7 +39,7 @@ class VoxelSummary:
 
 
 def summarise_structures(result: VoxelMarginResult, label: Tensor) -> list[list[VoxelSummary]]:
-    """Margins of each structure.
+    """Summarise the margins of each structure.
 
     Args:
         result: maps (B, *spatial).
@@ -64,14 +64,14 @@ def summarise_structures(result: VoxelMarginResult, label: Tensor) -> list[list[
 def summarise_depths(
     result: VoxelMarginResult, label: Tensor, distance: Tensor, edges: Sequence[float] = (0, 1, 2, 3, 5, 8)
 ) -> list[list[VoxelSummary]]:
-    """Margins of each structure by the distance to its boundary.
+    """Summarise the margins of each structure by distance to its boundary.
 
     Args:
         result: maps (B, *spatial).
         label: as in `summarise_structures`.
         distance: of the label's shape, mm from each voxel to the boundary of the structure it belongs to, as a
             Euclidean distance transform of the structure with the case's spacing gives it.
-        edges: of the bins in mm, in rising order; the last bin reaches from the last edge to infinity.
+        edges: edges of the bins in mm, in rising order; the last bin reaches from the last edge to infinity.
 
     Returns:
         For each sample one summary per structure and bin, structures first; empty bins are left out.
@@ -138,5 +138,5 @@ def _rows(
 
 
 def _quantile(ordered: Tensor, share: float) -> float:
-    """The smallest value that at least that share does not exceed; well defined where the largest are censored."""
+    """The smallest value that at least that share does not exceed; defined even if the largest are censored."""
     return float(ordered[math.ceil(share * len(ordered)) - 1]) if len(ordered) else math.nan

@@ -1,4 +1,4 @@
-"""The sweep of a voxel map: attacks aimed at all voxels at once, over a rising ladder of budgets.
+"""Attacks aimed at all voxels at once over rising budgets; the first stage of a map of voxel margins.
 
 The ladder begins below the size at which a single gradient step flips its first voxel. Every rung aims at the voxels
 that nothing of its size or less has flipped yet, so that a shared budget is not spent on the others, and starts from
@@ -24,7 +24,7 @@ _LOWEST = 10  # halvings of the budget
 
 
 class Sweep:
-    """Climbs the ladder and notes every voxel that any evaluated point flips.
+    """Attacks at rising budgets and records every voxel that any evaluated point flips.
 
     Args:
         model: image -> logits, frozen by the caller.
@@ -39,7 +39,7 @@ class Sweep:
         self.forward_calls = self.backward_calls = 0
 
     def run(self, rungs: int) -> None:
-        """All rungs."""
+        """Run all budgets."""
         start = None
         for budget in self._budgets(rungs):
             aim = self.flips.right & (self.flips.size > budget[:, None])
@@ -50,14 +50,14 @@ class Sweep:
                 start = search.best
 
     def _budgets(self, rungs: int) -> Iterator[Tensor]:
-        """Rising budgets (B,), a geometric series up to the whole one."""
+        """Rising budgets (B,): a geometric series up to the largest one."""
         ceiling = self.attack.perturbation.radius(self.image)
         lowest = self._lowest(ceiling)
         for rung in range(1, rungs + 1):
             yield ceiling * lowest ** (1 - rung / rungs)
 
     def _lowest(self, ceiling: Tensor) -> Tensor:
-        """Share (B,) of the budget below which one gradient step flips nothing."""
+        """Share (B,) of the largest budget below which one gradient step flips nothing."""
         search = self._search(ceiling, self.flips.right, None)
         zeros = search.perturbation.zeros(self.image)
         far = search.ascend(zeros, search.gradient(zeros), ceiling)
@@ -85,7 +85,7 @@ class Sweep:
 
 
 class _RecordingSearch(Search):
-    """A search on some voxels that enters every point it evaluates into a record of flips."""
+    """A search on some voxels that enters every evaluated point into a record of flips."""
 
     def __init__(
         self,

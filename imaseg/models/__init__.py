@@ -1,4 +1,4 @@
-"""Every checkpoint behind one `SegmentationModel`."""
+"""Loading of checkpoints of every supported kind, each as a `SegmentationModel`."""
 
 from imaseg.models.load import load_model
 from imaseg.models.segmentation import ModelCard, SegmentationModel

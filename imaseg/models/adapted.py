@@ -1,4 +1,4 @@
-"""Somebody's network behind the one shape that attacks and audits take, by what its card says."""
+"""Adapts an arbitrary network to `SegmentationModel`, as its card specifies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from imaseg.errors import InputError
 from imaseg.models.card import Card
-from imaseg.models.logits import OneOutput, as_classes, undone
+from imaseg.models.logits import OneOutput, as_classes, undo_activation
 from imaseg.models.probe import Probe, guess_input, probe
 from imaseg.models.segmentation import ModelCard, SegmentationModel
 from imaseg.tiling import TiledModel
@@ -22,12 +22,12 @@ _SLICED = {"x": "zy", "y": "zx", "z": "yx"}
 
 @dataclass(frozen=True)
 class Found:
-    """What was found out about a model, for `imaseg doctor`.
+    """What loading found out about a model; `imaseg doctor` prints it.
 
     Attributes:
-        kind: how it was loaded.
-        probe: what it answered to noise.
-        card: what it or its author says.
+        kind: kind of the model specification, such as `bundle`.
+        probe: what the network did with noise as input.
+        card: the card, completed by what the probe showed.
         notes: sentences on what was assumed or left out.
     """
 
@@ -38,14 +38,14 @@ class Found:
 
 
 class AdaptedModel(SegmentationModel):
-    """Image (B, C, X, Y, Z) -> class logits of the same size, by a network with axes, tiles and outputs of its own.
+    """An arbitrary network as a model: image (B, C, X, Y, Z) -> class logits of the same spatial size.
 
-    A 2D network walks slice by slice, and takes images (B, C, rows, columns) too.
+    A 2D network processes volumes slice by slice, and also takes images (B, C, rows, columns).
 
     Args:
         network: image -> one tensor, in the axes of `found.card`.
-        card: what it is.
-        found: how it is to be used.
+        card: description of the adapted model.
+        found: axes, tiles and outputs of the network itself.
     """
 
     def __init__(self, network: nn.Module, card: ModelCard, found: Found) -> None:
@@ -66,33 +66,33 @@ class AdaptedModel(SegmentationModel):
                 batch_size=use.batch_size,
             )
         self.independent = use.regions is not None or 1 < found.probe.channels < len(card.labels)
-        # For code that asks for the device of a model: a frozen script has no parameters.
+        # An empty parameter, so that code can read the model's device off it: a frozen script has no parameters.
         self._home = nn.Parameter(torch.empty(0), requires_grad=False)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Logits by class; their argmax is the segmentation."""
+        """Return class logits; their argmax is the segmentation."""
         if self._flat and image.ndim == 4:
             return self._classes(self.network(image))
         axes = self._axes(image.shape[2:])
         there = (0, 1, *("xyz".index(axis) + 2 for axis in axes))
-        mirrored = [place + 2 for place, axis in enumerate(axes) if axis in self.found.card.flip]
+        mirrored = [axis_index + 2 for axis_index, axis in enumerate(axes) if axis in self.found.card.flip]
         seen = image.permute(there).flip(mirrored)
         logits = self._classes(self._run(seen))
         return logits.flip(mirrored).permute(tuple(torch.tensor(there).argsort().tolist()))
 
     def along(self, axis: str) -> AdaptedModel:
-        """The same model with its slices along an axis; a card that names its axes stays the stronger."""
+        """Return the same model with slices along `axis`, unless the card names the axes."""
         other = copy.copy(self)
         other.slices_along = axis
         return other
 
     @property
     def open_axes(self) -> bool:
-        """Whether nobody has said yet along which axis the slices are."""
+        """Whether it is still undecided along which axis the slices of a 2D network lie."""
         return self._flat and self.found.card.axes is None and self.slices_along is None
 
     def _axes(self, size: Sequence[int]) -> str:
-        """All three axes as the network takes them, that of the slices last."""
+        """All three image axes in the order of the network; the axis across the slices comes last."""
         axes = self.found.card.axes
         if axes is None and not self._flat:
             return "xyz"
@@ -103,25 +103,27 @@ class AdaptedModel(SegmentationModel):
 
     def _run(self, image: Tensor) -> Tensor:
         one_slice = self._flat and image.shape[-1] == 1 and self.found.card.roi_size is None
-        if one_slice:  # nothing to save memory on, and a gradient takes one forward pass fewer
+        if one_slice:  # without tiles a gradient takes one forward pass fewer, and one slice needs no saving of memory
             raw: Tensor = self.network(image.squeeze(-1)).unsqueeze(-1)
         else:
             raw = self._tiled(image) if self._tiled is not None else self.network(image)
         return raw
 
     def _classes(self, raw: Tensor) -> Tensor:
-        return as_classes(undone(raw, self.found.probe.activation), len(self.card.labels), self.found.card.regions)
+        return as_classes(
+            undo_activation(raw, self.found.probe.activation), len(self.card.labels), self.found.card.regions
+        )
 
 
 def adapt(network: nn.Module, card: Card, *, kind: str, name: str, notes: Sequence[str] = ()) -> AdaptedModel:
-    """Complete a card by what the network shows, and put the network behind it.
+    """Complete a card with what a probe of the network shows, and wrap the network accordingly.
 
     Args:
-        network: with its weights.
-        card: what is known.
-        kind: how it was loaded.
-        name: of the model where the card gives none.
-        notes: on what was assumed so far.
+        network: the network with its weights.
+        card: what is known about the network.
+        kind: kind of the model specification, such as `bundle`.
+        name: name of the model if the card gives none.
+        notes: sentences on what was assumed so far.
 
     Raises:
         InputError: if the network does not take the images that the card promises, or returns other channels.
@@ -130,7 +132,9 @@ def adapt(network: nn.Module, card: Card, *, kind: str, name: str, notes: Sequen
     channels, dims = guess_input(network)
     channels, dims = card.in_channels or channels, card.spatial_dims or dims
     if channels is None or dims is None:
-        missing = " and ".join(key for key, one in (("in_channels", channels), ("spatial_dims", dims)) if one is None)
+        missing = " and ".join(
+            key for key, value in (("in_channels", channels), ("spatial_dims", dims)) if value is None
+        )
         msg = f"{name}: {missing} must be known, and the network does not show it. Write it into the card."
         raise InputError(msg)
     answer = probe(single, in_channels=channels, spatial_dims=dims, divisor=card.divisor, sides=card.roi_size)
@@ -153,7 +157,7 @@ def adapt(network: nn.Module, card: Card, *, kind: str, name: str, notes: Sequen
 
 
 def _labels(card: Card, channels: int, name: str) -> dict[int, str]:
-    """Names by class; numbers where nobody gives any.
+    """Class names; class numbers where the card names none.
 
     Raises:
         InputError: if the card gives names for another number of classes than the network returns.

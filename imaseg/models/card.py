@@ -1,4 +1,4 @@
-"""The card: what a checkpoint does not say of itself, as a few lines of YAML beside it.
+"""The model card: a few lines of YAML beside a checkpoint that state what the checkpoint itself does not.
 
 Where it lies and which keys a kind of model needs: docs/models.md.
 """
@@ -25,34 +25,35 @@ BESIDE = "imaseg.yaml"
 
 
 class Card(BaseModel):
-    """What is needed to use somebody's weights; every key may be left out where the checkpoint says it itself.
+    """What must be known to use a set of weights; keys may be left out where the checkpoint states them itself.
 
     Attributes:
-        name: for tables and plots.
-        class_: (key `class`) of the network, for bare weights: `monai.networks.nets.X`,
+        name: name for tables and plots.
+        class_: (key `class`) class of the network, for weights files: `monai.networks.nets.X`,
             `segmentation_models_pytorch.X`, or your own as `module:Class`, which is code and needs trust.
-        arguments: of that class.
-        weights: file beside the card; `$VARIABLES` are filled in.
+        arguments: arguments of that class.
+        weights: weights file, relative to the card; environment `$VARIABLES` are expanded.
         labels: names by class, background included.
         in_channels: channels of the image.
-        spatial_dims: 2 or 3, of the network. A 2D network walks through volumes slice by slice.
+        spatial_dims: 2 or 3 dimensions of the network. A 2D network processes volumes slice by slice.
         axes: image axes in the order in which the network takes them: `xyz` (nibabel, MONAI), `zyx` (SimpleITK); of a
             2D network `yx` (rows, columns, as PNG readers give them) or `xy`, the third one being that of the slices.
             None: `xyz`, or for 2D networks slices along the thickest axis, the others as `yx`.
-        flip: image axes that run the other way for the network.
-        divisor: the network takes sides that are multiples of this; what is missing is padded with 0.
+        flip: image axes that run in the opposite direction for the network.
+        divisor: the network takes sides that are multiples of this; images are padded with 0 accordingly.
         roi_size: voxels of a tile, in the order of `axes`; None runs the network on the whole image.
-        overlap, mode: of the tiles, as in `TiledModel`.
-        batch_size: tiles or slices that the network sees at once.
-        output: key or place of the logits where the network returns several things.
-        activation: what the network has done to its logits; `auto` finds out with a probe. It is undone.
-        regions: of networks with one sigmoid per region: the class that each channel paints, in the order of painting,
-            as `{channel: class}`.
-        recipe: preparation of raw cases, in the language of `imaseg prepare` (or a recipe's name); keys left out mean
-            "leave as it is".
-        label_map: class of the network by label value of the data, for data that number them otherwise.
-        train_ids: cases it was trained on: a list, or a text file with one per line beside the card.
-        val_ids: cases that its training held out, likewise.
+        overlap, mode: overlap and blending of the tiles, as in `TiledModel`.
+        batch_size: tiles or slices that the network processes at once.
+        output: key or index of the logits if the network returns several tensors.
+        activation: final activation of the network, which is undone to recover the logits; `auto` determines it with a
+            probe.
+        regions: for networks with one sigmoid per region: the class that each channel stands for, as
+            `{channel: class}` in the order in which they are painted over each other.
+        recipe: preparation of raw cases, in the form that `imaseg prepare` takes (or a recipe's name); steps left out
+            are not done.
+        label_map: class of the network by label value of the data, for data that number their labels differently.
+        train_ids: ids of the training cases: a list, or a text file beside the card with one id per line.
+        val_ids: ids of the cases held out of training, in the same form.
     """
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
@@ -135,10 +136,10 @@ def parse_card(content: dict[str, Any], *, source: str) -> Card:
     return validated(Card, content, source=source)
 
 
-def card_beside(*places: Path) -> Card:
-    """The card at the first of these places that has one; an empty one without."""
-    found = next((place for place in places if place.is_file()), None)
-    return Card() if found is None else read_card(found)
+def card_beside(*paths: Path) -> Card:
+    """Read the card at the first of these paths that exists; an empty card if none does."""
+    card_file = next((path for path in paths if path.is_file()), None)
+    return Card() if card_file is None else read_card(card_file)
 
 
 def _lines(path: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""`load_model("CARD.yaml[@WEIGHTS]")`: bare weights, and a card that names the network's class."""
+"""`load_model("CARD.yaml[@WEIGHTS]")`: a weights file, and a card that names the class of its network."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch import nn
 from imaseg.errors import InputError
 from imaseg.models.adapted import AdaptedModel, adapt
 from imaseg.models.card import Card, read_card
-from imaseg.models.trusted import called, imported, require_trust
-from imaseg.models.weights import put, read_state
+from imaseg.models.trusted import call_factory, import_object, require_trust
+from imaseg.models.weights import load_state, read_state
 
 _CARD = re.compile(r"^(?P<card>.+\.ya?ml)(?:@(?P<weights>.+))?$", re.I)
 _MONAI = "monai.networks.nets."
@@ -21,7 +21,7 @@ _SMP = ("segmentation_models_pytorch.", "smp.")
 
 
 def is_card(spec: str) -> bool:
-    """Whether a specification names a card.
+    """Whether a model specification names a card file.
 
     >>> is_card("unet.yaml"), is_card("unet.yml@weights.pth"), is_card("runs/standard")
     (True, True, False)
@@ -30,11 +30,11 @@ def is_card(spec: str) -> bool:
 
 
 def load_card_model(spec: str, *, trust: bool = False) -> AdaptedModel:
-    """A network by the class that its card names, with weights from a file.
+    """Build the network class that a card names and load its weights from a file.
 
     Args:
-        spec: path of the card; after `@` that of the weights, in place of the card's own.
-        trust: whether a class of the author's own may be imported.
+        spec: path of the card, optionally followed by `@` and the path of a weights file that overrides the card's.
+        trust: whether a class outside of MONAI and segmentation-models-pytorch may be imported.
 
     Raises:
         InputError: if something is missing, does not fit or needs trust.
@@ -50,12 +50,12 @@ def load_card_model(spec: str, *, trust: bool = False) -> AdaptedModel:
         raise InputError(msg)
     weights = Path(match["weights"]) if match and match["weights"] else _beside(path, str(card.weights))
     network = make_network(card, path, trust=trust)
-    put(network, read_state(weights), source=str(weights))
+    load_state(network, read_state(weights), source=str(weights))
     return adapt(network, card, kind="card", name=path.stem)
 
 
 def make_network(card: Card, path: Path, *, trust: bool) -> nn.Module:
-    """The network with fresh weights.
+    """Build the network with fresh weights.
 
     Raises:
         InputError: if there is no such class, it refuses the arguments, or needs trust.
@@ -73,8 +73,8 @@ def make_network(card: Card, path: Path, *, trust: bool) -> nn.Module:
         msg = f"{path}: class must be {_MONAI}X, {_SMP[0]}X, or your own as module:Class, got {name!r}."
         raise InputError(msg)
     require_trust(f"class {name} in {path}", trust=trust)
-    kind: Any = imported(name, places=(path.parent, Path()), source=f"class in {path}")
-    network = called(kind, card.arguments, source=f"class {name} in {path}")
+    kind: Any = import_object(name, folders=(path.parent, Path()), source=f"class in {path}")
+    network = call_factory(kind, card.arguments, source=f"class {name} in {path}")
     if not isinstance(network, nn.Module):
         msg = f"class in {path} must make an nn.Module, got {type(network).__name__}."
         raise InputError(msg)

@@ -1,4 +1,4 @@
-"""Which device a model runs on, and how fast it is there."""
+"""Choice of the device that a model runs on, and its speed there."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from imaseg.errors import InputError
 
 
 def pick_device(name: str) -> torch.device:
-    """The device called `name`; "auto" is the GPU if there is one.
+    """Return the device called `name`; "auto" is the GPU if there is one, else the CPU.
 
     Raises:
         InputError: if the device does not exist here.
@@ -33,7 +33,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def seconds_per_pass(model: nn.Module, image: Tensor) -> float:
-    """Time of one forward pass with the gradient of the image, the better of two."""
+    """Time one forward and backward pass (gradient of the image): the faster of two measurements, in seconds."""
     leaf = image.detach().to(next(model.parameters()).device).requires_grad_()
     pauses = []
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""`load_model(spec)`: the one door for checkpoints."""
+"""`load_model(spec)`: loads a model of any supported kind."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ KINDS = ("nnunet", "bundle", "torchscript", "smp", "python")
 
 
 def load_model(spec: str | Path, *, trust: bool = False) -> SegmentationModel:
-    """Load a segmenter.
+    """Load a segmentation model from a checkpoint of any supported kind.
 
     Args:
         spec: a folder that `imaseg train` wrote; or `nnunet:DIR`, a results folder of nnU-Net v2, with `@FOLD` for one
@@ -79,7 +79,7 @@ def _by_kind(kind: str, rest: str, *, trust: bool) -> SegmentationModel:
 
 
 def _hint_for(folder: Path) -> str:
-    """What a folder without a card of a run looks like."""
+    """A hint for a folder that is no run folder: how to load what it seems to be."""
     if (folder / "plans.json").is_file():
         return f"Load it as nnunet:{folder}."
     if (folder / "configs" / "metadata.json").is_file():
@@ -90,7 +90,7 @@ def _hint_for(folder: Path) -> str:
 
 
 def _hint_for_file(path: Path) -> str:
-    """What a file that is no card looks like."""
+    """A hint for a file that is no card: how to load what it seems to be."""
     if not path.is_file():
         return ""
     if path.suffix in (".ts", ".jit"):

@@ -1,4 +1,4 @@
-"""What a network says, as class logits whose argmax is the segmentation."""
+"""Converts the output of a network to class logits whose argmax is the segmentation."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _USUAL = ("out", "logits", "pred")
 
 
 class OneOutput(nn.Module):
-    """A network that may return several things -> the one that holds its logits.
+    """Wraps a network that may return several tensors; returns the one that holds the logits.
 
     Args:
         network: image -> tensor, list, tuple or mapping of them.
-        key: of the tensor that counts; None for the first of a list (the head of full resolution), and the one called
+        key: key or index of the logits; None takes the first of a list (the head of full resolution), and the entry
             `out`, `logits` or `pred` of a mapping.
     """
 
@@ -30,37 +30,37 @@ class OneOutput(nn.Module):
         self.key = key
 
     def forward(self, image: Tensor) -> Tensor:
-        """The tensor that counts.
+        """Return the tensor of logits.
 
         Raises:
-            InputError: if there is none.
+            InputError: if the output holds no such tensor.
         """
         output: Any = self.network(image)
         key = self.key
         if isinstance(output, Mapping) and key is None:
-            known = list(output) if len(output) == 1 else [name for name in _USUAL if name in output]
-            key = known[0] if known else None
+            candidates = list(output) if len(output) == 1 else [name for name in _USUAL if name in output]
+            key = candidates[0] if candidates else None
         try:
-            found = heads(output, image)[0] if key is None and not isinstance(output, Mapping) else output[key]
+            logits = heads(output, image)[0] if key is None and not isinstance(output, Mapping) else output[key]
         except (KeyError, IndexError, TypeError) as error:
             there = f"one with {', '.join(map(str, output))}" if isinstance(output, Mapping) else type(output).__name__
             msg = f"output must name the logits of the network, got {key!r} for {there}. Write `output:` into the card."
             raise InputError(msg) from error
-        if not isinstance(found, Tensor):
-            msg = f"network must return a tensor, got {type(found).__name__}. Write `output:` into the card."
+        if not isinstance(logits, Tensor):
+            msg = f"network must return a tensor, got {type(logits).__name__}. Write `output:` into the card."
             raise InputError(msg)
-        return found
+        return logits
 
 
-def undone(raw: Tensor, activation: str) -> Tensor:
-    """Logits of what a network returned after a softmax or sigmoid, differentiably.
+def undo_activation(raw: Tensor, activation: str) -> Tensor:
+    """Convert the output of a final softmax or sigmoid back to logits, differentiably.
 
-    Probabilities that have been rounded to 0 or 1 have no gradient any more.
+    The gradient is 0 where probabilities were rounded to 0 or 1.
 
     >>> z = torch.tensor([[1.0, -2.0, 0.5]])
-    >>> torch.allclose(undone(z.softmax(1), "softmax").softmax(1), z.softmax(1))
+    >>> torch.allclose(undo_activation(z.softmax(1), "softmax").softmax(1), z.softmax(1))
     True
-    >>> torch.allclose(undone(z.sigmoid(), "sigmoid"), z, atol=1e-5)
+    >>> torch.allclose(undo_activation(z.sigmoid(), "sigmoid"), z, atol=1e-5)
     True
     """
     if activation == "none":
@@ -73,14 +73,14 @@ def undone(raw: Tensor, activation: str) -> Tensor:
 
 
 def as_classes(logits: Tensor, classes: int, regions: Mapping[int, int] | None) -> Tensor:
-    """Class logits (B, classes, *spatial), background first.
+    """Convert network output to class logits (B, classes, *spatial), background first.
 
     Args:
-        logits: one channel per class; or one per structure, each against everything else; or, with two classes, that
-            of the foreground alone.
-        classes: background included.
-        regions: class that each channel paints, in the order of painting; None if channels are classes, or if one
-            fewer than that paint 1, 2, ... in order.
+        logits: one channel per class; or one per structure against everything else; or, with two classes, that of the
+            foreground alone.
+        classes: number of classes, background included.
+        regions: class of each channel, in the order in which they are painted over each other; None if channels are
+            classes, or if they are structures 1, 2, ... in order.
     """
     if regions is not None:
         return classes_of_regions(logits[:, list(regions)], list(regions.values()))
@@ -92,9 +92,9 @@ def as_classes(logits: Tensor, classes: int, regions: Mapping[int, int] | None) 
 
 
 def only(logits: Tensor, kept: Sequence[int]) -> Tensor:
-    """Logits of some classes, those of all others counted as background by the largest of them.
+    """Keep the logits of some classes; all others become background, with the largest of their logits.
 
-    No decision between the classes that are kept and the rest changes.
+    Decisions between the kept classes and the rest do not change.
 
     >>> only(torch.tensor([[0.0, 3.0, 1.0, 2.0]]), [0, 2])
     tensor([[3., 1.]])

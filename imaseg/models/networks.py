@@ -1,4 +1,4 @@
-"""Networks by the name of their MONAI class."""
+"""Builds networks by the names of their MONAI classes, and loads weights into them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from imaseg.errors import InputError
 
 
 def build_network(spec: Mapping[str, Any], *, spatial_dims: int, in_channels: int, out_channels: int) -> nn.Module:
-    """Make a network of `monai.networks.nets`.
+    """Build a network of `monai.networks.nets` for given dimensions and channels.
 
     Args:
         spec: `name` of the class and its arguments, without dimensions and channels.
         spatial_dims: 2 or 3.
         in_channels: channels of the image.
-        out_channels: classes, background included.
+        out_channels: number of classes, background included.
 
     Raises:
         InputError: if there is no such network, or it refuses the arguments.
@@ -43,7 +43,7 @@ def build_network(spec: Mapping[str, Any], *, spatial_dims: int, in_channels: in
 
 
 def monai_network(name: str, arguments: Mapping[str, Any], *, source: str) -> nn.Module:
-    """A network of `monai.networks.nets` with all of its arguments given, and fresh weights: none are ever fetched.
+    """Build a network of `monai.networks.nets` from its arguments, with fresh weights; nothing is downloaded.
 
     Raises:
         InputError: if there is no such network, or it refuses the arguments.
@@ -64,7 +64,7 @@ def monai_network(name: str, arguments: Mapping[str, Any], *, source: str) -> nn
 
 
 def divisor_of(spec: Mapping[str, Any]) -> int:
-    """What the sides of an image must be a multiple of: the product of the strides, 32 where none are given."""
+    """What the sides of an image must be multiples of: the product of the strides, or 32 if none are given."""
     strides = spec.get("strides")
     if not isinstance(strides, list | tuple) or not strides:
         return 32
@@ -72,7 +72,7 @@ def divisor_of(spec: Mapping[str, Any]) -> int:
 
 
 def load_weights(network: nn.Module, weights: Mapping[str, Tensor], *, source: str) -> None:
-    """Put weights into a network, all of them or none.
+    """Load weights into a network, all of them or none.
 
     Raises:
         InputError: if names or shapes differ; the message names the first difference.

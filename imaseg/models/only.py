@@ -1,4 +1,4 @@
-"""A model on data that label fewer classes than it knows."""
+"""Restricts a model to some of its classes, for data whose labels hold fewer classes than the model knows."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from imaseg.models.segmentation import ModelCard, SegmentationModel
 
 
 class OnlyClasses(SegmentationModel):
-    """The model that tells some of its classes apart only; all others count as background.
+    """A model restricted to some of its classes; all others count as background.
 
     Args:
-        model: with all classes.
-        kept: channels of the classes, background (0) first; they are numbered 0, 1, 2, ... in that order.
-        card: with the names of these.
+        model: the model with all its classes.
+        kept: channels of the classes to keep, background (0) first; they become classes 0, 1, 2, ... in that order.
+        card: description of the restricted model.
     """
 
     def __init__(self, model: SegmentationModel, kept: Sequence[int], card: ModelCard) -> None:
@@ -25,5 +25,5 @@ class OnlyClasses(SegmentationModel):
         self.prepare, self.independent = model.prepare, model.independent
 
     def forward(self, image: Tensor) -> Tensor:
-        """Logits by class."""
+        """Return the logits of the classes that are kept."""
         return only(self.whole(image), self.kept)

@@ -1,4 +1,4 @@
-"""What a network can be asked: which sides it takes, how many channels it returns, what it has done to its logits."""
+"""Probes a network with noise: which image sizes it takes, how many channels it returns, and its final activation."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from imaseg.frozen import Model, frozen
 _DIVISORS = (1, 2, 4, 8, 16, 32)
 _SIDE = {2: 64, 3: 32}
 _ROUNDING, _SUM = 1e-6, 1e-3
-_LOUD = 1000.0
-"""Logits do not stay within [0, 1] for images that are so many times too bright."""
+_BRIGHT_FACTOR = 1000.0
+"""Factor on the image brightness at which logits leave [0, 1] and probabilities do not."""
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What came back.
+    """What a probe found.
 
     Attributes:
-        sides: of the images that were shown.
-        divisor: sides that are multiples of it come back as they went in; 1 where only `sides` do.
-        channels: of the output.
+        sides: sides of the images used.
+        divisor: sides that are multiples of it give an output of the same size; 1 if only `sides` do.
+        channels: number of output channels.
         activation: `none`, `softmax` or `sigmoid`.
     """
 
@@ -36,7 +36,7 @@ class Probe:
 
 
 def guess_input(network: nn.Module) -> tuple[int | None, int | None]:
-    """Channels and spatial dimensions of the image, of the first convolution; None where there is none.
+    """Read channels and spatial dimensions of the input off the first convolution; None where there is none.
 
     >>> guess_input(nn.Conv3d(2, 1, 3))
     (2, 3)
@@ -50,17 +50,17 @@ def guess_input(network: nn.Module) -> tuple[int | None, int | None]:
 def probe(
     network: nn.Module, *, in_channels: int, spatial_dims: int, divisor: int | None, sides: Sequence[int] | None
 ) -> Probe:
-    """Show a network noise.
+    """Run a network on noise and report what sizes, channels and activation it has.
 
     Args:
         network: image -> one tensor, on the CPU.
-        in_channels: of the image.
-        spatial_dims: of the image.
-        divisor: if known; else found by trial.
-        sides: of its tiles if it takes no others.
+        in_channels: channels of the image.
+        spatial_dims: 2 or 3.
+        divisor: what sides must be multiples of, if known; else found by trial.
+        sides: sides of its tiles, if it takes no other sizes.
 
     Raises:
-        InputError: if it takes none of the images, or returns something of another size.
+        InputError: if the network takes none of the images, or returns an output of another size.
     """
     trials = [([_SIDE[spatial_dims] + d] * spatial_dims, d) for d in ([divisor] if divisor else _DIVISORS)]
     trials = [([-(-side // d) * d for side in wanted], d) for wanted, d in trials]
@@ -88,7 +88,7 @@ def probe(
 
 
 def gradient_reaches(network: nn.Module, in_channels: int, sides: Sequence[int]) -> bool:
-    """Whether the image has a gradient that is finite and not 0 throughout."""
+    """Whether the gradient at the image is finite and not zero everywhere."""
     with frozen(network):
         image = noise(1, in_channels, *sides).to(next(network.parameters()).device).requires_grad_()
         output = network(image)
@@ -99,23 +99,23 @@ def gradient_reaches(network: nn.Module, in_channels: int, sides: Sequence[int])
 
 
 def noise(*shape: int) -> Tensor:
-    """Uniform in [0, 1], the same each time."""
+    """Uniform noise in [0, 1], the same at each call."""
     return torch.rand(shape, generator=torch.Generator().manual_seed(0))
 
 
 def activation_of(network: Model, image: Tensor) -> str:
-    """What a network does to its logits: `none`, `softmax` or `sigmoid`.
+    """The final activation of a network: `none`, `softmax` or `sigmoid`.
 
     >>> activation_of(lambda image: image.softmax(1), noise(1, 3, 8, 8)), activation_of(torch.exp, noise(1, 3, 8, 8))
     ('softmax', 'none')
     """
     outputs: list[Tensor] = []
-    for factor in (1.0, _LOUD):
+    for factor in (1.0, _BRIGHT_FACTOR):
         outputs.append(network(image * factor).float())
         if not bool(((outputs[-1] >= -_ROUNDING) & (outputs[-1] <= 1 + _ROUNDING)).all()) or not bool(
             outputs[-1].any()
         ):
             return "none"
-    sums = (one.sum(1) for one in outputs)
+    sums = (output.sum(1) for output in outputs)
     whole = all(bool(((total - 1).abs() < _SUM).all()) for total in sums)
     return "softmax" if whole and outputs[0].shape[1] > 1 else "sigmoid"

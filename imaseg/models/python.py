@@ -1,4 +1,4 @@
-"""`load_model("python:module:factory")`: whatever code of yours makes."""
+"""`load_model("python:module:factory")`: a model that a Python function of the user returns."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from imaseg.errors import InputError
 from imaseg.models.adapted import adapt
 from imaseg.models.card import Card, parse_card, read_card
 from imaseg.models.segmentation import SegmentationModel
-from imaseg.models.trusted import called, imported, require_trust
+from imaseg.models.trusted import call_factory, import_object, require_trust
 
 
 def load_python(text: str, *, trust: bool = False) -> SegmentationModel:
@@ -22,14 +22,14 @@ def load_python(text: str, *, trust: bool = False) -> SegmentationModel:
         text: `module:factory`. The factory takes no arguments and returns an nn.Module or a SegmentationModel, or a
             pair of an nn.Module and its card. A card is a mapping or the path of a YAML file; it may also be an
             attribute `card` of the network or of the factory.
-        trust: whether it may run.
+        trust: whether the code may run.
 
     Raises:
         InputError: if it needs trust, cannot be imported, fails, or returns something else.
     """
     require_trust(f"python:{text}", trust=trust)
-    factory = imported(text, places=(Path(),), source="python:module:factory")
-    made = called(factory, {}, source=f"python:{text}")
+    factory = import_object(text, folders=(Path(),), source="python:module:factory")
+    made = call_factory(factory, {}, source=f"python:{text}")
     network, given = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
     if isinstance(network, SegmentationModel):
         return network

@@ -1,4 +1,4 @@
-"""The part of a training run that makes it a model: `model.json` (the card) and `weights.safetensors`."""
+"""Reads and writes the model in a training run's folder: `model.json` (the card) and `weights.safetensors`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WEIGHTS = "weights.safetensors"
 
 
 def build_model(card: ModelCard) -> SegmentationModel:
-    """A model with fresh weights."""
+    """Build the model that a card describes, with fresh weights."""
     network = build_network(
         card.network, spatial_dims=card.spatial_dims, in_channels=card.in_channels, out_channels=len(card.labels)
     )
@@ -28,7 +28,7 @@ def build_model(card: ModelCard) -> SegmentationModel:
 
 
 def save_run_model(model: SegmentationModel, folder: Path) -> None:
-    """Write card and weights, each whole or not at all."""
+    """Write card and weights, each file atomically."""
     with whole_file(folder / CARD) as part:
         part.write_text(model.card.model_dump_json(indent=1))
     # Copies, since some networks (DynUNet) hold the same layer under two names, which the format refuses.
@@ -41,7 +41,7 @@ def save_run_model(model: SegmentationModel, folder: Path) -> None:
 
 
 def load_run_model(folder: Path) -> SegmentationModel:
-    """Read a run that `imaseg train` wrote. Data only: nothing in the folder is executed.
+    """Load the model of a run that `imaseg train` wrote; nothing in the folder is executed.
 
     Raises:
         InputError: if a file is missing, unreadable, or does not fit the network.
@@ -53,7 +53,7 @@ def load_run_model(folder: Path) -> SegmentationModel:
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
-    """Weights of a run folder, by name.
+    """Read the weights of a run folder, by name.
 
     Raises:
         InputError: if the file is missing or damaged.

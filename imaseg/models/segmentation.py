@@ -1,4 +1,4 @@
-"""One shape for every segmenter: image (B, C, *spatial) of any size -> logits of the same size, and its card."""
+"""The interface of all models: image (B, C, *spatial) of any size -> logits of the same size, described by a card."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from imaseg.frozen import heads
 
 
 class ModelCard(BaseModel):
-    """What one has to know to use a set of weights.
+    """Description of a model: what must be known to use its weights.
 
     Attributes:
-        name: for tables and plots.
+        name: name for tables and plots.
         network: class name and arguments of the network.
         labels: names by output channel, background included.
         in_channels: channels of the image.
         spatial_dims: 2 or 3.
         divisor: the network takes sides that are multiples of this.
-        method: how it was trained, as the configuration said.
+        method: training method and its settings, as in the configuration.
         recipe: preparation of the images it was trained on; None if unknown.
         fingerprint: statistics of the training cohort that the recipe refers to; None if unknown.
-        train_ids: cases it was trained on.
-        val_ids: cases that its training held out, where the checkpoint says so.
-        other_labels: label values that cases may hold besides those of `labels`, which `prepare` takes care of.
-        label_map: class by label value of the data, for data that number them otherwise.
+        train_ids: ids of the training cases.
+        val_ids: ids of the cases held out of training, if the checkpoint states them.
+        other_labels: label values that cases may hold besides those of `labels`; `prepare` converts them.
+        label_map: class by label value of the data, for data that number their labels differently.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -50,16 +50,15 @@ class ModelCard(BaseModel):
 
 
 class SegmentationModel(nn.Module):
-    """A network and its card.
+    """A network together with its card.
 
     Args:
         network: image (B, C, *spatial) -> logits (B, K, *spatial), for sides that are multiples of `card.divisor`.
-        card: what it is.
+        card: description of the model.
 
     Attributes:
-        prepare: from a raw volume to what the model takes, with the record of each step; None where the card's recipe
-            says it.
-        independent: whether the probability of a decision is the sigmoid of its logit, as for regions; else softmax.
+        prepare: converts a raw volume to what the model takes and records each step; None if the card's recipe does.
+        independent: whether probabilities are sigmoids of single logits, as for regions; else softmax.
     """
 
     prepare: Callable[[Volume], tuple[Volume, list[Step]]] | None = None
@@ -71,9 +70,9 @@ class SegmentationModel(nn.Module):
         self.card = card
 
     def forward(self, image: Tensor) -> Any:
-        """Logits of the image's own size; sides are padded with 0 at both ends as the network needs it.
+        """Return logits of the image's own size; sides are padded with 0 at both ends to what the network needs.
 
-        In train mode the list of all heads, if the network has several and the sides need no padding.
+        In train mode it returns the list of all heads, if the network has several and the sides need no padding.
         """
         size = image.shape[2:]
         short = [-side % self.card.divisor for side in size]

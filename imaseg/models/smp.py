@@ -1,4 +1,4 @@
-"""`load_model("smp:DIR")`: what `save_pretrained` of segmentation-models-pytorch wrote, read as data."""
+"""`load_model("smp:DIR")`: a folder that `save_pretrained` of segmentation-models-pytorch wrote, read as data."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from imaseg.data.files import read_json
 from imaseg.errors import InputError
 from imaseg.models.adapted import AdaptedModel, adapt
 from imaseg.models.card import BESIDE, card_beside
-from imaseg.models.weights import put, read_state
+from imaseg.models.weights import load_state, read_state
 
 _CONFIG = "config.json"
 _WEIGHTS = "model.safetensors"
 
 
 def load_smp(text: str) -> AdaptedModel:
-    """Load a folder; nothing in it is executed and nothing is downloaded.
+    """Load such a folder; nothing in it is executed and nothing is downloaded.
 
     Args:
         text: the folder. A card beside the weights (`imaseg.yaml`) gives labels and preparation.
@@ -36,7 +36,7 @@ def load_smp(text: str) -> AdaptedModel:
     kind = config.get("_model_class") or config.get("model_class")
     arguments = {key: value for key, value in config.items() if not key.startswith("_") and key != "model_class"}
     network = smp_network(str(kind), arguments, source=str(folder / _CONFIG))
-    put(network, read_state(folder / _WEIGHTS), source=str(folder / _WEIGHTS))
+    load_state(network, read_state(folder / _WEIGHTS), source=str(folder / _WEIGHTS))
     notes = []
     if config.get("encoder_weights"):
         notes.append(
@@ -50,19 +50,19 @@ def load_smp(text: str) -> AdaptedModel:
 
 
 def smp_network(name: str, arguments: Mapping[str, Any], *, source: str) -> nn.Module:
-    """A network of segmentation-models-pytorch with fresh weights; pretrained ones are never fetched.
+    """Build a network of segmentation-models-pytorch with fresh weights; pretrained ones are never downloaded.
 
     Raises:
         InputError: if there is no such class, or it refuses the arguments.
     """
     import segmentation_models_pytorch as smp
 
-    known = {kind.__name__: kind for kind in smp.MODEL_ARCHITECTURES_MAPPING.values()}
-    if name not in known:
-        msg = f"{source} must name one of {', '.join(sorted(known))}, got {name!r}."
+    architectures = {kind.__name__: kind for kind in smp.MODEL_ARCHITECTURES_MAPPING.values()}
+    if name not in architectures:
+        msg = f"{source} must name one of {', '.join(sorted(architectures))}, got {name!r}."
         raise InputError(msg)
     try:
-        network: nn.Module = known[name](**{**arguments, "encoder_weights": None})
+        network: nn.Module = architectures[name](**{**arguments, "encoder_weights": None})
     except (TypeError, ValueError, KeyError) as error:
         told = " ".join(str(error).split())[:200]
         msg = f"{source} must hold arguments that {name} takes, got {dict(arguments)}: {told}."

@@ -1,4 +1,4 @@
-"""`load_model("torchscript:FILE")`: a script or trace, with a card beside it. It is a program, so it needs trust."""
+"""`load_model("torchscript:FILE")`: a TorchScript file with a card beside it. It is a program, so it needs trust."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def load_torchscript(text: str, *, trust: bool = False) -> AdaptedModel:
 
     Args:
         text: the file; its card is FILE.yaml, with or without FILE's own suffix.
-        trust: whether it may run.
+        trust: whether the program may run.
 
     Raises:
         InputError: if it is missing or damaged, or needs trust.
@@ -40,7 +40,7 @@ def load_torchscript(text: str, *, trust: bool = False) -> AdaptedModel:
 
 
 class TorchScript(nn.Module):
-    """A script; its digest counts as a weight, since a frozen one keeps its weights where nobody sees them."""
+    """A TorchScript module; the digest of its file serves as a weight, since a frozen script has no parameters."""
 
     def __init__(self, script: nn.Module, content: bytes) -> None:
         super().__init__()
@@ -49,5 +49,5 @@ class TorchScript(nn.Module):
         self.register_buffer("sha256", torch.tensor(digest, dtype=torch.uint8))
 
     def forward(self, image: torch.Tensor) -> object:
-        """What the script returns."""
+        """Return the output of the script."""
         return self.script(image)

@@ -1,4 +1,4 @@
-"""Code that comes with a checkpoint: imported only where the user says that it may run."""
+"""Imports code that comes with a checkpoint, only where the user has said that it may run."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _IMPORTED: dict[str, str] = {}
 
 
 def require_trust(what: str, *, trust: bool) -> None:
-    """Refuse code without trust.
+    """Raise unless the user has said that code of the checkpoint may run.
 
     Raises:
-        InputError: if `trust` is not given; says what that means.
+        InputError: if `trust` is False; the message explains what trust means.
     """
     if not trust:
         msg = (
@@ -29,8 +29,8 @@ def require_trust(what: str, *, trust: bool) -> None:
         raise InputError(msg)
 
 
-def imported(spec: str, *, places: Sequence[Path], source: str) -> Any:
-    """What `module:name` names, looked for in these folders first.
+def import_object(spec: str, *, folders: Sequence[Path], source: str) -> Any:
+    """Import the object that `module:name` names, searching these folders first.
 
     Raises:
         InputError: if there is no such module or name, or its import fails.
@@ -39,24 +39,23 @@ def imported(spec: str, *, places: Sequence[Path], source: str) -> Any:
     if not colon or not module or not name:
         msg = f"{source} must be module:name, got {spec!r}. With models.py in this folder write models:make."
         raise InputError(msg)
-    with importable(places):
-        _forget_other(module.partition(".")[0], places)
+    with importable(folders):
+        _forget_other(module.partition(".")[0], folders)
         try:
-            found = importlib.import_module(module)
+            python_module = importlib.import_module(module)
         except Exception as error:  # whatever the author's code raises
-            msg = (
-                f"{source} must name a module that can be imported from {_named(places)}, got {spec!r}: {_told(error)}."
-            )
+            where = _named(folders)
+            msg = f"{source} must name a module that can be imported from {where}, got {spec!r}: {_told(error)}."
             raise InputError(msg) from error
-    if not hasattr(found, name):
-        msg = f"{source} must name something in {module} ({found.__file__}), got {name!r}, which is not there."
+    if not hasattr(python_module, name):
+        msg = f"{source} must name something in {module} ({python_module.__file__}), got {name!r}, which is not there."
         raise InputError(msg)
-    return getattr(found, name)
+    return getattr(python_module, name)
 
 
-def _forget_other(root: str, places: Sequence[Path]) -> None:
-    """Let a module of the same name in another folder, imported for another checkpoint, not stand for this one."""
-    here = str([place.resolve() for place in places])
+def _forget_other(root: str, folders: Sequence[Path]) -> None:
+    """Forget an imported module of the same name from another folder, so that it is not mistaken for this one."""
+    here = str([folder.resolve() for folder in folders])
     if _IMPORTED.get(root, here) != here:
         for name in [name for name in sys.modules if name == root or name.startswith(f"{root}.")]:
             del sys.modules[name]
@@ -64,8 +63,8 @@ def _forget_other(root: str, places: Sequence[Path]) -> None:
         _IMPORTED[root] = here
 
 
-def called(make: Any, arguments: dict[str, Any], *, source: str) -> Any:
-    """What a factory or class of somebody returns.
+def call_factory(make: Any, arguments: dict[str, Any], *, source: str) -> Any:
+    """Call a factory or class of the user and return the result.
 
     Raises:
         InputError: if the call fails.
@@ -78,10 +77,10 @@ def called(make: Any, arguments: dict[str, Any], *, source: str) -> Any:
 
 
 @contextmanager
-def importable(places: Sequence[Path]) -> Iterator[None]:
-    """Look for modules in these folders first."""
+def importable(folders: Sequence[Path]) -> Iterator[None]:
+    """Context in which modules are searched in these folders first."""
     before = list(sys.path)
-    sys.path[:0] = [str(place.resolve()) for place in places]
+    sys.path[:0] = [str(folder.resolve()) for folder in folders]
     try:
         importlib.invalidate_caches()
         yield
@@ -89,8 +88,8 @@ def importable(places: Sequence[Path]) -> Iterator[None]:
         sys.path[:] = before
 
 
-def _named(places: Sequence[Path]) -> str:
-    return " or ".join(str(place) for place in places)
+def _named(folders: Sequence[Path]) -> str:
+    return " or ".join(str(folder) for folder in folders)
 
 
 def _told(error: Exception) -> str:

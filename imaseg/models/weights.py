@@ -1,4 +1,4 @@
-"""Weights from a file as data: nothing in it is executed."""
+"""Reads weights from a file as data: nothing in it is executed."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from imaseg.errors import InputError
 _INSIDE = ("model_state_dict", "state_dict", "network_weights", "model", "net", "network", "weights", "params")
 """Keys under which trainers keep the weights in a checkpoint."""
 _WRAPPERS = ("module.", "_orig_mod.", "network.", "model.", "net.")
-"""What trainers put before the name of each weight."""
+"""Prefixes that training frameworks add to the name of each weight."""
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """Weights by name, from `.safetensors`, or from `.pt`, `.pth` or `.ckpt`, whatever they are wrapped in.
+    """Read weights by name from `.safetensors`, `.pt`, `.pth` or `.ckpt` files, whatever mappings wrap them.
 
     Raises:
         InputError: if the file is missing or damaged, holds more than data, or no weights.
@@ -72,8 +72,8 @@ def _weights_in(content: Any) -> dict[str, Tensor] | None:
     return next((state for key in _INSIDE if (state := _weights_in(content.get(key))) is not None), None)
 
 
-def put(network: nn.Module, state: Mapping[str, Tensor], *, source: str) -> None:
-    """Put weights into a network, all of them or none, under the names without what a trainer put before them.
+def load_state(network: nn.Module, state: Mapping[str, Tensor], *, source: str) -> None:
+    """Load weights into a network, all of them or none, with prefixes such as `module.` removed from their names.
 
     Raises:
         InputError: if names or shapes differ; the message lists the first of each.
@@ -97,11 +97,13 @@ def put(network: nn.Module, state: Mapping[str, Tensor], *, source: str) -> None
 
 
 def _fitting_names(state: Mapping[str, Tensor], own: set[str]) -> dict[str, Tensor]:
-    """Names without those prefixes, shared by all of them, that keep them from being the network's."""
+    """Remove prefixes shared by all names where that makes the names fit the network."""
     tried = [dict(state)]
     for _ in _WRAPPERS:
         names = tried[-1]
-        prefix = next((one for one in _WRAPPERS if names and all(name.startswith(one) for name in names)), None)
+        prefix = next(
+            (wrapper for wrapper in _WRAPPERS if names and all(name.startswith(wrapper) for name in names)), None
+        )
         if prefix is None:
             break
         tried.append({name.removeprefix(prefix): tensor for name, tensor in names.items()})

@@ -1,4 +1,4 @@
-"""Base of all objectives: one loss value per sample, never coupled over the batch."""
+"""Base class of all objectives: one loss value per sample, independent of the rest of the batch."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Objective(Registered, ABC):
 
     Attributes:
         targeted: whether the objective, not the hard Dice, says which point of a search is the worst.
-        title: what tables call it.
+        title: name in tables.
         reference: the published work in full; empty if there is none.
-        cited: how a sentence names that work.
+        cited: short citation of that work, as used in sentences.
     """
 
     plugin_group = "imaseg.objectives"
@@ -36,7 +36,7 @@ class Objective(Registered, ABC):
         self.ignore_index = ignore_index
 
     def __call__(self, logits: Tensor, label: Tensor, progress: float = 1.0) -> Tensor:
-        """Loss per sample.
+        """Return the loss of each sample.
 
         Args:
             logits: (B, K, *spatial) or (B, K).
@@ -52,7 +52,7 @@ class Objective(Registered, ABC):
         return self.of(logits, encode(logits, label, ignore_index=self.ignore_index), progress)
 
     def of(self, logits: Tensor, target: Target, progress: float = 1.0) -> Tensor:
-        """As calling the objective, for a label that is encoded already."""
+        """Return the loss for a label that is already encoded."""
         flat = logits.flatten(2) if logits.ndim > 2 else logits.unsqueeze(2)
         # Losses in half precision underflow and make a fragile model look robust.
         return self._loss(flat if flat.dtype.itemsize >= 4 else flat.float(), target, progress)

@@ -1,4 +1,4 @@
-"""Cross-entropy of the voxels that are still right, so that an attack spends no budget on those already flipped."""
+"""Cross-entropy of the voxels that are still correct, so that an attack spends no budget on those already flipped."""
 
 from __future__ import annotations
 

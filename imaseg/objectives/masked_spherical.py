@@ -1,4 +1,4 @@
-"""Spherical loss of the voxels that are still right: the direction of the logits counts, not their length."""
+"""Spherical loss of the voxels that are still correct: depends on the direction of the logits, not their length."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The work behind the objectives of SEA (semantic ensemble attack)."""
+"""The publication behind the objectives of SEA (semantic ensemble attack)."""
 
 SEA = (
     "Croce F, Singh ND, Hein M. Towards reliable evaluation and fast training of robust semantic segmentation "

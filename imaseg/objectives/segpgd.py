@@ -1,4 +1,4 @@
-"""SegPGD's loss: right voxels first, wrong ones with growing weight."""
+"""SegPGD's loss: correct voxels first, wrong ones with growing weight."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Objectives that ask for one particular error: a structure gone, grown, swapped, or a whole segmentation given.
+"""Objectives for a specific error: a structure vanishes, grows or is swapped, or a given segmentation is predicted.
 
     mean over the voxels concerned of -log(1 + max(0, cap - gain))
 
@@ -103,7 +103,7 @@ class Swap(_Targeted):
 
     Args:
         first: class, >= 1, of softmax models; channel, >= 0, of region-based ones.
-        second: another one.
+        second: another class or channel.
         cap: by how much a voxel should change sides, in logits, >= 0.
         ignore_index: label value whose voxels carry no loss.
 

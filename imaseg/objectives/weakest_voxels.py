@@ -20,7 +20,7 @@ class WeakestVoxels(Objective):
     they may have been wrong from the start. A voxel of a region-based model is wrong when one of its channels is.
 
     Args:
-        fraction: of the valid voxels, in [0, 1).
+        fraction: share of the valid voxels, in [0, 1).
         classes: only voxels labelled with one of these channels count; None for all.
         ignore_index: label value whose voxels carry no loss.
 

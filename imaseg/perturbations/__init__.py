@@ -1,4 +1,4 @@
-"""Perturbation sets: what may change, and by how much. Each has its budget `eps`, its unit and its projection."""
+"""Perturbation sets: what may change, and by how much. Each set holds its budget `eps`, its unit and its projection."""
 
 from imaseg.perturbations.base import Perturbation
 from imaseg.perturbations.bias_field import BiasField

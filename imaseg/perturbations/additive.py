@@ -1,4 +1,4 @@
-"""What L2 and Linf share: the parameters are the difference to the image."""
+"""Base of L2 and Linf: the parameters are the difference to the image."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class _Additive(Perturbation):
         return values if self.region is None else values * self.region.to(values)
 
     def _range_left(self, image: Tensor) -> tuple[Tensor, Tensor] | None:
-        """How far each value may fall and rise before it meets the bounds."""
+        """How far each value may fall and rise before it reaches the bounds."""
         if self.bounds is None:
             return None
         low, high = (expand(value, image) for value in self.bounds)

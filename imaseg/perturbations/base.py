@@ -1,4 +1,4 @@
-"""Base of all perturbation sets: parameters, their effect on an image, and the ball that bounds them.
+"""Base class of all perturbation sets: parameters, their effect on an image, and the ball that bounds them.
 
 A search moves `params`; only the set interprets them, and only the set holds the budget `eps`.
 """
@@ -19,23 +19,23 @@ Bounds = tuple[float | Tensor, float | Tensor]
 
 
 class Perturbation(Registered, ABC):
-    """Set of allowed changes of an image, a ball of radius `eps` around "no change".
+    """Threat model: the set of allowed changes of an image, a ball of radius `eps` around "no change".
 
     Parameters of size s times a number f >= 0 have size s * f, in every set.
 
     Attributes:
-        unit: of eps and size.
+        unit: unit of eps and size.
         moves_label: whether the label moves with the image.
         on_voxels: whether parameters lie on the voxels, so that those of a mirrored image are mirrored too.
         shared_budget: whether all values share the budget (a norm over the image) or each has it to itself.
         is_intensity: whether parameters are added voxel values, so that eps converts to HU and other native units.
-        title: what tables and sentences call it.
-        meaning: a sentence that says what changes, and what eps counts.
-        usual_unit: the constructor's `unit` that is usually wanted; None where the set has one unit.
-        usual_ladder: budgets usually tried, in rising order, in `usual_unit`.
-        usual_ceiling: how far a margin search usually looks, in the same unit.
+        title: name in tables and sentences.
+        meaning: a sentence that says what changes, and what eps measures.
+        usual_unit: default `unit` of the constructor in audits; None if the set has one unit only.
+        usual_ladder: default budgets of an audit, in rising order, in `usual_unit`.
+        usual_ceiling: default largest budget of a margin search, in the same unit.
         reference: the published work in full; empty if there is none.
-        cited: how a sentence names that work.
+        cited: short citation of that work, as used in sentences.
 
     Args:
         eps: radius in the set's own unit, one float or a tensor (B,) with one radius per sample.
@@ -74,30 +74,30 @@ class Perturbation(Registered, ABC):
 
     @abstractmethod
     def zeros(self, image: Tensor) -> Tensor:
-        """Parameters (B, ...) of "no change" for image (B, C, *spatial)."""
+        """Parameters (B, ...) that stand for "no change" of image (B, C, *spatial)."""
 
     @abstractmethod
     def init(self, image: Tensor, generator: torch.Generator) -> Tensor:
-        """Random parameters inside the set. All samples share one draw, so that a batch equals its singles."""
+        """Random parameters inside the set. All samples share one draw, so that results do not depend on the batch."""
 
     @abstractmethod
     def apply(self, image: Tensor, params: Tensor) -> Tensor:
-        """The changed image (B, C, *spatial), differentiable in `params`."""
+        """Return the perturbed image (B, C, *spatial), differentiable in `params`."""
 
     @abstractmethod
     def step(self, params: Tensor, gradient: Tensor, length: Tensor) -> Tensor:
-        """Move along the steepest ascent of this geometry by `length` (B,), in the set's unit."""
+        """Move `length` (B,), in the set's unit, along the steepest ascent in the norm of the set."""
 
     @abstractmethod
     def project(self, image: Tensor, params: Tensor) -> Tensor:
-        """Nearest parameters whose size is at most eps and whose image lies within bounds and region."""
+        """Return the nearest parameters whose size is at most eps and whose image respects bounds and region."""
 
     @abstractmethod
     def size(self, params: Tensor) -> Tensor:
-        """Size (B,) in the set's own unit."""
+        """Size (B,) of the perturbation in the set's own unit."""
 
     def move(self, volume: Tensor, params: Tensor, *, nearest: bool) -> Tensor:
-        """Carry a volume (B, K, *spatial) along with the image; only sets with `moves_label` change it.
+        """Move a volume (B, K, *spatial) along with the image; only sets with `moves_label` change it.
 
         Args:
             volume: one-hot or integer label, mask or logits, floating.
@@ -107,7 +107,7 @@ class Perturbation(Registered, ABC):
         return volume
 
     def stretched(self, factor: float) -> Self:
-        """The same set with `factor` times the budget, for searches that begin outside."""
+        """Return the same set with `factor` times the budget, for searches that begin outside the set."""
         return self if factor == 1 else self.with_eps(self.eps * factor)
 
     def radius(self, image: Tensor) -> Tensor:
@@ -123,7 +123,7 @@ class Perturbation(Registered, ABC):
         return values.expand(len(image))
 
     def check(self, image: Tensor) -> None:
-        """Refuse an image that lies outside `bounds`, since then "no change" is not allowed.
+        """Raise if an image lies outside `bounds`, since then "no change" would not be allowed.
 
         Raises:
             ValueError: naming the image's range.
@@ -139,7 +139,7 @@ class Perturbation(Registered, ABC):
             raise ValueError(msg)
 
     def with_eps(self, eps: float | Tensor) -> Self:
-        """The same set with another budget.
+        """Return the same set with another budget.
 
         Raises:
             ValueError: if eps is negative or not finite.
@@ -150,7 +150,7 @@ class Perturbation(Registered, ABC):
         return other
 
     def take(self, index: Tensor) -> Self:
-        """The same set for the samples `index` of a batch."""
+        """Return the same set for the samples `index` of a batch."""
         other = copy.copy(self)
         other.eps = _take(self.eps, index)
         if self.bounds is not None:
@@ -160,7 +160,7 @@ class Perturbation(Registered, ABC):
         return other
 
     def masked(self, values: Tensor) -> Tensor:
-        """`values`, shaped like parameters, with what lies outside the region set to 0."""
+        """Set `values`, shaped like parameters, to 0 outside of the region."""
         return values
 
     def _check_eps(self, eps: float | Tensor) -> None:

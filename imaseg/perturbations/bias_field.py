@@ -27,7 +27,7 @@ class BiasField(_Box):
 
     Args:
         eps: largest relative change of the signal: 0.12 is a bias field of 12 percent.
-        control_points: of the spline, per axis; 4 make the field one cubic polynomial along each axis.
+        control_points: control points of the spline per axis; 4 make the field one cubic polynomial along each axis.
         zero_level: value of no signal, in the units of the image, one float or a tensor (B,). None takes the lowest
             value of each sample and channel, which suits whole MR images, not crops.
         bounds: (low, high) at which changed values are clipped.

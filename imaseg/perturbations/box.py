@@ -1,4 +1,4 @@
-"""What the intensity sets share: each parameter within eps of 0, an added change, clipped at the bounds."""
+"""Base of the intensity sets whose parameters each lie within eps of 0; the changed image is clipped at the bounds."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class _Box(Perturbation):
 
 
 def check_spatial(image: Tensor) -> None:
-    """Refuse what is not a batch of 2D or 3D images.
+    """Raise unless the tensor is a batch of 2D or 3D images.
 
     Raises:
         ValueError: naming the shape.
@@ -55,7 +55,7 @@ def check_spatial(image: Tensor) -> None:
 
 
 def clip(image: Tensor, bounds: Bounds | None) -> Tensor:
-    """The image within bounds."""
+    """Clip the image at its bounds."""
     if bounds is None:
         return image
     low, high = (expand(value, image) for value in bounds)

@@ -1,4 +1,4 @@
-"""Loss of detail by frequency, as strong compression does: blocks of DCT coefficients rounded to multiples of a step.
+"""Loss of detail as by strong compression: DCT coefficients of blocks are rounded to multiples of a step.
 
     x -> x + idct(q * round(c / q) - c),   c = dct(x),   one step q per frequency, 0 for "not rounded"
 

@@ -1,4 +1,4 @@
-"""Contrast curve: each sample's and channel's own range, bent by a power.
+"""Contrast curve: a power of the intensity within each sample's and channel's own range.
 
     x -> low + range * t^g,   t = (x - low) / range,   g = 1 + p for p >= 0, 1 / (1 - p) below
 

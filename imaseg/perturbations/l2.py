@@ -1,4 +1,4 @@
-"""Changes of bounded Euclidean length: ||delta||_2 <= eps, or RMS(delta) <= eps."""
+"""Perturbations of bounded Euclidean norm: ||delta||_2 <= eps, or RMS(delta) <= eps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Changes of bounded height: |delta| <= eps in every voxel and channel."""
+"""Perturbations of bounded largest value: |delta| <= eps in every voxel and channel."""
 
 from __future__ import annotations
 

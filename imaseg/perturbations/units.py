@@ -1,4 +1,4 @@
-"""Budgets given in other units than the model's input: as a share of the intensity range, or in native units (HU).
+"""Converts budgets from a share of the intensity range or from native units (HU) to units of the model's input.
 
 Both give an eps per sample in the units of the image, for `Linf` and for `L2` in RMS per voxel.
 """
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def eps_of_range(share: float, image: Tensor) -> Tensor:
-    """Share of each sample's intensity range, in the units of the image.
+    """Convert a share of each sample's intensity range to units of the image.
 
     Args:
         share: e.g. 0.05 for five percent.
@@ -27,7 +27,7 @@ def eps_of_range(share: float, image: Tensor) -> Tensor:
 
 
 def eps_of_native(eps: float, scale: float | Tensor) -> Tensor:
-    """Native units, such as HU, in the units of a normalised image.
+    """Convert native units, such as HU, to units of the normalised image.
 
     Args:
         eps: in native units.

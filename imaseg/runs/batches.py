@@ -1,4 +1,4 @@
-"""Batches for training: cached volumes, random changes that depend on seed, epoch and case alone.
+"""Training batches: cached volumes with random augmentation that depends on seed, epoch and case alone.
 
 Since no random state runs on from one item to the next, an interrupted run continues exactly, with any number of
 workers.
@@ -37,15 +37,15 @@ _BOTH = ["image", "label"]
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
-    """Yields (epoch, index) in an order that depends on seed and epoch alone, shared out among the processes.
+    """Yields (epoch, index) in an order that depends on seed and epoch alone, divided among the processes.
 
     Every process gets equally many: the last round is filled up with the first cases of the epoch.
 
     Args:
         length: number of cases.
-        seed: of the order.
+        seed: seed of the order.
         start: epoch that the first pass counts as.
-        rank, ranks: of this process, and how many there are.
+        rank, ranks: index of this process, and number of processes.
     """
 
     def __init__(self, length: int, *, seed: int, start: int = 0, rank: int = 0, ranks: int = 1) -> None:
@@ -63,12 +63,12 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
 
 class SeededDataset(Dataset[dict[str, Any]]):
-    """Applies random transforms with a generator made from seed, epoch and index.
+    """Applies random transforms with a generator seeded by seed, epoch and index.
 
     Args:
         data: dataset of items ready for augmentation.
         transform: random transforms.
-        seed: of all of them.
+        seed: seed of all transforms.
     """
 
     def __init__(self, data: Dataset[Any], transform: Compose, *, seed: int) -> None:
@@ -85,7 +85,7 @@ class SeededDataset(Dataset[dict[str, Any]]):
 
 
 def training_loader(cases: CaseSet, config: TrainConfig, *, start: int) -> DataLoader:
-    """Batches with keys image (B, C, *patch), label (B, 1, *patch) and id, beginning at epoch `start`."""
+    """Loader of batches with keys image (B, C, *patch), label (B, 1, *patch) and id, starting at epoch `start`."""
     data = CacheDataset([_item(case) for case in cases], Compose(_reading(config)), progress=False)
     seeded = SeededDataset(data, Compose(_augmentation(config)), seed=config.seed)
     return DataLoader(
@@ -100,7 +100,7 @@ def training_loader(cases: CaseSet, config: TrainConfig, *, start: int) -> DataL
 
 
 def monitor_loader(cases: CaseSet) -> DataLoader:
-    """Whole cases one at a time."""
+    """Loader of whole cases, one at a time."""
     plain = [LoadImaged(_BOTH, image_only=True), EnsureChannelFirstd(_BOTH), ToTensord(_BOTH, track_meta=False)]
     return DataLoader(CacheDataset([_item(case) for case in cases], Compose(plain), progress=False), batch_size=1)
 
@@ -134,7 +134,7 @@ def _augmentation(config: TrainConfig) -> list[Transform]:
 
 
 def held_out(ids: list[str], share: float, seed: int) -> tuple[list[str], list[str]]:
-    """Split ids into (train, monitor); at least one to monitor with if share is positive and two cases exist."""
+    """Split ids into (train, monitor): at least one for monitoring if share is positive and two cases exist."""
     if share == 0 or len(ids) < 2:
         return ids, []
     order = np.random.default_rng(seed).permutation(len(ids))
@@ -144,6 +144,6 @@ def held_out(ids: list[str], share: float, seed: int) -> tuple[list[str], list[s
 
 
 def seed_everything(seed: int, epoch: int) -> None:
-    """Set torch's generators for one epoch, so that dropout too depends on seed, epoch and process alone."""
+    """Seed torch's generators for one epoch, so that dropout too depends on seed, epoch and process alone."""
     own = [rank()] if rank() else []
     torch.manual_seed(int(np.random.default_rng([seed, epoch, *own]).integers(2**31)))

@@ -1,4 +1,4 @@
-"""From the configuration's plain data to loss, training method and schedule."""
+"""Builds loss, training method and learning-rate schedule from the plain data of a configuration."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from imaseg.training.base import Loss
 
 
 def build_loss(spec: Mapping[str, Any]) -> Loss:
-    """A loss of `monai.losses`, called with integer labels (B, 1, *spatial); of several heads, the weighted sum.
+    """Build a loss of `monai.losses` that takes labels (B, 1, *spatial); for several heads, a weighted sum.
 
     Raises:
         InputError: if there is no such loss or it refuses the arguments.
@@ -39,7 +39,7 @@ def build_loss(spec: Mapping[str, Any]) -> Loss:
 
 
 def build_method(config: TrainConfig) -> TrainingMethod:
-    """The training method, its perturbation set, objective and criterion.
+    """Build the training method with its perturbation set, objective and criterion.
 
     Raises:
         InputError: if a name or an argument is unknown or refused.
@@ -55,7 +55,7 @@ def build_method(config: TrainConfig) -> TrainingMethod:
 
 
 def build_schedule(config: TrainConfig, optimizer: Optimizer) -> LRScheduler:
-    """Learning rate over the epochs."""
+    """Build the learning-rate schedule."""
     from torch.optim import lr_scheduler
 
     if config.schedule == "cosine":

@@ -1,4 +1,4 @@
-"""The state a run resumes from: one file, written whole after every epoch, read as data."""
+"""The state that an interrupted run resumes from: one file, written atomically after every epoch, read as data."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CHECKPOINT = "checkpoint.pt"
 
 @dataclass
 class RunState:
-    """All that changes while a run goes on. Random numbers depend on seed and epoch only, so none are kept.
+    """All state that changes during a run. Random numbers depend on seed and epoch only, so none are kept.
 
     Attributes:
         network: its weights.
@@ -41,17 +41,17 @@ class RunState:
 
     @property
     def epoch(self) -> int:
-        """Finished epochs."""
+        """Number of finished epochs."""
         return len(self.history)
 
     def save(self, folder: Path) -> None:
-        """Write the checkpoint, whole or not at all."""
+        """Write the checkpoint atomically."""
         parts: dict[str, Any] = {name: part.state_dict() for name, part in self._parts().items()}
         with whole_file(folder / CHECKPOINT) as path:
             torch.save({**parts, "history": self.history}, path)
 
     def load(self, folder: Path) -> None:
-        """Take up the checkpoint of `folder`.
+        """Load the checkpoint of `folder`.
 
         Raises:
             InputError: if it is damaged or belongs to another configuration.

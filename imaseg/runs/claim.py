@@ -1,4 +1,4 @@
-"""Whose folder is this: a new run's, the same run's to go on with, or somebody else's."""
+"""Checks whether a run may write to a folder: a new one, or that of the same run to be resumed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from imaseg.runs.config import TrainConfig
 
 
 def claim(out: Path, config: TrainConfig, card: ModelCard, *, resume: bool) -> None:
-    """Make `out` this run's folder, without touching another run.
+    """Make `out` the folder of this run, without overwriting another run.
 
     Raises:
         InputError: if it holds something else, a run while `resume` is off, or a run with other settings or data.
@@ -39,7 +39,7 @@ def claim(out: Path, config: TrainConfig, card: ModelCard, *, resume: bool) -> N
 
 
 def _whole(card: ModelCard, *, source: str) -> dict[str, object]:
-    """The card with every key of its recipe, since a run of an earlier version lacks those that came later."""
+    """The card with all keys of its recipe filled in, since runs of earlier versions lack newer keys."""
     recipe = None if card.recipe is None else parse_recipe(card.recipe, source=source).model_dump(mode="json")
     return card.model_dump(mode="json") | {"recipe": recipe}
 
@@ -47,5 +47,7 @@ def _whole(card: ModelCard, *, source: str) -> dict[str, object]:
 def _same(out: Path, what: str, before: dict[str, object], now: dict[str, object]) -> None:
     changed = [key for key in now if now[key] != before.get(key)]
     if changed:
-        msg = f"{out} must go on with the {what} it was started with, got another {changed[0]}. Name another --out."
+        msg = (
+            f"{out} must be resumed with the {what} it was started with, got another {changed[0]}. Name another --out."
+        )
         raise InputError(msg)

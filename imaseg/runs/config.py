@@ -1,4 +1,4 @@
-"""The training configuration: one YAML file, every key checked before anything runs."""
+"""The training configuration: one YAML file, all of whose keys are checked before anything runs."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class TrainConfig(BaseModel):
         patch: side lengths of a training patch in voxels; larger than the cases means whole cases.
         batch_size: cases per step, of each process under `torchrun`.
         epochs: passes over the training cases.
-        learning_rate: of AdamW at the start.
-        weight_decay: of AdamW.
+        learning_rate: initial learning rate of AdamW.
+        weight_decay: weight decay of AdamW.
         schedule: course of the learning rate over the epochs.
         loss: class of `monai.losses` and its arguments.
         augment: random flips, small affine changes, intensity changes.
         method: training method and its arguments.
         monitor: share of the training cases kept out to follow progress (at least one). The `val` split is not
             touched: it belongs to the audit.
-        seed: of initial weights, order, augmentation and attacks.
+        seed: seed of initial weights, order, augmentation and attacks.
         init: run folder whose weights training starts from.
         amp: mixed precision.
         workers: processes that load data.
@@ -75,21 +75,21 @@ def _override(settings: dict[str, Any], override: str) -> None:
         msg = f"override must be key=value, got {override!r}. Example: epochs=5 method.steps=4."
         raise InputError(msg)
     *parents, last = key.split(".")
-    place: Any = settings
+    mapping: Any = settings
     for parent in parents:
-        place = place.setdefault(parent, {})
-        if not isinstance(place, dict):
+        mapping = mapping.setdefault(parent, {})
+        if not isinstance(mapping, dict):
             msg = f"override must reach into a mapping, got {override!r}: {parent!r} is a value."
             raise InputError(msg)
     try:
-        place[last] = yaml.safe_load(value)
+        mapping[last] = yaml.safe_load(value)
     except yaml.YAMLError as error:
         msg = f"override must have a YAML value, got {override!r}."
         raise InputError(msg) from error
 
 
 def named(spec: Mapping[str, Any], what: str) -> tuple[str, dict[str, Any]]:
-    """Split a `name: ..., argument: ...` mapping.
+    """Split a mapping `{name: ..., argument: ...}` into name and arguments.
 
     Raises:
         InputError: if the name is missing.

@@ -1,4 +1,4 @@
-"""Clean Dice on cases kept out of training, to follow progress; no weights are chosen by it."""
+"""Monitors the clean Dice on cases kept out of training; no weights are selected by it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from imaseg.runs.batches import monitor_loader
 
 
 class Monitor:
-    """Mean foreground Dice over `cases`.
+    """Computes the mean foreground Dice over `cases`.
 
     Args:
-        model: the model in training; its mode is put back after each look.
+        model: the model in training; its mode (train or eval) is restored afterwards.
         cases: prepared cases with labels.
     """
 
@@ -38,8 +38,8 @@ class Monitor:
             },
         )
 
-    def look(self) -> float:
-        """Mean Dice now; NaN if no case has foreground."""
+    def mean_dice(self) -> float:
+        """Return the current mean Dice; NaN if no case has foreground."""
         training = self.model.training
         with torch.no_grad():
             self.evaluator.run()

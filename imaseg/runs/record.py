@@ -1,4 +1,4 @@
-"""What a run leaves behind after each epoch: metrics, margins, TensorBoard, weights, checkpoint; and its bar."""
+"""Writes the files of a run after each epoch (metrics, margins, TensorBoard, weights, checkpoint); shows progress."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from imaseg.training import IMA
 
 
 class EpochRecord:
-    """Handler for a MONAI trainer; attach it last, so that margins and schedule have moved on before it writes.
+    """Handler of a MONAI trainer; attach it last, so that it writes after margins and schedule have moved on.
 
     Args:
         model: the model in training.
@@ -48,7 +48,7 @@ class EpochRecord:
         self._stack.close()
 
     def attach(self, trainer: SupervisedTrainer) -> None:
-        """Listen to a trainer that has not started."""
+        """Attach the handler to a trainer that has not started."""
         trainer.add_event_handler(Events.STARTED, self._open_bar)
         trainer.add_event_handler(Events.EPOCH_STARTED, self._note_rate)
         trainer.add_event_handler(Events.ITERATION_COMPLETED, self._iteration)
@@ -58,7 +58,7 @@ class EpochRecord:
         self._tell = self._stack.enter_context(bar(f"train {self.out.name}"))
 
     def _note_rate(self, _: Engine) -> None:
-        # At the end of the epoch the schedule has moved on to the next one's.
+        # At the end of the epoch the schedule already holds the learning rate of the next one.
         self._rate = float(self.state.optimizer.param_groups[0]["lr"])
 
     def _iteration(self, engine: Engine) -> None:
@@ -76,7 +76,7 @@ class EpochRecord:
         }
         self._losses.clear()
         if self.monitor is not None:
-            row["monitor_dice"] = self.monitor.look()
+            row["monitor_dice"] = self.monitor.mean_dice()
         method = self.state.method
         if isinstance(method, IMA):
             row |= method.last_epoch
@@ -88,14 +88,14 @@ class EpochRecord:
             self.writer.add_scalar(key, value, engine.state.epoch)
         write_rows(self.out / "metrics.csv", self.state.history)
         save_run_model(self.model, self.out)
-        # Last: a run killed before this line repeats the epoch, one killed after it has all files of the epoch.
+        # The checkpoint comes last: a run killed before it repeats the epoch, one killed after it has all files.
         self.state.save(self.out)
 
 
 def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write a CSV file, whole or not at all."""
+    """Write rows as a CSV file, atomically."""
     text = io.StringIO()
-    # Rows of a run that an earlier version began may lack columns.
+    # Rows of a run that an earlier version of imaseg began may lack columns.
     writer = csv.DictWriter(text, fieldnames=list(dict.fromkeys(name for row in rows for name in row)))
     writer.writeheader()
     writer.writerows(rows)

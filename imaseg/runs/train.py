@@ -1,6 +1,6 @@
-"""Training: MONAI's engine and handlers around a training method, a checkpoint after every epoch.
+"""Training: MONAI's engine and handlers around a training method, with a checkpoint after every epoch.
 
-Under `torchrun` the processes share the cases of each epoch, the first one writes.
+Under `torchrun` the processes share the cases of each epoch, and the first process writes all files.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from imaseg.runs.checkpoint import CHECKPOINT, RunState
 from imaseg.runs.claim import claim
 from imaseg.runs.config import TrainConfig
 from imaseg.runs.monitor import Monitor
+from imaseg.runs.preflight import check_fit, time_estimate
 from imaseg.runs.record import EpochRecord
-from imaseg.runs.rehearsal import outlook, rehearse
 
 
 def train(
@@ -40,16 +40,16 @@ def train(
     resume: bool = False,
     announce: Callable[[str], None] | None = None,
 ) -> Path:
-    """Train a segmenter.
+    """Train a segmentation model.
 
     Args:
         config: settings.
         data: folder that `imaseg prepare` wrote; its `split.json` names the training cases, all cases without it.
         out: run folder to write: `config.yaml`, `model.json`, `weights.safetensors`, `checkpoint.pt`, `metrics.csv`,
             `margins.csv` and `margin_trajectories.csv` for IMA, `tensorboard/`.
-        resume: go on with the run in `out`; on the CPU the result of one process equals an uninterrupted run's bit by
-            bit.
-        announce: told once, before the first batch, how many cases there are and how long it will take.
+        resume: continue the run in `out`; on the CPU the result of one process equals that of an uninterrupted run bit
+            by bit.
+        announce: called once, before the first batch, with a line on the number of cases and the expected time.
 
     Returns:
         `out`.
@@ -80,7 +80,7 @@ def _train(
     if config.init is not None:
         load_weights(model.network, read_weights(Path(config.init)), source=config.init)
     state = _state(config, model)
-    rehearse(config, model, state.method)
+    check_fit(config, model, state.method)
     if first:
         claim(out, config, card, resume=resume)
     wait()
@@ -88,7 +88,7 @@ def _train(
         state.load(out)
     if state.epoch < config.epochs:
         if announce is not None and first:
-            announce(outlook(config, model, state, len(train_ids)))
+            announce(time_estimate(config, model, state, len(train_ids)))
         trainer = _trainer(config, model, state, cases.select(train_ids))
         with ExitStack() as stack:
             if first:
@@ -99,7 +99,7 @@ def _train(
 
 
 def training_cases(data: Path) -> CaseSet:
-    """The `train` cases of a prepared folder; all its cases if it has no split.
+    """Return the `train` cases of a prepared folder; all its cases if it has no split.
 
     Raises:
         InputError: if the folder was not prepared, is empty, a case has no label, or label values have gaps.

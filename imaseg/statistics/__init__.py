@@ -1,4 +1,4 @@
-"""How certain a mean over cases is, and whether two models differ: intervals and paired comparisons."""
+"""Confidence intervals of means over cases, and paired comparisons of two models."""
 
 from imaseg.statistics.comparison import paired
 from imaseg.statistics.interval import DRAWS, FEWEST, bootstrap, bootstrap_each

@@ -1,4 +1,4 @@
-"""Two audits case by case: the same cases under the same probes, so that differences between cases cancel."""
+"""Compares two audits on the same cases under the same probes, paired by case."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _MEAN = "foreground_mean"
 def paired(
     summary_a: Mapping[str, Any], summary_b: Mapping[str, Any], *, names: tuple[str, str] | None = None
 ) -> list[Row]:
-    """How much `b` differs from `a` in each metric, clean and under each probe that both audits hold.
+    """Compare audits `a` and `b` in each metric, clean and under each probe that both hold.
 
     Args:
         summary_a: content of a `summary.json`, the reference.
-        summary_b: of another model's.
-        names: of both; those that the summaries give if not given.
+        summary_b: content of the `summary.json` of another model.
+        names: names of both models (default: those in the summaries).
 
     Returns:
         One row per probe, eps and metric with at least one case in common: `probe` ("clean" for unchanged images, or
@@ -35,13 +35,13 @@ def paired(
         the rows of the same metric; None for fewer than 3 cases).
     """
     first, second = names or (summary_a["model"]["name"], summary_b["model"]["name"])
-    known = dict(_blocks(summary_a))
+    blocks_a = dict(_blocks(summary_a))
     rows: list[Row] = []
     gaps: dict[int, list[float]] = {}
     for key, block in _blocks(summary_b):
-        if key not in known:
+        if key not in blocks_a:
             continue
-        before, after = _values(known[key]), _values(block)
+        before, after = _values(blocks_a[key]), _values(block)
         for metric, values in after.items():
             shared = [case for case in values if case in before.get(metric, {})]
             if shared:
@@ -52,11 +52,11 @@ def paired(
                 row = {"probe": probe, "eps": eps, "unit": unit, "metric": metric, "a": first, "b": second}
                 rows.append(row | {"mean_a": a, "mean_b": b})
     intervals = bootstrap_each(gaps)
-    for place, row in enumerate(rows):
-        change = gaps[place]
+    for row_index, row in enumerate(rows):
+        change = gaps[row_index]
         row |= {
             "difference": sum(change) / len(change),
-            "ci95": intervals[place],
+            "ci95": intervals[row_index],
             "n": len(change),
             "p": _signed_rank(change),
         }
@@ -65,7 +65,7 @@ def paired(
 
 
 def holm(values: Sequence[float]) -> list[float]:
-    """P values adjusted for their number (Holm, Scandinavian Journal of Statistics 1979).
+    """Adjust p-values for multiple testing (Holm, Scandinavian Journal of Statistics 1979).
 
     >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03, 0.005])]
     [0.03, 0.06, 0.06, 0.02]
@@ -77,7 +77,7 @@ def holm(values: Sequence[float]) -> list[float]:
 
 
 def _blocks(summary: Mapping[str, Any]) -> Iterator[tuple[_Key, Mapping[str, Any]]]:
-    """What can be compared, by what must agree for that."""
+    """Yield the comparable parts of a summary, each with the key that both audits must share."""
     yield ("clean", 0.0, ""), summary
     for entry in summary.get("probes", ()):
         yield (entry["probe"], entry["eps"], entry["unit"], entry["attack"], entry["perturbation"]), entry
@@ -86,13 +86,13 @@ def _blocks(summary: Mapping[str, Any]) -> Iterator[tuple[_Key, Mapping[str, Any
 
 
 def _values(block: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """By metric and case, where defined."""
-    found: dict[str, dict[str, float]] = {}
+    """Values by metric and case; undefined ones are left out."""
+    by_metric: dict[str, dict[str, float]] = {}
     for entry in block["metric_per_case"]:
         for metric, value in entry["metrics"].get(_MEAN, {}).items():
             if value is not None and math.isfinite(value) and not metric.endswith("_undefined"):
-                found.setdefault(metric, {})[entry["case"]] = value
-    return found
+                by_metric.setdefault(metric, {})[entry["case"]] = value
+    return by_metric
 
 
 def _signed_rank(change: Sequence[float]) -> float | None:
@@ -104,7 +104,7 @@ def _signed_rank(change: Sequence[float]) -> float | None:
 
 
 def _adjust(rows: Sequence[Row]) -> None:
-    """Holm's method within each metric."""
+    """Adjust the p-values by Holm's method within each metric."""
     for metric in {row["metric"] for row in rows}:
         tested = [row for row in rows if row["metric"] == metric and row["p"] is not None]
         for row, p in zip(tested, holm([row["p"] for row in tested]), strict=True):

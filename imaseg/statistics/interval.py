@@ -24,7 +24,7 @@ _Name = TypeVar("_Name", bound=Hashable)
 def bootstrap(
     values: Sequence[float], *, seed: int = 0, draws: int = DRAWS, median: bool = False
 ) -> list[float] | None:
-    """95 % percentile-bootstrap interval of the mean (or median) over cases; None for fewer than `FEWEST` of them.
+    """95 % percentile-bootstrap interval of the mean (or median) over cases; None for fewer than `FEWEST` cases.
 
     >>> bootstrap([0.5, 0.5, 0.5]), bootstrap([0.5, 0.6])
     ([0.5, 0.5], None)
@@ -35,8 +35,8 @@ def bootstrap(
 def bootstrap_each(
     columns: Mapping[_Name, Sequence[float]], *, seed: int = 0, draws: int = DRAWS, median: bool = False
 ) -> dict[_Name, list[float] | None]:
-    """As `bootstrap` for each of many columns; columns of one length share their draws, which is far quicker."""
-    found: dict[_Name, list[float] | None] = dict.fromkeys(columns)
+    """Apply `bootstrap` to each of many columns; columns of one length share their draws, which is far quicker."""
+    intervals: dict[_Name, list[float] | None] = dict.fromkeys(columns)
     lengths: dict[int, list[_Name]] = {}
     for name, values in columns.items():
         lengths.setdefault(len(values), []).append(name)
@@ -53,5 +53,5 @@ def bootstrap_each(
             method="percentile",
             rng=np.random.default_rng(seed),
         ).confidence_interval
-        found |= {name: [float(interval.low[row]), float(interval.high[row])] for row, name in enumerate(names)}
-    return found
+        intervals |= {name: [float(interval.low[row]), float(interval.high[row])] for row, name in enumerate(names)}
+    return intervals

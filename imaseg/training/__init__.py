@@ -1,4 +1,4 @@
-"""Training methods, one call shape: `method(model, image, label, ids) -> loss`, `end_epoch()`, `state_dict()`."""
+"""Training methods with one interface: `method(model, image, label, ids) -> loss`, `end_epoch()`, `state_dict()`."""
 
 from imaseg.training.base import TrainingMethod
 from imaseg.training.build import build_method

@@ -1,4 +1,4 @@
-"""IMA's ascent: PGD in which each sample may have its own number of steps and its own start."""
+"""IMA's ascent: PGD in which each sample may have its own number of steps and its own starting point."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from imaseg.attacks.search import Search
 
 
 def ascend(search: Search, attack: PGD, steps: Tensor) -> None:
-    """Step as `attack` does; a sample that has made its steps is scored once more and leaves the batch.
+    """Step as `attack` does; a sample that has made its steps is evaluated once more and leaves the batch.
 
     Args:
-        search: of one batch, with a criterion.
+        search: search on one batch, with a criterion.
         attack: gives the length of the steps and their largest number.
         steps: (B,) integers >= 1, how many each sample makes.
     """

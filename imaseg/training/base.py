@@ -1,4 +1,4 @@
-"""The call shape that all training methods share."""
+"""The interface that all training methods share."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ Loss = Callable[[Any, Tensor], Tensor]
 
 
 class TrainingMethod(Registered, ABC):
-    """Computes the loss of one batch; the caller does backward and the optimiser's step.
+    """Computes the loss of one batch; the caller runs the backward pass and the optimiser's step.
 
     Args:
         loss: `loss(logits, label)` -> one value per sample (B,) or a scalar. It gets the model's output and the
             label exactly as given, so any MONAI, nnU-Net or own loss works.
-        warm: keep where each case's search ended, for methods that start the next one there.
+        warm: store where each case's search ended, for methods that start the next one there.
 
     Attributes:
-        starts: where each case's last search ended, of methods that start the next one there.
+        starts: where each case's last search ended, for methods that start the next one there.
     """
 
     starts: Starts | None = None
@@ -38,10 +38,10 @@ class TrainingMethod(Registered, ABC):
 
     @abstractmethod
     def __call__(self, model: Model, image: Tensor, label: Tensor, ids: Sequence[str] | None = None) -> Tensor:
-        """Scalar loss of a batch, with the graph to the weights.
+        """Return the scalar loss of a batch, with the graph to the weights.
 
         Args:
-            model: in train mode.
+            model: the model, in train mode.
             image: (B, C, *spatial).
             label: as the loss takes it; methods that attack need a form that `imaseg.scores.encode` takes.
             ids: one name per sample, for methods that keep something per case.
@@ -49,25 +49,25 @@ class TrainingMethod(Registered, ABC):
 
     @property
     def passes(self) -> int:
-        """Forward-and-backward passes that one batch costs at most, the caller's own included."""
+        """Largest number of forward-and-backward passes per batch, the caller's own included."""
         return 1
 
     @property
     def replays(self) -> int:
-        """How often the caller is to repeat each batch: loss, backward, optimiser's step."""
+        """How many times the caller must repeat each batch: loss, backward pass, optimiser's step."""
         return 1
 
     def end_epoch(self) -> None:
-        """Tell the method that an epoch has ended."""
+        """End an epoch; the caller must call this once per epoch."""
         if self.starts is not None:
             self.starts.end_epoch()
 
     def state_dict(self) -> dict[str, Any]:
-        """All that is needed to go on as if never interrupted; plain numbers, tensors and dicts."""
+        """State needed to resume exactly; plain numbers, tensors and dicts."""
         return {} if self.starts is None else {"starts": self.starts.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up what `state_dict` gave."""
+        """Restore what `state_dict` returned."""
         if self.starts is not None:
             self.starts.load_state_dict(state.get("starts", {}))
 
@@ -76,7 +76,7 @@ class TrainingMethod(Registered, ABC):
 
 
 def check_share(name: str, value: float) -> float:
-    """A share in [0, 1].
+    """Raise unless `value` is within [0, 1].
 
     Raises:
         ValueError: if it is not.
@@ -88,7 +88,7 @@ def check_share(name: str, value: float) -> float:
 
 
 def check_count(name: str, value: int, mend: str, *, at_least: int = 1) -> int:
-    """A whole number.
+    """Raise unless `value` is a whole number that is large enough.
 
     Raises:
         ValueError: if it is not, or is below `at_least`.
@@ -100,15 +100,15 @@ def check_count(name: str, value: int, mend: str, *, at_least: int = 1) -> int:
 
 
 def drawn_shares(count: int, seed: int) -> Tensor:
-    """Shares (count,) of a budget, uniformly from (0, 1]; each rank of `torch.distributed` draws its own."""
+    """Draw shares (count,) of a budget uniformly from (0, 1]; each rank of `torch.distributed` draws its own."""
     together = distributed.is_available() and distributed.is_initialized()
     rank = distributed.get_rank() if together else 0
-    # Ranks with equal batches draw what one process would for all of them at once.
+    # The ranks together draw what one process would draw for all samples at once, if their batches are of equal size.
     return 1 - torch.rand((rank + 1) * count, generator=torch.Generator().manual_seed(seed))[rank * count :]
 
 
-def check_still(perturbation: Perturbation, method: str) -> None:
-    """Refuse a set that moves the label along.
+def check_label_fixed(perturbation: Perturbation, method: str) -> None:
+    """Raise if a perturbation set moves the label along with the image.
 
     Raises:
         ValueError: if `perturbation` moves the label.

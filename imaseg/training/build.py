@@ -1,4 +1,4 @@
-"""From plain data, as a configuration file holds it, to a training method."""
+"""Builds a training method from plain data, as a configuration file holds it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _PARTS: dict[str, Any] = {"perturbation": Perturbation, "objective": Objective, 
 
 
 def build_method(spec: Mapping[str, Any], loss: Loss, *, seed: int = 0) -> TrainingMethod:
-    """A training method, its perturbation set, objective and criterion.
+    """Build a training method with its perturbation set, objective and criterion.
 
     Args:
         spec: `name` and arguments; perturbation, objective and criterion likewise.
         loss: see `TrainingMethod`.
-        seed: of the random starts, for methods that have any, unless spec names another.
+        seed: seed of the random starts, for methods that have any, unless `spec` names another.
 
     Raises:
         ValueError: if a name or an argument is unknown or refused.

@@ -1,4 +1,4 @@
-"""Free adversarial training: the backward pass that moves the weights moves the perturbation too.
+"""Free adversarial training: the backward pass that updates the weights also updates the perturbation.
 
     delta <- project(delta + eps * steepest(g)),   g = gradient of the training loss at the delta of the step before
 
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from imaseg.frozen import Model, as_plain_tensor
 from imaseg.perturbations import Perturbation
-from imaseg.training.base import Loss, check_count, check_still
+from imaseg.training.base import Loss, check_count, check_label_fixed
 from imaseg.training.mixed import _MixedTraining
 
 
@@ -32,7 +32,7 @@ class FreeTraining(_MixedTraining):
             epochs.
         ramp_epochs: epochs over which the budget grows linearly from eps / ramp_epochs to eps; 0 for fixed.
         random_eps: draw the budget of each sample at each step, uniformly between 0 and what it would be without.
-        seed: of these draws.
+        seed: seed of these draws.
 
     Raises:
         ValueError: if mix is outside [0, 1], ramp_epochs is negative, replays is below 1, or the set moves the label.
@@ -52,7 +52,7 @@ class FreeTraining(_MixedTraining):
         seed: int = 0,
     ) -> None:
         super().__init__(loss, perturbation, mix=mix, ramp_epochs=ramp_epochs, random_eps=random_eps, seed=seed)
-        check_still(perturbation, "FreeTraining")
+        check_label_fixed(perturbation, "FreeTraining")
         self._replays = check_count("replays", replays, "Use 4.")
         self._params: Tensor | None = None
 
@@ -67,7 +67,7 @@ class FreeTraining(_MixedTraining):
     def _attacked(
         self, budget: Perturbation, model: Model, image: Tensor, label: Tensor, ids: Sequence[str] | None
     ) -> tuple[Tensor, Tensor]:
-        """The image one step of length eps further, with the graph to the parameters, and the label as it is."""
+        """Return the image after one step of length eps, with the graph to the parameters, and the unchanged label."""
         image = as_plain_tensor(image)
         budget.check(image)
         self._params = self._stepped(budget, image).detach().requires_grad_()
@@ -75,7 +75,7 @@ class FreeTraining(_MixedTraining):
             return budget.apply(image, self._params), label
 
     def _stepped(self, budget: Perturbation, image: Tensor) -> Tensor:
-        """Parameters of the step before, moved along the gradient that the caller's backward pass left there."""
+        """Move the last parameters along the gradient that the caller's backward pass left there."""
         params, before = budget.zeros(image), self._params
         if before is None or before.shape != params.shape:
             return params
@@ -87,7 +87,7 @@ class FreeTraining(_MixedTraining):
         return budget.project(image, params)
 
     def state_dict(self) -> dict[str, Any]:
-        """Counters that rule ramp and draws, the parameters of the last step and the gradient there, if any."""
+        """Counters of ramp and random draws, the last parameters, and the gradient there, if any."""
         params = self._params
         kept = {} if params is None else {"params": params.detach()}
         if params is not None and params.grad is not None:
@@ -95,7 +95,7 @@ class FreeTraining(_MixedTraining):
         return {**super().state_dict(), "replay": kept}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up what `state_dict` gave."""
+        """Restore what `state_dict` returned."""
         super().load_state_dict(state)
         kept = state["replay"]
         self._params = kept["params"].clone().requires_grad_() if "params" in kept else None

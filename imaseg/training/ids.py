@@ -1,4 +1,4 @@
-"""Case ids of the samples of a batch, by which margins and warm starts are kept."""
+"""Case ids of the samples of a batch; margins and warm starts are stored by them."""
 
 from __future__ import annotations
 

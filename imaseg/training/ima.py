@@ -1,4 +1,4 @@
-"""Increasing-Margin Adversarial training: each case is perturbed just as far as its own decision boundary.
+"""Increasing-Margin Adversarial training: each case is perturbed as far as its own decision boundary.
 
     for each case i with margin E_i: ascend inside the ball of radius E_i; if an iterate breaks the criterion, bisect
     between the last good and the first bad one on to the boundary;
@@ -12,10 +12,10 @@ mean over foreground classes, not the best class; a case is "never broken" only 
 One ascent serves the margin and the perturbed sample; broken samples leave the batch, and only they are bisected.
 `warm`, `fewest_steps` and `every` save more and are off unless asked for; `benchmarks/ima_cost.py` measures them.
 
-`weighting` is off too: by it cases with small margins count more (`weighting`: Zhang et al., "Geometry-aware
-instance-reweighted adversarial training", ICLR 2021, who count the steps to the boundary). Without it a boundary that
-is touched by all perturbed samples is pushed alike from both sides wherever it runs, so that it need not come to rest
-half-way between the classes; `benchmarks/two_moons.py` shows both.
+`weighting` is off too: it gives cases with small margins more weight (`weighting`: Zhang et al., "Geometry-aware
+instance-reweighted adversarial training", ICLR 2021, who count the steps to the boundary). Without it all perturbed
+samples lie on the boundary and push it equally from both sides wherever it is, so that it need not settle half-way
+between the classes; `benchmarks/two_moons.py` shows both.
 
 So are `train_on="worst"` and `radius_jitter`: training on the worst points found rather than on the boundary, and at
 radii drawn around the margin (`radius_jitter`: Kurakin et al., "Adversarial machine learning at scale", ICLR 2017).
@@ -71,7 +71,7 @@ class IMA(TrainingMethod):
         fewest_steps: ascent steps of a visit that goes as far as one increment, growing linearly up to `steps` at the
             ceiling; None for `steps` throughout.
         every: perturb every so many batches; those in between cost one plain step and train on the clean loss alone.
-        seed: of the random starts.
+        seed: seed of the random starts.
 
     Raises:
         ValueError: if an argument is out of its range.
@@ -128,7 +128,7 @@ class IMA(TrainingMethod):
         self.seed, self._calls = seed, 0
 
     def __call__(self, model: Model, image: Tensor, label: Tensor, ids: Sequence[str] | None = None) -> Tensor:
-        """Mixed loss of the batch; notes in `margins` how far each case could be pushed.
+        """Return the mixed loss of the batch; records in `margins` how far each case could be pushed.
 
         Raises:
             ValueError: if ids are missing or not one per sample.
@@ -152,22 +152,22 @@ class IMA(TrainingMethod):
         return dict(self.table.margins)
 
     def end_epoch(self) -> None:
-        """Grow the margins of unbroken cases, move those of broken ones; summary in `last_epoch`."""
+        """Grow the margins of unbroken cases and move those of broken ones; `last_epoch` holds a summary."""
         super().end_epoch()
         self.last_epoch = self.table.end_epoch()
 
     def state_dict(self) -> dict[str, Any]:
-        """Margins, the counter that rules the random starts, and with `warm` the starts themselves."""
+        """Margins, the counter that determines the random starts, and with `warm` the starts themselves."""
         return {**super().state_dict(), "table": self.table.state_dict(), "calls": self._calls}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up what `state_dict` gave."""
+        """Restore what `state_dict` returned."""
         super().load_state_dict(state)
         self.table.load_state_dict(state["table"])
         self._calls = int(state["calls"])
 
     def _perturb(self, model: Model, image: Tensor, label: Tensor, ids: list[str]) -> tuple[Tensor, Tensor]:
-        """Each sample at its margin, or on its boundary if that is nearer, and the label that goes with it."""
+        """Perturb each sample up to its margin, or to its boundary if that is nearer; returns images and labels."""
         image, label = as_plain_tensor(image), as_plain_tensor(label)
         margins, seed = self.table.look_up(ids).to(image.device), self.seed + self._calls
         radii = self._radii(margins, seed)
@@ -194,14 +194,14 @@ class IMA(TrainingMethod):
             return perturbation.apply(image, params), search.label_of(params)
 
     def _radii(self, margins: Tensor, seed: int) -> Tensor:
-        """How far (B,) this visit of each sample goes."""
+        """Radius (B,) of this visit for each sample."""
         if not self.radius_jitter:
             return margins
         shares = drawn_shares(len(margins), seed).to(margins)
         return (margins * (1 + self.radius_jitter * (2 * shares - 1))).clamp(max=self.table.ceiling)
 
     def _placed(self, search: Search) -> tuple[Tensor, Tensor]:
-        """What each sample trains on, and where its boundary is if it was broken."""
+        """The point that each sample trains on, and its boundary point if it was broken."""
         if self.train_on == "worst":
             return search.best, self._boundary_before(search)
         index = search.success.nonzero()[:, 0]
@@ -211,7 +211,7 @@ class IMA(TrainingMethod):
         return params, params
 
     def _boundary_before(self, search: Search) -> Tensor:
-        """The boundary on the segment to the worst point; "no change" where the clean image fails already."""
+        """The boundary on the segment to the worst point; "no change" where the clean image already fails."""
         search.judge(self.criterion)
         index = search.success.nonzero()[:, 0]
         boundary, good = search.best.clone(), search.perturbation.zeros(search.image)[index]
@@ -220,7 +220,7 @@ class IMA(TrainingMethod):
         return boundary
 
     def _perturbed_loss(self, model: Model, image: Tensor, label: Tensor, weights: Tensor | None) -> Tensor:
-        """Mean loss of the perturbed samples, weighted if asked for."""
+        """Mean loss of the perturbed samples, weighted by margin if `weighting` is set."""
         if weights is None:
             return self._mean_loss(unwrap_ddp(model), image, label)
         output = unwrap_ddp(model)(image)
@@ -229,11 +229,11 @@ class IMA(TrainingMethod):
         return (torch.stack(losses) * weights.to(image.device)).mean()
 
     def _steps(self, radii: Tensor) -> Tensor:
-        """Ascent steps (B,) of visits that go this far."""
+        """Number of ascent steps (B,) for these radii."""
         low, high = self.table.increment, self.table.ceiling
         share = ((radii - low) / (high - low)).clamp(0, 1) if high > low else torch.ones_like(radii)
         grown = self.fewest_steps + (self.attack.steps - self.fewest_steps) * share
-        # Radii are float32: without the slack one that has reached a whole step might miss it by a rounding.
+        # Without this slack a rounding of the float32 radius could cost a step that has just been reached.
         return (grown + 1e-4).floor().long()
 
 
@@ -242,7 +242,7 @@ def _default_criterion(objective: Objective | None) -> DiceBelow:
 
 
 def _sample(output: Any, index: int) -> Any:
-    """The output of one sample, a batch of one; of each head where there are several."""
+    """The output for one sample, as a batch of one; for each head if there are several."""
     if isinstance(output, Tensor):
         return output[index : index + 1]
     return type(output)(_sample(head, index) for head in output)

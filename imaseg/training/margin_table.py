@@ -1,4 +1,4 @@
-"""One margin per training case, grown until the decision boundary stops it."""
+"""Keeps one margin per training case, which grows until it reaches the decision boundary."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ class MarginTable:
         self._short: dict[str, int] = {}
 
     def look_up(self, ids: Iterable[str]) -> Tensor:
-        """Margins (B,) of these cases; one increment for a case not seen before."""
+        """Return the margins (B,) of these cases; one increment for a case not seen before."""
         return torch.tensor([self.margins.get(key, self.increment) for key in ids])
 
     def weights(self, ids: Iterable[str], power: float) -> Tensor:
-        """Weights (B,) of these cases, margin to the -power, 1 on average over all cases that have a margin."""
+        """Weights (B,) of these cases: margin to the power of -power, with mean 1 over all cases that have a margin."""
         margins = torch.tensor(list(self.margins.values()), dtype=torch.float64)
         scale = (margins / self.increment).pow(-power).mean() if len(margins) else margins.new_ones(())
         return ((self.look_up(ids).double() / self.increment).pow(-power) / scale).float()
@@ -65,11 +65,11 @@ class MarginTable:
         broken: Sequence[bool],
         short: Sequence[bool] | None = None,
     ) -> None:
-        """Note one visit of each case.
+        """Record one visit of each case.
 
         Args:
-            ids: of the cases.
-            distances: of their boundaries, where they broke.
+            ids: ids of the cases.
+            distances: distance of the boundary of each broken case.
             broken: whether they did.
             short: whether the visit ended short of the margin, so that not breaking does not count; none did if
                 not given.
@@ -83,7 +83,7 @@ class MarginTable:
                 self._short[key] = self._short.get(key, 0) + 1
 
     def end_epoch(self) -> dict[str, float]:
-        """Move every margin that was visited, on whichever rank.
+        """Update every margin that was visited on any rank.
 
         Returns:
             A summary of the epoch: cases visited, shares broken and failed unperturbed, mean margin and share at the
@@ -111,12 +111,12 @@ class MarginTable:
         }
 
     def _gather(self) -> None:
-        """Take up the visits of all ranks, in the order of the ranks."""
+        """Collect the visits of all ranks, in the order of the ranks."""
         ranks: list[Any] = [None] * distributed.get_world_size()
         distributed.all_gather_object(ranks, (self.margins, self._visits, self._broken, self._short))
         self.margins, self._visits, self._broken, self._short = {}, {}, {}, {}
         for margins, visits, broken, short in ranks:
-            # Within an epoch ranks differ only in cases that are new to some of them.
+            # Within an epoch the tables of the ranks differ only in cases that are new to some ranks.
             self.margins |= margins
             for key, count in visits.items():
                 self._visits[key] = self._visits.get(key, 0) + count
@@ -128,14 +128,14 @@ class MarginTable:
     def _moved(self, margin: float, distances: Sequence[float]) -> float:
         if not distances:
             return min(margin + self.increment, self.ceiling)
-        # An exact sum: how the visits were shared among ranks must not show.
+        # Summed exactly, so that the result does not depend on how the visits were divided among ranks.
         boundary = fsum(distances) / len(distances)
         kept = [(1 - self.smoothing) ** visit for visit in range(len(distances) + 1)]
         moved = kept[-1] * margin + self.smoothing * sum(kept[:-1]) * boundary
         return min(max(moved, self.increment), self.ceiling)
 
     def state_dict(self) -> dict[str, Any]:
-        """Margins, counts, and the visits of the running epoch."""
+        """Margins, counts, and the visits of the current epoch."""
         return {
             "margins": dict(self.margins),
             "counts": dict(self.counts),
@@ -145,8 +145,8 @@ class MarginTable:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up what `state_dict` gave."""
-        # A run may go on from one with another ceiling.
+        """Restore what `state_dict` returned."""
+        # A run may start from the state of a run with another ceiling.
         self.margins = {str(key): min(float(value), self.ceiling) for key, value in state["margins"].items()}
         self.counts = {str(key): (int(seen), int(hit)) for key, (seen, hit) in state.get("counts", {}).items()}
         self._visits = {str(key): int(value) for key, value in state["visits"].items()}

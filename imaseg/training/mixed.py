@@ -1,4 +1,4 @@
-"""What PGD and free adversarial training share: a mixed loss, and budgets that are fixed, ramped or drawn."""
+"""Base of PGD and free adversarial training: a mixed loss, and budgets that are fixed, ramped or random."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from imaseg.training.base import Loss, TrainingMethod, check_count, check_share,
 
 
 class _MixedTraining(TrainingMethod):
-    """loss = (1 - mix) L(clean) + mix L(perturbed); subclasses say in `_attacked` how samples are perturbed."""
+    """loss = (1 - mix) L(clean) + mix L(perturbed); subclasses implement `_attacked`, which perturbs samples."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class _MixedTraining(TrainingMethod):
         self.seed, self._epoch, self._calls = seed, 0, 0
 
     def __call__(self, model: Model, image: Tensor, label: Tensor, ids: Sequence[str] | None = None) -> Tensor:
-        """Mixed loss of the batch."""
+        """Return the mixed loss of the batch."""
         self._calls += 1
         attacked, moved = self._attacked(self._budget(image), model, image, label, ids)
         loss = self.mix * self._mean_loss(model, attacked, moved)
@@ -45,10 +45,10 @@ class _MixedTraining(TrainingMethod):
     def _attacked(
         self, budget: Perturbation, model: Model, image: Tensor, label: Tensor, ids: Sequence[str] | None
     ) -> tuple[Tensor, Tensor]:
-        """The perturbed images, and the labels that go with them."""
+        """Return the perturbed images and their labels."""
 
     def _budget(self, image: Tensor) -> Perturbation:
-        """The set that this batch is perturbed within."""
+        """The perturbation set with the budget of this batch."""
         radius = self.perturbation.radius(image) * self.ramp
         if self.random_eps:
             radius = radius * drawn_shares(len(image), self.seed + self._calls).to(radius)
@@ -56,19 +56,19 @@ class _MixedTraining(TrainingMethod):
 
     @property
     def ramp(self) -> float:
-        """Share of eps that this epoch trains with."""
+        """Share of eps that is used in this epoch."""
         return min(1.0, (self._epoch + 1) / self.ramp_epochs) if self.ramp_epochs else 1.0
 
     def end_epoch(self) -> None:
-        """Move the ramp on, share warm starts among ranks."""
+        """Advance the ramp and exchange warm starts among ranks."""
         super().end_epoch()
         self._epoch += 1
 
     def state_dict(self) -> dict[str, Any]:
-        """Counters that rule ramp and random numbers, and what the method keeps besides."""
+        """Counters of ramp and random numbers, and the state of subclasses."""
         return {**super().state_dict(), "epoch": self._epoch, "calls": self._calls}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up what `state_dict` gave."""
+        """Restore what `state_dict` returned."""
         super().load_state_dict(state)
         self._epoch, self._calls = int(state["epoch"]), int(state["calls"])

@@ -29,13 +29,13 @@ class PGDTraining(_MixedTraining):
         loss: see `TrainingMethod`.
         perturbation: what may change; its eps is the training budget.
         mix: weight of the adversarial loss, 0 to 1.
-        steps: of PGD.
+        steps: number of PGD steps.
         ramp_epochs: epochs over which the budget grows linearly from eps / ramp_epochs to eps; 0 for fixed.
         random_eps: draw the budget of each sample at each visit, uniformly between 0 and what it would be without.
         warm: start each search where the case's last one ended, so that fewer steps suffice; `ids` are required then,
             unless the image's meta has them. As in `IMA`.
         objective: what PGD maximises, `Dice()` if not given.
-        seed: of the random starts.
+        seed: seed of the random starts.
 
     Raises:
         ValueError: if mix is outside [0, 1] or ramp_epochs is negative.

@@ -1,4 +1,4 @@
-"""Training on clean samples only, in the call shape of the robust methods."""
+"""Training on clean samples only, with the interface of the robust methods."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ class Standard(TrainingMethod):
         super().__init__(loss)  # nothing is searched, so nothing can start warm
 
     def __call__(self, model: Model, image: Tensor, label: Tensor, ids: Sequence[str] | None = None) -> Tensor:
-        """Mean loss of the batch."""
+        """Return the mean loss of the batch."""
         return self._mean_loss(model, image, label)

@@ -1,4 +1,4 @@
-"""Where the last search of each case ended, as the start of its next one.
+"""Warm starts: each search of a case starts where the last search of the same case ended.
 
 Zheng et al., "Efficient adversarial training with transferable adversarial examples", CVPR 2020, who follow the
 augmentation too. There the transform is given; here it is recognised from the image: how it is mirrored.
@@ -29,12 +29,12 @@ _POOL: tuple[Callable[..., Tensor], ...] = (
 
 
 class Starts:
-    """Last parameters by case id, on the CPU and in half precision, and a thumbnail of the image they are for.
+    """Last parameters by case id, on the CPU in half precision, with a thumbnail of the image they belong to.
 
-    A start is turned the way the image is mirrored this time, if its parameters lie on the voxels, and goes as far as
-    the budget does. A case whose image is another one (another crop, another shape) starts as if it was new. As much
-    memory, and space in a checkpoint, as the training images in half precision. Where `torch.distributed` is
-    initialised the ranks exchange their starts after each epoch, since the next one may show a case to another rank.
+    A start is mirrored as the image is at this visit, if its parameters lie on the voxels, and limited to the budget.
+    A case whose image differs otherwise (another crop, another shape) starts as a new case. The starts take as much
+    memory, and space in a checkpoint, as the training images in half precision. If `torch.distributed` is initialised,
+    the ranks exchange their starts after each epoch, since a case may go to another rank in the next one.
     """
 
     def __init__(self) -> None:
@@ -43,15 +43,15 @@ class Starts:
         self._fresh: set[str] = set()
 
     def keep(self, ids: Sequence[str], image: Tensor, params: Tensor) -> None:
-        """Note where the search of each sample of image (B, C, *spatial) ended; of equal ids the last one counts."""
-        # bfloat16 has the range of float32: images may be in thousands of HU.
+        """Store where the search of each sample of image (B, C, *spatial) ended; of equal ids the last one counts."""
+        # bfloat16, because it has the range of float32: images may be in thousands of HU.
         values = params.detach().to("cpu", torch.bfloat16)
         for key, ending, thumbnail in zip(ids, values, _thumbnails_of(image), strict=True):
             self._params[key], self._thumbnails[key] = ending.clone(), thumbnail.clone()
             self._fresh.add(key)
 
     def begin(self, ids: Sequence[str], image: Tensor, perturbation: Perturbation, seed: int) -> Tensor:
-        """Parameters (B, ...) to start from: the kept ones of the case, else random ones."""
+        """Parameters (B, ...) to start from: the stored ones of the case, else random ones."""
         params = perturbation.init(image, torch.Generator().manual_seed(seed))
         kept = torch.zeros(len(params), dtype=torch.bool)
         for row, (key, thumbnail) in enumerate(zip(ids, _thumbnails_of(image), strict=True)):
@@ -68,7 +68,7 @@ class Starts:
         return params * expand(stretch.where(kept.to(stretch.device), 1.0), params)
 
     def end_epoch(self) -> None:
-        """Exchange what was kept in this epoch; of a case seen by several ranks the last one's counts."""
+        """Exchange the starts of this epoch among ranks; of a case seen by several ranks the last one counts."""
         if distributed.is_available() and distributed.is_initialized():
             ranks: list[Any] = [None] * distributed.get_world_size()
             own = {key: (self._params[key], self._thumbnails[key]) for key in sorted(self._fresh)}
@@ -78,18 +78,18 @@ class Starts:
         self._fresh.clear()
 
     def state_dict(self) -> dict[str, Any]:
-        """All of them."""
+        """All stored starts."""
         return {"params": dict(self._params), "thumbnails": dict(self._thumbnails)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up what `state_dict` gave."""
+        """Restore what `state_dict` returned."""
         for kept, name in ((self._params, "params"), (self._thumbnails, "thumbnails")):
             kept.clear()
             kept.update({str(key): value.to("cpu", torch.bfloat16) for key, value in state.get(name, {}).items()})
 
 
 def _thumbnails_of(image: Tensor) -> Tensor:
-    """Thumbnails (B, C, *coarse) of image (B, C, *spatial)."""
+    """Downsample image (B, C, *spatial) to thumbnails (B, C, *coarse)."""
     image = image.detach().float()
     if image.ndim > 2:
         image = _POOL[image.ndim - 3](image, [min(size, _FINEST) for size in image.shape[2:]])
@@ -97,7 +97,7 @@ def _thumbnails_of(image: Tensor) -> Tensor:
 
 
 def _mirrored(before: Tensor, now: Tensor, counts: Sequence[int]) -> tuple[int, ...] | None:
-    """Along which axes (of a sample) a picture was mirrored, `counts` of them at once; None if it is not the same."""
+    """Axes along which a picture was mirrored, trying `counts` of them at once; None if it is another picture."""
     ways = [axes for count in counts for axes in combinations(range(1, now.ndim), count)]
     alike = torch.stack([_correlation(before.flip(axes), now) for axes in ways])
     best = int(alike.argmax())
@@ -107,5 +107,5 @@ def _mirrored(before: Tensor, now: Tensor, counts: Sequence[int]) -> tuple[int, 
 def _correlation(first: Tensor, second: Tensor) -> Tensor:
     first, second = (values.float().flatten() - values.float().mean() for values in (first, second))
     scale = first.norm() * second.norm()
-    # Two pictures of one value each are alike.
+    # Two constant pictures count as the same.
     return torch.where(scale > 0, first @ second / scale, (first.norm() == second.norm()).float())

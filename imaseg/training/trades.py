@@ -1,4 +1,4 @@
-"""TRADES: the clean loss, and how far the prediction drifts when the image is perturbed.
+"""TRADES: the clean loss plus the change of the prediction when the image is perturbed.
 
     loss = L(f(x), y) + beta * KL(p(x) || p(x')),   x' = the point of the set where that KL is largest
     KL = mean over voxels of sum_k p_k(x) [log p_k(x) - log p_k(x')]
@@ -24,7 +24,7 @@ from imaseg.frozen import Model, as_plain_tensor, frozen, heads, unwrap_ddp
 from imaseg.objectives import Objective
 from imaseg.perturbations import Perturbation
 from imaseg.scores import Target
-from imaseg.training.base import Loss, TrainingMethod, check_still
+from imaseg.training.base import Loss, TrainingMethod, check_label_fixed
 from imaseg.training.ids import case_ids
 
 
@@ -35,11 +35,11 @@ class TRADES(TrainingMethod):
         loss: see `TrainingMethod`. Of deep-supervision models it gets all heads, the drift that of full resolution.
         perturbation: what may change; its eps is the training budget.
         beta: weight of the drift, >= 0; the paper uses 1 to 6.
-        steps: of the search.
+        steps: number of search steps.
         warm: start each search where the case's last one ended, so that fewer steps suffice; `ids` are required then,
             unless the image's meta has them. As in `IMA`.
         ignore_index: label value whose voxels carry no drift. Negative labels never do.
-        seed: of the random starts.
+        seed: seed of the random starts.
 
     Raises:
         ValueError: if beta is negative, or the set moves the label.
@@ -60,14 +60,14 @@ class TRADES(TrainingMethod):
         if not beta >= 0:
             msg = f"beta must be >= 0, got {beta}. The paper uses 1 to 6."
             raise ValueError(msg)
-        check_still(perturbation, "TRADES")
+        check_label_fixed(perturbation, "TRADES")
         self.beta = beta
         self.ignore_index = ignore_index
         self.attack = PGD(perturbation, steps=steps)
         self.seed, self._calls = seed, 0
 
     def __call__(self, model: Model, image: Tensor, label: Tensor, ids: Sequence[str] | None = None) -> Tensor:
-        """Clean loss and drift of the batch."""
+        """Return clean loss and weighted drift of the batch."""
         self._calls += 1
         names = [] if self.starts is None else case_ids(image, ids)
         attacked = self._furthest(model, as_plain_tensor(image), as_plain_tensor(label), names)
@@ -82,16 +82,16 @@ class TRADES(TrainingMethod):
         return self.attack.steps + 2
 
     def state_dict(self) -> dict[str, Any]:
-        """The counter that rules the random starts, and with `warm` the starts themselves."""
+        """The counter that determines the random starts, and with `warm` the starts themselves."""
         return {**super().state_dict(), "calls": self._calls}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up what `state_dict` gave."""
+        """Restore what `state_dict` returned."""
         super().load_state_dict(state)
         self._calls = int(state["calls"])
 
     def _furthest(self, model: Model, image: Tensor, label: Tensor, names: list[str]) -> Tensor:
-        """The image whose prediction drifted most, of those that the search saw."""
+        """The image whose prediction drifted most among those that the search evaluated."""
         drift, within, seed = _Drift(ignore_index=self.ignore_index), self.attack.perturbation, self.seed + self._calls
         start = None if self.starts is None else self.starts.begin(names, image, within, seed)
         with frozen(model):
@@ -104,7 +104,7 @@ class TRADES(TrainingMethod):
 
 
 class _Drift(Objective):
-    """KL from the prediction `before` (B, K, *spatial); of the first logits it is given, if none are."""
+    """KL divergence from the prediction `before` (B, K, *spatial); if None, from the first logits evaluated."""
 
     targeted = True  # the drift itself, not the Dice, says which point is the worst, and no sample leaves the batch
 
@@ -121,10 +121,10 @@ class _Drift(Objective):
 
 
 def _kl(before: Tensor, after: Tensor) -> Tensor:
-    """Terms p (log p - log q) of two log-probabilities."""
+    """Terms p (log p - log q) of the KL divergence, from two log-probabilities."""
     return before.exp() * (before - after)
 
 
 def _two_point(before: Tensor, after: Tensor) -> Tensor:
-    """Terms of "in" and "out" together, for each channel."""
+    """Sum of the "in" and "out" terms of the KL divergence, for each channel."""
     return _kl(logsigmoid(before), logsigmoid(after)) + _kl(logsigmoid(-before), logsigmoid(-after))

@@ -30,7 +30,7 @@ from imaseg.corruptions import (
     Translation,
 )
 from imaseg.corruptions.averaging import averaged
-from imaseg.corruptions.moving import moved_image, moved_label, turning
+from imaseg.corruptions.moving import moved_image, moved_label, rotation_matrix
 from imaseg.data.volume import Volume
 from tests.corruptions.volumes import CT, ct, phantom, tissue
 
@@ -226,7 +226,7 @@ def test_rotation_is_by_its_degrees_in_mm():
     matrix = np.stack(arms, 1) / 8
     np.testing.assert_allclose(matrix @ matrix.T, np.eye(3), atol=0.02)
     assert math.degrees(math.acos((np.trace(matrix) - 1) / 2)) == pytest.approx(16.0, abs=0.3)
-    np.testing.assert_allclose(turning(np.array([0.6, 0.0, 0.8]), 30) @ [0.6, 0, 0.8], [0.6, 0, 0.8], atol=1e-9)
+    np.testing.assert_allclose(rotation_matrix(np.array([0.6, 0.0, 0.8]), 30) @ [0.6, 0, 0.8], [0.6, 0, 0.8], atol=1e-9)
 
 
 @pytest.mark.parametrize("kind", [Rotation, Translation])

@@ -70,7 +70,7 @@ def test_a_prefix_that_the_network_itself_uses_stays():
     network.add_module("model", nn.Conv2d(1, 1, 1))
     other = nn.Sequential()
     other.add_module("model", nn.Conv2d(1, 1, 1))
-    put(network, other.state_dict(), source="x")
+    load_state(network, other.state_dict(), source="x")
     torch.testing.assert_close(network.state_dict(), other.state_dict())
 
 

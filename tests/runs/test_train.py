@@ -120,7 +120,7 @@ def test_other_data_do_not_continue_a_run(raw_phantom, prepared_phantom, tiny_co
     prepare(raw_phantom, tmp_path / "other", Recipe(normalise="percentile"))
     config = load_config(tiny_config, ["epochs=1"])
     run = train(config, prepared_phantom, tmp_path / "run")
-    with pytest.raises(InputError, match="must go on with the data it was started with, got another recipe"):
+    with pytest.raises(InputError, match="must be resumed with the data it was started with, got another recipe"):
         train(config, tmp_path / "other", run, resume=True)
 
 
@@ -181,7 +181,7 @@ def test_another_runs_folder_is_not_touched(prepared_phantom, tiny_config, tiny_
     before = (run / "weights.safetensors").read_bytes()
     with pytest.raises(InputError, match="got one with a run in it. Add --resume"):
         train(load_config(tiny_config), prepared_phantom, run)
-    with pytest.raises(InputError, match="must go on with the settings it was started with"):
+    with pytest.raises(InputError, match="must be resumed with the settings it was started with"):
         train(load_config(tiny_config), prepared_phantom, run, resume=True)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.txt").write_text("mine")

@@ -1,4 +1,4 @@
-"""Cases that stand out from the others of their cohort."""
+"""Flags cases that stand out from the others of their cohort."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def cohort_flags(
     """Sentences per case on what a user should look at: copies, shared patients, mirrored labels, unusual sizes.
 
     Args:
-        surveys: of all usable cases, by id.
+        surveys: surveys of all usable cases, by id.
         split: ids per split.
         patients: patient by case id, where known; of held-out images too.
         held_out: surveys of images that are not prepared, only compared with the cases.

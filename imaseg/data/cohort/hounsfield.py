@@ -1,4 +1,4 @@
-"""Whether grey values are Hounsfield units (HU), where no file says so."""
+"""Recognises Hounsfield units (HU) by the grey values, where no file states the modality."""
 
 from __future__ import annotations
 

@@ -21,10 +21,10 @@ def write_sheet(path: Path, content: Mapping[str, Any], labels: Mapping[int, str
     """Write the page atomically, unless the file already holds the same text.
 
     Args:
-        path: of the page.
-        content: of `prepare.json`.
+        path: path of the page.
+        content: content of `prepare.json`.
         labels: names by value.
-        notes: where the pictures are.
+        notes: tells where the pictures are.
     """
     cases = sorted((_case(record, notes) for record in content["cases"]), key=lambda case: _ORDER[case["verdict"]])
     environment = Environment(

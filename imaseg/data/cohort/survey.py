@@ -73,7 +73,7 @@ def survey_case(
     """Read and check a case; whatever is wrong with it is listed in `reasons` of the result, not raised.
 
     Args:
-        case: to look at.
+        case: case to survey.
         labels: values that its label file may hold; None for any.
         mapping: new label values by old ones, for the class volumes.
         threshold: label values from here on are 1, all others 0.

@@ -58,12 +58,12 @@ def _views(volume: Volume) -> list[Image.Image]:
 
 def _middle(label: NDArray[np.integer]) -> list[int]:
     """Along each axis, the index of the slice with most labelled voxels; the middle slice without a label."""
-    places = []
+    slice_indices = []
     for axis in range(3):
         others = tuple(a for a in range(3) if a != axis)
         areas = np.count_nonzero(label, axis=others)
-        places.append(int(areas.argmax()) if areas.any() else label.shape[axis] // 2)
-    return places
+        slice_indices.append(int(areas.argmax()) if areas.any() else label.shape[axis] // 2)
+    return slice_indices
 
 
 def _view(

@@ -68,27 +68,27 @@ def _stack(path: Path, members: list[tuple[Path, Header]], flags: list[str]) -> 
         flags = [*flags, "MONOCHROME1: small values are meant to look bright; kept as stored"]
     rows, columns = (np.asarray(first.ImageOrientationPatient, float)[part] for part in (slice(3, 6), slice(0, 3)))
     normal = np.cross(columns, rows)
-    places = np.array([np.asarray(header.ImagePositionPatient, float) for _, header in members])
-    order = np.argsort(places @ normal)
-    places = places[order]
+    positions = np.array([np.asarray(header.ImagePositionPatient, float) for _, header in members])
+    order = np.argsort(positions @ normal)
+    positions = positions[order]
     row_step, column_step = (float(size) for size in first.PixelSpacing)
     affine = np.eye(4)
     affine[:3, 0], affine[:3, 1] = columns * column_step, rows * row_step
-    affine[:3, 2] = _slice_step(path, places, normal, first)
-    affine[:3, 3] = places[0]
+    affine[:3, 2] = _slice_step(path, positions, normal, first)
+    affine[:3, 3] = positions[0]
     data = _pixels(path, [members[i][0] for i in order])
     sizes = tuple(float(np.linalg.norm(affine[:3, axis])) for axis in range(3))
     return Scan(path, data, LPS_TO_RAS @ affine, sizes, flags=flags)
 
 
-def _slice_step(path: Path, places: NDArray[np.float64], normal: NDArray[np.float64], first: Header) -> np.ndarray:
+def _slice_step(path: Path, positions: NDArray[np.float64], normal: NDArray[np.float64], first: Header) -> np.ndarray:
     """Vector from one slice to the next in mm; raises unless slices are evenly spaced and perpendicular to it."""
-    if len(places) == 1:
+    if len(positions) == 1:
         return normal * float(first.get("SpacingBetweenSlices") or first.get("SliceThickness") or 1.0)
-    along = places @ normal
+    along = positions @ normal
     gaps = np.diff(along)
     if gaps.min() < 1e-3:
-        at = places[int(np.argmin(gaps))].round(2).tolist()
+        at = positions[int(np.argmin(gaps))].round(2).tolist()
         _refuse(
             path, "one image per slice position (split phases, echoes or b-values into series)", f"several at {at} mm"
         )
@@ -98,13 +98,13 @@ def _slice_step(path: Path, places: NDArray[np.float64], normal: NDArray[np.floa
         missing = " (a slice is missing?)" if gaps[worst] > 1.5 * middle else ""
         got = f"{gaps[worst]:.3g} mm after slice {worst + 1}, elsewhere {middle:.3g} mm{missing}"
         _refuse(path, "evenly spaced slices", got)
-    aside = (places[-1] - places[0]) - normal * (along[-1] - along[0])
+    aside = (positions[-1] - positions[0]) - normal * (along[-1] - along[0])
     if np.linalg.norm(aside) > 0.5 * min(float(size) for size in first.PixelSpacing):
         angle = np.degrees(np.arctan2(np.linalg.norm(aside), along[-1] - along[0]))
         _refuse(
             path, "slices stacked at right angles (straighten the gantry tilt first)", f"a tilt of {angle:.1f} degrees"
         )
-    return normal * (along[-1] - along[0]) / (len(places) - 1)
+    return normal * (along[-1] - along[0]) / (len(positions) - 1)
 
 
 def _pixels(path: Path, files: list[Path]) -> NDArray[np.float32]:

@@ -22,7 +22,7 @@ def read_scan(path: Path, *, dtype: DTypeLike | None = np.float32) -> Scan:
     """Read a file whole.
 
     Args:
-        path: of the file. Without a known suffix it is taken for one slice of a DICOM series, all of which is read.
+        path: file to read. Without a known suffix it is taken for one slice of a DICOM series, all of which is read.
         dtype: that the voxels are converted to after the header's scaling; None keeps the type they come in.
 
     Raises:

@@ -20,7 +20,7 @@ class Scan:
     """Voxels and geometry of one file, as read and not yet checked.
 
     Attributes:
-        path: of the file.
+        path: file it was read from.
         data: voxels with header scaling applied, (X, Y, Z) or (X, Y, Z, channels).
         affine: voxel index to world, mm, (4, 4).
         pixdim: voxel sizes in mm as the header states them, zero and negative ones included.

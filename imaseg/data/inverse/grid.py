@@ -73,7 +73,7 @@ class GridMap:
         Args:
             wanted: (X, Y, Z) on the prepared grid.
             allowed: native voxels that may differ from 0; all if not given.
-            steps: of the search.
+            steps: number of search steps.
         """
         largest, gain = np.float32(np.abs(wanted).max()), np.float32(self.gain)
         free = self.transposed(np.abs(wanted)) != 0

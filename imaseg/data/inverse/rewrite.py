@@ -22,7 +22,7 @@ class Rewritten:
     """How exactly a change could be stored in a file.
 
     Attributes:
-        dtype: of the voxels on disk.
+        dtype: data type of the voxels on disk.
         channels: number of channels in the file.
         wanted: voxels where the change is not 0.
         changed: voxels whose stored value changed.

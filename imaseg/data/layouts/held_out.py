@@ -16,7 +16,7 @@ def held_out_images(root: Path, patient: str | None = None) -> list[Case]:
     """Images that `dataset.json` lists as `test`, or those of `imagesTs`, if their files exist.
 
     Args:
-        root: of the data set.
+        root: folder of the data set.
         patient: regular expression that finds the patient in a name.
     """
     described = root / "dataset.json"

@@ -1,4 +1,4 @@
-"""The body in an image: its largest bright piece, holes filled."""
+"""Segments the body in an image: its largest bright component, with holes filled."""
 
 from __future__ import annotations
 

@@ -43,9 +43,9 @@ def normalise(
         channel: (X, Y, Z).
         method: one of a recipe, but not `auto`.
         cohort: the intensity figures that `ct` needs.
-        name: of the case, for errors.
+        name: id of the case, for errors.
         recipe: says what `zscore` and `percentile` look at, the percentiles, and the window.
-        number: of the channel.
+        number: index of the channel.
 
     Raises:
         InputError: if the channel does not vary there, or there is no window for it.

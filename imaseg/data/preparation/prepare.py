@@ -50,7 +50,7 @@ def prepare(
         out: a new or empty folder, or one that the same preparation began.
         recipe: what to do to each case.
         progress: called with steps done, steps in all, and what was done.
-        layout: of `out`: `msd`, or `nnunet` for nnU-Net's raw folders.
+        layout: layout of `out`: `msd`, or `nnunet` for nnU-Net's raw folders.
         workers: processes, each with one case in memory; None chooses a number by the size of the files. A script
             that asks for several must be importable (`if __name__ == "__main__":`).
 

@@ -1,4 +1,4 @@
-"""What `imaseg prepare` does to each case, as a YAML file with few keys."""
+"""The recipe of a preparation: what `imaseg prepare` does to each case, as a YAML file with few keys."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Recipe(BaseModel):
         n4: take the bias field of a coil out of MR channels (N4).
         spacing: voxel size in mm (right, front, up) to resample to; None in place of a number leaves that axis;
             `median` takes that of the cohort, None leaves each case.
-        image_order: of the interpolation: 0 nearest voxel, 1 linear, 3 cubic spline.
+        image_order: order of the interpolation: 0 nearest voxel, 1 linear, 3 cubic spline.
         label_order: 0 nearest voxel, 1 the label with the largest interpolated share, volumes kept.
         thick_order: order along an axis whose voxels are three times as long as the shortest side; None as above.
         crop: `foreground` cuts away the dark rim of the image, `body` all but the largest bright piece, None nothing.
@@ -65,8 +65,8 @@ class Recipe(BaseModel):
             `none` leaves intensities; `auto` is `ct` for a channel called CT, else `zscore`; `masked-zscore` is
             `zscore` over the nonzero voxels that leaves zeros at 0, `window` a fixed range.
         within: voxels that `zscore` and `percentile` look at.
-        percentiles: of those voxels that `percentile` clips at and brings to 0 and 1.
-        window: of `window`, one for all channels or one for each.
+        percentiles: the two percentiles of those voxels that `percentile` clips at and brings to 0 and 1.
+        window: the range of `window`, one for all channels or one for each.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -129,7 +129,7 @@ def load_recipe(name: str | Path, config: Path | None = None) -> Recipe:
     """Recipe by the name of a shipped one (`msd`) or the path of a YAML file.
 
     Args:
-        name: of the recipe.
+        name: name or path of the recipe.
         config: YAML file whose keys take the place of those of the recipe.
 
     Raises:

@@ -32,7 +32,7 @@ def resample(
     """Resample to a voxel size in mm around the same centre.
 
     Args:
-        volume: to resample.
+        volume: volume to resample.
         spacing: in mm along its axes.
         image_order: 0 nearest voxel, 1 linear, 3 cubic spline.
         label_order: 0 nearest voxel, 1 the label with the largest interpolated share, volumes kept.
@@ -121,10 +121,10 @@ def sample_labels(
 
     Args:
         label: whole numbers (X, Y, Z).
-        shape: of the result.
-        start: where its first voxel lies, in voxels of `label`.
+        shape: shape of the result.
+        start: position of the first voxel of the result, in voxels of `label`.
         ratio: its voxel size, in the same.
-        orders: of the interpolation of shares along each axis.
+        orders: order of the interpolation of shares along each axis.
         keep: old voxels per new one, to keep the volumes of structures; None leaves them to the shares.
     """
     values, counts = np.unique(label, return_counts=True)

@@ -1,1 +1,1 @@
-"""nnU-Net v2 trainers with a robust training method; `imaseg nnunet path` is what nnUNet_extTrainer points at."""
+"""nnU-Net v2 trainers with a robust training method; `imaseg nnunet path` prints the value for nnUNet_extTrainer."""

@@ -1,4 +1,4 @@
-"""Settings of a robust nnU-Net training: the YAML file that `IMASEG_CONFIG` names, every key checked."""
+"""Settings of a robust nnU-Net training: the YAML file that `IMASEG_CONFIG` names; every key is checked."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class RobustBest(BaseModel):
 
     Attributes:
         batches: validation batches per epoch that are attacked; 0 for no such checkpoint.
-        steps: of PGD.
+        steps: number of PGD steps.
         perturbation: set and budget; those of the training method if not given.
     """
 
@@ -33,15 +33,15 @@ class RobustBest(BaseModel):
 
 
 class RobustConfig(BaseModel):
-    """Settings of a run; unknown keys are refused. What is None stays as nnU-Net has it.
+    """Settings of a run; unknown keys are refused, and None keeps nnU-Net's own setting.
 
     Attributes:
         method: arguments of the trainer's method: perturbation, steps, criterion ...
-        epochs: of the training.
+        epochs: number of epochs.
         iterations: steps per epoch.
         val_iterations: validation batches per epoch.
         save_every: epochs between two `checkpoint_latest.pth`.
-        initial_lr: of nnU-Net's schedule.
+        initial_lr: initial learning rate of nnU-Net's schedule.
         deep_supervision: whether coarser outputs are trained too.
         seed: of weights, batches and attacks. With nnUNet_n_proc_DA=0 a run can then be repeated bit by bit on a CPU,
             and one that was resumed equals one that was not.
@@ -62,7 +62,7 @@ class RobustConfig(BaseModel):
 
 
 def load_config(path: Path) -> RobustConfig:
-    """Read a configuration.
+    """Read a configuration file.
 
     Raises:
         InputError: if the file cannot be read, a key is unknown or a value is refused.

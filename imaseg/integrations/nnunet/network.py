@@ -1,4 +1,4 @@
-"""nnU-Net's network as training methods and attacks call it."""
+"""Gives training methods and attacks access to nnU-Net's network in the form that each of them needs."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from imaseg.frozen import Model, full_resolution, unwrap_ddp
 
 
 class SearchableNetwork(nn.Module):
-    """Two ways through one network.
+    """Runs nnU-Net's network in two ways, depending on the mode.
 
-    In train mode, for the loss: as nnU-Net runs it, under its mixed precision, compiled, distributed, with all outputs
-    of deep supervision. In eval mode, for the search: float32, logits of full resolution only, not compiled (samples
-    leave the batch as they finish, and every size would be compiled anew), each rank for itself.
+    Train mode is for the loss: the network runs as in nnU-Net, in mixed precision, compiled, distributed, with all
+    outputs of deep supervision. Eval mode is for the search: the network runs in float32, without compilation (samples
+    leave the batch as they finish, and each batch size would be compiled anew) and separately on each rank; it returns
+    logits at full resolution only.
 
     Args:
-        network: of the trainer, in whatever it is wrapped.
+        network: the trainer's network with all its wrappers.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -29,7 +30,7 @@ class SearchableNetwork(nn.Module):
         self._seen = False
 
     def start_step(self, device: torch.device) -> None:
-        """Note the precision that nnU-Net runs this step in."""
+        """Remember the precision that nnU-Net uses in this step."""
         on = torch.is_autocast_enabled(device.type)
         self._half = {"device_type": device.type, "dtype": torch.get_autocast_dtype(device.type)} if on else None
         self._seen = False
@@ -39,14 +40,15 @@ class SearchableNetwork(nn.Module):
         return torch.autocast(self._half["device_type"], enabled=False) if self._half else nullcontext()
 
     def own_precision(self) -> AbstractContextManager[Any]:
-        """Context of nnU-Net's own precision."""
+        """Context with nnU-Net's own precision."""
         return torch.autocast(**self._half) if self._half else nullcontext()
 
     def forward(self, image: Tensor) -> Any:
-        """Outputs as nnU-Net's loss takes them, or logits for a search."""
+        """Return outputs as nnU-Net's loss takes them (train mode) or logits for a search (eval mode)."""
         if not self.training:
             return full_resolution(_eager(unwrap_ddp(self.network))(image))
-        # DDP may see one pass per step; gradients of later ones end in the same weights and are averaged with them.
+        # Only the first pass of a step goes through DDP; gradients of later passes add up in the same weights, and are
+        # averaged over ranks together with its own.
         network = unwrap_ddp(self.network) if self._seen else self.network
         self._seen = True
         with self.own_precision():
@@ -54,6 +56,6 @@ class SearchableNetwork(nn.Module):
 
 
 def _eager(network: Model) -> Model:
-    """The network without `torch.compile` around it."""
+    """The network without the wrapper of `torch.compile`."""
     inner = getattr(network, "_orig_mod", None)
     return inner if isinstance(inner, nn.Module) else network

@@ -1,4 +1,4 @@
-"""How robust the network is now: Dice of a few validation batches under attack, smoothed as nnU-Net's own."""
+"""Tracks robustness during training: Dice of a few validation batches under attack, smoothed like nnU-Net's own."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from imaseg.attacks import PGD
 from imaseg.frozen import Model
 from imaseg.perturbations import Perturbation
 
-_KEPT = 0.9  # share of the past in the average, as in nnU-Net's pseudo Dice
+_KEPT = 0.9  # weight of the past in the moving average, as in nnU-Net's pseudo Dice
 
 
 class RobustProbe:
     """Mean foreground Dice under PGD over the first validation batches of each epoch.
 
     Args:
-        model: to attack.
+        model: model to attack.
         perturbation: set and budget.
-        steps: of PGD.
+        steps: number of PGD steps.
         batches: attacked per epoch.
 
     Attributes:
-        latest: of the last epoch.
+        latest: mean Dice of the last epoch.
         average: exponential moving average over epochs.
         best: highest average so far.
     """
@@ -36,36 +36,36 @@ class RobustProbe:
 
     @property
     def wanted(self) -> bool:
-        """Whether another batch of this epoch is to be attacked."""
+        """Whether another batch of this epoch should be attacked."""
         return self._looked < self.batches
 
     def start_epoch(self) -> None:
-        """Forget the batches of the last epoch."""
+        """Start a new epoch without results."""
         self._dice, self._looked = [], 0
 
-    def look(self, image: Tensor, label: Tensor) -> None:
-        """Attack a batch."""
+    def attack_batch(self, image: Tensor, label: Tensor) -> None:
+        """Attack a batch and keep its Dice."""
         self._dice += self.attack(self.model, image, label).foreground_dice.tolist()
         self._looked += 1
 
     def end_epoch(self) -> bool:
-        """Take the mean over the batches of all ranks; whether the average is the best so far."""
+        """Average over the batches of all ranks; returns whether the moving average is the best so far."""
         dice = self._dice
         if distributed.is_available() and distributed.is_initialized():
             gathered: list[Any] = [None] * distributed.get_world_size()
             distributed.all_gather_object(gathered, dice)
             dice = [value for part in gathered for value in part]
         self.latest = sum(dice) / max(len(dice), 1)
-        known = self.average == self.average  # not NaN
-        self.average = _KEPT * self.average + (1 - _KEPT) * self.latest if known else self.latest
+        has_average = self.average == self.average  # not NaN
+        self.average = _KEPT * self.average + (1 - _KEPT) * self.latest if has_average else self.latest
         improved = not self.average <= self.best
         self.best = self.average if improved else self.best
         return improved
 
     def state_dict(self) -> dict[str, float]:
-        """All that is needed to go on."""
+        """State for checkpoints."""
         return {"latest": self.latest, "average": self.average, "best": self.best}
 
     def load_state_dict(self, state: dict[str, float]) -> None:
-        """Take up what `state_dict` gave."""
+        """Restore what `state_dict` returned."""
         self.latest, self.average, self.best = (float(state[name]) for name in ("latest", "average", "best"))

@@ -1,4 +1,4 @@
-"""What a robust training leaves in the fold's folder: settings, margins and epochs as tables, and a plot."""
+"""Files that a robust training writes to the fold's folder: settings, margins and epochs as tables, and a plot."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ _SHARES = ("q10", "q25", "q50", "q75", "q90")
 
 
 def margin_figures(margins: Mapping[str, float]) -> dict[str, float]:
-    """Quantiles over cases; none where no margins are kept."""
+    """Quantiles of the margins over cases; empty if no margins are kept."""
     values = list(margins.values())
     if not values:
         return {}
     cuts = quantiles(values, n=20, method="inclusive") if len(values) > 1 else values * 19
-    return {f"margin_{name}": cuts[place] for name, place in zip(_SHARES, (1, 4, 9, 14, 17), strict=True)}
+    return {f"margin_{name}": cuts[cut] for name, cut in zip(_SHARES, (1, 4, 9, 14, 17), strict=True)}
 
 
 def write_settings(folder: Path, content: Mapping[str, Any]) -> None:
-    """Settings in effect, as `IMASEG_CONFIG` takes them."""
+    """Write the settings in effect, in the form that `IMASEG_CONFIG` takes."""
     with whole_file(folder / SETTINGS) as part:
         part.write_text(yaml.safe_dump(dict(content), sort_keys=False))
 
 
 def write_tables(folder: Path, margins: Mapping[str, float], history: Sequence[Mapping[str, float]]) -> None:
-    """`margins.csv` (if any margins are kept) and `robustness.csv`, each whole or not at all."""
+    """Write `margins.csv` (if margins are kept) and `robustness.csv`, each atomically."""
     if margins:
         _write(folder / MARGINS, [{"case": case, "margin": margin} for case, margin in sorted(margins.items())])
     _write(folder / EPOCHS, history)
 
 
 def plot_margins(folder: Path, margins: Mapping[str, float], history: Sequence[Mapping[str, float]], unit: str) -> None:
-    """`margins.png`: margins over the epochs, and their histogram now."""
+    """Draw `margins.png`: margins over the epochs, and a histogram of the current ones."""
     from matplotlib import style
 
-    with style.context("default"):  # nnU-Net's own plot leaves its huge letters behind
+    with style.context("default"):  # nnU-Net's own plot leaves a large font size set
         _draw(folder / PLOT, margins, history, unit)
 
 

@@ -1,8 +1,8 @@
-"""nnU-Net's trainer around a training method: data, schedule, losses and steps stay nnU-Net's own.
+"""nnU-Net's trainer around a training method: data, schedule, losses and optimiser steps stay nnU-Net's own.
 
-A step is the trainer's `train_step`, in which two things are exchanged: what it calls the network hands the images on,
-and what it calls the loss is the method, which runs the network as often as it needs. Mixed precision, gradient
-clipping and the optimiser are never touched.
+During the trainer's `train_step` its network is replaced by a pass-through that returns the images, and its loss by the
+method, which runs the real network as often as it needs. Mixed precision, gradient clipping and the optimiser are not
+changed.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _RANKS_APART = 1_000_003
 
 
 class RobustTrainer(nnUNetTrainer):
-    """Base of the trainers; a subclass names its method.
+    """Base class of the trainers; a subclass names its method.
 
     Attributes:
         method_name: registered name of the training method.
-        preset: arguments of the method where the settings do not say otherwise.
-        short: epochs of a short-schedule variant.
+        preset: default arguments of the method, which the settings may override.
+        short: number of epochs of a short-schedule variant.
         config: settings in effect.
         method: the training method, once the trainer is initialised.
         history: one row of figures per finished epoch.
@@ -65,10 +65,10 @@ class RobustTrainer(nnUNetTrainer):
         super().__init__(plans, configuration, fold, dataset_json, device)
         self.history: list[dict[str, float]] = []
         named = os.environ.get(VARIABLE)
-        self._take(load_config(Path(named)) if named else parse_config({}, source="settings"))
+        self._apply_config(load_config(Path(named)) if named else parse_config({}, source="settings"))
 
     def initialize(self) -> None:
-        """As nnU-Net, and the method.
+        """Initialise nnU-Net's trainer, then build the method.
 
         Raises:
             InputError: if the settings do not fit the method.
@@ -89,14 +89,14 @@ class RobustTrainer(nnUNetTrainer):
         self._probe = RobustProbe(self._searchable, perturbation, steps=best.steps, batches=best.batches)
 
     def on_train_start(self) -> None:
-        """As nnU-Net, and write the settings next to its own files."""
+        """Extend nnU-Net's hook: write the settings next to its own files."""
         super().on_train_start()
         if self.local_rank == 0:
             content = self.config.model_dump() | {"method": self._arguments()}
             write_settings(Path(self.output_folder), content)
 
     def on_train_epoch_start(self) -> None:
-        """As nnU-Net; with a seed every epoch starts from the same random numbers."""
+        """Extend nnU-Net's hook: with a seed, every epoch starts from its own fixed random state."""
         if self.config.seed is not None:
             seed = self.config.seed + self.current_epoch + 1 + self.local_rank * _RANKS_APART
             random.seed(seed)
@@ -105,30 +105,30 @@ class RobustTrainer(nnUNetTrainer):
         super().on_train_epoch_start()
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """nnU-Net's step on the method's loss."""
+        """Run nnU-Net's training step on the method's loss."""
         self._ids = [str(key) for key in batch["keys"]]
-        found: dict[str, Any] = {}
-        with self._exchanged():
+        losses: dict[str, Any] = {}
+        with self._method_in_place():
             for _ in range(getattr(self.method, "replays", 1)):
-                found = super().train_step(batch)
-        return found
+                losses = super().train_step(batch)
+        return losses
 
     def on_train_epoch_end(self, train_outputs: list[dict[str, Any]]) -> None:
-        """As nnU-Net, and the margins move."""
+        """Extend nnU-Net's hook: end the method's epoch, which moves the margins."""
         super().on_train_epoch_end(train_outputs)
         self.method.end_epoch()
         self._probe.start_epoch()
 
     def validation_step(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """As nnU-Net; the first few batches are attacked too."""
+        """Run nnU-Net's validation step; the first few batches are attacked too."""
         if self._probe.wanted:
             label = self._label(batch["target"]).to(self.device)
-            self._probe.look(batch["data"].to(self.device), label)
-        found: dict[str, Any] = super().validation_step(batch)
-        return found
+            self._probe.attack_batch(batch["data"].to(self.device), label)
+        outputs: dict[str, Any] = super().validation_step(batch)
+        return outputs
 
     def on_epoch_end(self) -> None:
-        """Note the epoch, keep the most robust checkpoint, then as nnU-Net."""
+        """Extend nnU-Net's hook: record the epoch and keep the most robust checkpoint."""
         row = {
             "epoch": float(self.current_epoch + 1),
             "train_loss": float(self.logger.get_value("train_losses", step=-1)),
@@ -153,7 +153,7 @@ class RobustTrainer(nnUNetTrainer):
         super().on_epoch_end()
 
     def save_checkpoint(self, filename: str) -> None:
-        """As nnU-Net, with settings, margins and history among the init arguments, where it reads over them."""
+        """Save as nnU-Net does, with settings, margins and history among the init arguments, which nnU-Net ignores."""
         kept = self.my_init_kwargs
         self.my_init_kwargs = {**kept, _KEY: self._state()}
         try:
@@ -162,38 +162,42 @@ class RobustTrainer(nnUNetTrainer):
             self.my_init_kwargs = kept
 
     def load_checkpoint(self, filename_or_checkpoint: dict[str, Any] | str) -> None:
-        """As nnU-Net, with margins and history; without `IMASEG_CONFIG` the settings are the checkpoint's too.
+        """Load as nnU-Net does, with margins and history; settings too, unless `IMASEG_CONFIG` gives them.
 
         Raises:
             InputError: if it was trained by another method or with other settings of it.
         """
         unsettled = not (self.was_initialized or os.environ.get(VARIABLE))
         if unsettled and isinstance(filename_or_checkpoint, str):
-            # nnU-Net reads the file in the same way in a moment.
+            # Not less safe than nnU-Net, which reads the same file in the same way just afterwards.
             content = torch.load(filename_or_checkpoint, map_location="cpu", weights_only=False)
             if _KEY in content["init_args"]:
-                self._take(parse_config(content["init_args"][_KEY]["config"], source=str(filename_or_checkpoint)))
+                self._apply_config(
+                    parse_config(content["init_args"][_KEY]["config"], source=str(filename_or_checkpoint))
+                )
         super().load_checkpoint(filename_or_checkpoint)
         state = self.my_init_kwargs.pop(_KEY, None)
         if state is None or state["method_name"] != self.method_name:
             trained = "stock nnU-Net" if state is None else f"method {state['method_name']}"
             msg = (
-                f"{filename_or_checkpoint} must be a checkpoint of {type(self).__name__} to be gone on with, got one "
-                f"of {trained}. Start from its weights with -pretrained_weights."
+                f"{filename_or_checkpoint} must be a checkpoint of {type(self).__name__} to be resumed, got one of "
+                f"{trained}. Start from its weights with -pretrained_weights."
             )
             raise InputError(msg)
-        changed = [key for key in ("method", "seed", "deep_supervision") if state["config"][key] != self._frozen()[key]]
+        changed = [
+            key for key in ("method", "seed", "deep_supervision") if state["config"][key] != self._fixed_settings()[key]
+        ]
         if changed:
             msg = (
-                f"{filename_or_checkpoint} must be gone on with by the settings it was started with, got another "
-                f"{changed[0]}: {self._frozen()[changed[0]]}, not {state['config'][changed[0]]}."
+                f"{filename_or_checkpoint} must be resumed with the settings it was started with, got another "
+                f"{changed[0]}: {self._fixed_settings()[changed[0]]}, not {state['config'][changed[0]]}."
             )
             raise InputError(msg)
         self.method.load_state_dict(state["state"])
         self._probe.load_state_dict(state["probe"])
         self.history = list(state["history"])
 
-    def _take(self, config: RobustConfig) -> None:
+    def _apply_config(self, config: RobustConfig) -> None:
         self.config = config
         for name, value in {
             "num_epochs": config.epochs or self.short,
@@ -211,7 +215,7 @@ class RobustTrainer(nnUNetTrainer):
         return {**self.preset, **self.config.method}
 
     def _method_settings(self) -> dict[str, Any]:
-        """As `build_method` takes them.
+        """Settings as `build_method` takes them.
 
         Raises:
             ValueError: if the settings name another method.
@@ -223,18 +227,18 @@ class RobustTrainer(nnUNetTrainer):
         return settings
 
     def _perturbation(self) -> dict[str, Any]:
-        """Set of the method; the usual one for methods without."""
+        """The perturbation set of the method; a default one for methods without."""
         spec = self._arguments().get("perturbation", PERTURBATION)
         return {"name": spec} if isinstance(spec, str) else dict(spec)
 
-    def _frozen(self) -> dict[str, Any]:
-        """Settings that may not change when a run is resumed."""
+    def _fixed_settings(self) -> dict[str, Any]:
+        """Settings that must not change when a run is resumed."""
         return self.config.model_dump() | {"method": self._arguments()}
 
     def _state(self) -> dict[str, Any]:
         return {
             "method_name": self.method_name,
-            "config": self._frozen(),
+            "config": self._fixed_settings(),
             "state": self.method.state_dict(),
             "probe": self._probe.state_dict(),
             "history": self.history,
@@ -244,10 +248,10 @@ class RobustTrainer(nnUNetTrainer):
         return dict(getattr(self.method, "margins", {}))
 
     @contextmanager
-    def _exchanged(self) -> Iterator[None]:
-        """The trainer with the method in the place of its loss."""
+    def _method_in_place(self) -> Iterator[None]:
+        """Context in which the trainer's network and loss are replaced, so that the method runs them."""
         network, loss = self.network, self.loss
-        self.network, self.loss = _HandOn(network), self._robust_loss
+        self.network, self.loss = _PassThrough(network), self._robust_loss
         self._own_loss = loss
         try:
             yield
@@ -262,7 +266,7 @@ class RobustTrainer(nnUNetTrainer):
             return self.method(self._searchable, image, self._label(target), self._ids)
 
     def _nnunet_loss(self, output: Any, label: Tensor) -> Tensor:
-        """nnU-Net's own loss, of the batch's own targets unless the label moved."""
+        """nnU-Net's own loss, with the batch's own targets unless the label was moved."""
         target = self._target
         if self._moves_label:
             target = loss_target(label, target, ignore=self.label_manager.ignore_label)
@@ -275,8 +279,8 @@ class RobustTrainer(nnUNetTrainer):
         return search_label(target, regions=manager.has_regions, ignore=manager.ignore_label)
 
 
-class _HandOn:
-    """Stands where the trainer has its network: hands the images on to what stands where it has its loss."""
+class _PassThrough:
+    """Stands in for the trainer's network and returns the images unchanged, for what stands in for its loss."""
 
     def __init__(self, network: nn.Module) -> None:
         self._network = network
@@ -285,5 +289,5 @@ class _HandOn:
         return image
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        """Of the network, for the gradient's clipping."""
+        """Parameters of the real network, for gradient clipping."""
         return self._network.parameters()

@@ -1,4 +1,4 @@
-"""nnU-Net's targets and the labels that a search takes, both ways."""
+"""Converts between nnU-Net's targets and the labels that a search takes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.nn.functional import interpolate
 
 
 def search_label(target: Any, *, regions: bool, ignore: int | None) -> Tensor:
-    """The label of full resolution as `imaseg.scores.encode` takes it.
+    """Return the full-resolution label as `imaseg.scores.encode` takes it.
 
     Args:
         target: of nnU-Net's loss: (B, 1, *spatial) classes or (B, R, *spatial) regions, the last of them the ignored
@@ -26,7 +26,7 @@ def search_label(target: Any, *, regions: bool, ignore: int | None) -> Tensor:
 
 
 def loss_target(label: Tensor, like: Any, *, ignore: int | None) -> Any:
-    """A target made from a label that moved, in the form and the sizes of another one.
+    """Make a target in the form and sizes of `like` from a label that was moved.
 
     Args:
         label: as `search_label` gives it.
@@ -36,11 +36,11 @@ def loss_target(label: Tensor, like: Any, *, ignore: int | None) -> Any:
     full = label if ignore is None or label.dtype == torch.bool else label.where(label >= 0, ignore)
     if not isinstance(like, list | tuple):
         return full.to(like.dtype)
-    return [_resized(full, one) for one in like]
+    return [_resized(full, scale_target) for scale_target in like]
 
 
 def _resized(label: Tensor, like: Tensor) -> Tensor:
-    """To nearest voxels, as nnU-Net makes the targets of its coarser outputs."""
+    """Resize to a coarser output by nearest neighbour, as nnU-Net makes its targets."""
     if label.shape[2:] == like.shape[2:]:
         return label.to(like.dtype)
     return interpolate(label.float(), like.shape[2:], mode="nearest-exact").to(like.dtype)

@@ -1,7 +1,7 @@
-"""The trainers by the names that `nnUNetv2_train -tr` takes.
+"""The trainers under the names that `nnUNetv2_train -tr` takes.
 
-`nnUNetTrainerStandard` trains as stock nnU-Net does, with the settings, tables and seeds of the others: the control
-that a comparison needs. Variants with `_Nepochs` have nnU-Net's usual short schedules.
+`nnUNetTrainerStandard` trains as stock nnU-Net does, with the settings, tables and seeds of the others, as the control
+of a comparison. Variants named `_Nepochs` have nnU-Net's short schedules.
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ from imaseg.integrations.nnunet.robust import RobustTrainer
 
 
 class nnUNetTrainerStandard(RobustTrainer):
-    """Clean batches only."""
+    """Trains on clean batches only."""
 
     method_name = "standard"
 
 
 class nnUNetTrainerIMA(RobustTrainer):
-    """Increasing-margin adversarial training: every case at its own decision boundary."""
+    """Increasing-Margin Adversarial training: perturbs every case up to its own decision boundary."""
 
     method_name = "ima"
     preset: ClassVar[dict[str, Any]] = {"perturbation": PERTURBATION}
 
 
 class nnUNetTrainerPGD(RobustTrainer):
-    """Half clean, half PGD at a fixed budget."""
+    """Trains half on clean batches, half on PGD at a fixed budget."""
 
     method_name = "pgd-training"
     preset: ClassVar[dict[str, Any]] = {"perturbation": PERTURBATION}
 
 
 class nnUNetTrainerTRADES(RobustTrainer):
-    """Clean loss and the drift of the prediction under attack."""
+    """Trains on the clean loss plus the change of the prediction under attack."""
 
     method_name = "trades"
     preset: ClassVar[dict[str, Any]] = {"perturbation": PERTURBATION}

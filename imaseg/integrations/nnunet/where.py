@@ -1,4 +1,4 @@
-"""Where nnU-Net finds imaseg's trainers; needs nothing installed."""
+"""Locates imaseg's nnU-Net trainers; needs nothing to be installed."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from pathlib import Path
 
 
 def external() -> Path:
-    """The folder for `nnUNet_extTrainer`."""
+    """Return the folder that nnUNet_extTrainer must be set to."""
     return Path(__file__).resolve().parent / "external"

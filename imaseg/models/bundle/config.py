@@ -1,4 +1,4 @@
-"""A bundle's configuration as data: references are followed, expressions are run only with trust.
+"""The configuration of a bundle, read as data: references are followed, expressions are run only with trust.
 
 `@a#b#0` and `@a::b::0` refer to other entries, `%a` copies one as it is written, and `$...` is Python.
 """
@@ -16,11 +16,11 @@ from imaseg.models.trusted import importable, require_trust
 
 _REFERENCE = re.compile(r"^\$?[@%](?P<id>[\w#:]+)$")
 _DEEP = 20
-Place = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 
 
 class BundleConfig:
-    """Entries of `configs/inference.json` or `.yaml`.
+    """The entries of `configs/inference.json` or `.yaml`.
 
     Args:
         folder: the bundle.
@@ -31,17 +31,17 @@ class BundleConfig:
     """
 
     def __init__(self, folder: Path, *, trust: bool) -> None:
-        places = [folder / "configs" / f"inference.{suffix}" for suffix in ("json", "yaml", "yml")]
-        found = next((place for place in places if place.is_file()), None)
-        if found is None:
+        candidates = [folder / "configs" / f"inference.{suffix}" for suffix in ("json", "yaml", "yml")]
+        config_file = next((path for path in candidates if path.is_file()), None)
+        if config_file is None:
             msg = f"{folder} must be a MONAI bundle, got no configs/inference.json or .yaml in it."
             raise InputError(msg)
-        self.path, self.folder, self._trust = found, folder, trust
-        self.content = read_json(found) if found.suffix == ".json" else read_yaml(found)
+        self.path, self.folder, self._trust = config_file, folder, trust
+        self.content = read_json(config_file) if config_file.suffix == ".json" else read_yaml(config_file)
         self._parser: Any = None
 
-    def at(self, *where: str | int) -> tuple[Any, Place]:
-        """What is written at a place, or where a bare reference there leads; None where there is nothing.
+    def entry(self, *where: str | int) -> tuple[Any, KeyPath]:
+        """Return the entry at a path of keys, following a bare reference, and its path; None if it does not exist.
 
         Raises:
             InputError: if a reference leads nowhere.
@@ -56,23 +56,23 @@ class BundleConfig:
             match = _REFERENCE.match(value) if isinstance(value, str) else None
             if match is None:
                 return value, where
-            value, where = self._entry(match["id"], where)
+            value, where = self._referenced(match["id"], where)
         return None, where
 
     def get(self, *where: str | int) -> Any:
-        """What is at a place with all references in it followed; None where there is nothing.
+        """Return the entry at a path of keys with all references in it resolved; None if it does not exist.
 
         Raises:
             InputError: if a reference leads nowhere, or an expression needs trust.
         """
-        value, place = self.at(*where)
-        return self._resolved(value, place, 0)
+        value, keys = self.entry(*where)
+        return self._resolved(value, keys, 0)
 
-    def made(self, name: str) -> Any:
-        """The object that an entry describes, made by MONAI's own parser: this runs whatever the entry says.
+    def build(self, name: str) -> Any:
+        """Build the object that an entry describes with MONAI's own parser, which runs any code in the entry.
 
         Raises:
-            InputError: without trust, or if it fails.
+            InputError: if trust was not given, or the parser fails.
         """
         require_trust(f"{name} in {self.path}", trust=self._trust)
         if self._parser is None:
@@ -87,7 +87,7 @@ class BundleConfig:
             msg = f"{name} in {self.path} must be something that MONAI can make, got {type(error).__name__}: {told}."
             raise InputError(msg) from error
 
-    def _resolved(self, value: Any, where: Place, depth: int) -> Any:
+    def _resolved(self, value: Any, where: KeyPath, depth: int) -> Any:
         if depth > _DEEP:
             msg = f"{self.path} must not refer in circles, got one at {'#'.join(map(str, where))}."
             raise InputError(msg)
@@ -98,15 +98,15 @@ class BundleConfig:
         if not isinstance(value, str):
             return value
         if match := _REFERENCE.match(value):
-            found, place = self._entry(match["id"], where)
-            return self._resolved(found, place, depth + 1)
+            referenced, keys = self._referenced(match["id"], where)
+            return self._resolved(referenced, keys, depth + 1)
         if value.startswith("$"):
             require_trust(f"the expression {value!r} at {'#'.join(map(str, where))} in {self.path}", trust=self._trust)
-            return self.made("::".join(map(str, where)))
+            return self.build("::".join(map(str, where)))
         return value
 
-    def _entry(self, name: str, where: Place) -> tuple[Any, Place]:
-        """Another entry as it is written, and its place."""
+    def _referenced(self, name: str, where: KeyPath) -> tuple[Any, KeyPath]:
+        """The entry of that name as it is written, and its path of keys."""
         value: Any = self.content
         keys = tuple(int(key) if key.isdecimal() else key for key in re.split("#|::", name))
         try:

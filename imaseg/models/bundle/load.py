@@ -1,4 +1,4 @@
-"""From a bundle's folder to a model: network, weights, tiles, labels and preparation from its own files."""
+"""Loads a MONAI bundle folder: network, weights, tiles, labels and preprocessing from the bundle's own files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from imaseg.models.bundle.config import BundleConfig
 from imaseg.models.bundle.transforms import Preprocessing
 from imaseg.models.card import BESIDE, UNTOUCHED, Card, parse_card, read_card
 from imaseg.models.networks import monai_network
-from imaseg.models.weights import put, read_state
+from imaseg.models.weights import load_state, read_state
 
 _NETS = "monai.networks.nets."
 _NETWORK = ("network_def", "net", "network")
@@ -25,26 +25,26 @@ def load_bundle(text: str, *, trust: bool = False) -> AdaptedModel:
     """Load a MONAI bundle.
 
     Args:
-        text: the folder; `imaseg.yaml` in it says what its own files do not, or takes the place of what they say.
-        trust: whether its expressions (`$...`) and classes from elsewhere than `monai.networks.nets` may run.
+        text: the folder; keys of a card `imaseg.yaml` in it add to, or override, what the bundle's own files state.
+        trust: whether the bundle's expressions (`$...`) and classes outside of `monai.networks.nets` may run.
 
     Raises:
-        InputError: if a file is missing or malformed, something is not understood, or needs trust.
+        InputError: if a file is missing or malformed, an entry is not supported, or one needs trust.
     """
     folder = Path(text)
     config = BundleConfig(folder, trust=trust)
     own = read_card(folder / BESIDE) if (folder / BESIDE).is_file() else Card()
-    said = own.model_dump(by_alias=True, exclude_unset=True)
-    found, notes = _found(config, wanted=not {"recipe"} <= said.keys())
+    from_card = own.model_dump(by_alias=True, exclude_unset=True)
+    from_bundle, notes = _card_keys(config, wanted=not {"recipe"} <= from_card.keys())
     network = _network(config)
     weights = next((folder / name for name in _WEIGHTS if (folder / name).is_file()), folder / _WEIGHTS[0])
-    put(network, read_state(weights), source=str(weights))
-    card = parse_card(found | said, source=str(folder))
+    load_state(network, read_state(weights), source=str(weights))
+    card = parse_card(from_bundle | from_card, source=str(folder))
     return adapt(network, card, kind="bundle", name=folder.resolve().name, notes=notes)
 
 
 def _network(config: BundleConfig) -> nn.Module:
-    """The network with fresh weights; by MONAI's own parser only where the entry is more than data."""
+    """Build the network with fresh weights; MONAI's own parser is used only where the entry is more than data."""
     name = next((key for key in _NETWORK if key in config.content), None)
     if name is None:
         msg = f"{config.path} must say what the network is, got no network_def."
@@ -53,7 +53,7 @@ def _network(config: BundleConfig) -> nn.Module:
     target = str(written.get("_target_", "")) if isinstance(written, dict) else ""
     plain = target.startswith(_NETS) or (target and "." not in target)
     if not plain or _nested(written):
-        made = config.made(name)
+        made = config.build(name)
         if not isinstance(made, nn.Module):
             msg = f"{name} in {config.path} must make an nn.Module, got {type(made).__name__}."
             raise InputError(msg)
@@ -63,7 +63,7 @@ def _network(config: BundleConfig) -> nn.Module:
 
 
 def _nested(entry: Any) -> bool:
-    """Whether objects are to be made inside of an entry."""
+    """Whether the entry describes further objects inside."""
     parts = entry.values() if isinstance(entry, dict) else entry if isinstance(entry, list) else []
     return any((isinstance(part, dict) and "_target_" in part) or _nested(part) for part in parts)
 
@@ -72,43 +72,43 @@ def _meta(key: str) -> bool:
     return key.startswith("_") and key.endswith("_")
 
 
-def _found(config: BundleConfig, *, wanted: bool) -> tuple[dict[str, Any], list[str]]:
-    """Keys of a card that the bundle's files give, and notes; without the preparation if it is not wanted."""
+def _card_keys(config: BundleConfig, *, wanted: bool) -> tuple[dict[str, Any], list[str]]:
+    """Card keys that the bundle's files state, and notes; the preprocessing is read only if `wanted`."""
     path = config.folder / "configs" / "metadata.json"
     metadata = read_json(path) if path.is_file() else {}
     formats = metadata.get("network_data_format") or {}
-    channels = _first(formats.get("inputs")).get("num_channels") or _said(config, "in_channels")
-    found: dict[str, Any] = {"name": str(metadata["name"])} if metadata.get("name") else {}
+    channels = _first(formats.get("inputs")).get("num_channels") or _network_argument(config, "in_channels")
+    card_keys: dict[str, Any] = {"name": str(metadata["name"])} if metadata.get("name") else {}
     if isinstance(channels, int):
-        found["in_channels"] = channels
-    found |= _labels(_first(formats.get("outputs")))
+        card_keys["in_channels"] = channels
+    card_keys |= _labels(_first(formats.get("outputs")))
     dims = _dims(config)
-    found |= _tiles(config, dims or 3)
+    card_keys |= _tiles(config, dims or 3)
     if not wanted:
-        return found, []
+        return card_keys, []
     steps = Preprocessing(config, channels=channels if isinstance(channels, int) else 0)
-    found["recipe"] = UNTOUCHED | steps.recipe
+    card_keys["recipe"] = UNTOUCHED | steps.recipe
     if steps.flip:
-        found["flip"] = steps.flip
+        card_keys["flip"] = steps.flip
     if dims is not None:
-        found["axes"] = (steps.axes or "xyz")[:dims]
-    return found, steps.notes
+        card_keys["axes"] = (steps.axes or "xyz")[:dims]
+    return card_keys, steps.notes
 
 
 def _dims(config: BundleConfig) -> int | None:
-    """Of the network, where its arguments say so."""
-    dims = _said(config, "spatial_dims", "dimensions")
+    """Spatial dimensions of the network, if its arguments state them."""
+    dims = _network_argument(config, "spatial_dims", "dimensions")
     return dims if dims in (2, 3) else None
 
 
-def _said(config: BundleConfig, *names: str) -> Any:
-    """The first of these arguments of the network that is there; None without."""
-    known = (config.get(key, name) for key in _NETWORK for name in names)
-    return next((value for value in known if value is not None), None)
+def _network_argument(config: BundleConfig, *names: str) -> Any:
+    """The first of the named network arguments that is set; None if there is none."""
+    arguments = (config.get(key, name) for key in _NETWORK for name in names)
+    return next((value for value in arguments if value is not None), None)
 
 
 def _labels(output: dict[str, Any]) -> dict[str, Any]:
-    """Names by class; channels without background are structures."""
+    """Class names; output channels without a background are separate structures."""
     names = {int(key): str(name) for key, name in (output.get("channel_def") or {}).items() if str(key).isdecimal()}
     if not names:
         return {}
@@ -118,7 +118,7 @@ def _labels(output: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tiles(config: BundleConfig, dims: int) -> dict[str, Any]:
-    """Size, overlap and blending of the sliding window."""
+    """Size, overlap and blending of the tiles of the sliding window."""
     size = config.get("inferer", "roi_size")
     if size is None:
         return {}

@@ -1,4 +1,4 @@
-"""What a bundle does to its images, said in the language of `imaseg prepare`, so that every step can be undone."""
+"""Translates the preprocessing of a bundle into a recipe of `imaseg prepare`, so that every step can be inverted."""
 
 from __future__ import annotations
 
@@ -6,32 +6,33 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from imaseg.errors import InputError
-from imaseg.models.bundle.config import BundleConfig, Place
+from imaseg.models.bundle.config import BundleConfig, KeyPath
 
 _NEUTRAL = (
     "LoadImage", "EnsureChannelFirst", "AddChannel", "EnsureType", "ToTensor", "ToDevice", "CastToType", "SelectItems",
     "SaveImage", "Identity", "AsChannelFirst", "SplitDim", "CopyItems", "DeleteItems",
 )  # fmt: skip
-"""Transforms that change no value and no place."""
+"""Transforms that change neither values nor geometry."""
 _LEFT_OUT = ("CropForeground", "SpatialPad", "DivisiblePad", "BorderPad", "ResizeWithPadOrCrop")
-"""Transforms that change only how much there is around; tiles and padding of the model take their place."""
+"""Transforms that only crop or pad the border; the model's own tiles and padding replace them."""
 _AXES = {"R": "x", "L": "x", "A": "y", "P": "y", "S": "z", "I": "z"}
 
 
 class Preprocessing:
-    """The transforms of a bundle.
+    """The preprocessing transforms of a bundle.
 
     Args:
-        config: of the bundle; only entries of transforms that matter are looked at.
-        channels: of the image; 0 if unknown.
+        config: configuration of the bundle.
+        channels: number of channels of the image; 0 if unknown.
 
     Raises:
-        InputError: if a transform is none that is known here.
+        InputError: if a transform is not supported.
 
     Attributes:
-        recipe: keys of a recipe.
-        axes: image axes in the order of the network, `flip` those that run the other way; None if nobody says.
-        notes: sentences on what was left out.
+        recipe: keys of a recipe that does the same.
+        axes: image axes in the order of the network; None if no transform sets them.
+        flip: image axes that the network sees reversed.
+        notes: sentences on transforms that were left out.
     """
 
     def __init__(self, config: BundleConfig, *, channels: int) -> None:
@@ -40,21 +41,21 @@ class Preprocessing:
         self.flip = ""
         self.notes: list[str] = []
         self._config, self._channels = config, channels
-        for place in _places(config, "preprocessing"):
-            self._take(place)
+        for keys in _transform_keys(config, "preprocessing"):
+            self._translate(keys)
 
-    def _take(self, place: Place) -> None:
-        written, place = self._config.at(*place)
+    def _translate(self, keys: KeyPath) -> None:
+        written, keys = self._config.entry(*keys)
         name = str(written.get("_target_", "")).rpartition(".")[2].removesuffix("Dict").removesuffix("D")
         name = name.removesuffix("d")
-        if name in _NEUTRAL or self._config.get(*place, "_disabled_") in (True, "true"):
+        if name in _NEUTRAL or self._config.get(*keys, "_disabled_") in (True, "true"):
             return
-        if not _on_image(self._config.get(*place, "keys")):
+        if not _on_image(self._config.get(*keys, "keys")):
             return
         if name in _LEFT_OUT:
             self.notes.append(f"{name} of the bundle is left out: it changes only how much lies around the body.")
             return
-        known: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+        translators: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
             "Orientation": self._orientation,
             "Spacing": self._spacing,
             "ScaleIntensityRange": self._range,
@@ -63,16 +64,16 @@ class Preprocessing:
             "NormalizeIntensity": self._zscore,
             "CenterSpatialCrop": self._size,
         }
-        if name not in known:
+        if name not in translators:
             self._refuse(name)
-        done = known[name](self._config.get(*place))
-        if done.get("normalise") not in (None, "window") and self._channels != 1:
-            transform = self._config.get(*place)
+        recipe_keys = translators[name](self._config.get(*keys))
+        if recipe_keys.get("normalise") not in (None, "window") and self._channels != 1:
+            transform = self._config.get(*keys)
             if not transform.get("channel_wise"):
                 self._refuse(f"{name} over all {self._channels or 'perhaps several'} channels together")
-        if "normalise" in done and "normalise" in self.recipe:
+        if "normalise" in recipe_keys and "normalise" in self.recipe:
             self._refuse(f"{name} after another normalisation")
-        self.recipe |= done
+        self.recipe |= recipe_keys
 
     def _orientation(self, transform: dict[str, Any]) -> dict[str, Any]:
         codes = str(transform.get("axcodes", "RAS")).upper()
@@ -140,19 +141,19 @@ class Preprocessing:
         raise InputError(msg)
 
 
-def _places(config: BundleConfig, *where: str | int) -> Iterator[Place]:
-    """Where the transforms of a Compose stand, whatever it is nested in."""
-    value, place = config.at(*where)
+def _transform_keys(config: BundleConfig, *where: str | int) -> Iterator[KeyPath]:
+    """Yield the paths of all transforms in an entry, which may nest `Compose` objects."""
+    value, keys = config.entry(*where)
     if isinstance(value, dict) and "transforms" in value:
-        yield from _places(config, *place, "transforms")
+        yield from _transform_keys(config, *keys, "transforms")
     elif isinstance(value, list):
         for i in range(len(value)):
-            yield from _places(config, *place, i)
+            yield from _transform_keys(config, *keys, i)
     elif isinstance(value, dict):
-        yield place
+        yield keys
 
 
 def _on_image(keys: Any) -> bool:
-    """Whether a transform with these keys is about the image."""
+    """Whether a transform with these `keys` applies to the image."""
     keys = keys if isinstance(keys, list | tuple) else ["image" if keys is None else keys]
     return any(str(key) not in ("label", "pred", "seg", "mask") for key in keys)

@@ -1,4 +1,4 @@
-"""Checkpoints of nnU-Net as data: tensors, numbers and names; nothing in them is executed.
+"""Reads nnU-Net checkpoints as data: tensors, numbers and names; nothing in them is executed.
 
 nnU-Net keeps NumPy numbers in its log, which PyTorch's safe loader refuses. Those few types are let through; a file
 that needs anything else is read only with `trust`.
@@ -22,13 +22,13 @@ _WRAPPERS = ("module.", "_orig_mod.")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What is needed of a checkpoint to predict with it.
+    """The content of a checkpoint that prediction needs.
 
     Attributes:
-        path: where it was read.
-        weights: of the network, by name.
-        trainer: class that trained it.
-        configuration: of the plans, such as "3d_fullres".
+        path: file it was read from.
+        weights: weights of the network, by name.
+        trainer: name of the trainer class.
+        configuration: configuration of the plans, such as "3d_fullres".
         mirror_axes: axes of the network's input along which nnU-Net mirrors when it predicts.
         method: settings of the training method where imaseg trained it.
     """
@@ -87,7 +87,7 @@ def _load(path: Path, *, trust: bool) -> Any:
 
 
 def _numbers() -> list[Any]:
-    """What pickled NumPy numbers and arrays are made of, under the names that NumPy 1 and 2 write."""
+    """The types that pickled NumPy numbers and arrays need, under the names that NumPy 1 and 2 write."""
     makers: list[Any] = [np.float32(0).__reduce__()[0], np.zeros(1).__reduce__()[0]]
     homes = ("numpy.core.multiarray", "numpy._core.multiarray")
     named = [(maker, f"{home}.{maker.__name__}") for home in homes for maker in makers]
@@ -96,7 +96,7 @@ def _numbers() -> list[Any]:
 
 
 def _bare(name: str) -> str:
-    """Name of a weight without what DDP and `torch.compile` put before it."""
+    """Name of a weight without the prefixes of DDP and `torch.compile`."""
     for wrapper in _WRAPPERS:
         name = name.removeprefix(wrapper)
     return name

@@ -1,4 +1,4 @@
-"""Regions as classes: logits whose argmax is the segmentation that nnU-Net writes.
+"""Converts logits of nnU-Net's regions to class logits whose argmax is the segmentation that nnU-Net writes.
 
 nnU-Net paints the regions one after the other wherever their logit is above 0, so that a voxel gets the class of the
 last region that holds it. As scores, with z_i the logit of region i in that order:
@@ -18,7 +18,7 @@ from torch import Tensor
 
 
 def classes_of_regions(logits: Tensor, order: Sequence[int]) -> Tensor:
-    """Class logits (B, max(order) + 1, *spatial) of region logits (B, len(order), *spatial).
+    """Convert region logits (B, len(order), *spatial) to class logits (B, max(order) + 1, *spatial).
 
     Args:
         logits: one channel per region, in the order in which they are painted.
@@ -30,17 +30,17 @@ def classes_of_regions(logits: Tensor, order: Sequence[int]) -> Tensor:
     """
     scores: list[Tensor | None] = [None] * (max(order) + 1)
     later: Tensor | None = None  # min of -z over the regions painted after this one
-    for place in reversed(range(len(order))):
-        region = logits[:, place]
+    for position in reversed(range(len(order))):
+        region = logits[:, position]
         own = region if later is None else torch.minimum(region, later)
-        known = scores[order[place]]
-        scores[order[place]] = own if known is None else torch.maximum(known, own)
+        score_so_far = scores[order[position]]
+        scores[order[position]] = own if score_so_far is None else torch.maximum(score_so_far, own)
         later = -region if later is None else torch.minimum(-region, later)
     return torch.stack([later if score is None else score for score in scores], 1)  # type: ignore[misc]
 
 
 def class_of_label(value: int, regions: Sequence[int | Sequence[int]], order: Sequence[int]) -> int:
-    """Class that a perfect model paints where the label is `value`.
+    """The class that a perfect model predicts where the label is `value`.
 
     >>> [class_of_label(value, [(1, 2, 3), (2, 3), 3], [1, 2, 3]) for value in range(4)]
     [0, 1, 2, 3]

@@ -1,4 +1,4 @@
-"""A results folder that stock nnU-Net loads without imaseg, made of nothing but data."""
+"""Writes a results folder that stock nnU-Net loads without imaseg and that holds data only, no code."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _COPIED = ("plans.json", "dataset.json", "dataset_fingerprint.json")
 
 
 def export_nnunet(text: str, out: Path, *, trust: bool = False) -> list[Path]:
-    """Write a folder for `nnUNetv2_predict_from_modelfolder`, or to give away.
+    """Write a model folder for `nnUNetv2_predict_from_modelfolder`.
 
     Each `fold_*/checkpoint_final.pth` names the stock trainer and holds the weights and what prediction needs, as
     tensors, numbers and names, so that `torch.load(..., weights_only=True)` reads it. Optimiser and log stay behind.
 
     Args:
         text: as `imaseg.models.nnunet.load_nnunet` takes it.
-        out: a new or empty folder.
+        out: folder to write, new or empty.
         trust: whether checkpoints that hold more than data may be read.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Which files a specification names: `DIR`, `DIR@FOLD`, `DIR@all`, each with `/CHECKPOINT` after it where wanted."""
+"""Parses a specification of nnU-Net folds: `DIR`, `DIR@FOLD` or `DIR@all`, optionally followed by `/CHECKPOINT`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PARTS = ("plans.json", "dataset.json")
 
 @dataclass(frozen=True)
 class ResultsFolder:
-    """A folder that `nnUNetv2_train` wrote, and the folds of it that are meant.
+    """A folder that `nnUNetv2_train` wrote, and the folds of it to be used.
 
     Attributes:
         path: holds `plans.json`, `dataset.json` and `fold_*`.
@@ -29,7 +29,7 @@ class ResultsFolder:
 
     @classmethod
     def parse(cls, text: str) -> ResultsFolder:
-        """Read a specification.
+        """Parse a specification.
 
         `DIR` and `DIR@all` mean all folds there are, as `nnUNetv2_predict` takes them.
 
@@ -42,8 +42,8 @@ class ResultsFolder:
         _check(path)
         present = _folds(path, checkpoint)
         if not present:
-            found = sorted({file.name for file in path.glob("fold_*/*.pth")})
-            there = f"only {', '.join(found)}" if found else "no checkpoint"
+            checkpoints = sorted({file.name for file in path.glob("fold_*/*.pth")})
+            there = f"only {', '.join(checkpoints)}" if checkpoints else "no checkpoint"
             msg = f"{path} must hold fold_*/{checkpoint}, got {there}. Name one as {path}@FOLD/CHECKPOINT, or train on."
             raise InputError(msg)
         wanted = ending["fold"] if ending else "all"
@@ -56,11 +56,11 @@ class ResultsFolder:
 
     @property
     def name(self) -> str:
-        """For tables and plots: `trainer__plans__configuration`, and the folds."""
+        """Name for tables and plots: `trainer__plans__configuration` and the folds."""
         return f"{self.path.resolve().name}@{'+'.join(self.folds)}"
 
     def file(self, fold: str) -> Path:
-        """Checkpoint of a fold."""
+        """Path of the checkpoint of a fold."""
         return self.path / f"fold_{fold}" / self.checkpoint
 
 

@@ -1,4 +1,4 @@
-"""`load_model("nnunet:DIR[@FOLD]")`: from a results folder to a model that attacks and audits take."""
+"""`load_model("nnunet:DIR[@FOLD]")`: loads folds of an nnU-Net results folder as one model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def load_nnunet(text: str, *, trust: bool = False) -> NNUNetModel:
     """Load folds of an nnU-Net results folder as one model.
 
     Args:
-        text: `DIR`, `DIR@FOLD` or `DIR@all`, with `/CHECKPOINT` after the fold for another than the final one.
+        text: `DIR`, `DIR@FOLD` or `DIR@all`, followed by `/CHECKPOINT` for a checkpoint other than the final one.
         trust: whether code that the folder names or its checkpoints hold may be run.
 
     Raises:
@@ -50,7 +50,7 @@ def load_nnunet(text: str, *, trust: bool = False) -> NNUNetModel:
 
 
 def _same(checkpoints: Sequence[Checkpoint]) -> None:
-    """All folds of one folder come from one configuration."""
+    """Raise unless all folds were trained with the same configuration and mirroring."""
     first, *others = checkpoints
     for other in others:
         if (other.configuration, other.mirror_axes) != (first.configuration, first.mirror_axes):
@@ -62,7 +62,7 @@ def _same(checkpoints: Sequence[Checkpoint]) -> None:
 
 
 def _classes(plans: Plans) -> dict[int, int]:
-    """Channel of each label value that a case may hold; -1 for the ignored one.
+    """The output class of each label value that a case may hold; -1 for the ignored value.
 
     Raises:
         InputError: if regions paint classes that are not 1, 2, ... without gaps.

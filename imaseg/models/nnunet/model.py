@@ -15,17 +15,17 @@ from imaseg.tiling import TiledModel
 
 
 class NNUNetModel(SegmentationModel):
-    """Image (B, C, X, Y, Z) as the preprocessor makes it -> class logits of the same size.
+    """Maps an image (B, C, X, Y, Z), as nnU-Net's preprocessor makes it, to class logits of the same size.
 
     Tiles, their weights and the mirroring are nnU-Net's; the blending is in float32 where nnU-Net's is in half
     precision. Several folds are one model: the mean of their logits, so that an attack moves along the gradient of all.
 
     Args:
         folds: networks of the folds.
-        plans: of all of them.
+        plans: plans that all folds share.
         mirror_axes: axes of the network's input along which predictions are mirrored.
-        card: what it is.
-        prepare: from raw volumes to what the model takes.
+        card: description of the model.
+        prepare: converts raw volumes to what the model takes.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class NNUNetModel(SegmentationModel):
         prepare: Preparation,
     ) -> None:
         patch = tuple(int(side) for side in plans.configuration.patch_size)
-        along = 1 if plans.flat else 0
+        along = 1 if plans.is_2d else 0
         tiled = TiledModel(
             folds[0] if len(folds) == 1 else MeanOfFolds(folds),
             patch,
@@ -45,7 +45,7 @@ class NNUNetModel(SegmentationModel):
             even=True,
             weight=_tile_weight(patch),
             mirror_axes=tuple(axis + along for axis in mirror_axes),
-            slices_along=0 if plans.flat else None,
+            slices_along=0 if plans.is_2d else None,
         )
         super().__init__(tiled, card)
         self.prepare = prepare
@@ -55,7 +55,7 @@ class NNUNetModel(SegmentationModel):
         self.independent = bool(self._order)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Logits by class (B, K, X, Y, Z); their argmax is the segmentation."""
+        """Return class logits (B, K, X, Y, Z); their argmax is the segmentation."""
         logits: Tensor = self.network(image.permute(self._there))
         if self._order:
             logits = classes_of_regions(logits, self._order)
@@ -63,7 +63,7 @@ class NNUNetModel(SegmentationModel):
 
 
 class MeanOfFolds(nn.Module):
-    """Mean of the logits of several networks.
+    """Averages the logits of several networks.
 
     Args:
         folds: networks that take the same images.
@@ -74,7 +74,7 @@ class MeanOfFolds(nn.Module):
         self.folds = nn.ModuleList(folds)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Mean over the folds."""
+        """Return the mean of the logits over the folds."""
         total: Tensor = self.folds[0](image)
         for fold in self.folds[1:]:
             total = total + fold(image)
@@ -82,7 +82,7 @@ class MeanOfFolds(nn.Module):
 
 
 def _tile_weight(patch: tuple[int, ...]) -> Tensor:
-    """nnU-Net's own Gaussian, rounded to half precision as it uses it."""
+    """nnU-Net's Gaussian tile weights, rounded to half precision as nnU-Net does."""
     from nnunetv2.inference.sliding_window_prediction import compute_gaussian
 
     weight: Tensor = compute_gaussian(patch, sigma_scale=1 / 8, value_scaling_factor=10, device=torch.device("cpu"))

@@ -1,4 +1,4 @@
-"""The network of a plans file, by nnU-Net's own builder, with weights that fit it to the last one."""
+"""Builds the network of a plans file with nnU-Net's own code and loads weights, all of which must fit."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _OURS = ("nnUNetTrainerIMA", "nnUNetTrainerPGD", "nnUNetTrainerStandard", "nnUNe
 
 
 def build_network(plans: Plans, checkpoint: Checkpoint, *, trust: bool) -> nn.Module:
-    """A network of one fold, in eval mode, that returns logits of full resolution only.
+    """Build the network of one fold in eval mode; it returns logits at full resolution only.
 
     Raises:
         InputError: if the plans name a class from elsewhere, or the weights belong to another architecture.
@@ -40,7 +40,7 @@ def build_network(plans: Plans, checkpoint: Checkpoint, *, trust: bool) -> nn.Mo
 
 
 def _builder(trainer: str) -> Callable[[Plans], nn.Module]:
-    """How this trainer makes its network: as the plans say, unless a trainer installed here does it otherwise."""
+    """The function that builds this trainer's network: the trainer's own if it is installed, else nnU-Net's default."""
     if trainer.split("_")[0] in (STOCK, *_OURS):
         return _as_planned
     kind = _installed(trainer)
@@ -83,7 +83,7 @@ def _architecture(plans: Plans) -> tuple[Any, ...]:
 
 
 def _installed(trainer: str) -> Any:
-    """Class of that name among nnU-Net's trainers and those in `nnUNet_extTrainer`; None if there is none."""
+    """The class of that name among nnU-Net's trainers and those in `nnUNet_extTrainer`; None if there is none."""
     from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
     try:
@@ -94,7 +94,7 @@ def _installed(trainer: str) -> Any:
 
 
 def _check_names(plans: Plans) -> None:
-    """nnU-Net imports and calls whatever the plans name."""
+    """Check all class names in the plans, since nnU-Net imports and calls whatever the plans name."""
     configuration = plans.configuration
     arguments = configuration.network_arch_init_kwargs
     named = [arguments.get(key) for key in configuration.network_arch_init_kwargs_req_import]
@@ -110,6 +110,6 @@ def _check_names(plans: Plans) -> None:
 def _is_layer(name: Any) -> bool:
     if not isinstance(name, str) or not name.startswith(_HOMES):
         return False
-    found = pydoc.locate(name)
+    layer = pydoc.locate(name)
     # A class that has moved is looked for by nnU-Net below dynamic_network_architectures, by its last name.
-    return found is None or (isinstance(found, type) and issubclass(found, nn.Module))
+    return layer is None or (isinstance(layer, type) and issubclass(layer, nn.Module))

@@ -1,4 +1,4 @@
-"""Plans and data set of a results folder, as nnU-Net's own managers read them."""
+"""Reads the plans and the data set description of a results folder with nnU-Net's own managers."""
 
 from __future__ import annotations
 
@@ -68,18 +68,18 @@ class Plans:
         return int(self.labels.num_segmentation_heads)
 
     @property
-    def flat(self) -> bool:
-        """Whether the network sees slices."""
+    def is_2d(self) -> bool:
+        """Whether the network is 2D and sees single slices."""
         return len(self.configuration.patch_size) == 2
 
     @property
     def axes(self) -> tuple[int, int, int]:
-        """For each axis of nnU-Net's array that of the volume X, Y, Z: files are read as Z, Y, X and transposed."""
+        """For each axis of nnU-Net's array, the volume axis (X, Y, Z); nnU-Net reads Z, Y, X and transposes."""
         z, y, x = (2 - int(axis) for axis in self.manager.transpose_forward)
         return z, y, x
 
     @property
     def class_names(self) -> dict[int, str]:
-        """Name of each label value from 0 on; a value that only occurs inside regions is called by its number."""
+        """Name of each label value from 0 on; a value that occurs only inside regions is named by its number."""
         own = {int(value): str(name) for name, value in self.dataset["labels"].items() if isinstance(value, int | str)}
         return {int(value): own.get(int(value), str(value)) for value in self.labels.all_labels}

@@ -1,4 +1,4 @@
-"""A case as nnU-Net's own preprocessor makes it, in the volume's own axes, with the record of what was done.
+"""Preprocesses a case with nnU-Net's own preprocessor and records each step, in the axes of the volume.
 
 nnU-Net reads (Z, Y, X), transposes, crops to the nonzero region, normalises, then resamples. The arrays are turned
 back to (X, Y, Z) afterwards, so that everything else in imaseg (affine, spacing, voxel maps, files) stays as it is.
@@ -23,10 +23,10 @@ _REORIENTING = ("NibabelIOWithReorient", "SimpleITKIOWithReorient")
 
 @dataclass(frozen=True)
 class Preparation:
-    """From a raw volume to what an nnU-Net model takes.
+    """Converts a raw volume to what an nnU-Net model takes.
 
     Attributes:
-        plans: of the model.
+        plans: plans of the model.
         classes: for each label value that a case may hold, the channel it belongs to; -1 for ignored ones.
     """
 
@@ -34,7 +34,7 @@ class Preparation:
     classes: dict[int, int]
 
     def __call__(self, volume: Volume) -> tuple[Volume, list[Step]]:
-        """Prepare a case; the input is left as it is.
+        """Prepare a case; the input is not changed.
 
         Raises:
             InputError: if nnU-Net cannot, or normalises in a way that this project cannot undo.
@@ -53,21 +53,21 @@ class Preparation:
         return replace(volume, image=image, label=label, affine=affine), steps
 
     def _run(self, volume: Volume) -> tuple[NDArray[np.float32], NDArray[np.int64] | None, dict[str, Any]]:
-        """Image (C, X, Y, Z), label (X, Y, Z) and what nnU-Net noted, by its own preprocessor."""
+        """Run nnU-Net's preprocessor; returns image (C, X, Y, Z), label (X, Y, Z) and nnU-Net's properties."""
         label = None if volume.label is None else volume.label.T[None].astype(np.int16)
-        image, found, properties = self._by_nnunet(volume, label)
+        image, label_channels, properties = self._by_nnunet(volume, label)
         if label is not None and self._label_counts_as_inside(volume):
             image = self._by_nnunet(volume, None)[0]
         back = np.argsort(self.plans.axes)
         image = np.ascontiguousarray(image.transpose(0, *(back + 1)), dtype=np.float32)
         if label is None:
             return image, None, properties
-        return image, self._channels(found[0].transpose(back)), properties
+        return image, self._channels(label_channels[0].transpose(back)), properties
 
     def _label_counts_as_inside(self, volume: Volume) -> bool:
-        """Whether a label outside of the nonzero region would count as inside of it when intensities are normalised.
+        """Whether the label, where it lies outside of the nonzero region, would affect the normalisation.
 
-        So it does when nnU-Net trains; when it predicts there is no label.
+        nnU-Net counts labelled voxels as inside when it trains; when it predicts there is no label.
         """
         if not any(self.plans.configuration.use_mask_for_norm):
             return False
@@ -76,28 +76,28 @@ class Preparation:
     def _by_nnunet(
         self, volume: Volume, label: NDArray[np.int16] | None
     ) -> tuple[NDArray[np.float32], NDArray[np.integer], dict[str, Any]]:
-        """Image and label in nnU-Net's axes, and what it noted."""
+        """Run nnU-Net's preprocessor; returns image and label in nnU-Net's axes, and its properties of the case."""
         plans = self.plans
         properties: dict[str, Any] = {"spacing": [float(size) for size in reversed(volume.spacing)]}
         preprocessor = plans.configuration.preprocessor_class(verbose=False)
         try:
-            image, found, properties = preprocessor.run_case_npy(
+            image, label_channels, properties = preprocessor.run_case_npy(
                 volume.image.transpose(0, 3, 2, 1), label, properties, plans.manager, plans.configuration, plans.dataset
             )
         except (ValueError, RuntimeError, AssertionError, KeyError, IndexError) as error:
             msg = f"case {volume.id} must be one that nnU-Net can preprocess, got {type(error).__name__}: {error}."
             raise InputError(msg) from error
-        return image, found, properties
+        return image, label_channels, properties
 
     def _channels(self, label: NDArray[np.integer]) -> NDArray[np.int64]:
-        """Label values as channels; -1, which nnU-Net puts outside of the nonzero region, is background."""
+        """Map label values to classes; -1, which nnU-Net writes outside of the nonzero region, becomes background."""
         table = np.zeros(max(self.classes) + 1, np.int64)
         for value, channel in self.classes.items():
             table[value] = channel
         return table[np.maximum(label, 0)]
 
     def _crop(self, volume: Volume, properties: dict[str, Any]) -> Step:
-        """Record of the crop to the nonzero region, along X, Y, Z."""
+        """The record of the crop to the nonzero region, along X, Y, Z."""
         box = [(0, 0)] * 3
         for axis, (start, stop) in zip(self.plans.axes, properties["bbox_used_for_cropping"], strict=True):
             box[axis] = int(start), int(stop)
@@ -109,7 +109,7 @@ class Preparation:
         }
 
     def _resampled(self, before: list[int], after: tuple[int, ...], spacing: tuple[float, ...]) -> Step:
-        """Record of the resampling, with the voxel size that keeps both ends of each axis where they were."""
+        """The record of the resampling, with the voxel size that keeps both ends of each axis in place."""
         return {
             "name": "resample",
             "spacing_from": list(spacing),
@@ -121,7 +121,7 @@ class Preparation:
         }
 
     def _orders(self, spacing: tuple[float, ...]) -> list[int]:
-        """Order of the splines along X, Y, Z; a coarse axis has one of its own, and PyTorch's are linear."""
+        """Spline orders along X, Y, Z; a coarse axis may have its own, and PyTorch resampling is linear."""
         from nnunetv2.preprocessing.resampling.default_resampling import determine_do_sep_z_and_axis
 
         configuration = self.plans.configuration
@@ -136,7 +136,7 @@ class Preparation:
         return orders
 
     def _normalised(self, volume: Volume, crop: Step) -> list[Step]:
-        """Records of what nnU-Net subtracted and divided by, one per channel."""
+        """The records of the normalisation, one per channel: what nnU-Net subtracted and divided by."""
         inside = tuple(slice(start, start + n) for start, n in zip(crop["start"], crop["shape"], strict=True))
         cut = volume.image[:, *inside]
         return [{"name": "normalise", "channel": i, **self._figures(i, cut)} for i in range(len(cut))]
@@ -152,9 +152,15 @@ class Preparation:
             low = float(values.min())
             return {"method": "rescale", "mean": low, "std": max(float(values.max()) - low, _EPS)}
         if scheme == "CTNormalization":
-            known = self.plans.manager.foreground_intensity_properties_per_channel[str(channel)]
-            low, high = float(known["percentile_00_5"]), float(known["percentile_99_5"])
-            return {"method": "ct", "low": low, "high": high, "mean": float(known["mean"]), "std": float(known["std"])}
+            properties = self.plans.manager.foreground_intensity_properties_per_channel[str(channel)]
+            low, high = float(properties["percentile_00_5"]), float(properties["percentile_99_5"])
+            return {
+                "method": "ct",
+                "low": low,
+                "high": high,
+                "mean": float(properties["mean"]),
+                "std": float(properties["std"]),
+            }
         if scheme != "ZScoreNormalization":
             msg = f"normalisation of {self.plans.source} must be one that nnU-Net ships, got {scheme!r}."
             raise InputError(msg)
@@ -165,7 +171,7 @@ class Preparation:
 
 
 def _nonzero(image: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Where any channel of (C, X, Y, Z) is not 0, holes filled: the region that nnU-Net normalises by."""
+    """Where any channel of (C, X, Y, Z) is not 0, with holes filled: the region that nnU-Net normalises by."""
     from nnunetv2.preprocessing.cropping.cropping import create_nonzero_mask
 
     mask: NDArray[np.bool_] = create_nonzero_mask(image)
@@ -173,8 +179,8 @@ def _nonzero(image: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def _to_old_index(crop: Step, resampled: Step) -> NDArray[np.float64]:
-    """From a voxel index of the prepared grid to one of the native grid, (4, 4)."""
+    """Affine (4, 4) from voxel indices of the prepared grid to those of the native grid."""
     ratio = np.asarray(resampled["shape_from"]) / np.asarray(resampled["shape_to"])
-    place = np.diag([*ratio, 1.0])
-    place[:3, 3] = np.asarray(crop["start"]) + (ratio - 1) / 2
-    return place
+    affine = np.diag([*ratio, 1.0])
+    affine[:3, 3] = np.asarray(crop["start"]) + (ratio - 1) / 2
+    return affine

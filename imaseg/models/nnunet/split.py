@@ -1,4 +1,4 @@
-"""Which cases a fold was trained on, and which it was held out from, as far as the disk says."""
+"""Finds the cases that a fold was trained and validated on, as far as files on disk state it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SPLITS = "splits_final.json"
 
 
 def cases_of(folder: ResultsFolder, dataset: str) -> tuple[list[str], list[str]]:
-    """Ids of training and validation cases.
+    """Return the ids of the training and of the validation cases.
 
     nnU-Net keeps its split next to the preprocessed data (`nnUNet_preprocessed/DATASET/splits_final.json`); a copy in
     the results folder is taken first. Without either the validation cases are those in the fold's
@@ -41,11 +41,11 @@ def cases_of(folder: ResultsFolder, dataset: str) -> tuple[list[str], list[str]]
 
 
 def _split(folder: Path, dataset: str) -> list[dict[str, list[str]]]:
-    places = [folder / SPLITS]
+    candidates = [folder / SPLITS]
     preprocessed = os.environ.get("nnUNet_preprocessed")  # noqa: SIM112 (so nnU-Net spells it)
     if preprocessed:
-        places.append(Path(preprocessed) / dataset / SPLITS)
-    path = next((place for place in places if place.is_file()), None)
+        candidates.append(Path(preprocessed) / dataset / SPLITS)
+    path = next((candidate for candidate in candidates if candidate.is_file()), None)
     if path is None:
         return []
     try:

@@ -1,4 +1,4 @@
-"""Before a run starts: does everything fit together, and how long will it take."""
+"""Checks before a run starts that everything fits together, and estimates how long it will take."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from imaseg.runs.config import TrainConfig
 from imaseg.training import TrainingMethod
 
 
-def rehearse(config: TrainConfig, model: SegmentationModel, method: TrainingMethod) -> None:
-    """Network and loss on one empty patch, so that a misfit shows before anything is written.
+def check_fit(config: TrainConfig, model: SegmentationModel, method: TrainingMethod) -> None:
+    """Run network and loss on one empty patch, so that a mismatch shows before anything is written.
 
     Raises:
         InputError: if they fail on it.
@@ -35,8 +35,8 @@ def rehearse(config: TrainConfig, model: SegmentationModel, method: TrainingMeth
         raise InputError(msg) from error
 
 
-def outlook(config: TrainConfig, model: SegmentationModel, state: RunState, cases: int) -> str:
-    """Cases, epochs and expected time, from one measured pass on a single patch."""
+def time_estimate(config: TrainConfig, model: SegmentationModel, state: RunState, cases: int) -> str:
+    """One line with the number of cases and epochs and the expected time, estimated from one timed pass."""
     device = next(model.parameters()).device
     patch = torch.zeros(1, model.card.in_channels, *config.patch, device=device)
     with frozen(model), torch.autocast(device.type, enabled=config.amp):
