@@ -14,7 +14,7 @@ from torch import nn
 
 from imaseg import FGSM, L2, InputError, load_model
 from imaseg.auditing.engine.identity import _hash_weights
-from imaseg.models.weights import put, read_state
+from imaseg.models.weights import load_state, read_state
 
 LABELS = {0: "background", 1: "organ"}
 UNET = {"spatial_dims": 3, "in_channels": 1, "out_channels": 2, "channels": [4, 8], "strides": [2]}
