@@ -33,7 +33,7 @@ _ROUNDS = 8
 _RESTARTS = 3
 _STARTS = 2
 _STARTS_OF_FEW = 10
-"""Random starts of a challenge, in sets as large as the image and in those of few parameters."""
+"""Number of random starts of a challenge, for sets with as many parameters as voxels and for sets with few."""
 _NARROWER = 0.99
 _SCAN_STEPS = 20
 _FINEST = 1e-4
