@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class InputError(ValueError):
-    """Wrong usage or unusable input; the message is one sentence that names the file and the mend.
+    """Wrong usage or unusable input; the message is one sentence that names the file and the fix.
 
     The command line prints it without a traceback and exits with 2.
     """

@@ -30,7 +30,7 @@ _DRAW_BACK = 7
 _PROBES = 6
 _NEAREST = 2.0**-8
 _SHORTER = 0.25
-"""First radius as a share of what suffices along the first gradient, since other directions are shorter."""
+"""First radius as a share of the distance to success along the first gradient, since other directions are shorter."""
 
 
 class MinimumNorm(Attack):

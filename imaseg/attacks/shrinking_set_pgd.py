@@ -30,7 +30,7 @@ from imaseg.perturbations import Perturbation
 from imaseg.perturbations.base import expand, norm
 
 _STAGES = ((0.15, 3.0, 8.0), (0.2, 2.0, 6.0), (0.15, 1.5, 3.0), (0.1, 1.2, 2.0), (0.4, 1.0, 2.0))
-"""Share of the steps, set, first step."""
+"""For each stage: share of the steps, budget as a multiple of eps, and first step."""
 
 
 class ShrinkingSetPGD(Attack):

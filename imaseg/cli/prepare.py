@@ -44,10 +44,10 @@ def prepare(
             summary = run(source, out, steps, progress=tell, layout=wanted, workers=workers)
         except OSError as error:
             what = f"{error.filename or out} must be readable and, if in OUT, writable"
-            msg = f"{what}, got: {error.strerror or error}. What is done is kept: mend that and run again."
+            msg = f"{what}, got: {error.strerror or error}. Finished cases are kept: correct this and run again."
             raise InputError(msg) from error
         except MemoryError as error:
-            msg = "workers must be few enough for the memory, got none left. What is done is kept: try --workers 1."
+            msg = "workers must be few enough for the memory, got none left. Finished cases are kept: try --workers 1."
             raise InputError(msg) from error
     for case, reasons in summary.quarantined.items():
         typer.echo(_printable(f"quarantined {case}: {' '.join(reasons)}"))

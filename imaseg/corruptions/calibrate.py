@@ -10,11 +10,11 @@ import numpy as np
 LADDER = (0.05, 0.1, 0.2, 0.4, 0.8)
 """Change at severities 1 to 5, in standard deviations of the clean image inside its body.
 
-The unit is that of an L2 budget in RMS on a z-scored image, so both can be read on one axis. 0.05 is what a strong
-attack needs and nobody sees; 0.8 nearly doubles the variance, which nobody overlooks; each is twice the one before."""
+The unit is that of an L2 budget in RMS on a z-scored image, so that both can be compared. A strong attack needs about
+0.05, which is invisible; 0.8 nearly doubles the variance and is obvious; each level is twice the one before."""
 _TOLERANCE = 0.01
 _ROOM = 0.8
-"""Levels above this share of what the limit gives are moved, so that neighbours stay apart."""
+"""Levels above this share of the largest reachable change are moved, so that neighbouring severities differ."""
 _TRIES = 25
 _SAME = 0.1
 

@@ -6,7 +6,7 @@ of the attenuation, and photon starvation makes it noisy:
 
     lost = s (p_max + m_max) ((p + m)^2 - p^2) / max((p + m)^2 - p^2) * (1 + 0.3 n),   x -> x - iradon(lost)
 
-The metal itself is not drawn, and where it lies nothing changes, so that s = 0 is the clean image. Slices are projected
+The metal itself is not drawn, and its own voxels do not change, so that s = 0 is the clean image. Slices are projected
 on a grid of at most 96 pixels, which bounds the time; streaks are smooth against the pixels of a CT.
 """
 
@@ -22,7 +22,7 @@ from imaseg.corruptions.scene import Image, Scene
 _GRID = 96
 _ANGLES = 120
 _METAL = 8.0
-"""Attenuation of metal, in that of soft tissue."""
+"""Attenuation of metal, relative to soft tissue."""
 
 
 class CTStreaks(Corruption):

@@ -13,7 +13,7 @@ from imaseg.corruptions.base import Corruption, Effect
 from imaseg.corruptions.scene import Image, Scene
 
 _KEPT = 3.0
-"""Radius, in points of k-space, that is always kept."""
+"""Smallest radius that is kept, in points of k-space."""
 
 
 class GibbsRinging(Corruption):

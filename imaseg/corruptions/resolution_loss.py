@@ -14,7 +14,7 @@ from imaseg.corruptions.scene import Scene
 
 _FACTORS = (1.5, 2.0, 3.0, 4.0, 6.0)
 _FEWEST = 4
-"""Pixels that are left along the shorter side."""
+"""Smallest number of pixels that must remain along the shorter side."""
 
 
 class ResolutionLoss(Corruption):

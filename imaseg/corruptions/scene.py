@@ -14,9 +14,9 @@ from imaseg.data.preparation.body import body_mask
 
 Image = NDArray[np.float32]
 _AIR = 0.25
-"""What lies outside of the bright part is air if it is no brighter than this share of it; else it is tissue as well."""
+"""Voxels outside of the bright component are air if their brightness is at most this share of its own, else tissue."""
 _HOUNSFIELD = -500.0
-"""Values below are HU of air where nobody says what the image is."""
+"""Values below this are taken for HU of air if the modality is unknown."""
 _THICKER = 1.1
 
 

@@ -94,7 +94,7 @@ def read_json(path: Path) -> dict[str, Any]:
         msg = f"{path} must be a readable text file, got {error}."
         raise InputError(msg) from error
     except json.JSONDecodeError as error:
-        msg = f"{path} must be valid JSON, got {error}. Mend that line."
+        msg = f"{path} must be valid JSON, got {error}. Correct that line."
         raise InputError(msg) from error
     if not isinstance(content, dict):
         msg = f"{path} must hold a JSON object {{...}}, got {type(content).__name__}."

@@ -34,7 +34,7 @@ def read_volume(case: Case, *, threshold: float | None = None, compact: bool = F
     if label is not None and not reasons:
         reasons, blamed = check_label(label, images[0]), label.path
     if reasons:
-        msg = f"{case.id}: {reasons[0]} Mend or leave out {blamed}."
+        msg = f"{case.id}: {reasons[0]} Correct or remove {blamed}."
         raise InputError(msg)
     return to_volume(case.id, images, label, compact=compact)
 

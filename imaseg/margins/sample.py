@@ -1,14 +1,17 @@
 """Sample margin: the smallest budget at which an attack breaks the whole case.
 
-First the full budget: cases that survive are censored there. For the others the bad point is drawn back along the
-segment to the clean image (forward passes only), then smaller budgets are tried, each attack starting from the last bad
-point scaled down, until the bracket is narrower than `rtol`. An attack that breaks a case ends early and one that fails
-takes all of its steps, so the tries come from above: first just below, then after each break twice as far, and never
-beyond the middle of the bracket. That stays in one basin, so the end is challenged: by a search of another kind, by
-searches just below the margin from the clean image and from random points (more of them in sets of few parameters,
-where valleys are narrow), and where a set has but one parameter by a scan of its values, a twentieth of the margin
-apart; where one breaks the case, the bracket opens again. The margin is an upper bound on the true distance:
-the size of a perturbation known to break the case.
+1. Attack at the full budget. Cases that survive are censored there.
+2. Bisect between the bad point of each broken case and the clean image, with forward passes only.
+3. Attack at smaller budgets, each time starting from the last bad point scaled down, until the bracket is narrower than
+   `rtol`. Budgets are tried from above, since an attack that breaks a case ends early and one that fails takes all of
+   its steps: first just below the bad point, then after each break twice as far, at most to the middle of the
+   bracket.
+4. The result may be a local minimum, so it is challenged just below the margin: by another kind of search, and by
+   searches from the clean image and from random points (more of them in sets of few parameters, where minima are
+   narrow). A set with a single parameter is scanned in steps of a twentieth of the margin. If a challenge breaks the
+   case, the search continues from there.
+
+The margin is an upper bound on the true distance: the size of a perturbation known to break the case.
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ _ROUNDS = 8
 _RESTARTS = 3
 _STARTS = 2
 _STARTS_OF_FEW = 10
-"""Random starts of a challenge, in sets as large as the image and in those of few parameters."""
+"""Number of random starts of a challenge, for sets with as many parameters as voxels and for sets with few."""
 _NARROWER = 0.99
 _SCAN_STEPS = 20
 _FINEST = 1e-4

@@ -1,7 +1,7 @@
 """Voxel margins: for each voxel the smallest budget at which its label flips.
 
-method="attack": every perturbation that is evaluated, at whatever voxels it aims, is compared with all voxels: those
-that are wrong there have at most its size as their margin. So each margin is an upper bound that can be replayed. First
+method="attack": every evaluated perturbation counts for all voxels, whichever it was aimed at: the margin of each voxel
+that is wrong there is at most its size. So each margin is an upper bound that can be reproduced. First
 a sweep of attacks on all voxels over a ladder of budgets (`voxel_sweep`), then attacks on small groups of voxels, down
 to single ones where the effort allows (`voxel_groups`, `voxel_focus`).
 

@@ -113,7 +113,7 @@ class _RecordingSearch(Search):
 
     def _record(self, index: Tensor, params: Tensor, point: Point, *, inside: bool = True) -> None:
         super()._record(index, params, point, inside=inside)
-        # Points of larger sets than the rung's count too, as far as the whole budget goes.
+        # Points beyond the budget of this rung count too, up to the largest budget.
         current = self._some(params, index)
         wrong = wrong_at(self._evaluator, index, current, point.logits)
         self._flips.record(index.tolist(), self.perturbation.size(current), wrong)

@@ -17,7 +17,7 @@ from imaseg.models.segmentation import ModelCard, SegmentationModel
 from imaseg.tiling import TiledModel
 
 _SLICED = {"x": "zy", "y": "zx", "z": "yx"}
-"""Axes that a 2D network sees, by that of the slices, where the card leaves them open."""
+"""Axes (rows, columns) that a 2D network sees by the axis across its slices, if the card does not state them."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def _labels(card: Card, channels: int, name: str) -> dict[int, str]:
         told = f"regions {card.regions}" if card.regions is not None else f"{classes} classes"
         msg = (
             f"{name}: labels must name the {max(channels, 2)} classes of the network's {channels} channels, background "
-            f"included, got {told} and labels {card.labels}. Mend the card."
+            f"included, got {told} and labels {card.labels}. Correct the card."
         )
         raise InputError(msg)
     return card.labels or {0: "background"} | {k: str(k) for k in range(1, classes)}

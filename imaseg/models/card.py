@@ -1,6 +1,6 @@
 """The model card: a few lines of YAML beside a checkpoint that state what the checkpoint itself does not.
 
-Where it lies and which keys a kind of model needs: docs/models.md.
+docs/models.md says where the card of each kind of model is and which keys it needs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Side = Annotated[int, Field(ge=1)]
 Channel = Annotated[int, Field(ge=0)]
 Activation = Literal["auto", "none", "softmax", "sigmoid"]
 UNTOUCHED = {"orientation": None, "spacing": None, "crop": None, "normalise": "none"}
-"""What a card's recipe means by the keys it leaves out: images as their files hold them."""
+"""Defaults of a card's recipe: every step that it does not name is skipped."""
 BESIDE = "imaseg.yaml"
 """Name of the card in a folder."""
 

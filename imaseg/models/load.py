@@ -11,7 +11,7 @@ from imaseg.models.segmentation import SegmentationModel
 from imaseg.plugins import plugins
 
 KINDS = ("nnunet", "bundle", "torchscript", "smp", "python")
-"""What may stand before the colon of a specification."""
+"""Kinds of models: the prefixes of a specification, before the colon."""
 
 
 def load_model(spec: str | Path, *, trust: bool = False) -> SegmentationModel:

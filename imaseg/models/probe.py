@@ -74,7 +74,7 @@ def probe(
                 output = network(image)
             except InputError:
                 raise
-            except Exception as error:  # whatever somebody's code raises, it does not take this image
+            except Exception as error:  # any error of the network's code means that it does not take this image
                 problem = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
                 continue
             if output.shape[:1] + output.shape[2:] == image.shape[:1] + image.shape[2:]:

@@ -12,7 +12,7 @@ from typing import Any
 from imaseg.errors import InputError
 
 _IMPORTED: dict[str, str] = {}
-"""Modules that were imported here, and the folders they were looked for in."""
+"""Top-level modules imported by this file, with the folders that were searched for them."""
 
 
 def require_trust(what: str, *, trust: bool) -> None:

@@ -2,7 +2,7 @@
 
     x -> low + range * t^g,   t = (x - low) / range,   g = 1 + p for p >= 0, 1 / (1 - p) below
 
-Lowest and highest value stay where they are; p > 0 darkens what lies between, p < 0 brightens it. The curve is that of
+Lowest and highest value do not change; p > 0 darkens the values between, p < 0 brightens them. The curve is that of
 `skimage.exposure.adjust_gamma`.
 """
 
@@ -42,7 +42,7 @@ class Gamma(_Box):
     def _change(self, image: Tensor, params: Tensor) -> Tensor:
         low, width = span(image)
         share = (image - low) / width.where(width > 0, 1.0)
-        # At share 0 the curve stands still; 1 stands in there, because 0 * log(0) has no gradient.
+        # At t = 0 the curve does not move; t is replaced by 1 there, because 0 * log(0) has no gradient.
         logarithm = share.where(share > 0, 1.0).log()
         exponent = relative(params).view(*params.shape, *[1] * (image.ndim - 2))
         return width * share * torch.expm1(exponent * logarithm)

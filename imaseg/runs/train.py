@@ -118,7 +118,7 @@ def training_cases(data: Path) -> CaseSet:
         msg = f"{data} must have a label for each training case, got none for {', '.join(bare[:3])}."
         raise InputError(msg)
     if not len(cohort):
-        msg = f"{data} must hold at least one training case, got an empty `train` in split.json. Mend split.json."
+        msg = f"{data} must hold at least one training case, got an empty `train` in split.json. Correct split.json."
         raise InputError(msg)
     if sorted(cohort.labels) != list(range(len(cohort.labels))):
         msg = f"labels of {data} must be 0, 1, 2, ... without gaps, got {sorted(cohort.labels)}. Renumber them."

@@ -14,9 +14,9 @@ import scipy.stats
 
 DRAWS = 2000
 FEWEST = 3
-"""Values below which an interval would say nothing."""
+"""Smallest number of values for which an interval is computed."""
 _AT_ONCE = 2**22
-"""Numbers that are drawn at a time."""
+"""Largest number of values that are drawn at a time, to limit memory."""
 
 _Name = TypeVar("_Name", bound=Hashable)
 

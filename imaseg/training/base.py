@@ -87,14 +87,14 @@ def check_share(name: str, value: float) -> float:
     return value
 
 
-def check_count(name: str, value: int, mend: str, *, at_least: int = 1) -> int:
+def check_count(name: str, value: int, advice: str, *, at_least: int = 1) -> int:
     """Raise unless `value` is a whole number that is large enough.
 
     Raises:
         ValueError: if it is not, or is below `at_least`.
     """
     if not isinstance(value, int) or value < at_least:
-        msg = f"{name} must be a whole number >= {at_least}, got {value}. {mend}"
+        msg = f"{name} must be a whole number >= {at_least}, got {value}. {advice}"
         raise ValueError(msg)
     return value
 

@@ -68,7 +68,7 @@ class IMA(TrainingMethod):
         objective: what the ascent maximises; the loss that leads to the criterion if not given.
         warm: start each ascent where the case's last one ended, so that fewer steps suffice. The start is mirrored as
             the image is; cases whose image is another one at this visit (another crop) start anew.
-        fewest_steps: ascent steps of a visit that goes as far as one increment, growing linearly up to `steps` at the
+        fewest_steps: ascent steps of a visit whose radius is one increment, growing linearly up to `steps` at the
             ceiling; None for `steps` throughout.
         every: perturb every so many batches; those in between cost one plain step and train on the clean loss alone.
         seed: seed of the random starts.

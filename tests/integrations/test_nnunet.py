@@ -353,7 +353,7 @@ def test_a_run_is_not_gone_on_with_by_other_settings_or_another_method(trainer_o
     trainer.run_training()
     path = str(Path(trainer.output_folder) / "checkpoint_final.pth")
     other = trainer_of(method={"steps": 7})
-    with pytest.raises(InputError, match="by the settings it was started with, got another method"):
+    with pytest.raises(InputError, match="with the settings it was started with, got another method"):
         other.load_checkpoint(path)
     with pytest.raises(InputError, match=r"must be a checkpoint of nnUNetTrainerPGD .*, got one of method ima"):
         trainer_of("nnUNetTrainerPGD", method={}).load_checkpoint(path)

@@ -17,10 +17,10 @@ COLOURS = (
     "#e6194b", "#3cb44b", "#ffe119", "#4363d8", "#f58231", "#42d4f4", "#f032e6", "#bfef45",
     "#fabed4", "#469990", "#dcbeff", "#9a6324", "#fffac8", "#800000", "#aaffc3", "#808000",
 )  # fmt: skip
-"""Of label 1, 2, ...; they come round again."""
+"""Colours of labels 1, 2, ...; repeated for more labels."""
 _HEIGHT = 150
 _WIDEST = 480
-"""Pixels of all views side by side, which share one scale."""
+"""Largest width in pixels of all views side by side, which share one scale."""
 _GAP = 4
 
 

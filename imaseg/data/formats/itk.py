@@ -68,7 +68,7 @@ def _reject_external_data_files(path: Path) -> None:
         data_file = PureWindowsPath(name.strip())  # understands / as well as \
         if data_file.is_absolute() or data_file.root or ".." in data_file.parts:
             msg = (
-                f"{path} must name voxels in its own folder, got {name.strip()!r}. Move them there and mend the header."
+                f"{path} must name voxels in its own folder, got {name.strip()!r}. Move them there and fix the header."
             )
             raise InputError(msg)
 

@@ -2,7 +2,7 @@
 
 N4 (Tustison et al., IEEE Transactions on Medical Imaging 2010) runs on a shrunken copy. The logarithm of its field is
 then fitted by a cubic spline through at most 10 nodes along each axis; that spline is the field that is divided out
-and stands in the record of the step.
+and stored in the record of the step.
 """
 
 from __future__ import annotations

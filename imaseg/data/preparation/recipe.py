@@ -23,7 +23,7 @@ Percent = Annotated[float, Field(ge=0, le=100)]
 
 
 class Window(BaseModel):
-    """Grey values from `low` to `high` are brought to `to_low` to `to_high`; what lies outside is clipped if `clip`."""
+    """Maps grey values from `low` to `high` linearly to `to_low` to `to_high`; with `clip`, others are clipped."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -122,7 +122,7 @@ class Recipe(BaseModel):
 
 
 READING = ("layout", "modality", "patient")
-"""Keys that say where cases are, not what is done to them."""
+"""Keys on where the cases are rather than what is done to them."""
 
 
 def load_recipe(name: str | Path, config: Path | None = None) -> Recipe:

@@ -13,7 +13,7 @@ from imaseg.validated import validated
 
 VARIABLE = "IMASEG_CONFIG"
 PERTURBATION: dict[str, Any] = {"name": "l2", "eps": 0.1, "unit": "rms"}
-"""What may change where the file does not say: a tenth of a standard deviation per voxel."""
+"""Default perturbation set: a tenth of a standard deviation per voxel (RMS)."""
 
 
 class RobustBest(BaseModel):

@@ -280,7 +280,7 @@ class RobustTrainer(nnUNetTrainer):
 
 
 class _PassThrough:
-    """Stands in for the trainer's network and returns the images unchanged, for what stands in for its loss."""
+    """Replaces the trainer's network during a step: returns the images unchanged, as input of the replaced loss."""
 
     def __init__(self, network: nn.Module) -> None:
         self._network = network

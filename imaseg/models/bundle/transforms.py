@@ -53,7 +53,7 @@ class Preprocessing:
         if not _on_image(self._config.get(*keys, "keys")):
             return
         if name in _LEFT_OUT:
-            self.notes.append(f"{name} of the bundle is left out: it changes only how much lies around the body.")
+            self.notes.append(f"{name} of the bundle is left out: it only crops or pads the border.")
             return
         translators: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
             "Orientation": self._orientation,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from imaseg.models.nnunet.plans import Plans
 
 _HOMES = ("torch.nn.", "dynamic_network_architectures.")
-"""Where the classes that a plans file names may come from."""
+"""Packages from which a plans file may name classes."""
 STOCK = "nnUNetTrainer"
 _OURS = ("nnUNetTrainerIMA", "nnUNetTrainerPGD", "nnUNetTrainerStandard", "nnUNetTrainerTRADES")
 
