@@ -66,7 +66,7 @@ def test_an_attack_has_settings_source_and_what_differs(imaseg):
     assert pgd["differs"] is None
     assert preset["kind"] == "preset"
     assert preset["settings"] == {"attack": PRESETS["segpgd"].attack, **PRESETS["segpgd"].settings}
-    assert preset["source"] == PRESETS["segpgd"].reference
+    assert preset["source"] == Attack.about("segpgd").reference
     assert preset["differs"] == PRESETS["segpgd"].differs
     keys = {"name", "kind", "summary", "settings", "source", "differs"}
     assert all(keys <= entry.keys() for entry in entries.values())

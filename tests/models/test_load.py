@@ -83,7 +83,7 @@ def test_a_network_with_other_layers_is_refused(copy):
     [
         (lambda run: (run / "model.json").unlink(), r"got one without model\.json"),
         (lambda run: (run / "model.json").write_text("{"), "must be valid JSON"),
-        (lambda run: (run / "model.json").write_text('{"name": "x"}'), "must be a model card"),
+        (lambda run: (run / "model.json").write_text('{"name": "x"}'), "network must be given"),
         (lambda run: (run / "weights.safetensors").unlink(), r"weights\.safetensors must exist"),
         (lambda run: (run / "weights.safetensors").write_bytes(b"\x00" * 40), "got a damaged one"),
     ],

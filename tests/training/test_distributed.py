@@ -21,7 +21,7 @@ def ranks(tmp_path_factory):
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
         [sys.executable, *command, "-m", "tests.training.distributed_worker", str(out)],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=120,
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return [torch.load(out / f"rank{rank}.pt", weights_only=True) for rank in range(2)]

@@ -22,6 +22,7 @@ def dice_floor(prediction: Tensor, label: Tensor, sure: Tensor, classes: Sequenc
         sure: bool (*spatial), where the prediction cannot change.
         classes: over which the mean is taken.
 
+    >>> import torch
     >>> one, none = torch.tensor([1, 1, 0]), torch.tensor([True, False, True])
     >>> dice_floor(one, one, none, [1])
     0.6666666666666666

@@ -54,7 +54,7 @@ def build(audits: Audits) -> Section | None:
 
 def _cases(audits: Audits) -> Iterator[_Case]:
     for audit in audits:
-        for record in audit.cases:
+        for record in audit.cases if any(entry.written is not None for entry in audit.summary.probes) else ():
             for found in record.rows_of(AttackRow):
                 if found.written is not None:
                     yield _Case(audit, record.case, found.probe, found.written)
