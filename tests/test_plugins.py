@@ -66,6 +66,7 @@ def test_the_documented_corruption_is_listed_and_keeps_the_contract(tmp_path):
     assert int(re.search(r"(\d+) passed", stdout)[1]) >= 6
 
 
+@pytest.mark.slow
 def test_an_attack_is_listed_built_and_taken_up_by_the_contract_tests(tmp_path):
     install(tmp_path, "lazy_pack", LAZY, "imaseg.attacks", lazy_one="LazyOne")
     code, stdout, stderr = python(tmp_path, "-m", "imaseg", "list", "attacks", "--json")

@@ -33,6 +33,7 @@ def test_it_prints_a_row_per_case_and_names_what_it_made(imaseg, tiny_run, raw_p
     assert max(map(len, lines[:5])) <= 120
 
 
+@pytest.mark.slow
 def test_every_search_preset_and_set_can_be_named(imaseg, tiny_run, prepared_phantom, tmp_path):
     from imaseg.attacks import Attack
     from imaseg.attacks.presets import PRESETS

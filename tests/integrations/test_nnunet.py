@@ -293,7 +293,6 @@ def _stop_before(trainer, epoch):
     trainer.on_epoch_start = start
 
 
-@pytest.mark.slow
 def test_a_resumed_run_ends_with_the_weights_and_margins_of_one_that_was_not(trainer_of, monkeypatch):
     whole = trainer_of(results="whole")
     whole.run_training()

@@ -68,7 +68,6 @@ def opened(chromium, page):
     return chromium
 
 
-@pytest.mark.slow
 def test_every_plot_draws_without_a_console_message(opened):
     assert opened.console == []
     plots = opened.ask(MARKS)
@@ -79,7 +78,6 @@ def test_every_plot_draws_without_a_console_message(opened):
     assert opened.ask("document.querySelector('h1').textContent").endswith(HOSTILE)
 
 
-@pytest.mark.slow
 def test_keys_move_the_slices_of_all_models_together(opened):
     before = opened.ask(SHOWN)
     assert len(before) == 2
@@ -97,7 +95,6 @@ def test_keys_move_the_slices_of_all_models_together(opened):
     assert all(a["pictures"] != b["pictures"] for a, b in zip(first, second, strict=True))
 
 
-@pytest.mark.slow
 def test_slides_of_one_model_move_alone(chromium, tiny, tmp_path):
     path = tmp_path / "one.html"
     path.write_text(render([tiny]), encoding="utf-8")
@@ -113,7 +110,6 @@ def test_slides_of_one_model_move_alone(chromium, tiny, tmp_path):
     assert other == before[1]
 
 
-@pytest.mark.slow
 def test_the_warning_stays_in_sight(opened):
     opened.ask("(document.documentElement.style.scrollBehavior = 'auto', scrollTo(0, 5000))")
     opened.settle()
@@ -121,7 +117,6 @@ def test_the_warning_stays_in_sight(opened):
     assert opened.ask("document.querySelector('.strip').getBoundingClientRect().top") == 0
 
 
-@pytest.mark.slow
 def test_all_text_stands_out_in_light_and_dark(opened):
     opened.ask("document.querySelectorAll('details').forEach(one => { one.open = true; })")
     for scheme in ("light", "dark"):
@@ -134,7 +129,6 @@ def test_all_text_stands_out_in_light_and_dark(opened):
         assert (paper == "rgb(255, 255, 255)") == (scheme == "light")
 
 
-@pytest.mark.slow
 def test_print_is_black_on_white_without_controls(opened):
     opened.look(media="print", scheme="dark")
     look = "(s => [s.color, s.backgroundColor])(getComputedStyle(document.body))"
@@ -148,7 +142,6 @@ def test_print_is_black_on_white_without_controls(opened):
     assert written.count(b"/Type /Page\n") >= 4
 
 
-@pytest.mark.slow
 def test_a_phone_needs_no_sideways_scrolling(chromium, page):
     chromium.look(width=390, height=844)
     chromium.open(page)
@@ -159,7 +152,6 @@ def test_a_phone_needs_no_sideways_scrolling(chromium, page):
     assert all(plot["width"] <= 390 for plot in chromium.ask(MARKS))
 
 
-@pytest.mark.slow
 def test_the_keyboard_shows_where_it_is(chromium, page):
     chromium.look()
     chromium.open(page)
@@ -175,7 +167,6 @@ def test_the_keyboard_shows_where_it_is(chromium, page):
     assert width >= 2
 
 
-@pytest.mark.slow
 def test_the_check_sees_a_broken_page(chromium, tmp_path):
     broken = tmp_path / "broken.html"
     broken.write_text(

@@ -172,6 +172,7 @@ def test_out_must_not_be_a_folder(real_audit, tmp_path):
         write_report([real_audit], tmp_path)
 
 
+@pytest.mark.slow
 def test_three_models_with_large_noisy_pictures_stay_under_15_mb(write_variant, tmp_path):
     folders = [write_variant(name) for name in "abc"]
     rng = np.random.default_rng(0)

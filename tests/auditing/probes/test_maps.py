@@ -171,7 +171,6 @@ def test_slices_lie_beside_the_record_and_a_lost_map_is_made_again(done, tiny_ru
     assert lost.read_bytes() == before
 
 
-@pytest.mark.slow
 def test_an_attack_on_the_smoothed_model_lies_above_its_certificates(tiny_run, prepared_phantom, tmp_path):
     how = settings("l2:0.5", methods=("attack",), certify=0.05, focus=2)
     done = audit(ruler(tiny_run), prepared_phantom, how, tmp_path / "a", select=[CASE])
@@ -184,7 +183,6 @@ def test_an_attack_on_the_smoothed_model_lies_above_its_certificates(tiny_run, p
     assert one.violations <= 0.01 * one.voxels
 
 
-@pytest.mark.slow
 def test_sets_that_the_estimate_does_not_know_get_the_attack_alone(tiny_run, prepared_phantom, tmp_path):
     both = settings("deformation:1", methods=("attack", "gradient"), focus=0)
     done = audit(ruler(tiny_run), prepared_phantom, both, tmp_path / "a", select=[CASE])

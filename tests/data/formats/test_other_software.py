@@ -163,7 +163,6 @@ def test_slices_are_left_alone_as_nnunet_leaves_them(even):
     np.testing.assert_allclose(image[inner], theirs[inner], atol=0.5)  # of values up to 400
 
 
-@pytest.mark.slow
 def test_the_written_case_is_what_monai_loads(received):
     image, label, affine, _ = run(received)
     out = received / "out"

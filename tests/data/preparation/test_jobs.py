@@ -61,7 +61,6 @@ def test_a_killed_worker_is_one_sentence():
         list(team.each(die, [(i,) for i in range(6)]))
 
 
-@pytest.mark.slow
 def test_killed_with_workers_it_leaves_nobody_and_resumes(raw, tmp_path):
     out = tmp_path / "out"
     command = [sys.executable, "-m", "imaseg", "prepare", str(raw), str(out), "--workers", "2"]
