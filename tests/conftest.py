@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
 # Commands that tests start would otherwise use every core each, next to other workers of pytest: their threads wait for
 # one another at every small operation.
@@ -104,9 +105,13 @@ EVERY_KIND = {
 
 @pytest.fixture(scope="session")
 def real_audit(tiny_run, prepared_phantom, tmp_path_factory):
-    """An audit folder with every kind of probe; read only."""
+    """An audit folder with every kind of probe, made once for all workers of pytest; read only."""
     from imaseg.auditing import Plan, audit
 
-    out = tmp_path_factory.mktemp("audits") / "tiny"
-    audit(tiny_run, prepared_phantom, Plan.model_validate(EVERY_KIND), out, select="all")
+    shared = tmp_path_factory.getbasetemp()
+    shared = shared.parent if os.environ.get("PYTEST_XDIST_WORKER") else shared
+    out = shared / "every-kind"
+    with FileLock(shared / "every-kind.lock"):
+        if not (out / "summary.json").is_file():
+            audit(tiny_run, prepared_phantom, Plan.model_validate(EVERY_KIND), out, select="all")
     return out
