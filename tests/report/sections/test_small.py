@@ -4,19 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from imaseg.report.sections import (
-    budgets,
-    build_sections,
-    certified,
-    clean,
-    files,
-    limits,
-    methods,
-    provenance,
-    sizes,
-    summary,
-    validity,
-)  # fmt: skip
+from imaseg.report.sections import budgets, build_sections, certified, clean, files, sizes
+from imaseg.report.sections.context import limits, methods, provenance, summary, validity
 from imaseg.results.attack import AttackRow
 from imaseg.results.base import MEAN
 from tests.report.vary import blocks_of, entries, texts, vary, with_dice

@@ -1,0 +1,1 @@
+"""Sections that say how to read all others: summary, validity, methods, limits, provenance."""
