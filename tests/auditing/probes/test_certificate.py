@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imaseg import CertifiedMargin
+from imaseg.auditing.inputs.budget import UNIT_SCALE
 from imaseg.auditing.metrics.dice_floor import dice_floor
+from imaseg.auditing.probes import CertificateProbe
 from imaseg.auditing.probes.certificate import certificate, flipped_within
 from imaseg.auditing.probes.scene import Scene
 
@@ -79,3 +81,9 @@ def test_nothing_certified_is_nothing_to_attack():
     image = torch.full((1, 1, 1, 4), 0.01)
     result = CertifiedMargin(0.5, 100)(_halves, image)
     assert flipped_within(result, _Scene(image)) == [0, 0]
+
+
+def test_noise_in_std_is_a_multiple_of_each_case_s_own_and_else_in_units_of_the_input():
+    scale = UNIT_SCALE.model_copy(update={"std": 4.0})
+    sigmas = [CertificateProbe(sigma=0.25, unit=unit).build(0, scale).sigma for unit in ("std", None)]
+    assert sigmas == [1.0, 0.25]

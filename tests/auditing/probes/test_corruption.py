@@ -163,3 +163,13 @@ def test_a_case_that_a_corruption_ruins_is_named(tiny_run, raw_phantom, tmp_path
     monkeypatch.setattr(CaseSource, "fit", fit)
     with pytest.raises(InputError, match="gaussian-noise at severity 1: image must vary"):
         audit(tiny_run, raw_phantom, PLAN, tmp_path / "a", select=["phantom_005"])
+
+
+def test_what_is_done_to_prepared_images_is_not_called_done_before_normalisation(
+    monkeypatch, tiny_run, raw_phantom, tmp_path
+):
+    monkeypatch.setattr(GaussianNoise, "after_normalisation", True)
+    content = CONTENT | {"corruptions": {"names": ["gaussian-noise", "gamma"], "severities": [1]}}
+    result = audit(tiny_run, raw_phantom, Plan.model_validate(content), tmp_path / "a", select=["phantom_005"])
+    before = {entry["corruption"]: entry["before_normalisation"] for entry in result.summary["corruptions"]}
+    assert before == {"gaussian-noise": False, "gamma": True}
