@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -35,7 +35,7 @@ def validated(
         mistake = next((one for one in mistakes if one["type"] == "extra_forbidden"), mistakes[0])
         key = str(mistake["loc"][0]) if mistake["loc"] else ""
         if mistake["type"] == "extra_forbidden":
-            keys = ", ".join(_keys(kind, mistake["loc"][:-1]))
+            keys = ", ".join(_keys(kind, mistake["loc"][:-1], content))
             msg = f"{source}: key must be one of {keys}, got {_place(mistake['loc'])!r}."
         elif constraint is not None and (words := constraint(key)):
             got = content.get(key) if isinstance(content, dict) else content
@@ -61,13 +61,26 @@ def _place(steps: Iterable[Any]) -> str:
     return ".".join(map(str, steps))
 
 
-def _keys(kind: type[BaseModel], steps: Iterable[Any]) -> list[str]:
-    """Keys that are known where the steps lead; those at the top where that is not told."""
+def _keys(kind: type[BaseModel], steps: Iterable[Any], content: Any) -> list[str]:
+    """Keys that are known where the steps lead; those at the top where that is not told.
+
+    A class whose members go by a `kind` in the content says by `member` which one it is.
+    """
     for step in steps:
+        content = _inside(content, step)
         field = kind.model_fields.get(str(step))
         inner = next(_models(field.annotation), None) if field is not None else None
         kind = inner or kind
+        if isinstance(content, Mapping) and hasattr(kind, "member"):
+            kind = kind.member(content)
     return [field.alias or name for name, field in kind.model_fields.items()]
+
+
+def _inside(content: Any, step: Any) -> Any:
+    try:
+        return content[step]
+    except (KeyError, IndexError, TypeError):
+        return None
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:

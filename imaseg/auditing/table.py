@@ -56,7 +56,8 @@ def margin_table(margins: Sequence[MarginEntry]) -> str:
     rows = []
     for entry in margins:
         low, middle, high = (_quantile(entry, name) for name in ("q25", "median", "q75"))
-        counts = [f"{entry.censored} of {entry.n}", str(entry.clean_failures), f"{entry.held} of {entry.tested}"]
+        held = f"{entry.held} of {entry.tested}" if entry.tested else "not tested"
+        counts = [f"{entry.censored} of {entry.n}", str(entry.clean_failures), held]
         rows.append([entry.perturbation, entry.structure or WHOLE, middle, entry.unit, f"{low} to {high}", *counts])
     return plain(heads, rows, left=len(heads))
 

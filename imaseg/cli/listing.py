@@ -27,7 +27,7 @@ def show(kind: str, *, as_json: bool) -> None:
         InputError: if there is no such kind.
     """
     if kind not in KINDS:
-        msg = f"list must be one of {', '.join(KINDS)}, got {kind!r}."
+        msg = f"kind must be one of {', '.join(KINDS)}, got {kind!r}."
         raise InputError(msg)
     entries = sorted(KINDS[kind](), key=lambda entry: entry["name"])
     if as_json:

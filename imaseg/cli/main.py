@@ -280,7 +280,10 @@ def margin(
     ] = False,
     method: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option("--method", help="How voxel margins are measured: attack, gradient (a cheap estimate) or both."),
+        typer.Option(
+            "--method",
+            help="How voxel margins are measured: attack, gradient (a cheap estimate) or both (default: both).",
+        ),
     ] = None,
     focus: Annotated[
         int,

@@ -48,7 +48,7 @@ def train(
 
 @nnunet.command()
 def export(
-    model: Annotated[str, typer.Argument(help="Results folder of nnU-Net: DIR[@FOLD[/CHECKPOINT]].")],
+    model: Annotated[str, typer.Argument(help="Results folder of nnU-Net: DIR, DIR@FOLD or DIR@FOLD/CHECKPOINT.")],
     out: Annotated[Path, typer.Argument(help="Folder to write the model to.")],
     trust: Annotated[
         bool,

@@ -86,6 +86,9 @@ def _hint_for(folder: Path) -> str:
         return f"Load it as bundle:{folder}."
     if (folder / "config.json").is_file():
         return f"Load it as smp:{folder}."
+    weights = sorted(one.name for end in ("pt", "pth", "ckpt", "safetensors") for one in folder.glob(f"*.{end}"))
+    if weights and not (folder / "config.yaml").is_file():
+        return f"Weights such as {weights[0]} need a card (a YAML file) that names their network: see docs/models.md."
     return "Has its first epoch ended?"
 
 

@@ -33,9 +33,7 @@ class L2(_Additive):
     """
 
     title = "L2 ball"
-    meaning = (
-        "A change of any shape; its budget is the root mean square over all voxels, in units of the model's input."
-    )
+    meaning = "A change of any shape; its budget is the root mean square over all voxels."
     usual_unit = "rms"
     shared_budget = True
 

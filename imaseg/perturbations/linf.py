@@ -27,7 +27,7 @@ class Linf(_Additive):
     """
 
     title = "L-infinity ball"
-    meaning = "A change of any shape in which no voxel changes by more than the budget, in units of the model's input."
+    meaning = "A change of any shape in which no voxel changes by more than the budget."
     unit: Literal["max"] = "max"
 
     def init(self, image: Tensor, generator: torch.Generator) -> Tensor:

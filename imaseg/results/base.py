@@ -11,6 +11,8 @@ from imaseg.plugins import plugins
 
 FORMAT: Literal[2] = 2
 """Number of the form that results have on disk; another number is refused."""
+MISSING_PLUGIN = "Install the plug-in that adds it, or run its file with imaseg.plugins.import_local first"
+"""What to do about a kind of rows or entries that is not known here."""
 MEAN = "foreground_mean"
 """Key of the mean over the foreground classes, next to the classes."""
 
@@ -102,9 +104,7 @@ class _Kinds(Record):
         if kind not in cls.registry:
             plugins("imaseg.probes")
         if kind not in cls.registry:
-            msg = (
-                f"kind must be one of {', '.join(sorted(cls.registry))}, got {kind!r}. Install the plug-in that adds it"
-            )
+            msg = f"kind must be one of {', '.join(sorted(cls.registry))}, got {kind!r}. {MISSING_PLUGIN}"
             raise ValueError(msg)
         return cls.registry[str(kind)].model_validate(content)
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from imaseg.errors import InputError
-from imaseg.results.base import FORMAT, Record
+from imaseg.results.base import FORMAT, MISSING_PLUGIN, Record
 from imaseg.results.case import CaseRecord
 from imaseg.results.run import Run
 from imaseg.results.summary import Summary
@@ -96,10 +96,9 @@ def read_record(path: Path, kind: type[_Record]) -> _Record:
     try:
         return kind.model_validate_json(text)
     except ValidationError as error:
-        msg = (
-            f"{path} must be a complete {path.name}, {first_mistake(error)}. Delete it and run the same command with "
-            "--resume."
-        )
+        mistake = first_mistake(error)
+        way = "" if MISSING_PLUGIN in mistake else " Delete it and run the same command with --resume."
+        msg = f"{path} must be a complete {path.name}, {mistake}.{way}"
         raise InputError(msg) from error
 
 

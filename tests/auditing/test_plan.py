@@ -74,6 +74,8 @@ def test_names_tell_objectives_apart():
         ({"validity": {"large_eps": -2.0, "scaled_eps": 0.1}}, "validity.large_eps must be valid, got -2.0"),
         ({"margins": [{"eps": 0.5, "rtol": 1e-9}]}, "rtol must be in"),
         ({"extra": 1}, "key must be one of name, imports, probes, .*got 'extra'"),
+        ({"probes": [{"attack": "pgd", "eps": [0.1], "step": 5}]}, "key must be .*eps, objective, steps, .*0.step'"),
+        ({"probes": [{"kind": "margin", "eps": 1, "rtl": 5}]}, "key must be .*eps, criterion, per_class, .*0.rtl'"),
         ({"showcase": {"attack": "fgsm", "eps": 0.1}}, r"showcase\.attack must be one of the plan's probes"),
         ({"margins": [{"eps": 0.5, "criterion": {"name": "dice-under"}}]}, "criterion must be one of"),
         ({"margins": [{"eps": 0.5}] * 2}, "must have different names, got 'margin-l2-dice-below-0.5-norm' twice"),

@@ -206,3 +206,10 @@ def test_training_killed_for_good_resumes_to_the_same_weights(worked, tmp_path):
     whole, part = ((tmp_path / name / "weights.safetensors").read_bytes() for name in ("whole", "part"))
     assert whole == part
     assert (tmp_path / "whole" / "margins.csv").read_text() == (tmp_path / "part" / "margins.csv").read_text()
+
+
+@pytest.mark.parametrize("command", [["nnunet", "export"], ["nnunet", "train"], ["nnunet", "path"]])
+def test_the_help_of_nested_commands_prints(command):
+    done = imaseg(*command, "--help")
+    assert done.returncode == 0, done.stderr
+    assert f"imaseg {' '.join(command)}" in done.stdout

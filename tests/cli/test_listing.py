@@ -111,7 +111,7 @@ def test_the_table_is_no_wider_than_120_columns(imaseg, kind):
 def test_an_unknown_kind_lists_the_known_ones(imaseg):
     code, stdout, stderr = imaseg("list", "corruption")
     assert (code, stdout) == (2, "")
-    assert stderr == f"imaseg: list must be one of {', '.join(KINDS)}, got 'corruption'.\n"
+    assert stderr == f"imaseg: kind must be one of {', '.join(KINDS)}, got 'corruption'.\n"
 
 
 def test_a_new_attack_is_listed_by_being_defined(monkeypatch):

@@ -59,8 +59,9 @@ def degradation_line(scores: Degradation | None) -> str:
     if scores is None or scores.mean is None or scores.ci95 is None:
         return ""
     low, high = scores.ci95
+    number = len(scores.per_corruption)
     return (
-        f"Degradation over {len(scores.per_corruption)} corruptions (ROOD-MRI) {scores.mean:.3f} [{low:.3f}, "
+        f"Degradation over {number} corruption{'s' if number != 1 else ''} (ROOD-MRI) {scores.mean:.3f} [{low:.3f}, "
         f"{high:.3f}], worst {scores.worst:.3f} ({scores.worst_corruption})"
     )
 

@@ -79,6 +79,11 @@ class Probe(BaseModel, ABC):
         plugins("imaseg.probes")
         return Probe.registry
 
+    @classmethod
+    def member(cls, content: Mapping[str, Any]) -> type[Probe]:
+        """Class of the settings' kind, `attack` if none is named; this one if the kind is not known."""
+        return cls.known().get(str(content.get("kind", "attack")), cls)
+
     def names(self) -> list[str]:
         """Names that the settings give, from the shortest to the one that says most."""
         return [self.kind]
