@@ -50,3 +50,12 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number and its noun, in agreement.
+
+    >>> counted(1, "case"), counted(17, "case")
+    ('1 case', '17 cases')
+    """
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from imaseg.auditing.probes.margin import WHOLE
+from imaseg.progress import counted
 from imaseg.results import CaseRecord, Summary
 from imaseg.results.attack import AttackRow
 from imaseg.results.base import MEAN
@@ -46,7 +47,7 @@ def ladder_table(summaries: Sequence[Summary]) -> str:
         [f"{kind} {eps:g} {unit}", *(_dice(lowest.get((kind, unit, eps))) for lowest in worst)]
         for kind, unit, eps in worst[0]
     ]
-    title = f"Mean foreground Dice over {summaries[0].data.cases} cases, each under its worst attack"
+    title = f"Mean foreground Dice over {counted(summaries[0].data.cases, 'case')}, each under its worst attack"
     return f"{title}\n{plain(['', *(summary.model.name for summary in summaries)], rows)}"
 
 

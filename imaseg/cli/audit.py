@@ -13,6 +13,7 @@ from imaseg.auditing.metrics.degradation import degradation_line
 from imaseg.auditing.probes.written import SAME_DICE
 from imaseg.auditing.table import ladder_table, margin_table, written_table
 from imaseg.auditing.validity.gate import Gate
+from imaseg.progress import counted
 from imaseg.ranks import own_device
 from imaseg.results import Audit
 from imaseg.results.attack import AttackRow
@@ -76,7 +77,9 @@ def _tables(audit: Audit) -> list[str]:
         tables.append(ladder_table([summary]))
     if summary.margins:
         criteria = " or ".join(dict.fromkeys(entry.criterion for entry in summary.margins if entry.structure is None))
-        tables.append(f"Smallest change found that breaks a case ({criteria}), over {summary.data.cases} cases")
+        tables.append(
+            f"Smallest change found that breaks a case ({criteria}), over {counted(summary.data.cases, 'case')}"
+        )
         tables.append(margin_table(summary.margins))
     line = degradation_line(summary.degradation)
     return [*tables, line] if line else tables
@@ -89,6 +92,11 @@ def _verdicts(result: AuditResult, gates: Sequence[Gate]) -> bool:
     for check in result.audit.summary.validity:
         if check.ok is False:
             typer.echo(f"not valid: {check.check}: {check.number} ({check.detail})", err=True)
+    checks = result.audit.summary.validity
+    if result.audit.run.plan["validity"] is not None:
+        silent = sum(check.ok is None for check in checks)
+        why = f", {silent} not run (report.html says why)" if silent else ""
+        typer.echo(f"Validity: {sum(check.ok is True for check in checks)} of {len(checks)} checks passed{why}.")
     passed = True
     for gate in gates:
         passes, line = gate.judge(result.audit.summary)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from imaseg.progress import counted
 from imaseg.report.audits import Audit, Audits
 from imaseg.report.known import about_attack
-from imaseg.report.numerals import attack_name, count, listing, set_name
+from imaseg.report.numerals import attack_name, listing, set_name
 from imaseg.results.attack import AttackEntry
 from imaseg.results.base import CaseScores, Interval, Metrics
 from imaseg.statistics import bootstrap
@@ -178,8 +179,8 @@ def settings(point: Point) -> str:
     parts = [
         f"the lowest Dice of each case over {listing(probe.members)}" if probe.members else "",
         f"objective {probe.objective}" if probe.objective and not noise else "",
-        count(probe.steps, "step") if probe.steps is not None and not noise else "",
-        count(probe.restarts, "draw" if noise else "restart") if probe.restarts is not None else "",
+        counted(probe.steps, "step") if probe.steps is not None and not noise else "",
+        counted(probe.restarts, "draw" if noise else "restart") if probe.restarts is not None else "",
         f"seed {probe.seed}",
     ]
     return ", ".join(part for part in parts if part)

@@ -90,15 +90,6 @@ def listing(items: Sequence[str], last: str = "and") -> str:
     return f"{', '.join(items[:-1])} {last} {items[-1]}"
 
 
-def count(number: int, noun: str) -> str:
-    """Number and noun, in agreement.
-
-    >>> count(1, "case"), count(17, "case")
-    ('1 case', '17 cases')
-    """
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def unit_name(unit: str) -> str:
     """What the unit of a budget is called on the page; an unknown one keeps its name."""
     return _UNITS.get(unit, unit)

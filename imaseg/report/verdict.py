@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from imaseg.progress import counted
 from imaseg.report.audits import Audits
-from imaseg.report.numerals import count, listing
+from imaseg.report.numerals import listing
 from imaseg.results.summary import Check
 
 _FEW = 3  # checks that a sentence can name
@@ -41,7 +42,7 @@ def _named(check: str, *facts: str) -> str:
 
 
 def _result(number: int, failed: list[str], unknown: list[str]) -> str:
-    total = count(number, "validity check")
+    total = counted(number, "validity check")
     if failed:
         return f"{len(failed)} of {total} failed: {'; '.join(failed)}."
     if unknown:

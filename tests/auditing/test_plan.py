@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from imaseg.attacks import Attack
 from imaseg.auditing import Plan, load_plan
 from imaseg.auditing.probes import (
     AttackProbe,
@@ -188,3 +189,20 @@ def test_pictures_checks_and_sections_may_all_be_left_out(tmp_path):
     assert (plan.showcase, plan.validity, plan.shown, plan.seed) == (None, None, None, 0)
     path.write_text("name: bare\nmargins: [{eps: 1.0}]\n")
     assert load_plan(path).attacks == []
+
+
+def test_files_that_a_plan_imports_run_with_trust_only(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from pathlib import Path\nfrom imaseg.attacks import GaussianNoise\nPath(__file__).with_name('ran').touch()\n"
+        "class NoiseOfMyOwn(GaussianNoise):\n    title = 'noise of my own'\n"
+    )
+    path = tmp_path / "plan.yaml"
+    path.write_text("name: own\nimports: [mine.py]\nprobes: [{attack: noise-of-my-own, eps: [0.1]}]\n")
+    with pytest.raises(InputError, match=r"imports must be trusted, got mine\.py\. .* add --trust"):
+        load_plan(path)
+    assert not (tmp_path / "ran").exists()
+    try:
+        assert load_plan(path, trust=True).attacks[0].is_noise
+    finally:
+        Attack.registry.pop("noise-of-my-own", None)
+    assert (tmp_path / "ran").exists()

@@ -12,6 +12,8 @@ import time
 
 import pytest
 
+from imaseg.auditing.inputs.source import CaseSource
+
 PLAN = "name: tiny\nprobes: [{attack: pgd, unit: rms, eps: [0.2], steps: 2}]\nseed: %d\n"
 MARGIN = ["--steps", "2", "--rtol", "0.9", "--threshold", "1", "--perturbation", "l2:1"]
 COMMANDS = {
@@ -61,6 +63,27 @@ def test_a_failed_case_is_listed_and_exits_with_one(job, imaseg, prepared_phanto
     assert (code, stdout) == (2, "")
     assert "no case of" in stderr.splitlines()[-1]
     assert "could be audited. First reason: " in stderr.splitlines()[-1]
+
+
+def test_a_case_that_memory_does_not_suffice_for_is_set_aside(job, imaseg, prepared_phantom, tmp_path, monkeypatch):
+    command, options, _, _ = job
+    load = CaseSource.load
+
+    def short(source, case):
+        if case.id == "phantom_005" and short.armed:
+            raise MemoryError
+        return load(source, case)
+
+    short.armed = True
+    monkeypatch.setattr(CaseSource, "load", short)
+    out = tmp_path / "a"
+    code, _, stderr = imaseg(*command, prepared_phantom, "--out", out, *options)
+    assert code == 1
+    assert "failed phantom_005: it ran out of memory on cpu (while it was read" in stderr
+    assert [path.name for path in (out / "cases").glob("*.json")] == ["phantom_006.json"]
+    short.armed = False
+    assert imaseg(*command, prepared_phantom, "--out", out, *options, "--resume")[0] == 0
+    assert json.loads((out / "summary.json").read_text())["data"]["cases"] == 2
 
 
 def test_a_folder_of_another_version_is_refused_in_one_sentence(job, imaseg, prepared_phantom, tmp_path):

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from imaseg.report.numerals import bracket, count, decimal, in_words, listing, short, signed, unit_name
+from imaseg.progress import counted
+from imaseg.report.numerals import bracket, decimal, in_words, listing, short, signed, unit_name
 
 
 @pytest.mark.parametrize(
@@ -35,6 +36,6 @@ def test_half_known_intervals_are_no_intervals():
 
 
 def test_words():
-    assert count(2, "case") == "2 cases"
+    assert counted(2, "case") == "2 cases"
     assert listing([]) == ""
     assert unit_name("furlong") == "furlong"

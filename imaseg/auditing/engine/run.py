@@ -26,6 +26,7 @@ from imaseg.data.files import write_json
 from imaseg.errors import InputError
 from imaseg.frozen import frozen
 from imaseg.models import SegmentationModel
+from imaseg.progress import counted
 from imaseg.ranks import rank, world
 from imaseg.report import write_report
 from imaseg.results import Audit, CaseRecord, Summary, load
@@ -173,7 +174,7 @@ def _announce(
     if cases.prepared is not None and any(getattr(probe, "write", None) == "nifti" for probe in plan.probes):
         announce(f"{cases.root} is prepared: images are written on its grid and in its intensities.")
     left = [place for place, case in enumerate(cases) if finished_record(folder, case.id) is None]
-    head = f"{len(cases)} cases ({subject.selection}), plan {plan.name}"
+    head = f"{counted(len(cases), 'case')} ({subject.selection}), plan {plan.name}"
     if not left:
         announce(f"{head}: all finished before.")
     elif text := announcement(head, subject, plan, parts, left, processes=world()):

@@ -134,7 +134,7 @@ def _sliced(model: SegmentationModel, cases: CaseSet) -> tuple[SegmentationModel
     for case in cases:
         try:
             volume = source.load(case).volume
-        except InputError:
+        except (InputError, MemoryError):  # that case is set aside later
             continue
         if 1 in volume.shape:
             return model, []

@@ -86,6 +86,6 @@ class Subject:
         for case in self.cases:
             try:
                 return self.source.load(case)
-            except InputError:
+            except (InputError, MemoryError):  # that case is set aside later
                 continue
         return None

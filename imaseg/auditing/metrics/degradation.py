@@ -14,9 +14,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from imaseg.progress import counted
 from imaseg.results.base import MEAN, Scores
 from imaseg.results.case import CaseRecord
 from imaseg.results.corruption import CorruptionRow, Degradation, LeftOutRow, Losses
+from imaseg.statistics import FEWEST
 
 ALPHA = 2 / 3
 DEFINITION = (
@@ -56,13 +58,12 @@ def degradation(records: Sequence[CaseRecord]) -> Degradation:
 
 def degradation_line(scores: Degradation | None) -> str:
     """One line for the terminal; empty if no corruption was tried, or none occurs in these images."""
-    if scores is None or scores.mean is None or scores.ci95 is None:
+    if scores is None or scores.mean is None:
         return ""
-    low, high = scores.ci95
-    number = len(scores.per_corruption)
+    interval = f" [{scores.ci95[0]:.3f}, {scores.ci95[1]:.3f}]" if scores.ci95 else ""
     return (
-        f"Degradation over {number} corruption{'s' if number != 1 else ''} (ROOD-MRI) {scores.mean:.3f} [{low:.3f}, "
-        f"{high:.3f}], worst {scores.worst:.3f} ({scores.worst_corruption})"
+        f"Degradation over {counted(len(scores.per_corruption), 'corruption')} (ROOD-MRI) {scores.mean:.3f}{interval}, "
+        f"worst {scores.worst:.3f} ({scores.worst_corruption})"
     )
 
 
@@ -76,6 +77,13 @@ def _figures(
     if not names:
         return Losses(per_corruption={}, per_corruption_ci95={}, mean=None, ci95=None)
     mean = _over_cases(losses, np.arange(len(losses))[None], clean)[0]
+    if len(losses) < FEWEST:
+        return Losses(
+            per_corruption=dict(zip(names, map(float, mean), strict=True)),
+            per_corruption_ci95=dict.fromkeys(names),
+            mean=float(mean.mean()),
+            ci95=None,
+        )
     drawn = _over_cases(losses, index, clean)
     drawn = np.where(np.isfinite(drawn), drawn, mean)  # none of the cases that it occurs in was drawn
     low, high = np.percentile(drawn, [2.5, 97.5], axis=0)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from imaseg.progress import counted
 from imaseg.report.audits import Audit, Audits, owner
 from imaseg.report.blocks import (
     MISSING,
@@ -25,7 +26,7 @@ from imaseg.report.blocks import (
     with_interval,
 )  # fmt: skip
 from imaseg.report.compare import clean_point
-from imaseg.report.numerals import count, decimal, listing, short
+from imaseg.report.numerals import decimal, listing, short
 from imaseg.report.sections.base import Section
 from imaseg.report.works import WORKS
 from imaseg.results.corruption import CorruptionEntry
@@ -84,7 +85,7 @@ def _costliest(audit: Audit) -> str:
     name = min(means, key=lambda name: means[name])
     last = corruptions[name][-1]
     return (
-        f"{last.title}, among {count(len(means), 'corruption')} ({decimal(means[name])} left, averaged over its "
+        f"{last.title}, among {counted(len(means), 'corruption')} ({decimal(means[name])} left, averaged over its "
         f"severities, {decimal(last.dice)} at severity {last.severity})"
     )
 
@@ -209,7 +210,7 @@ def _method(audits: Audits, *, scored: bool) -> str:
     return (
         f"Faults of scanner and acquisition ({listing(list(dict.fromkeys(entry.title for entry in entries)))}) were "
         f"simulated, with {torchio}MONAI where these model them, in "
-        f"{count(len({entry.severity for entry in entries}), 'level')} of severity{before}; a severity is stated by "
+        f"{counted(len({entry.severity for entry in entries}), 'level')} of severity{before}; a severity is stated by "
         "the root mean square of the image change over the standard deviation of the unchanged image inside the body."
         + (" Degradation scores follow ROOD-MRI (Boone et al. 2023)." if scored else "")
     )

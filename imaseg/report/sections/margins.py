@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from imaseg.attacks import PGD
+from imaseg.progress import counted
 from imaseg.report.audits import Audit, Audits, lacking, model_column, owner
 from imaseg.report.blocks import Block, Cell, Details, Figure, Grid, Heading, Sentence, Table, Text, table
 from imaseg.report.breaking import native
@@ -21,7 +22,7 @@ from imaseg.report.margin_sets import (
     ranked_cases,
     structure_name,
 )  # fmt: skip
-from imaseg.report.numerals import count, decimal, listing, set_name, short, unit_name
+from imaseg.report.numerals import decimal, listing, set_name, short, unit_name
 from imaseg.report.sections.base import Section
 from imaseg.report.sections.results import source_of
 from imaseg.report.survival import Line, survival_figure
@@ -159,7 +160,7 @@ def _weakest(audits: Audits) -> Table:
     ]
     cases = {case.case for audit in audits for entry in audit.summary.margins for case in entry.per_case}
     caption = (
-        f"{len(rows) if len(audits) == 1 else f'Up to {each} per model'} of {count(len(cases), 'case')}, the weakest "
+        f"{len(rows) if len(audits) == 1 else f'Up to {each} per model'} of {counted(len(cases), 'case')}, the weakest "
         "first, by the mean of their ranks over the sets. Cells: margin of the whole case; below it the structure that "
         "breaks first by itself, and where"
     )
@@ -241,7 +242,7 @@ def _sentences(audits: Audits) -> list[Sentence]:
     firsts = tuple(f"{owner(audits, audit)}{text}" for audit, margins in sets if (text := _first_structure(margins)))
     failing = {(audit.name, case) for audit, margins in sets for case in _failing(margins)}
     names = listing([f"{case} ({model})" if len(audits) > 1 else case for model, case in sorted(failing)])
-    clean = Sentence(f"{count(len(failing), 'case')} already broken unattacked: {names}.")
+    clean = Sentence(f"{counted(len(failing), 'case')} already broken unattacked: {names}.")
     return [
         Sentence(f"Margins: the median case breaks (criterion: {criteria}) at, and the weakest at:", halves),
         *([Sentence("The structure that breaks first, by its median margin:", firsts)] if firsts else []),
@@ -255,7 +256,7 @@ def _held(audits: Audits) -> list[Sentence]:
     entries = [entry for audit in audits for entry in audit.summary.margins if entry.tested]
     stood, tested = sum(entry.held for entry in entries), sum(entry.tested for entry in entries)
     below = listing([f"{short(100 * width, 2)} %" for width in sorted({entry.rtol for entry in entries})])
-    text = f"{stood} of {count(tested, 'margin')} held: three new attacks {below} below them failed."
+    text = f"{stood} of {counted(tested, 'margin')} held: three new attacks {below} below them failed."
     return [Sentence(text)] if tested else []
 
 

@@ -7,12 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from imaseg.progress import counted
 from imaseg.report.audits import Audit, Audits, model_column, owner
 from imaseg.report.blocks import Block, Cell, Figure, Grid, Heading, Legend, Sentence, Table, Viewer, table
 from imaseg.report.compare import Series, main_series
 from imaseg.report.drawing.map_slides import SWATCHES, colour_scale, make_viewer
 from imaseg.report.drawing.volumes import cut, read_volumes, telling_places
-from imaseg.report.numerals import count, decimal, listing, set_name, short, unit_name
+from imaseg.report.numerals import decimal, listing, set_name, short, unit_name
 from imaseg.report.sections.base import Section
 from imaseg.report.sections.worst import outlined_classes
 from imaseg.report.style import plot
@@ -315,7 +316,7 @@ def _methods(audits: Audits, methods: set[str]) -> Iterator[str]:
     entries = [entry for audit in audits for entry in audit.summary.voxel_margins]
     if "attack" in methods:
         searched = dict.fromkeys(
-            f"{set_name(e.perturbation)} up to {short(e.eps)} {unit_name(e.unit)} on {count(len(e.per_case), 'case')}"
+            f"{set_name(e.perturbation)} up to {short(e.eps)} {unit_name(e.unit)} on {counted(len(e.per_case), 'case')}"
             for e in entries
         )
         groups = listing([str(number) for number in sorted({entry.focus for entry in entries})])

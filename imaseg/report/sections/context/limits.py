@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from imaseg.progress import counted
 from imaseg.report.audits import Audits
 from imaseg.report.blocks import Bullets
-from imaseg.report.numerals import count, listing
+from imaseg.report.numerals import listing
 from imaseg.report.sections.base import Section
 
 
@@ -20,7 +21,7 @@ def collect(audits: Audits, sections: Sequence[Section]) -> Section:
         *(limit for section in sections for limit in section.limits),
         "Attacks are deliberate worst cases computed with full access to the model, not faults met in daily work"
         + ("." if corrupted else ": motion, artefacts and other acquisition changes are not covered here."),
-        f"The numbers hold for {data} as prepared here, on {count(smallest, 'case')}"
+        f"The numbers hold for {data} as prepared here, on {counted(smallest, 'case')}"
         + (" in the smallest set" if len(audits) > 1 else "")
         + "; other scanners, populations and protocols may give others.",
         "The 95 % intervals describe the choice of cases only, not what another training run would give.",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from imaseg.progress import counted
 from imaseg.report.audits import Audits
 from imaseg.report.blocks import Bullets, Heading, Text
-from imaseg.report.numerals import count, listing
+from imaseg.report.numerals import listing
 from imaseg.report.sections.base import Section
 from imaseg.report.works import WORKS
 from imaseg.statistics import DRAWS
@@ -15,7 +16,7 @@ from imaseg.statistics import DRAWS
 def collect(audits: Audits, sections: Sequence[Section]) -> Section:
     """What was done, in the past tense, with the numbers a reviewer asks for."""
     versions = listing(sorted({audit.run.imaseg for audit in audits}))
-    data = [f"{count(a.summary.data.cases, 'case')} of {a.summary.data.name}" for a in audits]
+    data = [f"{counted(a.summary.data.cases, 'case')} of {a.summary.data.name}" for a in audits]
     pairing = f"; differences between models are paired by case ({DRAWS} resamples)" if len(audits) > 1 else ""
     by_ima = [audit.name for audit in audits if audit.summary.model.trained_by.lower() == "ima"]
     text = [

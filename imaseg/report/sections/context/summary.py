@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from imaseg.progress import counted
 from imaseg.report.audits import Audits
 from imaseg.report.blocks import Block, Notice, Sentence, Sentences
-from imaseg.report.numerals import count, listing
+from imaseg.report.numerals import listing
 from imaseg.report.sections.base import Section
 from imaseg.report.verdict import verdict_text
 
@@ -37,9 +38,9 @@ def _subject(audits: Audits) -> str:
     if len(cohorts) == 1:
         data, cases, selection = next(iter(cohorts))
         chosen = f" (selection: {selection})" if selection else ""
-        where = f"on {count(cases, 'case')} of {data}{chosen}"
+        where = f"on {counted(cases, 'case')} of {data}{chosen}"
     else:
-        parts = [f"{a.name} on {count(a.summary.data.cases, 'case')} of {a.summary.data.name}" for a in audits]
+        parts = [f"{a.name} on {counted(a.summary.data.cases, 'case')} of {a.summary.data.name}" for a in audits]
         where = f"on different cases: {'; '.join(parts)}"
     labels = dict.fromkeys(label for audit in audits for label in audit.summary.data.labels.values())
     who = f"The model {names[0]} was" if len(names) == 1 else f"{len(names)} models, {listing(names)}, were"
@@ -52,12 +53,12 @@ def _cases(audits: Audits) -> Iterator[str]:
         failed, seen = audit.run.failed, audit.summary.data.seen_in_training
         if failed:
             reasons = "; ".join(f"{case.case}: {case.reason}" for case in failed)
-            yield f"{audit.name}: {count(len(failed), 'case')} could not be audited ({reasons})."
+            yield f"{audit.name}: {counted(len(failed), 'case')} could not be audited ({reasons})."
         if seen:
             shown = listing(seen[:5]) if len(seen) <= 5 else f"{', '.join(seen[:5])} and {len(seen) - 5} more"
             yield (
-                f"{audit.name}: {len(seen)} of {count(audit.summary.data.cases, 'audited case')} were in the training "
-                f"set ({shown}); its numbers are optimistic."
+                f"{audit.name}: {len(seen)} of {counted(audit.summary.data.cases, 'audited case')} were in the "
+                f"training set ({shown}); its numbers are optimistic."
             )
         elif not audit.summary.data.training_known:
             said = "the checkpoint does not say on which cases it was trained, so overlap is not ruled out."
