@@ -77,7 +77,7 @@ class Plan(BaseModel):
     probes: list[AnyProbe] = Field(min_length=1)
     validity: ValidityPlan | None = None
     showcase: Showcase | None = None
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**32)
 
     @model_validator(mode="before")
     @classmethod
@@ -85,11 +85,11 @@ class Plan(BaseModel):
         """Probes of the sections by kind, after those of `probes`."""
         if not isinstance(content, dict):
             return content
-        content, probes = dict(content), list(content.get("probes") or [])
+        content, given = dict(content), content.get("probes")
+        probes = list(given) if isinstance(given, list) else []
         for section, kind in _SECTIONS.items():
-            given = content.pop(section, None)
-            probes += [_probe(kind, entry) for entry in _listed(kind, given)]
-        return content | {"probes": probes}
+            probes += [_probe(kind, entry) for entry in _listed(kind, content.pop(section, None))]
+        return content | {"probes": probes if given is None or isinstance(given, list) else given}
 
     def model_post_init(self, context: Any, /) -> None:
         """Name the probes, as short as tells them apart."""
@@ -214,7 +214,7 @@ def _probe(kind: str, entry: Any) -> Any:
     """An entry of a section as a probe."""
     if not isinstance(entry, dict):
         return entry
-    if kind == "corruption" and "names" in entry:
+    if kind == "corruption" and "names" in entry and "corruptions" not in entry:
         entry = {**entry, "corruptions": entry["names"]}
         del entry["names"]
     return {"kind": kind, **entry}

@@ -93,7 +93,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         msg = f"{path} must be a readable text file, got {error}."
         raise InputError(msg) from error
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         msg = f"{path} must be valid JSON, got {error}. Correct that line."
         raise InputError(msg) from error
     if not isinstance(content, dict):

@@ -98,6 +98,13 @@ def test_names_tell_objectives_apart():
             {"certified": [{"sigma": sigma, "write": "nifti"} for sigma in (0.1, 0.2)]},
             "must write to different folders, got certified twice",
         ),
+        ({"probes": 3}, "probes must be valid, got 3"),
+        ({"probes": {"attack": "pgd"}, "margins": {"eps": 0.5}}, "probes must be valid, got {'attack': 'pgd'}"),
+        ({"probes": [{"kind": ["attack"], "attack": "pgd"}]}, r"kind must be one of attack, .*got \['attack'\]"),
+        ({"probes": [{"kind": 10**400}]}, "kind must be one of attack, .*got 10{75}"),
+        ({"corruptions": {"names": ["gamma"], "corruptions": ["gamma"]}}, "key must be one of .*'probes.1.names'"),
+        ({"seed": -1}, "seed must be valid, got -1"),
+        ({"seed": 2**64}, "seed must be valid, got 18446744073709551616"),
         ({"probes": [{"attack": "pgd", "eps": [0.1], "unit": "mm"}]}, "unit 'mm' must go with deformation, got 'l2'"),
     ],
 )

@@ -126,10 +126,10 @@ def _of_kind(content: Any) -> Any:
     if not isinstance(content, Mapping):
         return content
     kind = content.get("kind", "attack")
-    if kind not in Probe.known():
-        msg = f"kind must be one of {', '.join(sorted(Probe.registry))}, got {kind!r}"
+    if not isinstance(kind, str) or kind not in Probe.known():
+        msg = f"kind must be one of {', '.join(sorted(Probe.registry))}, got {kind!r:.80}"
         raise ValueError(msg)
-    return Probe.registry[str(kind)].model_validate(content)
+    return Probe.registry[kind].model_validate(content)
 
 
 AnyProbe = Annotated[SerializeAsAny[Probe], BeforeValidator(_of_kind)]
