@@ -187,6 +187,9 @@ def _check_names(plan: Plan) -> None:
         if names.count(name) > 1:
             msg = f"probes must have different names, got {name!r} twice. Give one of them a `name`."
             raise ValueError(msg)
+    if taken := next((name for name in names if name == "clean" or name.startswith("worst-case-")), None):
+        msg = f"name of a probe must not be clean or worst-case-..., which results use themselves, got {taken!r}."
+        raise ValueError(msg)
     folders = [folder for probe in plan.probes for folder in probe.folders()]
     if twice := next((folder for folder in folders if folders.count(folder) > 1), None):
         msg = f"probes must write to different folders, got {twice} twice. Leave `write` out of one of them."
@@ -196,6 +199,11 @@ def _check_names(plan: Plan) -> None:
         if part is not None and part.attack not in attacks:
             msg = f"{key}.attack must be one of the plan's probes ({', '.join(attacks)}), got {part.attack!r}."
             raise ValueError(msg)
+    if plan.validity is not None and plan.attack(plan.validity.attack).is_noise:
+        msg = (
+            f"validity.attack must be a search, since noise is none, got {plan.validity.attack!r}. Name another probe."
+        )
+        raise ValueError(msg)
     if plan.showcase is not None and plan.showcase.eps not in (ladder := plan.attack(plan.showcase.attack).eps):
         msg = f"showcase.eps must be one of its probe's {ladder}, got {plan.showcase.eps}."
         raise ValueError(msg)

@@ -98,6 +98,16 @@ def test_names_tell_objectives_apart():
             {"certified": [{"sigma": sigma, "write": "nifti"} for sigma in (0.1, 0.2)]},
             "must write to different folders, got certified twice",
         ),
+        ({"probes": [{**GOOD["probes"][0], "name": "../../x"}]}, "probes.0.name must be valid, got '../../x'"),
+        ({"probes": [{**GOOD["probes"][0], "name": "clean"}]}, "name of a probe must not be clean or worst-case-"),
+        ({"probes": [{**GOOD["probes"][0], "name": "worst-case-l2"}]}, "use themselves, got 'worst-case-l2'"),
+        (
+            {
+                "probes": [*GOOD["probes"], {"attack": "gaussian-noise", "eps": [0.1]}],
+                "validity": {"attack": "gaussian-noise", "large_eps": 5.0, "scaled_eps": 0.1},
+            },
+            "validity.attack must be a search, since noise is none, got 'gaussian-noise'",
+        ),
         ({"probes": 3}, "probes must be valid, got 3"),
         ({"probes": {"attack": "pgd"}, "margins": {"eps": 0.5}}, "probes must be valid, got {'attack': 'pgd'}"),
         ({"probes": [{"kind": ["attack"], "attack": "pgd"}]}, r"kind must be one of attack, .*got \['attack'\]"),
@@ -193,3 +203,10 @@ def test_pictures_checks_and_sections_may_all_be_left_out(tmp_path):
     assert (plan.showcase, plan.validity, plan.shown, plan.seed) == (None, None, None, 0)
     path.write_text("name: bare\nmargins: [{eps: 1.0}]\n")
     assert load_plan(path).attacks == []
+
+
+@pytest.mark.parametrize("text", ["date: 2020-13-45", "a: " + "[" * 5000])
+def test_yaml_that_no_parser_can_build_is_one_clear_line(text, tmp_path):
+    (tmp_path / "plan.yaml").write_text(text)
+    with pytest.raises(InputError, match="plan.yaml must be valid YAML, got"):
+        load_plan(tmp_path / "plan.yaml")

@@ -55,7 +55,7 @@ class Probe(BaseModel, ABC):
 
     Attributes:
         kind: of probe.
-        name: in tables and results, unique within a plan; made from the settings if not given.
+        name: in tables and results, unique within a plan, part of file names; made from the settings if not given.
         cases: only so many cases, the first ones; None for all.
     """
 
@@ -63,7 +63,7 @@ class Probe(BaseModel, ABC):
     model_config = ConfigDict(extra="forbid")
 
     kind: str
-    name: str = ""
+    name: Annotated[str, Field(pattern=r"^[^/\\\x00-\x1f]*$", max_length=100)] = ""
     cases: Annotated[int, Field(ge=1)] | None = None
 
     @classmethod
