@@ -108,6 +108,8 @@ def test_names_tell_objectives_apart():
             },
             "validity.attack must be a search, since noise is none, got 'gaussian-noise'",
         ),
+        ({"probes": [{**GOOD["probes"][0], "steps": 10**400}]}, "probes.0.steps must be valid"),
+        ({"margins": {"eps": 0.5, "steps": 10**400}}, "probes.1.steps must be valid"),
         ({"probes": 3}, "probes must be valid, got 3"),
         ({"probes": {"attack": "pgd"}, "margins": {"eps": 0.5}}, "probes must be valid, got {'attack': 'pgd'}"),
         ({"probes": [{"kind": ["attack"], "attack": "pgd"}]}, r"kind must be one of attack, .*got \['attack'\]"),
