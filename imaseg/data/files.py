@@ -129,7 +129,7 @@ def _told_if_unwritable(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        msg = f"{path} must be writable, got {error.strerror}. Name another folder, or free this one."
+        msg = f"{path} must be writable, got {error.strerror or error}. Name another folder, or free this one."
         raise InputError(msg) from error
 
 
