@@ -83,13 +83,13 @@ def _run(path: Path) -> None:
     sys.modules[name] = module = importlib.util.module_from_spec(spec)  # dataclasses look their module up
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         msg = f"{path}, line {_line(error, path)}: {type(error).__name__}: {error}"
         raise InputError(msg) from error
 
 
-def _line(error: Exception, path: Path) -> int | None:
+def _line(error: BaseException, path: Path) -> int | None:
     """Where in the file it went wrong: the innermost of its lines."""
     if isinstance(error, SyntaxError) and error.filename == str(path):
         return error.lineno

@@ -139,6 +139,7 @@ def test_a_local_file_adds_its_classes_once(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("code", "text"),
     [
+        ("import sys\nsys.exit(3)\n", "mine.py, line 2: SystemExit: 3"),
         ("a = 1\n\nb = a / 0\n", r"mine\.py, line 3: ZeroDivisionError: division by zero"),
         ("a = 1\nb = = 2\n", r"mine\.py, line 2: SyntaxError: invalid syntax"),
         ("def f():\n    import nowhere_to_be_found\n\nf()\n", r"mine\.py, line 2: ModuleNotFoundError"),

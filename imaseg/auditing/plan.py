@@ -77,7 +77,7 @@ class Plan(BaseModel):
     probes: list[AnyProbe] = Field(min_length=1)
     validity: ValidityPlan | None = None
     showcase: Showcase | None = None
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**32)
 
     @model_validator(mode="before")
     @classmethod
@@ -85,11 +85,11 @@ class Plan(BaseModel):
         """Probes of the sections by kind, after those of `probes`."""
         if not isinstance(content, dict):
             return content
-        content, probes = dict(content), list(content.get("probes") or [])
+        content, given = dict(content), content.get("probes")
+        probes = list(given) if isinstance(given, list) else []
         for section, kind in _SECTIONS.items():
-            given = content.pop(section, None)
-            probes += [_probe(kind, entry) for entry in _listed(kind, given)]
-        return content | {"probes": probes}
+            probes += [_probe(kind, entry) for entry in _listed(kind, content.pop(section, None))]
+        return content | {"probes": probes if given is None or isinstance(given, list) else given}
 
     def model_post_init(self, context: Any, /) -> None:
         """Name the probes, as short as tells them apart."""
@@ -187,6 +187,9 @@ def _check_names(plan: Plan) -> None:
         if names.count(name) > 1:
             msg = f"probes must have different names, got {name!r} twice. Give one of them a `name`."
             raise ValueError(msg)
+    if taken := next((name for name in names if name == "clean" or name.startswith("worst-case-")), None):
+        msg = f"name of a probe must not be clean or worst-case-..., which results use themselves, got {taken!r}."
+        raise ValueError(msg)
     folders = [folder for probe in plan.probes for folder in probe.folders()]
     if twice := next((folder for folder in folders if folders.count(folder) > 1), None):
         msg = f"probes must write to different folders, got {twice} twice. Leave `write` out of one of them."
@@ -196,6 +199,11 @@ def _check_names(plan: Plan) -> None:
         if part is not None and part.attack not in attacks:
             msg = f"{key}.attack must be one of the plan's probes ({', '.join(attacks)}), got {part.attack!r}."
             raise ValueError(msg)
+    if plan.validity is not None and plan.attack(plan.validity.attack).is_noise:
+        msg = (
+            f"validity.attack must be a search, since noise is none, got {plan.validity.attack!r}. Name another probe."
+        )
+        raise ValueError(msg)
     if plan.showcase is not None and plan.showcase.eps not in (ladder := plan.attack(plan.showcase.attack).eps):
         msg = f"showcase.eps must be one of its probe's {ladder}, got {plan.showcase.eps}."
         raise ValueError(msg)
@@ -214,7 +222,7 @@ def _probe(kind: str, entry: Any) -> Any:
     """An entry of a section as a probe."""
     if not isinstance(entry, dict):
         return entry
-    if kind == "corruption" and "names" in entry:
+    if kind == "corruption" and "names" in entry and "corruptions" not in entry:
         entry = {**entry, "corruptions": entry["names"]}
         del entry["names"]
     return {"kind": kind, **entry}

@@ -93,7 +93,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         msg = f"{path} must be a readable text file, got {error}."
         raise InputError(msg) from error
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         msg = f"{path} must be valid JSON, got {error}. Correct that line."
         raise InputError(msg) from error
     if not isinstance(content, dict):
@@ -108,14 +108,29 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     The temporary name holds the process id, so that two writers do not collide, and keeps the suffix, by which writers
     choose the format.
+
+    Raises:
+        InputError: if the folder cannot be made, or `path` cannot be replaced.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with _told_if_unwritable(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{os.getpid()}-{path.name}")
     try:
         yield temporary
-        temporary.replace(path)
+        with _told_if_unwritable(path):
+            temporary.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # gone together with its folder
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _told_if_unwritable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        msg = f"{path} must be writable, got {error.strerror or error}. Name another folder, or free this one."
+        raise InputError(msg) from error
 
 
 def occupied(folder: Path) -> bool:
@@ -151,7 +166,7 @@ def write_text(path: Path, text: str) -> None:
     content = text.encode("utf-8", "backslashreplace")
     if path.is_file() and path.read_bytes() == content:
         return
-    with whole_file(path) as temporary:
+    with whole_file(path) as temporary, _told_if_unwritable(path):
         temporary.write_bytes(content)
 
 

@@ -21,7 +21,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except OSError as error:
         msg = f"{path} must be a readable YAML file, got {error.strerror}."
         raise InputError(msg) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: bytes, dates and numbers that are none
         msg = f"{path} must be valid YAML, got {' '.join(str(error).split())}."
         raise InputError(msg) from error
     if not isinstance(content, dict):

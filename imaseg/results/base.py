@@ -101,12 +101,13 @@ class _Kinds(Record):
         if not isinstance(content, Mapping):
             return content
         kind = content.get("kind")
-        if kind not in cls.registry:
+        if isinstance(kind, str) and kind not in cls.registry:
             plugins("imaseg.probes")
-        if kind not in cls.registry:
-            msg = f"kind must be one of {', '.join(sorted(cls.registry))}, got {kind!r}. {MISSING_PLUGIN}"
+        if not isinstance(kind, str) or kind not in cls.registry:
+            known = ", ".join(sorted(cls.registry))
+            msg = f"kind must be one of {known}, got {kind!r:.80}. {MISSING_PLUGIN}"
             raise ValueError(msg)
-        return cls.registry[str(kind)].model_validate(content)
+        return cls.registry[kind].model_validate(content)
 
 
 class Row(_Kinds):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeVar
+from typing import Literal, Self, TypeVar
 
-from imaseg.results.base import FORMAT, AnyRow, Record, Row, Scores
+from pydantic import model_validator
+
+from imaseg.results.base import FORMAT, MEAN, AnyRow, Record, Row, Scores
 
 _Row = TypeVar("_Row", bound=Row)
 
@@ -74,6 +76,14 @@ class CaseRecord(Record):
     backward_calls: int = 0
     seconds: float = 0.0
     peak_memory_mb: float = 0.0
+
+    @model_validator(mode="after")
+    def _all_classes(self) -> Self:
+        """Every class has its scores and its volume."""
+        if {*self.clean} != {*self.volumes, MEAN}:
+            msg = f"clean must have scores of {', '.join([*self.volumes, MEAN])}, got {', '.join(self.clean) or 'none'}"
+            raise ValueError(msg)
+        return self
 
     def rows_of(self, kind: type[_Row], probe: str | None = None) -> list[_Row]:
         """The rows of one kind, of one probe if that is named."""

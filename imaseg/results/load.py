@@ -43,7 +43,7 @@ class Audit:
             InputError: if the file of a case is missing or malformed.
         """
         names = [one.case for one in self.summary.metric_per_case]
-        return [read_record(self.folder / "cases" / f"{name}.json", CaseRecord) for name in names]
+        return [read_case(self.folder, name) for name in names]
 
     def table(self) -> list[dict[str, Any]]:
         """One row per case, probe, budget, class and metric: `pandas.DataFrame(audit.table())`."""
@@ -76,14 +76,15 @@ def read_record(path: Path, kind: type[_Record]) -> _Record:
         InputError: if the file is missing, no JSON, of another version's form, or does not hold that record.
     """
     if not path.is_file():
-        way = f"Finish the run with --resume, or give a folder that {_WRITERS} wrote."
+        way = _remedy(path) if path.name == "run.json" else "Finish the run with --resume."
+        way = f"{way.rstrip('.')}, or give a folder that {_WRITERS} wrote."
         msg = f"{path} must exist, got no such file. {way}"
         raise InputError(msg)
     try:
         text = path.read_text(encoding="utf-8")
         content = json.loads(text)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        msg = f"{path} must be readable JSON, got {error}. Delete it and run the same command with --resume."
+    except (OSError, ValueError, RecursionError) as error:
+        msg = f"{path} must be readable JSON, got {error}. {_remedy(path)}"
         raise InputError(msg) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         written = content.get("imaseg") if isinstance(content, dict) else None
@@ -97,9 +98,30 @@ def read_record(path: Path, kind: type[_Record]) -> _Record:
         return kind.model_validate_json(text)
     except ValidationError as error:
         mistake = first_mistake(error)
-        way = "" if MISSING_PLUGIN in mistake else " Delete it and run the same command with --resume."
+        way = "" if MISSING_PLUGIN in mistake else f" {_remedy(path)}"
         msg = f"{path} must be a complete {path.name}, {mistake}.{way}"
         raise InputError(msg) from error
+
+
+def read_case(folder: Path, case: str) -> CaseRecord:
+    """The record of a case in an audit folder.
+
+    Raises:
+        InputError: as in `read_record`, or if the file holds another case.
+    """
+    path = folder / "cases" / f"{case}.json"
+    record = read_record(path, CaseRecord)
+    if record.case != case:
+        msg = f"{path} must be of case {case}, got {record.case}. {_remedy(path)}"
+        raise InputError(msg)
+    return record
+
+
+def _remedy(path: Path) -> str:
+    """How to get a file of an audit folder back."""
+    if path.name == "run.json":  # without it nobody knows what to go on with
+        return "Run the audit again into a new folder."
+    return "Delete it and run the same command with --resume."
 
 
 def case_table(record: CaseRecord) -> list[dict[str, Any]]:

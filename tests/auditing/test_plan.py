@@ -101,6 +101,25 @@ def test_names_tell_objectives_apart():
             {"certified": [{"sigma": sigma, "write": "nifti"} for sigma in (0.1, 0.2)]},
             "must write to different folders, got certified twice",
         ),
+        ({"probes": [{**GOOD["probes"][0], "name": "../../x"}]}, "probes.0.name must be valid, got '../../x'"),
+        ({"probes": [{**GOOD["probes"][0], "name": "clean"}]}, "name of a probe must not be clean or worst-case-"),
+        ({"probes": [{**GOOD["probes"][0], "name": "worst-case-l2"}]}, "use themselves, got 'worst-case-l2'"),
+        (
+            {
+                "probes": [*GOOD["probes"], {"attack": "gaussian-noise", "eps": [0.1]}],
+                "validity": {"attack": "gaussian-noise", "large_eps": 5.0, "scaled_eps": 0.1},
+            },
+            "validity.attack must be a search, since noise is none, got 'gaussian-noise'",
+        ),
+        ({"probes": [{**GOOD["probes"][0], "steps": 10**400}]}, "probes.0.steps must be valid"),
+        ({"margins": {"eps": 0.5, "steps": 10**400}}, "probes.1.steps must be valid"),
+        ({"probes": 3}, "probes must be valid, got 3"),
+        ({"probes": {"attack": "pgd"}, "margins": {"eps": 0.5}}, "probes must be valid, got {'attack': 'pgd'}"),
+        ({"probes": [{"kind": ["attack"], "attack": "pgd"}]}, r"kind must be one of attack, .*got \['attack'\]"),
+        ({"probes": [{"kind": 10**400}]}, "kind must be one of attack, .*got 10{75}"),
+        ({"corruptions": {"names": ["gamma"], "corruptions": ["gamma"]}}, "key must be one of .*'probes.1.names'"),
+        ({"seed": -1}, "seed must be valid, got -1"),
+        ({"seed": 2**64}, "seed must be valid, got 18446744073709551616"),
         ({"probes": [{"attack": "pgd", "eps": [0.1], "unit": "mm"}]}, "unit 'mm' must go with deformation, got 'l2'"),
     ],
 )
@@ -206,3 +225,10 @@ def test_files_that_a_plan_imports_run_with_trust_only(tmp_path):
     finally:
         Attack.registry.pop("noise-of-my-own", None)
     assert (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("text", ["date: 2020-13-45", "a: " + "[" * 5000])
+def test_yaml_that_no_parser_can_build_is_one_clear_line(text, tmp_path):
+    (tmp_path / "plan.yaml").write_text(text)
+    with pytest.raises(InputError, match="plan.yaml must be valid YAML, got"):
+        load_plan(tmp_path / "plan.yaml")

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from imaseg.data.files import read_json, whole_file, write_json
+from imaseg.errors import InputError
 
 
 def test_json_round_trip_and_untouched_when_equal(tmp_path):
@@ -29,3 +32,23 @@ def test_a_block_that_fails_leaves_nothing(tmp_path):
     with pytest.raises(RuntimeError, match="stop"):
         fail()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"x.json must be writable, got .*\. Name another folder"):
+        write_json(tmp_path / "file" / "a" / "x.json", {})
+
+
+def test_a_folder_that_is_removed_while_a_file_is_written_is_named(tmp_path):
+    path = tmp_path / "a" / "x.json"
+    with pytest.raises(InputError, match=r"x.json must be writable, got No such file"), whole_file(path) as part:
+        part.write_text("")
+        shutil.rmtree(path.parent)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a": ' + "1" * 5000 + "}"])
+def test_json_that_no_parser_can_build_is_one_clear_line(text, tmp_path):
+    (tmp_path / "x.json").write_text(text)
+    with pytest.raises(InputError, match="x.json must be valid JSON, got"):
+        read_json(tmp_path / "x.json")

@@ -161,7 +161,7 @@ def test_a_failing_write_keeps_the_old_page(real_audit, tmp_path, monkeypatch):
     out = write_report([real_audit], tmp_path / "out" / "report.html")
     before = out.read_bytes()
     monkeypatch.setattr("pathlib.Path.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(InputError, match="report.html must be writable, got disk full"):
         write_report([real_audit], out)
     assert out.read_bytes() == before
     assert [path.name for path in out.parent.iterdir()] == ["report.html"]

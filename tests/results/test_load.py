@@ -200,7 +200,7 @@ def test_what_is_no_audit_is_refused(folder, tmp_path):
     shutil.copy(folder / "summary.json", tmp_path)
     with pytest.raises(InputError, match="run.json must exist"):
         load(tmp_path)
-    for text in ("{", "[]", '{"format": 2, '):
+    for text in ("{", "[]", '{"format": 2, ', "[" * 100_000, f'{{"format": {"1" * 5000}}}'):
         (tmp_path / "summary.json").write_text(text)
         with pytest.raises(InputError, match="summary.json must be (readable JSON|of results format 2)"):
             load(tmp_path)
@@ -216,3 +216,38 @@ def test_a_kind_that_nobody_here_knows_is_refused(folder, tmp_path):
         InputError, match="kind must be one of attack, .*got 'foreign'. Install the plug-in that adds it"
     ):
         _ = load(out).cases
+
+
+@pytest.mark.parametrize("kind", [["attack"], {"attack": 1}, None, 3])
+def test_a_kind_that_is_no_name_is_refused(kind, folder, tmp_path):
+    out = shutil.copytree(folder, tmp_path / "a")
+    path = out / "cases" / "phantom_001.json"
+    content = json.loads(path.read_text())
+    content["rows"][0]["kind"] = kind
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="kind must be one of attack, .*got"):
+        _ = load(out).cases
+
+
+def test_the_record_of_another_case_or_without_scores_is_refused(folder, tmp_path):
+    out = shutil.copytree(folder, tmp_path / "a")
+    one, other = (out / "cases" / f"{case.case}.json" for case in load(folder).summary.metric_per_case[:2])
+    content = json.loads(one.read_text())
+    for key in ("clean", "volumes"):
+        one.write_text(json.dumps(content | {key: {}}))
+        with pytest.raises(InputError, match=f"{one.name} must be a complete .*clean must have scores of"):
+            _ = load(out).cases
+    shutil.copy(other, one)
+    with pytest.raises(InputError, match=f"{one.name} must be of case {one.stem}, got {other.stem}. Delete it"):
+        _ = load(out).cases
+
+
+def test_nobody_is_told_to_delete_what_resuming_needs(folder, tmp_path):
+    out = shutil.copytree(folder, tmp_path / "a")
+    for damage in ("{", json.dumps({"format": 2})):
+        (out / "run.json").write_text(damage)
+        with pytest.raises(InputError, match="run.json must be .* Run the audit again into a new folder.$"):
+            load(out)
+    (out / "run.json").unlink()
+    with pytest.raises(InputError, match="run.json must exist, .* Run the audit again into a new folder, or give"):
+        load(out)

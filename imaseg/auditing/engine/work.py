@@ -13,14 +13,14 @@ from imaseg.auditing.engine.sharing import Claims
 from imaseg.auditing.inputs.subject import Subject
 from imaseg.auditing.plan import Plan
 from imaseg.auditing.probes import Cost
-from imaseg.auditing.probes.scene import Scene
+from imaseg.auditing.probes.scene import Scene, sha256
 from imaseg.auditing.validity.case import CHECKS, CaseChecks
 from imaseg.data import Case
 from imaseg.data.files import write_json
 from imaseg.errors import InputError
 from imaseg.progress import Tell, bar
 from imaseg.results.case import CaseRecord
-from imaseg.results.load import read_record
+from imaseg.results.load import read_case
 from imaseg.results.run import FailedCase
 
 
@@ -92,8 +92,8 @@ class Work:
                 showcase=self.plan.shown,
             )
             self._examine(scene, place, tell, begin)
-        except (InputError, RuntimeError, ValueError, MemoryError) as error:
-            self.failed[case.id] = shortage(shape, device) if is_shortage(error) else str(error)
+        except Exception as error:  # a plug-in may raise anything, and the other cases go on
+            self.failed[case.id] = shortage(shape, device) if is_shortage(error) else _reason(error)
             if device.type == "cuda":
                 torch.cuda.empty_cache()
 
@@ -115,23 +115,23 @@ class Work:
             if scene.checked:
                 CaseChecks(scene, self.plan).run()
                 part_done(CHECKS)
+            record = CaseRecord(
+                case=name,
+                clean=clean,
+                volumes=scene.volumes,
+                scale=scene.scale,
+                rows=scene.rows,
+                checks=scene.results_of_checks(),
+                files=scene.files,
+                forward_calls=scene.forward_calls,
+                backward_calls=scene.backward_calls,
+                seconds=round(time.perf_counter() - begin, 2),
+                peak_memory_mb=peak_mb(scene.image.device),
+            )
+            write_json(self.folder / "cases" / f"{name}.json", record.model_dump(mode="json"))
         except BaseException:
             scene.forget_files()
             raise
-        record = CaseRecord(
-            case=name,
-            clean=clean,
-            volumes=scene.volumes,
-            scale=scene.scale,
-            rows=scene.rows,
-            checks=scene.results_of_checks(),
-            files=scene.files,
-            forward_calls=scene.forward_calls,
-            backward_calls=scene.backward_calls,
-            seconds=round(time.perf_counter() - begin, 2),
-            peak_memory_mb=peak_mb(scene.image.device),
-        )
-        write_json(self.folder / "cases" / f"{name}.json", record.model_dump(mode="json"))
         self.records[name] = record
 
     def _show(self, tell: Tell, here: int, note: str) -> None:
@@ -145,10 +145,21 @@ class Work:
         return sum(part.calls for part in self.parts if part.first is None or place < part.first)
 
 
+def _reason(error: Exception) -> str:
+    """What went wrong, in one line; errors that were not meant for the user say of which type they are."""
+    text = " ".join(str(error).split())
+    return text if text and isinstance(error, InputError | RuntimeError) else f"{type(error).__name__}: {text}"
+
+
 def finished_record(folder: Path, case: str) -> CaseRecord | None:
-    """The record of a finished case, if all the files that it wrote are there; else None."""
+    """The record of a finished case, if all the files that it wrote are there as they were written; else None.
+
+    Raises:
+        InputError: if the record is damaged, or that of another case.
+    """
     path = folder / "cases" / f"{case}.json"
     if not path.is_file():
         return None
-    record = read_record(path, CaseRecord)
-    return record if all((folder / name).is_file() for name in record.files) else None
+    record = read_case(folder, case)
+    whole = all((folder / name).is_file() and sha256(folder / name) == told for name, told in record.files.items())
+    return record if whole else None

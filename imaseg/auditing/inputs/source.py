@@ -289,7 +289,7 @@ def choose(cases: CaseSet, card: ModelCard, wanted: str | Sequence[str] | None) 
     elif isinstance(wanted, str) and wanted in cases.split:
         chosen, selection = cases.select(cases.split[wanted]), wanted
     else:
-        ids = wanted.split(",") if isinstance(wanted, str) else wanted
+        ids = dict.fromkeys(wanted.split(",") if isinstance(wanted, str) else wanted)  # no case counts twice
         chosen, selection = cases.select(ids), "chosen"
     if not len(chosen):
         msg = (

@@ -38,8 +38,8 @@ class AttackProbe(Budgeted, Probe):
     attack: str
     eps: list[Eps] = Field(min_length=1)
     objective: str | None = None
-    steps: int | None = Field(None, ge=1)
-    restarts: int | None = Field(None, ge=1)
+    steps: int | None = Field(None, ge=1, le=10**9)
+    restarts: int | None = Field(None, ge=1, le=10**9)
     write: Literal["nifti"] | None = None
 
     def model_post_init(self, context: Any, /) -> None:

@@ -55,7 +55,7 @@ class Probe(BaseModel, ABC):
 
     Attributes:
         kind: of probe.
-        name: in tables and results, unique within a plan; made from the settings if not given.
+        name: in tables and results, unique within a plan, part of file names; made from the settings if not given.
         cases: only so many cases, the first ones; None for all.
     """
 
@@ -63,7 +63,7 @@ class Probe(BaseModel, ABC):
     model_config = ConfigDict(extra="forbid")
 
     kind: str
-    name: str = ""
+    name: Annotated[str, Field(pattern=r"^[^/\\\x00-\x1f]*$", max_length=100)] = ""
     cases: Annotated[int, Field(ge=1)] | None = None
 
     @classmethod
@@ -131,10 +131,10 @@ def _of_kind(content: Any) -> Any:
     if not isinstance(content, Mapping):
         return content
     kind = content.get("kind", "attack")
-    if kind not in Probe.known():
-        msg = f"kind must be one of {', '.join(sorted(Probe.registry))}, got {kind!r}"
+    if not isinstance(kind, str) or kind not in Probe.known():
+        msg = f"kind must be one of {', '.join(sorted(Probe.registry))}, got {kind!r:.80}"
         raise ValueError(msg)
-    return Probe.registry[str(kind)].model_validate(content)
+    return Probe.registry[kind].model_validate(content)
 
 
 AnyProbe = Annotated[SerializeAsAny[Probe], BeforeValidator(_of_kind)]

@@ -50,17 +50,19 @@ def read_slice(path: Path) -> Slice:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: np.asarray(file[name]) for name in _NEEDED}
+        spacing = arrays.pop("spacing").astype(float).ravel()
+        arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
     except Exception as error:
         msg = f"{path} must be a slice with {', '.join(_NEEDED)}, got {error}. Audit this case again."
         raise InputError(msg) from error
-    spacing = arrays.pop("spacing").astype(float).ravel()
     shapes = {array.shape for array in arrays.values()}
-    if len(shapes) != 1 or len(next(iter(shapes))) != 2:
+    if len(shapes) != 1 or len(next(iter(shapes))) != 2 or 0 in next(iter(shapes)):
         msg = f"{path} must hold arrays of one 2D shape, got {sorted(shapes)}. Audit this case again."
         raise InputError(msg)
     if spacing.size != 2 or not np.all(np.isfinite(spacing) & (spacing > 0)):
         msg = f"{path} must have two positive spacings in mm, got {spacing.tolist()}. Audit this case again."
         raise InputError(msg)
-    images = {name: np.nan_to_num(arrays[name].astype(np.float32)) for name in ("image", "attacked_image")}
+    arrays = {name: np.nan_to_num(array) for name, array in arrays.items()}
+    images = {name: arrays[name] for name in ("image", "attacked_image")}
     masks = {name: arrays[name].astype(np.int64) for name in ("label", "clean_prediction", "attacked_prediction")}
     return Slice(**images, **masks, spacing=(float(spacing[0]), float(spacing[1])))

@@ -63,16 +63,20 @@ def read_volumes(folder: Path, maps: Sequence[VoxelMap]) -> Volumes:
     arrays: dict[str, np.ndarray] = {}
     for one in maps:
         arrays = _read(folder / one.view, (*_NEEDED, "spacing", one.array)) | arrays
-    spacing = arrays.pop("spacing").astype(float)
+    spacing = arrays.pop("spacing")
     shapes = {array.shape for array in arrays.values()}
-    if len(shapes) != 1 or len(next(iter(shapes))) != 3 or spacing.shape != (3,):
+    if len(shapes) != 1 or len(next(iter(shapes))) != 3 or 0 in next(iter(shapes)):
         msg = f"{folder / maps[0].view} must hold volumes of one shape, got {sorted(shapes)}. Audit this case again."
         raise InputError(msg)
+    if spacing.shape != (3,) or not np.all(np.isfinite(spacing) & (spacing > 0)):
+        got = spacing.tolist()
+        msg = f"{folder / maps[0].view} must have three positive spacings in mm, got {got}. Audit this case again."
+        raise InputError(msg)
     return Volumes(
-        np.nan_to_num(arrays["image"].astype(np.float32)),
-        arrays["label"].astype(int),
-        arrays["prediction"].astype(int),
-        {one.array: arrays[one.array].astype(np.float32) for one in maps},
+        np.nan_to_num(arrays["image"]),
+        np.nan_to_num(arrays["label"]).astype(int),
+        np.nan_to_num(arrays["prediction"]).astype(int),
+        {one.array: arrays[one.array] for one in maps},
         spacing,
     )
 
@@ -80,7 +84,8 @@ def read_volumes(folder: Path, maps: Sequence[VoxelMap]) -> Volumes:
 def _read(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
-            return {name: np.asarray(file[name]) for name in names}
+            # Labels are exact in single precision; what is no number fails here.
+            return {name: np.asarray(file[name]).astype(float if name == "spacing" else np.float32) for name in names}
     except Exception as error:
         msg = f"{path} must hold {', '.join(names)}, got {error}. Audit this case again."
         raise InputError(msg) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -20,6 +21,7 @@ from imaseg.auditing.metrics.calibration import calibration_error
 from imaseg.auditing.probes import AttackProbe, MarginProbe, VoxelMarginProbe
 from imaseg.auditing.probes.scene import Scene
 from imaseg.auditing.table import ladder_table, strongest
+from imaseg.data.files import write_json
 from imaseg.data.reading import read_volume
 from imaseg.margins import default_challenger
 
@@ -34,6 +36,14 @@ PLAN = Plan.model_validate(
         "margins": [{"unit": "rms", "eps": 1.0, "steps": 4, "rtol": 0.2}],
         "validity": {"cases": 1, "large_eps": 5.0, "scaled_eps": 0.1},
         "showcase": {"eps": 0.4},
+    }
+)
+
+QUICK = Plan.model_validate(
+    {
+        "name": "quick",
+        "probes": [{"attack": "fgsm", "unit": "rms", "eps": [0.1]}],
+        "showcase": {"attack": "fgsm", "eps": 0.1},
     }
 )
 
@@ -293,6 +303,62 @@ def test_a_label_value_nobody_declared_fails_its_case_only(tiny_run, prepared_ph
     result = audit(tiny_run, data, PLAN, tmp_path / "a", announce=_mute)
     assert [entry.case for entry in result.failed] == ["phantom_005"]
     assert "got [7] as well" in result.failed[0].reason
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (MemoryError(), "it ran out of memory on cpu"),
+        (RuntimeError("first line\nsecond line"), "first line second line"),
+        (RuntimeError(), "RuntimeError: "),
+        (KeyError("key"), "KeyError: 'key'"),
+        (OSError(28, "No space left on device"), "OSError: .*No space left on device"),
+    ],
+)
+def test_an_error_of_any_type_fails_its_case_only(error, reason, tiny_run, prepared_phantom, tmp_path, monkeypatch):
+    slices = Scene._slices
+
+    def failing(scene, result):
+        if scene.case.id == "phantom_005":
+            raise error
+        return slices(scene, result)
+
+    monkeypatch.setattr(Scene, "_slices", failing)
+    result = audit(tiny_run, prepared_phantom, QUICK, tmp_path / "a", announce=_mute)
+    assert [entry.case for entry in result.failed] == ["phantom_005"]
+    assert re.match(reason, result.failed[0].reason)
+    assert "\n" not in result.failed[0].reason
+    assert not list((tmp_path / "a").rglob("phantom_005*"))
+
+
+def test_a_case_whose_record_cannot_be_written_leaves_no_files(tiny_run, prepared_phantom, tmp_path, monkeypatch):
+    def refused(path, content):
+        if path.stem == "phantom_005":
+            msg = "Out of range float values are not JSON compliant: inf"
+            raise ValueError(msg)
+        write_json(path, content)
+
+    monkeypatch.setattr(work, "write_json", refused)
+    result = audit(tiny_run, prepared_phantom, QUICK, tmp_path / "a", announce=_mute)
+    assert [entry.case for entry in result.failed] == ["phantom_005"]
+    assert not list((tmp_path / "a" / "cases").glob("phantom_005*"))
+
+
+def test_a_case_whose_file_was_damaged_is_done_again(tiny_run, prepared_phantom, tmp_path):
+    folder = audit(tiny_run, prepared_phantom, QUICK, tmp_path / "a", announce=_mute).folder
+    path = folder / "cases" / "phantom_005.npz"
+    before = path.read_bytes()
+    path.write_bytes(before[:100])
+    audit(tiny_run, prepared_phantom, QUICK, folder, resume=True, announce=_mute)
+    with np.load(path) as again:
+        assert again["image"].size
+    assert path.stat().st_size == len(before)
+
+
+def test_a_case_named_twice_counts_once(tiny_run, prepared_phantom, tmp_path):
+    result = audit(tiny_run, prepared_phantom, QUICK, tmp_path / "a", select="phantom_005,phantom_006,phantom_005")
+    assert result.audit.summary.data.cases == 2
+    assert [case.case for case in result.audit.summary.metric_per_case] == ["phantom_005", "phantom_006"]
 
 
 def test_a_model_with_undefined_weights_is_one_clear_line(tiny_run, prepared_phantom, tmp_path):

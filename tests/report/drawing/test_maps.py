@@ -50,6 +50,17 @@ def test_maps_come_from_their_own_files(tmp_path):
         read_volumes(tmp_path, [FOUND, PROVED])
 
 
+@pytest.mark.parametrize("spacing", [(np.nan, 1.0, 1.0), (0.0, 1.0, 1.0), (1.0, 1.0)])
+def test_spacings_must_be_three_positive_ones(tmp_path, spacing):
+    with pytest.raises(InputError, match="three positive spacings in mm"):
+        read_volumes(write(tmp_path, spacing=spacing), [FOUND])
+
+
+def test_what_is_no_number_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"x\.npz must hold image, .*could not convert"):
+        read_volumes(write(tmp_path, image=np.full((8, 10, 6), "x")), [FOUND])
+
+
 def test_broken_files_are_refused(tmp_path):
     with pytest.raises(InputError, match="volumes of one shape"):
         read_volumes(write(tmp_path, label=np.zeros((8, 10, 5), np.uint8)), [FOUND])

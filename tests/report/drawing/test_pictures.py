@@ -113,3 +113,11 @@ def test_differing_shapes_are_refused(tmp_path):
 def test_spacing_must_be_positive(tmp_path, spacing):
     with pytest.raises(InputError, match="two positive spacings in mm"):
         read_slice(write(tmp_path / "a.npz", spacing=spacing))
+
+
+def test_arrays_that_show_nothing_are_refused(tmp_path):
+    with pytest.raises(InputError, match="must be a slice with .*could not convert"):
+        read_slice(write(tmp_path / "a.npz", image=np.full((20, 30), "x")))
+    names = ("image", "attacked_image", "label", "clean_prediction", "attacked_prediction")
+    with pytest.raises(InputError, match=r"one 2D shape, got \[\(0, 0\)\]"):
+        read_slice(write(tmp_path / "a.npz", **dict.fromkeys(names, np.zeros((0, 0)))))
