@@ -14,7 +14,7 @@ from imaseg.results.case import CaseRecord, CaseScale
 
 def case(native, std=1.0, span=10.0):
     scale = CaseScale(spacing=[1.0, 1.0, 1.0], std=std, span=span, native=native)
-    return CaseRecord(case="a", clean={}, volumes={}, scale=scale, rows=[])
+    return CaseRecord(case="a", clean={"foreground_mean": {}}, volumes={}, scale=scale, rows=[])
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def test_nothing_measured_is_none():
 def record(case, margin, **more):
     return CaseRecord(
         case=case,
-        clean={"foreground_mean": {"dice": 0.9}},
+        clean={"1": {"dice": 0.9}, "foreground_mean": {"dice": 0.9}},
         volumes={"1": 2.5},
         scale=CaseScale(spacing=[1.0, 1.0], std=1.0, span=5.0, native=None),
         rows=[MarginRow(probe="margin-l2", structure=None, eps=1.0, margin=margin, **more)],
