@@ -49,7 +49,9 @@ class AttackProbe(Budgeted, Probe):
     def names(self) -> list[str]:
         """Attack and set, and the objective where it is not Dice."""
         objective = [] if self.objective in (None, "dice") else [str(self.objective)]
-        return ["-".join([self.attack, self.perturbation, *objective])]
+        # "worst-case-SET" is what results call the lowest Dice over all attacks in a set.
+        attack = "worst-of-several" if self.attack == "worst-case" else self.attack
+        return ["-".join([attack, self.perturbation, *objective])]
 
     @property
     def is_noise(self) -> bool:
