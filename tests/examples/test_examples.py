@@ -22,6 +22,7 @@ def _run(*arguments):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_plain_monai_loop_trains(prepared_phantom):
     lines = _run("examples/monai_loop.py", prepared_phantom, "--epochs", "2", *PATCH).splitlines()
     assert [line.partition(":")[0] for line in lines] == ["epoch 1", "epoch 2"]

@@ -384,6 +384,7 @@ def test_wrong_methods_are_one_clear_line(method, text, trainer_of):
         trainer_of(method=method).initialize()
 
 
+@pytest.mark.slow
 def test_stock_nnunet_finds_every_trainer_by_name(tmp_path):
     code = (
         "import inspect, os\n"

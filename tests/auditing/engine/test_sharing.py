@@ -90,6 +90,7 @@ def test_killed_for_good_it_resumes_to_the_same_bytes(whole, command, tiny_run, 
     assert {path.name for path in (tmp_path / "a").iterdir()} == {path.name for path in whole.iterdir()}
 
 
+@pytest.mark.slow
 def test_two_processes_of_torchrun_come_to_the_same_bytes(whole, command, tmp_path):
     process = _start("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *command)
     said, _ = process.communicate(timeout=300)
