@@ -65,6 +65,7 @@ class Plan(BaseModel):
             `certified`, `voxel_margins` and `corruptions` are another way to write probes of these kinds.
         validity: checks on the attacks; None leaves out those that need attacks of their own, and the report says so.
         showcase: the attack shown as pictures; None for no pictures.
+        verify: whether the first case is predicted once more by the model's own software, where it has one, to compare.
         imports: Python files, relative to the plan, that define further probes, attacks, sets or corruptions; they are
             run, which takes `trust`.
         seed: of every random number.
@@ -77,6 +78,7 @@ class Plan(BaseModel):
     probes: list[AnyProbe] = Field(min_length=1)
     validity: ValidityPlan | None = None
     showcase: Showcase | None = None
+    verify: bool = True
     seed: int = Field(0, ge=0, lt=2**32)
 
     @model_validator(mode="before")

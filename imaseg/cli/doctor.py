@@ -16,6 +16,8 @@ from typing import Any
 
 import typer
 
+from imaseg.errors import InputError
+from imaseg.results.preparation import Agreement
 from imaseg.version import __version__
 
 _NEEDED = {
@@ -40,15 +42,22 @@ def doctor_here(*, as_json: bool) -> int:
     return 1 if facts["problems"] else 0
 
 
-def doctor_model(spec: str, data: Path | None, *, cases: str | None, trust: bool, as_json: bool) -> int:
-    """Report on a model, and on data for it; returns exit code 1 if a problem would spoil an audit."""
+def doctor_model(spec: str, data: Path | None, *, cases: str | None, verify: bool, trust: bool, as_json: bool) -> int:
+    """Report on a model, and on data for it; returns exit code 1 if a problem would spoil an audit.
+
+    Raises:
+        InputError: if the model or the data cannot be loaded, or there are no data to verify on.
+    """
+    if verify and data is None:
+        msg = "--verify needs a case that both can predict, got no data. Add --data FOLDER."
+        raise InputError(msg)
     from imaseg.auditing.inputs.examine import examine_data, examine_model, next_command
 
     model, facts = examine_model(spec, trust=trust)
     if not as_json:
         _print_model(facts)
     if data is not None:
-        facts["data"] = examine_data(model, data, select=cases)
+        facts["data"] = examine_data(model, data, select=cases, verify=verify)
         if not as_json:
             _print_data(facts["data"])
     facts["next"] = next_command(facts, data, trust=trust)
@@ -191,7 +200,26 @@ def _print_data(facts: Mapping[str, Any]) -> None:
         values = f"values {case['lowest']:g} to {case['highest']:g}"
         rows.append(("tried", f"{case['id']}: {size}, {values}, clean Dice: {dice}"))
     _rows(rows)
+    _print_preparation(facts["preparation"])
+    if facts["agreement"] is not None:
+        from imaseg.auditing.inputs.own import agreement_text
+
+        _rows([("compared", agreement_text(Agreement(**facts["agreement"])))])
     _sentences("note", facts["notes"])
+
+
+def _print_preparation(facts: Mapping[str, Any]) -> None:
+    """How the data reach the model, and how its output is read."""
+    _sentences("prepared", [f"by {facts['by']}", *facts["steps"]])
+    labels = [
+        f"{match['value']} {match['name']} is {match['structure']} {match['structure_name']} (by {match['matched']})"
+        for match in facts["labels"]
+    ]
+    _sentences("matched", [", ".join(labels)] if labels else [])
+    for name in ("classes", "postprocessing"):
+        if left_out := facts[f"{name}_left_out"]:
+            _rows([("left out", f"{name}: {', '.join(left_out)}")])
+    _rows([("Dice on", facts["grid"])])
 
 
 def _rows(rows: Sequence[tuple[str, str]]) -> None:

@@ -355,6 +355,14 @@ def doctor(
         typer.Option("--data", help="Folder with cases to try the model on."),
     ] = None,
     cases: Cases = None,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify",
+            help="Predict the first case once more with the model's own software (nnU-Net's predictor, a bundle's "
+            "transforms and inferer, SMP's preprocess_input) and compare, voxel by voxel.",
+        ),
+    ] = False,
     trust: Trust = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object, for scripts.")] = False,
 ) -> None:
@@ -363,7 +371,7 @@ def doctor(
 
     if model is None:
         raise typer.Exit(doctor_here(as_json=as_json))
-    raise typer.Exit(doctor_model(model, data, cases=cases, trust=trust, as_json=as_json))
+    raise typer.Exit(doctor_model(model, data, cases=cases, verify=verify, trust=trust, as_json=as_json))
 
 
 @app.command()

@@ -15,7 +15,7 @@ from imaseg.data.layouts.load import load_cases
 if TYPE_CHECKING:
     from imaseg.data.cohort.statistics import CohortStatistics
     from imaseg.data.formats.nifti import write_nifti
-    from imaseg.data.inverse.invert import invert_image, invert_label, native_scale
+    from imaseg.data.inverse.invert import invert_image, invert_label, invert_logits, native_scale
     from imaseg.data.inverse.native_file import invert_file
     from imaseg.data.phantom import write_phantom
     from imaseg.data.preparation.recipe import Recipe, load_recipe, parse_recipe
@@ -34,6 +34,7 @@ __all__ = [
     "invert_file",
     "invert_image",
     "invert_label",
+    "invert_logits",
     "load_cases",
     "load_recipe",
     "native_scale",
@@ -53,6 +54,7 @@ _HOME = {
     "invert_file": "inverse.native_file",
     "invert_image": "inverse.invert",
     "invert_label": "inverse.invert",
+    "invert_logits": "inverse.invert",
     "load_recipe": "preparation.recipe",
     "native_scale": "inverse.invert",
     "parse_recipe": "preparation.recipe",

@@ -49,6 +49,7 @@ def load_run_model(folder: Path) -> SegmentationModel:
     card = validated(ModelCard, read_json(folder / CARD), source=str(folder / CARD))
     model = build_model(card)
     load_weights(model.network, read_weights(folder), source=str(folder / WEIGHTS))
+    model.no_own = ""
     return model
 
 

@@ -12,6 +12,7 @@ from imaseg.data.files import read_json
 from imaseg.errors import InputError
 from imaseg.models.adapted import AdaptedModel, adapt
 from imaseg.models.card import BESIDE, card_beside
+from imaseg.models.smp_own import SMPPipeline
 from imaseg.models.weights import load_state, read_state
 
 _CONFIG = "config.json"
@@ -46,7 +47,18 @@ def load_smp(text: str) -> AdaptedModel:
     card = card_beside(folder / BESIDE)
     if card.divisor is None:  # newer versions take any sides, but networks are trained on multiples of the stride
         card.divisor = getattr(network.encoder, "output_stride", None)
-    return adapt(network, card, kind="smp", name=folder.resolve().name, notes=notes)
+    model = adapt(network, card, kind="smp", name=folder.resolve().name, notes=notes)
+    if not config.get("encoder_weights"):
+        model.no_own = "its encoder began with no pretrained weights, for which alone SMP defines a preprocessing"
+        return model
+    if model.card.in_channels != 3:
+        model.no_own = f"SMP defines a preprocessing for 3 channels, and it takes {model.card.in_channels}"
+        return model
+    try:
+        model.own = SMPPipeline(network, arguments)
+    except InputError as error:
+        model.no_own = str(error)
+    return model
 
 
 def smp_network(name: str, arguments: Mapping[str, Any], *, source: str) -> nn.Module:

@@ -54,6 +54,8 @@ class CaseRecord(Record):
         format: of the file.
         case: id.
         clean: scores of the clean prediction.
+        native_dice: Dice of the clean prediction by class, and "mean", counted on the grid of the files; empty for
+            prepared cases.
         volumes: reference volume in ml by class.
         scale: converts budgets.
         rows: what each probe found.
@@ -67,6 +69,7 @@ class CaseRecord(Record):
     format: Literal[2] = FORMAT
     case: str
     clean: Scores
+    native_dice: dict[str, float] = {}
     volumes: dict[str, float]
     scale: CaseScale
     rows: list[AnyRow]

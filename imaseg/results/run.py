@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from imaseg.results.base import FORMAT, Record
+from imaseg.results.preparation import Agreement, Preparation
 from imaseg.results.summary import ModelFacts
 
 
@@ -30,6 +31,9 @@ class Run(Record):
         imaseg: version.
         versions: of Python and the main libraries.
         model: that was audited.
+        card: all that is said about it besides its weights, which `model.card_sha256` is of.
+        preparation: what was done to the cases and to the model's output.
+        agreement: of a clean prediction with that of the model's own software; None until it was tried.
         data_sha256: over names and contents of images and labels.
         plan, plan_sha256: what was asked for.
         seed: of every random number.
@@ -44,6 +48,9 @@ class Run(Record):
     imaseg: str
     versions: dict[str, str]
     model: ModelFacts
+    card: dict[str, Any]
+    preparation: Preparation
+    agreement: Agreement | None = None
     data_sha256: str
     plan: dict[str, Any]
     plan_sha256: str

@@ -9,6 +9,7 @@ from imaseg.results.base import FORMAT, AnyEntry, Block, Interval, Record
 from imaseg.results.certificate import CertificateEntry
 from imaseg.results.corruption import CorruptionEntry, Degradation
 from imaseg.results.margin import MarginEntry
+from imaseg.results.preparation import Agreement, Preparation
 from imaseg.results.voxel_margin import VoxelMarginEntry
 
 
@@ -19,6 +20,7 @@ class ModelFacts(Record):
         spec: what it was loaded from; empty if it came loaded.
         name, network, parameters: as its card and its weights say.
         sha256: of the weights.
+        card_sha256: of all that is said about them besides: activation, preparation, labels, tiles.
         trained_by: training method; "unknown" where nobody says.
     """
 
@@ -27,6 +29,7 @@ class ModelFacts(Record):
     network: str
     parameters: int
     sha256: str
+    card_sha256: str
     trained_by: str
 
 
@@ -112,6 +115,10 @@ class Summary(Block):
     Attributes:
         format: of the file.
         model, data: what was audited.
+        preparation: what was done to the cases and to the model's output.
+        agreement: of a clean prediction with that of the model's own software.
+        native_dice: mean clean Dice by class, and "mean", counted on the grid of the files; empty for cases that
+            were prepared before, whose files are on another grid.
         clean_dice_ci95: interval of the clean mean foreground Dice.
         probes: attacks and noise at each budget, and the worst case over several.
         margins, voxel_margins, certified, corruptions: of the other kinds of probes.
@@ -126,6 +133,9 @@ class Summary(Block):
     format: Literal[2] = FORMAT
     model: ModelFacts
     data: DataFacts
+    preparation: Preparation
+    agreement: Agreement
+    native_dice: dict[str, float] = {}
     clean_dice_ci95: Interval
     probes: list[AttackEntry] = []
     margins: list[MarginEntry] = []

@@ -7,8 +7,10 @@ import json
 import os
 import platform
 import sys
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -19,7 +21,10 @@ from imaseg.data import CaseSet
 from imaseg.data.files import occupied, sweep, write_json
 from imaseg.errors import InputError
 from imaseg.models import SegmentationModel
+from imaseg.models.adapted import AdaptedModel
+from imaseg.models.only import OnlyClasses
 from imaseg.results.load import read_record
+from imaseg.results.preparation import Preparation
 from imaseg.results.run import Run
 from imaseg.results.summary import ModelFacts
 
@@ -28,14 +33,16 @@ _PATIENCE = 600.0
 """Seconds that a process of `torchrun` waits for the first one to make the folder."""
 
 
-def describe(subject: Subject, plan: Plan) -> Run:
+def describe(subject: Subject, plan: Plan, preparation: Preparation) -> Run:
     """What is known before the first case, and what a resumed run must share.
 
     Args:
         subject: model and cases.
         plan: what is asked of them.
+        preparation: how the cases reach the model.
     """
     model, content = subject.model, plan.model_dump(mode="json")
+    card = _card(model)
     device = next(model.parameters()).device
     return Run(
         imaseg=metadata.version("imaseg"),
@@ -46,11 +53,14 @@ def describe(subject: Subject, plan: Plan) -> Run:
             network=str(model.card.network.get("name", type(model.network).__name__)),
             parameters=sum(parameter.numel() for parameter in model.network.parameters()),
             sha256=_hash_weights(model),
+            card_sha256=_hash_json({"card": card, "preparation": preparation.model_dump(mode="json")}),
             trained_by=str(model.card.method.get("name", "unknown")),
         ),
+        card=card,
+        preparation=preparation,
         data_sha256=_hash_files(subject.cases),
         plan=content,
-        plan_sha256=hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(),
+        plan_sha256=_hash_json(content),
         seed=plan.seed,
         hardware={
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
@@ -105,6 +115,31 @@ def _same(folder: Path, before: Run, run: Run) -> None:
     if before.model.sha256 != run.model.sha256:
         msg = f"{folder} must hold an audit of the same weights to be resumed, got others. Name another --out."
         raise InputError(msg)
+    if before.model.card_sha256 != run.model.card_sha256:
+        old, new = ({**each.card, **each.preparation.model_dump(mode="json")} for each in (before, run))
+        differs = ", ".join(key for key in {**old, **new} if old.get(key) != new.get(key))
+        msg = (
+            f"{folder} must hold an audit of the same model card and preparation to be resumed, got another "
+            f"({differs}). Name another --out."
+        )
+        raise InputError(msg)
+
+
+def _card(model: SegmentationModel) -> dict[str, Any]:
+    """All that is said about a model besides its weights."""
+    whole = model.whole if isinstance(model, OnlyClasses) else model
+    card = model.card.model_dump(mode="json")
+    if isinstance(whole, AdaptedModel):
+        found = whole.found
+        card |= {"network_card": found.card.model_dump(mode="json", exclude={"train_ids", "val_ids"})}
+        card |= {"found": asdict(found.probe), "slices_along": whole.slices_along}
+    if isinstance(model, OnlyClasses):
+        card |= {"kept": list(model.kept)}
+    return card
+
+
+def _hash_json(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _hash_weights(model: SegmentationModel) -> str:

@@ -17,6 +17,7 @@ from imaseg.auditing.engine.summary import summarise
 from imaseg.auditing.engine.tables import write_tables
 from imaseg.auditing.engine.work import Work, finished_record
 from imaseg.auditing.inputs.budget import Budgeted, scale_of
+from imaseg.auditing.inputs.own import agreement_text
 from imaseg.auditing.inputs.source import training_cases_among
 from imaseg.auditing.inputs.subject import Subject
 from imaseg.auditing.plan import Plan, load_plan
@@ -30,6 +31,8 @@ from imaseg.progress import counted
 from imaseg.ranks import rank, world
 from imaseg.report import write_report
 from imaseg.results import Audit, CaseRecord, Summary, load
+from imaseg.results.load import read_record
+from imaseg.results.preparation import Agreement
 from imaseg.results.run import CaseCost, FailedCase, Run
 
 
@@ -100,12 +103,13 @@ def audit(
     settings, folder, started = load_plan(plan, trust=trust), Path(out), time.perf_counter()
     subject = Subject.of(model, cases, select=select, device=device, trust=trust)
     _try(subject, settings)
-    run = describe(subject, settings)
+    run = describe(subject, settings, subject.preparation())
     claim(folder, run, resume=resume, follow=rank() > 0)
     with frozen(subject.model):
         parts = costs(settings, sum(k > 0 for k in subject.model.card.labels))
         if announce is not None and rank() == 0:
             _announce(announce, subject, settings, parts, folder)
+        agreed = _agreement(folder, subject, settings, announce) if rank() == 0 else None
         work = Work(subject, settings, folder, parts)
         records, failed = work.run(wait=rank() == 0)
     if rank() > 0:
@@ -113,13 +117,27 @@ def audit(
     if not records:
         msg = f"no case of {subject.cases.root} could be audited. First reason: {failed[0].reason}"
         raise InputError(msg)
-    summary = summarise(records, settings, model=run.model, data=subject.data([record.case for record in records]))
     run = run.model_copy(
-        update=_spent(records) | {"seconds": round(time.perf_counter() - started, 1), "failed": failed}
+        update=_spent(records)
+        | {"agreement": agreed, "seconds": round(time.perf_counter() - started, 1), "failed": failed}
     )
+    summary = summarise(records, settings, run=run, data=subject.data([record.case for record in records]))
     with work.claims.summing_up():
         _write(folder, settings, records, summary, run)
     return AuditResult(folder, failed)
+
+
+def _agreement(folder: Path, subject: Subject, plan: Plan, announce: Callable[[str], None] | None) -> Agreement:
+    """Compare with the model's own software, once for a folder, and say at once if the two differ."""
+    path = folder / "run.json"
+    run = read_record(path, Run)
+    if run.agreement is not None:
+        return run.agreement
+    agreed = subject.agreement() if plan.verify else Agreement(reason="the plan says `verify: false`.")
+    write_json(path, run.model_copy(update={"agreement": agreed}).model_dump(mode="json"))
+    if announce is not None and agreed.dice is not None:
+        announce(agreement_text(agreed))
+    return agreed
 
 
 def _try(subject: Subject, plan: Plan) -> None:
@@ -128,7 +146,7 @@ def _try(subject: Subject, plan: Plan) -> None:
     Raises:
         InputError: if one does not fit.
     """
-    first = subject.first()
+    first = subject.first
     budgeted = [probe for probe in plan.probes if isinstance(probe, Budgeted)]
     if first is None or not budgeted:
         return

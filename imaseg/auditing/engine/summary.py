@@ -19,7 +19,9 @@ from imaseg.results.base import CaseScores, Entry
 from imaseg.results.certificate import CertificateEntry
 from imaseg.results.corruption import CorruptionEntry
 from imaseg.results.margin import MarginEntry
-from imaseg.results.summary import Cost, DataFacts, ModelFacts, Shown
+from imaseg.results.preparation import Agreement
+from imaseg.results.run import Run
+from imaseg.results.summary import Cost, DataFacts, Shown
 from imaseg.results.voxel_margin import VoxelMarginEntry
 
 _PLACES: dict[type[Entry], str] = {
@@ -32,7 +34,7 @@ _PLACES: dict[type[Entry], str] = {
 """Where the entries of each kind stand in the summary; those of other kinds stand under `others`."""
 
 
-def summarise(records: Sequence[CaseRecord], plan: Plan, *, model: ModelFacts, data: DataFacts) -> Summary:
+def summarise(records: Sequence[CaseRecord], plan: Plan, *, run: Run, data: DataFacts) -> Summary:
     """All numbers, over the same cases.
 
     `cost` is of the machine; all else is the same however often and by how many processes the audit was run.
@@ -40,11 +42,15 @@ def summarise(records: Sequence[CaseRecord], plan: Plan, *, model: ModelFacts, d
     labels = {int(k): name for k, name in data.labels.items()}
     clean = block({record.case: record.clean for record in records}, labels)
     entries: dict[str, Any] = _entries(records, plan, labels)
-    checks = validity(records, plan, data)
+    agreed = run.agreement or Agreement()
+    checks = validity(records, plan, data, agreed)
     volumes = {record.case: record.volumes for record in records}
     return Summary(
-        model=model,
+        model=run.model,
         data=data,
+        preparation=run.preparation,
+        agreement=agreed,
+        native_dice=_mean_over_cases([record.native_dice for record in records]),
         **clean,
         clean_dice_ci95=clean["ci95"]["dice"],
         **entries,
@@ -59,6 +65,10 @@ def summarise(records: Sequence[CaseRecord], plan: Plan, *, model: ModelFacts, d
             peak_memory_mb=max(record.peak_memory_mb for record in records),
         ),
     )
+
+
+def _mean_over_cases(scores: Sequence[dict[str, float]]) -> dict[str, float]:
+    return {k: statistics.fmean(case[k] for case in scores) for k in scores[0]}
 
 
 def _entries(records: Sequence[CaseRecord], plan: Plan, labels: dict[int, str]) -> dict[str, list[Any]]:

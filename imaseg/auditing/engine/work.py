@@ -118,6 +118,7 @@ class Work:
             record = CaseRecord(
                 case=name,
                 clean=clean,
+                native_dice=scene.native_dice,
                 volumes=scene.volumes,
                 scale=scene.scale,
                 rows=scene.rows,

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from imaseg.auditing.inputs.fitting import fit
-from imaseg.auditing.inputs.source import CaseSource, Loaded, choose, training_cases_among
+from imaseg.auditing.inputs.own import agreement_text
+from imaseg.auditing.inputs.source import Loaded, training_cases_among
+from imaseg.auditing.inputs.subject import Subject
 from imaseg.data import load_cases
 from imaseg.errors import InputError
 from imaseg.models import SegmentationModel, load_model
@@ -65,21 +66,28 @@ def examine_model(spec: str, *, trust: bool = False) -> tuple[SegmentationModel,
     return model, facts
 
 
-def examine_data(model: SegmentationModel, data: Path, *, select: str | None = None) -> dict[str, Any]:
-    """Look at data through the eyes of a model: label names, and the clean Dice of a few cases.
+def examine_data(
+    model: SegmentationModel, data: Path, *, select: str | None = None, verify: bool = False
+) -> dict[str, Any]:
+    """Look at data through the eyes of a model: label names, preparation, and the clean Dice of a few cases.
+
+    Args:
+        model: on its device.
+        data: what `load_cases` takes.
+        select: which cases, as in `choose`.
+        verify: whether to predict the first case once more by the model's own software, and compare.
 
     Raises:
         InputError: if they do not fit, or none of the cases looked at can be read.
     """
     cohort = load_cases(data)
-    chosen, selection = choose(cohort, model.card, select)
-    fitted = fit(model, chosen)
-    source = CaseSource(chosen, fitted.model.card, fitted.model.prepare)
+    subject = Subject.of(model, cohort, select=select, device=None)
+    chosen = subject.cases
     few = sorted({round(place * (len(chosen) - 1) / (_TRIED - 1)) for place in range(_TRIED)})
     tried, problems = [], []
     for place in few:
         try:
-            tried.append(_tried(fitted.model, source.load(chosen[place])))
+            tried.append(_tried(subject.model, subject.source.load(chosen[place])))
         except InputError as error:
             problems.append(str(error))
     if not tried:
@@ -93,14 +101,19 @@ def examine_data(model: SegmentationModel, data: Path, *, select: str | None = N
             f"The model finds next to nothing of what is labelled in {names}. Look at `axes`, `flip`, `recipe` and "
             "`labels` in the card before you trust an audit."
         )
+    agreed = subject.agreement() if verify else None
+    if agreed is not None and agreed.agrees is False:
+        problems.append(agreement_text(agreed))
     return {
         "folder": str(data),
         "cases": len(cohort),
         "chosen": len(chosen),
-        "selection": selection,
+        "selection": subject.selection,
         "prepared": cohort.prepared is not None,
+        "preparation": subject.preparation().model_dump(mode="json"),
+        "agreement": None if agreed is None else agreed.model_dump(mode="json"),
         "tried": tried,
-        "notes": list(fitted.notes),
+        "notes": list(subject.notes),
         "problems": problems,
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import numpy as np
@@ -34,12 +34,14 @@ class Loaded:
         volume: as the model takes it.
         steps: what was done in between; none if the files are prepared.
         native_scale: native units per unit of the model; None if unknown.
+        classes: class of the model by label value, where label values are not its classes.
     """
 
     native: Volume
     volume: Volume
     steps: list[Step]
     native_scale: float | None
+    classes: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def label(self) -> NDArray[np.int64]:
@@ -48,8 +50,14 @@ class Loaded:
 
     @property
     def native_label(self) -> NDArray[np.int64]:
-        """Of `native`."""
-        return cast("NDArray[np.int64]", self.native.label)
+        """Of `native`, in the model's classes."""
+        label = cast("NDArray[np.int64]", self.native.label)
+        if all(value == k for value, k in self.classes.items()):
+            return label
+        table = np.zeros(max(*self.classes, int(label.max())) + 1, np.int64)
+        for value, k in self.classes.items():
+            table[value] = k
+        return table[label]
 
 
 class CaseSource:
@@ -68,6 +76,7 @@ class CaseSource:
         self._card, self._prepare, self._recipe = card, prepare, None
         recipe = recipe_of(cases, card, prepare)
         cases = as_read(cases, recipe)
+        self.labels = cases.labels
         self._known = {case.id: case for case in cases}
         self._values = {*card.labels, *card.other_labels}
         self.modality = cases.modality or tuple((card.fingerprint or {}).get("modality", ()))
@@ -119,7 +128,11 @@ class CaseSource:
         volume = self.open(case)
         prepared, steps = self.fit(volume)
         known = steps if self.prepares else (self._prepared or {}).get(case.id, [])
-        return Loaded(volume, prepared, steps, native_scale(known))
+        return Loaded(volume, prepared, steps, native_scale(known), getattr(self._prepare, "classes", {}))
+
+    def steps(self, loaded: Loaded) -> list[Step]:
+        """All that was done to a case since it was raw, by whomever."""
+        return loaded.steps if self.prepares else (self._prepared or {}).get(loaded.volume.id, [])
 
     @property
     def prepares(self) -> bool:

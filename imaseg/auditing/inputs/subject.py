@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
 
+from imaseg.auditing.inputs.described import describe_preparation
 from imaseg.auditing.inputs.fitting import fit
+from imaseg.auditing.inputs.own import agreement
 from imaseg.auditing.inputs.source import CaseSource, Loaded, choose
 from imaseg.data import CaseSet, load_cases
 from imaseg.errors import InputError
 from imaseg.models import SegmentationModel, load_model
+from imaseg.results.preparation import Agreement, Preparation
 from imaseg.results.summary import DataFacts
 
 
@@ -81,6 +85,7 @@ class Subject:
             labels={str(value): label for value, label in card.labels.items() if value > 0},
         )
 
+    @cached_property
     def first(self) -> Loaded | None:
         """The first case that can be read; None if there is none."""
         for case in self.cases:
@@ -89,3 +94,14 @@ class Subject:
             except (InputError, MemoryError):  # that case is set aside later
                 continue
         return None
+
+    def preparation(self) -> Preparation:
+        """How the cases reach the model, with the figures of the first one."""
+        return describe_preparation(self.model, self.source, self.cases, self.first)
+
+    def agreement(self) -> Agreement:
+        """Of the model's prediction of the first case with that of its own software."""
+        if self.first is None:
+            return Agreement(reason="no case could be read.")
+        case = self.cases[self.cases.ids.index(self.first.volume.id)]
+        return agreement(self.model, case, self.first, prepared=self.cases.prepared is not None)

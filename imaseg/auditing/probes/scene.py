@@ -20,6 +20,7 @@ from imaseg.auditing.metrics.calibration import calibration_error
 from imaseg.auditing.metrics.scores import score, volumes_ml
 from imaseg.data import Case
 from imaseg.data.files import whole_file
+from imaseg.data.inverse.invert import invert_logits
 from imaseg.errors import InputError
 from imaseg.models.segmentation import SegmentationModel
 from imaseg.results.base import MEAN, Row, Scores
@@ -100,6 +101,15 @@ class Scene:
         """Metrics of the decision on the unchanged image."""
         dice = hard_dice(self.clean_logits, self.label)
         return self.score(self.clean, dice, self.label[0], self.clean_logits[0])
+
+    @cached_property
+    def native_dice(self) -> dict[str, float]:
+        """Dice of the clean decision on the grid of the files, by class and in the mean; empty for prepared cases."""
+        if not self.source.prepares:
+            return {}
+        decided = invert_logits(self.clean_logits[0].float().cpu().numpy(), self.loaded.steps)
+        scores = dice_of_maps(decided, self.loaded.native_label, self.classes)
+        return scores | {MEAN: sum(scores.values()) / len(scores)}
 
     @cached_property
     def volumes(self) -> dict[str, float]:

@@ -16,7 +16,7 @@ from imaseg.attacks.result import measure
 from imaseg.auditing.inputs.source import Loaded
 from imaseg.auditing.probes.scene import Scene, dice_of_maps, finite_logits, tensors
 from imaseg.data import Case
-from imaseg.data.inverse.invert import invert_label
+from imaseg.data.inverse.invert import invert_logits
 from imaseg.data.inverse.native import native_change, native_label, resampled
 from imaseg.data.inverse.rewrite import write_changed, write_labels_on
 from imaseg.results.attack import Written, WrittenFile
@@ -74,17 +74,17 @@ def _write_label(scene: Scene, folder: str, label: NDArray[np.int64]) -> str:
 
 def _dice(scene: Scene, result: AttackResult, reread: Loaded) -> dict[str, dict[str, float]]:
     """Write both predictions on the native grid; Dice of everything, by class and in the mean."""
-    decided = finite_logits(scene.model, tensors(scene.model, reread)[0], scene.case.id).max(1).indices[0].cpu().numpy()
+    again = finite_logits(scene.model, tensors(scene.model, reread)[0], scene.case.id)[0]
     stages = {
         "clean": {str(k): float(result.dice_clean[0][k]) for k in scene.classes},
         "attacked": {str(k): float(result.dice[0][k]) for k in scene.classes},
-        "reread": dice_of_maps(decided, reread.label, scene.classes),
+        "reread": dice_of_maps(again.argmax(0).cpu().numpy(), reread.label, scene.classes),
     }
-    for stage, folder, loaded, prediction in (
-        ("clean_native", "clean_predictions", scene.loaded, scene.clean.cpu().numpy()),
-        ("reread_native", "predictions", reread, decided),
+    for stage, folder, loaded, logits in (
+        ("clean_native", "clean_predictions", scene.loaded, scene.clean_logits[0]),
+        ("reread_native", "predictions", reread, again),
     ):
-        label = invert_label(prediction, loaded.steps)
+        label = invert_logits(logits.float().cpu().numpy(), loaded.steps)
         _write_label(scene, folder, label)
         stages[stage] = dice_of_maps(label, loaded.native_label, scene.classes)
     for values in stages.values():

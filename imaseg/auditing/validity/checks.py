@@ -15,6 +15,7 @@ from imaseg.results.attack import AttackRow
 from imaseg.results.case import CaseRecord, Checks
 from imaseg.results.certificate import CertificateRow
 from imaseg.results.margin import MarginRow
+from imaseg.results.preparation import SAME, Agreement
 from imaseg.results.summary import Check, DataFacts
 
 _TOLERANCE = 0.005
@@ -30,17 +31,19 @@ Dices = dict[tuple[str, float], dict[str, float]]
 """Dice by case, by probe and budget."""
 
 
-def validity(records: Sequence[CaseRecord], plan: Plan, data: DataFacts) -> list[Check]:
+def validity(records: Sequence[CaseRecord], plan: Plan, data: DataFacts, agreed: Agreement) -> list[Check]:
     """All checks.
 
     Args:
         records: finished cases.
         plan: what was run.
         data: which of the cases the model was trained on, as far as it says.
+        agreed: what its own software predicts.
     """
     dices = _dices(records)
     rivals = "mean over cases; tables show the worst case over attacks, whichever is the stronger"
     return [
+        *([_own(agreed)] if agreed.applies else []),
         _seen(data),
         _gradients(records, plan),
         _budgets(records, plan),
@@ -85,6 +88,15 @@ def _pair(dices: Dices, one: tuple[str, float], other: tuple[str, float]) -> tup
 
 def _attacks(records: Sequence[CaseRecord]) -> Iterator[AttackRow]:
     return (row for record in records for row in record.rows_of(AttackRow))
+
+
+def _own(agreed: Agreement) -> Check:
+    title = "imaseg predicts what the model's own software predicts"
+    if agreed.dice is None or agreed.voxels is None:
+        return _not_run(title, agreed.reason)
+    detail = f"case {agreed.case} against {agreed.pipeline}, on the grid of its files; {SAME:g} is asked for"
+    numbers = f"Dice {agreed.dice:.4f}, {agreed.voxels:.2%} of voxels"
+    return _check(title, agreed.agrees, numbers, f"{detail}. {agreed.reason}".strip())
 
 
 def _seen(data: DataFacts) -> Check:

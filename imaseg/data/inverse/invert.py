@@ -38,6 +38,26 @@ def invert_label(label: NDArray[Any], steps: Sequence[Step]) -> NDArray[Any]:
     return _to_native_grid(label, steps, fill=0)
 
 
+def invert_logits(logits: NDArray[np.float32], steps: Sequence[Step]) -> NDArray[np.int64]:
+    """Decide on the native grid: logits are interpolated to it, then the largest decides.
+
+    Args:
+        logits: (K, X, Y, Z) in prepared space, background first.
+        steps: the records of its case.
+
+    Returns:
+        Class (X, Y, Z); what was cropped away is background.
+    """
+    low, high = logits.min(), logits.max()
+    best = _to_native_grid(logits[0].astype(np.float32), steps, fill=high)
+    decided = np.zeros(best.shape, np.int64)
+    for k in range(1, len(logits)):
+        here = _to_native_grid(logits[k].astype(np.float32), steps, fill=low)
+        decided[here > best] = k
+        np.maximum(best, here, out=best)
+    return decided
+
+
 def native_scale(steps: Sequence[Step]) -> float | None:
     """Native units per prepared unit of intensity; None with several channels or N4, where it is no single number."""
     if any(step["name"] == "n4" for step in steps):
@@ -56,8 +76,7 @@ def _to_native_grid(array: NDArray[Any], steps: Sequence[Step], fill: Any, numbe
         elif step["name"] == "resample" and step["spacing_from"] != step["spacing_to"]:
             ratio = np.asarray(step["spacing_from"]) / np.asarray(step["spacing_to"])
             shape = tuple(step["shape_from"])
-            start = (np.asarray(array.shape) - 1 - (np.asarray(shape) - 1) * ratio) / 2
-            array = sample_grid(array, shape, start, ratio)
+            array = sample_grid(array, shape, ratio, step.get("back_orders", (1, 1, 1)))
         elif step["name"] == "n4" and step["channel"] == number:
             array = array * bias_field(step, array.shape)
         elif step["name"] == "orient":

@@ -97,12 +97,20 @@ def _sampled(
 
 
 def sample_grid(
-    array: NDArray[Any], shape: tuple[int, ...], start: NDArray[np.float64], ratio: NDArray[np.float64]
+    array: NDArray[Any], shape: tuple[int, ...], ratio: NDArray[np.float64], orders: Sequence[int]
 ) -> NDArray[Any]:
-    """Values of `array` at `start + index * ratio`: linear for float, by `sample_labels` for whole numbers."""
+    """Values of `array` on another grid around the same centre.
+
+    Args:
+        array: (X, Y, Z); whole numbers are labels, of which the largest share wins.
+        shape: of the result.
+        ratio: its voxel size in voxels of `array`.
+        orders: of the interpolation of other values along each axis.
+    """
+    start = (np.asarray(array.shape) - 1 - (np.asarray(shape) - 1) * ratio) / 2
     if array.dtype.kind in "iu":
         return sample_labels(array, shape, start, ratio)
-    return _linear(array, shape, start, ratio).astype(array.dtype, copy=False)
+    return _sampled(array, shape, start, ratio, orders).astype(array.dtype, copy=False)
 
 
 def sample_labels(

@@ -10,6 +10,7 @@ from imaseg.models.nnunet.decision import class_of_label
 from imaseg.models.nnunet.folder import ResultsFolder
 from imaseg.models.nnunet.model import NNUNetModel
 from imaseg.models.nnunet.network import build_network
+from imaseg.models.nnunet.own import NNUNetPipeline
 from imaseg.models.nnunet.plans import Plans
 from imaseg.models.nnunet.preparation import Preparation
 from imaseg.models.nnunet.split import cases_of
@@ -46,7 +47,9 @@ def load_nnunet(text: str, *, trust: bool = False) -> NNUNetModel:
         train_ids=trained,
         val_ids=held,
     )
-    return NNUNetModel(networks, plans, first.mirror_axes, card, Preparation(plans, classes))
+    model = NNUNetModel(networks, plans, first.mirror_axes, card, Preparation(plans, classes))
+    model.own = NNUNetPipeline(networks, plans, first.trainer, first.mirror_axes)
+    return model
 
 
 def _same(checkpoints: Sequence[Checkpoint]) -> None:

@@ -116,20 +116,27 @@ class Preparation:
             "spacing_to": [size * old / new for size, old, new in zip(spacing, before, after, strict=True)],
             "shape_from": list(before),
             "shape_to": list(after),
-            "orders": self._orders(spacing),
+            "orders": self._orders(spacing, "data"),
+            "back_orders": self._orders(spacing, "probabilities"),
             "border": "continued",
         }
 
-    def _orders(self, spacing: tuple[float, ...]) -> list[int]:
-        """Spline orders along X, Y, Z; a coarse axis may have its own, and PyTorch resampling is linear."""
+    def _orders(self, spacing: tuple[float, ...], what: str) -> list[int]:
+        """Spline orders along X, Y, Z; a coarse axis may have its own, and PyTorch resampling is linear.
+
+        Args:
+            spacing: of the volume.
+            what: `data`, on the way in, or `probabilities`, on the way back.
+        """
         from nnunetv2.preprocessing.resampling.default_resampling import determine_do_sep_z_and_axis
 
         configuration = self.plans.configuration
-        settings = configuration.configuration["resampling_fn_data_kwargs"]
+        settings = configuration.configuration[f"resampling_fn_{what}_kwargs"]
         here = [spacing[axis] for axis in self.plans.axes]
         there = [*here[: len(here) - len(configuration.spacing)], *configuration.spacing]
-        apart, axis = determine_do_sep_z_and_axis(settings.get("force_separate_z"), here, there)
-        linear = configuration.configuration["resampling_fn_data"].startswith("resample_torch")
+        ends = (here, there) if what == "data" else (there, here)
+        apart, axis = determine_do_sep_z_and_axis(settings.get("force_separate_z"), *ends)
+        linear = configuration.configuration[f"resampling_fn_{what}"].startswith("resample_torch")
         orders = [1 if linear else int(settings.get("order", 3))] * 3
         if apart:
             orders[self.plans.axes[axis]] = int(settings.get("order_z", 0))

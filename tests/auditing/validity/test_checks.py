@@ -12,6 +12,7 @@ from imaseg.results.attack import AttackRow
 from imaseg.results.case import Checks
 from imaseg.results.certificate import CertificateRow
 from imaseg.results.margin import MarginRow
+from imaseg.results.preparation import Agreement
 from imaseg.results.summary import DataFacts
 
 PLAN = Plan.model_validate(
@@ -33,6 +34,7 @@ CHECKS = {
     "converged": [0.4, 0.38], "replay": 1e-7,
 }  # fmt: skip
 LARGE = "A very large budget destroys the segmentation"
+OWN = "imaseg predicts what the model's own software predicts"
 BLIND = "An attack that needs no gradients is no stronger"
 MARGINS = PLAN.model_copy(update={"probes": [*PLAN.probes, MarginProbe(eps=1.0, name="margin-l2")]})
 CERTIFIED = PLAN.model_copy(update={"probes": [*PLAN.probes, CertificateProbe(sigma=0.5, name="certified-l2")]})
@@ -57,23 +59,26 @@ def _ladders(dice, **more):
     ]
 
 
+AGREED = Agreement(pipeline="its own", case="a", dice=0.995, voxels=0.999)
+
+
 def _facts(seen=(), *, known=True):
     return DataFacts.model_construct(cases=1, seen_in_training=list(seen), training_known=known)
 
 
-def _panel(dice=GOOD, checks=CHECKS, margins=(), flipped=None, seen=(), plan=PLAN, known=True, **more):
+def _panel(dice=GOOD, checks=CHECKS, margins=(), flipped=None, seen=(), plan=PLAN, known=True, agreed=AGREED, **more):
     tried, stood = margins or (0, 0)
     rows = _ladders(dice, **more)
     rows += [MarginRow(probe="margin-l2", structure=None, eps=1.0, confirmed=k < stood) for k in range(tried)]
     if flipped is not None:
         rows.append(CertificateRow.model_construct(probe="certified-l2", flipped=flipped))
-    found = validity([_record(rows, checks)], plan, _facts(seen, known=known))
+    found = validity([_record(rows, checks)], plan, _facts(seen, known=known), agreed)
     return {check.check: check for check in found}
 
 
 def test_a_sound_audit_is_green_throughout():
     panel = _panel()
-    assert len(panel) == 13
+    assert len(panel) == 14
     assert all(check.ok is True for check in panel.values())
     assert valid(list(panel.values()))
     assert panel[LARGE].number == "Dice 0.010"
@@ -109,6 +114,7 @@ def test_a_sound_audit_is_green_throughout():
         ({"size": 1.01}, "No change exceeds its budget"),
         ({"zero": 0.9}, "Gradients are neither masked nor undefined"),
         ({"undefined": 0.001}, "Gradients are neither masked nor undefined"),
+        ({"agreed": AGREED.model_copy(update={"dice": 0.989})}, OWN),
         ({"seen": ["a"]}, "No audited case was in the training set"),
     ],
 )
@@ -119,8 +125,15 @@ def test_each_fault_turns_its_check_red_and_no_other(case, red):
     assert not valid(list(panel.values()))
 
 
+def test_other_software_is_asked_for_only_where_there_is_some():
+    alone = _panel(agreed=Agreement(applies=False, reason="imaseg itself trained it"))
+    assert OWN not in alone
+    silent = _panel(agreed=Agreement(reason="this kind brings none."))[OWN]
+    assert (silent.ok, silent.detail) == (None, "this kind brings none.")
+
+
 def test_what_could_not_be_run_is_neither_green_nor_red():
-    panel = _panel(checks=None, dice={"pgd-l2": GOOD["pgd-l2"]}, plan=MARGINS, known=False)
+    panel = _panel(checks=None, dice={"pgd-l2": GOOD["pgd-l2"]}, plan=MARGINS, known=False, agreed=Agreement())
     grey = {name for name, check in panel.items() if check.ok is None}
     assert grey == set(panel) - {
         "Gradients are neither masked nor undefined",
@@ -136,7 +149,7 @@ def test_a_black_box_of_the_plan_is_held_against_the_best_attack_there():
     square = AttackProbe(attack="square", eps=[0.2], steps=300, name="square-l2")
     plan = PLAN.model_copy(update={"probes": [*PLAN.probes, square]})
     rows = [_row(name, 0.2, dice) for name, dice in (("pgd-l2", 0.3), ("strong-l2", 0.2), ("square-l2", 0.19))]
-    (check,) = [one for one in validity([_record(rows)], plan, _facts()) if one.check == BLIND]
+    (check,) = [one for one in validity([_record(rows)], plan, _facts(), AGREED) if one.check == BLIND]
     assert check.ok is False
     assert check.number == "Dice 0.190 against 0.200"
     assert "300 windows at eps 0.2" in check.detail
@@ -160,7 +173,7 @@ def test_probes_of_fewer_cases_are_compared_on_these():
     """On the hard second case FGSM alone would look stronger than PGD on the first."""
     both = {"fgsm-l2": [0.7], "pgd-l2": [0.5]}
     records = [_record(_ladders(both), case="easy"), _record(_ladders({"fgsm-l2": [0.1]}), case="hard")]
-    panel = {check.check: check for check in validity(records, PLAN, _facts())}
+    panel = {check.check: check for check in validity(records, PLAN, _facts(), AGREED)}
     check = panel["FGSM is no stronger than PGD"]
     assert (check.ok, check.number) == (True, "Dice 0.700 against 0.500")
 

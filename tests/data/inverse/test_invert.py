@@ -3,9 +3,10 @@ from __future__ import annotations
 import nibabel as nib
 import numpy as np
 import pytest
+from scipy.ndimage import zoom
 
 from imaseg.data.cohort.statistics import CohortStatistics
-from imaseg.data.inverse.invert import invert_image, invert_label, native_scale
+from imaseg.data.inverse.invert import invert_image, invert_label, invert_logits, native_scale
 from imaseg.data.preparation.bias import bias_field
 from imaseg.data.preparation.recipe import Recipe
 from imaseg.data.preparation.steps import apply_recipe
@@ -89,3 +90,18 @@ def test_cropped_voxels_hold_the_darkest_value_of_their_channel_in_images_and_ba
     assert (back[0][outside] == 5).all()
     assert (back[1][outside] == -3).all()
     assert not label[outside].any()
+
+
+def test_logits_decide_after_they_are_taken_to_the_grid_of_the_files():
+    """Against scipy's own interpolation of each class, and background where the preparation cropped."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(3, 5, 6, 4)).astype(np.float32)
+    steps = [
+        {"name": "crop", "start": [2, 0, 1], "shape": [10, 6, 8], "shape_from": [13, 6, 9]},
+        {"name": "resample", "spacing_from": [1.0, 1.0, 1.0], "spacing_to": [2.0, 1.0, 2.0],
+         "shape_from": [10, 6, 8], "shape_to": [5, 6, 4]},
+    ]  # fmt: skip
+    wide = np.stack([zoom(one, (2, 1, 2), order=1, mode="nearest", grid_mode=True) for one in logits])
+    wanted = np.zeros((13, 6, 9), int)
+    wanted[2:12, :, 1:9] = wide.argmax(0)
+    assert np.array_equal(invert_logits(logits, steps), wanted)

@@ -1,0 +1,100 @@
+"""Holds imaseg's prediction of a case against the one that the model's own software makes from the same files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from imaseg.auditing.inputs.source import Loaded
+from imaseg.data import Case
+from imaseg.data.inverse.invert import invert_logits
+from imaseg.errors import InputError
+from imaseg.frozen import frozen
+from imaseg.models import SegmentationModel
+from imaseg.models.only import OnlyClasses
+from imaseg.results.preparation import Agreement
+
+
+def agreement(model: SegmentationModel, case: Case, loaded: Loaded, *, prepared: bool) -> Agreement:
+    """Predict a case twice and compare, voxel by voxel on the grid of its files.
+
+    Args:
+        model: as it is audited.
+        case: with its files.
+        loaded: the same case as imaseg reads and prepares it.
+        prepared: whether the files were prepared before, so that the model's own software cannot take them.
+    """
+    whole = model.whole if isinstance(model, OnlyClasses) else model
+    if whole.own is None:
+        reason = whole.no_own or "imaseg itself trained this model, so that there is no other software"
+        return Agreement(applies=bool(whole.no_own), case=case.id, reason=f"{reason}.")
+    if prepared:
+        reason = "the cases were prepared by imaseg, and the model's own software takes raw ones. Name the raw folder."
+        return Agreement(pipeline=whole.own.name, case=case.id, reason=reason)
+    try:
+        theirs = whole.own.predict(case.image)
+    except Exception as error:  # foreign software raises anything, and the audit goes on without it
+        told = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}".strip()
+        told = " ".join(told.split())[:500]
+        return Agreement(pipeline=whole.own.name, case=case.id, reason=f"{whole.own.name} could not run: {told}")
+    return _compared(native_decision(whole, loaded), theirs, whole, case)
+
+
+def agreement_text(found: Agreement) -> str:
+    """What was found, in a sentence."""
+    if found.dice is None or found.voxels is None:
+        return f"Not compared with the model's own software: {found.reason}"
+    numbers = f"Dice {found.dice:.4f}, {found.voxels:.2%} of the voxels alike ({found.pipeline}, case {found.case})"
+    if found.agrees:
+        return f"imaseg predicts what the model's own software predicts: {numbers}."
+    return f"Warning: imaseg does not predict what the model's own software predicts: {numbers}; {found.reason}"
+
+
+def native_decision(model: SegmentationModel, loaded: Loaded) -> NDArray[np.int64]:
+    """Class of each voxel (X, Y, Z) on the grid of the files."""
+    device = next(model.parameters()).device
+    with frozen(model), torch.no_grad():
+        logits = model(torch.from_numpy(loaded.volume.image)[None].to(device))[0]
+    return invert_logits(logits.float().cpu().numpy(), loaded.steps)
+
+
+def dice_of_maps(ours: NDArray[np.int64], theirs: NDArray[np.int64]) -> dict[int, float]:
+    """Dice of each foreground class that occurs in either of two label maps; negative labels count as nothing."""
+    classes = sorted({*np.unique(ours).tolist(), *np.unique(theirs).tolist()} - {0})
+    scores = {}
+    for k in (k for k in classes if k > 0):
+        first, second = ours == k, theirs == k
+        scores[int(k)] = 2 * int((first & second).sum()) / int(first.sum() + second.sum())
+    return scores
+
+
+def _compared(ours: NDArray[np.int64], theirs: NDArray[np.int64], model: SegmentationModel, case: Case) -> Agreement:
+    name = model.own.name if model.own is not None else ""
+    if ours.shape != theirs.shape:
+        reason = f"{name} predicts {theirs.shape} voxels where the file holds {ours.shape}."
+        return Agreement(pipeline=name, case=case.id, dice=0.0, voxels=0.0, reason=reason)
+    scores = dice_of_maps(ours, theirs)
+    mean = float(np.mean([*scores.values()])) if scores else 1.0
+    return Agreement(
+        pipeline=name,
+        case=case.id,
+        dice=mean,
+        by_class={str(k): score for k, score in scores.items()},
+        voxels=float((ours == theirs).mean()),
+        reason=_why(scores, model, theirs),
+    )
+
+
+def _why(scores: Mapping[int, float], model: SegmentationModel, theirs: NDArray[np.int64]) -> str:
+    """What is known to differ, for the reader of a number below 1."""
+    if not scores:
+        return "neither predicts any foreground, so that little was compared."
+    if all(score == 1 for score in scores.values()):
+        return ""
+    known = f"imaseg leaves out {', '.join(model.left_out)}; " if model.left_out else ""
+    missing = [str(k) for k in scores if k not in theirs]
+    more = f"its own software does not predict class {', '.join(missing)}; " if missing else ""
+    return f"{known}{more}both interpolate to the grid of the files, where rounding may decide."
