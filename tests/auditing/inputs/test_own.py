@@ -71,14 +71,19 @@ def test_a_preparation_that_is_not_the_models_is_seen(nnunet):
     assert found.agrees is False
 
 
-def test_software_that_fails_is_no_agreement(nnunet):
+def test_software_that_fails_is_no_agreement(nnunet, monkeypatch):
+    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+    def fail(*args, **kwargs):
+        raise RuntimeError("no such  reader\nhere")
+
     folder, raw = nnunet
     results = write_results(folder / "fails", plans(), dataset())
-    broken = json.loads((results / "plans.json").read_text()) | {"image_reader_writer": "NaturalImage2DIO"}
-    (results / "plans.json").write_text(json.dumps(broken))
+    monkeypatch.setattr(nnUNetPredictor, "predict_from_files_sequential", fail)
     found = _compared(f"nnunet:{results}", raw)
     assert (found.dice, found.agrees) == (None, None)
     assert found.reason.startswith("nnU-Net's predictor could not run:")
+    assert found.reason.endswith("got RuntimeError: no such reader here.")
 
 
 @pytest.fixture(scope="module")
