@@ -59,8 +59,9 @@ class Agreement(Record):
     Attributes:
         pipeline: software that was compared with; empty where there is none.
         case: that both predicted.
-        dice: mean over the foreground classes that either predicts; None where it was not compared.
-        by_class: Dice by class number, for the classes that either predicts.
+        dice: mean over the foreground classes of which either predicts 50 voxels or more; 1 where there is none, None
+            where it was not compared.
+        by_class: Dice by class number, for all foreground classes that either predicts.
         voxels: share of all voxels with the same class.
         reason: why it was not compared, or what is known to differ.
         applies: whether there could be other software to compare with: not for models that imaseg trained.

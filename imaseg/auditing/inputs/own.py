@@ -17,6 +17,9 @@ from imaseg.models import SegmentationModel
 from imaseg.models.only import OnlyClasses
 from imaseg.results.preparation import Agreement
 
+_FEW = 50
+"""Classes of fewer voxels in both predictions do not enter the mean: there rounding decides."""
+
 
 def agreement(model: SegmentationModel, case: Case, loaded: Loaded, *, prepared: bool) -> Agreement:
     """Predict a case twice and compare, voxel by voxel on the grid of its files.
@@ -77,11 +80,11 @@ def _compared(ours: NDArray[np.int64], theirs: NDArray[np.int64], model: Segment
         reason = f"{name} predicts {theirs.shape} voxels where the file holds {ours.shape}."
         return Agreement(pipeline=name, case=case.id, dice=0.0, voxels=0.0, reason=reason)
     scores = dice_of_maps(ours, theirs)
-    mean = float(np.mean([*scores.values()])) if scores else 1.0
+    counted = [score for k, score in scores.items() if max((ours == k).sum(), (theirs == k).sum()) >= _FEW]
     return Agreement(
         pipeline=name,
         case=case.id,
-        dice=mean,
+        dice=float(np.mean(counted)) if counted else 1.0,
         by_class={str(k): score for k, score in scores.items()},
         voxels=float((ours == theirs).mean()),
         reason=_why(scores, model, theirs),

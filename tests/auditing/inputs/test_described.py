@@ -1,0 +1,109 @@
+"""What an audit says of how cases reached the model."""
+
+from __future__ import annotations
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from imaseg import audit, load_cases
+from imaseg.auditing.inputs.subject import Subject
+from imaseg.models.adapted import adapt
+from imaseg.models.card import parse_card
+
+
+@pytest.fixture
+def cohort(tmp_path):
+    """One CT of 2 x 2 x 3 mm in LPS, with the labels 3 liver and 5 spleen."""
+    rng = np.random.default_rng(0)
+    affine = np.diag([-2.0, -2.0, 3.0, 1.0])
+    for kind, array in (
+        ("imagesTr", rng.integers(-1000, 1000, (12, 10, 8)).astype(np.int16)),
+        ("labelsTr", rng.choice([0, 3, 5], (12, 10, 8)).astype(np.uint8)),
+    ):
+        (tmp_path / kind).mkdir()
+        nib.save(nib.Nifti1Image(array, affine), tmp_path / kind / "a.nii.gz")
+    described = {"modality": {"0": "CT"}, "labels": {"0": "background", "3": "Liver", "5": "spleen"}}
+    files = [{"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}]
+    (tmp_path / "dataset.json").write_text(json.dumps(described | {"training": files, "numTraining": 1}))
+    return load_cases(tmp_path)
+
+
+def _subject(cohort, **card):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv3d(1, 4, 3, padding=1), nn.Softmax(1))
+    labels = {0: "background", 1: "spleen", 2: "liver", 3: "kidney"}
+    parsed = parse_card({"labels": labels, **card}, source="x")
+    return Subject.of(adapt(network, parsed, kind="card", name="net"), cohort, select="all", device=None)
+
+
+WINDOW = {
+    "orientation": "RAS", "spacing": [4, None, 3], "crop": None, "normalise": "window",
+    "window": {"low": -100, "high": 300, "clip": True},
+}  # fmt: skip
+
+
+def test_every_step_is_stated_with_its_figures(cohort):
+    told = _subject(cohort, recipe=WINDOW, roi_size=[8, 8, 8], overlap=0.5).preparation()
+    assert told.by == "the recipe that the model states, applied to each raw case"
+    assert told.steps == [
+        "axes turned from LPS to RAS",
+        "resampled from 2 x 2 x 3 to 4 x 2 x 3 mm (linear)",
+        "channel 0: window: clipped to -100 to 300, less -100, divided by 400",
+    ]
+    assert told.tiles == "8 x 8 x 8 voxels, overlap 0.5, gaussian"
+    assert told.unit == "HU"
+    assert told.activation == "softmax, undone so that attacks see logits"
+    assert told.example == "a"
+    assert told.grid.startswith("the model's (6 x 10 x 8 voxels of 4 x 2 x 3 mm in a)")
+
+
+def test_labels_are_stated_with_the_names_on_both_sides(cohort):
+    told = _subject(cohort, recipe=WINDOW).preparation()
+    assert [(m.value, m.name, m.structure_name, m.matched) for m in told.labels] == [
+        (3, "Liver", "liver", "name"), (5, "spleen", "spleen", "name"),
+    ]  # fmt: skip
+    assert told.classes_left_out == ["kidney"]
+
+
+def test_the_card_is_named_where_it_matched_the_labels(cohort):
+    told = _subject(cohort, recipe=WINDOW, label_map={3: 3, 5: 2}).preparation()
+    assert [(m.value, m.structure_name, m.matched) for m in told.labels] == [
+        (3, "kidney", "card"),
+        (5, "liver", "card"),
+    ]
+
+
+def test_dice_on_the_grid_of_the_files_is_that_of_the_decision_taken_there(tmp_path):
+    """A network that reads the class off the grey value, on voxels twice as wide: wrong only where a block is cut."""
+    label = np.zeros((13, 10, 8), np.uint8)
+    label[2:9, 1:4], label[5:12, 6:9, :3] = 1, 2
+    for kind, array in (("imagesTr", label.astype(np.float32)), ("labelsTr", label)):
+        (tmp_path / kind).mkdir()
+        nib.save(nib.Nifti1Image(array, np.diag([-2.0, -2.0, 3.0, 1.0])), tmp_path / kind / "a.nii.gz")
+    described = {"modality": {"0": "CT"}, "labels": {"0": "background", "1": "one", "2": "two"}, "numTraining": 1}
+    described["training"] = [{"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}]
+    (tmp_path / "dataset.json").write_text(json.dumps(described))
+    network = nn.Conv3d(1, 3, 1)
+    with torch.no_grad():  # 2 k x - k^2 is largest where x is nearest to k
+        network.weight[:] = torch.tensor([0.0, 20.0, 40.0]).view(3, 1, 1, 1, 1)
+        network.bias[:] = torch.tensor([0.0, -10.0, -40.0])
+    recipe = {"orientation": "RAS", "spacing": [4, None, None], "normalise": "none", "crop": None}
+    card = parse_card({"labels": {0: "background", 1: "one", 2: "two"}, "recipe": recipe}, source="x")
+    plan = tmp_path / "plan.yaml"
+    plan.write_text("name: p\nprobes: [{attack: gaussian-noise, eps: [0.1]}]\n")
+    done = audit(adapt(network, card, kind="card", name="net"), tmp_path, plan, tmp_path / "out", select="all")
+    told = done.audit.summary.native_dice
+    columns = np.linspace(6 - 6 * 2, 6 + 6 * 2, 7)  # middles of the wide voxels, seven around the same centre
+    wide = np.stack([[np.interp(x, range(13), row) for x in columns] for row in label[::-1].reshape(13, -1).T])
+    back = np.stack([np.interp(range(13), columns, row) for row in wide.T.reshape(7, -1).T]).T.reshape(label.shape)
+    seen = np.clip(np.rint(back[::-1]), 0, 2)
+    for k in (1, 2):
+        wanted = 2 * ((seen == k) & (label == k)).sum() / ((seen == k).sum() + (label == k).sum())
+        assert wanted > 0.7
+        assert told[str(k)] == pytest.approx(wanted, abs=0.12)
+    assert told["foreground_mean"] == pytest.approx(np.mean([told["1"], told["2"]]))
