@@ -8,13 +8,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from imaseg.data.formats.dicom_files import broken, read_header
+from imaseg.data.formats.dicom_contours import fill_contours
+from imaseg.data.formats.dicom_files import Header, broken, read_header, read_whole
+from imaseg.data.formats.dicom_names import chosen_structures, structure_names
 from imaseg.data.formats.dicom_series import from_highdicom
-from imaseg.data.formats.itk import LPS_TO_RAS
 from imaseg.data.formats.scan import Scan, on_grid_of
 from imaseg.errors import InputError
 
-Mask = tuple[str, NDArray[np.bool_]]
+Mask = tuple[str, NDArray[np.bool_], list[str]]
+"""Name, voxels, and what was not plain about them."""
+_FEW = 3
 
 
 def read_structures(paths: tuple[Path, ...], image: Scan, values: Mapping[str, int]) -> Scan:
@@ -23,36 +26,61 @@ def read_structures(paths: tuple[Path, ...], image: Scan, values: Mapping[str, i
     Args:
         paths: SEG and RTSTRUCT files.
         image: the series they were drawn on.
-        values: label value by structure name; other structures are left out.
+        values: label value by structure name; other structures are left out. Several spellings may have one value.
 
     Raises:
-        InputError: if a file is unreadable or lies on another grid, or two files hold a structure of one name.
+        InputError: if a file is unreadable, lies on another grid or in another frame of reference, or a structure is
+            there twice: in two files, or in one by names that differ by case or blanks only.
     """
     label = np.zeros(image.data.shape[:3], np.uint8 if max(values.values(), default=0) < 256 else np.uint16)
-    flags, seen = [], set()
+    flags = [f"structures of {len(paths)} files joined"] if len(paths) > 1 else []
+    names = {value: name for name, value in reversed(list(values.items()))}
+    marked: dict[int, bool] = {}
     for path in paths:
-        if not path.is_file():
-            msg = f"{path} must exist, got nothing there."
-            raise InputError(msg)
-        for name, mask in _masks(path, image, values):
-            if name in seen and len(paths) > 1:
+        before = {*marked}
+        for name, value, mask, notes in _masks(path, image, values):
+            if value in before:
                 msg = f"{path} must not hold {name!r} again, got it in another segmentation of the series. Keep one."
                 raise InputError(msg)
-            seen.add(name)
-            over = int((label[mask] > 0).sum())
+            flags += [f"structure {name!r} of {path.name}: {note}" for note in notes]
+            if name != names[value]:
+                flags.append(f"structure {name!r} of {path.name} taken for {names[value]!r}")
+            if value in marked:
+                flags.append(f"several structures of {path.name} are called {name!r}; joined")
+            over = int(((label > 0) & (label != value))[mask].sum())
             if over:
                 flags.append(f"structure {name!r} of {path.name} overlaps others in {over} voxels, which it takes")
-            label[mask] = values[name]
-    if len(paths) > 1:
-        flags.insert(0, f"structures of {len(paths)} files joined")
-    return Scan(paths[0], label, image.affine.copy(), image.pixdim, flags=flags)
+            label[mask] = value
+            marked[value] = marked.get(value, False) or bool(mask.any())
+    return Scan(paths[0], label, image.affine.copy(), image.pixdim, flags=flags + _about_voids(label, names, marked))
 
 
-def _masks(path: Path, image: Scan, values: Mapping[str, int]) -> Iterator[Mask]:
+def _about_voids(label: NDArray[np.generic], names: Mapping[int, str], marked: Mapping[int, bool]) -> list[str]:
+    """Flags about structures that have no voxel in the label: empty, covered by others, or absent."""
+    there = {int(value) for value in np.unique(label)}
+    flags = []
+    for value in (value for value in marked if value not in there):
+        why = "is covered by others" if marked[value] else "marks no voxel of the image"
+        flags.append(f"structure {names[value]!r} {why}")
+    absent = [repr(name) for value, name in names.items() if value not in marked]
+    if absent:
+        more = f" and {len(absent) - _FEW} more" if len(absent) > _FEW else ""
+        flags.append(f"without the structures {', '.join(absent[:_FEW])}{more} of other cases: background here")
+    return flags
+
+
+def _masks(
+    path: Path, image: Scan, values: Mapping[str, int]
+) -> Iterator[tuple[str, int, NDArray[np.bool_], list[str]]]:
+    if not path.is_file():
+        msg = f"{path} must exist, got nothing there."
+        raise InputError(msg)
     header = read_header(path)
-    reader = _segments if header.Modality == "SEG" else _contours
     try:
-        yield from reader(path, image, values)
+        wanted = chosen_structures(path, structure_names(header), values)
+        reader = _segments if header.Modality == "SEG" else _contours
+        for name, mask, notes in reader(path, header, image, wanted):
+            yield name, wanted[name], mask, notes
     except InputError:
         raise
     except broken() as error:
@@ -61,18 +89,32 @@ def _masks(path: Path, image: Scan, values: Mapping[str, int]) -> Iterator[Mask]
         raise InputError(msg) from error
 
 
-def _segments(path: Path, image: Scan, values: Mapping[str, int]) -> Iterator[Mask]:
-    """Name and mask of each wanted segment of a SEG; segments may overlap."""
+def _require_frame(path: Path, drawn_in: set[str], image: Scan) -> None:
+    """Raise if the frame of reference is another than that of the image: its millimetres mean other places."""
+    own = read_header(image.path).get("FrameOfReferenceUID")
+    if own and drawn_in - {"", str(own)}:
+        msg = f"{path} must lie in the frame of reference of its image, got another one. Export it on this series."
+        raise InputError(msg)
+
+
+def _segments(path: Path, header: Header, image: Scan, wanted: Mapping[str, int]) -> Iterator[Mask]:
+    """Each wanted segment of a SEG; segments may overlap."""
     import highdicom
 
+    _require_frame(path, {str(header.get("FrameOfReferenceUID") or "")}, image)
     seg = highdicom.seg.segread(path)
+    fractional = header.get("SegmentationType") == "FRACTIONAL"
     for number in seg.segment_numbers:
         name = str(seg.get_segment_description(number).segment_label)
-        if name in values:
+        if name in wanted:
             volume = seg.get_volume(segment_numbers=[number])
             data, affine = from_highdicom(volume.array[..., 0], volume.affine)
             # Fractional segments hold shares: a voxel belongs to what fills half of it.
-            yield name, _placed(Scan(path, data >= 0.5, affine, image.pixdim), image)
+            part = Scan(path, data >= 0.5, affine, image.pixdim)
+            mask = _placed(part, image)
+            outside = int(part.data.sum() - mask.sum())
+            notes = [f"{outside} voxels outside the image, left out"] if outside else []
+            yield name, mask, notes + ["fractional, cut at one half"] * fractional
 
 
 def _placed(part: Scan, image: Scan) -> NDArray[np.bool_]:
@@ -95,30 +137,18 @@ def _placed(part: Scan, image: Scan) -> NDArray[np.bool_]:
     return whole
 
 
-def _contours(path: Path, image: Scan, values: Mapping[str, int]) -> Iterator[Mask]:
-    """Name and mask of each wanted structure of an RTSTRUCT: closed planar contours, filled; an inner one is a hole."""
-    import pydicom
-    from skimage.draw import polygon
-
-    header = pydicom.dcmread(path)
-    names = {item.ROINumber: str(item.get("ROIName", item.ROINumber)) for item in header.StructureSetROISequence}
-    to_index = np.linalg.inv(image.affine) @ LPS_TO_RAS
-    for roi in header.get("ROIContourSequence", []):
-        name = names.get(roi.ReferencedROINumber, "")
-        if name not in values:
-            continue
-        mask = np.zeros(image.data.shape[:3], bool)
-        for contour in roi.get("ContourSequence", []):
-            if contour.ContourGeometricType not in ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR"):
-                continue
-            points = np.asarray(contour.ContourData, float).reshape(-1, 3)
-            index = points @ to_index[:3, :3].T + to_index[:3, 3]
-            if np.ptp(index[:, 2]) > 1:
-                msg = f"{path} must hold contours in the slices of its image, got one across slices for {name!r}."
-                raise InputError(msg)
-            slice_number = round(float(index[:, 2].mean()))
-            if 0 <= slice_number < image.data.shape[2]:
-                inside = np.zeros(mask.shape[:2], bool)
-                inside[polygon(index[:, 0], index[:, 1], inside.shape)] = True
-                mask[:, :, slice_number] ^= inside
-        yield name, mask
+def _contours(path: Path, header: Header, image: Scan, wanted: Mapping[str, int]) -> Iterator[Mask]:
+    """Each wanted structure of an RTSTRUCT, one without contours too."""
+    series = read_header(image.path).get("SeriesInstanceUID")
+    frames = {
+        str(frame.get("FrameOfReferenceUID") or "")
+        for frame in header.get("ReferencedFrameOfReferenceSequence", [])
+        for study in frame.get("RTReferencedStudySequence", [])
+        if any(item.get("SeriesInstanceUID") == series for item in study.get("RTReferencedSeriesSequence", []))
+    }
+    drawn = {roi.ReferencedROINumber: roi for roi in read_whole(path).get("ROIContourSequence", [])}
+    for item in header.StructureSetROISequence:
+        name = str(item.get("ROIName", item.ROINumber))
+        if name in wanted:
+            _require_frame(path, frames | {str(item.get("ReferencedFrameOfReferenceUID") or "")}, image)
+            yield name, *fill_contours(path, name, drawn.get(item.ROINumber, {}), image)

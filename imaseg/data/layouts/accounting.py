@@ -11,7 +11,7 @@ from imaseg.data.cases import Case, CaseSet
 from imaseg.data.files import SUFFIXES, files_behind, walk
 from imaseg.data.layouts.held_out import held_out_images
 
-_DESCRIPTIONS = ("dataset.json", "split.json", "splits_final.json", "prepare.json", "prepare.html")
+_DESCRIPTIONS = ("dataset.json", "split.json", "splits_final.json", "prepare.json", "prepare.html", "dicomdir")
 _NAMED = 3
 """Files that the summary names for each reason."""
 
@@ -118,7 +118,7 @@ def _by_name(name: str) -> str:
     last = name.rstrip("/").rsplit("/", 1)[-1]
     if _hidden(last):
         return "hidden"
-    if last in _DESCRIPTIONS:
+    if last.lower() in _DESCRIPTIONS:
         return "describing the data set"
     if last.lower().endswith(SUFFIXES):
         return "of no case"

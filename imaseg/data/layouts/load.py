@@ -8,6 +8,7 @@ from typing import Any
 
 from imaseg.data.cases import Case, CaseSet
 from imaseg.data.files import list_volumes, read_json
+from imaseg.data.layouts.accounting import reasons_counted
 from imaseg.data.layouts.described import described_cases
 from imaseg.data.layouts.dicom_tree import dicom_cases
 from imaseg.data.layouts.mask_folders import mask_folder_cases
@@ -65,9 +66,14 @@ def _inspected(root: Path) -> CaseSet:
     cohort = dicom_cases(root)
     if not cohort.cases and not any((root / images).is_dir() for images, _ in FOLDER_PAIRS):
         wanted = " or ".join(f"{images}/ + {labels[0]}/" for images, labels in FOLDER_PAIRS[:2])
-        msg = f"{root} must hold dataset.json or {wanted} or x_image + x_label files or DICOM, got none of them."
+        got = f"DICOM, but {reasons_counted(_relative(cohort))}" if cohort.ignored else "none of them"
+        msg = f"{root} must hold dataset.json or {wanted} or x_image + x_label files or DICOM, got {got}."
         raise InputError(msg)
     return cohort
+
+
+def _relative(cohort: CaseSet) -> dict[str, str]:
+    return {path.relative_to(cohort.root).as_posix(): reason for path, reason in cohort.ignored.items()}
 
 
 def _unnamed(root: Path, cases: list[Case]) -> CaseSet:
