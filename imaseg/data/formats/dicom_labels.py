@@ -34,7 +34,9 @@ def read_structures(paths: tuple[Path, ...], image: Scan, values: Mapping[str, i
     """
     label = np.zeros(image.data.shape[:3], np.uint8 if max(values.values(), default=0) < 256 else np.uint16)
     flags = [f"structures of {len(paths)} files joined"] if len(paths) > 1 else []
-    names = {value: name for name, value in reversed(list(values.items()))}
+    names: dict[int, str] = {}
+    for name, value in values.items():
+        names.setdefault(value, name)
     marked: dict[int, bool] = {}
     for path in paths:
         before = {*marked}

@@ -31,11 +31,12 @@ def read_series(path: Path) -> Scan:
     Raises:
         InputError: if a slice is unreadable or missing, the gantry was tilted, or the slices are not evenly spaced.
     """
-    slices, flags = series_slices(path, read_header(path))
-    several = [file.name for file, header in slices if str(header.get("NumberOfFrames") or 1) != "1"]
-    if several and len(slices) > 1:
-        refuse(path, "single frames, or one file of all frames", f"{several[0]} among {len(slices)} files")
+    header = read_header(path)
     try:
+        slices, flags = series_slices(path, header)
+        several = [file.name for file, header in slices if str(header.get("NumberOfFrames") or 1) != "1"]
+        if several and len(slices) > 1:
+            refuse(path, "single frames, or one file of all frames", f"{several[0]} among {len(slices)} files")
         require_grey(path, slices)
         flags += _about_values([header for _, header in slices])
         return _multiframe(path, flags) if several else _stack(path, slices, flags)
@@ -135,7 +136,7 @@ def _pixels(path: Path, slices: list[Slice]) -> NDArray[np.float32]:
     SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)
     try:
         with TemporaryDirectory() as folder:
-            reader.SetFileNames([str(_not_inverted(file, header, Path(folder))) for file, header in slices])
+            reader.SetFileNames([str(_for_gdcm(file, header, Path(folder))) for file, header in slices])
             return np.asarray(SimpleITK.GetArrayFromImage(reader.Execute())).T
     except RuntimeError as error:
         what = [line.strip() for line in str(error).splitlines() if line.strip()][-1]
@@ -145,12 +146,17 @@ def _pixels(path: Path, slices: list[Slice]) -> NDArray[np.float32]:
         SimpleITK.ProcessObject.SetGlobalWarningDisplay(before)
 
 
-def _not_inverted(file: Path, header: Header, folder: Path) -> Path:
-    """The file, or of a MONOCHROME1 image a copy called MONOCHROME2, since GDCM inverts the stored values of others."""
-    if header.get("PhotometricInterpretation") != "MONOCHROME1":
+def _for_gdcm(file: Path, header: Header, folder: Path) -> Path:
+    """The file, or a copy that GDCM reads as stored.
+
+    GDCM inverts MONOCHROME1 images, and wants a preamble before a meta header.
+    """
+    inverted = header.get("PhotometricInterpretation") == "MONOCHROME1"
+    if not inverted and (header.preamble or not header.file_meta):
         return file
     whole = read_whole(file)
     whole.PhotometricInterpretation = "MONOCHROME2"
+    whole.preamble = b"\0" * 128 if whole.file_meta else None
     whole.save_as(folder / file.name)
     return folder / file.name
 

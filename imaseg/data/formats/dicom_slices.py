@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 
-from imaseg.data.formats.dicom_files import Header, headers_of, read_whole, why_no_slice
+from imaseg.data.formats.dicom_files import Header, broken, headers_of, read_whole, why_no_slice
 from imaseg.errors import InputError
 
 Slice = tuple[Path, Header]
@@ -57,9 +58,11 @@ def _distinct(group: list[Slice]) -> list[Slice]:
 
 
 def place(header: Header) -> tuple[float, ...]:
-    """Position and orientation of a slice, rounded to micrometres; empty where the header has neither."""
-    values = [*(header.get("ImagePositionPatient") or []), *(header.get("ImageOrientationPatient") or [])]
-    return tuple(round(float(value), 3) for value in values)
+    """Position and orientation of a slice, rounded to micrometres; empty where the header lacks or garbles them."""
+    with contextlib.suppress(*broken()):
+        values = [*(header.get("ImagePositionPatient") or []), *(header.get("ImageOrientationPatient") or [])]
+        return tuple(round(float(value), 3) for value in values)
+    return ()
 
 
 def require_alike(path: Path, slices: list[Slice]) -> None:

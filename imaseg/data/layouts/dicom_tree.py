@@ -10,10 +10,17 @@ from pathlib import Path
 
 from imaseg.data.cases import Case, CaseSet
 from imaseg.data.files import walk
-from imaseg.data.formats.dicom_files import STRUCTURES, Header, dicom_files, read_header, why_no_slice
+from imaseg.data.formats.dicom_files import (
+    STRUCTURES,
+    Header,
+    broken,
+    dicom_files,
+    read_header,
+    require_pydicom,
+    why_no_slice,
+)
 from imaseg.data.formats.dicom_names import letters, structure_names
 from imaseg.data.formats.dicom_slices import place
-from imaseg.errors import InputError
 
 _MODALITIES = {"MR": "MRI"}
 
@@ -70,30 +77,29 @@ def dicom_cases(root: Path) -> CaseSet:
 def _sorted_out(root: Path) -> _Found:
     """All DICOM files, by what they are; damaged ones are ignored here, since reading their series names them."""
     found = _Found()
-    copies: dict[tuple[str, int], Path] = {}
     for folder, _ in walk(root):
         for path in dicom_files(folder):
+            require_pydicom(path)
             try:
-                header = read_header(path)
-            except InputError as error:
-                if error.__cause__ is not None and isinstance(error.__cause__, ImportError):
-                    raise
+                _sort(path, read_header(path), found)
+            except broken():
                 found.ignored[path] = "unreadable DICOM"
-                continue
-            if header.get("Modality") in STRUCTURES:
-                twin = copies.setdefault((str(header.get("SOPInstanceUID")), path.stat().st_size), path)
-                if twin != path and cmp(twin, path, shallow=False):
-                    found.ignored[path] = "copy of another file"
-                else:
-                    found.structures.append((path, header))
-            elif reason := why_no_slice(header):
-                found.ignored[path] = reason
-            else:
-                uid = str(header.get("SeriesInstanceUID") or "")
-                entry = found.series.setdefault((folder, uid), _Series(path, header))
-                entry.files.append(path)
-                entry.images.add((str(header.get("SOPInstanceUID")), place(header)))
     return found
+
+
+def _sort(path: Path, header: Header, found: _Found) -> None:
+    if header.get("Modality") in STRUCTURES:
+        if any(cmp(path, other, shallow=False) for other, _ in found.structures):
+            found.ignored[path] = "copy of another file"
+        else:
+            found.structures.append((path, header))
+    elif reason := why_no_slice(header):
+        found.ignored[path] = reason
+    else:
+        uid = str(header.get("SeriesInstanceUID") or "")
+        entry = found.series.setdefault((path.parent, uid), _Series(path, header))
+        entry.files.append(path)
+        entry.images.add((str(header.get("SOPInstanceUID")), place(header)))
 
 
 def _values(structures: list[tuple[Path, Header]]) -> dict[str, int]:
