@@ -68,6 +68,13 @@ def why_no_slice(header: Header) -> str:
     return "localiser" if _LOCALISERS & {*_texts(header.get("ImageType"))} else ""
 
 
+def structure_names(header: Header) -> list[str]:
+    """Names of the structures of a SEG or RTSTRUCT, in its order."""
+    if header.Modality == "SEG":
+        return [str(item.SegmentLabel) for item in header.get("SegmentSequence", [])]
+    return [str(item.get("ROIName", item.ROINumber)) for item in header.get("StructureSetROISequence", [])]
+
+
 def _texts(value: Any) -> list[str]:
     """Values of an element that may have none, one or several."""
     return [str(part).upper() for part in ([value] if isinstance(value, str) else value or [])]

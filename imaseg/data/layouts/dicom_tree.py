@@ -17,10 +17,11 @@ from imaseg.data.formats.dicom_files import (
     dicom_files,
     read_header,
     require_pydicom,
+    structure_names,
     why_no_slice,
 )
-from imaseg.data.formats.dicom_names import letters, structure_names
 from imaseg.data.formats.dicom_slices import place
+from imaseg.data.formats.structures import first_spellings, numbered
 
 _MODALITIES = {"MR": "MRI"}
 
@@ -61,16 +62,14 @@ def dicom_cases(root: Path) -> CaseSet:
             entry.labels.append((path, header))
         if not drawn_on:
             found.ignored[path] = f"{header.Modality} that refers to no series here"
-    values = _values(found.structures)
+    values = numbered(name for _, header in found.structures for name in structure_names(header))
     names = _ids(root, list(series.values()))
     labelled = bool(found.structures)
     cases = [_case(names[i], entry, values, labelled=labelled) for i, entry in enumerate(series.values())]
     cases = [_whole(case, uid, series) for case, (_, uid) in zip(cases, series, strict=True)]
     kinds = [case.modality for case in cases]
     modality = (max(kinds, key=kinds.count),) if kinds else ()
-    # The first spelling of a name stands for all.
-    first = {value: name for name, value in reversed(values.items())}
-    declared = {0: "background"} | dict(sorted(first.items())) if values else None
+    declared = {0: "background"} | first_spellings(values) if values else None
     return CaseSet(root, root.resolve().name, modality, tuple(cases), declared, ignored=found.ignored)
 
 
@@ -100,16 +99,6 @@ def _sort(path: Path, header: Header, found: _Found) -> None:
         entry = found.series.setdefault((path.parent, uid), _Series(path, header))
         entry.files.append(path)
         entry.images.add((str(header.get("SOPInstanceUID")), place(header)))
-
-
-def _values(structures: list[tuple[Path, Header]]) -> dict[str, int]:
-    """Label value of every spelling of a name."""
-    values: dict[str, int] = {}
-    by_letters: dict[str, int] = {}
-    for _, header in structures:
-        for name in structure_names(header):
-            values[name] = by_letters.setdefault(letters(name), len(by_letters) + 1)
-    return values
 
 
 def _case(name: str, series: _Series, values: dict[str, int], *, labelled: bool) -> Case:

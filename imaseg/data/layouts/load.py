@@ -14,6 +14,7 @@ from imaseg.data.layouts.dicom_tree import dicom_cases
 from imaseg.data.layouts.mask_folders import mask_folder_cases
 from imaseg.data.layouts.paired import FOLDER_PAIRS, paired_cases
 from imaseg.data.layouts.patterns import Layout, matched, named_pairs
+from imaseg.data.layouts.slicer_names import by_segment_names
 from imaseg.errors import InputError
 
 
@@ -37,7 +38,7 @@ def load_cases(path: Path | str, *, missing_ok: bool = False, layout: Layout | N
         msg = f"data must be a folder with imagesTr/ and labelsTr/, got {what}: {root}."
         raise InputError(msg)
     cohort = _inspected(root) if layout is None else _unnamed(root, matched(root, layout))
-    cohort = replace(cohort, split=_split(root), prepared=_prepared(root))
+    cohort = replace(by_segment_names(cohort), split=_split(root), prepared=_prepared(root))
     if not cohort.cases and layout is not None:
         wanted = f"files that match {layout.images[0]!r}, as the recipe says"
         msg = f"{root} must hold {wanted}, got none. Name another recipe."

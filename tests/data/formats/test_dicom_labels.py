@@ -135,6 +135,12 @@ def test_structures_that_only_other_cases_have_are_said(write, read):
     ]
 
 
+def test_a_file_of_other_structures_only_is_refused(write, read):
+    write("s.dcm", {"Left": LEFT})
+    with pytest.raises(InputError, match=r"s.dcm must hold a structure that is wanted \('Liver'\), got others only"):
+        read({"Liver": 1}, "s.dcm")
+
+
 def test_a_structure_in_two_files_is_refused_however_it_is_spelled(write, read):
     write("a.dcm", {"Left": LEFT})
     write("b.dcm", {"left ": RIGHT})
