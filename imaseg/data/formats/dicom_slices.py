@@ -46,6 +46,8 @@ def _without_copies(slices: list[Slice]) -> tuple[list[Slice], list[str]]:
     flags = [f"{extra} slices lie there twice; one of each used"] if extra else []
     if len({str(header.get("SOPInstanceUID")) for _, header in kept}) < len(kept):
         flags.append("different slices have the same SOPInstanceUID; told apart by position")
+    if _several("FrameOfReferenceUID", kept):
+        flags.append("slices state several frames of reference; taken for one")
     return kept, flags
 
 
@@ -66,11 +68,13 @@ def place(header: Header) -> tuple[float, ...]:
 
 
 def require_alike(path: Path, slices: list[Slice]) -> None:
-    """Check that all slices have a place, a size and a direction, and the same ones.
+    """Check that all slices have a place, a size and a direction, and the same ones, and are of one person.
 
     Raises:
         InputError: naming the slices that differ.
     """
+    if _several("PatientID", slices):  # who it is stays out of the message
+        refuse(path, "slices of one PatientID", "several")
     for key in (*_FOR_ALL, "ImagePositionPatient"):
         without = [p.name for p, header in slices if header.get(key) is None]
         if without:
@@ -113,6 +117,10 @@ def refuse(path: Path, wanted: str, got: str) -> NoReturn:
     """Raise an `InputError` about the series of a file."""
     msg = f"{path} must be one of a series of {wanted}, got {got}."
     raise InputError(msg)
+
+
+def _several(key: str, slices: list[Slice]) -> bool:
+    return len({str(header.get(key) or "") for _, header in slices}) > 1
 
 
 def _numbers(member: Slice, key: str) -> Any:

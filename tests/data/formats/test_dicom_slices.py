@@ -117,6 +117,19 @@ def test_an_image_unlike_the_others_is_named(series, change, reason):
         read(series)
 
 
+def test_slices_of_two_people_are_no_stack(series):
+    rewrite(series, lambda k, header: setattr(header, "PatientID", f"Doe{k > 3}"))
+    with pytest.raises(InputError, match=r"slices of one PatientID, got several.$"):
+        read(series)
+
+
+def test_several_frames_of_reference_in_one_series_are_said(series):
+    rewrite(series, lambda k, header: setattr(header, "FrameOfReferenceUID", f"1.2.{k}"))
+    scan = read(series)
+    np.testing.assert_array_equal(scan.data, stored() - 1024)
+    assert scan.flags == ["slices state several frames of reference; taken for one"]
+
+
 def test_overlapping_acquisitions_are_refused_with_what_tells_them_apart(series):
     def overlap(k, header):
         header.AcquisitionNumber = 1 + (k > 3)
