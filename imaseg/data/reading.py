@@ -7,13 +7,12 @@ from dataclasses import replace
 import numpy as np
 
 from imaseg.data.cases import Case
-from imaseg.data.files import SUFFIXES, is_picture
+from imaseg.data.files import SLICER_SUFFIX, SUFFIXES, is_picture
 from imaseg.data.formats.checks import check_image, check_label
 from imaseg.data.formats.dicom_labels import read_structures
 from imaseg.data.formats.masks import read_masks
 from imaseg.data.formats.read import read_scan
 from imaseg.data.formats.scan import Scan, on_grid_of, whole_if_close
-from imaseg.data.formats.slicer import SUFFIX as SLICER_SUFFIX
 from imaseg.data.formats.slicer import read_slicer
 from imaseg.data.volume import Volume
 from imaseg.errors import InputError

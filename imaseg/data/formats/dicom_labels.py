@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from imaseg.data.formats.dicom_contours import fill_contours
 from imaseg.data.formats.dicom_files import Header, broken, read_header, read_whole, structure_names
 from imaseg.data.formats.dicom_series import from_highdicom
+from imaseg.data.formats.names import chosen_structures
 from imaseg.data.formats.scan import Scan
-from imaseg.data.formats.structures import Mask, chosen_structures, join_structures, placed
+from imaseg.data.formats.structures import Mask, join_structures, placed
 from imaseg.errors import InputError
 
 

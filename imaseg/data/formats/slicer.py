@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imaseg.data.formats.itk import read_itk
+from imaseg.data.formats.names import chosen_structures, first_spellings
 from imaseg.data.formats.scan import Scan
-from imaseg.data.formats.structures import chosen_structures, first_spellings, join_structures, placed
+from imaseg.data.formats.structures import join_structures, placed
 from imaseg.errors import InputError
-
-SUFFIX = ".seg.nrrd"
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from imaseg.data.formats.dicom_files import (
     why_no_slice,
 )
 from imaseg.data.formats.dicom_slices import place
-from imaseg.data.formats.structures import first_spellings, numbered
+from imaseg.data.formats.names import first_spellings, numbered
 
 _MODALITIES = {"MR": "MRI"}
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from imaseg.data.cases import CaseSet
-from imaseg.data.formats.slicer import SUFFIX, slicer_segments
-from imaseg.data.formats.structures import first_spellings, numbered
+from imaseg.data.files import SLICER_SUFFIX
+from imaseg.data.formats.names import first_spellings, numbered
 
 
 def by_segment_names(cohort: CaseSet) -> CaseSet:
@@ -15,8 +15,14 @@ def by_segment_names(cohort: CaseSet) -> CaseSet:
     Slicer numbers segments file by file, so that one structure may have another number in each.
     """
     labels = [case.label for case in cohort if case.label is not None]
-    if cohort.declared_labels is not None or not labels or not all(p.name.lower().endswith(SUFFIX) for p in labels):
+    if (
+        cohort.declared_labels is not None
+        or not labels
+        or not all(p.name.lower().endswith(SLICER_SUFFIX) for p in labels)
+    ):
         return cohort
+    from imaseg.data.formats.slicer import slicer_segments  # heavy, and few cohorts need it
+
     values = numbered(segment.name for path in labels if path.is_file() for segment in slicer_segments(path))
     if not values:
         return cohort
