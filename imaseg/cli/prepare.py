@@ -56,8 +56,8 @@ def prepare(
     typer.echo(
         f"{len(summary.kept)} cases prepared, {len(summary.quarantined)} quarantined, {len(summary.flagged)} flagged."
     )
-    for remark in summary.remarks:
-        typer.echo(remark)
+    for remark in (*summary.remarks, summary.files.summary()):
+        typer.echo(_printable(remark))
     if recipe is None:
         typer.echo(f"Recipe {name}, since none was named.")
     for file in ("prepare.html", "prepare.json"):

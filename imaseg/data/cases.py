@@ -20,6 +20,7 @@ class Case:
         image: one file per channel, or a single file with all channels; for a DICOM series its first slice.
         label: file of the label; None in a cohort without labels.
         more_labels: further files whose structures join those of `label` (several DICOM SEG of one series, masks).
+        slices: all files of a DICOM series, that of `image` included; empty for other formats.
         segments: label value by name, where structures have names (DICOM SEG, RTSTRUCT, a mask file each).
         patient: the same for all cases of one person; empty where the data do not say.
         modality: such as `CT`; empty where the files do not say.
@@ -30,6 +31,7 @@ class Case:
     image: tuple[Path, ...]
     label: Path | None
     more_labels: tuple[Path, ...] = ()
+    slices: tuple[Path, ...] = ()
     segments: dict[str, int] = field(default_factory=dict, compare=False)
     patient: str = ""
     modality: str = ""
@@ -53,6 +55,7 @@ class CaseSet(Sequence[Case]):
         declared_labels: label names by value, background included; None if no file declares them.
         split: ids per split name, e.g. `train` and `val`; empty if there is none.
         prepared: content of `prepare.json` if `imaseg prepare` wrote this folder.
+        ignored: files that were looked at and belong to no case, with the reason in a few words, such as `localiser`.
     """
 
     root: Path
@@ -62,6 +65,7 @@ class CaseSet(Sequence[Case]):
     declared_labels: dict[int, str] | None = None
     split: dict[str, list[str]] = field(default_factory=dict)
     prepared: dict[str, Any] | None = None
+    ignored: dict[Path, str] = field(default_factory=dict, compare=False)
 
     @overload
     def __getitem__(self, index: int) -> Case: ...

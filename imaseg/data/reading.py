@@ -7,12 +7,13 @@ from dataclasses import replace
 import numpy as np
 
 from imaseg.data.cases import Case
-from imaseg.data.files import SUFFIXES, is_picture
+from imaseg.data.files import SLICER_SUFFIX, SUFFIXES, is_picture
 from imaseg.data.formats.checks import check_image, check_label
 from imaseg.data.formats.dicom_labels import read_structures
 from imaseg.data.formats.masks import read_masks
 from imaseg.data.formats.read import read_scan
 from imaseg.data.formats.scan import Scan, on_grid_of, whole_if_close
+from imaseg.data.formats.slicer import read_slicer
 from imaseg.data.volume import Volume
 from imaseg.errors import InputError
 
@@ -59,6 +60,8 @@ def read_label(case: Case, image: Scan, *, threshold: float | None = None) -> Sc
     """
     if case.label is None:
         return None
+    if case.segments and case.label.name.lower().endswith(SLICER_SUFFIX):
+        return read_slicer((case.label, *case.more_labels), image, case.segments)
     if case.segments and case.label.name.lower().endswith(SUFFIXES):
         return read_masks((case.label, *case.more_labels), image, case.segments)
     if case.segments:

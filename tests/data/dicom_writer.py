@@ -69,6 +69,21 @@ def write_series(
     return written
 
 
+def rewrite(folder: Path, change) -> None:
+    """Read each slice of a folder, alter it by `change(number, header)`, and write it again."""
+    read = [(pydicom.dcmread(path), path) for path in folder.glob("*.dcm")]
+    for header, path in read:
+        change(header.InstanceNumber - 1, header)
+        header.save_as(path)
+
+
+def strip(path: Path, *, meta=False) -> None:
+    """Cut off the preamble of a file, and the meta header unless `meta`."""
+    whole = path.read_bytes()
+    length = int.from_bytes(whole[140:144], "little")
+    path.write_bytes(whole[132 if meta else 144 + length :])
+
+
 def write_seg(path: Path, source: list[Dataset], masks: dict[str, np.ndarray]) -> None:
     """Segments of (X, Y, Z) on the grid of a series; empty frames are left out, as writers do."""
     described = [
@@ -99,7 +114,14 @@ def write_seg(path: Path, source: list[Dataset], masks: dict[str, np.ndarray]) -
     seg.save_as(path)
 
 
-def write_rtstruct(path: Path, source: list[Dataset], contours: dict[str, list[np.ndarray]]) -> None:
+def write_rtstruct(
+    path: Path,
+    source: list[Dataset],
+    contours: dict[str, list[np.ndarray]] | list[tuple[str, list[np.ndarray]]],
+    *,
+    kind="CLOSED_PLANAR",
+    frame_uid=None,
+) -> None:
     """Contours of (n, 3) points in mm, each in the plane of a slice."""
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = RTStructureSetStorage, generate_uid()
@@ -111,16 +133,16 @@ def write_rtstruct(path: Path, source: list[Dataset], contours: dict[str, list[n
     series, study, frame = Dataset(), Dataset(), Dataset()
     series.SeriesInstanceUID = source[0].SeriesInstanceUID
     study.RTReferencedSeriesSequence, frame.RTReferencedStudySequence = [series], [study]
-    frame.FrameOfReferenceUID = source[0].FrameOfReferenceUID
+    frame.FrameOfReferenceUID = frame_uid or source[0].FrameOfReferenceUID
     header.ReferencedFrameOfReferenceSequence = [frame]
     header.StructureSetROISequence, header.ROIContourSequence = [], []
-    for number, (name, drawn) in enumerate(contours.items(), 1):
+    for number, (name, drawn) in enumerate(contours.items() if isinstance(contours, dict) else contours, 1):
         roi, item = Dataset(), Dataset()
         roi.ROINumber, roi.ROIName = number, name
         item.ReferencedROINumber, item.ContourSequence = number, []
         for points in drawn:
             contour = Dataset()
-            contour.ContourGeometricType, contour.NumberOfContourPoints = "CLOSED_PLANAR", len(points)
+            contour.ContourGeometricType, contour.NumberOfContourPoints = kind, len(points)
             contour.ContourData = [f"{value:.4f}" for value in points.ravel()]
             item.ContourSequence.append(contour)
         header.StructureSetROISequence.append(roi)

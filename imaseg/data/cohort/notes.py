@@ -13,7 +13,7 @@ from imaseg.data.cases import Case
 from imaseg.data.files import files_behind, read_json, write_json
 from imaseg.errors import InputError
 
-_VERSION = 3
+_VERSION = 4
 """Version of the content of notes; those of another version are ignored."""
 OutLayout = Literal["msd", "nnunet"]
 

@@ -41,7 +41,7 @@ def write_sheet(path: Path, content: Mapping[str, Any], labels: Mapping[int, str
         counts={verdict: sum(case["verdict"] == verdict for case in cases) for verdict in _ORDER},
         labels=named[:_LEGEND],
         more=len(named) - _LEGEND,
-        remarks=content["remarks"],
+        remarks=[*content["remarks"], content["files"]["summary"]],
         fingerprint=content["fingerprint"],
         names={str(value): name for value, name in labels.items()},
         version=content["imaseg"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,24 +12,72 @@ from imaseg.errors import InputError
 
 Header = Any
 """A `pydicom.Dataset` without its pixels."""
+STRUCTURES = ("SEG", "RTSTRUCT")
+"""Modalities of objects that are labels."""
+_NO_IMAGES = ("SR", "PR", "KO", "REG", "RTPLAN", "RTDOSE", "RTIMAGE", "DOC", *STRUCTURES)
+_LOCALISERS = {"LOCALIZER", "LOCALISER", "SCOUT", "TOPOGRAM"}
 _MAGIC = b"DICM"
+_BARE = re.compile(rb"[\x02\x08]\0.\0(?:[A-Z]{2}|..\0\0)", re.DOTALL)
+"""First element of a data set without preamble: a group of 2 or 8, then its type, or its length in four bytes."""
 _SUFFIXES = (".dcm", ".dicom", ".ima")
 
 
 def read_header(path: Path) -> Header:
-    """Header of a DICOM file.
+    """Header of a DICOM file, which may lack the preamble.
 
     Raises:
         InputError: if pydicom is missing or the file is no DICOM.
     """
+    return _read(path, stop_before_pixels=True)
+
+
+def read_whole(path: Path) -> Header:
+    """Header and pixels, as stored, of a DICOM file.
+
+    Raises:
+        InputError: if pydicom is missing or the file is no DICOM.
+    """
+    return _read(path, stop_before_pixels=False)
+
+
+def _read(path: Path, *, stop_before_pixels: bool) -> Header:
     pydicom = require_pydicom(path)
     try:
-        header = pydicom.dcmread(path, stop_before_pixels=True)
-        header.SOPClassUID, header.SOPInstanceUID  # noqa: B018
+        bare = _BARE.match(_start(path)) is not None
+        dataset = pydicom.dcmread(path, stop_before_pixels=stop_before_pixels, force=bare)
+        if not any(dataset.get(key) for key in ("SOPClassUID", "Modality", "SeriesInstanceUID", "Rows")):
+            msg = "neither an image nor another object"
+            raise ValueError(msg)
+        if "Rows" not in dataset and getattr(dataset.get("SOPClassUID"), "name", "").endswith("Image Storage"):
+            msg = "the header ends early"
+            raise ValueError(msg)
     except broken() as error:
-        msg = f"{path} must be a DICOM file, got an unreadable one ({' '.join(str(error).split())}). Copy it again."
+        what = " ".join(str(error).split())
+        msg = f"{path} must be a DICOM file, got an unreadable one ({what}). Copy it again, or remove it."
         raise InputError(msg) from error
-    return header
+    return dataset
+
+
+def why_no_slice(header: Header) -> str:
+    """In a few words why a file is not read as a slice of a series; empty if it is."""
+    kind = header.get("Modality") or ""
+    if kind in _NO_IMAGES:
+        return f"{kind}, which is not read as an image"
+    if "Rows" not in header:
+        return "DICOM without an image"
+    return "localiser" if _LOCALISERS & {*_texts(header.get("ImageType"))} else ""
+
+
+def structure_names(header: Header) -> list[str]:
+    """Names of the structures of a SEG or RTSTRUCT, in its order."""
+    if header.Modality == "SEG":
+        return [str(item.SegmentLabel) for item in header.get("SegmentSequence", [])]
+    return [str(item.get("ROIName", item.ROINumber)) for item in header.get("StructureSetROISequence", [])]
+
+
+def _texts(value: Any) -> list[str]:
+    """Values of an element that may have none, one or several."""
+    return [str(part).upper() for part in ([value] if isinstance(value, str) else value or [])]
 
 
 def require_pydicom(path: Path) -> Any:
@@ -60,7 +109,7 @@ def broken() -> tuple[type[Exception], ...]:
 
 
 def dicom_files(folder: Path) -> list[Path]:
-    """Files of one folder that are DICOM by suffix or by their first bytes."""
+    """Files of one folder that are DICOM by suffix or by their first bytes, with or without preamble."""
     files = (path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
     return sorted(path for path in files if _is_dicom(path))
 
@@ -86,5 +135,10 @@ def _is_dicom(path: Path) -> bool:
         return True
     if name.endswith(SUFFIXES) or name == "dicomdir":
         return False
+    start = _start(path)
+    return start[128:] == _MAGIC or _BARE.match(start) is not None
+
+
+def _start(path: Path) -> bytes:
     with path.open("rb") as file:
-        return file.read(132)[128:] == _MAGIC
+        return file.read(132)

@@ -8,11 +8,13 @@ from typing import Any
 
 from imaseg.data.cases import Case, CaseSet
 from imaseg.data.files import list_volumes, read_json
+from imaseg.data.layouts.accounting import reasons_counted
 from imaseg.data.layouts.described import described_cases
 from imaseg.data.layouts.dicom_tree import dicom_cases
 from imaseg.data.layouts.mask_folders import mask_folder_cases
 from imaseg.data.layouts.paired import FOLDER_PAIRS, paired_cases
 from imaseg.data.layouts.patterns import Layout, matched, named_pairs
+from imaseg.data.layouts.slicer_names import by_segment_names
 from imaseg.errors import InputError
 
 
@@ -36,7 +38,7 @@ def load_cases(path: Path | str, *, missing_ok: bool = False, layout: Layout | N
         msg = f"data must be a folder with imagesTr/ and labelsTr/, got {what}: {root}."
         raise InputError(msg)
     cohort = _inspected(root) if layout is None else _unnamed(root, matched(root, layout))
-    cohort = replace(cohort, split=_split(root), prepared=_prepared(root))
+    cohort = replace(by_segment_names(cohort), split=_split(root), prepared=_prepared(root))
     if not cohort.cases and layout is not None:
         wanted = f"files that match {layout.images[0]!r}, as the recipe says"
         msg = f"{root} must hold {wanted}, got none. Name another recipe."
@@ -65,9 +67,14 @@ def _inspected(root: Path) -> CaseSet:
     cohort = dicom_cases(root)
     if not cohort.cases and not any((root / images).is_dir() for images, _ in FOLDER_PAIRS):
         wanted = " or ".join(f"{images}/ + {labels[0]}/" for images, labels in FOLDER_PAIRS[:2])
-        msg = f"{root} must hold dataset.json or {wanted} or x_image + x_label files or DICOM, got none of them."
+        got = f"DICOM, but {reasons_counted(_relative(cohort))}" if cohort.ignored else "none of them"
+        msg = f"{root} must hold dataset.json or {wanted} or x_image + x_label files or DICOM, got {got}."
         raise InputError(msg)
     return cohort
+
+
+def _relative(cohort: CaseSet) -> dict[str, str]:
+    return {path.relative_to(cohort.root).as_posix(): reason for path, reason in cohort.ignored.items()}
 
 
 def _unnamed(root: Path, cases: list[Case]) -> CaseSet:

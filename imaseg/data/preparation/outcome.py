@@ -13,6 +13,7 @@ from imaseg.data.cohort.sheet import write_sheet
 from imaseg.data.cohort.statistics import CohortStatistics
 from imaseg.data.cohort.survey import Survey
 from imaseg.data.files import write_json
+from imaseg.data.layouts.accounting import FileAccount, account_for_files
 from imaseg.data.preparation.recipe import Recipe
 from imaseg.errors import InputError
 from imaseg.version import __version__
@@ -29,6 +30,7 @@ class PrepareSummary:
         flagged: flags by id of kept cases that deserve a look.
         written: ids of the cases that this run wrote; the others were up to date.
         remarks: notices for the user about the whole cohort.
+        files: what became of every file of the source.
     """
 
     out: Path
@@ -37,6 +39,7 @@ class PrepareSummary:
     flagged: dict[str, list[str]]
     written: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    files: FileAccount = field(default_factory=lambda: FileAccount({}, {}, {}))
 
 
 def finish(
@@ -57,6 +60,7 @@ def finish(
     """
     out = notes.out
     kept = [record["id"] for record in records if record["status"] == "ok"]
+    files = account_for_files(cohort, kept)
     removed = {part: [i for i in ids if i not in kept] for part, ids in cohort.split.items()}
     if kept:
         if cohort.split:
@@ -74,6 +78,7 @@ def finish(
         "remarks": remarks,
         "removed_from_split": {part: ids for part, ids in removed.items() if ids},
         "cases": records,
+        "files": files.to_json(),
     }
     write_sheet(out / "prepare.html", content, _labels(cohort, kept, surveys), notes)
     write_json(out / "prepare.json", content)
@@ -83,7 +88,7 @@ def finish(
         msg = f"{source} must hold a case fit for use, got {len(quarantined)} unfit ones ({name}: {reasons[0]})"
         raise InputError(msg)
     flagged = {record["id"]: record["flags"] for record in records if record["status"] == "ok" and record["flags"]}
-    return PrepareSummary(out, kept, quarantined, flagged, written, remarks)
+    return PrepareSummary(out, kept, quarantined, flagged, written, remarks, files)
 
 
 def _labels(cohort: CaseSet, kept: list[str], surveys: Mapping[str, Survey]) -> dict[int, str]:
