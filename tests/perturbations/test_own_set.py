@@ -1,4 +1,4 @@
-"""A perturbation set that somebody else defines, in one file: listed, in plans and units, in results, page and tests."""
+"""A perturbation set that somebody else defines, in one file: in list, plan, units, results, page and contract tests."""
 
 from __future__ import annotations
 

@@ -60,9 +60,9 @@ class Budgeted(BaseModel):
     Attributes:
         perturbation: registered name.
         unit: of eps. "std": standard deviations of each case's own image, "range": share of its intensity range,
-            "native": units of the file (HU, grey levels), all three for sets that add intensities such as linf and, as
-            RMS per voxel, l2; "mm" for deformations; else a unit of the set. None is the set's own, in the units of the model's input where that is
-            an intensity.
+            "native": units of the file (HU, grey levels), all three for sets that add intensities, such as linf and, as
+            RMS per voxel, l2; "mm" for deformations; else a unit of the set. None is the set's own, in the units of the
+            model's input where that is an intensity.
     """
 
     model_config = ConfigDict(extra="forbid")

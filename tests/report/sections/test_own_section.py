@@ -27,7 +27,8 @@ def build(audits):
     if not any(audit.summary.probes for audit in audits):
         return None
     return Section(
-        115, "calls", "Passes", "Passes of the model", [table("Forward passes by case", rows)], "How often it was asked.",
+        115, "calls", "Passes", "Passes of the model", [table("Forward passes by case", rows)],
+        lead="How often it was asked.",
         sentences=[Sentence(f"The model was asked {sum(row['Passes'] for row in rows)} times.")],
         notices=["Passes cost time."],
         methods=["Passes of the model were counted (Doe 2026)."],
