@@ -1,4 +1,4 @@
-"""A perturbation set that somebody else defines, in one file: in list, plan, units, results, page and contract tests."""
+"""A perturbation set that somebody else defines, in one file: in list, plan, units, results, page, contract tests."""
 
 from __future__ import annotations
 

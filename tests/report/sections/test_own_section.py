@@ -51,7 +51,11 @@ def test_it_shows_on_the_page_in_its_place(real_audit, tiny, tmp_path):
     page = Page(write_report([real_audit], tmp_path / "page.html").read_text())
     keys = [attributes["id"] for attributes in page.all("section")]
     assert keys[keys.index("clean") : keys.index("clean") + 2] == ["clean", "calls"]
-    assert keys == [section.key for section in sections.build_sections([tiny])]
+    assert [key for key in keys if key in ("summary", "results", "calls", "methods")] == [
+        "summary", "results", "calls", "methods"
+    ]  # fmt: skip
+    orders = [section.order for section in sections.build_sections([tiny])]
+    assert orders == sorted(orders)
     assert "#calls" in [attributes.get("href") for attributes in page.all("a")]
     assert "Passes of the model How often it was asked." in page.text
     for record in tiny.cases:
