@@ -141,7 +141,7 @@ def test_mistakes_are_named(tmp_path, changes, text):
         ({"probes": [{"attack": "pgd", "eps": [0.1], "restart": 5}]}, "'probes.0.restart'. Did you mean 'restarts'?"),
         ({"margins": [{"eps": 1, "rtl": 5}]}, "got 'margins.0.rtl'. Did you mean 'rtol'?"),
         ({"margins": {"eps": 1, "criterion": {"name": "dice-belw"}}}, "Did you mean 'dice-below'?"),
-        ({"margins": {"eps": 1, "criterion": {"name": "dice-below", "treshold": 1}}}, "Did you mean 'threshold'?"),
+        ({"margins": {"eps": 1, "criterion": {"name": "dice-below", "threshld": 1}}}, "Did you mean 'threshold'?"),
         ({"corruptions": ["gama"]}, "got 'gama'. Did you mean 'gamma'?"),
         ({"showcse": {"eps": 0.1}}, "got 'showcse'. Did you mean 'showcase'?"),
         ({"showcase": {"attack": "pdg", "eps": 0.1}}, "got 'pdg'. Did you mean 'pgd'?"),
@@ -155,8 +155,8 @@ def test_a_misspelt_name_or_key_brings_the_nearest_to_mind(tmp_path, changes, te
 
 
 def test_a_misspelt_plan_brings_the_nearest_to_mind():
-    with pytest.raises(InputError, match=r"which is no file. Did you mean 'standard'\?$"):
-        load_plan("standart")
+    with pytest.raises(InputError, match=r"which is no file. Did you mean 'thorough'\?$"):
+        load_plan("thorogh")
 
 
 @pytest.mark.parametrize(
