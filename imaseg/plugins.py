@@ -56,6 +56,27 @@ def plugins(group: str) -> dict[str, Any]:
     return found
 
 
+def import_trusted(paths: Iterable[str | Path], *, trust: bool, source: str = "") -> None:
+    """Run Python files as `import_local` does, if the user trusts them.
+
+    Args:
+        paths: of the files.
+        trust: whether they may be run.
+        source: of their names, for the message.
+
+    Raises:
+        InputError: if there are any and they may not be run, or as `import_local`.
+    """
+    paths = list(paths)
+    if paths and not trust:
+        msg = (
+            f"{source}imports must be trusted, got {', '.join(map(str, paths))}. They are Python code that may do "
+            "anything a program can do; read them, then add --trust."
+        )
+        raise InputError(msg)
+    import_local(paths)
+
+
 def import_local(paths: Iterable[str | Path]) -> None:
     """Run Python files, so that the classes they define are known by name; a file that was run before is not run again.
 

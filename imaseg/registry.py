@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
+from imaseg.errors import did_you_mean
 from imaseg.plugins import NameTakenError, plugins
 
 
@@ -92,7 +93,7 @@ class Registered:
         member = cls.find(name)
         if member is None:
             msg = f"{cls.__name__.lower()} must be one of {', '.join(sorted(cls.registry))}, got {name!r}."
-            raise ValueError(msg)
+            raise ValueError(msg + did_you_mean(name, cls.registry))
         return member
 
     @classmethod
@@ -116,7 +117,7 @@ class Registered:
         for key in given:
             if key not in accepted:
                 msg = f"arguments of {member.name} must be among {', '.join(accepted)}, got {key!r}."
-                raise ValueError(msg)
+                raise ValueError(msg + did_you_mean(key, accepted))
         try:
             return member(*args, **given, **extra)
         except (TypeError, RuntimeError) as error:

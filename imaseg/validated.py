@@ -8,13 +8,19 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from imaseg.errors import InputError
+from imaseg.errors import InputError, did_you_mean
 
 _Model = TypeVar("_Model", bound=BaseModel)
+Written = Mapping[tuple[Any, ...], str]
 
 
 def validated(
-    kind: type[_Model], content: Any, *, source: str, constraint: Callable[[str], str | None] | None = None
+    kind: type[_Model],
+    content: Any,
+    *,
+    source: str,
+    constraint: Callable[[str], str | None] | None = None,
+    written: Written | None = None,
 ) -> _Model:
     """Check content.
 
@@ -23,6 +29,7 @@ def validated(
         content: plain data, as a file holds it.
         source: where it comes from, for the message.
         constraint: what the value of a key at the top must be, in words; None where pydantic's reason says it.
+        written: where the user wrote what `content` holds elsewhere, by the first steps to it.
 
     Raises:
         InputError: if a key is unknown or a value is refused.
@@ -35,21 +42,23 @@ def validated(
         mistake = next((one for one in mistakes if one["type"] == "extra_forbidden"), mistakes[0])
         key = str(mistake["loc"][0]) if mistake["loc"] else ""
         if mistake["type"] == "extra_forbidden":
-            keys = ", ".join(_keys(kind, mistake["loc"][:-1], content))
-            msg = f"{source}: key must be one of {keys}, got {_place(mistake['loc'])!r}."
+            keys = _keys(kind, mistake["loc"][:-1], content)
+            msg = f"{source}: key must be one of {', '.join(keys)}, got {_place(mistake['loc'], written)!r}."
+            msg += did_you_mean(mistake["loc"][-1], keys)
         elif constraint is not None and (words := constraint(key)):
             got = content.get(key) if isinstance(content, dict) else content
             msg = f"{source}: {key} must be {words}, got {got!r}."
         else:
-            msg = f"{source}: {first_mistake(error)}."
+            text = first_mistake(error, written)
+            msg = f"{source}: {text}{'' if text.endswith('?') else '.'}"
         raise InputError(msg) from error
 
 
-def first_mistake(error: ValidationError) -> str:
+def first_mistake(error: ValidationError, written: Written | None = None) -> str:
     """The first thing that pydantic found: where, what it got, and why that is refused."""
     mistake = error.errors(include_url=False)[0]
     reason = mistake["msg"].removeprefix("Value error, ").rstrip(".")
-    place = _place(mistake["loc"]) or "the content"
+    place = _place(mistake["loc"], written) or "the content"
     if mistake["type"] == "missing":
         return f"{place} must be given, got nothing"
     if mistake["type"] == "value_error" and not mistake["loc"]:
@@ -57,8 +66,10 @@ def first_mistake(error: ValidationError) -> str:
     return f"{place} must be valid, got {mistake['input']!r:.80}: {reason[:1].lower()}{reason[1:]}"
 
 
-def _place(steps: Iterable[Any]) -> str:
-    return ".".join(map(str, steps))
+def _place(steps: tuple[Any, ...], written: Written | None) -> str:
+    start = next((start for start in written or {} if steps[: len(start)] == start), ())
+    there = [(written or {})[start]] if start else []
+    return ".".join([*there, *map(str, steps[len(start) :])])
 
 
 def _keys(kind: type[BaseModel], steps: Iterable[Any], content: Any) -> list[str]:

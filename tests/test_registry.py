@@ -17,14 +17,14 @@ def own(family):
 
 def test_families_hold_their_public_members():
     searches = {"fgsm", "ifgsm", "pgd", "apgd", "square", "strong", "worst-case", "minimum-norm"}
-    assert own(Attack) == {*searches, "gaussian-noise", "uniform-noise"}
+    assert own(Attack) >= {*searches, "gaussian-noise", "uniform-noise"}
     untargeted = {"dice", "tempered-dice", "cross-entropy", "dice-ce", "masked-ce", "balanced-masked-ce"} | {
         "segpgd", "cospgd", "jensen-shannon", "masked-spherical", "logit-margin",
     }  # fmt: skip
-    assert own(Objective) == {*untargeted, "erase", "grow", "swap", "towards", "weakest-voxels"}
-    assert own(Perturbation) == {"l2", "linf", "bias-field", "gamma", "frequency", "deformation"}
-    assert own(Criterion) == {"dice-below", "voxels-flipped", "misclassified"}
-    assert own(TrainingMethod) == {"standard", "pgd-training", "free", "trades", "ima"}
+    assert own(Objective) >= {*untargeted, "erase", "grow", "swap", "towards", "weakest-voxels"}
+    assert own(Perturbation) >= {"l2", "linf", "bias-field", "gamma", "frequency", "deformation"}
+    assert own(Criterion) >= {"dice-below", "voxels-flipped", "misclassified"}
+    assert own(TrainingMethod) >= {"standard", "pgd-training", "free", "trades", "ima"}
 
 
 def test_a_name_of_its_own_is_kept_and_not_handed_down(monkeypatch):

@@ -15,6 +15,7 @@ from imaseg.attacks.about import About
 from imaseg.attacks.presets import PRESETS
 from imaseg.attacks.result import AttackResult
 from imaseg.attacks.search import CriterionFn, Search
+from imaseg.errors import did_you_mean
 from imaseg.frozen import Model, as_plain_tensor, frozen
 from imaseg.objectives import Dice, Objective
 from imaseg.perturbations import Perturbation
@@ -123,7 +124,8 @@ class Attack(Registered, ABC):
     def named(cls, name: str) -> type[Self]:
         """Return the class of that name, as `Registered.named` does; the error message lists presets too."""
         if cls.find(name) is None:
-            msg = f"attack must be one of {', '.join(sorted({*cls.registry, *PRESETS}))}, got {name!r}."
+            names = sorted({*cls.registry, *PRESETS})
+            msg = f"attack must be one of {', '.join(names)}, got {name!r}.{did_you_mean(name, names)}"
             raise ValueError(msg)
         return super().named(name)
 

@@ -11,8 +11,8 @@ from imaseg.auditing.inputs.budget import Eps
 from imaseg.auditing.probes import AnyProbe, AttackProbe, Probe
 from imaseg.data.resources import resource
 from imaseg.data.yaml_file import read_yaml
-from imaseg.errors import InputError
-from imaseg.plugins import import_local
+from imaseg.errors import InputError, did_you_mean
+from imaseg.plugins import import_trusted
 from imaseg.validated import validated
 
 SHIPPED = ("quick", "standard", "thorough", "demo")
@@ -85,13 +85,7 @@ class Plan(BaseModel):
     @classmethod
     def _sections(cls, content: Any) -> Any:
         """Probes of the sections by kind, after those of `probes`."""
-        if not isinstance(content, dict):
-            return content
-        content, given = dict(content), content.get("probes")
-        probes = list(given) if isinstance(given, list) else []
-        for section, kind in _SECTIONS.items():
-            probes += [_probe(kind, entry) for entry in _listed(kind, content.pop(section, None))]
-        return content | {"probes": probes if given is None or isinstance(given, list) else given}
+        return _merged(content)[0] if isinstance(content, dict) else content
 
     def model_post_init(self, context: Any, /) -> None:
         """Name the probes, as short as tells them apart."""
@@ -137,22 +131,11 @@ def load_plan(plan: str | Path | Plan, *, trust: bool = False) -> Plan:
     path = resource(f"configs/plans/{plan}.yaml") if str(plan) in SHIPPED else Path(plan)
     if not path.is_file():
         msg = f"plan must be one of {', '.join(SHIPPED)} or a YAML file, got {str(plan)!r}, which is no file."
-        raise InputError(msg)
+        raise InputError(msg + did_you_mean(plan, SHIPPED))
     content = read_yaml(path)
-    _run_imports(content.get("imports"), path, trust=trust)
+    if isinstance(files := content.get("imports"), list):
+        import_trusted((path.parent / str(file) for file in files), trust=trust, source=f"{path}: ")
     return checked_plan(content, str(path))
-
-
-def _run_imports(files: Any, path: Path, *, trust: bool) -> None:
-    if not files or not isinstance(files, list):
-        return
-    if not trust:
-        msg = (
-            f"{path}: imports must be trusted, got {', '.join(map(str, files))}. They are Python code that may do "
-            "anything a program can do; read them, then add --trust."
-        )
-        raise InputError(msg)
-    import_local(path.parent / str(file) for file in files)
 
 
 def checked_plan(content: dict[str, Any], where: str) -> Plan:
@@ -165,7 +148,8 @@ def checked_plan(content: dict[str, Any], where: str) -> Plan:
     Raises:
         InputError: if a key, value, name or number is refused.
     """
-    plan = validated(Plan, content, source=where)
+    merged, written = _merged(content)
+    plan = validated(Plan, merged, source=where, written=written)
     try:
         for probe in plan.probes:
             probe.check(plan.seed)
@@ -200,7 +184,7 @@ def _check_names(plan: Plan) -> None:
     for key, part in (("showcase", plan.showcase), ("validity", plan.validity)):
         if part is not None and part.attack not in attacks:
             msg = f"{key}.attack must be one of the plan's probes ({', '.join(attacks)}), got {part.attack!r}."
-            raise ValueError(msg)
+            raise ValueError(msg + did_you_mean(part.attack, attacks))
     if plan.validity is not None and plan.attack(plan.validity.attack).is_noise:
         msg = (
             f"validity.attack must be a search, since noise is none, got {plan.validity.attack!r}. Name another probe."
@@ -209,6 +193,20 @@ def _check_names(plan: Plan) -> None:
     if plan.showcase is not None and plan.showcase.eps not in (ladder := plan.attack(plan.showcase.attack).eps):
         msg = f"showcase.eps must be one of its probe's {ladder}, got {plan.showcase.eps}."
         raise ValueError(msg)
+
+
+def _merged(content: dict[str, Any]) -> tuple[dict[str, Any], dict[tuple[Any, ...], str]]:
+    """A plan with its sections among its probes, and where each of those was written, by its place there."""
+    content, given = dict(content), content.get("probes")
+    probes = list(given) if isinstance(given, list) else []
+    written: dict[tuple[Any, ...], str] = {}
+    for section, kind in _SECTIONS.items():
+        whole = content.pop(section, None)
+        for place, entry in enumerate(_listed(kind, whole)):
+            apart = isinstance(whole, list) and kind != "corruption"
+            written["probes", len(probes)] = f"{section}.{place}" if apart else section
+            probes.append(_probe(kind, entry))
+    return content | {"probes": probes if given is None or isinstance(given, list) else given}, written
 
 
 def _listed(kind: str, given: Any) -> list[Any]:

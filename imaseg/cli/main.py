@@ -380,14 +380,21 @@ def report(
         list[Path], typer.Argument(help="Folders that `imaseg audit` wrote; the first one is the reference.")
     ],
     out: Annotated[Path, typer.Option("--out", help="HTML file to write.")],
+    imports: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Option("--imports", help="Python file that the audits' plans imported; needs --trust. Repeatable."),
+    ] = None,
+    trust: Trust = False,
 ) -> None:
     """Write one HTML page for one or several audits.
 
     Several audits are shown side by side, and comparison.csv holds their differences, paired by case.
     """
+    from imaseg.plugins import import_trusted
     from imaseg.report import write_report
     from imaseg.report.comparison import write_comparison
 
+    import_trusted(imports or (), trust=trust)
     typer.echo(f"Created {write_report(folders, out)}")
     if len(folders) > 1:
         typer.echo(f"Created {write_comparison(folders, out.with_name('comparison.csv'))}")

@@ -11,7 +11,10 @@ from imaseg.plugins import plugins
 
 FORMAT: Literal[2] = 2
 """Number of the form that results have on disk; another number is refused."""
-MISSING_PLUGIN = "Install the plug-in that adds it, or run its file with imaseg.plugins.import_local first"
+MISSING_PLUGIN = (
+    "Install the plug-in that adds it, or name its file: `imaseg report ... --imports FILE --trust`, or "
+    "`imaseg.plugins.import_local` in Python"
+)
 """What to do about a kind of rows or entries that is not known here."""
 MEAN = "foreground_mean"
 """Key of the mean over the foreground classes, next to the classes."""

@@ -11,21 +11,14 @@ from functools import cache
 import pytest
 import torch
 
-from imaseg import L2, BiasField, Deformation, Frequency, Gamma, Linf
 from imaseg.attacks import Attack
+from imaseg.perturbations import Perturbation
 from imaseg.scores import foreground_dice, hard_dice
 from tests.attacks.models import messy_model, same_state, state_of
 
-SETS = {
-    "l2": lambda eps, **kw: L2(eps, unit="rms", **kw),
-    "linf": lambda eps, **kw: Linf(eps, **kw),
-    "bias-field": lambda eps, **kw: BiasField(eps, **kw),
-    "gamma": lambda eps, **kw: Gamma(eps, **kw),
-    "frequency": lambda eps, **kw: Frequency(eps, **kw),
-    "deformation": lambda eps, **kw: Deformation(eps, **kw),
-}
-EPS = {"l2": 0.3, "linf": 0.3, "bias-field": 0.5, "gamma": 0.5, "frequency": 40.0, "deformation": 1.0}
-ADDITIVE = ("l2", "linf")
+SETS = Perturbation.known()
+EPS = {name: kind.usual_ladder[len(kind.usual_ladder) // 2] for name, kind in SETS.items()}
+EPS |= {"l2": 0.3, "linf": 0.3, "bias-field": 0.5, "gamma": 0.5, "frequency": 40.0, "deformation": 1.0}
 RANDOM = ("gaussian-noise", "uniform-noise", "square")
 
 pytestmark = pytest.mark.parametrize("name", Attack.known())
@@ -43,9 +36,14 @@ def _data(dims, batch=3, seed=1):
     return image, label
 
 
+def _set(kind, eps, **kw):
+    unit = {"unit": SETS[kind].usual_unit} if SETS[kind].usual_unit else {}
+    return Perturbation.build({"name": kind, "eps": eps, **unit, **kw})
+
+
 def _attack(name, kind, eps=None, **kw):
     steps = {} if name == "fgsm" else {"steps": 4}
-    perturbation = SETS[kind](EPS[kind] if eps is None else eps, **kw)
+    perturbation = _set(kind, EPS[kind] if eps is None else eps, **kw)
     return Attack.build({"name": name, **steps}, perturbation, seed=3)
 
 
@@ -67,9 +65,9 @@ def test_result_has_the_promised_shapes_and_keeps_the_budget(name, kind, dims):
         assert values.shape == (3,)
     assert (result.size <= EPS[kind] * (1 + 1e-5)).all()
     assert (result.eps == EPS[kind]).all()
-    if kind in ADDITIVE:
-        assert (SETS[kind](1.0).size(result.image - image) <= EPS[kind] * (1 + 1e-4)).all()
-    perturbation = SETS[kind](EPS[kind])
+    if SETS[kind].is_intensity:
+        assert (_set(kind, 1.0).size(result.image - image) <= EPS[kind] * (1 + 1e-4)).all()
+    perturbation = _set(kind, EPS[kind])
     torch.testing.assert_close(perturbation.size(result.params), result.size)
     assert torch.equal(perturbation.apply(image, result.params), result.image)
     assert not result.image.requires_grad
@@ -96,7 +94,7 @@ def test_success_is_what_the_image_gives_when_scored_anew(name, kind, dims):
     assert torch.equal(result.dice_clean, hard_dice(clean, label))
     assert torch.equal(result.foreground_dice, foreground_dice(logits, result.label))
     assert torch.equal(result.prediction, logits.argmax(1))
-    if kind != "deformation":  # where the objective sees the moved label interpolated
+    if not SETS[kind].moves_label:  # where the objective sees the moved label interpolated
         torch.testing.assert_close(result.objective, _attack(name, kind).objective(logits, result.label))
         assert torch.equal(result.label, label)
     assert (result.foreground_dice <= result.foreground_dice_clean).all()
@@ -115,7 +113,7 @@ def test_bounds_hold_exactly_and_nothing_is_clamped_without_them(name, kind, dim
     bounded = _attack(name, kind, bounds=(low, high))(messy_model(dims), image, label)
     assert bounded.image.min() >= low
     assert bounded.image.max() <= high
-    if kind in ADDITIVE:
+    if SETS[kind].is_intensity:
         free = _usual(name, kind, dims)
         assert free.image.min() < 0
         assert free.image.max() > 1
@@ -183,7 +181,7 @@ def test_an_empty_foreground_is_attacked_by_painting(name, kind, dims):
     result = _attack(name, kind)(model, image, torch.zeros_like(label))
     assert torch.isfinite(result.objective).all()
     assert (result.foreground_dice_clean == 1).all()
-    if name not in (*RANDOM, "minimum-norm") and kind in ADDITIVE:
+    if name not in (*RANDOM, "minimum-norm") and SETS[kind].is_intensity:
         assert (result.foreground_dice < 1).any()
         assert (result.prediction > 0).any()
 
@@ -197,7 +195,7 @@ def test_ignored_voxels_neither_count_nor_attract(name, kind, dims):
     result = _attack(name, kind)(model, image, ignored)
     logits = model.eval()(result.image).detach()
     assert torch.equal(result.dice, hard_dice(logits, result.label))
-    if kind != "deformation":
+    if not SETS[kind].moves_label:
         assert torch.equal(result.dice, hard_dice(logits[:, :, 2:], label[:, 2:]))
     assert not torch.equal(result.dice, hard_dice(logits, label))
 
@@ -213,7 +211,7 @@ def test_finished_samples_end_on_a_point_that_meets_the_criterion(name, kind, di
     result = _attack(name, kind)(model, image, label, criterion=criterion)
     model.eval()
     # Under a deformation the clean prediction moves too; the other sets leave it where it is.
-    clean = SETS[kind](EPS[kind]).move(model(image).detach(), result.params, nearest=True)
+    clean = _set(kind, EPS[kind]).move(model(image).detach(), result.params, nearest=True)
     assert torch.equal(result.success, criterion(model(result.image).detach(), result.label, clean))
 
 

@@ -83,7 +83,7 @@ def test_names_tell_objectives_apart():
         ({"margins": [{"eps": 0.5, "perturbation": "l3"}]}, "perturbation must be one of"),
         ({"certified": [{"sigma": 0.5, "tau": [0.4]}]}, r"tau must be in \(0.5, 1\)"),
         ({"certified": [{"sigma": 0.5}] * 2}, "must have different names, got 'certified-l2-0.5-input' twice"),
-        ({"certified": [{"sigma": 0.5, "unit": "mm"}]}, "probes.1.unit must be valid, got 'mm'"),
+        ({"certified": [{"sigma": 0.5, "unit": "mm"}]}, "certified.0.unit must be valid, got 'mm'"),
         ({"voxel_margins": {"eps": 0.5, "perturbation": "gamma", "unit": "std"}}, "unit 'std' must go with l2 or linf"),
         ({"probes": [{"kind": "nonsense"}]}, "kind must be one of attack, certificate, corruption, .*got 'nonsense'"),
         (
@@ -112,12 +112,15 @@ def test_names_tell_objectives_apart():
             "validity.attack must be a search, since noise is none, got 'gaussian-noise'",
         ),
         ({"probes": [{**GOOD["probes"][0], "steps": 10**400}]}, "probes.0.steps must be valid"),
-        ({"margins": {"eps": 0.5, "steps": 10**400}}, "probes.1.steps must be valid"),
+        ({"margins": {"eps": 0.5, "steps": 10**400}}, "margins.steps must be valid"),
         ({"probes": 3}, "probes must be valid, got 3"),
         ({"probes": {"attack": "pgd"}, "margins": {"eps": 0.5}}, "probes must be valid, got {'attack': 'pgd'}"),
         ({"probes": [{"kind": ["attack"], "attack": "pgd"}]}, r"kind must be one of attack, .*got \['attack'\]"),
         ({"probes": [{"kind": 10**400}]}, "kind must be one of attack, .*got 10{75}"),
-        ({"corruptions": {"names": ["gamma"], "corruptions": ["gamma"]}}, "key must be one of .*'probes.1.names'"),
+        (
+            {"corruptions": {"names": ["gamma"], "corruptions": ["gamma"]}},
+            "key must be one of .*corruptions, severities, .*'corruptions.names'",
+        ),
         ({"seed": -1}, "seed must be valid, got -1"),
         ({"seed": 2**64}, "seed must be valid, got 18446744073709551616"),
         ({"probes": [{"attack": "pgd", "eps": [0.1], "unit": "mm"}]}, "unit 'mm' must go with deformation, got 'l2'"),
@@ -126,6 +129,58 @@ def test_names_tell_objectives_apart():
 def test_mistakes_are_named(tmp_path, changes, text):
     with pytest.raises(InputError, match=text):
         load_plan(_write(tmp_path, **changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"probes": [{"kind": "margn", "eps": 1}]}, "got 'margn'. Did you mean 'margin'?"),
+        ({"probes": [{"attack": "pdg", "eps": [0.1]}]}, "got 'pdg'. Did you mean 'pgd'?"),
+        ({"probes": [{"attack": "pgd", "eps": [0.1], "perturbation": "lin"}]}, "got 'lin'. Did you mean 'linf'?"),
+        ({"probes": [{"attack": "pgd", "eps": [0.1], "objective": "dise"}]}, "got 'dise'. Did you mean 'dice'?"),
+        ({"probes": [{"attack": "pgd", "eps": [0.1], "restart": 5}]}, "'probes.0.restart'. Did you mean 'restarts'?"),
+        ({"margins": [{"eps": 1, "rtl": 5}]}, "got 'margins.0.rtl'. Did you mean 'rtol'?"),
+        ({"margins": {"eps": 1, "criterion": {"name": "dice-belw"}}}, "Did you mean 'dice-below'?"),
+        ({"margins": {"eps": 1, "criterion": {"name": "dice-below", "threshld": 1}}}, "Did you mean 'threshold'?"),
+        ({"corruptions": ["gama"]}, "got 'gama'. Did you mean 'gamma'?"),
+        ({"showcse": {"eps": 0.1}}, "got 'showcse'. Did you mean 'showcase'?"),
+        ({"showcase": {"attack": "pdg", "eps": 0.1}}, "got 'pdg'. Did you mean 'pgd'?"),
+        ({"probes": [{"attack": "zebra", "eps": [0.1]}]}, "got 'zebra'."),
+    ],
+)
+def test_a_misspelt_name_or_key_brings_the_nearest_to_mind(tmp_path, changes, text):
+    with pytest.raises(InputError) as refused:
+        load_plan(_write(tmp_path, **changes))
+    assert str(refused.value).endswith(text)
+
+
+def test_a_misspelt_plan_brings_the_nearest_to_mind():
+    with pytest.raises(InputError, match=r"which is no file. Did you mean 'thorough'\?$"):
+        load_plan("thorogh")
+
+
+@pytest.mark.parametrize(
+    ("changes", "place"),
+    [
+        ({"certified": {"sigma": "x"}}, "certified.sigma"),
+        ({"certified": [{"sigma": 0.1}, {"sigma": "x"}]}, "certified.1.sigma"),
+        ({"margins": [{"eps": 1.0}], "voxel_margins": {"eps": -1}}, "voxel_margins.eps"),
+        ({"corruptions": {"corruptions": ["gamma"], "severities": [9]}}, "corruptions.severities.0"),
+        ({"probes": [{"kind": "certificate", "sigma": "x"}], "margins": {"eps": 1.0}}, "probes.0.sigma"),
+    ],
+)
+def test_a_mistake_is_named_where_it_was_written(tmp_path, changes, place):
+    with pytest.raises(InputError, match=rf"plan.yaml: {place} must be valid, got"):
+        load_plan(_write(tmp_path, **changes))
+
+
+def test_one_budget_is_a_ladder_of_one(tmp_path):
+    plan = load_plan(_write(tmp_path, probes=[{"attack": "pgd", "eps": 0.1}]))
+    assert plan.probes[0].eps == [0.1]
+    with pytest.raises(InputError, match=r"probes.0.eps.0 must be valid, got 'much'"):
+        load_plan(_write(tmp_path, probes=[{"attack": "pgd", "eps": "much"}]))
+    with pytest.raises(InputError, match=r"probes.0.eps must be valid, got {'a': 1}"):
+        load_plan(_write(tmp_path, probes=[{"attack": "pgd", "eps": {"a": 1}}]))
 
 
 def test_ladders_are_sorted():
@@ -217,7 +272,7 @@ def test_files_that_a_plan_imports_run_with_trust_only(tmp_path):
     )
     path = tmp_path / "plan.yaml"
     path.write_text("name: own\nimports: [mine.py]\nprobes: [{attack: noise-of-my-own, eps: [0.1]}]\n")
-    with pytest.raises(InputError, match=r"imports must be trusted, got mine\.py\. .* add --trust"):
+    with pytest.raises(InputError, match=r"plan.yaml: imports must be trusted, got .*mine\.py\. .* add --trust"):
         load_plan(path)
     assert not (tmp_path / "ran").exists()
     try:

@@ -95,7 +95,11 @@ def test_certificates_are_held_against_an_attack_where_l2_maps_are_made():
         (["linf"], {"methods": ("attack",), "focus": -1}, ".*focus must be valid, got -1"),
         (["linf"], {"certify": -1.0}, ".*sigma must be valid, got -1.0"),
         (["linf"], {"certify": 0.1, "samples": 0}, ".*samples must be valid, got 0"),
-        (["linf"], {"certify": 0.1, "samples": 20}, r"samples of a certificate must be >= \d+ .*got 20"),
+        (
+            ["linf"],
+            {"certify": 0.1, "samples": 20},
+            r"certificate must be >= \d+, got 20: fewer votes, even if all agree, cannot",
+        ),
         (["l2", "l2:1"], {}, "perturbations must be different sets, got l2 twice"),
         (["nonsense"], {}, "perturbation must be one of"),
         (["l2:x"], {}, "must be NAME, NAME:EPS or NAME:EPS:UNIT with EPS > 0, got 'l2:x'"),

@@ -21,8 +21,8 @@ from imaseg.results.case import CaseScale
 
 Eps = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Room = dict[str, Any]
-_UNITS = {"std": ("l2", "linf"), "native": ("l2", "linf"), "range": ("l2", "linf"), "mm": ("deformation",)}
-"""Units that need the case, and the sets that know them."""
+_UNITS = {"std": "is_intensity", "native": "is_intensity", "range": "is_intensity", "mm": "moves_label"}
+"""Units that need the case, and the attribute of the sets that know them."""
 _FOLD_FREE = 0.6
 """Longest displacement per distance of control points, a little less than `Deformation` allows."""
 _VOXELS = 8.0
@@ -60,9 +60,9 @@ class Budgeted(BaseModel):
     Attributes:
         perturbation: registered name.
         unit: of eps. "std": standard deviations of each case's own image, "range": share of its intensity range,
-            "native": units of the file (HU, grey levels), all three for linf and, as RMS per voxel, l2; "mm" for
-            deformations; else a unit of the set. None is the set's own, in the units of the model's input where that is
-            an intensity.
+            "native": units of the file (HU, grey levels), all three for sets that add intensities, such as linf and, as
+            RMS per voxel, l2; "mm" for deformations; else a unit of the set. None is the set's own, in the units of the
+            model's input where that is an intensity.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -73,7 +73,7 @@ class Budgeted(BaseModel):
     @property
     def is_intensity(self) -> bool:
         """Whether eps is a change of intensity per voxel."""
-        return self.perturbation == "linf" or (self.perturbation == "l2" and self.stated_unit != "norm")
+        return Perturbation.named(self.perturbation).is_intensity and self.stated_unit != "norm"
 
     @property
     def stated_unit(self) -> str:
@@ -105,13 +105,12 @@ class Budgeted(BaseModel):
             spec |= {"spacing": scale.spacing, "control_spacing": max(usual, max(eps, reach) / _FOLD_FREE)}
         else:
             spec |= room or {}
-        if self.unit in ("std", "native", "range"):
-            return Perturbation.build(spec | ({"unit": "rms"} if self.perturbation == "l2" else {}))
-        if self.perturbation == "l2" and self.unit is not None:
-            return Perturbation.build(spec | {"unit": self.unit})
+        converted = _UNITS.get(self.unit or "") == "is_intensity"
+        if kind.usual_unit is not None and self.unit is not None:  # the set has several units
+            return Perturbation.build(spec | {"unit": kind.usual_unit if converted else self.unit})
         built = Perturbation.build(spec)
-        if self.unit not in (None, built.unit):
-            choices = [built.unit, *(unit for unit, sets in _UNITS.items() if self.perturbation in sets)]
+        if not converted and self.unit not in (None, built.unit):
+            choices = [built.unit, *(unit for unit, trait in _UNITS.items() if getattr(kind, trait))]
             msg = (
                 f"unit of {self.perturbation} must be {' or '.join(dict.fromkeys(choices))}, got {self.unit!r}. "
                 "Leave the unit out."
@@ -125,8 +124,9 @@ class Budgeted(BaseModel):
         Raises:
             ValueError: if the set does not know the unit, or the case has no native units.
         """
-        sets = _UNITS.get(self.unit or "", (self.perturbation,))
-        if self.perturbation not in sets:
+        trait = _UNITS.get(self.unit or "")
+        if trait is not None and not getattr(Perturbation.named(self.perturbation), trait):
+            sets = [name for name, kind in Perturbation.known().items() if getattr(kind, trait)]
             msg = f"unit {self.unit!r} must go with {' or '.join(sets)}, got {self.perturbation!r}. Leave the unit out."
             raise ValueError(msg)
         if self.unit == "native":

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 from torch import Tensor
 
@@ -14,9 +15,52 @@ from imaseg.auditing.metrics.surfaces import SurfaceScores, Volume, surface_scor
 from imaseg.results.base import MEAN, Metrics, Scores
 from imaseg.statistics import bootstrap_each
 
-METRICS = (
-    "dice", "surface_dice", "surface_dice_2mm", "hd95", "volume_error", "fp_volume", "missed", "false_positive", "ece",
-)  # fmt: skip
+
+class Pair(NamedTuple):
+    """A prediction and its label, cropped to what is not background, and what several metrics need of them.
+
+    Attributes:
+        found, truth: class numbers (*spatial), predicted and labelled.
+        spacing: voxel size in mm.
+        dice: (K,) hard Dice per channel.
+        painted, real, both: voxels by class: predicted, labelled, and both at once.
+        surfaces: by class.
+    """
+
+    found: Volume
+    truth: Volume
+    spacing: Sequence[float]
+    dice: Tensor
+    painted: NDArray[np.intp]
+    real: NDArray[np.intp]
+    both: NDArray[np.intp]
+    surfaces: Mapping[int, SurfaceScores]
+
+    @property
+    def voxel(self) -> float:
+        """Volume of a voxel in mm^3."""
+        return math.prod(self.spacing)
+
+
+class Metric(NamedTuple):
+    """How a metric is measured, per class; None for one that is taken of the whole case (`Scene.score`)."""
+
+    measure: Callable[[Pair, int], float | None] | None
+    higher_is_better: bool = False
+
+
+METRICS: dict[str, Metric] = {
+    "dice": Metric(lambda pair, k: float(pair.dice[k]), higher_is_better=True),
+    "surface_dice": Metric(lambda pair, k: pair.surfaces[k].surface_dice, higher_is_better=True),
+    "surface_dice_2mm": Metric(lambda pair, k: pair.surfaces[k].surface_dice_2mm, higher_is_better=True),
+    "hd95": Metric(lambda pair, k: pair.surfaces[k].hd95),
+    "volume_error": Metric(lambda pair, k: float(pair.painted[k] - pair.real[k]) * pair.voxel / 1000),
+    "fp_volume": Metric(lambda pair, k: 0.0 if pair.real[k] else float(pair.painted[k]) * pair.voxel),
+    "missed": Metric(lambda pair, k: float(pair.real[k] > 0 and not pair.both[k])),
+    "false_positive": Metric(lambda pair, k: float(pair.painted[k] > 0 and not pair.real[k])),
+    "ece": Metric(None),
+}
+"""By name. What a page says of each stands in `report/metrics.py`."""
 
 
 def score(
@@ -45,19 +89,13 @@ def score(
         np.bincount(volume.ravel(), minlength=most) for volume in (found, truth, found[found == truth])
     )
     surfaces = surface_scores(found, truth, spacing=spacing, classes=[k for k in classes if painted[k] and real[k]])
-    scores: Scores = {}
     for k in classes:
         agree = float(painted[k] == real[k])  # for classes that are not in both
-        surface = surfaces[k] if k in surfaces else SurfaceScores(agree, agree, 0.0 if agree else None)
-        voxel = math.prod(spacing)
-        scores[str(k)] = {
-            "dice": float(dice[k]),
-            **surface._asdict(),
-            "volume_error": float(painted[k] - real[k]) * voxel / 1000,
-            "fp_volume": 0.0 if real[k] else float(painted[k]) * voxel,
-            "missed": float(real[k] > 0 and not both[k]),
-            "false_positive": float(painted[k] > 0 and not real[k]),
-        }
+        surfaces.setdefault(k, SurfaceScores(agree, agree, 0.0 if agree else None))
+    pair = Pair(found, truth, spacing, dice, painted, real, both, surfaces)
+    scores: Scores = {
+        str(k): {name: metric.measure(pair, k) for name, metric in METRICS.items() if metric.measure} for k in classes
+    }
     scores[MEAN] = mean_scores(list(scores.values()))
     return scores
 

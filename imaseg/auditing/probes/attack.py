@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from imaseg.attacks import Attack, AttackResult
 from imaseg.auditing.inputs.budget import UNIT_SCALE, Budgeted, Eps, Room
@@ -22,12 +22,16 @@ _LOOKS = 3
 """Forward passes per budget besides those of the search."""
 
 
+def _ladder(eps: Any) -> Any:
+    return [eps] if isinstance(eps, int | float | str) else eps
+
+
 class AttackProbe(Budgeted, Probe):
     """One attack over a ladder of budgets, each search starting from what the one before found.
 
     Attributes:
         attack: registered name, or a published preset.
-        eps: the ladder.
+        eps: the ladder; a single number is a ladder of one.
         objective: what the attack maximises; its own if not given.
         steps, restarts: of the attack; its own default if not given.
         write: "nifti" writes the attacked image of the largest budget on the grid and in the units of its source, reads
@@ -36,7 +40,7 @@ class AttackProbe(Budgeted, Probe):
 
     kind: Literal["attack"] = "attack"
     attack: str
-    eps: list[Eps] = Field(min_length=1)
+    eps: Annotated[list[Eps], BeforeValidator(_ladder), Field(min_length=1)]
     objective: str | None = None
     steps: int | None = Field(None, ge=1, le=10**9)
     restarts: int | None = Field(None, ge=1, le=10**9)

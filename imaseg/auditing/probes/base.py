@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny
 
+from imaseg.errors import did_you_mean
 from imaseg.plugins import plugins
 from imaseg.results.base import Entry, Row
 from imaseg.results.case import CaseRecord
@@ -132,7 +133,8 @@ def _of_kind(content: Any) -> Any:
         return content
     kind = content.get("kind", "attack")
     if not isinstance(kind, str) or kind not in Probe.known():
-        msg = f"kind must be one of {', '.join(sorted(Probe.registry))}, got {kind!r:.80}"
+        msg = f"kind must be one of {', '.join(sorted(Probe.registry))}, got {kind!r:.80}."
+        msg += did_you_mean(kind, Probe.registry) if isinstance(kind, str) else ""
         raise ValueError(msg)
     return Probe.registry[kind].model_validate(content)
 

@@ -75,7 +75,11 @@ class CertificateProbe(Probe):
         """
         needed = math.ceil(math.log(self.alpha / _LARGEST) / math.log(max(self.tau)))
         if self.samples < needed:  # before an audit starts, since each case would only fail after its attacks
-            msg = f"samples of a certificate must be >= {needed} (tau {max(self.tau):g}), got {self.samples}. Use more."
+            msg = (
+                f"samples of a certificate must be >= {needed}, got {self.samples}: fewer votes, even if all agree, "
+                f"cannot show that a class gets more than {max(self.tau):g} of them at error rate {self.alpha:g} in "
+                f"each of up to {_LARGEST:g} voxels. Use {needed} or more."
+            )
             raise ValueError(msg)
         sigma = self.sigma * (scale.std if self.unit == "std" else 1.0)
         return CertifiedMargin(sigma, self.samples, self.alpha, tau=tuple(self.tau), seed=seed)

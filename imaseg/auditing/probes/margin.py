@@ -173,6 +173,7 @@ class MarginProbe(Budgeted, Probe):
         lines = [
             {
                 "case": record.case,
+                "probe": self.name,
                 "perturbation": self.perturbation,
                 "unit": self.stated_unit,
                 "structure": names[row.structure],

@@ -106,7 +106,7 @@ class Gate:
 
 def higher_is_better() -> list[str]:
     """Metrics that a gate may ask for."""
-    return [metric for metric in METRICS if metric == "dice" or metric.startswith("surface_dice")]
+    return [name for name, metric in METRICS.items() if metric.higher_is_better]
 
 
 def parse_gates(texts: Iterable[str], plan: Plan) -> list[Gate]:

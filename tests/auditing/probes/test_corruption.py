@@ -136,11 +136,11 @@ def test_shorthands_of_the_plan():
     ("given", "text"),
     [
         (["gama"], "corruption must be one of bias-field, .*, got 'gama'"),
-        ({"severities": [0]}, "probes.1.severities.0 must be valid, got 0"),
-        ({"severities": [6]}, "probes.1.severities.0 must be valid, got 6"),
-        ({"severities": []}, r"probes.1.severities must be valid, got \[\]"),
-        ([], r"probes.1.corruptions.* must be valid, got \[\]"),
-        ({"strength": 1}, "got 'probes.1.strength'"),
+        ({"severities": [0]}, "corruptions.severities.0 must be valid, got 0"),
+        ({"severities": [6]}, "corruptions.severities.0 must be valid, got 6"),
+        ({"severities": []}, r"corruptions.severities must be valid, got \[\]"),
+        ([], r"corruptions.corruptions.* must be valid, got \[\]"),
+        ({"strength": 1}, "got 'corruptions.strength'"),
     ],
 )
 def test_a_wrong_section_is_one_clear_line_before_anything_runs(given, text, tmp_path):

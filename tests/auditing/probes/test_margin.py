@@ -233,3 +233,14 @@ def test_a_table_that_no_case_came_to_is_left_out(tiny_run, data, tmp_path):
     assert not (done.folder / "margins.csv").exists()
     (entry,) = done.audit.summary.margins
     assert (entry.n, entry.median, entry.median_ci95) == (0, None, None)
+
+
+def test_the_table_tells_two_probes_of_one_set_apart(tiny_run, data, tmp_path):
+    probe = {"kind": "margin", "perturbation": "linf", "eps": 2.0, "steps": 2, "rtol": 0.5, "write": "csv"}
+    criteria = [{"name": "dice-below", "threshold": threshold} for threshold in (0.3, 0.9)]
+    plan = Plan.model_validate({"name": "two", "probes": [{**probe, "criterion": one} for one in criteria]})
+    done = measured(ruler(tiny_run), data, tmp_path / "a", plan, select=CASES[0])
+    with (done.folder / "margins.csv").open() as file:
+        margins = {row["probe"]: float(row["margin"]) for row in csv.DictReader(file)}
+    assert margins == {entry.probe: entry.per_case[0].margin for entry in done.audit.summary.margins}
+    assert margins["margin-linf-dice-below-0.9"] < margins["margin-linf-dice-below-0.3"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from imaseg.plugins import plugins
 from imaseg.progress import counted
 from imaseg.report.audits import Audits
 from imaseg.report.blocks import Block, Notice, Sentence, Sentences
@@ -22,7 +23,8 @@ def collect(audits: Audits, sections: Sequence[Section]) -> Section:
         *(others or [_NOTHING]),
         Sentence(verdict_text(audits)),
     ]
-    notices = [*_cases(audits), *_differences(audits), *(text for section in sections for text in section.notices)]
+    notices = [*_cases(audits), *_differences(audits), *_unshown(audits)]
+    notices += [text for section in sections for text in section.notices]
     blocks: list[Block] = [Sentences(sentences)]
     if notices:
         blocks.append(Notice("Before you read on", notices))
@@ -63,6 +65,14 @@ def _cases(audits: Audits) -> Iterator[str]:
         elif not audit.summary.data.training_known:
             said = "the checkpoint does not say on which cases it was trained, so overlap is not ruled out."
             yield f"{audit.name}: {said}"
+
+
+def _unshown(audits: Audits) -> Iterator[str]:
+    """Kinds of probes that plug-ins add, where no plug-in brings a section that might show them."""
+    for audit in audits:
+        kinds = sorted({entry.kind for entry in audit.summary.others})
+        if kinds and not plugins("imaseg.sections"):
+            yield f"{audit.name}: what the probes of kind {listing(kinds)} found has no section here; see summary.json."
 
 
 def _differences(audits: Audits) -> Iterator[str]:
