@@ -378,7 +378,7 @@ def report(
     Several audits are shown side by side, and comparison.csv holds their differences, paired by case.
     """
     from imaseg.report import write_report
-    from imaseg.report.comparison import write_comparison
+    from imaseg.report.differences import write_comparison
 
     typer.echo(f"Created {write_report(folders, out)}")
     if len(folders) > 1:

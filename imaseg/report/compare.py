@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from imaseg.progress import counted
 from imaseg.report.audits import Audit, Audits
-from imaseg.report.known import about_attack
-from imaseg.report.numerals import attack_name, listing, set_name
+from imaseg.report.blocks import Cell, with_interval
+from imaseg.report.known import about_attack, attack_name, set_name
+from imaseg.report.numerals import decimal, in_words, listing, short, unit_name
 from imaseg.results.attack import AttackEntry
 from imaseg.results.base import CaseScores, Interval, Metrics
 from imaseg.statistics import bootstrap
@@ -39,9 +39,13 @@ class Series(NamedTuple):
         """Attack and set, as headings call them."""
         return f"{attack_name(self.attack)}, {set_name(self.perturbation)}"
 
+    @property
+    def axis(self) -> str:
+        """What an axis of budgets is called."""
+        return f"eps ({unit_name(self.unit)}, {set_name(self.perturbation)})"
 
-@dataclass(frozen=True)
-class Point:
+
+class Point(NamedTuple):
     """Mean foreground metrics of one audit at one budget (0 is the clean image)."""
 
     eps: float
@@ -56,6 +60,16 @@ class Point:
         """Mean foreground Dice."""
         return self.metrics.get("dice")
 
+    @property
+    def cell(self) -> Cell:
+        """Mean foreground Dice with its interval."""
+        return with_interval(self.dice, self.dice_ci95)
+
+    @property
+    def budget(self) -> str:
+        """Of a row of a table."""
+        return short(self.eps) if self.eps else "0 (clean)"
+
 
 class Curve(NamedTuple):
     """Points of one audit by rising budget, and its number on the page, which decides its colour."""
@@ -64,9 +78,13 @@ class Curve(NamedTuple):
     audit: Audit
     points: list[Point]
 
+    @property
+    def name(self) -> str:
+        """Of the model."""
+        return self.audit.name
 
-@dataclass(frozen=True)
-class Difference:
+
+class Difference(NamedTuple):
     """Paired mean difference over the cases that both audits hold, with a bootstrap interval."""
 
     mean: float
@@ -81,9 +99,9 @@ def all_series(audits: Audits) -> list[Series]:
 
 def clean_point(audit: Audit) -> Point:
     """The unchanged image as budget 0."""
-    summary = audit.summary
-    cases = summary.metric_per_case
-    return Point(0.0, len(cases), summary.foreground_mean, summary.clean_dice_ci95, cases, None)
+    found = audit.summary
+    cases = found.metric_per_case
+    return Point(0.0, len(cases), found.foreground_mean, found.clean_dice_ci95, cases, None)
 
 
 def ladder(audit: Audit, series: Series) -> list[Point]:
@@ -168,6 +186,17 @@ def paired(reference: Point | None, other: Point | None) -> Difference | None:
     before = {case.case: case.dice for case in reference.cases if case.dice is not None}
     gaps = [case.dice - before[case.case] for case in other.cases if case.dice is not None and case.case in before]
     return Difference(sum(gaps) / len(gaps), bootstrap(gaps), len(gaps)) if gaps else None
+
+
+def against(audits: Audits, audit: Audit, reference: Point | None, point: Point) -> str:
+    """The paired difference from the first audit, as a sentence ends with it; empty for the first one."""
+    if audit is audits[0]:
+        return ""
+    change, name = paired(reference, point), audits[0].name
+    if change is None:
+        return f", no case shared with {name}"
+    words = in_words(change.ci95, sign=True)
+    return f", {decimal(change.mean, sign=True)} against {name} case by case ({words}, n = {change.n})"
 
 
 def settings(point: Point) -> str:

@@ -42,3 +42,20 @@ def about_objective(name: str | None) -> type[Objective] | Unknown:
 def about_set(name: str) -> type[Perturbation] | Unknown:
     """Class of a perturbation set."""
     return Perturbation.find(name) or Unknown(name)
+
+
+def set_name(perturbation: str) -> str:
+    """What a perturbation set is called on the page."""
+    return about_set(perturbation).title
+
+
+def attack_name(attack: str) -> str:
+    """What an attack is called on the page; a preset keeps the name that plans know it by."""
+    search = Attack.find(attack)
+    return attack if search is None else search.title
+
+
+def source_of(perturbation: str) -> str:
+    """The work behind a perturbation set, as a sentence names it."""
+    cited = about_set(perturbation).cited
+    return f" (after {cited})" if cited else ""

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from imaseg.attacks import Attack
-from imaseg.report.known import about_set
-
 UNDEFINED = "undefined"
 _UNITS = {
     "rms": "RMS per voxel",
@@ -21,15 +18,13 @@ ADDED = frozenset({"rms", "norm", "max", "std"})
 """Units of budgets that are added intensity, so that native units exist for them."""
 
 
-def decimal(value: float | None, digits: int = 3) -> str:
-    """Fixed number of decimals with a typographic minus; `undefined` for None.
+def decimal(value: float | None, digits: int = 3, *, sign: bool = False) -> str:
+    """Fixed number of decimals with a typographic minus, on request with a plus; `undefined` for None.
 
-    >>> decimal(0.61249), decimal(None), decimal(-0.5, 1).endswith("0.5")
-    ('0.612', 'undefined', True)
+    >>> decimal(0.61249), decimal(None), decimal(0.5, 1, sign=True), decimal(-0.5, 1).endswith("0.5")
+    ('0.612', 'undefined', '+0.5', True)
     """
-    if value is None:
-        return UNDEFINED
-    return _minus(f"{value + 0.0:.{digits}f}")
+    return UNDEFINED if value is None else _minus(f"{value + 0.0:{'+' if sign else ''}.{digits}f}")
 
 
 def short(value: float | None, digits: int = 3) -> str:
@@ -40,19 +35,26 @@ def short(value: float | None, digits: int = 3) -> str:
     """
     if value is None:
         return UNDEFINED
-    if value and abs(value) >= 1:
-        places = max(0, digits - len(str(int(abs(value)))))
-        rounded = round(value, digits - len(str(int(abs(value)))))
-        text = f"{rounded:.{places}f}"
-        return _minus(text.rstrip("0").rstrip(".") if "." in text else text)
-    return _minus(f"{value:.{digits}g}")
+    text = f"{value:.{digits}g}"
+    return _minus(f"{float(text):.0f}" if "e+" in text else text)
 
 
-def signed(value: float | None, digits: int = 3) -> str:
-    """Difference with its sign always shown."""
-    if value is None:
-        return UNDEFINED
-    return _minus(f"{value + 0.0:+.{digits}f}")
+def percent(share: float, digits: int = 3) -> str:
+    """A share as a percentage.
+
+    >>> percent(0.305)
+    '30.5 %'
+    """
+    return f"{short(100 * share, digits)} %"
+
+
+def amount(eps: float, unit: str) -> str:
+    """A budget in its unit.
+
+    >>> amount(0.5, "rms")
+    '0.5 RMS per voxel'
+    """
+    return f"{short(eps)} {unit_name(unit)}"
 
 
 def bracket(interval: Sequence[float | None] | None, digits: int = 3, *, sign: bool = False) -> str:
@@ -61,10 +63,8 @@ def bracket(interval: Sequence[float | None] | None, digits: int = 3, *, sign: b
     >>> bracket((0.58, 0.6401), 2), bracket(None)
     ('[0.58, 0.64]', '')
     """
-    if interval is None or any(end is None for end in interval):
-        return ""
-    write = signed if sign else decimal
-    return f"[{write(interval[0], digits)}, {write(interval[1], digits)}]"
+    ends = _ends(interval, digits, sign=sign)
+    return f"[{', '.join(ends)}]" if ends else ""
 
 
 def in_words(interval: Sequence[float | None] | None, digits: int = 3, *, sign: bool = False) -> str:
@@ -73,10 +73,12 @@ def in_words(interval: Sequence[float | None] | None, digits: int = 3, *, sign: 
     >>> in_words((0.58, 0.64), 2)
     '95 % CI 0.58 to 0.64'
     """
-    if interval is None or any(end is None for end in interval):
-        return "no interval"
-    write = signed if sign else decimal
-    return f"95 % CI {write(interval[0], digits)} to {write(interval[1], digits)}"
+    ends = _ends(interval, digits, sign=sign)
+    return f"95 % CI {' to '.join(ends)}" if ends else "no interval"
+
+
+def _ends(interval: Sequence[float | None] | None, digits: int, *, sign: bool) -> list[str]:
+    return [] if interval is None or None in interval else [decimal(end, digits, sign=sign) for end in interval]
 
 
 def listing(items: Sequence[str], last: str = "and") -> str:
@@ -93,17 +95,6 @@ def listing(items: Sequence[str], last: str = "and") -> str:
 def unit_name(unit: str) -> str:
     """What the unit of a budget is called on the page; an unknown one keeps its name."""
     return _UNITS.get(unit, unit)
-
-
-def set_name(perturbation: str) -> str:
-    """What a perturbation set is called on the page; an unknown one keeps its name."""
-    return about_set(perturbation).title
-
-
-def attack_name(attack: str) -> str:
-    """What an attack is called on the page; a preset keeps the name that plans know it by, an unknown one its own."""
-    search = Attack.find(attack)
-    return attack if search is None else search.title
 
 
 def _minus(text: str) -> str:

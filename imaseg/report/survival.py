@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 from scipy.stats import CensoredData, ecdf
 
+from imaseg.report import plot
 from imaseg.report.blocks import Figure, Table, table
 from imaseg.report.known import about_set
-from imaseg.report.margin_sets import Question, quantile_text
-from imaseg.report.numerals import decimal, listing, set_name, short, unit_name
-from imaseg.report.style import plot
+from imaseg.report.margin_sets import Question
+from imaseg.report.margin_words import quantile_text
+from imaseg.report.numerals import decimal, listing, short, unit_name
 from imaseg.results.margin import CaseMargin, MarginEntry
 
 _SHARES = (0.1, 0.25, 0.5, 0.75, 1.0)
@@ -29,6 +30,11 @@ class Line(NamedTuple):
     def ends(self) -> list[CaseMargin]:
         """Cases that nothing broke."""
         return [case for case in self.entry.per_case if case.censored]
+
+    @property
+    def said(self) -> str:
+        """Its median, and how many cases nothing broke."""
+        return f"median {quantile_text(self.entry)}, {self.entry.censored} of {self.entry.n} not broken"
 
 
 def unbroken(cases: Sequence[CaseMargin]) -> Any:
@@ -52,28 +58,23 @@ def survival_figure(key: str, title: str, head: str, question: Question, lines: 
         more: the end of the caption.
     """
     lines = [line for line in lines if line.entry.n]
-    right = _right_end(lines)
-    name, unit = set_name(question.perturbation), unit_name(question.unit)
+    right, unit = _right_end(lines), unit_name(question.unit)
     ceilings = listing([short(eps) for eps in sorted({line.entry.eps for line in lines})])
-    said = "; ".join(
-        f"{line.name}: median {quantile_text(line.entry)}, {line.entry.censored} of {line.entry.n} not broken"
-        for line in lines
-    )
-    parts = [
-        about_set(question.perturbation).meaning,
-        f"Searched up to {ceilings} ({unit}).",
-        f"Probe {question.probe}; criterion: {question.criterion}.",
-        more,
-    ]
+    said = "; ".join(f"{line.name}: {line.said}" for line in lines)
     return plot.figure(
         key,
         title,
         [trace for line in lines for trace in _traces(line, right)],
-        plot.axis(f"budget ({unit}, {name})", range=[0, 1.05 * right], nticks=7),
+        plot.axis(f"budget ({unit}, {question.set})", range=[0, 1.05 * right], nticks=7),
         plot.axis("still unbroken", range=[-0.03, 1.05], tickformat=".0%", dtick=0.25),
-        caption=" ".join(part for part in parts if part),
+        caption=[
+            about_set(question.perturbation).meaning,
+            f"Searched up to {ceilings} ({unit}).",
+            f"Probe {question.probe}; criterion: {question.criterion}.",
+            more,
+        ],
         label=f"Step chart of the share of cases still unbroken against the budget in {unit}. {said}.",
-        table=_table(lines, right, head, f"Share of cases still unbroken in the {name}, by budget in {unit}"),
+        table=_table(lines, right, head, f"Share of cases still unbroken in the {question.set}, by budget in {unit}"),
         height=360,
     )
 
@@ -85,54 +86,34 @@ def _right_end(lines: Sequence[Line]) -> float:
     return max(ends, default=0.0) or max((line.entry.eps for line in lines), default=1.0)
 
 
-def _traces(line: Line, right: float) -> list[go.Scatter]:
-    entry, ends = line.entry, line.ends
-    share = unbroken(entry.per_case)
-    budgets = share.quantiles.tolist()
-    broken = [[case.case for case in entry.per_case if case.margin == b and not case.censored] for b in budgets]
-    last = max([case.margin for case in ends], default=right)
-    curve = plot.line(
-        line.number,
-        f"{line.name} (median {quantile_text(entry)}, {entry.censored} of {entry.n} not broken)",
-        [0.0, *budgets, last],
-        [1.0, *share.probabilities.tolist(), float(share.evaluate(last))],
-        [
-            "",
-            *(f"{line.name}: {short(b)} breaks {', '.join(cases)}" for b, cases in zip(budgets, broken, strict=True)),
-            "",
-        ],
-        width=3.5 if line.number == 0 else 2,
-        step=True,
-        sizes=[0, *(6 if cases else 0 for cases in broken), 0],
-    )
-    if not ends:
-        return [curve]
-    ceilings = sorted({case.margin for case in ends})
-    marks = plot.dots(
-        ceilings,
-        [float(share.evaluate(ceiling)) for ceiling in ceilings],
-        [
-            f"{line.name}: unbroken up to {short(c)}: {', '.join(case.case for case in ends if case.margin == c)}"
-            for c in ceilings
-        ],
-        {"size": 14, "symbol": "triangle-right-open", "color": plot.colour(line.number), "line": {"width": 2}},
-        showlegend=False,
-        legendgroup=str(line.number),
-        cliponaxis=False,
-    )
-    return [curve, marks]
+def _traces(line: Line, right: float) -> Iterator[go.Scatter]:
+    """The curve, and a mark wherever cases leave it unbroken."""
+    share, name = unbroken(line.entry.per_case), line.name
+    last = max([case.margin for case in line.ends], default=right)
+    spots, sizes = [(0.0, 1.0, "")], [0]
+    for budget, probability in zip(share.quantiles.tolist(), share.probabilities.tolist(), strict=True):
+        broken = [case.case for case in line.entry.per_case if case.margin == budget and not case.censored]
+        spots.append((budget, probability, f"{name}: {short(budget)} breaks {', '.join(broken)}"))
+        sizes.append(6 if broken else 0)
+    spots.append((last, float(share.evaluate(last)), ""))
+    width = 3.5 if line.number == 0 else 2
+    yield plot.line(line.number, f"{name} ({line.said})", spots, width=width, line_shape="hv", size=[*sizes, 0])
+    ceilings = {end.margin: [case.case for case in line.ends if case.margin == end.margin] for end in line.ends}
+    marks = [
+        (ceiling, float(share.evaluate(ceiling)), f"{name}: unbroken up to {short(ceiling)}: {', '.join(cases)}")
+        for ceiling, cases in sorted(ceilings.items())
+    ]
+    if marks:
+        drawn = {"marker_symbol": "triangle-right-open", "marker_line_width": 2, "cliponaxis": False}
+        yield plot.dots(line.number, "", marks, size=14, **drawn)
 
 
 def _table(lines: Sequence[Line], right: float, head: str, caption: str) -> Table:
     """Shares at five budgets."""
     budgets = [right * share for share in _SHARES]
-    return table(
-        caption,
-        [
-            {head: line.name, "n": line.entry.n} | {f"at {short(budget)}": _share(line, budget) for budget in budgets}
-            for line in lines
-        ],
-    )
+    shares = [{f"at {short(budget)}": _share(line, budget) for budget in budgets} for line in lines]
+    rows = [{head: line.name, "n": line.entry.n, **cells} for line, cells in zip(lines, shares, strict=True)]
+    return table(caption, rows)
 
 
 def _share(line: Line, budget: float) -> str:

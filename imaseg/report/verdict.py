@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from imaseg.progress import counted
-from imaseg.report.audits import Audits
-from imaseg.report.numerals import listing
+from imaseg.report.audits import Audits, lacking
 from imaseg.results.summary import Check
 
 _FEW = 3  # checks that a sentence can name
@@ -25,15 +24,15 @@ def verdict_text(audits: Audits) -> str:
     checks = [(audit.name, check) for audit in audits for check in audit.summary.validity]
     if not checks:
         return "No validity checks were recorded, so nothing here shows that the attacks worked as they should."
-    several = len(audits) > 1
-    failed = [_named(check.check, name if several else "", check.number) for name, check in checks if check.ok is False]
-    unknown = [_named(check.check, name if several else "") for name, check in checks if check.ok is None]
+    names = {audit.name: audit.name if len(audits) > 1 else "" for audit in audits}
+    failed = [_named(check.check, names[name], check.number) for name, check in checks if check.ok is False]
+    unknown = [_named(check.check, names[name]) for name, check in checks if check.ok is None]
     text = _result(len(checks), failed, unknown)
     if unknown:
         which = "; ".join(unknown) if len(unknown) <= _FEW else "they are grey under Validity"
         text += f" {len(unknown)} could not be run: {which}."
-    silent = [audit.name for audit in audits if not audit.summary.validity]
-    return text + (f" None were recorded for {listing(silent)}." if silent else "")
+    silent = lacking(audits, [audit for audit in audits if audit.summary.validity], "No check was recorded for")
+    return f"{text} {silent}".strip()
 
 
 def _named(check: str, *facts: str) -> str:

@@ -15,10 +15,10 @@ class Section:
     Attributes:
         order: place on the page, rising.
         key: anchor.
-        name: in the navigation.
         title: heading.
         blocks: content.
         lead: how to read it, in a sentence or two.
+        name: in the navigation, where that is not the title.
         sentences: for the summary.
         notices: what must be known before reading on.
         methods: sentences of the methods paragraph.
@@ -28,10 +28,10 @@ class Section:
 
     order: int
     key: str
-    name: str
     title: str
     blocks: Sequence[Block]
     lead: str = ""
+    name: str = ""
     sentences: Sequence[Sentence] = ()
     notices: Sequence[str] = ()
     methods: Sequence[str] = ()

@@ -3,39 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from imaseg.report.audits import Audits
 from imaseg.report.blocks import Table, table
-from imaseg.report.numerals import decimal, listing, short, unit_name
+from imaseg.report.numerals import decimal, listing, percent, short, unit_name
 from imaseg.report.sections.base import Section
 from imaseg.report.works import WORKS
 from imaseg.results.certificate import CertificateEntry
 
-
-class _Proof(NamedTuple):
-    model: str
-    entry: CertificateEntry
+_Proofs = list[tuple[str, CertificateEntry]]
+"""Certificates with the name of the model."""
 
 
 def build(audits: Audits) -> Section | None:
     """One table per probe."""
-    groups: dict[tuple[str, str], list[_Proof]] = {}
+    groups: dict[tuple[str, str], _Proofs] = {}
     for audit in audits:
         for entry in audit.summary.certified:
-            groups.setdefault((entry.probe, entry.unit), []).append(_Proof(audit.name, entry))
+            groups.setdefault((entry.probe, entry.unit), []).append((audit.name, entry))
     if not groups:
         return None
     noises = dict.fromkeys(
-        f"standard deviation {short(proof.entry.sigma)}, {proof.entry.samples} draws, family-wise error rate "
-        f"{short(proof.entry.alpha)} per case"
+        f"standard deviation {short(e.sigma)}, {e.samples} draws, family-wise error rate {short(e.alpha)} per case"
         for proofs in groups.values()
-        for proof in proofs
+        for _, e in proofs
     )
     return Section(
         70,
         "certified",
-        "Certified radii",
         "Certified radii",
         [_table(probe, unit, proofs) for (probe, unit), proofs in groups.items()],
         "What no attack within the radius can undo, up to the stated error rate. It holds for the model smoothed by "
@@ -49,9 +44,9 @@ def build(audits: Audits) -> Section | None:
     )
 
 
-def _table(probe: str, unit: str, proofs: Sequence[_Proof]) -> Table:
+def _table(probe: str, unit: str, proofs: _Proofs) -> Table:
     """Radii rising, the models of a radius below each other."""
-    steps = [(radius, step, *proof) for proof in proofs for step, radius in enumerate(proof.entry.radii)]
+    steps = [(radius, step, *proof) for proof in proofs for step, radius in enumerate(proof[1].radii)]
     rows = [
         {
             "Model": model,
@@ -60,7 +55,7 @@ def _table(probe: str, unit: str, proofs: Sequence[_Proof]) -> Table:
             "Dice at radius": decimal(entry.dice_at_radius[step]),
             "Certified foreground": decimal(entry.certified_foreground[step]),
             "Smoothed Dice": decimal(entry.dice),
-            "Abstained": f"{short(100 * entry.abstained)} %",
+            "Abstained": percent(entry.abstained),
             "n": entry.n,
         }
         for radius, step, model, entry in sorted(steps, key=lambda line: line[0])
@@ -71,11 +66,10 @@ def _table(probe: str, unit: str, proofs: Sequence[_Proof]) -> Table:
 def _caption(probe: str, entries: Sequence[CertificateEntry]) -> str:
     """Noise, number of noisy copies and chance of a wrong certificate; and what the columns mean."""
     settings = dict.fromkeys(
-        f"noise of standard deviation {short(entry.sigma)}{f' ({entry.relative})' if entry.relative else ''}, "
-        f"{entry.samples} noisy copies, error rate {short(entry.alpha)}"
-        for entry in entries
+        f"noise of standard deviation {short(e.sigma)}{f' ({e.relative})' if e.relative else ''}, {e.samples} noisy "
+        f"copies, error rate {short(e.alpha)}"
+        for e in entries
     )
     meanings = dict.fromkeys(entry.what.strip().rstrip(".") for entry in entries if entry.what)
-    return ". ".join(
-        [f"Certified by probe {probe}: {listing(list(settings))}", *(f"{m[0].upper()}{m[1:]}" for m in meanings)]
-    )
+    parts = [f"Certified by probe {probe}: {listing(list(settings))}", *(m[0].upper() + m[1:] for m in meanings)]
+    return ". ".join(parts)

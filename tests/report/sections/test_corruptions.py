@@ -32,6 +32,13 @@ def test_the_costliest_stands_first_and_halved_dice_is_marked(tiny):
     )
 
 
+def test_that_no_corruption_costs_dice_is_said(tiny):
+    (sentence,) = build([corrupted(tiny, gamma={1: 0.8, 5: 0.82}, blur={1: 0.85, 5: 0.9})]).sentences
+    assert sentence.points == (
+        "none of 2 corruptions costs any (Gamma: 0.810 left, averaged over its severities; 0.800 clean)",
+    )
+
+
 def test_models_share_the_name_of_a_corruption_and_gaps_are_said(tiny):
     full, gap = corrupted(tiny, gamma={1: 0.8, 5: 0.6}, blur={1: 0.7, 5: 0.4}), corrupted(tiny, gamma={1: 0.2}, blur={})
     (heat,) = blocks_of(build([full, vary(gap, "b", degradation=None)]), "heat")

@@ -6,7 +6,8 @@ import pytest
 import scipy.stats
 
 from imaseg.report.margin_scatter import scatter_figures
-from imaseg.report.margin_sets import margin_sets, margin_text
+from imaseg.report.margin_sets import margin_sets
+from imaseg.report.margin_words import margin_text
 from imaseg.report.sections.margins import build
 from tests.report.vary import blocks_of, texts, vary
 

@@ -29,4 +29,4 @@ def collect(audits: Audits, sections: Sequence[Section]) -> Section:
     if len(seeds) == 1:
         limits.append(f"All random draws come from one seed ({seeds[0]}).")
     limits.append("This page describes a model's behaviour. It is not evidence of clinical safety or benefit.")
-    return Section(170, "limits", "Limits", "Limits", [Bullets(limits)])
+    return Section(170, "limits", "Limits", [Bullets(limits)])

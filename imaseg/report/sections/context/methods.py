@@ -33,6 +33,5 @@ def collect(audits: Audits, sections: Sequence[Section]) -> Section:
         160,
         "methods",
         "Methods",
-        "Methods",
         [Text(" ".join(text)), Heading("References"), Bullets(works, "references")],
     )

@@ -20,7 +20,7 @@ def build(audits: Audits) -> Section:
     ]
     numbers = table("What produced these numbers", rows, numeric=False)
     plans = [Details(f"Plan of {audit.name}", [Code(json.dumps(audit.run.plan, indent=2))]) for audit in audits]
-    return Section(180, "provenance", "Provenance", "Provenance", [numbers, *plans])
+    return Section(180, "provenance", "Provenance", [numbers, *plans])
 
 
 def _facts(audit: Audit) -> dict[str, str]:

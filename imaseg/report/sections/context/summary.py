@@ -26,7 +26,7 @@ def collect(audits: Audits, sections: Sequence[Section]) -> Section:
     blocks: list[Block] = [Sentences(sentences)]
     if notices:
         blocks.append(Notice("Before you read on", notices))
-    return Section(10, "summary", "Summary", "Summary", blocks)
+    return Section(10, "summary", "Summary", blocks)
 
 
 _NOTHING = Sentence("No attack was run, so nothing here says how the model breaks.")

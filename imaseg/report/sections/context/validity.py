@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from imaseg.report.audits import Audit, Audits
-from imaseg.report.blocks import ChecksPanel, Verdict
+from imaseg.report.blocks import Checks, Verdict
 from imaseg.report.sections.base import Section
 from imaseg.report.works import WORKS
 
@@ -24,11 +24,11 @@ def build(audits: Audits) -> Section | None:
     return Section(
         140,
         "validity",
-        "Validity",
         "Validity of the attacks",
-        [ChecksPanel([(name, [_verdict(audit, name) for audit in audits]) for name in names], len(audits) > 1)],
+        [Checks([(name, [_verdict(audit, name) for audit in audits]) for name in names], len(audits) > 1)],
         "A weak or broken attack makes a model look robust. These checks are there to catch it. A grey one could not "
         "be run and says nothing.",
+        "Validity",
         methods=["The audit checks its own attacks by the criteria listed under Validity (after Carlini et al. 2019)."],
         works=[WORKS["evaluate"]],
         limits=[said] if unknown else [],

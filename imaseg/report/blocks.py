@@ -1,0 +1,249 @@
+"""What sections are made of; the template draws each block by its `kind`, a macro of `style/blocks.html.j2`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from imaseg.report.numerals import bracket, decimal
+
+
+@dataclass(frozen=True)
+class Block:
+    """A part of a section."""
+
+    @property
+    def kind(self) -> str:
+        """Name of the macro that draws it."""
+        return type(self).__name__.lower()
+
+
+@dataclass(frozen=True)
+class Text(Block):
+    """A paragraph; a soft one explains, in smaller and paler letters."""
+
+    text: str
+    soft: bool = False
+
+
+@dataclass(frozen=True)
+class Heading(Block):
+    """A heading inside a section."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Bullets(Block):
+    """A list; `style` names its class in the style sheet."""
+
+    items: Sequence[str]
+    style: str = ""
+
+
+class Sentence(NamedTuple):
+    """A sentence of the summary, with one item per model or set where it lists them."""
+
+    text: str
+    points: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Sentences(Block):
+    """Numbered sentences."""
+
+    sentences: Sequence[Sentence]
+
+
+@dataclass(frozen=True)
+class Notice(Block):
+    """What must be known before reading on."""
+
+    title: str
+    items: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Code(Block):
+    """Text as it stands in a file."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Details(Block):
+    """Blocks that are folded away under a line."""
+
+    summary: str
+    blocks: Sequence[Block]
+
+
+@dataclass(frozen=True)
+class Grid(Block):
+    """Blocks side by side where there is room; `style` names the grid in the style sheet."""
+
+    blocks: Sequence[Block]
+    style: str = "small"
+
+
+class Cell(NamedTuple):
+    """One table cell: the value, a smaller note under it, whether to mark it as missing, and where it leads."""
+
+    text: str
+    note: str = ""
+    missing: bool = False
+    link: str = ""
+
+
+MISSING = Cell("not audited", missing=True)
+
+
+@dataclass(frozen=True)
+class Table(Block):
+    """Caption, column heads and rows; the first cell of a row is its head."""
+
+    caption: str
+    head: list[str]
+    rows: list[list[Cell]]
+    numeric: bool = True
+
+
+def table(caption: str, rows: Iterable[Mapping[str, object]], *, numeric: bool = True) -> Table:
+    """A table of rows that name their columns, all the same ones.
+
+    >>> table("Dice", [{"Model": "a", "Dice": Cell("0.85", "[0.84, 0.87]")}]).head
+    ['Model', 'Dice']
+    """
+    listed = list(rows)
+    cells = [[value if isinstance(value, Cell) else Cell(str(value)) for value in row.values()] for row in listed]
+    return Table(caption, list(listed[0]) if listed else [], cells, numeric)
+
+
+def with_interval(value: float | None, interval: Sequence[float] | None, *, sign: bool = False, more: str = "") -> Cell:
+    """A value with its interval, and further text, below it.
+
+    >>> with_interval(0.5, [0.4, 0.6]).note
+    '[0.400, 0.600]'
+    """
+    return Cell(decimal(value, sign=sign), f"{bracket(interval, sign=sign)} {more}".strip())
+
+
+@dataclass(frozen=True)
+class Figure(Block):
+    """One plot: what it is called, what it says to those who cannot see it, its Plotly JSON and its table."""
+
+    key: str
+    title: str
+    caption: str
+    label: str
+    plot: dict[str, Any]
+    table: Table
+
+
+@dataclass(frozen=True)
+class Legend(Block):
+    """Key to pictures: name and colour of every outlined class, and of what is filled with a colour."""
+
+    classes: Sequence[tuple[str, str]]
+    swatches: Sequence[tuple[str, str]] = ()
+
+
+class Panel(NamedTuple):
+    """One picture with what it shows, for eyes and for screen readers."""
+
+    image: str
+    caption: str
+    alt: str
+
+
+class Sight(NamedTuple):
+    """One case of one model as three panels, the end of the perturbation's colour scale, and its anchor."""
+
+    title: str
+    facts: str
+    panels: tuple[Panel, ...]
+    scale: str
+    key: str
+    model: str
+    case: str
+
+
+@dataclass(frozen=True)
+class Gallery(Block):
+    """Pictures of single cases under one heading."""
+
+    title: str
+    note: str
+    sights: list[Sight]
+
+
+class Slide(NamedTuple):
+    """One slice: its panels, and what is said of it."""
+
+    panels: tuple[Panel, ...]
+    said: str
+
+
+@dataclass(frozen=True)
+class Viewer(Block):
+    """Slices of one case and set under a slider: the one shown first, the ends of the colours, whose sliders follow."""
+
+    key: str
+    title: str
+    note: str
+    slides: list[Slide]
+    first: int
+    colours: str
+    scale: str
+    unit: str
+    group: str = ""
+
+
+class Shade(NamedTuple):
+    """A cell of a heat map: its number, whether Dice is halved, paper and ink (none where nothing was measured)."""
+
+    text: str
+    halved: bool = False
+    paper: str = ""
+    ink: str = ""
+
+
+class HeatRow(NamedTuple):
+    """A corruption of one model; `span` models share the name of the corruption, which the first of them carries."""
+
+    title: str
+    note: str
+    span: int
+    model: str
+    cells: list[Shade]
+
+
+@dataclass(frozen=True)
+class Heat(Block):
+    """A heat map, corruptions down, severities across, models of a corruption below each other; `scale` its colours."""
+
+    caption: str
+    scale: str
+    levels: list[int]
+    several: bool
+    scored: bool
+    rows: list[HeatRow]
+
+
+class Verdict(NamedTuple):
+    """What a check says of one model."""
+
+    model: str
+    state: str
+    mark: str
+    number: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Checks(Block):
+    """Every check with a verdict per model."""
+
+    checks: list[tuple[str, list[Verdict]]]
+    several: bool
