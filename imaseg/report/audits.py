@@ -8,7 +8,7 @@ from pathlib import Path
 
 from imaseg import results
 from imaseg.errors import InputError
-from imaseg.report.numerals import listing
+from imaseg.report.wording import listing
 
 
 @dataclass(frozen=True)

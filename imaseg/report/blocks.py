@@ -1,4 +1,4 @@
-"""What sections are made of; the template draws each block by its `kind`, a macro of `style/blocks.html.j2`."""
+"""A section of the page and its blocks; the template draws each by its `kind`, a macro of `style/blocks.html.j2`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from imaseg.report.numerals import bracket, decimal
+from imaseg.report.wording import bracket, decimal
 
 
 @dataclass(frozen=True)
@@ -247,3 +247,34 @@ class Checks(Block):
 
     checks: list[tuple[str, list[Verdict]]]
     several: bool
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page, and what it contributes to the summary, the methods and the limits.
+
+    Attributes:
+        order: place on the page, rising.
+        key: anchor.
+        title: heading.
+        blocks: content.
+        lead: how to read it, in a sentence or two.
+        name: in the navigation, where that is not the title.
+        sentences: for the summary.
+        notices: what must be known before reading on.
+        methods: sentences of the methods paragraph.
+        works: that these cite, in full or by their key in `works.py`.
+        limits: what the numbers do not say.
+    """
+
+    order: int
+    key: str
+    title: str
+    blocks: Sequence[Block]
+    lead: str = ""
+    name: str = ""
+    sentences: Sequence[Sentence] = ()
+    notices: Sequence[str] = ()
+    methods: Sequence[str] = ()
+    works: Sequence[str] = ()
+    limits: Sequence[str] = ()

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from imaseg.report.audits import Audit
 from imaseg.report.compare import Series, clean_point, ladder
-from imaseg.report.numerals import ADDED, amount, short
+from imaseg.report.wording import ADDED, amount, short
 from imaseg.results.base import Spread
 
 

@@ -13,7 +13,7 @@ from imaseg.report.audits import Audits, read_audits
 from imaseg.report.blocks import Cell, Table, table, with_interval
 from imaseg.report.compare import strongest
 from imaseg.report.metrics import METRICS
-from imaseg.report.numerals import decimal, short
+from imaseg.report.wording import decimal, short
 from imaseg.statistics import paired
 
 Row = dict[str, Any]

@@ -10,7 +10,7 @@ from imaseg.report import plot
 from imaseg.report.blocks import Figure, table
 from imaseg.report.margin_sets import MarginSet
 from imaseg.report.margin_words import margin_text, structure_name
-from imaseg.report.numerals import decimal, short, unit_name
+from imaseg.report.wording import decimal, short, unit_name
 from imaseg.results.margin import CaseMargin, MarginEntry
 
 _FEWEST = 5

@@ -8,8 +8,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from imaseg.report.audits import Audit
-from imaseg.report.known import set_name
-from imaseg.report.numerals import unit_name
+from imaseg.report.wording import set_name, unit_name
 from imaseg.results.margin import CaseMargin, MarginEntry
 
 

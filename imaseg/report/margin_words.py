@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from imaseg.report.numerals import UNDEFINED, percent, short
+from imaseg.report.wording import UNDEFINED, percent, short
 from imaseg.results.margin import CaseMargin, MarginEntry
 
 

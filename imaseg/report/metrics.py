@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from imaseg.report.audits import Audits
-from imaseg.report.numerals import decimal
+from imaseg.report.wording import decimal
 from imaseg.results.base import Metrics
 
 

@@ -12,9 +12,9 @@ from plotly.offline import get_plotlyjs
 from imaseg.data.files import whole_file
 from imaseg.errors import InputError
 from imaseg.report.audits import Audits, read_audits
-from imaseg.report.numerals import listing
 from imaseg.report.sections import build_sections
 from imaseg.report.verdict import failed_checks, is_sound, verdict_text
+from imaseg.report.wording import listing
 
 _STYLE = Path(__file__).parent / "style"
 

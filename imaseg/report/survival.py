@@ -10,10 +10,9 @@ from scipy.stats import CensoredData, ecdf
 
 from imaseg.report import plot
 from imaseg.report.blocks import Figure, Table, table
-from imaseg.report.known import about_set
 from imaseg.report.margin_sets import Question
 from imaseg.report.margin_words import quantile_text
-from imaseg.report.numerals import decimal, listing, short, unit_name
+from imaseg.report.wording import about_set, decimal, listing, short, unit_name
 from imaseg.results.margin import CaseMargin, MarginEntry
 
 _SHARES = (0.1, 0.25, 0.5, 0.75, 1.0)

@@ -10,9 +10,8 @@ import numpy as np
 from imaseg.report.audits import Audit, Audits
 from imaseg.report.breaking import breaks
 from imaseg.report.compare import Series, ladder
-from imaseg.report.known import set_name
 from imaseg.report.margin_sets import ranked_cases
-from imaseg.report.numerals import UNDEFINED, percent, short
+from imaseg.report.wording import UNDEFINED, percent, set_name, short
 from imaseg.results.maps import BandSummary, CaseMaps, VoxelMap
 
 _METHODS = {"attack": "found by attacks", "gradient": "estimated from gradients", "certified": "certified"}

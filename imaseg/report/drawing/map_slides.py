@@ -12,12 +12,12 @@ from PIL import Image
 from imaseg.report.blocks import Panel, Slide, Viewer
 from imaseg.report.drawing.pictures import data_uri, enlarged, grey_levels, grey_window, outline
 from imaseg.report.drawing.volumes import Slices
-from imaseg.report.known import set_name
-from imaseg.report.numerals import short, unit_name
 from imaseg.report.plot import gradient, shades
+from imaseg.report.wording import set_name, short, unit_name
 from imaseg.results.maps import VoxelMap
 
 _LONG_SIDE = 300
+_COLOURS = 95  # few of them keep the page small
 _SHADES = shades("Plasma_r", 257)
 _WRONG, _CERTIFIED = (0, 235, 235), (0, 158, 115)
 SWATCHES = {"wrong unattacked": f"rgb{_WRONG}", "certified": f"rgb{_CERTIFIED}"}
@@ -129,12 +129,12 @@ def _radius(shown: VoxelMap) -> str:
 
 def _coloured(grey: np.ndarray, values: np.ndarray, method: str, scale: float) -> np.ndarray:
     """Grey levels (R, C, 3) under a veil of the margins' colours; what is wrong unattacked is not veiled but marked."""
-    colours = np.array(_CERTIFIED)
-    if method != "certified":
-        colours = _SHADES[(np.clip(values / scale, 0, 1) * (len(_SHADES) - 1)).astype(int)]
-        grey = np.where(values[..., None] == 0, _WRONG, grey)
-    mixed = np.where(_flipped(values)[..., None], (1 - _VEIL) * grey + _VEIL * colours, grey)
-    return mixed.round().astype(np.uint8)
+    certified = method == "certified"
+    along = (np.clip(values / scale, 0, 1) * (len(_SHADES) - 1)).astype(int)
+    veiled = (1 - _VEIL) * grey + _VEIL * (np.array(_CERTIFIED) if certified else _SHADES[along])
+    mixed = np.where(_flipped(values)[..., None], veiled, grey).round().astype(np.uint8)
+    few = np.asarray(Image.fromarray(mixed).quantize(_COLOURS, dither=Image.Dither.NONE).convert("RGB"))
+    return np.where((values == 0)[..., None] & (not certified), np.array(_WRONG, np.uint8), few)
 
 
 def _picture(pixels: np.ndarray, view: Slices) -> Image.Image:

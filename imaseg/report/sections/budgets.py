@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from imaseg.report.audits import Audits
-from imaseg.report.blocks import table
+from imaseg.report.blocks import Section, table
 from imaseg.report.compare import all_series, ladder, strongest
-from imaseg.report.numerals import ADDED, amount, short
-from imaseg.report.sections.base import Section
+from imaseg.report.wording import ADDED, amount, short
 from imaseg.results.attack import AttackEntry
 
 _SIZES = {"rms": "RMS per voxel", "l2": "L2 norm", "linf": "largest change", "range": "largest, share of range"}

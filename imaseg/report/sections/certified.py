@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from imaseg.report.audits import Audits
-from imaseg.report.blocks import Table, table
-from imaseg.report.numerals import decimal, listing, percent, short, unit_name
-from imaseg.report.sections.base import Section
-from imaseg.report.works import WORKS
+from imaseg.report.blocks import Section, Table, table
+from imaseg.report.wording import decimal, listing, percent, short, unit_name
 from imaseg.results.certificate import CertificateEntry
 
 _Proofs = list[tuple[str, CertificateEntry]]
@@ -39,7 +37,7 @@ def build(audits: Audits) -> Section | None:
             "Certified radii are those of the model smoothed by Gaussian noise (Fischer et al. 2021; "
             f"{'; '.join(noises)}), not of the model itself."
         ],
-        works=[WORKS["certified"]],
+        works=["certified"],
         limits=["A certificate is about the model smoothed by noise, not about the model itself."],
     )
 

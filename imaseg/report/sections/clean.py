@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from imaseg.report.audits import Audit, Audits, owner
-from imaseg.report.blocks import Sentence, Table, table
+from imaseg.report.blocks import Section, Sentence, Table, table
 from imaseg.report.compare import against, clean_point
 from imaseg.report.metrics import metric_cells, shown_metrics
-from imaseg.report.numerals import decimal, in_words, listing
-from imaseg.report.sections.base import Section
-from imaseg.report.works import WORKS
+from imaseg.report.wording import decimal, in_words, listing
 
 
 def build(audits: Audits) -> Section:
@@ -29,7 +27,7 @@ def build(audits: Audits) -> Section:
             f"Segmentations were scored by {listing([metric.said for metric in metrics])}, each averaged over the "
             "foreground structures of a case and then over cases, undefined values left out and counted."
         ],
-        works=[WORKS["surface"]],
+        works=["surface"],
         limits=_limits(audits),
     )
 

@@ -13,12 +13,22 @@ from skimage.color import rgb2xyz
 
 from imaseg.progress import counted
 from imaseg.report.audits import Audit, Audits, owner
-from imaseg.report.blocks import MISSING, Cell, Details, Heat, HeatRow, Sentence, Shade, Table, table, with_interval
+from imaseg.report.blocks import (
+    MISSING,
+    Cell,
+    Details,
+    Heat,
+    HeatRow,
+    Section,
+    Sentence,
+    Shade,
+    Table,
+    table,
+    with_interval,
+)
 from imaseg.report.compare import clean_point
-from imaseg.report.numerals import decimal, listing, short
 from imaseg.report.plot import gradient, shades
-from imaseg.report.sections.base import Section
-from imaseg.report.works import WORKS
+from imaseg.report.wording import decimal, listing, short
 from imaseg.results.corruption import CorruptionEntry
 
 _SHADES = shades("Blues", 101)
@@ -51,7 +61,7 @@ def build(audits: Audits) -> Section | None:
         _LEAD,
         sentences=[Sentence("The corruption that costs the most Dice:", worst)] if worst else [],
         methods=[_method(entries, torchio=torchio, scored=bool(scored))],
-        works=[WORKS[key] for key, used in (("torchio", torchio), ("degradation", scored)) if used],
+        works=[key for key, used in (("torchio", torchio), ("degradation", scored)) if used],
         limits=[_LIMIT],
     )
 

@@ -6,10 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from imaseg.report.audits import Audit, Audits
-from imaseg.report.blocks import Cell, Details, Table, table
-from imaseg.report.known import set_name
-from imaseg.report.numerals import amount, decimal, percent, short
-from imaseg.report.sections.base import Section
+from imaseg.report.blocks import Cell, Details, Section, Table, table
+from imaseg.report.wording import amount, decimal, percent, set_name, short
 from imaseg.results.attack import AttackEntry, AttackRow, Written
 from imaseg.results.base import MEAN
 

@@ -7,16 +7,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from imaseg.attacks import PGD
 from imaseg.progress import counted
 from imaseg.report.audits import Audit, Audits, lacking, model_column, owner
-from imaseg.report.blocks import Block, Cell, Details, Figure, Grid, Heading, Sentence, Table, Text, table
+from imaseg.report.blocks import Block, Cell, Details, Figure, Grid, Heading, Section, Sentence, Table, Text, table
 from imaseg.report.breaking import native
-from imaseg.report.known import about_set, set_name, source_of
 from imaseg.report.margin_scatter import scatter_figures
 from imaseg.report.margin_sets import MarginSet, Question, margin_sets, ranked_cases
 from imaseg.report.margin_words import margin_text, median_interval, median_meaning, quantile_text, structure_name
-from imaseg.report.numerals import amount, decimal, listing, percent, short, unit_name
-from imaseg.report.sections.base import Section
 from imaseg.report.survival import Line, survival_figure
-from imaseg.report.works import WORKS
+from imaseg.report.wording import about_set, amount, decimal, listing, percent, set_name, short, source_of, unit_name
 from imaseg.results.margin import CaseMargin, MarginEntry
 
 _LEAD = (
@@ -61,7 +58,7 @@ def build(audits: Audits) -> Section | None:
         sentences=[*_sentences(audits), *_held(entries)],
         notices=list(_notices(audits)),
         methods=list(_methods(entries, challenged=challenged)),
-        works=[WORKS["ima"], PGD.reference, *([WORKS["evaluate"]] if challenged else []), *sets],
+        works=["ima", PGD.reference, *(["evaluate"] if challenged else []), *sets],
         limits=list(_limits(entries)),
     )
 

@@ -6,14 +6,12 @@ from collections.abc import Iterator, Sequence
 
 from imaseg.report import compare
 from imaseg.report.audits import Audit, Audits, owner
-from imaseg.report.blocks import MISSING, Block, Cell, Details, Heading, Sentence, Table, table, with_interval
+from imaseg.report.blocks import MISSING, Block, Cell, Details, Heading, Section, Sentence, Table, table, with_interval
 from imaseg.report.breaking import budget_text, halves_at
 from imaseg.report.compare import Point, Series, all_series, at, clean_point, holders, ladder, settings, strongest
 from imaseg.report.differences import difference_table, main_rows, paired_rows
-from imaseg.report.known import about_attack, about_objective, about_set, attack_name, set_name, source_of
 from imaseg.report.metrics import metric_cells, shown_metrics
-from imaseg.report.numerals import amount, bracket, decimal, in_words, listing, short, unit_name
-from imaseg.report.sections.base import Section
+from imaseg.report.wording import about, amount, bracket, decimal, in_words, listing, short, source_of, unit_name
 
 _LEAD = (
     "The strongest attack of a perturbation set is the one that leaves a lower mean Dice than the others do, over the "
@@ -48,7 +46,7 @@ def build(audits: Audits) -> Section | None:
         sentences=_sentences(audits, lead),
         notices=list(_notices(audits)),
         methods=list(_methods(audits)),
-        works=list(_works(audits)),
+        works=[known.reference for a in audits for entry in a.summary.probes for known in about(entry)],
         limits=[*([_UPPER] if every else []), *([_UNITS] if len(lead) > 1 else [])],
     )
 
@@ -59,7 +57,7 @@ def _models(audits: Audits, series: Series) -> Table:
     how = details.pop() if len(details) == 1 else "settings differ between models, see the notes"
     caption = (
         "Mean foreground Dice (0 to 1) with 95 % bootstrap interval over n cases, clean and under "
-        f"{attack_name(series.attack)} in the {set_name(series.perturbation)} (probe {series.probe}: {how}); "
+        f"{series.name} in the {series.set} (probe {series.probe}: {how}); "
         f"eps in {unit_name(series.unit)}"
     )
     return table(caption, [_model(audits, audit, series) for audit in audits])
@@ -103,7 +101,7 @@ def _probes(audits: Audits) -> Table:
     rows = [
         {
             "Model": audit.name,
-            "Probe": f"{series.probe} ({attack_name(series.attack)}, {series.perturbation})",
+            "Probe": f"{series.probe} ({series.name}, {series.perturbation})",
             "Settings": settings(point),
             "eps": amount(point.eps, series.unit),
             "n": point.n,
@@ -122,7 +120,7 @@ def _sentences(audits: Audits, lead: Sequence[Series]) -> list[Sentence]:
     series = compare.main_series(audits)
     if series is None:
         return []
-    named = f"the {set_name(series.perturbation)} (probe {series.probe})"
+    named = f"the {series.set} (probe {series.probe})"
     halves = tuple(f"{owner(audits, audit)}{_breaks(audits, audit, series)}" for audit in audits)
     worst = tuple(f"{owner(audits, audit)}{text}" for audit in audits if (text := _weakest_set(audit, lead)))
     costs = Sentence("The set of perturbations that costs the most Dice:", worst)
@@ -165,7 +163,7 @@ def _weakest_set(audit: Audit, lead: Sequence[Series]) -> str:
     dice, eps, series = min(left, key=lambda end: end[0])
     among = f"among {len(left)} sets of perturbations" if len(left) > 1 else "the only set of perturbations attacked"
     rest = f"{decimal(dice)} left at {amount(eps, series.unit)}, the largest budget"
-    return f"the {set_name(series.perturbation)}, {among} ({rest})"
+    return f"the {series.set}, {among} ({rest})"
 
 
 def _notices(audits: Audits) -> Iterator[str]:
@@ -191,9 +189,10 @@ def _methods(audits: Audits) -> Iterator[str]:
         here = [entry for entry in entries if Series.of(entry) == series]
         if not any(entry.members for entry in here):  # else it is no attack of its own
             eps = ", ".join(short(value) for value in compare.budgets(audits, series))
-            ball = f"in the {set_name(series.perturbation)}{source_of(series.perturbation)}"
+            ball = f"in the {series.set}{source_of(series.perturbation)}"
             how = "; ".join(dict.fromkeys(settings(p) for audit in audits for p in ladder(audit, series)))
-            named = _attack_with_source(series, [entry.objective for entry in here])
+            sources = dict.fromkeys(known.cited for entry in here for known in about(entry)[:2] if known.cited)
+            named = series.name + (f" ({listing(list(sources))})" if sources else "")
             groups.setdefault(f"{ball} at eps {eps} {unit_name(series.unit)}", []).append(f"{named} [{how}]")
     if groups:
         yield f"The probes were, {'; '.join(f'{where}: {listing(said)}' for where, said in groups.items())}."
@@ -202,15 +201,3 @@ def _methods(audits: Audits) -> Iterator[str]:
             "Where several attacks ran in one set at one budget, the worst case is the lowest Dice of each case over "
             "them, then the mean over cases."
         )
-
-
-def _attack_with_source(series: Series, objectives: Sequence[str | None]) -> str:
-    named = [about_attack(series.attack), *map(about_objective, objectives)]
-    cited = listing([text for text in dict.fromkeys(known.cited for known in named) if text])
-    return f"{attack_name(series.attack)}{f' ({cited})' if cited else ''}"
-
-
-def _works(audits: Audits) -> Iterator[str]:
-    for entry in (entry for audit in audits for entry in audit.summary.probes):
-        for known in (about_attack(entry.attack), about_objective(entry.objective), about_set(entry.perturbation)):
-            yield known.reference

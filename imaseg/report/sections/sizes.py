@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from imaseg.report.audits import Audit, Audits
-from imaseg.report.blocks import MISSING, Cell, Table, table, with_interval
+from imaseg.report.blocks import MISSING, Cell, Section, Table, table, with_interval
 from imaseg.report.compare import strongest
-from imaseg.report.numerals import short
-from imaseg.report.sections.base import Section
+from imaseg.report.wording import short
 from imaseg.results.summary import SizeGroup
 
 _Groups = Sequence[tuple[Audit, SizeGroup]]

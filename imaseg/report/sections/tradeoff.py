@@ -9,11 +9,9 @@ import plotly.graph_objects as go
 
 from imaseg.report import plot
 from imaseg.report.audits import Audit, Audits, lacking
-from imaseg.report.blocks import Figure, Grid, Table, table
+from imaseg.report.blocks import Figure, Grid, Section, Table, table
 from imaseg.report.compare import Point, Series, at, clean_point, strongest, telling
-from imaseg.report.known import set_name
-from imaseg.report.numerals import amount, decimal, in_words, short
-from imaseg.report.sections.base import Section
+from imaseg.report.wording import amount, decimal, in_words, short
 
 _LEAD = "Robustness often costs some Dice on unchanged images. Robust: under the worst attack of the set."
 _READ = (
@@ -48,7 +46,7 @@ def _figure(number: int, series: Series, eps: float, audits: Audits) -> Figure:
     costless = plot.dots(0, "no loss (y = x)", [(low, low, ""), (1.0, 1.0, "")], legendgroup="no loss", **_DOTTED)
     return plot.figure(
         f"tradeoff-{number}",
-        f"{set_name(series.perturbation)}, eps {budget}",
+        f"{series.set}, eps {budget}",
         [costless, *(_dot(dot, eps) for dot in dots)],
         plot.axis("mean Dice, unchanged images", range=[low, 1.0], nticks=6),
         plot.axis(f"mean Dice under attack, eps {short(eps)}", range=[low, 1.0], nticks=6),

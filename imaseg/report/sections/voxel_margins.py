@@ -10,15 +10,13 @@ import plotly.graph_objects as go
 from imaseg.progress import counted
 from imaseg.report import plot
 from imaseg.report.audits import Audit, Audits, model_column, owner
-from imaseg.report.blocks import Block, Cell, Figure, Grid, Heading, Legend, Sentence, Table, Viewer, table
+from imaseg.report.blocks import Block, Cell, Figure, Grid, Heading, Legend, Section, Sentence, Table, Viewer, table
 from imaseg.report.compare import main_series
 from imaseg.report.drawing.map_slides import SWATCHES, colour_scale, make_viewer
 from imaseg.report.drawing.pictures import outlined_classes
 from imaseg.report.drawing.volumes import cut, read_volumes, telling_places
-from imaseg.report.known import set_name
-from imaseg.report.numerals import UNDEFINED, amount, decimal, listing, short, unit_name
-from imaseg.report.sections.base import Section
 from imaseg.report.voxel_maps import Band, bands, case_maps, first_cases, maps_by_set
+from imaseg.report.wording import UNDEFINED, amount, decimal, listing, set_name, short, unit_name
 from imaseg.results.maps import Compared, VoxelMap
 
 _Stored = list[tuple[Audit, list[VoxelMap]]]

@@ -7,16 +7,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from imaseg.report.audits import Audit, Audits
-from imaseg.report.blocks import Block, Cell, Gallery, Legend, Panel, Sight, Table, Text, table
+from imaseg.report.blocks import Block, Cell, Gallery, Legend, Panel, Section, Sight, Table, Text, table
 from imaseg.report.breaking import Break, breaks
 from imaseg.report.compare import Series, holders, ladder, main_series, showcased
 from imaseg.report.drawing.pictures import outlined_classes, pictures
 from imaseg.report.drawing.slices import read_slice
-from imaseg.report.known import attack_name, set_name
 from imaseg.report.margin_sets import margin_sets
 from imaseg.report.margin_words import margin_text
-from imaseg.report.numerals import amount, decimal, short, unit_name
-from imaseg.report.sections.base import Section
+from imaseg.report.wording import amount, attack_name, decimal, set_name, short, unit_name
 from imaseg.results.attack import AttackEntry
 
 _PICTURES, _FIRST = 9, 10
@@ -70,7 +68,7 @@ def _first_to_fail(audits: Audits, series: Series, anchors: Mapping[tuple[str, s
         for link in [anchors.get((audit.name, case.case))]
     ]
     caption = (
-        f"The cases that fail first in the {set_name(series.perturbation)} (probe {series.probe}), by the budget in "
+        f"The cases that fail first in the {series.set} (probe {series.probe}), by the budget in "
         f"{unit_name(series.unit)} at which their Dice is half of their own clean one, straight lines between the "
         "audited budgets"
     )

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 from imaseg.progress import counted
 from imaseg.report.audits import Audits
-from imaseg.report.blocks import Bullets
-from imaseg.report.numerals import listing
-from imaseg.report.sections.base import Section
+from imaseg.report.blocks import Bullets, Section
+from imaseg.report.wording import listing
 
 
 def collect(audits: Audits, sections: Sequence[Section]) -> Section:

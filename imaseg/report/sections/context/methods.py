@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 from imaseg.progress import counted
 from imaseg.report.audits import Audits
-from imaseg.report.blocks import Bullets, Heading, Text
-from imaseg.report.numerals import listing
-from imaseg.report.sections.base import Section
+from imaseg.report.blocks import Bullets, Heading, Section, Text
+from imaseg.report.wording import listing
 from imaseg.report.works import WORKS
 from imaseg.statistics import DRAWS
 
@@ -27,8 +26,8 @@ def collect(audits: Audits, sections: Sequence[Section]) -> Section:
     ]
     if by_ima:
         text.append(f"Trained with Increasing-Margin Adversarial training (Ma and Liang 2023): {listing(by_ima)}.")
-    general = [WORKS[key] for key in ("monai", *(["ima"] if by_ima else []))]
-    works = sorted({*general, *(work for section in sections for work in section.works)} - {""})
+    cited = {"monai", *(["ima"] if by_ima else []), *(work for section in sections for work in section.works)}
+    works = sorted({WORKS.get(work, work) for work in cited} - {""})
     return Section(
         160,
         "methods",

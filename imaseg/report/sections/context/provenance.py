@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 
 from imaseg.report.audits import Audit, Audits
-from imaseg.report.blocks import Code, Details, table
-from imaseg.report.numerals import short
-from imaseg.report.sections.base import Section
+from imaseg.report.blocks import Code, Details, Section, table
+from imaseg.report.wording import short
 
 
 def build(audits: Audits) -> Section:

@@ -6,10 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from imaseg.progress import counted
 from imaseg.report.audits import Audits
-from imaseg.report.blocks import Block, Notice, Sentence, Sentences
-from imaseg.report.numerals import listing
-from imaseg.report.sections.base import Section
+from imaseg.report.blocks import Block, Notice, Section, Sentence, Sentences
 from imaseg.report.verdict import verdict_text
+from imaseg.report.wording import listing
 
 
 def collect(audits: Audits, sections: Sequence[Section]) -> Section:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from imaseg.report.audits import Audit, Audits
-from imaseg.report.blocks import Checks, Verdict
-from imaseg.report.sections.base import Section
-from imaseg.report.works import WORKS
+from imaseg.report.blocks import Checks, Section, Verdict
 
 _MARKS = {
     True: ("pass", "\N{CHECK MARK} pass"),
@@ -30,7 +28,7 @@ def build(audits: Audits) -> Section | None:
         "be run and says nothing.",
         "Validity",
         methods=["The audit checks its own attacks by the criteria listed under Validity (after Carlini et al. 2019)."],
-        works=[WORKS["evaluate"]],
+        works=["evaluate"],
         limits=[said] if unknown else [],
     )
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from imaseg.progress import counted
-from imaseg.report.numerals import bracket, decimal, in_words, listing, short, unit_name
+from imaseg.report.wording import bracket, decimal, in_words, listing, short, unit_name
 
 
 @pytest.mark.parametrize(

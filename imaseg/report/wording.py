@@ -1,8 +1,19 @@
-"""Numbers as the page writes them: one place decides digits, minus signs and what stands for a missing value."""
+"""Numbers, units and names as the page writes them: digits, minus signs, what stands for a missing value.
+
+Attacks, objectives and perturbation sets are asked for what they are called and whom they cite, by the names that
+results hold. A name of a plug-in that is not installed here stands for itself.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
+
+from imaseg.attacks import Attack
+from imaseg.attacks.about import About
+from imaseg.objectives import Objective
+from imaseg.perturbations import Perturbation
+from imaseg.results.attack import AttackEntry
 
 UNDEFINED = "undefined"
 _UNITS = {
@@ -99,3 +110,56 @@ def unit_name(unit: str) -> str:
 
 def _minus(text: str) -> str:
     return text.replace("-", "\N{MINUS SIGN}")
+
+
+class Unknown(NamedTuple):
+    """Stands in for a class that is not installed."""
+
+    title: str
+    meaning: str = ""
+    reference: str = ""
+    cited: str = ""
+
+
+def about_attack(name: str) -> About:
+    """A search or a preset.
+
+    >>> about_attack("pgd").title, about_attack("theirs").title
+    ('PGD', 'theirs')
+    """
+    try:
+        return Attack.about(name)
+    except ValueError:
+        return About(name)
+
+
+def about_objective(name: str | None) -> type[Objective] | Unknown:
+    """Class of an objective; None is what no objective was recorded for."""
+    return (Objective.find(name) if name else None) or Unknown(name or "")
+
+
+def about_set(name: str) -> type[Perturbation] | Unknown:
+    """Class of a perturbation set."""
+    return Perturbation.find(name) or Unknown(name)
+
+
+def about(entry: AttackEntry) -> tuple[About, type[Objective] | Unknown, type[Perturbation] | Unknown]:
+    """Attack, objective and set of an entry."""
+    return about_attack(entry.attack), about_objective(entry.objective), about_set(entry.perturbation)
+
+
+def set_name(perturbation: str) -> str:
+    """What a perturbation set is called on the page."""
+    return about_set(perturbation).title
+
+
+def attack_name(attack: str) -> str:
+    """What an attack is called on the page; a preset keeps the name that plans know it by."""
+    search = Attack.find(attack)
+    return attack if search is None else search.title
+
+
+def source_of(perturbation: str) -> str:
+    """The work behind a perturbation set, as a sentence names it."""
+    cited = about_set(perturbation).cited
+    return f" (after {cited})" if cited else ""
