@@ -88,12 +88,13 @@ class Grid(Block):
 
 
 class Cell(NamedTuple):
-    """One table cell: the value, a smaller note under it, whether to mark it as missing, and where it leads."""
+    """One table cell: the value, a smaller note under it, whether it is missing, where it leads, and its colours."""
 
     text: str
     note: str = ""
     missing: bool = False
     link: str = ""
+    colours: str = ""
 
 
 MISSING = Cell("not audited", missing=True)
@@ -101,15 +102,15 @@ MISSING = Cell("not audited", missing=True)
 
 @dataclass(frozen=True)
 class Table(Block):
-    """Caption, column heads and rows; the first cell of a row is its head."""
+    """Caption, column heads and rows; the first cell of a row is its head; `style` is a class of the style sheet."""
 
     caption: str
     head: list[str]
     rows: list[list[Cell]]
-    numeric: bool = True
+    style: str = "numeric"
 
 
-def table(caption: str, rows: Iterable[Mapping[str, object]], *, numeric: bool = True) -> Table:
+def table(caption: str, rows: Iterable[Mapping[str, object]], style: str = "numeric") -> Table:
     """A table of rows that name their columns, all the same ones.
 
     >>> table("Dice", [{"Model": "a", "Dice": Cell("0.85", "[0.84, 0.87]")}]).head
@@ -117,7 +118,7 @@ def table(caption: str, rows: Iterable[Mapping[str, object]], *, numeric: bool =
     """
     listed = list(rows)
     cells = [[value if isinstance(value, Cell) else Cell(str(value)) for value in row.values()] for row in listed]
-    return Table(caption, list(listed[0]) if listed else [], cells, numeric)
+    return Table(caption, list(listed[0]) if listed else [], cells, style)
 
 
 def with_interval(value: float | None, interval: Sequence[float] | None, *, sign: bool = False, more: str = "") -> Cell:
@@ -147,6 +148,15 @@ class Legend(Block):
 
     classes: Sequence[tuple[str, str]]
     swatches: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True)
+class Scale(Block):
+    """A bar of colours, and what its ends mean."""
+
+    colours: str
+    low: str
+    high: str
 
 
 class Panel(NamedTuple):
@@ -187,48 +197,15 @@ class Slide(NamedTuple):
 
 @dataclass(frozen=True)
 class Viewer(Block):
-    """Slices of one case and set under a slider: the one shown first, the ends of the colours, whose sliders follow."""
+    """Slices of one case and set under a slider: the one shown first, the colours, and whose sliders move along."""
 
     key: str
     title: str
     note: str
     slides: list[Slide]
     first: int
-    colours: str
-    scale: str
-    unit: str
+    scale: Scale
     group: str = ""
-
-
-class Shade(NamedTuple):
-    """A cell of a heat map: its number, whether Dice is halved, paper and ink (none where nothing was measured)."""
-
-    text: str
-    halved: bool = False
-    paper: str = ""
-    ink: str = ""
-
-
-class HeatRow(NamedTuple):
-    """A corruption of one model; `span` models share the name of the corruption, which the first of them carries."""
-
-    title: str
-    note: str
-    span: int
-    model: str
-    cells: list[Shade]
-
-
-@dataclass(frozen=True)
-class Heat(Block):
-    """A heat map, corruptions down, severities across, models of a corruption below each other; `scale` its colours."""
-
-    caption: str
-    scale: str
-    levels: list[int]
-    several: bool
-    scored: bool
-    rows: list[HeatRow]
 
 
 class Verdict(NamedTuple):

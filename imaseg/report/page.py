@@ -13,7 +13,7 @@ from imaseg.data.files import whole_file
 from imaseg.errors import InputError
 from imaseg.report.audits import Audits, read_audits
 from imaseg.report.sections import build_sections
-from imaseg.report.verdict import failed_checks, is_sound, verdict_text
+from imaseg.report.sections.context.validity import failed_checks, is_sound, verdict_text
 from imaseg.report.wording import listing
 
 _STYLE = Path(__file__).parent / "style"

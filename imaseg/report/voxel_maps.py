@@ -107,11 +107,6 @@ def bands(audits: Audits, *, whole: bool) -> list[Band]:
                 if (one.from_mm is None and one.to_mm is None) == whole:
                     key = (audit.name, shown.perturbation, shown.method, one.structure, one.from_mm)
                     groups.setdefault(key, Band(audit, shown, [])).cases.append(one)
-    maps, structures = (list(dict.fromkeys(key[part] for key in groups)) for part in (slice(3), 3))
-    last = {"background": len(structures)}
-    return [
-        groups[key]
-        for key in sorted(
-            groups, key=lambda k: (maps.index(k[:3]), last.get(k[3], structures.index(k[3])), k[4] or 0.0)
-        )
-    ]
+    maps = list(dict.fromkeys(key[:3] for key in groups))
+    structures = sorted(dict.fromkeys(key[3] for key in groups), key="background".__eq__)  # it comes last
+    return [groups[k] for k in sorted(groups, key=lambda k: (maps.index(k[:3]), structures.index(k[3]), k[4] or 0.0))]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from imaseg.report.verdict import failed_checks, is_sound, verdict_text
+from imaseg.report.sections.context.validity import failed_checks, is_sound, verdict_text
 from imaseg.results.summary import Check
 from tests.report.vary import vary
 

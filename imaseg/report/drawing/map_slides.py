@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from imaseg.report.blocks import Panel, Slide, Viewer
+from imaseg.report.blocks import Panel, Scale, Slide, Viewer
 from imaseg.report.drawing.pictures import data_uri, enlarged, grey_levels, grey_window, outline
 from imaseg.report.drawing.volumes import Slices
 from imaseg.report.plot import gradient, shades
@@ -70,9 +70,7 @@ def make_viewer(
         ),
         slides=[_slide(view, look, number) for number in range(len(view.places))],
         first=_telling_slice(view, shown, scale),
-        colours=gradient(_SHADES[::64]),
-        scale=short(scale),
-        unit=unit,
+        scale=Scale(gradient(_SHADES[::64]), f"0 ({unit})", f"{short(scale)} or more"),
         group=group,
     )
 
@@ -139,4 +137,4 @@ def _coloured(grey: np.ndarray, values: np.ndarray, method: str, scale: float) -
 
 def _picture(pixels: np.ndarray, view: Slices) -> Image.Image:
     """Voxels stay sharp."""
-    return enlarged(pixels, view.spacing.tolist(), _LONG_SIDE, Image.Resampling.NEAREST)
+    return enlarged(pixels, view.spacing, _LONG_SIDE, Image.Resampling.NEAREST)

@@ -1,4 +1,4 @@
-"""A slice as three pictures: clean image, perturbation, attacked image, outlines drawn in.
+"""The slice that an audit stored for a case, as three pictures: clean image, perturbation, attacked image.
 
 Pixels keep their size in mm, so a slice of anisotropic voxels is not squeezed.
 """
@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -15,7 +17,7 @@ from PIL.ImageColor import getrgb
 from skimage.measure import find_contours
 
 from imaseg.report.audits import Audits
-from imaseg.report.drawing.slices import Slice
+from imaseg.report.drawing.stored import read_arrays
 
 OUTLINES = ("#56B4E9", "#E69F00", "#00C08B", "#F58CC5", "#F0E442", "#FF7F50")
 _LONG_SIDE = 420
@@ -24,20 +26,52 @@ _COLD, _NEUTRAL, _WARM = np.array([33, 102, 172]), np.array([247, 247, 247]), np
 _traced: Callable[[np.ndarray, float], list[np.ndarray]] = find_contours
 
 
+_IMAGES = ("image", "attacked_image")
+_CLASSES = ("label", "clean_prediction", "attacked_prediction")
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One 2D slice of a case; arrays (rows, columns), spacing in mm per row and column."""
+
+    image: np.ndarray
+    attacked_image: np.ndarray
+    label: np.ndarray
+    clean_prediction: np.ndarray
+    attacked_prediction: np.ndarray
+    spacing: np.ndarray
+
+    @property
+    def perturbation(self) -> np.ndarray:
+        """What the attack added, in the model's input units."""
+        change: np.ndarray = self.attacked_image - self.image
+        return change
+
+    @property
+    def scale(self) -> float:
+        """Largest absolute perturbation on this slice: the end of the colour scale on both sides."""
+        return float(np.abs(self.perturbation).max(initial=0.0))
+
+
+def read_slice(path: Path) -> Slice:
+    """Read the slice that the audit stored for one case.
+
+    Raises:
+        InputError: as `read_arrays`.
+    """
+    arrays = read_arrays({path: [*_IMAGES, *_CLASSES]}, 2)
+    finite = {name: np.nan_to_num(array) for name, array in arrays.items()}
+    return Slice(**finite | {name: finite[name].astype(int) for name in _CLASSES})
+
+
 def pictures(view: Slice) -> tuple[str, str, str]:
     """Data-URIs of the clean image, the perturbation and the attacked image.
 
     Both images share one grey window (1st to 99th percentile of the clean one). Predictions are solid
     outlines, the label is dashed; the colour is the class.
     """
-    window = grey_window(view.image)
-    clean, attacked = (
-        _outlined(grey_levels(image, *window), prediction, view)
-        for image, prediction in (
-            (view.image, view.clean_prediction),
-            (view.attacked_image, view.attacked_prediction),
-        )
-    )
+    before, after = (grey_levels(image, *grey_window(view.image)) for image in (view.image, view.attacked_image))
+    clean, attacked = _outlined(before, view.clean_prediction, view), _outlined(after, view.attacked_prediction, view)
     return clean, _diverging(view), attacked
 
 
@@ -78,10 +112,10 @@ def _diverging(view: Slice) -> str:
     return data_uri(enlarged(colours.round().astype(np.uint8), view.spacing, _LONG_SIDE, Image.Resampling.NEAREST))
 
 
-def enlarged(pixels: np.ndarray, spacing: Sequence[float], long_side: int, by: Image.Resampling) -> Image.Image:
+def enlarged(pixels: np.ndarray, spacing: np.ndarray, long_side: int, by: Image.Resampling) -> Image.Image:
     """Pixels (rows, columns, 3) as a picture in proportion to their spacing in mm.
 
-    >>> enlarged(np.zeros((10, 20, 3), np.uint8), (2.0, 1.0), 40, Image.Resampling.NEAREST).size
+    >>> enlarged(np.zeros((10, 20, 3), np.uint8), np.array([2.0, 1.0]), 40, Image.Resampling.NEAREST).size
     (40, 40)
     """
     rows, columns = pixels.shape[0] * spacing[0], pixels.shape[1] * spacing[1]

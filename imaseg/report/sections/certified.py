@@ -21,11 +21,7 @@ def build(audits: Audits) -> Section | None:
             groups.setdefault((entry.probe, entry.unit), []).append((audit.name, entry))
     if not groups:
         return None
-    noises = dict.fromkeys(
-        f"standard deviation {short(e.sigma)}, {e.samples} draws, family-wise error rate {short(e.alpha)} per case"
-        for proofs in groups.values()
-        for _, e in proofs
-    )
+    noises = dict.fromkeys(_noise(entry) for proofs in groups.values() for _, entry in proofs)
     return Section(
         70,
         "certified",
@@ -63,11 +59,15 @@ def _table(probe: str, unit: str, proofs: _Proofs) -> Table:
 
 def _caption(probe: str, entries: Sequence[CertificateEntry]) -> str:
     """Noise, number of noisy copies and chance of a wrong certificate; and what the columns mean."""
-    settings = dict.fromkeys(
-        f"noise of standard deviation {short(e.sigma)}{f' ({e.relative})' if e.relative else ''}, {e.samples} noisy "
-        f"copies, error rate {short(e.alpha)}"
-        for e in entries
-    )
+    settings = dict.fromkeys(map(_noise, entries))
     meanings = dict.fromkeys(entry.what.strip().rstrip(".") for entry in entries if entry.what)
     parts = [f"Certified by probe {probe}: {listing(list(settings))}", *(m[0].upper() + m[1:] for m in meanings)]
     return ". ".join(parts)
+
+
+def _noise(entry: CertificateEntry) -> str:
+    relative = f" ({entry.relative})" if entry.relative else ""
+    return (
+        f"noise of standard deviation {short(entry.sigma)}{relative}, {entry.samples} noisy copies, error rate "
+        f"{short(entry.alpha)} per case"
+    )

@@ -12,26 +12,16 @@ import numpy as np
 from skimage.color import rgb2xyz
 
 from imaseg.progress import counted
-from imaseg.report.audits import Audit, Audits, owner
-from imaseg.report.blocks import (
-    MISSING,
-    Cell,
-    Details,
-    Heat,
-    HeatRow,
-    Section,
-    Sentence,
-    Shade,
-    Table,
-    table,
-    with_interval,
-)
+from imaseg.report.audits import Audit, Audits, model_column, owner
+from imaseg.report.blocks import MISSING, Cell, Details, Scale, Section, Sentence, Table, Text, table, with_interval
 from imaseg.report.compare import clean_point
 from imaseg.report.plot import gradient, shades
 from imaseg.report.wording import decimal, listing, short
 from imaseg.results.corruption import CorruptionEntry
 
 _SHADES = shades("Blues", 101)
+_KEY = Scale(gradient(_SHADES[::25]), "clean Dice kept", "all lost")
+_HALVED = Text("\N{BLACK DOWN-POINTING TRIANGLE} half of the clean Dice or less.", soft=True)
 _TORCHIO = frozenset({"bias-field", "blur", "ghosting", "motion", "spikes"})
 _LEAD = (
     "Faults of scanner and acquisition. The costliest stand first. Under each name: the size of the image change from "
@@ -57,7 +47,7 @@ def build(audits: Audits) -> Section | None:
         80,
         "corruptions",
         "Corruptions",
-        [_heat_map(held, several=len(audits) > 1), *([_degradation(scored)] if scored else []), severities],
+        [_KEY, _HALVED, _heat_map(held, audits), *([_degradation(scored)] if scored else []), severities],
         _LEAD,
         sentences=[Sentence("The corruption that costs the most Dice:", worst)] if worst else [],
         methods=[_method(entries, torchio=torchio, scored=bool(scored))],
@@ -93,26 +83,27 @@ def _costliest(audit: Audit) -> str:
     return f"{last.title}, among {counted(number, 'corruption')} ({left}, {ending})"
 
 
-def _heat_map(audits: Audits, *, several: bool) -> Heat:
+def _heat_map(audits: Audits, everyone: Audits) -> Table:
     """Every model that was audited so, the costliest corruption first."""
     levels = sorted({entry.severity for audit in audits for entry in audit.summary.corruptions})
     scored = any(audit.summary.degradation is not None for audit in audits)
     rows = [
-        HeatRow(entries[0].title, _change(entries), 0 if number else len(audits), audit.name, cells)
+        {
+            "Corruption": Cell(entries[0].title, _change(entries)),
+            **model_column(everyone, audit),
+            **{f"Severity {level}": _shaded(audit, name, level) for level in levels},
+            **({"Degradation": _score(audit, name)} if scored else {}),
+        }
         for name, entries in _by_name(audits).items()
-        for number, audit in enumerate(audits)
-        for cells in [_cells(audit, name, levels, scored=scored)]
+        for audit in audits
     ]
     clean = ", ".join(f"{a.name} {decimal(clean_point(a).dice)} (n = {clean_point(a).n})" for a in audits)
-    caption = f"Mean foreground Dice by corruption and severity; clean: {clean}"
-    return Heat(caption, gradient(_SHADES[::25]), levels, several, scored, rows)
+    return table(f"Mean foreground Dice by corruption and severity; clean: {clean}", rows, "heat")
 
 
-def _cells(audit: Audit, name: str, levels: Sequence[int], *, scored: bool) -> list[Shade]:
-    entries = {entry.severity: entry for entry in audit.summary.corruptions if entry.corruption == name}
-    cells = [_shade(audit, entries.get(level)) for level in levels]
+def _score(audit: Audit, name: str) -> str:
     scores = audit.summary.degradation
-    return [*cells, Shade(decimal(scores.per_corruption.get(name) if scores else None))] if scored else cells
+    return decimal(scores.per_corruption.get(name) if scores else None)
 
 
 def _clean(audit: Audit, entry: CorruptionEntry) -> float | None:
@@ -122,16 +113,19 @@ def _clean(audit: Audit, entry: CorruptionEntry) -> float | None:
     return sum(known) / len(known) if known else clean_point(audit).dice
 
 
-def _shade(audit: Audit, entry: CorruptionEntry | None) -> Shade:
-    if entry is None:
-        return Shade(MISSING.text)
-    dice, clean = entry.dice, _clean(audit, entry)
+def _shaded(audit: Audit, name: str, level: int) -> Cell:
+    """Dice on the colour of the share that is lost, marked where that is half or more."""
+    here = [e for e in audit.summary.corruptions if (e.corruption, e.severity) == (name, level)]
+    if not here:
+        return MISSING
+    dice, clean = here[0].dice, _clean(audit, here[0])
     if dice is None or not clean:
-        return Shade(decimal(dice))
+        return Cell(decimal(dice))
     paper = _SHADES[round(100 * float(np.clip(1 - dice / clean, 0, 1)))]
     # Black or white, whichever stands out more; the better of the two always reaches a contrast of 4.5.
     ink = "#000000" if (rgb2xyz(paper / 255)[1] + 0.05) ** 2 > 0.05 * 1.05 else "#ffffff"
-    return Shade(decimal(dice), dice <= clean / 2, gradient(paper[None]), ink)
+    mark = " \N{BLACK DOWN-POINTING TRIANGLE}" if dice <= clean / 2 else ""
+    return Cell(decimal(dice) + mark, colours=f"background:{gradient(paper[None])};color:{ink}")
 
 
 def _change(entries: Sequence[CorruptionEntry]) -> str:
@@ -183,7 +177,7 @@ def _degradation(audits: Audits) -> Table:
         for name, score in scores.items()
     ]
     meanings = dict.fromkeys(score.definition.strip().rstrip(".") for score in scores.values())
-    return table(f"Degradation scores. {'; '.join(filter(None, meanings))}".strip(), rows, numeric=False)
+    return table(f"Degradation scores. {'; '.join(filter(None, meanings))}".strip(), rows, "wrap")
 
 
 def _method(entries: Sequence[CorruptionEntry], *, torchio: bool, scored: bool) -> str:

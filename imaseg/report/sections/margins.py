@@ -9,10 +9,9 @@ from imaseg.progress import counted
 from imaseg.report.audits import Audit, Audits, lacking, model_column, owner
 from imaseg.report.blocks import Block, Cell, Details, Figure, Grid, Heading, Section, Sentence, Table, Text, table
 from imaseg.report.breaking import native
-from imaseg.report.margin_scatter import scatter_figures
+from imaseg.report.margin_figures import Line, scatter_figures, survival_figure
 from imaseg.report.margin_sets import MarginSet, Question, margin_sets, ranked_cases
 from imaseg.report.margin_words import margin_text, median_interval, median_meaning, quantile_text, structure_name
-from imaseg.report.survival import Line, survival_figure
 from imaseg.report.wording import about_set, amount, decimal, listing, percent, set_name, short, source_of, unit_name
 from imaseg.results.margin import CaseMargin, MarginEntry
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 
@@ -18,7 +18,11 @@ _READ = (
     "Bars: 95 % intervals over cases. On the dotted line an attack costs nothing; the higher and the further right, "
     "the better."
 )
-_DOTTED = {"mode": "lines", "hoverinfo": "skip", "line": {"color": "#808890", "width": 1.5, "dash": "dot"}}
+_DOTTED: dict[str, Any] = {
+    "mode": "lines",
+    "hoverinfo": "skip",
+    "line": {"color": "#808890", "width": 1.5, "dash": "dot"},
+}
 
 
 class _Dot(NamedTuple):

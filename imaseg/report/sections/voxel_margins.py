@@ -188,10 +188,13 @@ def _distance_table(here: Sequence[Band], caption: str) -> Table:
 
 
 def _line(number: int, structure: str, here: Sequence[Band]) -> go.Scatter:
-    points = [(band.distance, *_quartiles(band)) for band in here]
-    known = [(where, low, middle, high) for where, low, middle, high in points if None not in (low, middle, high)]
-    spots = [(where, middle, f"{structure}, {where} mm: median {short(middle)}") for where, _, middle, _ in known]
-    high, low = [high - middle for *_, middle, high in known], [middle - low for _, low, middle, _ in known]
+    spots, low, high = [], [], []
+    for band in here:
+        first, middle, last = _quartiles(band)
+        if first is not None and middle is not None and last is not None:
+            spots.append((band.distance, middle, f"{structure}, {band.distance} mm: median {short(middle)}"))
+            low.append(middle - first)
+            high.append(last - middle)
     ends = {"type": "data", "symmetric": False, "thickness": 1, "array": high, "arrayminus": low}
     return plot.line(number, structure, spots, width=2, error_y=ends)
 

@@ -10,8 +10,7 @@ from imaseg.report.audits import Audit, Audits
 from imaseg.report.blocks import Block, Cell, Gallery, Legend, Panel, Section, Sight, Table, Text, table
 from imaseg.report.breaking import Break, breaks
 from imaseg.report.compare import Series, holders, ladder, main_series, showcased
-from imaseg.report.drawing.pictures import outlined_classes, pictures
-from imaseg.report.drawing.slices import read_slice
+from imaseg.report.drawing.pictures import outlined_classes, pictures, read_slice
 from imaseg.report.margin_sets import margin_sets
 from imaseg.report.margin_words import margin_text
 from imaseg.report.wording import amount, attack_name, decimal, set_name, short, unit_name

@@ -8,8 +8,7 @@ import pytest
 from PIL import Image
 
 from imaseg.errors import InputError
-from imaseg.report.drawing.pictures import outline_colour, pictures
-from imaseg.report.drawing.slices import read_slice
+from imaseg.report.drawing.pictures import outline_colour, pictures, read_slice
 
 
 def write(path, *, spacing=(1.0, 1.0), shape=(20, 30), change=0.0, **replaced):

@@ -17,7 +17,7 @@ def build(audits: Audits) -> Section:
         {"": name} | {a.name: each.get(name) or "not recorded" for a, each in zip(audits, facts, strict=True)}
         for name in names
     ]
-    numbers = table("What produced these numbers", rows, numeric=False)
+    numbers = table("What produced these numbers", rows, "wrap")
     plans = [Details(f"Plan of {audit.name}", [Code(json.dumps(audit.run.plan, indent=2))]) for audit in audits]
     return Section(180, "provenance", "Provenance", [numbers, *plans])
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from imaseg.progress import counted
 from imaseg.report.audits import Audits
 from imaseg.report.blocks import Block, Notice, Section, Sentence, Sentences
-from imaseg.report.verdict import verdict_text
+from imaseg.report.sections.context.validity import verdict_text
 from imaseg.report.wording import listing
 
 
