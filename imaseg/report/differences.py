@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -48,14 +47,13 @@ def write_comparison(folders: Sequence[Path], path: Path) -> Path:
     Raises:
         InputError: as `read_audits`.
     """
-    text = io.StringIO()
-    table = csv.DictWriter(text, _COLUMNS, extrasaction="ignore")
-    table.writeheader()
-    for row in paired_rows(read_audits(folders)):
-        low, high = row["ci95"] or (None, None)
-        table.writerow({**row, "ci95_low": low, "ci95_high": high})
-    with whole_file(path) as part:
-        part.write_text(text.getvalue(), encoding="utf-8")
+    rows = paired_rows(read_audits(folders))
+    with whole_file(path) as part, part.open("w", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, _COLUMNS, extrasaction="ignore")
+        table.writeheader()
+        for row in rows:
+            low, high = row["ci95"] or (None, None)
+            table.writerow({**row, "ci95_low": low, "ci95_high": high})
     return path
 
 

@@ -111,24 +111,15 @@ def dots(number: int, name: str, spots: Iterable[Spot], *, size: int | Sequence[
 
 def line(number: int, name: str, spots: Iterable[Spot], *, width: float = 2.5, **options: Any) -> go.Scatter:
     """A line with markers; arguments as of `dots`."""
-    drawn: dict[str, Any] = {
-        "line_color": colour(number),
-        "line_width": width,
-        "line_dash": _DASHES[number % len(_DASHES)],
-    }
-    return dots(number, name, spots, mode="lines+markers", **drawn, **options)
+    drawn: dict[str, Any] = {"color": colour(number), "width": width, "dash": _DASHES[number % len(_DASHES)]}
+    return dots(number, name, spots, mode="lines+markers", line=drawn, **options)
 
 
 def band(number: int, edge: Sequence[tuple[float, float, float]]) -> go.Scatter:
     """The area between two lines in a model's colour; the edge holds where across, low and high."""
     around = [(x, high, "") for x, _, high in edge] + [(x, low, "") for x, low, _ in reversed(edge)]
-    filled: dict[str, Any] = {
-        "fill": "toself",
-        "fillcolor": veil(number, 0.22),
-        "line_width": 0,
-        "line_color": veil(number, 0),
-    }
-    return dots(number, "", around, mode="lines", **filled, hoverinfo="skip")
+    rim, filled = {"width": 0, "color": veil(number, 0)}, veil(number, 0.22)
+    return dots(number, "", around, mode="lines", line=rim, fill="toself", fillcolor=filled, hoverinfo="skip")
 
 
 def bars(middle: float | None, ends: Sequence[float] | None, number: int) -> dict[str, Any]:

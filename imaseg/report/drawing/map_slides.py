@@ -11,7 +11,7 @@ from PIL import Image
 
 from imaseg.report.blocks import Panel, Scale, Slide, Viewer
 from imaseg.report.drawing.pictures import data_uri, enlarged, grey_levels, grey_window, outline
-from imaseg.report.drawing.volumes import Slices
+from imaseg.report.drawing.volumes import Volumes
 from imaseg.report.plot import gradient, shades
 from imaseg.report.wording import set_name, short, unit_name
 from imaseg.results.maps import VoxelMap
@@ -47,7 +47,7 @@ class Look(NamedTuple):
 
 
 def make_viewer(
-    case: str, view: Slices, maps: Sequence[VoxelMap], scale: float, *, model: str = "", group: str = ""
+    case: str, view: Volumes, maps: Sequence[VoxelMap], scale: float, *, model: str = "", group: str = ""
 ) -> Viewer:
     """The slices of a case under the colours of its maps.
 
@@ -75,7 +75,7 @@ def make_viewer(
     )
 
 
-def colour_scale(view: Slices, maps: Sequence[VoxelMap]) -> float:
+def colour_scale(view: Volumes, maps: Sequence[VoxelMap]) -> float:
     """Where the colours end: the 90th percentile of the margins that were found in or next to a structure."""
     for shown in (one for one in maps if one.method != "certified"):
         values = view.maps[shown.array][view.structures]
@@ -90,13 +90,13 @@ def _flipped(values: np.ndarray) -> np.ndarray:
     return found
 
 
-def _telling_slice(view: Slices, shown: VoxelMap, scale: float) -> int:
+def _telling_slice(view: Volumes, shown: VoxelMap, scale: float) -> int:
     """The slice with most voxels of structures that flip early."""
     values = view.maps[shown.array]
     return int((_flipped(values) & view.structures & (values <= scale)).sum(axis=(1, 2)).argmax())
 
 
-def _slide(view: Slices, look: Look, number: int) -> Slide:
+def _slide(view: Volumes, look: Look, number: int) -> Slide:
     where = f"{'xyz'[view.axis]} = {view.places[number]}"
     grey = grey_levels(view.image[number], *look.window)
     plain = _picture(grey, view)
@@ -135,6 +135,6 @@ def _coloured(grey: np.ndarray, values: np.ndarray, method: str, scale: float) -
     return np.where((values == 0)[..., None] & (not certified), np.array(_WRONG, np.uint8), few)
 
 
-def _picture(pixels: np.ndarray, view: Slices) -> Image.Image:
+def _picture(pixels: np.ndarray, view: Volumes) -> Image.Image:
     """Voxels stay sharp."""
     return enlarged(pixels, view.spacing, _LONG_SIDE, Image.Resampling.NEAREST)

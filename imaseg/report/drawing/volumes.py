@@ -16,13 +16,18 @@ _FLAT = 1.5
 
 @dataclass(frozen=True)
 class Volumes:
-    """Image, label, prediction and maps of a case, each (X, Y, Z), and the voxel size in mm."""
+    """Image, label, prediction and maps of a case, each (X, Y, Z), and the voxel size in mm.
+
+    Cut into slices they are (slices, rows, columns), at `places` along `across`, and the spacing is of rows, columns.
+    """
 
     image: np.ndarray
     label: np.ndarray
     prediction: np.ndarray
     maps: dict[str, np.ndarray]
     spacing: np.ndarray
+    places: Sequence[int] = ()
+    across: int | None = None
 
     @property
     def structures(self) -> np.ndarray:
@@ -33,20 +38,9 @@ class Volumes:
     @property
     def axis(self) -> int:
         """Slices lie across the thickest voxels, else across the third axis."""
+        if self.across is not None:
+            return self.across
         return int(np.argmax(self.spacing)) if self.spacing.max() > _FLAT * self.spacing.min() else 2
-
-
-@dataclass(frozen=True)
-class Slices(Volumes):
-    """The same cut into slices (slices, rows, columns), at `places` along `across`; spacing is of rows, columns."""
-
-    places: list[int]
-    across: int
-
-    @property
-    def axis(self) -> int:
-        """Across which the slices lie."""
-        return self.across
 
 
 def read_volumes(folder: Path, maps: Sequence[VoxelMap]) -> Volumes:
@@ -76,7 +70,7 @@ def telling_places(structures: np.ndarray, axis: int, most: int) -> list[int]:
     return chosen
 
 
-def cut(volumes: Volumes, axis: int, places: list[int]) -> Slices:
+def cut(volumes: Volumes, axis: int, places: list[int]) -> Volumes:
     """Slices with rows and columns as a viewer shows them."""
 
     def slices(values: np.ndarray) -> np.ndarray:
@@ -84,4 +78,4 @@ def cut(volumes: Volumes, axis: int, places: list[int]) -> Slices:
 
     image, label, prediction = map(slices, (volumes.image, volumes.label, volumes.prediction))
     maps = {name: slices(values) for name, values in volumes.maps.items()}
-    return Slices(image, label, prediction, maps, np.delete(volumes.spacing, axis)[::-1], places, axis)
+    return Volumes(image, label, prediction, maps, np.delete(volumes.spacing, axis)[::-1], places, axis)

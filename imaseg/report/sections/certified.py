@@ -68,6 +68,6 @@ def _caption(probe: str, entries: Sequence[CertificateEntry]) -> str:
 def _noise(entry: CertificateEntry) -> str:
     relative = f" ({entry.relative})" if entry.relative else ""
     return (
-        f"noise of standard deviation {short(entry.sigma)}{relative}, {entry.samples} noisy copies, error rate "
-        f"{short(entry.alpha)} per case"
+        f"noise of standard deviation {short(entry.sigma)}{relative}, {entry.samples} noisy copies, family-wise "
+        f"error rate {short(entry.alpha)} per case"
     )

@@ -165,10 +165,8 @@ def _titles(audits: Audits) -> dict[Question, str]:
 
 def _facts(margins: Iterable[CaseMargin | None]) -> dict[str, str]:
     known = next(filter(None, margins), None)
-    return {
-        "Clean Dice": decimal(known.clean_dice) if known else "",
-        "Volume (ml)": short(known.volume_ml) if known else "",
-    }
+    dice, volume = (decimal(known.clean_dice), short(known.volume_ml)) if known else ("", "")
+    return {"Clean Dice": dice, "Volume (ml)": volume}
 
 
 def _first(margins: MarginSet | None, case: str) -> Cell:

@@ -18,11 +18,7 @@ _READ = (
     "Bars: 95 % intervals over cases. On the dotted line an attack costs nothing; the higher and the further right, "
     "the better."
 )
-_DOTTED: dict[str, Any] = {
-    "mode": "lines",
-    "hoverinfo": "skip",
-    "line": {"color": "#808890", "width": 1.5, "dash": "dot"},
-}
+_DOTTED: dict[str, Any] = {"mode": "lines", "hoverinfo": "skip", "line_color": "#808890", "line_dash": "dot"}
 
 
 class _Dot(NamedTuple):

@@ -86,9 +86,8 @@ def _shown_together(
         for case in shared[: most if len(audits) == 1 else 1]:
             yield case, [(audit, cases[case]) for audit, cases in stored]
     else:
-        yield from (
-            (first[0], [(audit, cases[first[0]])]) for first, (audit, cases) in zip(firsts, stored, strict=True)
-        )
+        for (first, *_), (audit, cases) in zip(firsts, stored, strict=True):
+            yield first, [(audit, cases[first])]
 
 
 def _side_by_side(case: str, stored: _Stored, most: int, *, named: bool) -> list[Viewer]:

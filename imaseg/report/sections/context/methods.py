@@ -28,9 +28,5 @@ def collect(audits: Audits, sections: Sequence[Section]) -> Section:
         text.append(f"Trained with Increasing-Margin Adversarial training (Ma and Liang 2023): {listing(by_ima)}.")
     cited = {"monai", *(["ima"] if by_ima else []), *(work for section in sections for work in section.works)}
     works = sorted({WORKS.get(work, work) for work in cited} - {""})
-    return Section(
-        160,
-        "methods",
-        "Methods",
-        [Text(" ".join(text)), Heading("References"), Bullets(works, "references")],
-    )
+    blocks = [Text(" ".join(text)), Heading("References"), Bullets(works, "references")]
+    return Section(160, "methods", "Methods", blocks)

@@ -14,13 +14,9 @@ from imaseg.report.wording import listing
 def collect(audits: Audits, sections: Sequence[Section]) -> Section:
     """Sentences and notices; clean Dice, which everything else is compared with, comes right after the subject."""
     said = {section.key: section.sentences for section in sections}
-    others = [sentence for key, sentences in said.items() if key != "clean" for sentence in sentences]
-    sentences = [
-        Sentence(_subject(audits)),
-        *said.get("clean", ()),
-        *(others or [_NOTHING]),
-        Sentence(verdict_text(audits)),
-    ]
+    clean = said.pop("clean", ())
+    found = [sentence for sentences in said.values() for sentence in sentences] or [_NOTHING]
+    sentences = [Sentence(_subject(audits)), *clean, *found, Sentence(verdict_text(audits))]
     notices = [*_cases(audits), *_differences(audits), *(text for section in sections for text in section.notices)]
     blocks: list[Block] = [Sentences(sentences)]
     if notices:
