@@ -56,7 +56,7 @@ def _caption(audits: Audits, series: Series, curves: Sequence[Curve]) -> list[st
     points = [point for curve in curves for point in curve.points]
     how = "; ".join(dict.fromkeys(settings(point) for point in points if point.probe))
     return [
-        f"Probe {series.probe}: {how}. n = {listing([str(n) for n in sorted({point.n for point in points})])}.",
+        f"Probe {series.probe}: {how}. n = {listing(sorted({point.n for point in points}))}.",
         "" if series.unit in ADDED else about_set(series.perturbation).meaning,
         lacking(audits, [curve.audit for curve in curves], "Not measured with this probe"),
     ]

@@ -62,7 +62,7 @@ def survival_figure(key: str, title: str, head: str, question: Question, lines: 
     """
     lines = [line for line in lines if line.entry.n]
     right, unit = _right_end(lines), unit_name(question.unit)
-    ceilings = listing([short(eps) for eps in sorted({line.entry.eps for line in lines})])
+    ceilings = listing(short(eps) for eps in sorted({line.entry.eps for line in lines}))
     said = "; ".join(f"{line.name}: {line.said}" for line in lines)
     return plot.figure(
         key,

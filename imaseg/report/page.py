@@ -54,7 +54,7 @@ def render(audits: Audits) -> str:
     )
     jinja.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     page = jinja.get_template("page.html.j2").render(
-        title=f"Robustness audit: {listing([audit.name for audit in audits])}",
+        title=f"Robustness audit: {listing(audit.name for audit in audits)}",
         sections=build_sections(audits),
         verdict=verdict_text(audits),
         sound=is_sound(audits),

@@ -6,7 +6,7 @@ results hold. A name of a plug-in that is not installed here stands for itself.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from imaseg.attacks import Attack
@@ -14,6 +14,7 @@ from imaseg.attacks.about import About
 from imaseg.objectives import Objective
 from imaseg.perturbations import Perturbation
 from imaseg.results.attack import AttackEntry
+from imaseg.results.base import Spread
 
 UNDEFINED = "undefined"
 _UNITS = {
@@ -68,39 +69,43 @@ def amount(eps: float, unit: str) -> str:
     return f"{short(eps)} {unit_name(unit)}"
 
 
-def bracket(interval: Sequence[float | None] | None, digits: int = 3, *, sign: bool = False) -> str:
+def bracket(interval: Sequence[float | None] | None, *, sign: bool = False) -> str:
     """Interval for a table cell; empty when there is none.
 
-    >>> bracket((0.58, 0.6401), 2), bracket(None)
-    ('[0.58, 0.64]', '')
+    >>> bracket((0.58, 0.6401)), bracket(None)
+    ('[0.580, 0.640]', '')
     """
-    ends = _ends(interval, digits, sign=sign)
+    ends = _ends(interval, sign=sign)
     return f"[{', '.join(ends)}]" if ends else ""
 
 
-def in_words(interval: Sequence[float | None] | None, digits: int = 3, *, sign: bool = False) -> str:
+def in_words(interval: Sequence[float | None] | None, *, sign: bool = False) -> str:
     """Interval inside a sentence.
 
-    >>> in_words((0.58, 0.64), 2)
-    '95 % CI 0.58 to 0.64'
+    >>> in_words((0.58, 0.64))
+    '95 % CI 0.580 to 0.640'
     """
-    ends = _ends(interval, digits, sign=sign)
+    ends = _ends(interval, sign=sign)
     return f"95 % CI {' to '.join(ends)}" if ends else "no interval"
 
 
-def _ends(interval: Sequence[float | None] | None, digits: int, *, sign: bool) -> list[str]:
-    return [] if interval is None or None in interval else [decimal(end, digits, sign=sign) for end in interval]
+def _ends(interval: Sequence[float | None] | None, *, sign: bool) -> list[str]:
+    return [] if interval is None or None in interval else [decimal(end, sign=sign) for end in interval]
 
 
-def listing(items: Sequence[str], last: str = "and") -> str:
-    """Join with commas and a final word.
+def listing(items: Iterable[object]) -> str:
+    """Join with commas and `and`, each item once.
 
-    >>> listing(["a"]), listing(["a", "b", "c"])
-    ('a', 'a, b and c')
+    >>> listing(["a"]), listing([1, 2, 2, 3])
+    ('a', '1, 2 and 3')
     """
-    if len(items) < 2:
-        return "".join(items)
-    return f"{', '.join(items[:-1])} {last} {items[-1]}"
+    words = list(dict.fromkeys(map(str, items)))
+    return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else "".join(words)
+
+
+def spread_text(spread: Spread) -> str:
+    """Median and extremes over the cases."""
+    return f"{short(spread.median)} ({short(spread.min)} to {short(spread.max)})"
 
 
 def unit_name(unit: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from imaseg.report.audits import Audits
 from imaseg.report.blocks import Section, table
 from imaseg.report.compare import all_series, ladder, strongest
-from imaseg.report.wording import ADDED, amount, short
+from imaseg.report.wording import ADDED, amount, short, spread_text
 from imaseg.results.attack import AttackEntry
 
 _SIZES = {"rms": "RMS per voxel", "l2": "L2 norm", "linf": "largest change", "range": "largest, share of range"}
@@ -37,5 +37,4 @@ def _row(model: str, entry: AttackEntry) -> dict[str, object]:
 def _native(entry: AttackEntry) -> str:
     if entry.unit not in ADDED:
         return "no intensity"
-    native = entry.eps_native
-    return f"{short(native.median)} ({short(native.min)} to {short(native.max)})" if native else "not known"
+    return spread_text(entry.eps_native) if entry.eps_native else "not known"

@@ -61,7 +61,7 @@ def _caption(probe: str, entries: Sequence[CertificateEntry]) -> str:
     """Noise, number of noisy copies and chance of a wrong certificate; and what the columns mean."""
     settings = dict.fromkeys(map(_noise, entries))
     meanings = dict.fromkeys(entry.what.strip().rstrip(".") for entry in entries if entry.what)
-    parts = [f"Certified by probe {probe}: {listing(list(settings))}", *(m[0].upper() + m[1:] for m in meanings)]
+    parts = [f"Certified by probe {probe}: {listing(settings)}", *(m[0].upper() + m[1:] for m in meanings)]
     return ". ".join(parts)
 
 

@@ -24,7 +24,7 @@ def build(audits: Audits) -> Section:
         "Clean metrics",
         sentences=[Sentence("Mean foreground Dice on unchanged images:", points)],
         methods=[
-            f"Segmentations were scored by {listing([metric.said for metric in metrics])}, each averaged over the "
+            f"Segmentations were scored by {listing(metric.said for metric in metrics)}, each averaged over the "
             "foreground structures of a case and then over cases, undefined values left out and counted."
         ],
         works=["surface"],

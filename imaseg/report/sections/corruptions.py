@@ -16,7 +16,7 @@ from imaseg.report.audits import Audit, Audits, model_column, owner
 from imaseg.report.blocks import MISSING, Cell, Details, Scale, Section, Sentence, Table, Text, table, with_interval
 from imaseg.report.compare import clean_point
 from imaseg.report.plot import gradient, shades
-from imaseg.report.wording import decimal, listing, short
+from imaseg.report.wording import decimal, listing, short, spread_text
 from imaseg.results.corruption import CorruptionEntry
 
 _SHADES = shades("Blues", 101)
@@ -142,10 +142,7 @@ def _severities(audits: Audits) -> Table:
             "Corruption": entry.title,
             "Severity": entry.severity,
             "Parameters": ", ".join(f"{key} {_plain(value)}" for key, value in entry.parameters.items()) or "none",
-            "Image change (SD)": Cell(
-                f"{short(entry.change.median)} ({short(entry.change.min)} to {short(entry.change.max)})",
-                "" if entry.calibrated else "not set by the change",
-            ),
+            "Image change (SD)": Cell(spread_text(entry.change), "" if entry.calibrated else "not set by the change"),
             "n": entry.n,
             "Dice [95 % CI]": with_interval(entry.dice, entry.dice_ci95),
         }
@@ -184,7 +181,7 @@ def _method(entries: Sequence[CorruptionEntry], *, torchio: bool, scored: bool) 
     tools = "TorchIO (P\u00e9rez-Garc\u00eda et al. 2021) and MONAI" if torchio else "MONAI"
     before = ", applied before normalisation" if all(entry.before_normalisation for entry in entries) else ""
     return (
-        f"Faults of scanner and acquisition ({listing(list(dict.fromkeys(entry.title for entry in entries)))}) were "
+        f"Faults of scanner and acquisition ({listing(entry.title for entry in entries)}) were "
         f"simulated, with {tools} where these model them, in "
         f"{counted(len({entry.severity for entry in entries}), 'level')} of severity{before}; a severity is stated by "
         "the root mean square of the image change over the standard deviation of the unchanged image inside the body."

@@ -204,7 +204,7 @@ def _marked(margin: CaseMargin | None) -> Cell:
 def _sentences(audits: Audits) -> Iterator[Sentence]:
     """Where half of the cases break, which structure breaks first, and which cases need no change to break."""
     sets = [(audit, margins) for audit in audits for margins in margin_sets(audit)]
-    criteria = listing(list(dict.fromkeys(margins.question.criterion for _, margins in sets)))
+    criteria = listing(margins.question.criterion for _, margins in sets)
     halves = tuple(f"{owner(audits, audit)}{_half(margins)}" for audit, margins in sets)
     yield Sentence(f"Margins: the median case breaks (criterion: {criteria}) at, and the weakest at:", halves)
     firsts = tuple(f"{owner(audits, audit)}{text}" for audit, margins in sets if (text := _first_structure(margins)))
@@ -223,7 +223,7 @@ def _sentences(audits: Audits) -> Iterator[Sentence]:
 def _held(entries: Sequence[MarginEntry]) -> list[Sentence]:
     """How many margins withstood new attacks just below them."""
     stood, tested = sum(entry.held for entry in entries), sum(entry.tested for entry in entries)
-    below = listing([percent(width, 2) for width in sorted({entry.rtol for entry in entries if entry.tested})])
+    below = listing(percent(width, 2) for width in sorted({entry.rtol for entry in entries if entry.tested}))
     text = f"{stood} of {counted(tested, 'margin')} held: three new attacks {below} below them failed."
     return [Sentence(text)] if tested else []
 
@@ -268,8 +268,8 @@ def _methods(entries: Sequence[MarginEntry], *, challenged: bool) -> Iterator[st
         f"{set_name(e.perturbation)}{source_of(e.perturbation)}, criterion {e.criterion}, up to {amount(e.eps, e.unit)}"
         for e in whole
     )
-    steps = listing([str(steps) for steps in sorted({entry.steps for entry in whole})])
-    widths = listing([f"{width:g}" for width in sorted({entry.rtol for entry in whole})])
+    steps = listing(sorted({entry.steps for entry in whole}))
+    widths = listing(f"{width:g}" for width in sorted({entry.rtol for entry in whole}))
     structures = len(whole) < len(entries)
     yield (
         "Margins, the quantity that Increasing-Margin Adversarial training grows (Ma and Liang 2023), were found for "

@@ -192,7 +192,7 @@ def _methods(audits: Audits) -> Iterator[str]:
             ball = f"in the {series.set}{source_of(series.perturbation)}"
             how = "; ".join(dict.fromkeys(settings(p) for audit in audits for p in ladder(audit, series)))
             sources = dict.fromkeys(known.cited for entry in here for known in about(entry)[:2] if known.cited)
-            named = series.name + (f" ({listing(list(sources))})" if sources else "")
+            named = series.name + (f" ({listing(sources)})" if sources else "")
             groups.setdefault(f"{ball} at eps {eps} {unit_name(series.unit)}", []).append(f"{named} [{how}]")
     if groups:
         yield f"The probes were, {'; '.join(f'{where}: {listing(said)}' for where, said in groups.items())}."

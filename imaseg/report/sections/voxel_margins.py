@@ -158,7 +158,7 @@ def _distance_figure(audits: Audits, number: int, here: Sequence[Band]) -> Figur
             f"At the ceiling, {ceiling}, they are lower bounds.",
         ],
         label=f"Line chart of the voxel margin in the {first.set} against the distance to the boundary: "
-        f"{listing(list(structures))}.",
+        f"{listing(structures)}.",
         table=_distance_table(here, f"Voxel margins in the {first.set} by distance to the boundary, {unit}"),
     )
 
@@ -266,7 +266,7 @@ def _methods(audits: Audits, methods: set[str]) -> Iterator[str]:
             f"{set_name(e.perturbation)} up to {amount(e.eps, e.unit)} on {counted(len(e.per_case), 'case')}"
             for e in entries
         )
-        groups = listing([str(number) for number in sorted({entry.focus for entry in entries})])
+        groups = listing(sorted({entry.focus for entry in entries}))
         yield (
             "The margin of a voxel, the size of the smallest change found at which it is decided wrongly, was mapped "
             f"in the {'; '.join(searched)}, over attacks on all voxels at a ladder of budgets and attacks aimed at "

@@ -14,7 +14,7 @@ def collect(audits: Audits, sections: Sequence[Section]) -> Section:
     """Those of each section, and those of any audit."""
     corrupted = any(audit.summary.corruptions for audit in audits)
     smallest = min(audit.summary.data.cases for audit in audits)
-    data = listing(list(dict.fromkeys(audit.summary.data.name for audit in audits)))
+    data = listing(audit.summary.data.name for audit in audits)
     seeds = sorted({audit.run.seed for audit in audits})
     limits = [
         *(limit for section in sections for limit in section.limits),

@@ -20,7 +20,7 @@ def collect(audits: Audits, sections: Sequence[Section]) -> Section:
     by_ima = [audit.name for audit in audits if audit.summary.model.trained_by.lower() == "ima"]
     text = [
         f"Robustness was audited with imaseg {versions}, which builds on MONAI (Cardoso et al. 2022), on "
-        f"{listing(list(dict.fromkeys(data)))}.",
+        f"{listing(data)}.",
         *(method for section in sections for method in section.methods),
         f"Intervals are 95 % bootstrap intervals over cases{pairing}.",
     ]

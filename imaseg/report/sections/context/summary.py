@@ -39,7 +39,7 @@ def _subject(audits: Audits) -> str:
         where = f"on different cases: {'; '.join(parts)}"
     labels = dict.fromkeys(label for audit in audits for label in audit.summary.data.labels.values())
     who = f"The model {names[0]} was" if len(names) == 1 else f"{len(names)} models, {listing(names)}, were"
-    return f"{who} audited {where}; structures: {listing(list(labels))}."
+    return f"{who} audited {where}; structures: {listing(labels)}."
 
 
 def _cases(audits: Audits) -> Iterator[str]:
