@@ -144,12 +144,13 @@ def _distance_figure(audits: Audits, number: int, here: Sequence[Band]) -> Figur
     for band in here:
         structures.setdefault(band.structure, []).append(band)
     first, unit = here[0], unit_name(here[0].map.unit)
+    model = f" ({first.audit.name})" if len(audits) > 1 else ""
     ranges = [band.distance for band in sorted(here, key=lambda band: band.cases[0].from_mm or 0.0)]
     across = {"type": "category", "categoryorder": "array", "categoryarray": list(dict.fromkeys(ranges))}
     ceiling = short(max(shown.eps for case in case_maps(first.audit) for shown in case.maps if _alike(shown, first)))
     return plot.figure(
         f"distance-{number}",
-        f"{owner(audits, first.audit)}{first.set}: margin against distance to the boundary",
+        f"{first.set}: margin against distance to the boundary{model}",
         [_line(place, name, each) for place, (name, each) in enumerate(structures.items(), start=1)],
         plot.axis("distance to the boundary (mm)", **across),
         plot.axis(f"margin ({unit})", rangemode="tozero", nticks=6),
