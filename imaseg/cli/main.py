@@ -392,7 +392,7 @@ def report(
     """
     from imaseg.plugins import import_trusted
     from imaseg.report import write_report
-    from imaseg.report.comparison import write_comparison
+    from imaseg.report.differences import write_comparison
 
     import_trusted(imports or (), trust=trust)
     typer.echo(f"Created {write_report(folders, out)}")

@@ -20,7 +20,7 @@ def test_certified_radii_rise_and_say_what_they_guarantee(tiny):
     entry = tiny.summary.certified[0]
     assert [row[0] for row in texts(table)] == ["tiny", "ima"] * len(entry.radii)
     assert [row[3] for row in texts(table)[::2]] == [f"{dice:.3f}" for dice in entry.dice_at_radius]
-    assert "90 noisy copies, error rate 0.001" in table.caption
+    assert "90 noisy copies, family-wise error rate 0.001 per case" in table.caption
     assert certified.build([vary(tiny, certified=[])]) is None
 
 
