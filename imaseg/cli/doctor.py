@@ -202,9 +202,7 @@ def _print_data(facts: Mapping[str, Any]) -> None:
     _rows(rows)
     _print_preparation(facts["preparation"])
     if facts["agreement"] is not None:
-        from imaseg.auditing.inputs.own import agreement_text
-
-        _rows([("compared", agreement_text(Agreement(**facts["agreement"])))])
+        _rows([("compared", Agreement(**facts["agreement"]).sentence)])
     _sentences("note", facts["notes"])
 
 

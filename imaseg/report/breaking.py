@@ -71,7 +71,7 @@ def native_text(audit: Audit, unit: str, eps: float) -> str:
     spread = native(audit, unit, eps)
     if spread is None:
         return "not known" if unit in ADDED else "no intensity"
-    return short(spread.median)
+    return f"{short(spread.median)}{own_unit(audit)}"
 
 
 def budget_text(audit: Audit, unit: str, eps: float) -> str:
@@ -81,4 +81,10 @@ def budget_text(audit: Audit, unit: str, eps: float) -> str:
         return amount(eps, unit)
     alike = spread.min == spread.max
     over = "" if alike else f" at the median case, {short(spread.min)} to {short(spread.max)} over the cases"
-    return f"{amount(eps, unit)} ({short(spread.median)} in the image's own units{over})"
+    own = own_unit(audit) or " in the image's own units"
+    return f"{amount(eps, unit)} ({short(spread.median)}{own}{over})"
+
+
+def own_unit(audit: Audit) -> str:
+    """Unit of the grey values in the files, after a blank; empty where nobody says."""
+    return " HU" if audit.summary.preparation.unit == "HU" else ""

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from imaseg.auditing.inputs.own import agreement_text
 from imaseg.auditing.inputs.source import Loaded, training_cases_among
 from imaseg.auditing.inputs.subject import Subject
 from imaseg.data import load_cases
@@ -103,7 +102,7 @@ def examine_data(
         )
     agreed = subject.agreement() if verify else None
     if agreed is not None and agreed.agrees is False:
-        problems.append(agreement_text(agreed))
+        problems.append(agreed.sentence)
     return {
         "folder": str(data),
         "cases": len(cohort),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from imaseg.report.audits import Audits
+from imaseg.report.audits import Audit, Audits
 from imaseg.report.blocks import Section, table
+from imaseg.report.breaking import own_unit
 from imaseg.report.compare import all_series, ladder, strongest
 from imaseg.report.wording import ADDED, amount, short, spread_text
 from imaseg.results.attack import AttackEntry
@@ -18,23 +19,23 @@ _CAPTION = (
 def build(audits: Audits) -> Section | None:
     """Every budget of one probe per set, the strongest attack if there is one."""
     lead = {(series.perturbation, series.unit): series for series in (*all_series(audits)[::-1], *strongest(audits))}
-    points = [(a.name, point.probe) for series in lead.values() for a in audits for point in ladder(a, series)]
-    rows = [_row(model, entry) for model, entry in points if entry is not None]
+    points = [(a, point.probe) for series in lead.values() for a in audits for point in ladder(a, series)]
+    rows = [_row(audit, entry) for audit, entry in points if entry is not None]
     return Section(150, "budgets", "Budgets in all units", [table(_CAPTION, rows)], name="Budgets") if rows else None
 
 
-def _row(model: str, entry: AttackEntry) -> dict[str, object]:
+def _row(audit: Audit, entry: AttackEntry) -> dict[str, object]:
     sizes = {unit: short(size) for unit, size in entry.sizes.items()}
     return {
-        "Model": model,
+        "Model": audit.name,
         "Probe": entry.probe,
         "Budget eps": amount(entry.eps, entry.unit),
         **{f"Spent: {name}": sizes.get(unit, "not known") for unit, name in _SIZES.items()},
-        "Native: median (min to max)": _native(entry),
+        "Native: median (min to max)": _native(audit, entry),
     }
 
 
-def _native(entry: AttackEntry) -> str:
+def _native(audit: Audit, entry: AttackEntry) -> str:
     if entry.unit not in ADDED:
         return "no intensity"
-    return spread_text(entry.eps_native) if entry.eps_native else "not known"
+    return f"{spread_text(entry.eps_native)}{own_unit(audit)}" if entry.eps_native else "not known"

@@ -7,6 +7,9 @@ from imaseg.report.blocks import Section, Sentence, Table, table
 from imaseg.report.compare import against, clean_point
 from imaseg.report.metrics import metric_cells, shown_metrics
 from imaseg.report.wording import decimal, in_words, listing
+from imaseg.results.base import MEAN
+
+_ON_FILES = "Dice on the grid of the files"
 
 
 def build(audits: Audits) -> Section:
@@ -33,12 +36,15 @@ def build(audits: Audits) -> Section:
 
 
 def _table(audits: Audits) -> Table:
-    metrics = shown_metrics(audits)
+    metrics, counted_there = shown_metrics(audits), any(audit.summary.native_dice for audit in audits)
     rows = []
     for audit in audits:
-        blocks = {audit.structure(value): block for value, block in audit.summary.mean.items()}
-        blocks["mean over foreground"] = audit.summary.foreground_mean
-        rows += [{"Model": audit.name, "Structure": n, **metric_cells(b, metrics)} for n, b in blocks.items()]
+        native = audit.summary.native_dice
+        blocks = audit.summary.mean | {MEAN: audit.summary.foreground_mean}
+        for value, block in blocks.items():
+            name = "mean over foreground" if value == MEAN else audit.structure(value)
+            on_files = {_ON_FILES: decimal(native[value]) if native else "not counted"} if counted_there else {}
+            rows.append({"Model": audit.name, "Structure": name, **metric_cells(block, metrics), **on_files})
     sizes = ", ".join(f"{audit.name} n = {clean_point(audit).n}" for audit in audits)
     return table(f"Metrics on unchanged images, means over the cases where they are defined ({sizes})", rows)
 
@@ -46,7 +52,9 @@ def _table(audits: Audits) -> Table:
 def _said(audits: Audits, audit: Audit) -> str:
     point = clean_point(audit)
     change = against(audits, audit, clean_point(audits[0]), point)
-    return f"{owner(audits, audit)}{decimal(point.dice)} ({in_words(point.dice_ci95)}, n = {point.n}){change}"
+    native = audit.summary.native_dice.get(MEAN)
+    there = "" if native is None else f"; counted on the grid of the files {decimal(native)}"
+    return f"{owner(audits, audit)}{decimal(point.dice)} ({in_words(point.dice_ci95)}, n = {point.n}{there}){change}"
 
 
 def _limits(audits: Audits) -> list[str]:

@@ -8,7 +8,7 @@ from imaseg.attacks import PGD
 from imaseg.progress import counted
 from imaseg.report.audits import Audit, Audits, lacking, model_column, owner
 from imaseg.report.blocks import Block, Cell, Details, Figure, Grid, Heading, Section, Sentence, Table, Text, table
-from imaseg.report.breaking import native
+from imaseg.report.breaking import native, own_unit
 from imaseg.report.margin_figures import Line, scatter_figures, survival_figure
 from imaseg.report.margin_sets import MarginSet, Question, margin_sets, ranked_cases
 from imaseg.report.margin_words import margin_text, median_interval, median_meaning, quantile_text, structure_name
@@ -130,7 +130,8 @@ def _native(audit: Audit, entry: MarginEntry) -> str:
     """The median in the image's own units, at the median case; empty where there are none."""
     spread = None if entry.median is None else native(audit, entry.unit, entry.median)
     above = "above " if entry.median_at_least else ""
-    return f"{above}{short(spread.median)} in the image's own units" if spread else ""
+    own = own_unit(audit) or " in the image's own units"
+    return f"{above}{short(spread.median)}{own}" if spread else ""
 
 
 def _weakest(audits: Audits) -> Table:
