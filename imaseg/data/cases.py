@@ -25,6 +25,7 @@ class Case:
         patient: the same for all cases of one person; empty where the data do not say.
         modality: such as `CT`; empty where the files do not say.
         channels: number expected by the cohort, 0 if unknown; if 3, a grey picture is repeated to three.
+        fault: why these files are no case, such as a channel too many; empty if they are one.
     """
 
     id: str
@@ -36,6 +37,7 @@ class Case:
     patient: str = ""
     modality: str = ""
     channels: int = 0
+    fault: str = ""
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -92,7 +94,8 @@ class CaseSet(Sequence[Case]):
             return self.declared_labels
         from imaseg.data.formats.read import label_values  # heavy, and most cohorts declare their labels
 
-        values = set().union(*(label_values(case.label) for case in self.cases if case.label is not None))
+        labels = [case.label for case in self.cases if case.label is not None and case.label.is_file()]
+        values = set().union(*map(label_values, labels))
         return {0: "background"} | {value: str(value) for value in sorted(values - {0})}
 
     def select(self, ids: Iterable[str]) -> CaseSet:

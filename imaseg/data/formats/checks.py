@@ -11,6 +11,11 @@ import numpy as np
 
 from imaseg.data.formats.scan import Scan
 
+_LOSSY = (".jpg", ".jpeg")
+_SMALL = 32
+"""Values below are taken for class numbers in a picture."""
+_MANY_VALUES = 32
+_THRESHOLD_KEY = "label_threshold: 128 into a recipe (--config)"
 _FAR = 0.5
 """Largest distance between the corners of two grids at the same place, as a share of the smallest voxel side."""
 
@@ -27,7 +32,7 @@ def check_image(images: list[Scan]) -> list[str]:
 
 def check_label(label: Scan, image: Scan, declared: Mapping[int, str] | None = None) -> list[str]:
     """Faults of a label whose axes `on_grid_of` aligned with its image; `declared` are the values it may hold."""
-    reasons = [*spacing(label), *finite(label), *one_per_voxel(label)]
+    reasons = [*spacing(label), *finite(label), *one_per_voxel(label), *opaque(label)]
     if reasons:
         return reasons
     reasons = same_shape(label, image) or same_place(label, image)
@@ -75,7 +80,9 @@ def same_shape(scan: Scan, image: Scan) -> list[str]:
     if scan.data.shape[:3] == image.data.shape[:3] and (scan is image or scan.data.ndim <= image.data.ndim):
         return []
     shapes = " and ".join(" x ".join(map(str, s.data.shape)) for s in (scan, image))
-    return [f"{scan.name} must have the shape of {image.name}, got {shapes} voxels."]
+    turned = [one.name for one in (scan, image) if one.turned]
+    exif = f" {turned[0]} was turned as its EXIF orientation says, the other was not." if len(turned) == 1 else ""
+    return [f"{scan.name} must have the shape of {image.name}, got {shapes} voxels.{exif}"]
 
 
 def same_place(scan: Scan, image: Scan) -> list[str]:
@@ -102,7 +109,16 @@ def one_per_voxel(label: Scan) -> list[str]:
     """A label holds one number per voxel, not a colour or a mask per structure."""
     if label.data.ndim == 3:
         return []
-    return [f"{label.name} must hold one label number per voxel, got {label.data.shape[3]} (colours, or masks)."]
+    n = label.data.shape[3]
+    mend = f" If they mark one structure, write {_THRESHOLD_KEY}; else save class numbers." if label.is_picture else ""
+    return [f"{label.name} must hold one label number per voxel, got {n} (colours, or masks).{mend}"]
+
+
+def opaque(label: Scan) -> list[str]:
+    """A label is no picture whose transparency varies, since that may be the mask."""
+    if not label.see_through:
+        return []
+    return [f"{label.name} must be opaque, got a transparency that varies. Save the mask without transparency."]
 
 
 def whole_numbers(label: Scan) -> list[str]:
@@ -112,7 +128,39 @@ def whole_numbers(label: Scan) -> list[str]:
     if wrong.size == 0:
         return []
     few = ", ".join(f"{value:g}" for value in wrong[:3])
-    return [f"{label.name} must hold whole label numbers from 0, got {few} in {_voxels(label, wrong)}."]
+    shares = values.min() >= 0 and values.max() <= 1
+    mend = " If they are probabilities of one structure, write label_threshold: 0.5 into a recipe." if shares else ""
+    return [f"{label.name} must hold whole label numbers from 0, got {few} in {_voxels(label, wrong)}.{mend}"]
+
+
+def class_numbers(label: Scan, mapping: Mapping[int, int] | None = None) -> list[str]:
+    """A label that nobody declares holds class numbers, not the grey values of a frayed or smoothed mask.
+
+    In pictures, one value besides 0, values below 32 and evenly spaced ones (0, 85, 170, 255) are class numbers, in JPEG
+    files only the first. In volumes, more than 32 values are grey if most of them hardly touch a voxel of their own value.
+
+    Args:
+        label: whole numbers (X, Y, Z).
+        mapping: new label values by old ones, which are known to be class numbers.
+    """
+    known = [] if mapping is None else list(mapping)
+    values = np.setdiff1d(np.unique(label.data), [0])
+    unknown = np.setdiff1d(values, known)
+    if not label.is_picture:
+        grey = len(unknown) > _MANY_VALUES and _frayed(label.data, unknown)
+    elif label.path.suffix.lower() in _LOSSY:
+        grey = len(values) > 1
+    else:
+        grey = len(values) > 1 and bool((unknown >= _SMALL).any()) and not _even(values)
+    if not grey:
+        return []
+    few = ", ".join(f"{value:g}" for value in (*values[:2], *values[-2:])) if len(values) > 4 else values.tolist()
+    lossy = " of a JPEG file" if label.path.suffix.lower() in _LOSSY else ""
+    return [
+        f"{label.name} must hold class numbers, got {len(values)} grey values{lossy} besides 0 ({few}). If it marks one "
+        f"structure, write {_THRESHOLD_KEY}; if they are classes, name each in labels: or map "
+        "it in label_map:."
+    ]
 
 
 def known_labels(label: Scan, declared: Mapping[int, str] | None) -> list[str]:
@@ -147,6 +195,24 @@ def header_flags(scan: Scan) -> list[str]:
         if apart > _FAR * sides.min():
             flags.append(f"{scan.name}: qform and sform lie {apart:.1f} mm apart; sform used.")
     return flags
+
+
+def _even(values: np.ndarray) -> bool:
+    """Whether values are multiples of their lowest one, without gaps, such as 85, 170, 255."""
+    return bool((values == values[0] * np.arange(1, len(values) + 1)).all())
+
+
+def _frayed(data: np.ndarray, values: np.ndarray) -> bool:
+    """Whether most of the values mostly touch other values, as in the soft edge of a mask."""
+    touches = np.zeros(data.shape, bool)
+    for axis in range(3):
+        same = np.diff(data.astype(np.int64, copy=False), axis=axis) == 0
+        ahead, behind = ([slice(None)] * 3 for _ in range(2))
+        ahead[axis], behind[axis] = slice(1, None), slice(None, -1)
+        touches[tuple(ahead)] |= same
+        touches[tuple(behind)] |= same
+    alone = [not touches[data == value].mean() > 0.5 for value in values]
+    return 2 * sum(alone) > len(alone)
 
 
 def _voxels(label: Scan, values: np.ndarray) -> str:

@@ -52,4 +52,4 @@ def test_all_reasons_are_given_at_once(case, save, ball):
 
 def test_an_unreadable_file_is_a_reason_not_an_error(case):
     case.image[0].write_bytes(b"junk")
-    assert "must be a complete NIfTI file" in survey_case(case, None).reasons[0]
+    assert "got a file that is not gzip" in survey_case(case, None).reasons[0]
