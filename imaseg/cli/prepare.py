@@ -10,7 +10,8 @@ import typer
 from imaseg.data.cohort.notes import OutLayout
 from imaseg.data.preparation.prepare import prepare as run
 from imaseg.data.preparation.prepare import usual_recipe
-from imaseg.data.preparation.recipe import load_recipe
+from imaseg.data.preparation.recipe import load_recipe, parse_recipe
+from imaseg.data.splitting import Splitting, read_patients
 from imaseg.errors import InputError
 from imaseg.progress import bar
 
@@ -24,6 +25,9 @@ def prepare(
     layout: str,
     workers: int | None,
     download: bool,
+    split: str | None = None,
+    patients: str | None = None,
+    seed: int = 0,
 ) -> int:
     """Prepare a cohort and print which cases were set aside; returns exit code 1 if any was."""
     if layout not in get_args(OutLayout):
@@ -39,9 +43,24 @@ def prepare(
         fetch(source)
     name = recipe or usual_recipe(source, wanted)
     steps = load_recipe(name, config)
+    splitting = Splitting(split, seed) if split is not None else None
+    people = None
+    if patients is not None and patients.lower().endswith(".csv"):
+        people = read_patients(Path(patients))
+    elif patients is not None:
+        steps = parse_recipe(steps.model_dump(mode="json") | {"patient": patients}, source="--patients")
     with bar(f"prepare {source.name}") as tell:
         try:
-            summary = run(source, out, steps, progress=tell, layout=wanted, workers=workers)
+            summary = run(
+                source,
+                out,
+                steps,
+                progress=tell,
+                layout=wanted,
+                workers=workers,
+                splitting=splitting,
+                patients=people,
+            )
         except OSError as error:
             what = f"{error.filename or out} must be readable and, if in OUT, writable"
             msg = f"{what}, got: {error.strerror or error}. Finished cases are kept: correct this and run again."

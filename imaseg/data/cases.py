@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
 
+from imaseg.data.splitting import Splitting
 from imaseg.errors import InputError
 
 
@@ -86,6 +88,20 @@ class CaseSet(Sequence[Case]):
     def ids(self) -> list[str]:
         """Ids of the cases, in order."""
         return [case.id for case in self.cases]
+
+    def part(self, name: str) -> CaseSet:
+        """Cases of one part of the split, such as `train`; without a split, of one that is made by patient.
+
+        That one trains on 0.8 of the patients, shuffled by seed 0, and is the same at each call. A warning says so.
+        """
+        if self.split:
+            return self.select(self.split.get(name, []))
+        warnings.warn(
+            f"{self.root} has no split.json: 0.8 of its patients are taken for train, the others for val "
+            "(`imaseg prepare --split` writes a split).",
+            stacklevel=2,
+        )
+        return self.select(Splitting("0.8").folds({case.id: case.patient or case.id for case in self.cases})[0][name])
 
     @cached_property
     def labels(self) -> dict[int, str]:

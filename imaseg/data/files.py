@@ -55,7 +55,9 @@ def images_among(paths: Iterable[Path]) -> list[Path]:
     An `.img` without its header stays, so that reading it says what is missing.
     """
     images = [path for path in paths if path.name.lower().endswith(SUFFIXES)]
-    headers = {(path.parent, stem(path)) for path in images if path.name.lower().endswith((".hdr", ".hdr.gz", *_DETACHED))}
+    headers = {
+        (path.parent, stem(path)) for path in images if path.name.lower().endswith((".hdr", ".hdr.gz", *_DETACHED))
+    }
     return [path for path in images if not _has_voxels_only(path) or (path.parent, stem(path)) not in headers]
 
 

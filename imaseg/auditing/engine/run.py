@@ -167,7 +167,7 @@ def _announce(
 ) -> None:
     """What is to be known before hours are spent."""
     cases = subject.cases
-    for note in subject.notes:
+    for note in (*subject.notes, subject.because):
         announce(note)
     if warning := training_cases_among(cases, subject.model.card):
         announce(warning)

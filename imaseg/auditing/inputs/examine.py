@@ -10,7 +10,14 @@ import torch
 from torch import Tensor
 
 from imaseg.auditing.inputs.fitting import fit
-from imaseg.auditing.inputs.source import CaseSource, Loaded, choose, training_cases_among
+from imaseg.auditing.inputs.source import (
+    CaseSource,
+    Loaded,
+    choose,
+    held_out_missing,
+    reason_for,
+    training_cases_among,
+)
 from imaseg.data import load_cases
 from imaseg.errors import InputError
 from imaseg.models import SegmentationModel, load_model
@@ -71,7 +78,7 @@ def examine_data(model: SegmentationModel, data: Path, *, select: str | None = N
     Raises:
         InputError: if they do not fit, or none of the cases looked at can be read.
     """
-    cohort = load_cases(data)
+    cohort = load_cases(data, missing_ok=True)
     chosen, selection = choose(cohort, model.card, select)
     fitted = fit(model, chosen)
     source = CaseSource(chosen, fitted.model.card, fitted.model.prepare)
@@ -87,6 +94,9 @@ def examine_data(model: SegmentationModel, data: Path, *, select: str | None = N
         raise InputError(msg)
     if warning := training_cases_among(chosen, model.card):
         problems.append(warning)
+    because = reason_for(cohort, model.card, selection)
+    if held_out_missing(cohort, model.card):
+        problems.append(because)
     if all(score < _POOR for case in tried for score in case["dice"].values()):
         names = ", ".join(case["id"] for case in tried)
         problems.append(
@@ -100,7 +110,7 @@ def examine_data(model: SegmentationModel, data: Path, *, select: str | None = N
         "selection": selection,
         "prepared": cohort.prepared is not None,
         "tried": tried,
-        "notes": list(fitted.notes),
+        "notes": [*fitted.notes, *([] if because in problems else [because])],
         "problems": problems,
     }
 

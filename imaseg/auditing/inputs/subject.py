@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 
 from imaseg.auditing.inputs.fitting import fit
-from imaseg.auditing.inputs.source import CaseSource, Loaded, choose
+from imaseg.auditing.inputs.source import CaseSource, Loaded, choose, held_out_missing, reason_for
 from imaseg.data import CaseSet, load_cases
+from imaseg.data.layouts.accounting import reasons_counted
 from imaseg.errors import InputError
 from imaseg.models import SegmentationModel, load_model
 from imaseg.results.summary import DataFacts
@@ -27,6 +28,8 @@ class Subject:
         selection: how.
         source: reads them for that model.
         notes: on how labels of the data and classes of the model were matched.
+        because: why these cases were chosen.
+        held_out_missing: whether none of the cases that the model held out is among the data.
     """
 
     model: SegmentationModel
@@ -35,6 +38,8 @@ class Subject:
     selection: str
     source: CaseSource
     notes: tuple[str, ...] = ()
+    because: str = ""
+    held_out_missing: bool = False
 
     @classmethod
     def of(
@@ -60,12 +65,23 @@ class Subject:
         """
         network = model if isinstance(model, SegmentationModel) else load_model(model, trust=trust)
         network = network if device is None else network.to(device)
-        cohort = cases if isinstance(cases, CaseSet) else load_cases(cases)
+        # A case that misses a file fails alone and stands in the report.
+        cohort = cases if isinstance(cases, CaseSet) else load_cases(cases, missing_ok=True)
         chosen, selection = choose(cohort, network.card, select)
         spec = "" if isinstance(model, SegmentationModel) else str(model)
         fitted = fit(network, chosen)
         source = CaseSource(chosen, fitted.model.card, fitted.model.prepare)
-        return cls(fitted.model, spec, chosen, selection, source, fitted.notes)
+        left = (f"Files read for no case: {reasons_counted(_short(cohort))}.",) if cohort.ignored else ()
+        return cls(
+            fitted.model,
+            spec,
+            chosen,
+            selection,
+            source,
+            (*fitted.notes, *left),
+            because=reason_for(cohort, network.card, selection),
+            held_out_missing=held_out_missing(cohort, network.card),
+        )
 
     def data(self, finished: Sequence[str]) -> DataFacts:
         """Which cases were finished, by id, and which of them the model was trained on."""
@@ -79,6 +95,8 @@ class Subject:
             training_known=bool(card.train_ids or card.val_ids),
             notes=list(self.notes),
             labels={str(value): label for value, label in card.labels.items() if value > 0},
+            selected_because=self.because,
+            held_out_missing=self.held_out_missing,
         )
 
     def first(self) -> Loaded | None:
@@ -89,3 +107,8 @@ class Subject:
             except (InputError, MemoryError):  # that case is set aside later
                 continue
         return None
+
+
+def _short(cohort: CaseSet) -> dict[str, str]:
+    """Reasons by file, which is named by its folder and name."""
+    return {f"{path.parent.name}/{path.name}": reason for path, reason in cohort.ignored.items()}

@@ -132,7 +132,9 @@ def pixels_of(picture: Image.Image, flags: list[str], *, label: bool) -> NDArray
 
 def _ppm_maximum(picture: Image.Image) -> int | None:
     arguments = picture.tile[0].args if picture.format == "PPM" and picture.tile else None
-    return arguments[1] if isinstance(arguments, tuple) and len(arguments) == 2 and isinstance(arguments[1], int) else None
+    return (
+        arguments[1] if isinstance(arguments, tuple) and len(arguments) == 2 and isinstance(arguments[1], int) else None
+    )
 
 
 def _classes(picture: Image.Image, flags: list[str]) -> NDArray[np.generic]:

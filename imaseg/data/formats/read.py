@@ -26,9 +26,7 @@ _NO_IMAGES = (
 """First bytes, in small letters, of what is left where a download went wrong."""
 
 
-def read_scan(
-    path: Path, *, dtype: DTypeLike | None = np.float32, label: bool = False, alpha: bool = False
-) -> Scan:
+def read_scan(path: Path, *, dtype: DTypeLike | None = np.float32, label: bool = False, alpha: bool = False) -> Scan:
     """Read a file whole.
 
     Args:

@@ -77,9 +77,7 @@ def paired_cases(root: Path, declared: Declared | None = None) -> Pairs:
     return Pairs(cases, ignored)
 
 
-def grouped(
-    paths: list[Path], labels: Mapping[str, Path], declared: Declared | None = None
-) -> dict[str, list[Path]]:
+def grouped(paths: list[Path], labels: Mapping[str, Path], declared: Declared | None = None) -> dict[str, list[Path]]:
     """Image files by the id of their case.
 
     The id is the file's stem or, without a word such as `_image` at its end, what is left of it, if there is a label
@@ -98,7 +96,9 @@ def grouped(
         if len({split_name(stem(path)) for path in files}) < len(files) or (
             len(files) > 1 and any(split_name(stem(path))[1] is None for path in files)
         ):
-            msg = f"{paths[0].parent.parent} must hold one file per case and channel, got {len(files)} files for {name}."
+            msg = (
+                f"{paths[0].parent.parent} must hold one file per case and channel, got {len(files)} files for {name}."
+            )
             raise InputError(msg)
     return groups
 
