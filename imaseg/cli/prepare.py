@@ -10,7 +10,7 @@ import typer
 from imaseg.data.cohort.notes import OutLayout
 from imaseg.data.preparation.prepare import prepare as run
 from imaseg.data.preparation.prepare import usual_recipe
-from imaseg.data.preparation.recipe import load_recipe, parse_recipe
+from imaseg.data.preparation.recipe import Recipe, load_recipe, parse_recipe
 from imaseg.data.splitting import Splitting, read_patients
 from imaseg.errors import InputError
 from imaseg.progress import bar
@@ -43,12 +43,7 @@ def prepare(
         fetch(source)
     name = recipe or usual_recipe(source, wanted)
     steps = load_recipe(name, config)
-    splitting = Splitting(split, seed) if split is not None else None
-    people = None
-    if patients is not None and patients.lower().endswith(".csv"):
-        people = read_patients(Path(patients))
-    elif patients is not None:
-        steps = parse_recipe(steps.model_dump(mode="json") | {"patient": patients}, source="--patients")
+    steps, people = _with_patients(steps, patients)
     with bar(f"prepare {source.name}") as tell:
         try:
             summary = run(
@@ -58,7 +53,7 @@ def prepare(
                 progress=tell,
                 layout=wanted,
                 workers=workers,
-                splitting=splitting,
+                splitting=Splitting(split, seed) if split is not None else None,
                 patients=people,
             )
         except OSError as error:
@@ -82,6 +77,15 @@ def prepare(
     for file in ("prepare.html", "prepare.json"):
         typer.echo(f"Created {out / file}")
     return 1 if summary.quarantined else 0
+
+
+def _with_patients(recipe: Recipe, patients: str | None) -> tuple[Recipe, dict[str, str] | None]:
+    """The recipe with a pattern that finds patients in ids, or the patients that a CSV file names."""
+    if patients is None:
+        return recipe, None
+    if patients.lower().endswith(".csv"):
+        return recipe, read_patients(Path(patients))
+    return parse_recipe(recipe.model_dump(mode="json") | {"patient": patients}, source="--patients"), None
 
 
 def _printable(text: str) -> str:

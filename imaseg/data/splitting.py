@@ -40,8 +40,9 @@ class Splitting:
         share, count, _ = self._meaning()
         people = sorted(set(patients.values()))
         random.Random(self.seed).shuffle(people)
-        if len(people) < max(count, 2):
-            msg = f"split {self.text} needs at least {max(count, 2)} patients, got {len(people)} in {len(patients)} cases."
+        fewest = max(count, 2)
+        if len(people) < fewest:
+            msg = f"split {self.text} needs at least {fewest} patients, got {len(people)} in {len(patients)} cases."
             raise InputError(msg)
         if count:
             held = [set(people[fold::count]) for fold in range(count)]
@@ -63,14 +64,15 @@ class Splitting:
     def _meaning(self) -> tuple[float, int, int]:
         """Share, number of folds (0 for a share), chosen fold."""
         match = _FOLDS.match(self.text)
-        if match and 2 <= int(match["count"]) and int(match["fold"] or 0) < int(match["count"]):
+        if match and int(match["count"]) >= 2 and int(match["fold"] or 0) < int(match["count"]):
             return 0.0, int(match["count"]), int(match["fold"] or 0)
         try:
             share = float(self.text)
         except ValueError:
             share = 0.0
         if not 0 < share < 1:
-            msg = f"split must be a share between 0 and 1 (0.8), 5-fold, or 5-fold:2 for its third fold, got {self.text!r}."
+            known = "a share between 0 and 1 (0.8), 5-fold, or 5-fold:2 for its third fold"
+            msg = f"split must be {known}, got {self.text!r}."
             raise InputError(msg)
         return share, 0, 0
 
@@ -85,7 +87,8 @@ def read_patients(path: Path) -> dict[str, str]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             if not {"case", "patient"} <= set(reader.fieldnames or ()):
-                msg = f"{path} must have the columns case and patient, got {', '.join(reader.fieldnames or ()) or 'none'}."
+                got = ", ".join(reader.fieldnames or ()) or "none"
+                msg = f"{path} must have the columns case and patient, got {got}."
                 raise InputError(msg)
             rows = [((row["case"] or "").strip(), (row["patient"] or "").strip()) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:

@@ -268,8 +268,8 @@ def reason_for(cases: CaseSet, card: ModelCard, selection: str) -> str:
     """A sentence on why these cases are audited, and by whose word they were held out of training."""
     if held_out_missing(cases, card):
         return (
-            f"Warning: none of the {len(card.val_ids)} cases that {card.name} held out ({card.val_ids[0]}, ...) is among "
-            f"these data ({cases.ids[0]}, ...), so nothing shows that the audited cases were not in its training."
+            f"Warning: none of the {len(card.val_ids)} cases that {card.name} held out ({card.val_ids[0]}, ...) is "
+            f"among these data ({cases.ids[0]}, ...), so nothing shows that the audited cases were not in its training."
         )
     if selection == "held out":
         return f"Audited are the cases that {card.name} held out of its training, as its checkpoint says."
@@ -279,11 +279,8 @@ def reason_for(cases: CaseSet, card: ModelCard, selection: str) -> str:
         return f"Audited are the cases that {card.name} does not list as training cases."
     if selection == "all":
         unknown = "" if card.train_ids or card.val_ids else ", and the model does not say which it was trained on"
-        held = (
-            ""
-            if "val" in cases.split
-            else f"{cases.name} has no split.json{unknown}: no case is known to be held out. "
-        )
+        nobody = f"{cases.name} has no split.json{unknown}: no case is known to be held out. "
+        held = "" if "val" in cases.split else nobody
         return (
             f"{held}All {len(cases)} cases are audited; `--cases` names others, `imaseg prepare --split` makes a split."
         )

@@ -136,8 +136,9 @@ def whole_numbers(label: Scan) -> list[str]:
 def class_numbers(label: Scan, mapping: Mapping[int, int] | None = None) -> list[str]:
     """A label that nobody declares holds class numbers, not the grey values of a frayed or smoothed mask.
 
-    In pictures, one value besides 0, values below 32 and evenly spaced ones (0, 85, 170, 255) are class numbers, in JPEG
-    files only the first. In volumes, more than 32 values are grey if most of them hardly touch a voxel of their own value.
+    In pictures, one value besides 0, values below 32 and evenly spaced ones (0, 85, 170, 255) are class numbers, in
+    JPEG files only the first. In volumes, more than 32 values are grey if most of them hardly touch a voxel of their
+    own value.
 
     Args:
         label: whole numbers (X, Y, Z).
@@ -154,12 +155,12 @@ def class_numbers(label: Scan, mapping: Mapping[int, int] | None = None) -> list
         grey = len(values) > 1 and bool((unknown >= _SMALL).any()) and not _even(values)
     if not grey:
         return []
-    few = ", ".join(f"{value:g}" for value in (*values[:2], *values[-2:])) if len(values) > 4 else values.tolist()
+    shown = values if len(values) <= 4 else (*values[:2], *values[-2:])
+    few = ", ".join(f"{value:g}" for value in shown)
     lossy = " of a JPEG file" if label.path.suffix.lower() in _LOSSY else ""
     return [
-        f"{label.name} must hold class numbers, got {len(values)} grey values{lossy} besides 0 ({few}). If it marks one "
-        f"structure, write {_THRESHOLD_KEY}; if they are classes, name each in labels: or map "
-        "it in label_map:."
+        f"{label.name} must hold class numbers, got {len(values)} grey values{lossy} besides 0 ({few}). If it marks "
+        f"one structure, write {_THRESHOLD_KEY}; if they are classes, name each in labels: or map it in label_map:."
     ]
 
 
@@ -195,6 +196,16 @@ def header_flags(scan: Scan) -> list[str]:
         if apart > _FAR * sides.min():
             flags.append(f"{scan.name}: qform and sform lie {apart:.1f} mm apart; sform used.")
     return flags
+
+
+def exif_flags(label: Scan, image: Scan) -> list[str]:
+    """A picture that its EXIF orientation turned, beside one that states none."""
+    if label.turned == image.turned:
+        return []
+    turned, other = (label, image) if label.turned else (image, label)
+    return [
+        f"{other.name}: states no EXIF orientation, unlike {turned.name}: was the mask drawn on the upright picture?"
+    ]
 
 
 def _even(values: np.ndarray) -> bool:

@@ -117,7 +117,7 @@ def pixels_of(picture: Image.Image, flags: list[str], *, label: bool) -> NDArray
         return _classes(picture, flags)
     if picture.mode == "1":
         return np.asarray(picture).astype(np.uint8)
-    if "16" in str(picture.tile[0].args if picture.tile else "") and picture.mode in ("RGB", "RGBA"):
+    if "16" in str(_stored_as(picture)) and picture.mode in ("RGB", "RGBA"):
         flags.append("its 16-bit colours are read as 8-bit")
     largest = _ppm_maximum(picture)
     transparent = picture.mode == "PA" or (picture.mode == "P" and "transparency" in picture.info)
@@ -131,19 +131,28 @@ def pixels_of(picture: Image.Image, flags: list[str], *, label: bool) -> NDArray
 
 
 def _ppm_maximum(picture: Image.Image) -> int | None:
-    arguments = picture.tile[0].args if picture.format == "PPM" and picture.tile else None
+    arguments = _stored_as(picture) if picture.format == "PPM" else None
     return (
         arguments[1] if isinstance(arguments, tuple) and len(arguments) == 2 and isinstance(arguments[1], int) else None
     )
 
 
+def _stored_as(picture: Image.Image) -> object:
+    """What Pillow tells its decoder of the pixels in the file."""
+    tiles = getattr(picture, "tile", None)
+    return tiles[0].args if tiles else None
+
+
 def _classes(picture: Image.Image, flags: list[str]) -> NDArray[np.generic]:
-    """Class numbers of a palette picture: its indices, or its grey values where index 0 is not black."""
+    """Class numbers of a palette picture: its indices; its grey values where there are more than black and one other."""
     indices = np.asarray(picture)
-    palette = np.asarray(picture.getpalette("RGB") or [0, 0, 0], np.uint8).reshape(-1, 3)
-    if not palette[0].any():
-        return indices
-    if indices.max() < len(palette) and (palette[np.unique(indices)] == palette[np.unique(indices), :1]).all():
+    palette = np.zeros((256, 3), np.uint8)
+    stated = np.asarray(picture.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
+    palette[: len(stated)] = stated
+    used = np.unique(indices)
+    grey = (palette[used] == palette[used, :1]).all()
+    if grey and (len(used) > 2 or palette[0].any()):
         return palette[indices, 0]
-    flags.append(f"class numbers are the indices of its palette, in which 0 has the colour {palette[0].tolist()}")
+    if palette[0].any():
+        flags.append(f"class numbers are the indices of its palette, in which 0 has the colour {palette[0].tolist()}")
     return indices

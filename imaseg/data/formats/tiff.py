@@ -1,7 +1,7 @@
 """TIFF files as volumes: pages are slices, whose thickness a JSON file beside the TIFF may state, as for nnU-Net.
 
-tifffile reads what it can, because Pillow shows only the first slice of some stacks, reduces colours of 16 bits to 8 and
-turns pages that are not compressed wrongly; Pillow reads palettes, inverted greys and what JPEG compressed.
+tifffile reads what it can, because Pillow shows only the first slice of some stacks, reduces colours of 16 bits to 8
+and turns pages that are not compressed wrongly; Pillow reads palettes, inverted greys and what JPEG compressed.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def _pages(path: Path, flags: list[str], *, label: bool) -> tuple[NDArray[np.gen
         orientation = int(tag.value) if tag else 1
         if first.photometric in _PLAIN:
             try:
-                return _by_tifffile(file, shape), orientation
+                return _by_tifffile(file), orientation
             except ValueError as error:
                 if "imagecodecs" not in str(error):
                     raise
@@ -97,7 +97,7 @@ def _stack(path: Path, file: tifffile.TiffFile, flags: list[str]) -> tuple[int, 
     return tuple(side for _, side in before)
 
 
-def _by_tifffile(file: tifffile.TiffFile, stack: tuple[int, ...]) -> NDArray[np.generic]:
+def _by_tifffile(file: tifffile.TiffFile) -> NDArray[np.generic]:
     arrays = []
     for series in file.series:
         array = np.asarray(series.asarray())

@@ -55,8 +55,8 @@ def numbers_are_channels(paths: Sequence[Path], labels: Collection[str], *, decl
     if len(numbers) == 1 and from_zero:
         folder = paths[0].parent
         msg = (
-            f"{folder} must tell channels from cases, got {len(paths)} files called {from_zero[0]}_NUMBER and no label. "
-            "Name the channels in a dataset.json (channel_names), or the files in a recipe's layout."
+            f"{folder} must tell channels from cases, got {len(paths)} files called {from_zero[0]}_NUMBER and no "
+            "label. Name the channels in a dataset.json (channel_names), or the files in a recipe's layout."
         )
         raise InputError(msg)
     return 2 * len(from_zero) > len(numbers)

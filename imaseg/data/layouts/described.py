@@ -48,7 +48,8 @@ def _pairs(root: Path, content: dict[str, Any], channels: int) -> Pairs:
 def _by_id(root: Path, name: str, entry: Any) -> Case:
     """A case that nnU-Net's `dataset` key lists, with paths that may lead anywhere."""
     images, label = (entry.get("images"), entry.get("label")) if isinstance(entry, dict) else (None, None)
-    if not isinstance(images, list) or not images or not all(isinstance(path, str) for path in (*images, label or "")):
+    images = images if isinstance(images, list) else []
+    if not images or not all(isinstance(path, str) for path in (*images, label or "")):
         _malformed(root, f"case {name!r} of dataset", '{"images": [...], "label": ...}', entry)
     return Case(name, tuple(root / path for path in images), root / label if label else None)
 

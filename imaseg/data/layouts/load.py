@@ -61,8 +61,8 @@ def _inspected(root: Path) -> CaseSet:
     if (root / "dataset.json").is_file():
         return described_cases(root)
     if any((root / images).is_dir() and list_volumes(root / images) for images, _ in FOLDER_PAIRS):
-        pairs = paired_cases(root)
-        return replace(_unnamed(root, pairs.cases), ignored=pairs.ignored)
+        paired = paired_cases(root)
+        return replace(_unnamed(root, paired.cases), ignored=paired.ignored)
     if (masked := mask_folder_cases(root)) is not None:
         return masked
     if pairs := named_pairs(root):

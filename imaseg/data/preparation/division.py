@@ -43,8 +43,8 @@ def divide(cohort: CaseSet, fit: Collection[str], splitting: Splitting) -> tuple
         else "cases of one patient stay together"
     )
     told = (
-        f"Split {splitting.text} (seed {splitting.seed}): {len(split['train'])} cases of {people['train']} patients to train "
-        f"on, {len(split['val'])} of {people['val']} held out; {how}."
+        f"Split {splitting.text} (seed {splitting.seed}): {len(split['train'])} cases of {people['train']} patients to "
+        f"train on, {len(split['val'])} of {people['val']} held out; {how}."
     )
     if len(folds) > 1:
         told += f" split.json is fold {splitting.chosen}; splits_final.json holds all {len(folds)}."

@@ -134,7 +134,8 @@ def _with_patients(cohort: CaseSet, patients: Mapping[str, str] | None) -> CaseS
         return cohort
     missing = [case.id for case in cohort if case.id not in patients]
     if missing:
-        msg = f"patients must name the patient of each case, got none for {', '.join(missing[:3])} ({len(missing)} in all)."
+        few = f"{', '.join(missing[:3])} ({len(missing)} in all)"
+        msg = f"patients must name the patient of each case, got none for {few}."
         raise InputError(msg)
     return replace(cohort, cases=tuple(replace(case, patient=patients[case.id]) for case in cohort))
 
