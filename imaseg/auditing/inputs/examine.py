@@ -147,6 +147,7 @@ def _kind(model: SegmentationModel, spec: str) -> str:
 def _input(model: SegmentationModel) -> dict[str, Any]:
     card = model.card
     facts: dict[str, Any] = {"channels": card.in_channels, "spatial_dims": card.spatial_dims, "divisor": card.divisor}
+    facts["pad_value"] = "lowest" if card.pad_value is None else card.pad_value
     if isinstance(model, AdaptedModel):
         use = model.found.card
         facts |= {"spatial_dims": use.spatial_dims, "divisor": model.found.probe.divisor, "axes": use.axes}

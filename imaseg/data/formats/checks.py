@@ -65,8 +65,9 @@ def finite(scan: Scan) -> list[str]:
 
 
 def not_constant(scan: Scan) -> list[str]:
-    """Every channel of the image holds more than one value."""
+    """Every channel of the image holds more than one value; the transparency of a picture need not."""
     channels = np.moveaxis(scan.data, 3, 0) if scan.data.ndim == 4 else scan.data[None]
+    channels = channels[:3] if scan.is_picture else channels
     reasons = []
     for i, channel in enumerate(channels):
         if channel.min() == channel.max():

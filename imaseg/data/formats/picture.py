@@ -144,7 +144,7 @@ def _stored_as(picture: Image.Image) -> object:
 
 
 def _classes(picture: Image.Image, flags: list[str]) -> NDArray[np.generic]:
-    """Class numbers of a palette picture: its indices; its grey values where there are more than black and one other."""
+    """Class numbers of a palette picture: its indices, or its greys where there are more than black and another."""
     indices = np.asarray(picture)
     palette = np.zeros((256, 3), np.uint8)
     stated = np.asarray(picture.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
