@@ -14,7 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 from imaseg.data.cases import Case
 from imaseg.data.cohort.hounsfield import looks_like_hounsfield
 from imaseg.data.cohort.thumbnail import draw_thumbnail
-from imaseg.data.formats.checks import check_image, check_label, class_numbers, exif_flags, header_flags
+from imaseg.data.formats.checks import check_image, check_label, class_numbers, header_flags, label_flags
 from imaseg.data.formats.scan import Scan
 from imaseg.data.orient import orient
 from imaseg.data.reading import read_images, read_label, to_volume
@@ -129,7 +129,7 @@ def inspect_case(
     if label is not None:
         wrong = check_label(label, images[0], labels)
         reasons += wrong or (class_numbers(label, mapping) if labels is None and threshold is None else [])
-        flags += [*header_flags(label), *exif_flags(label, images[0])]
+        flags += [*header_flags(label), *label_flags(label, images[0])]
     if not reasons:
         return to_volume(case.id, images, label, compact=True), [], flags
     if thumbnail is not None:

@@ -199,14 +199,14 @@ def header_flags(scan: Scan) -> list[str]:
     return flags
 
 
-def exif_flags(label: Scan, image: Scan) -> list[str]:
-    """A picture that its EXIF orientation turned, beside one that states none."""
+def label_flags(label: Scan, image: Scan) -> list[str]:
+    """Oddities of a label: it leaves no background, or image or label alone was turned by its EXIF orientation."""
+    flags = [f"{label.name}: no voxel is background."] if label.data.min() > 0 else []
     if label.turned == image.turned:
-        return []
+        return flags
     turned, other = (label, image) if label.turned else (image, label)
-    return [
-        f"{other.name}: states no EXIF orientation, unlike {turned.name}: was the mask drawn on the upright picture?"
-    ]
+    asked = "was the mask drawn on the upright picture?"
+    return [*flags, f"{other.name}: states no EXIF orientation, unlike {turned.name}: {asked}"]
 
 
 def _even(values: np.ndarray) -> bool:

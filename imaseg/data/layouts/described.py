@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from imaseg.data.cases import Case, CaseSet
-from imaseg.data.files import read_json, stem
+from imaseg.data.files import ITK_SUFFIXES, NIFTI_SUFFIXES, PICTURE_SUFFIXES, TIFF_SUFFIXES, read_json, stem
 from imaseg.data.layouts.channels import checked_channels, split_name
 from imaseg.data.layouts.paired import Declared, Pairs, channels_of, paired_cases
 from imaseg.errors import InputError
+
+_VOLUMES = (*NIFTI_SUFFIXES, *ITK_SUFFIXES)
+_READERS = {
+    "NaturalImage2DIO": PICTURE_SUFFIXES,
+    "Tiff3DIO": TIFF_SUFFIXES,
+    "SimpleITKIO": _VOLUMES,
+    "SimpleITKIOWithReorient": _VOLUMES,
+    "NibabelIO": _VOLUMES,
+    "NibabelIOWithReorient": _VOLUMES,
+}
+"""nnU-Net's readers, and the suffixes of files that imaseg reads alike."""
 
 
 def described_cases(root: Path) -> CaseSet:
@@ -42,7 +54,20 @@ def _pairs(root: Path, content: dict[str, Any], channels: int) -> Pairs:
         return Pairs(_listed(root, listed, channels))
     if isinstance(by_id, dict) and by_id:
         return Pairs([_by_id(root, name, entry) for name, entry in by_id.items()])
+    _warn_of_reader(root, content)
     return paired_cases(root, Declared(channels or None, str(content.get("file_ending") or "")))
+
+
+def _warn_of_reader(root: Path, content: dict[str, Any]) -> None:
+    """Warn if nnU-Net is told to read these files by something that reads them otherwise than imaseg."""
+    reader, ending = content.get("overwrite_image_reader_writer"), str(content.get("file_ending") or "").lower()
+    suffixes = _READERS.get(str(reader), ())
+    if reader and reader != "None" and not ending.endswith(suffixes):
+        warnings.warn(
+            f"overwrite_image_reader_writer in {root / 'dataset.json'} names {reader}, which is not run: files are "
+            "read by their suffix. Compare a case with what it gives.",
+            stacklevel=2,
+        )
 
 
 def _by_id(root: Path, name: str, entry: Any) -> Case:

@@ -170,3 +170,12 @@ def test_the_dataset_key_of_nnunet_lists_files_anywhere(folder, save, ball, pict
     (root / "dataset.json").write_text(json.dumps(described(1, dataset={"c0": {"images": "im0.nii.gz"}})))
     with pytest.raises(InputError, match=r"case 'c0' of dataset in .* must be"):
         load_cases(root)
+
+
+@pytest.mark.parametrize(
+    ("reader", "told"), [("SimpleITKIO", False), ("None", False), ("OwnReader", True), ("Tiff3DIO", True)]
+)
+def test_a_reader_that_would_read_otherwise_is_warned_of(folder, recwarn, reader, told):
+    root = folder(["a_0000"], ["a"], described(1, file_ending=".nii.gz", overwrite_image_reader_writer=reader))
+    assert load_cases(root).ids == ["a"]
+    assert [f"names {reader}, which is not run" in str(each.message) for each in recwarn] == [True] * told
