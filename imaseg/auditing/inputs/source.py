@@ -268,7 +268,7 @@ def reason_for(cases: CaseSet, card: ModelCard, selection: str) -> str:
     """A sentence on why these cases are audited, and by whose word they were held out of training."""
     if held_out_missing(cases, card):
         return (
-            f"Warning: none of the {len(card.val_ids)} cases that {card.name} held out ({card.val_ids[0]}, ...) is "
+            f"Warning: none of the cases that {card.name} held out ({len(card.val_ids)}: {card.val_ids[0]}, ...) is "
             f"among these data ({cases.ids[0]}, ...), so nothing shows that the audited cases were not in its training."
         )
     if selection == "held out":

@@ -218,13 +218,15 @@ def _frayed(data: np.ndarray, values: np.ndarray) -> bool:
     """Whether most of the values mostly touch other values, as in the soft edge of a mask."""
     touches = np.zeros(data.shape, bool)
     for axis in range(3):
-        same = np.diff(data.astype(np.int64, copy=False), axis=axis) == 0
-        ahead, behind = ([slice(None)] * 3 for _ in range(2))
-        ahead[axis], behind[axis] = slice(1, None), slice(None, -1)
-        touches[tuple(ahead)] |= same
-        touches[tuple(behind)] |= same
-    alone = [not touches[data == value].mean() > 0.5 for value in values]
-    return 2 * sum(alone) > len(alone)
+        first, second = ([slice(None)] * 3 for _ in range(2))
+        first[axis], second[axis] = slice(None, -1), slice(1, None)
+        same = data[tuple(first)] == data[tuple(second)]
+        touches[tuple(first)] |= same
+        touches[tuple(second)] |= same
+    counts = dict(zip(*np.unique(data, return_counts=True), strict=True))
+    touching = dict(zip(*np.unique(data[touches], return_counts=True), strict=True))
+    alone = sum(2 * touching.get(value, 0) <= counts[value] for value in values)
+    return 2 * alone > len(values)
 
 
 def _voxels(label: Scan, values: np.ndarray) -> str:
