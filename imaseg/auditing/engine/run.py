@@ -186,6 +186,8 @@ def _announce(
     cases = subject.cases
     for note in subject.notes:
         announce(note)
+    if subject.held_out_missing or subject.selection in ("all", "unseen"):
+        announce(subject.because)  # of the others the line below says whose word they are
     if warning := training_cases_among(cases, subject.model.card):
         announce(warning)
     if cases.prepared is not None and any(getattr(probe, "write", None) == "nifti" for probe in plan.probes):

@@ -39,7 +39,7 @@ def load_bundle(text: str, *, trust: bool = False) -> AdaptedModel:
     network = _network(config)
     weights = next((folder / name for name in _WEIGHTS if (folder / name).is_file()), folder / _WEIGHTS[0])
     load_state(network, read_state(weights), source=str(weights))
-    card = parse_card(from_bundle | from_card, source=str(folder))
+    card = parse_card({"pad_value": 0.0} | from_bundle | from_card, source=str(folder))  # MONAI's inferers pad with 0
     return adapt(network, card, kind="bundle", name=folder.resolve().name, notes=notes)
 
 

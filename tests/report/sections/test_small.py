@@ -144,6 +144,14 @@ def test_the_summary_says_first_what_was_audited(tiny):
     assert "validity checks" in sentences[-1].text
 
 
+def test_few_cases_and_held_out_ones_that_are_missing_are_said(tiny):
+    data = {"cases": 4, "held_out_missing": True, "selected_because": "Warning: none of the 2 is among these data."}
+    audit = vary(tiny, "a", data=tiny.summary.data.model_copy(update=data | {"seen_in_training": []}))
+    text = " ".join(collected(summary, audit).blocks[1].items)
+    assert "a: none of the 2 is among these data." in text
+    assert "a: 4 cases only were audited; fewer than 5 say little about other patients." in text
+
+
 def test_notices_tell_what_spoils_a_comparison(tiny):
     seen = tiny.summary.data.model_copy(update={"seen_in_training": ["phantom_001"]})
     unknown = tiny.summary.data.model_copy(update={"seen_in_training": [], "training_known": False, "cases": 5})

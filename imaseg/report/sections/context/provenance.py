@@ -44,4 +44,5 @@ def _facts(audit: Audit) -> dict[str, str]:
         "Seconds per case (median)": short(cost.seconds_per_case),
         "Peak memory (MB)": short(cost.peak_memory_mb),
         "Labels and classes": "; ".join(audit.summary.data.notes),
+        "Choice of cases": audit.summary.data.selected_because,
     }

@@ -26,6 +26,7 @@ def collect(audits: Audits, sections: Sequence[Section]) -> Section:
     return Section(10, "summary", "Summary", blocks)
 
 
+_FEW = 5
 _NOTHING = Sentence("No attack was run, so nothing here says how the model breaks.")
 
 
@@ -57,9 +58,15 @@ def _cases(audits: Audits) -> Iterator[str]:
                 f"{audit.name}: {len(seen)} of {counted(audit.summary.data.cases, 'audited case')} were in the "
                 f"training set ({shown}); its numbers are optimistic."
             )
+        elif audit.summary.data.held_out_missing:
+            yield f"{audit.name}: {audit.summary.data.selected_because.removeprefix('Warning: ')}"
         elif not audit.summary.data.training_known:
             said = "the checkpoint does not say on which cases it was trained, so overlap is not ruled out."
             yield f"{audit.name}: {said}"
+
+        if audit.summary.data.cases < _FEW:
+            held = counted(audit.summary.data.cases, "case")
+            yield f"{audit.name}: {held} only were audited; fewer than {_FEW} say little about other patients."
 
 
 def _unshown(audits: Audits) -> Iterator[str]:
