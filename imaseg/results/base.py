@@ -50,6 +50,22 @@ class CaseScores(Record):
         return self.metrics.get(MEAN, {}).get("dice")
 
 
+class Scored(Record):
+    """What was found of one prediction.
+
+    Attributes:
+        scores: of the prediction.
+    """
+
+    scores: Scores
+
+    @property
+    def dice(self) -> float:
+        """Mean foreground Dice; not a number if undefined."""
+        value = self.scores[MEAN]["dice"]
+        return float("nan") if value is None else value
+
+
 class Block(Record):
     """Means of all metrics over cases, with their intervals and the cases behind them.
 
@@ -78,10 +94,18 @@ class Block(Record):
         return self.ci95.get("dice")
 
 
-class _Kinds(Record):
-    """A record of which there are several kinds, each told by the constant in its field `kind`."""
+class Kinds(BaseModel):
+    """Something of which there are several kinds, each told by the constant in its field `kind`.
+
+    Attributes:
+        registry: the kinds defined so far; `known` adds those of installed packages.
+        usual: kind of content that names none.
+        missing: what to do about a kind that is not known here.
+    """
 
     registry: ClassVar[dict[str, Any]]
+    usual: ClassVar[str | None] = None
+    missing: ClassVar[str] = ""
     kind: str
 
     @classmethod
@@ -92,25 +116,28 @@ class _Kinds(Record):
             cls.registry[kind] = cls
 
     @classmethod
+    def known(cls) -> dict[str, Any]:
+        """Every kind by name, those of installed packages included."""
+        plugins("imaseg.probes")
+        return cls.registry
+
+    @classmethod
     def of_kind(cls, content: Any) -> Any:
-        """A mapping as the record of its kind.
+        """A mapping as what its kind says.
 
         Raises:
             ValueError: if no such kind is known here.
         """
         if not isinstance(content, Mapping):
             return content
-        kind = content.get("kind")
-        if isinstance(kind, str) and kind not in cls.registry:
-            plugins("imaseg.probes")
-        if not isinstance(kind, str) or kind not in cls.registry:
-            known = ", ".join(sorted(cls.registry))
-            msg = f"kind must be one of {known}, got {kind!r:.80}. {MISSING_PLUGIN}"
+        kind = content.get("kind", cls.usual)
+        if not isinstance(kind, str) or (kind not in cls.registry and kind not in cls.known()):
+            msg = f"kind must be one of {', '.join(sorted(cls.registry))}, got {kind!r:.80}{cls.missing}"
             raise ValueError(msg)
         return cls.registry[kind].model_validate(content)
 
 
-class Row(_Kinds):
+class Row(Kinds, Record):
     """What a probe found on one case; a subclass per kind of probe, with `kind: Literal["..."] = "..."`.
 
     Attributes:
@@ -119,6 +146,7 @@ class Row(_Kinds):
     """
 
     registry: ClassVar[dict[str, Any]] = {}
+    missing: ClassVar[str] = f". {MISSING_PLUGIN}"
     probe: str
 
     def table(self) -> list[tuple[float | str, str, str, float | None]]:
@@ -126,7 +154,7 @@ class Row(_Kinds):
         return []
 
 
-class Entry(_Kinds):
+class Entry(Kinds, Record):
     """What a probe says over all cases; a subclass per kind of probe.
 
     Attributes:
@@ -135,6 +163,7 @@ class Entry(_Kinds):
     """
 
     registry: ClassVar[dict[str, Any]] = {}
+    missing: ClassVar[str] = f". {MISSING_PLUGIN}"
     probe: str
 
 

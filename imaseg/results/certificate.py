@@ -58,7 +58,7 @@ class CaseCertificate(Certificate):
     case: str
 
 
-class CertificateEntry(Entry):
+class CertificateEntry(Certificate, Entry):
     """Certificates over the cases that have some.
 
     Attributes:
@@ -74,18 +74,11 @@ class CertificateEntry(Entry):
     """
 
     kind: Literal["certificate"] = "certificate"
-    sigma: float
     samples: int
     alpha: float
     unit: str
     relative: str
     n: int
-    abstained: float
-    dice: float
-    radii: list[float]
-    radii_rms: list[float]
-    dice_at_radius: list[float]
-    certified_foreground: list[float]
     what: str
     per_case: list[CaseCertificate]
     maps: list[CaseMaps] = []

@@ -140,5 +140,7 @@ def _targets(metric: str, plan: Plan) -> dict[tuple[str, float | None], str]:
             ladders.setdefault(probe.perturbation, set()).update(probe.eps)
     measured = [*ladders.items(), *((probe.name, probe.eps) for probe in plan.attacks)]
     measured += [(one.name, probe.severities) for probe in plan.of(CorruptionProbe) for one in probe.build(plan.seed)]
-    steps = {(name, eps): f"{name}-{eps:g}" for name, ladder in measured for eps in sorted(ladder)}
+    steps: dict[tuple[str, float | None], str] = {
+        (name, eps): f"{name}-{eps:g}" for name, ladder in measured for eps in sorted(ladder)
+    }
     return {(_CLEAN, None): _CLEAN} | steps
