@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -167,7 +168,8 @@ def checked_plan(content: dict[str, Any], where: str) -> Plan:
     try:
         for probe in plan.probes:
             probe.check(plan.seed)
-        _check_names(plan)
+        if mistake := next(_mistakes(plan), None):
+            raise ValueError(mistake)
         for eps in (plan.validity.large_eps, plan.validity.scaled_eps) if plan.validity else ():
             plan.attack(plan.validity.attack).build(eps, plan.seed)  # type: ignore[union-attr]
     except ValueError as error:
@@ -176,37 +178,28 @@ def checked_plan(content: dict[str, Any], where: str) -> Plan:
     return plan
 
 
-def _check_names(plan: Plan) -> None:
-    """Names and folders are unique, and what refers to an attack finds it.
-
-    Raises:
-        ValueError: if not.
-    """
+def _mistakes(plan: Plan) -> Iterator[str]:
+    """Names and folders that are not unique, and what refers to an attack that there is not."""
     names = [probe.name for probe in plan.probes]
-    for name in names:
-        if names.count(name) > 1:
-            msg = f"probes must have different names, got {name!r} twice. Give one of them a `name`."
-            raise ValueError(msg)
+    if twice := _repeated(names):
+        yield f"probes must have different names, got {twice!r} twice. Give one of them a `name`."
     if taken := next((name for name in names if name == "clean" or name.startswith("worst-case-")), None):
-        msg = f"name of a probe must not be clean or worst-case-..., which results use themselves, got {taken!r}."
-        raise ValueError(msg)
-    folders = [folder for probe in plan.probes for folder in probe.folders()]
-    if twice := next((folder for folder in folders if folders.count(folder) > 1), None):
-        msg = f"probes must write to different folders, got {twice} twice. Leave `write` out of one of them."
-        raise ValueError(msg)
+        yield f"name of a probe must not be clean or worst-case-..., which results use themselves, got {taken!r}."
+    if twice := _repeated([folder for probe in plan.probes for folder in probe.folders()]):
+        yield f"probes must write to different folders, got {twice} twice. Leave `write` out of one of them."
     attacks = [probe.attack for probe in plan.attacks]
     for key, part in (("showcase", plan.showcase), ("validity", plan.validity)):
         if part is not None and part.attack not in attacks:
-            msg = f"{key}.attack must be one of the plan's probes ({', '.join(attacks)}), got {part.attack!r}."
-            raise ValueError(msg)
+            yield f"{key}.attack must be one of the plan's probes ({', '.join(attacks)}), got {part.attack!r}."
     if plan.validity is not None and plan.attack(plan.validity.attack).is_noise:
-        msg = (
-            f"validity.attack must be a search, since noise is none, got {plan.validity.attack!r}. Name another probe."
-        )
-        raise ValueError(msg)
+        got = plan.validity.attack
+        yield f"validity.attack must be a search, since noise is none, got {got!r}. Name another probe."
     if plan.showcase is not None and plan.showcase.eps not in (ladder := plan.attack(plan.showcase.attack).eps):
-        msg = f"showcase.eps must be one of its probe's {ladder}, got {plan.showcase.eps}."
-        raise ValueError(msg)
+        yield f"showcase.eps must be one of its probe's {ladder}, got {plan.showcase.eps}."
+
+
+def _repeated(names: Sequence[str]) -> str | None:
+    return next((name for name in names if names.count(name) > 1), None)
 
 
 def _listed(kind: str, given: Any) -> list[Any]:

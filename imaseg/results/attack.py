@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from imaseg.results.base import Block, Entry, Record, Row, Scored, Spread, score_lines
 
@@ -104,6 +104,7 @@ class AttackEntry(Block, Entry):
         written: mean Dice of each stage of written files by class, and cases whose files do not hold the attack.
     """
 
+    place: ClassVar[str] = "probes"
     kind: Literal["attack"] = "attack"
     attack: str
     perturbation: str

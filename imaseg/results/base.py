@@ -160,10 +160,12 @@ class Entry(Kinds, Record):
     Attributes:
         kind: of the probe.
         probe: its name in the plan.
+        place: where such entries stand in the summary.
     """
 
     registry: ClassVar[dict[str, Any]] = {}
     missing: ClassVar[str] = f". {MISSING_PLUGIN}"
+    place: ClassVar[str] = "others"
     probe: str
 
 

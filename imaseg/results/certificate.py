@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from imaseg.results.base import MEAN, Entry, Record, Row
 from imaseg.results.maps import CaseMaps, VoxelMap
@@ -73,6 +73,7 @@ class CertificateEntry(Certificate, Entry):
         maps: of certified radii, where files are written.
     """
 
+    place: ClassVar[str] = "certified"
     kind: Literal["certificate"] = "certificate"
     samples: int
     alpha: float

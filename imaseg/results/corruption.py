@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from imaseg.results.base import Block, Entry, Interval, Record, Row, Scored, Spread, score_lines
 
@@ -55,6 +55,7 @@ class CorruptionEntry(Block, Entry):
         n: cases.
     """
 
+    place: ClassVar[str] = "corruptions"
     kind: Literal["corruption"] = "corruption"
     corruption: str
     severity: int

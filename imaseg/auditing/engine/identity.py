@@ -94,17 +94,16 @@ def claim(folder: Path, run: Run, *, resume: bool, follow: bool = False) -> None
 
 
 def _same(folder: Path, before: Run, run: Run) -> None:
-    if before.data_sha256 != run.data_sha256:
-        msg = f"{folder} must hold an audit with the same data to be resumed, got another. Name another --out."
-        raise InputError(msg)
-    if before.plan_sha256 != run.plan_sha256:
-        differs = ", ".join(key for key in run.plan if before.plan.get(key) != run.plan[key])
-        got = f"another ({differs})" if differs else "another"
-        msg = f"{folder} must hold an audit with the same plan to be resumed, got {got}. Name another --out."
-        raise InputError(msg)
-    if before.model.sha256 != run.model.sha256:
-        msg = f"{folder} must hold an audit of the same weights to be resumed, got others. Name another --out."
-        raise InputError(msg)
+    """Refuse to go on with another run."""
+    differs = ", ".join(key for key in run.plan if before.plan.get(key) != run.plan[key])
+    for same, what, got in (
+        (before.data_sha256 == run.data_sha256, "with the same data", "another"),
+        (before.plan_sha256 == run.plan_sha256, "with the same plan", f"another ({differs})" if differs else "another"),
+        (before.model.sha256 == run.model.sha256, "of the same weights", "others"),
+    ):
+        if not same:
+            msg = f"{folder} must hold an audit {what} to be resumed, got {got}. Name another --out."
+            raise InputError(msg)
 
 
 def _hash_weights(model: SegmentationModel) -> str:

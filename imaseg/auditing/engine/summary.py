@@ -14,22 +14,8 @@ from imaseg.auditing.probes import CorruptionProbe
 from imaseg.auditing.probes.attack import worst_cases
 from imaseg.auditing.validity.checks import valid, validity
 from imaseg.results import CaseRecord, Summary
-from imaseg.results.attack import AttackEntry
-from imaseg.results.base import CaseScores, Entry
-from imaseg.results.certificate import CertificateEntry
-from imaseg.results.corruption import CorruptionEntry
-from imaseg.results.margin import MarginEntry
+from imaseg.results.base import CaseScores
 from imaseg.results.summary import Cost, DataFacts, ModelFacts, Shown
-from imaseg.results.voxel_margin import VoxelMarginEntry
-
-_PLACES: dict[type[Entry], str] = {
-    AttackEntry: "probes",
-    MarginEntry: "margins",
-    VoxelMarginEntry: "voxel_margins",
-    CertificateEntry: "certified",
-    CorruptionEntry: "corruptions",
-}
-"""Where the entries of each kind stand in the summary; those of other kinds stand under `others`."""
 
 
 def summarise(records: Sequence[CaseRecord], plan: Plan, *, model: ModelFacts, data: DataFacts) -> Summary:
@@ -67,7 +53,7 @@ def _entries(records: Sequence[CaseRecord], plan: Plan, labels: dict[int, str]) 
     found += worst_cases(plan.attacks, records, labels, plan.seed)
     places: dict[str, list[Any]] = {}
     for entry in found:
-        places.setdefault(_PLACES.get(type(entry), "others"), []).append(entry)
+        places.setdefault(entry.place, []).append(entry)
     return places
 
 

@@ -12,7 +12,6 @@ from typing import Annotated, Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
 
 from imaseg.auditing.inputs.source import Loaded
 from imaseg.data.inverse.native import clip_limits, reached
@@ -30,16 +29,15 @@ UNIT_SCALE = CaseScale(spacing=[1.0, 1.0, 1.0], std=1.0, span=1.0, native=1.0)
 """Stands for a case where none is known yet."""
 
 
-def scale_of(image: Tensor, spacing: tuple[float, ...], native: float | None) -> CaseScale:
-    """What converts budgets of a case.
-
-    Args:
-        image: (1, C, *spatial).
-        spacing: voxel size in mm.
-        native: native units per unit of the image; None if unknown.
-    """
-    std = float(image.double().std(correction=0))
-    return CaseScale(spacing=list(spacing), std=std, span=float(image.max() - image.min()), native=native)
+def scale_of(case: Loaded) -> CaseScale:
+    """What converts budgets of a case."""
+    image = torch.from_numpy(case.volume.image)
+    return CaseScale(
+        spacing=list(case.volume.spacing[: image.ndim - 1]),
+        std=float(image.double().std(correction=0)),
+        span=float(image.max() - image.min()),
+        native=case.native_scale,
+    )
 
 
 def room_of(case: Loaded) -> Room:
@@ -48,8 +46,7 @@ def room_of(case: Loaded) -> Room:
     free = reached(case.volume.image, case.steps)
     if not free.all():
         room["region"] = torch.from_numpy(free)[None]
-    limits = clip_limits(case.volume.image, case.steps)
-    if limits is not None:
+    if (limits := clip_limits(case.volume.image, case.steps)) is not None:
         room["bounds"] = limits
     return room
 
@@ -105,17 +102,14 @@ class Budgeted(BaseModel):
             spec |= {"spacing": scale.spacing, "control_spacing": max(usual, max(eps, reach) / _FOLD_FREE)}
         else:
             spec |= room or {}
-        if self.unit in ("std", "native", "range"):
-            return Perturbation.build(spec | ({"unit": "rms"} if self.perturbation == "l2" else {}))
+        by_case = self.unit in ("std", "native", "range")
         if self.perturbation == "l2" and self.unit is not None:
-            return Perturbation.build(spec | {"unit": self.unit})
+            spec["unit"] = "rms" if by_case else self.unit
         built = Perturbation.build(spec)
-        if self.unit not in (None, built.unit):
+        if not by_case and self.unit not in (None, built.unit):
             choices = [built.unit, *(unit for unit, sets in _UNITS.items() if self.perturbation in sets)]
-            msg = (
-                f"unit of {self.perturbation} must be {' or '.join(dict.fromkeys(choices))}, got {self.unit!r}. "
-                "Leave the unit out."
-            )
+            known = " or ".join(dict.fromkeys(choices))
+            msg = f"unit of {self.perturbation} must be {known}, got {self.unit!r}. Leave the unit out."
             raise ValueError(msg)
         return built
 

@@ -101,20 +101,11 @@ class CaseSource:
             steps = recipe.model_copy(update={"label_map": None})  # `_raw` has done that
             self._recipe, self._prepare = recipe, lambda volume: apply_recipe(volume, steps, statistics)
 
-    def read(self, case: Case) -> tuple[Volume, float | None]:
-        """The case in the model's units, and how many native units one of them is.
+    def load(self, case: Case) -> Loaded:
+        """The case in the model's units, with what is needed to go back to the files.
 
         Raises:
             InputError: if the case cannot be read, has no label, or does not fit the model.
-        """
-        loaded = self.load(case)
-        return loaded.volume, loaded.native_scale
-
-    def load(self, case: Case) -> Loaded:
-        """As `read`, with what is needed to go back to the files.
-
-        Raises:
-            InputError: as `read`.
         """
         volume = self.open(case)
         prepared, steps = self.fit(volume)

@@ -68,7 +68,7 @@ class Scene:
         self.folder, self.seed, self.checked, self.showcase = folder, seed, checked, showcase
         self.image, self.label = tensors(model, loaded)
         self.spacing = loaded.volume.spacing[: self.label.ndim - 1]
-        self.scale = scale_of(self.image, self.spacing, loaded.native_scale)
+        self.scale = scale_of(loaded)
         self.classes = [k for k in model.card.labels if k > 0]
         self.rows: list[Row] = []
         self.checks: dict[str, Any] = {}
