@@ -136,10 +136,15 @@ def train(
 
     A checkpoint is written after every epoch; --resume continues from the last one.
     """
-    from imaseg.cli.train import train as run_train
+    from imaseg.runs import load_config
+    from imaseg.runs import train as run_train
 
     with stoppable():
-        run_train(config, data, out, overrides or [], resume=resume)
+        settings = load_config(config, overrides or [])
+        run_train(settings, data, out, resume=resume, announce=lambda text: typer.echo(text, err=True))
+    for name in ("weights.safetensors", "metrics.csv", "margins.csv", "margin_trajectories.csv"):
+        if (out / name).is_file():
+            typer.echo(f"Created {out / name}")
 
 
 @app.command()

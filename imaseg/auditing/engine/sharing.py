@@ -65,7 +65,7 @@ class Claims:
         """
         names = list(cases)
         while self._round(names, settled, work) and wait:
-            self.rest()
+            time.sleep(_PAUSE)
 
     def _round(self, names: Iterable[str], settled: Callable[[str], bool], work: Callable[[str], None]) -> bool:
         """Go through the cases once; whether some are left to others."""
@@ -80,10 +80,6 @@ class Claims:
                     work(name)
         return busy
 
-    def rest(self) -> None:
-        """Wait a moment for others."""
-        time.sleep(_PAUSE)
-
     def idle(self) -> bool:
         """Whether no process holds anything here."""
         for path in self.folder.glob("*.lock"):
@@ -97,10 +93,6 @@ class Claims:
         """While the block writes what all cases together say, keep others from sweeping; then nothing is claimed."""
         with self.claim("summary of all"):
             yield
-        self.clear()
-
-    def clear(self) -> None:
-        """Remove the files; only once no case is left."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

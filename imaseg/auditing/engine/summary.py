@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from imaseg.auditing.metrics.blocks import block
 from imaseg.auditing.metrics.degradation import degradation
+from imaseg.auditing.metrics.scores import block
 from imaseg.auditing.metrics.sizes import RULE, by_size
 from imaseg.auditing.plan import Plan
 from imaseg.auditing.probes import CorruptionProbe

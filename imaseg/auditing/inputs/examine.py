@@ -145,13 +145,8 @@ def _input(model: SegmentationModel) -> dict[str, Any]:
 
 
 def _tiles(model: SegmentationModel) -> dict[str, Any] | None:
-    if isinstance(model, AdaptedModel):
-        use = model.found.card
-        if use.roi_size is None:
-            return None
-        return {"roi_size": use.roi_size, "overlap": use.overlap, "mode": use.mode}
-    tiled = model.network
-    if not isinstance(tiled, TiledModel):
+    tiled: Any = model.found.card if isinstance(model, AdaptedModel) else model.network
+    if (not isinstance(model, AdaptedModel) and not isinstance(tiled, TiledModel)) or tiled.roi_size is None:
         return None
     return {"roi_size": tiled.roi_size, "overlap": tiled.overlap, "mode": tiled.mode}
 
@@ -204,12 +199,10 @@ def _notes(model: SegmentationModel, facts: dict[str, Any]) -> list[str]:
         how = "was found by a probe" if activation["said"] == "auto" else "the card says so"
         notes.append(f"The network ends in a {activation['found']} ({how}): it is undone, so that attacks see logits.")
     if isinstance(model, AdaptedModel):
-        structures = (
-            model.found.probe.channels == len(model.card.labels) - 1 > 1 or model.found.card.regions is not None
-        )
-        if structures:
-            order = model.found.card.regions or dict(enumerate(range(1, len(model.card.labels))))
-            told = ", ".join(f"{model.card.labels[k]}" for k in order.values())
+        regions = model.found.card.regions
+        if regions is not None or model.found.probe.channels == len(model.card.labels) - 1 > 1:
+            order = (regions or dict(enumerate(range(1, len(model.card.labels))))).values()
+            told = ", ".join(model.card.labels[k] for k in order)
             notes.append(f"Channels are structures that may overlap; painted one over the other in this order: {told}.")
         if all(name.isdecimal() for k, name in model.card.labels.items() if k > 0):
             notes.append(

@@ -11,7 +11,6 @@ import torch
 from imaseg.auditing.inputs.fitting import fit
 from imaseg.auditing.inputs.source import CaseSource, Loaded, choose
 from imaseg.data import CaseSet, load_cases
-from imaseg.errors import InputError
 from imaseg.models import SegmentationModel, load_model
 from imaseg.results.summary import DataFacts
 
@@ -83,9 +82,4 @@ class Subject:
 
     def first(self) -> Loaded | None:
         """The first case that can be read; None if there is none."""
-        for case in self.cases:
-            try:
-                return self.source.load(case)
-            except (InputError, MemoryError):  # that case is set aside later
-                continue
-        return None
+        return next(self.source.readable(), None)

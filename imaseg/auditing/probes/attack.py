@@ -10,7 +10,7 @@ from pydantic import Field
 
 from imaseg.attacks import Attack, AttackResult
 from imaseg.auditing.inputs.budget import UNIT_SCALE, Budgeted, Eps, Room
-from imaseg.auditing.metrics.blocks import block
+from imaseg.auditing.metrics.scores import block
 from imaseg.auditing.probes.base import Cost, Labels, Probe
 from imaseg.auditing.probes.scene import Scene, number
 from imaseg.auditing.probes.written import write_attacked

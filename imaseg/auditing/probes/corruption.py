@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from imaseg.auditing.metrics.blocks import block
+from imaseg.auditing.metrics.scores import block
 from imaseg.auditing.probes.base import Cost, Labels, Probe
 from imaseg.auditing.probes.scene import Scene
 from imaseg.corruptions import SEVERITIES, Corrupted, Corruption

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,11 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
+from imaseg.auditing.inputs.source import Loaded
 from imaseg.auditing.probes.base import Lines
 from imaseg.auditing.probes.margin import structure_names
-from imaseg.auditing.probes.native_map import write_map
 from imaseg.auditing.probes.scene import Scene, sha256
+from imaseg.data.formats.nifti import write_nifti
 from imaseg.margins.voxel import VoxelMarginResult
 from imaseg.margins.voxel_summary import VoxelSummary, summarise_depths, summarise_structures
 from imaseg.results.maps import BandSummary, CaseMaps, VoxelMap
@@ -108,6 +110,34 @@ def distance_to_boundary(label: NDArray[np.integer], spacing: tuple[float, ...])
         if not inside.all():
             distance[inside] = distance_transform_edt(inside, sampling=spacing)[inside]
     return distance
+
+
+def on_native_grid(values: NDArray[Any], case: Loaded) -> NDArray[np.float32]:
+    """Each native voxel takes the value of the nearest prepared one; NaN outside of what was prepared.
+
+    Nearest and not linear, since values that stand for something (0 wrong, the ceiling not flipped) must not mix with
+    margins.
+
+    Args:
+        values: (X, Y, Z) on the prepared grid.
+        case: with both grids; their axes are parallel, in any order and direction.
+    """
+    to_prepared = np.linalg.inv(case.volume.affine) @ case.native.affine
+    axes = np.abs(to_prepared[:3, :3]).argmax(axis=1)
+    places, inside = [], []
+    for row, axis, size in zip(to_prepared, axes, values.shape, strict=False):
+        place = np.floor(row[axis] * np.arange(case.native.shape[axis]) + row[3] + 0.5).astype(int)
+        inside.append((place >= 0) & (place < size))
+        places.append(place.clip(0, size - 1))
+    whole = np.where(
+        inside[0][:, None, None] & inside[1][:, None] & inside[2], values[np.ix_(*places)], np.float32(np.nan)
+    )
+    return np.ascontiguousarray(whole.transpose(np.argsort(axes)), dtype=np.float32)
+
+
+def write_map(path: Path, values: NDArray[Any], case: Loaded) -> None:
+    """Write a map with the affine of the native image."""
+    write_nifti(path, on_native_grid(values, case), case.native.affine)
 
 
 def band_lines(cases: Iterable[CaseMaps]) -> dict[str, Lines]:
