@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from imaseg.auditing.inputs.budget import Eps
 from imaseg.auditing.probes import AnyProbe, AttackProbe, Probe
@@ -14,6 +14,7 @@ from imaseg.data.resources import resource
 from imaseg.data.yaml_file import read_yaml
 from imaseg.errors import InputError
 from imaseg.plugins import import_local
+from imaseg.results.summary import Shown
 from imaseg.validated import validated
 
 SHIPPED = ("quick", "standard", "thorough", "demo")
@@ -27,7 +28,7 @@ _SECTIONS = {
 _Probe = TypeVar("_Probe", bound=Probe)
 
 
-class ValidityPlan(BaseModel):
+class ValidityPlan(BaseModel, extra="forbid"):
     """How the attacks themselves are checked.
 
     Attributes:
@@ -39,8 +40,6 @@ class ValidityPlan(BaseModel):
         converged: Dice that four times the calls may take away at most, mean over the checked cases.
     """
 
-    model_config = ConfigDict(extra="forbid")
-
     cases: int = Field(3, ge=1)
     attack: str = "pgd"
     large_eps: Eps
@@ -48,16 +47,14 @@ class ValidityPlan(BaseModel):
     converged: Eps = Field(0.05, gt=0)
 
 
-class Showcase(BaseModel):
+class Showcase(BaseModel, extra="forbid"):
     """Which attack the report shows as pictures, and at which budget."""
-
-    model_config = ConfigDict(extra="forbid")
 
     attack: str = "pgd"
     eps: Eps
 
 
-class Plan(BaseModel):
+class Plan(BaseModel, extra="forbid"):
     """All that an audit does.
 
     Attributes:
@@ -70,8 +67,6 @@ class Plan(BaseModel):
             run, which takes `trust`.
         seed: of every random number.
     """
-
-    model_config = ConfigDict(extra="forbid")
 
     name: str
     imports: list[str] = []
@@ -116,9 +111,12 @@ class Plan(BaseModel):
         return next(probe for probe in self.attacks if probe.attack == name)
 
     @property
-    def shown(self) -> tuple[str, float] | None:
-        """Name of the probe that is shown as pictures, and the budget."""
-        return None if self.showcase is None else (self.attack(self.showcase.attack).name, self.showcase.eps)
+    def shown(self) -> Shown | None:
+        """The probe that is shown as pictures, and the budget."""
+        if self.showcase is None:
+            return None
+        probe = self.attack(self.showcase.attack)
+        return Shown(probe=probe.name, eps=self.showcase.eps, unit=probe.stated_unit)
 
 
 def load_plan(plan: str | Path | Plan, *, trust: bool = False) -> Plan:

@@ -31,17 +31,15 @@ class Claims:
     @contextlib.contextmanager
     def claim(self, case: str) -> Iterator[bool]:
         """Hold a case while the block runs; yields whether it could be had."""
-        lock = FileLock(self.folder / f"{case}.lock")
+        lock, ours = FileLock(self.folder / f"{case}.lock"), True
         try:
             self._acquire(lock)
         except Timeout:
-            yield False
-            return
+            ours = False
         except NotImplementedError:  # a disk without locks: every process does every case that is not there yet
-            yield True
-            return
+            pass
         try:
-            yield True
+            yield ours
         finally:
             lock.release()
 
@@ -65,7 +63,7 @@ class Claims:
         """
         names = list(cases)
         while self._round(names, settled, work) and wait:
-            time.sleep(_PAUSE)
+            self.rest()
 
     def _round(self, names: Iterable[str], settled: Callable[[str], bool], work: Callable[[str], None]) -> bool:
         """Go through the cases once; whether some are left to others."""
@@ -79,6 +77,10 @@ class Claims:
                 elif not settled(name):  # it may have been finished just before the claim
                     work(name)
         return busy
+
+    def rest(self) -> None:
+        """Wait a moment for others."""
+        time.sleep(_PAUSE)
 
     def idle(self) -> bool:
         """Whether no process holds anything here."""

@@ -14,8 +14,7 @@ from imaseg.auditing.probes import CorruptionProbe
 from imaseg.auditing.probes.attack import worst_cases
 from imaseg.auditing.validity.checks import valid, validity
 from imaseg.results import CaseRecord, Summary
-from imaseg.results.base import CaseScores
-from imaseg.results.summary import Cost, DataFacts, ModelFacts, Shown
+from imaseg.results.summary import Cost, DataFacts, ModelFacts
 
 
 def summarise(records: Sequence[CaseRecord], plan: Plan, *, model: ModelFacts, data: DataFacts) -> Summary:
@@ -28,6 +27,9 @@ def summarise(records: Sequence[CaseRecord], plan: Plan, *, model: ModelFacts, d
     entries: dict[str, Any] = _entries(records, plan, labels)
     checks = validity(records, plan, data)
     volumes = {record.case: record.volumes for record in records}
+    # Attacks that were run on every case: groups of sizes compare the same cases.
+    attacks = [one for one in entries.get("probes", []) if one.n == len(records)]
+    scored = [(one.probe, one.eps, one.metric_per_case) for one in attacks]
     return Summary(
         model=model,
         data=data,
@@ -35,11 +37,11 @@ def summarise(records: Sequence[CaseRecord], plan: Plan, *, model: ModelFacts, d
         clean_dice_ci95=clean["ci95"]["dice"],
         **entries,
         degradation=degradation(records) if plan.of(CorruptionProbe) else None,
-        by_size=by_size(volumes, clean["metric_per_case"], _scored(entries, len(records)), list(clean["mean"])),
+        by_size=by_size(volumes, clean["metric_per_case"], scored, list(clean["mean"])),
         by_size_rule=RULE,
         validity=checks,
         valid=valid(checks),
-        showcase=_showcase(plan),
+        showcase=plan.shown,
         cost=Cost(
             seconds_per_case=statistics.median(record.seconds for record in records),
             peak_memory_mb=max(record.peak_memory_mb for record in records),
@@ -55,15 +57,3 @@ def _entries(records: Sequence[CaseRecord], plan: Plan, labels: dict[int, str]) 
     for entry in found:
         places.setdefault(entry.place, []).append(entry)
     return places
-
-
-def _scored(entries: dict[str, list[Any]], cases: int) -> list[tuple[str, float, list[CaseScores]]]:
-    """Attacks that were run on every case: groups of sizes compare the same cases."""
-    return [(one.probe, one.eps, one.metric_per_case) for one in entries.get("probes", []) if one.n == cases]
-
-
-def _showcase(plan: Plan) -> Shown | None:
-    if plan.shown is None or plan.showcase is None:
-        return None
-    name, eps = plan.shown
-    return Shown(probe=name, eps=eps, unit=plan.attack(plan.showcase.attack).stated_unit)

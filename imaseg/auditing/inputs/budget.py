@@ -11,7 +11,7 @@ import math
 from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from imaseg.auditing.inputs.source import Loaded
 from imaseg.data.inverse.native import clip_limits, reached
@@ -51,7 +51,7 @@ def room_of(case: Loaded) -> Room:
     return room
 
 
-class Budgeted(BaseModel):
+class Budgeted(BaseModel, extra="forbid"):
     """A perturbation set as a plan or a command names it.
 
     Attributes:
@@ -61,8 +61,6 @@ class Budgeted(BaseModel):
             deformations; else a unit of the set. None is the set's own, in the units of the model's input where that is
             an intensity.
     """
-
-    model_config = ConfigDict(extra="forbid")
 
     perturbation: str = "l2"
     unit: str | None = None

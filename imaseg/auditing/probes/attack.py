@@ -100,7 +100,7 @@ class AttackProbe(Budgeted, Probe):
         for eps, result in zip(self.eps, results, strict=True):
             scene.count(result)
             rows.append(self._row(scene, eps, result))
-            if scene.showcase == (self.name, eps):
+            if scene.showcase and (scene.showcase.probe, scene.showcase.eps) == (self.name, eps):
                 scene.show(result)
         if self.write == "nifti":
             written = write_attacked(scene, results[-1], moved=attack.perturbation.moves_label)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
-from pydantic import BeforeValidator, ConfigDict, Field, SerializeAsAny
+from pydantic import BeforeValidator, Field, SerializeAsAny
 
 from imaseg.results.base import Entry, Kinds, Row
 from imaseg.results.case import CaseRecord
@@ -50,7 +50,7 @@ class Cost:
         return self.gradients + self.forwards
 
 
-class Probe(Kinds, ABC):
+class Probe(Kinds, ABC, extra="forbid"):
     """One question of a plan. A subclass enters the table of kinds by the default of its field `kind`.
 
     Attributes:
@@ -61,7 +61,6 @@ class Probe(Kinds, ABC):
 
     registry: ClassVar[dict[str, Any]] = {}
     usual: ClassVar[str | None] = "attack"
-    model_config = ConfigDict(extra="forbid")
 
     name: Annotated[str, Field(pattern=r"^[^/\\\x00-\x1f]*$", max_length=100)] = ""
     cases: Annotated[int, Field(ge=1)] | None = None

@@ -24,6 +24,7 @@ from imaseg.errors import InputError
 from imaseg.models.segmentation import SegmentationModel
 from imaseg.results.base import MEAN, Row, Scores
 from imaseg.results.case import Checks
+from imaseg.results.summary import Shown
 from imaseg.scores import hard_dice
 
 
@@ -38,7 +39,7 @@ class Scene:
         folder: of the audit, for files.
         seed: of every random number.
         checked: whether this case gets the extra attacks that show whether the attacks can be believed.
-        showcase: name and budget of the attack that the page shows as pictures.
+        showcase: the attack and the budget that the page shows as pictures.
 
     Attributes:
         image: (1, C, *spatial).
@@ -62,7 +63,7 @@ class Scene:
         folder: Path,
         seed: int = 0,
         checked: bool = False,
-        showcase: tuple[str, float] | None = None,
+        showcase: Shown | None = None,
     ) -> None:
         self.model, self.source, self.case, self.loaded = model, source, case, loaded
         self.folder, self.seed, self.checked, self.showcase = folder, seed, checked, showcase
