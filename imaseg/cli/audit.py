@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -37,17 +39,8 @@ def audit(
     gates: Sequence[Gate] = (),
 ) -> int:
     """Run an audit, print tables and the paths of its files; returns exit code 1 if a case or a gate failed."""
-    result = run(
-        model,
-        data,
-        plan,
-        out,
-        select=cases,
-        resume=resume,
-        device=own_device(device),
-        announce=lambda text: typer.echo(text, err=True),
-        trust=trust,
-    )
+    how: dict[str, Any] = {"select": cases, "resume": resume, "device": own_device(device), "trust": trust}
+    result = run(model, data, plan, out, announce=partial(typer.echo, err=True), **how)
     if not result.finished:
         return 0  # only the first process reports: with exit code 1 from another one `torchrun` would kill it
     for text in _tables(result.audit):

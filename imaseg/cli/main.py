@@ -10,13 +10,16 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Argument, Option
 
 from imaseg.cli.nnunet import nnunet
 from imaseg.errors import InputError
+
+if TYPE_CHECKING:
+    from imaseg.auditing import Plan
 
 app = typer.Typer(
     name="imaseg",
@@ -171,14 +174,10 @@ def audit(
     """
     from imaseg.auditing import load_plan
     from imaseg.auditing.validity.gate import parse_gates
-    from imaseg.cli.audit import audit as run_audit
 
     settings = load_plan(plan, trust=trust)
     gates = parse_gates(fail_below or (), settings)
-    with stoppable():
-        raise typer.Exit(
-            run_audit(model, data, out, settings, cases=cases, resume=resume, device=device, trust=trust, gates=gates)
-        )
+    _run_plan(model, data, out, settings, cases=cases, resume=resume, device=device, trust=trust, gates=gates)
 
 
 @app.command()
@@ -213,11 +212,9 @@ def attack(
     Each file is read back and scored again, so that the Dice reported is that of the file.
     """
     from imaseg.auditing.shortcuts import attack_plan
-    from imaseg.cli.audit import audit as run_audit
 
     plan = attack_plan(name, norm, eps, unit=unit, steps=steps, objective=objective, restarts=restarts, seed=seed)
-    with stoppable():
-        raise typer.Exit(run_audit(model, data, out, plan, cases=cases, resume=resume, device=device, trust=trust))
+    _run_plan(model, data, out, plan, cases=cases, resume=resume, device=device, trust=trust)
 
 
 @app.command()
@@ -279,7 +276,6 @@ def margin(
     Writes tables, a page and, with --voxel or --certify, NIfTI maps.
     """
     from imaseg.auditing.shortcuts import criterion_of, margin_plan, voxel_methods
-    from imaseg.cli.audit import audit as run_audit
 
     plan = margin_plan(
         perturbation,
@@ -292,8 +288,14 @@ def margin(
         samples=samples,
         seed=seed,
     )
+    _run_plan(model, data, out, plan, cases=cases, resume=resume, device=device, trust=trust)
+
+
+def _run_plan(model: str, data: Path, out: Path, plan: Plan, **how: Any) -> None:
+    from imaseg.cli.audit import audit as run_audit
+
     with stoppable():
-        raise typer.Exit(run_audit(model, data, out, plan, cases=cases, resume=resume, device=device, trust=trust))
+        raise typer.Exit(run_audit(model, data, out, plan, **how))
 
 
 @app.command(name="list")

@@ -16,14 +16,7 @@ from imaseg.progress import bar
 
 
 def prepare(
-    source: Path,
-    out: Path,
-    *,
-    recipe: str | None,
-    config: Path | None,
-    layout: str,
-    workers: int | None,
-    download: bool,
+    raw: Path, out: Path, *, recipe: str | None, config: Path | None, layout: str, workers: int | None, download: bool
 ) -> int:
     """Prepare a cohort and print which cases were set aside; returns exit code 1 if any was."""
     if layout not in get_args(OutLayout):
@@ -36,12 +29,12 @@ def prepare(
     if download:
         from imaseg.data.download import download as fetch
 
-        fetch(source)
-    name = recipe or usual_recipe(source, wanted)
+        fetch(raw)
+    name = recipe or usual_recipe(raw, wanted)
     steps = load_recipe(name, config)
-    with bar(f"prepare {source.name}") as tell:
+    with bar(f"prepare {raw.name}") as tell:
         try:
-            summary = run(source, out, steps, progress=tell, layout=wanted, workers=workers)
+            summary = run(raw, out, steps, progress=tell, layout=wanted, workers=workers)
         except OSError as error:
             what = f"{error.filename or out} must be readable and, if in OUT, writable"
             msg = f"{what}, got: {error.strerror or error}. Finished cases are kept: correct this and run again."

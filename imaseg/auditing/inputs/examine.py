@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from imaseg.auditing.inputs.fitting import fit
 from imaseg.auditing.inputs.source import CaseSource, Loaded, choose, training_cases_among
@@ -168,12 +167,9 @@ def _activation(model: SegmentationModel, sides: list[int]) -> dict[str, Any]:
         found = model.found.probe.activation
         return {"found": found, "said": model.found.card.activation, "undone": found != "none"}
 
-    def answer(image: Tensor) -> Tensor:
-        with torch.no_grad():
-            logits: Tensor = model(image)
-            return logits
-
-    return {"found": activation_of(answer, noise(1, model.card.in_channels, *sides)), "said": "auto", "undone": False}
+    with torch.no_grad():
+        found = activation_of(model, noise(1, model.card.in_channels, *sides))
+    return {"found": found, "said": "auto", "undone": False}
 
 
 def _preparation(model: SegmentationModel) -> dict[str, Any] | None:

@@ -27,6 +27,7 @@ DEFINITION = (
     "severities alike. Positive is worse."
 )
 _DRAWS = 2000
+Values = NDArray[np.float64]
 
 
 def degradation(records: Sequence[CaseRecord]) -> Degradation:
@@ -62,12 +63,7 @@ def degradation_line(scores: Degradation | None) -> str:
     )
 
 
-def _figures(
-    losses: NDArray[np.float64],
-    index: NDArray[np.int64],
-    names: Sequence[str],
-    clean: NDArray[np.float64] | None = None,
-) -> Losses:
+def _figures(losses: Values, index: NDArray[np.int64], names: Sequence[str], clean: Values | None = None) -> Losses:
     """Means over cases, and their intervals over resampled ones, of losses (cases, corruptions); NaN: did not occur."""
     if not names:
         return Losses(per_corruption={}, per_corruption_ci95={}, mean=None, ci95=None)
@@ -85,9 +81,7 @@ def _figures(
     )
 
 
-def _over_cases(
-    losses: NDArray[np.float64], index: NDArray[np.int64], clean: NDArray[np.float64] | None
-) -> NDArray[np.float64]:
+def _over_cases(losses: Values, index: NDArray[np.int64], clean: Values | None) -> Values:
     """(draws, corruptions): mean loss over the drawn cases, divided by their mean clean Dice if that is given."""
     there = np.isfinite(losses)
     with np.errstate(invalid="ignore", divide="ignore"):
