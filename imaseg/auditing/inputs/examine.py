@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from imaseg.auditing.inputs.fitting import fit
-from imaseg.auditing.inputs.source import CaseSource, Loaded, choose, training_cases_among
+from imaseg.auditing.inputs.source import Loaded, training_cases_among
+from imaseg.auditing.inputs.subject import Subject
 from imaseg.data import load_cases
 from imaseg.errors import InputError
 from imaseg.models import SegmentationModel, load_model
@@ -71,14 +71,13 @@ def examine_data(model: SegmentationModel, data: Path, *, select: str | None = N
         InputError: if they do not fit, or none of the cases looked at can be read.
     """
     cohort = load_cases(data)
-    chosen, selection = choose(cohort, model.card, select)
-    fitted = fit(model, chosen)
-    source = CaseSource(chosen, fitted.model.card, fitted.model.prepare)
+    subject = Subject.of(model, cohort, select=select, device=None)
+    chosen = subject.cases
     few = sorted({round(place * (len(chosen) - 1) / (_TRIED - 1)) for place in range(_TRIED)})
     tried, problems = [], []
     for place in few:
         try:
-            tried.append(_tried(fitted.model, source.load(chosen[place])))
+            tried.append(_tried(subject.model, subject.source.load(chosen[place])))
         except InputError as error:
             problems.append(str(error))
     if not tried:
@@ -96,10 +95,10 @@ def examine_data(model: SegmentationModel, data: Path, *, select: str | None = N
         "folder": str(data),
         "cases": len(cohort),
         "chosen": len(chosen),
-        "selection": selection,
+        "selection": subject.selection,
         "prepared": cohort.prepared is not None,
         "tried": tried,
-        "notes": list(fitted.notes),
+        "notes": list(subject.notes),
         "problems": problems,
     }
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from imaseg.attacks import Attack, AttackResult
 from imaseg.auditing.inputs.budget import UNIT_SCALE, Budgeted, Eps, Room
 from imaseg.auditing.metrics.scores import block
-from imaseg.auditing.probes.base import Cost, Labels, Probe
+from imaseg.auditing.probes.base import Cost, Labels, Probe, Sorted
 from imaseg.auditing.probes.scene import Scene, number
 from imaseg.auditing.probes.written import write_attacked
 from imaseg.results.attack import AttackEntry, AttackRow
@@ -38,15 +38,11 @@ class AttackProbe(Budgeted, Probe):
 
     kind: Literal["attack"] = "attack"
     attack: str
-    eps: list[Eps] = Field(min_length=1)
+    eps: Annotated[list[Eps], Sorted] = Field(min_length=1)
     objective: str | None = None
     steps: int | None = Field(None, ge=1, le=10**9)
     restarts: int | None = Field(None, ge=1, le=10**9)
     write: Literal["nifti"] | None = None
-
-    def model_post_init(self, context: Any, /) -> None:
-        """Sort the ladder."""
-        self.eps = sorted(set(self.eps))
 
     def names(self) -> list[str]:
         """Attack and set, and the objective where it is not Dice."""

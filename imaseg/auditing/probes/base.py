@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
-from pydantic import BeforeValidator, Field, SerializeAsAny
+from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny
 
 from imaseg.results.base import Entry, Kinds, Row
 from imaseg.results.case import CaseRecord
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from imaseg.auditing.probes.scene import Scene
 
 Labels = Mapping[int, str]
+Sorted = AfterValidator(lambda values: sorted(set(values)))
+"""Of a list: each value once, from the smallest to the largest."""
 Lines = list[dict[str, Any]]
 _Row = TypeVar("_Row", bound=Row)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from imaseg.auditing.metrics.scores import block
-from imaseg.auditing.probes.base import Cost, Labels, Probe
+from imaseg.auditing.probes.base import Cost, Labels, Probe, Sorted
 from imaseg.auditing.probes.scene import Scene
 from imaseg.corruptions import SEVERITIES, Corrupted, Corruption
 from imaseg.errors import InputError
@@ -30,12 +30,8 @@ class CorruptionProbe(Probe):
 
     kind: Literal["corruption"] = "corruption"
     corruptions: Annotated[list[str], Field(min_length=1)] | Literal["all"] = "all"
-    severities: list[Annotated[int, Field(ge=1, le=5)]] = Field(list(SEVERITIES), min_length=1)
+    severities: Annotated[list[Annotated[int, Field(ge=1, le=5)]], Sorted] = Field(list(SEVERITIES), min_length=1)
     seed: int | None = Field(None, ge=0)
-
-    def model_post_init(self, context: Any, /) -> None:
-        """Sort the severities."""
-        self.severities = sorted(set(self.severities))
 
     def names(self) -> list[str]:
         """There is mostly one such probe."""
