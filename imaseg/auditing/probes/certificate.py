@@ -143,9 +143,7 @@ class CertificateProbe(Probe):
         return [
             CertificateEntry(
                 probe=self.name,
-                sigma=self.sigma,
-                samples=self.samples,
-                alpha=self.alpha,
+                **self.model_dump(include={"sigma", "samples", "alpha"}),
                 unit="norm",
                 relative="standard deviations of the image" if self.unit == "std" else "units of the model's input",
                 n=len(rows),

@@ -136,12 +136,9 @@ class MarginProbe(Budgeted, Probe):
         return MarginEntry(
             probe=self.name if structure is None else f"{self.name}-class-{structure}",
             structure=None if structure is None else labels[structure],
-            perturbation=self.perturbation,
             unit=self.stated_unit,
             criterion=repr(self.judge(structure)),
-            eps=self.eps,
-            rtol=self.rtol,
-            steps=self.steps,
+            **self.model_dump(include={"perturbation", "eps", "rtol", "steps"}),
             n=len(cases),
             absent=len(pairs) - len(cases),
             **quartiles(cases),
