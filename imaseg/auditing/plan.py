@@ -84,7 +84,9 @@ class Plan(BaseModel, extra="forbid"):
         content, given = dict(content), content.get("probes")
         probes = list(given) if isinstance(given, list) else []
         for section, kind in _SECTIONS.items():
-            probes += [_probe(kind, entry) for entry in _listed(kind, content.pop(section, None))]
+            part = content.pop(section, None)
+            single = kind == "corruption" or not isinstance(part, list)
+            probes += [_probe(kind, entry) for entry in ([] if part is None else [part] if single else part)]
         return content | {"probes": probes if given is None or isinstance(given, list) else given}
 
     def model_post_init(self, context: Any, /) -> None:
@@ -200,20 +202,10 @@ def _repeated(names: Sequence[str]) -> str | None:
     return next((name for name in names if names.count(name) > 1), None)
 
 
-def _listed(kind: str, given: Any) -> list[Any]:
-    """What a section holds, as a list of probes."""
-    if given is None:
-        return []
-    if kind == "corruption":
-        return [given if isinstance(given, dict) else {"corruptions": given}]
-    return given if isinstance(given, list) else [given]
-
-
 def _probe(kind: str, entry: Any) -> Any:
     """An entry of a section as a probe."""
-    if not isinstance(entry, dict):
-        return entry
-    if kind == "corruption" and "names" in entry and "corruptions" not in entry:
-        entry = {**entry, "corruptions": entry["names"]}
-        del entry["names"]
-    return {"kind": kind, **entry}
+    if kind == "corruption":
+        entry = dict(entry) if isinstance(entry, dict) else {"corruptions": entry}
+        if "names" in entry and "corruptions" not in entry:
+            entry["corruptions"] = entry.pop("names")
+    return {"kind": kind, **entry} if isinstance(entry, dict) else entry
