@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from imaseg.auditing.inputs.budget import Eps
 from imaseg.auditing.probes import AnyProbe, AttackProbe, Probe
@@ -13,6 +14,7 @@ from imaseg.data.resources import resource
 from imaseg.data.yaml_file import read_yaml
 from imaseg.errors import InputError, did_you_mean
 from imaseg.plugins import import_trusted
+from imaseg.results.summary import Shown
 from imaseg.validated import validated
 
 SHIPPED = ("quick", "standard", "thorough", "demo")
@@ -26,7 +28,7 @@ _SECTIONS = {
 _Probe = TypeVar("_Probe", bound=Probe)
 
 
-class ValidityPlan(BaseModel):
+class ValidityPlan(BaseModel, extra="forbid"):
     """How the attacks themselves are checked.
 
     Attributes:
@@ -38,8 +40,6 @@ class ValidityPlan(BaseModel):
         converged: Dice that four times the calls may take away at most, mean over the checked cases.
     """
 
-    model_config = ConfigDict(extra="forbid")
-
     cases: int = Field(3, ge=1)
     attack: str = "pgd"
     large_eps: Eps
@@ -47,16 +47,14 @@ class ValidityPlan(BaseModel):
     converged: Eps = Field(0.05, gt=0)
 
 
-class Showcase(BaseModel):
+class Showcase(BaseModel, extra="forbid"):
     """Which attack the report shows as pictures, and at which budget."""
-
-    model_config = ConfigDict(extra="forbid")
 
     attack: str = "pgd"
     eps: Eps
 
 
-class Plan(BaseModel):
+class Plan(BaseModel, extra="forbid"):
     """All that an audit does.
 
     Attributes:
@@ -70,8 +68,6 @@ class Plan(BaseModel):
             run, which takes `trust`.
         seed: of every random number.
     """
-
-    model_config = ConfigDict(extra="forbid")
 
     name: str
     imports: list[str] = []
@@ -111,9 +107,12 @@ class Plan(BaseModel):
         return next(probe for probe in self.attacks if probe.attack == name)
 
     @property
-    def shown(self) -> tuple[str, float] | None:
-        """Name of the probe that is shown as pictures, and the budget."""
-        return None if self.showcase is None else (self.attack(self.showcase.attack).name, self.showcase.eps)
+    def shown(self) -> Shown | None:
+        """The probe that is shown as pictures, and the budget."""
+        if self.showcase is None:
+            return None
+        probe = self.attack(self.showcase.attack)
+        return Shown(probe=probe.name, eps=self.showcase.eps, unit=probe.stated_unit)
 
 
 def load_plan(plan: str | Path | Plan, *, trust: bool = False) -> Plan:
@@ -153,7 +152,8 @@ def checked_plan(content: dict[str, Any], where: str) -> Plan:
     try:
         for probe in plan.probes:
             probe.check(plan.seed)
-        _check_names(plan)
+        if mistake := next(_mistakes(plan), None):
+            raise ValueError(mistake)
         for eps in (plan.validity.large_eps, plan.validity.scaled_eps) if plan.validity else ():
             plan.attack(plan.validity.attack).build(eps, plan.seed)  # type: ignore[union-attr]
     except ValueError as error:
@@ -162,37 +162,27 @@ def checked_plan(content: dict[str, Any], where: str) -> Plan:
     return plan
 
 
-def _check_names(plan: Plan) -> None:
-    """Names and folders are unique, and what refers to an attack finds it.
-
-    Raises:
-        ValueError: if not.
-    """
+def _mistakes(plan: Plan) -> Iterator[str]:
+    """Names and folders that are not unique, and what refers to an attack that there is not."""
     names = [probe.name for probe in plan.probes]
-    for name in names:
-        if names.count(name) > 1:
-            msg = f"probes must have different names, got {name!r} twice. Give one of them a `name`."
-            raise ValueError(msg)
+    if twice := _repeated(names):
+        yield f"probes must have different names, got {twice!r} twice. Give one of them a `name`."
     if taken := next((name for name in names if name == "clean" or name.startswith("worst-case-")), None):
-        msg = f"name of a probe must not be clean or worst-case-..., which results use themselves, got {taken!r}."
-        raise ValueError(msg)
-    folders = [folder for probe in plan.probes for folder in probe.folders()]
-    if twice := next((folder for folder in folders if folders.count(folder) > 1), None):
-        msg = f"probes must write to different folders, got {twice} twice. Leave `write` out of one of them."
-        raise ValueError(msg)
+        yield f"name of a probe must not be clean or worst-case-..., which results use themselves, got {taken!r}."
+    if twice := _repeated([folder for probe in plan.probes for folder in probe.folders()]):
+        yield f"probes must write to different folders, got {twice} twice. Leave `write` out of one of them."
     attacks = [probe.attack for probe in plan.attacks]
     for key, part in (("showcase", plan.showcase), ("validity", plan.validity)):
         if part is not None and part.attack not in attacks:
-            msg = f"{key}.attack must be one of the plan's probes ({', '.join(attacks)}), got {part.attack!r}."
-            raise ValueError(msg + did_you_mean(part.attack, attacks))
+            yield (
+                f"{key}.attack must be one of the plan's probes ({', '.join(attacks)}), got {part.attack!r}."
+                + did_you_mean(part.attack, attacks)
+            )
     if plan.validity is not None and plan.attack(plan.validity.attack).is_noise:
-        msg = (
-            f"validity.attack must be a search, since noise is none, got {plan.validity.attack!r}. Name another probe."
-        )
-        raise ValueError(msg)
+        got = plan.validity.attack
+        yield f"validity.attack must be a search, since noise is none, got {got!r}. Name another probe."
     if plan.showcase is not None and plan.showcase.eps not in (ladder := plan.attack(plan.showcase.attack).eps):
-        msg = f"showcase.eps must be one of its probe's {ladder}, got {plan.showcase.eps}."
-        raise ValueError(msg)
+        yield f"showcase.eps must be one of its probe's {ladder}, got {plan.showcase.eps}."
 
 
 def _merged(content: dict[str, Any]) -> tuple[dict[str, Any], dict[tuple[Any, ...], str]]:
@@ -218,11 +208,14 @@ def _listed(kind: str, given: Any) -> list[Any]:
     return given if isinstance(given, list) else [given]
 
 
+def _repeated(names: Sequence[str]) -> str | None:
+    return next((name for name in names if names.count(name) > 1), None)
+
+
 def _probe(kind: str, entry: Any) -> Any:
     """An entry of a section as a probe."""
-    if not isinstance(entry, dict):
-        return entry
-    if kind == "corruption" and "names" in entry and "corruptions" not in entry:
-        entry = {**entry, "corruptions": entry["names"]}
-        del entry["names"]
-    return {"kind": kind, **entry}
+    if kind == "corruption":
+        entry = dict(entry) if isinstance(entry, dict) else {"corruptions": entry}
+        if "names" in entry and "corruptions" not in entry:
+            entry["corruptions"] = entry.pop("names")
+    return {"kind": kind, **entry} if isinstance(entry, dict) else entry

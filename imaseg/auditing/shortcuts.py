@@ -50,14 +50,8 @@ def attack_plan(
     Raises:
         InputError: if a name is unknown, or settings do not fit together.
     """
-    probe: dict[str, Any] = {
-        "attack": attack,
-        "perturbation": perturbation,
-        "eps": [eps],
-        "unit": unit,
-        "write": "nifti",
-    }
-    probe |= {"steps": steps, "objective": objective, "restarts": restarts}
+    probe: dict[str, Any] = {"attack": attack, "perturbation": perturbation, "eps": [eps], "unit": unit}
+    probe |= {"write": "nifti", "steps": steps, "objective": objective, "restarts": restarts}
     content = {"name": "attack", "probes": [probe], "showcase": {"attack": attack, "eps": eps}, "seed": seed}
     return checked_plan(content, "attack")
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -37,17 +39,8 @@ def audit(
     gates: Sequence[Gate] = (),
 ) -> int:
     """Run an audit, print tables and the paths of its files; returns exit code 1 if a case or a gate failed."""
-    result = run(
-        model,
-        data,
-        plan,
-        out,
-        select=cases,
-        resume=resume,
-        device=own_device(device),
-        announce=lambda text: typer.echo(text, err=True),
-        trust=trust,
-    )
+    how: dict[str, Any] = {"select": cases, "resume": resume, "device": own_device(device), "trust": trust}
+    result = run(model, data, plan, out, announce=partial(typer.echo, err=True), **how)
     if not result.finished:
         return 0  # only the first process reports: with exit code 1 from another one `torchrun` would kill it
     for text in _tables(result.audit):
@@ -64,22 +57,17 @@ def _tables(audit: Audit) -> list[str]:
     summary, tables = audit.summary, []
     written = [row.written for record in audit.cases for row in record.rows_of(AttackRow) if row.written is not None]
     if written:
-        differ = sum(bool(file.note) for file in written)
-        tables += [
-            "Mean foreground Dice in the model's space and re-read from the written file",
-            written_table(audit.cases, next(entry.unit for entry in summary.probes if entry.written is not None)),
-            f"{differ} of {len(written)} files do not hold what the attack found in the model's space. Count the "
-            "re-read Dice."
-            if differ
-            else f"Every file holds what the attack found in the model's space: Dice within {SAME_DICE}.",
-        ]
+        unit, differ = next(one.unit for one in summary.probes if one.written), sum(bool(file.note) for file in written)
+        held = f"Every file holds what the attack found in the model's space: Dice within {SAME_DICE}."
+        lost = f"{differ} of {len(written)} files do not hold what the attack found in the model's space."
+        tables.append("Mean foreground Dice in the model's space and re-read from the written file")
+        tables += [written_table(audit.cases, unit), f"{lost} Count the re-read Dice." if differ else held]
     elif summary.probes:
         tables.append(ladder_table([summary]))
     if summary.margins:
         criteria = " or ".join(dict.fromkeys(entry.criterion for entry in summary.margins if entry.structure is None))
-        tables.append(
-            f"Smallest change found that breaks a case ({criteria}), over {counted(summary.data.cases, 'case')}"
-        )
+        over = counted(summary.data.cases, "case")
+        tables.append(f"Smallest change found that breaks a case ({criteria}), over {over}")
         tables.append(margin_table(summary.margins))
     line = degradation_line(summary.degradation)
     return [*tables, line] if line else tables
@@ -89,17 +77,14 @@ def _verdicts(result: AuditResult, gates: Sequence[Gate]) -> bool:
     """Print failed cases, checks and gates; returns whether every gate passed."""
     for entry in result.failed:
         typer.echo(f"failed {entry.case}: {entry.reason}", err=True)
-    for check in result.audit.summary.validity:
+    checks, judged = result.audit.summary.validity, [gate.judge(result.audit.summary) for gate in gates]
+    for check in checks:
         if check.ok is False:
             typer.echo(f"not valid: {check.check}: {check.number} ({check.detail})", err=True)
-    checks = result.audit.summary.validity
     if result.audit.run.plan["validity"] is not None:
         silent = sum(check.ok is None for check in checks)
         why = f", {silent} not run (report.html says why)" if silent else ""
         typer.echo(f"Validity: {sum(check.ok is True for check in checks)} of {len(checks)} checks passed{why}.")
-    passed = True
-    for gate in gates:
-        passes, line = gate.judge(result.audit.summary)
-        passed &= passes
+    for passes, line in judged:
         typer.echo(line, err=not passes)
-    return passed
+    return all(passes for passes, _ in judged)

@@ -72,16 +72,14 @@ def doctor_model(spec: str, data: Path | None, *, cases: str | None, verify: boo
 
 def environment() -> dict[str, Any]:
     """Facts on this installation, ready for JSON: versions, devices, folders, and problems with their fixes."""
-    packages: dict[str, str | None] = {}
+    packages = {name: _version(name) for name in (*_NEEDED, *(name for parts in _EXTRAS.values() for name in parts))}
     problems = []
     for name, module in _NEEDED.items():
-        packages[name] = _version(name)
         if reason := _broken(module):
             problems.append(f"{name} cannot be imported ({reason}). Type: {_pip()} install --force-reinstall {name}")
     problems += _outdated()
     for extra, parts in _EXTRAS.items():
         for name, module in parts.items():
-            packages[name] = _version(name)
             if find_spec(module) is not None and (reason := _broken(module)):
                 problems.append(f'{name} cannot be imported ({reason}). Type: {_pip()} install "imaseg[{extra}]"')
     folders = {name: os.environ[name] for name in _FOLDERS if os.environ.get(name)}

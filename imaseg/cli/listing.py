@@ -41,12 +41,11 @@ def attacks() -> list[Entry]:
     from imaseg.attacks import Attack
     from imaseg.attacks.presets import PRESETS
 
-    searches = [
-        {"name": name, "kind": "search", **described(member, leave_out="perturbation"), "differs": None}
-        for name, member in Attack.known().items()
-    ]
-    for entry in searches:
-        entry["settings"]["objective"] = objective_of(Attack.known()[entry["name"]])
+    searches = []
+    for name, member in Attack.known().items():
+        entry = {"name": name, "kind": "search", **described(member, leave_out="perturbation"), "differs": None}
+        entry["settings"]["objective"] = objective_of(member)
+        searches.append(entry)
     presets = [
         {
             "name": name,
@@ -80,8 +79,7 @@ def perturbations() -> list[Entry]:
     """Perturbation sets and the units of their budgets."""
     from imaseg.perturbations import Perturbation
 
-    units = {name: units_of(member) for name, member in Perturbation.known().items()}
-    return [entry | {"unit": units[entry["name"]]} for entry in _family(Perturbation)]
+    return [entry | {"unit": units_of(Perturbation.named(entry["name"]))} for entry in _family(Perturbation)]
 
 
 def corruptions() -> list[Entry]:
@@ -141,14 +139,8 @@ def recipes() -> list[Entry]:
 
 
 KINDS: dict[str, Callable[[], list[Entry]]] = {
-    "attacks": attacks,
-    "objectives": objectives,
-    "perturbations": perturbations,
-    "corruptions": corruptions,
-    "probes": probes,
-    "criteria": criteria,
-    "methods": methods,
-    "recipes": recipes,
+    kind.__name__: kind
+    for kind in (attacks, objectives, perturbations, corruptions, probes, criteria, methods, recipes)
 }
 
 

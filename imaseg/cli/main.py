@@ -10,12 +10,16 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from imaseg.cli.nnunet import nnunet
 from imaseg.errors import InputError
+
+if TYPE_CHECKING:
+    from imaseg.auditing import Plan
 
 app = typer.Typer(
     name="imaseg",
@@ -27,30 +31,28 @@ app = typer.Typer(
 
 app.add_typer(nnunet, name="nnunet")
 
-Out = Annotated[Path, typer.Option("--out", help="Folder to write the results to.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run in the output folder.")]
-Device = Annotated[str, typer.Option("--device", help="Device to run on: auto, cpu, cuda or cuda:N.")]
+Out = Annotated[Path, Option(help="Folder to write the results to.")]
+Resume = Annotated[bool, Option("--resume", help="Continue an interrupted run in the output folder.")]
+Device = Annotated[str, Option(help="Device to run on: auto, cpu, cuda or cuda:N.")]
 Trust = Annotated[
-    bool,
-    typer.Option("--trust", help="Allow code that comes with the checkpoint or the plan to run on this machine."),
+    bool, Option("--trust", help="Allow code that comes with the checkpoint or the plan to run on this machine.")
 ]
 Model = Annotated[
     str,
-    typer.Argument(
+    Argument(
         help="Model to load: a folder that `imaseg train` wrote, nnunet:DIR[@FOLD], bundle:DIR, smp:DIR, "
         "torchscript:FILE, python:module:factory, or the card (.yaml) of a weights file. See docs/models.md."
     ),
 ]
-Data = Annotated[Path, typer.Argument(help="Folder with the cases, prepared by `imaseg prepare` or raw.")]
+Data = Annotated[Path, Argument(help="Folder with the cases, prepared by `imaseg prepare` or raw.")]
 Cases = Annotated[
-    Optional[str],  # noqa: UP045
-    typer.Option(
-        "--cases",
+    str | None,
+    Option(
         help="Cases to use: all, a split (train or val), or ids separated by commas "
-        "(default: the cases held out of training).",
+        "(default: the cases held out of training)."
     ),
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of all random numbers.")]
+Seed = Annotated[int, Option(help="Seed of all random numbers.")]
 
 
 def run() -> None:
@@ -69,7 +71,7 @@ def _one_line(message: Warning | str, *_: object, **__: object) -> str:
 
 
 @contextmanager
-def stoppable(how: str) -> Iterator[None]:
+def stoppable(how: str = "the same command with --resume") -> Iterator[None]:
     """Context that tells the user after Ctrl-C how to continue the command."""
     try:
         yield
@@ -92,45 +94,34 @@ def demo(out: Out = Path("imaseg-demo")) -> None:
 
 @app.command()
 def prepare(
-    source: Annotated[Path, typer.Argument(help="Folder with images and labels, as received. It is only read.")],
-    out: Annotated[Path, typer.Argument(help="Folder to write the prepared cases to.")],
+    source: Annotated[Path, Argument(help="Folder with images and labels, as received. It is only read.")],
+    out: Annotated[Path, Argument(help="Folder to write the prepared cases to.")],
     recipe: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(
-            "--recipe",
+        str | None,
+        Option(
             help="Preparation steps: a name from `imaseg list recipes` or a YAML file "
-            "(default: msd, or 2d for pictures).",
+            "(default: msd, or 2d for pictures)."
         ),
     ] = None,
-    config: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option("--config", help="YAML file whose keys override those of the recipe."),
-    ] = None,
-    layout: Annotated[
-        str, typer.Option("--layout", help="File layout of OUT: msd, or nnunet for an nnU-Net raw folder.")
-    ] = "msd",
+    config: Annotated[Path | None, Option(help="YAML file whose keys override those of the recipe.")] = None,
+    layout: Annotated[str, Option(help="File layout of OUT: msd, or nnunet for an nnU-Net raw folder.")] = "msd",
     workers: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option(
-            "--workers",
-            help="Number of processes, each with one case in memory (default: chosen from the sizes of the files).",
-        ),
+        int | None,
+        Option(help="Number of processes, each with one case in memory (default: chosen from the sizes of the files)."),
     ] = None,
     download: Annotated[
-        bool, typer.Option("--download", help="Download SOURCE first, if it is named after a data set of MSD.")
+        bool, Option("--download", help="Download SOURCE first, if it is named after a data set of MSD.")
     ] = False,
     split: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(
-            "--split",
+        str | None,
+        Option(
             help="Split the cases by patient: the share to train on (0.8), 5-fold, or 5-fold:2 for its third fold "
             "(default: the split of SOURCE, if it has one).",
         ),
     ] = None,
     patients: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(
-            "--patients",
+        str | None,
+        Option(
             help="Who the patient of a case is: a .csv file with the columns case and patient, or a regular expression "
             "that finds the patient in the id of a case.",
         ),
@@ -162,12 +153,11 @@ def prepare(
 
 @app.command()
 def train(
-    config: Annotated[Path, typer.Argument(help="YAML file with the training settings; `configs/` holds examples.")],
-    data: Annotated[Path, typer.Option("--data", help="Folder that `imaseg prepare` wrote.")],
+    config: Annotated[Path, Argument(help="YAML file with the training settings; `configs/` holds examples.")],
+    data: Annotated[Path, Option(help="Folder that `imaseg prepare` wrote.")],
     out: Out,
     overrides: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Argument(help="Settings to override as key=value, e.g. epochs=5 method.steps=4."),
+        list[str] | None, Argument(help="Settings to override as key=value, e.g. epochs=5 method.steps=4.")
     ] = None,
     resume: Resume = False,
 ) -> None:
@@ -175,10 +165,15 @@ def train(
 
     A checkpoint is written after every epoch; --resume continues from the last one.
     """
-    from imaseg.cli.train import train as run_train
+    from imaseg.runs import load_config
+    from imaseg.runs import train as run_train
 
-    with stoppable("the same command with --resume"):
-        run_train(config, data, out, overrides or [], resume=resume)
+    with stoppable():
+        settings = load_config(config, overrides or [])
+        run_train(settings, data, out, resume=resume, announce=lambda text: typer.echo(text, err=True))
+    for name in ("weights.safetensors", "metrics.csv", "margins.csv", "margin_trajectories.csv"):
+        if (out / name).is_file():
+            typer.echo(f"Created {out / name}")
 
 
 @app.command()
@@ -186,16 +181,13 @@ def audit(
     model: Model,
     data: Data,
     out: Out,
-    plan: Annotated[
-        str, typer.Option("--plan", help="What to measure: quick, standard, thorough, or a YAML file.")
-    ] = "quick",
+    plan: Annotated[str, Option(help="What to measure: quick, standard, thorough, or a YAML file.")] = "quick",
     cases: Cases = None,
     fail_below: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Option(
-            "--fail-below",
+        list[str] | None,
+        Option(
             help="Exit with code 1 if a result is below a value. Form: METRIC@PROBE-EPS=VALUE, "
-            "e.g. dice@linf-0.05=0.6, dice@clean=0.8 or margin@l2=0.05. Repeatable.",
+            "e.g. dice@linf-0.05=0.6, dice@clean=0.8 or margin@l2=0.05. Repeatable."
         ),
     ] = None,
     resume: Resume = False,
@@ -208,14 +200,10 @@ def audit(
     """
     from imaseg.auditing import load_plan
     from imaseg.auditing.validity.gate import parse_gates
-    from imaseg.cli.audit import audit as run_audit
 
     settings = load_plan(plan, trust=trust)
     gates = parse_gates(fail_below or (), settings)
-    with stoppable("the same command with --resume"):
-        raise typer.Exit(
-            run_audit(model, data, out, settings, cases=cases, resume=resume, device=device, trust=trust, gates=gates)
-        )
+    _run_plan(model, data, out, settings, cases=cases, resume=resume, device=device, trust=trust, gates=gates)
 
 
 @app.command()
@@ -223,34 +211,22 @@ def attack(
     model: Model,
     data: Data,
     out: Out,
-    eps: Annotated[float, typer.Option("--eps", help="Budget: the largest size of the perturbation.")],
-    name: Annotated[str, typer.Option("--attack", help="Attack to run; see `imaseg list attacks`.")] = "pgd",
-    norm: Annotated[
-        str, typer.Option("--norm", help="Perturbation set: what may change; see `imaseg list perturbations`.")
-    ] = "l2",
+    eps: Annotated[float, Option(help="Budget: the largest size of the perturbation.")],
+    name: Annotated[str, Option("--attack", help="Attack to run; see `imaseg list attacks`.")] = "pgd",
+    norm: Annotated[str, Option(help="Perturbation set: what may change; see `imaseg list perturbations`.")] = "l2",
     unit: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(
-            "--unit",
+        str | None,
+        Option(
             help="Unit of the budget: std, native (HU ...) or range for l2 and linf; norm or rms for l2; "
-            "mm for deformation (default: the set's own).",
+            "mm for deformation (default: the set's own)."
         ),
     ] = None,
-    steps: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option("--steps", help="Number of steps (default: the attack's own)."),
-    ] = None,
+    steps: Annotated[int | None, Option(help="Number of steps (default: the attack's own).")] = None,
     objective: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(
-            "--objective",
-            help="Loss that the attack maximises; see `imaseg list objectives` (default: the attack's own).",
-        ),
+        str | None,
+        Option(help="Loss that the attack maximises; see `imaseg list objectives` (default: the attack's own)."),
     ] = None,
-    restarts: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option("--restarts", help="Number of random restarts; the worst result counts."),
-    ] = None,
+    restarts: Annotated[int | None, Option(help="Number of random restarts; the worst result counts.")] = None,
     seed: Seed = 0,
     cases: Cases = None,
     resume: Resume = False,
@@ -262,11 +238,9 @@ def attack(
     Each file is read back and scored again, so that the Dice reported is that of the file.
     """
     from imaseg.auditing.shortcuts import attack_plan
-    from imaseg.cli.audit import audit as run_audit
 
     plan = attack_plan(name, norm, eps, unit=unit, steps=steps, objective=objective, restarts=restarts, seed=seed)
-    with stoppable("the same command with --resume"):
-        raise typer.Exit(run_audit(model, data, out, plan, cases=cases, resume=resume, device=device, trust=trust))
+    _run_plan(model, data, out, plan, cases=cases, resume=resume, device=device, trust=trust)
 
 
 @app.command()
@@ -275,59 +249,48 @@ def margin(
     data: Data,
     out: Out,
     perturbation: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Option(
-            "--perturbation",
+        list[str] | None,
+        Option(
             help="Perturbation set and largest budget to search, as NAME, NAME:EPS or NAME:EPS:UNIT. Repeatable "
-            "(default: l2, linf, bias-field, gamma and deformation).",
+            "(default: l2, linf, bias-field, gamma and deformation)."
         ),
     ] = None,
     criterion: Annotated[
-        str, typer.Option("--criterion", help="When a case counts as broken: dice-below or voxels-flipped.")
+        str, Option(help="When a case counts as broken: dice-below or voxels-flipped.")
     ] = "dice-below",
-    threshold: Annotated[
-        Optional[float],  # noqa: UP045
-        typer.Option("--threshold", help="Dice below which a case counts as broken (default: 0.5)."),
-    ] = None,
+    threshold: Annotated[float | None, Option(help="Dice below which a case counts as broken (default: 0.5).")] = None,
     relative: Annotated[
-        bool, typer.Option("--relative", help="Read --threshold as a share of each case's clean Dice.")
+        bool, Option("--relative", help="Read --threshold as a share of each case's clean Dice.")
     ] = False,
     fraction: Annotated[
-        Optional[float],  # noqa: UP045
-        typer.Option(
-            "--fraction", help="For voxels-flipped: share of the correct voxels that may become wrong (default: 0.1)."
-        ),
+        float | None,
+        Option(help="For voxels-flipped: share of the correct voxels that may become wrong (default: 0.1)."),
     ] = None,
     voxel: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--voxel",
             help="Also measure a margin per voxel and write it as NIfTI maps, which takes minutes per map "
             "(sets: those of --perturbation; default: l2 and linf).",
         ),
     ] = False,
     method: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(
-            "--method",
-            help="How voxel margins are measured: attack, gradient (a cheap estimate) or both (default: both).",
-        ),
+        str | None,
+        Option(help="How voxel margins are measured: attack, gradient (a cheap estimate) or both (default: both)."),
     ] = None,
     focus: Annotated[
-        int,
-        typer.Option("--focus", help="Number of voxel groups attacked one by one per map; 0 is quick and coarse."),
+        int, Option(help="Number of voxel groups attacked one by one per map; 0 is quick and coarse.")
     ] = 1000,
     certify: Annotated[
-        Optional[float],  # noqa: UP045
-        typer.Option(
-            "--certify",
+        float | None,
+        Option(
             help="Also compute certified radii by randomised smoothing with Gaussian noise of this standard deviation, "
-            "in units of the model's input.",
+            "in units of the model's input."
         ),
     ] = None,
-    samples: Annotated[int, typer.Option("--samples", help="Number of noisy copies per case for --certify.")] = 100,
-    steps: Annotated[int, typer.Option("--steps", help="Number of steps of each attack.")] = 20,
-    rtol: Annotated[float, typer.Option("--rtol", help="Relative tolerance of each margin.")] = 0.05,
+    samples: Annotated[int, Option(help="Number of noisy copies per case for --certify.")] = 100,
+    steps: Annotated[int, Option(help="Number of steps of each attack.")] = 20,
+    rtol: Annotated[float, Option(help="Relative tolerance of each margin.")] = 0.05,
     seed: Seed = 0,
     cases: Cases = None,
     resume: Resume = False,
@@ -339,7 +302,6 @@ def margin(
     Writes tables, a page and, with --voxel or --certify, NIfTI maps.
     """
     from imaseg.auditing.shortcuts import criterion_of, margin_plan, voxel_methods
-    from imaseg.cli.audit import audit as run_audit
 
     plan = margin_plan(
         perturbation,
@@ -352,19 +314,25 @@ def margin(
         samples=samples,
         seed=seed,
     )
-    with stoppable("the same command with --resume"):
-        raise typer.Exit(run_audit(model, data, out, plan, cases=cases, resume=resume, device=device, trust=trust))
+    _run_plan(model, data, out, plan, cases=cases, resume=resume, device=device, trust=trust)
+
+
+def _run_plan(model: str, data: Path, out: Path, plan: Plan, **how: Any) -> None:
+    from imaseg.cli.audit import audit as run_audit
+
+    with stoppable():
+        raise typer.Exit(run_audit(model, data, out, plan, **how))
 
 
 @app.command(name="list")
 def list_names(
     kind: Annotated[
         str,
-        typer.Argument(
+        Argument(
             help="What to list: attacks, objectives, perturbations, corruptions, probes, criteria, methods or recipes."
         ),
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list, for scripts.")] = False,
+    as_json: Annotated[bool, Option("--json", help="Print a JSON list, for scripts.")] = False,
 ) -> None:
     """List what is available by name, with settings and sources."""
     from imaseg.cli.listing import show
@@ -375,24 +343,21 @@ def list_names(
 @app.command()
 def doctor(
     model: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Argument(help="Model to examine, given as for `imaseg audit` (default: check this installation)."),
+        str | None,
+        Argument(help="Model to examine, given as for `imaseg audit` (default: check this installation)."),
     ] = None,
-    data: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option("--data", help="Folder with cases to try the model on."),
-    ] = None,
+    data: Annotated[Path | None, Option(help="Folder with cases to try the model on.")] = None,
     cases: Cases = None,
     verify: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--verify",
             help="Predict the first case once more with the model's own software (nnU-Net's predictor, a bundle's "
             "transforms and inferer, SMP's preprocess_input) and compare, voxel by voxel.",
         ),
     ] = False,
     trust: Trust = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object, for scripts.")] = False,
+    as_json: Annotated[bool, Option("--json", help="Print a JSON object, for scripts.")] = False,
 ) -> None:
     """Check the installation or, given a model, what it is and whether data fit it; suggest the next command."""
     from imaseg.cli.doctor import doctor_here, doctor_model
@@ -404,13 +369,10 @@ def doctor(
 
 @app.command()
 def report(
-    folders: Annotated[
-        list[Path], typer.Argument(help="Folders that `imaseg audit` wrote; the first one is the reference.")
-    ],
-    out: Annotated[Path, typer.Option("--out", help="HTML file to write.")],
+    folders: Annotated[list[Path], Argument(help="Folders that `imaseg audit` wrote; the first one is the reference.")],
+    out: Annotated[Path, Option(help="HTML file to write.")],
     imports: Annotated[
-        Optional[list[Path]],  # noqa: UP045
-        typer.Option("--imports", help="Python file that the audits' plans imported; needs --trust. Repeatable."),
+        list[Path] | None, Option(help="Python file that the audits' plans imported; needs --trust. Repeatable.")
     ] = None,
     trust: Trust = False,
 ) -> None:
@@ -429,9 +391,7 @@ def report(
 
 
 @app.command()
-def schema(
-    file: Annotated[str, typer.Argument(help="File to describe: summary, run or case.")] = "summary",
-) -> None:
+def schema(file: Annotated[str, Argument(help="File to describe: summary, run or case.")] = "summary") -> None:
     """Print the JSON Schema of summary.json, run.json or cases/<id>.json of an audit folder."""
     import json
 

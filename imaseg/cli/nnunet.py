@@ -6,9 +6,10 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
 from imaseg.errors import InputError
 
@@ -32,11 +33,8 @@ def path() -> None:
 def train(
     context: typer.Context,
     config: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(
-            "--config",
-            help="YAML file with the settings of the method (default: the file that IMASEG_CONFIG names, if set).",
-        ),
+        Path | None,
+        Option(help="YAML file with the settings of the method (default: the file that IMASEG_CONFIG names, if set)."),
     ] = None,
 ) -> None:
     """Run nnUNetv2_train with imaseg's trainers.
@@ -48,11 +46,10 @@ def train(
 
 @nnunet.command()
 def export(
-    model: Annotated[str, typer.Argument(help="Results folder of nnU-Net: DIR, DIR@FOLD or DIR@FOLD/CHECKPOINT.")],
-    out: Annotated[Path, typer.Argument(help="Folder to write the model to.")],
+    model: Annotated[str, Argument(help="Results folder of nnU-Net: DIR, DIR@FOLD or DIR@FOLD/CHECKPOINT.")],
+    out: Annotated[Path, Argument(help="Folder to write the model to.")],
     trust: Annotated[
-        bool,
-        typer.Option("--trust", help="Read checkpoints that hold more than data, which may run code of their author."),
+        bool, Option("--trust", help="Read checkpoints that hold more than data, which may run code of their author.")
     ] = False,
 ) -> None:
     """Write a model folder that stock nnU-Net loads without imaseg and that holds data only, no code."""

@@ -17,7 +17,7 @@ from imaseg.progress import bar
 
 
 def prepare(
-    source: Path,
+    raw: Path,
     out: Path,
     *,
     recipe: str | None,
@@ -40,14 +40,14 @@ def prepare(
     if download:
         from imaseg.data.download import download as fetch
 
-        fetch(source)
-    name = recipe or usual_recipe(source, wanted)
+        fetch(raw)
+    name = recipe or usual_recipe(raw, wanted)
     steps = load_recipe(name, config)
     steps, people = _with_patients(steps, patients)
-    with bar(f"prepare {source.name}") as tell:
+    with bar(f"prepare {raw.name}") as tell:
         try:
             summary = run(
-                source,
+                raw,
                 out,
                 steps,
                 progress=tell,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from imaseg.results.base import MEAN, Block, Entry, Record, Row, Scores, Spread, score_lines
+from imaseg.results.base import Block, Entry, Record, Row, Scored, Spread, score_lines
 
 
 class WrittenFile(Record):
@@ -48,7 +48,7 @@ class Written(Record):
     note: str
 
 
-class AttackRow(Row):
+class AttackRow(Scored, Row):
     """One attack at one budget on one case.
 
     Attributes:
@@ -69,7 +69,6 @@ class AttackRow(Row):
     eps: float
     eps_set: float
     size: float
-    scores: Scores
     sizes: dict[str, float]
     free: float
     objective: float | None
@@ -86,12 +85,6 @@ class AttackRow(Row):
         return score_lines(self.eps, self.scores) + [
             (self.eps, k, f"dice_{stage}", value) for k, each in stages.items() for stage, value in each.items()
         ]
-
-    @property
-    def dice(self) -> float:
-        """Mean foreground Dice under attack; not a number if undefined."""
-        value = self.scores[MEAN]["dice"]
-        return float("nan") if value is None else value
 
 
 class AttackEntry(Block, Entry):
@@ -111,6 +104,7 @@ class AttackEntry(Block, Entry):
         written: mean Dice of each stage of written files by class, and cases whose files do not hold the attack.
     """
 
+    place: ClassVar[str] = "probes"
     kind: Literal["attack"] = "attack"
     attack: str
     perturbation: str

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializeAsAny
 
+from imaseg.errors import did_you_mean
 from imaseg.plugins import plugins
 
 FORMAT: Literal[2] = 2
@@ -53,6 +54,22 @@ class CaseScores(Record):
         return self.metrics.get(MEAN, {}).get("dice")
 
 
+class Scored(Record):
+    """What was found of one prediction.
+
+    Attributes:
+        scores: of the prediction.
+    """
+
+    scores: Scores
+
+    @property
+    def dice(self) -> float:
+        """Mean foreground Dice; not a number if undefined."""
+        value = self.scores[MEAN]["dice"]
+        return float("nan") if value is None else value
+
+
 class Block(Record):
     """Means of all metrics over cases, with their intervals and the cases behind them.
 
@@ -81,10 +98,18 @@ class Block(Record):
         return self.ci95.get("dice")
 
 
-class _Kinds(Record):
-    """A record of which there are several kinds, each told by the constant in its field `kind`."""
+class Kinds(BaseModel):
+    """Something of which there are several kinds, each told by the constant in its field `kind`.
+
+    Attributes:
+        registry: the kinds defined so far; `known` adds those of installed packages.
+        usual: kind of content that names none.
+        missing: what to do about a kind that is not known here.
+    """
 
     registry: ClassVar[dict[str, Any]]
+    usual: ClassVar[str | None] = None
+    missing: ClassVar[str] = ""
     kind: str
 
     @classmethod
@@ -95,25 +120,28 @@ class _Kinds(Record):
             cls.registry[kind] = cls
 
     @classmethod
+    def known(cls) -> dict[str, Any]:
+        """Every kind by name, those of installed packages included."""
+        plugins("imaseg.probes")
+        return cls.registry
+
+    @classmethod
     def of_kind(cls, content: Any) -> Any:
-        """A mapping as the record of its kind.
+        """A mapping as what its kind says.
 
         Raises:
             ValueError: if no such kind is known here.
         """
         if not isinstance(content, Mapping):
             return content
-        kind = content.get("kind")
-        if isinstance(kind, str) and kind not in cls.registry:
-            plugins("imaseg.probes")
-        if not isinstance(kind, str) or kind not in cls.registry:
-            known = ", ".join(sorted(cls.registry))
-            msg = f"kind must be one of {known}, got {kind!r:.80}. {MISSING_PLUGIN}"
-            raise ValueError(msg)
+        kind = content.get("kind", cls.usual)
+        if not isinstance(kind, str) or (kind not in cls.registry and kind not in cls.known()):
+            msg = f"kind must be one of {', '.join(sorted(cls.registry))}, got {kind!r:.80}{cls.missing}."
+            raise ValueError(msg + (did_you_mean(kind, cls.registry) if isinstance(kind, str) else ""))
         return cls.registry[kind].model_validate(content)
 
 
-class Row(_Kinds):
+class Row(Kinds, Record):
     """What a probe found on one case; a subclass per kind of probe, with `kind: Literal["..."] = "..."`.
 
     Attributes:
@@ -122,6 +150,7 @@ class Row(_Kinds):
     """
 
     registry: ClassVar[dict[str, Any]] = {}
+    missing: ClassVar[str] = f". {MISSING_PLUGIN}"
     probe: str
 
     def table(self) -> list[tuple[float | str, str, str, float | None]]:
@@ -129,15 +158,18 @@ class Row(_Kinds):
         return []
 
 
-class Entry(_Kinds):
+class Entry(Kinds, Record):
     """What a probe says over all cases; a subclass per kind of probe.
 
     Attributes:
         kind: of the probe.
         probe: its name in the plan.
+        place: where such entries stand in the summary.
     """
 
     registry: ClassVar[dict[str, Any]] = {}
+    missing: ClassVar[str] = f". {MISSING_PLUGIN}"
+    place: ClassVar[str] = "others"
     probe: str
 
 

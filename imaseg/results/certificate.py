@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from imaseg.results.base import MEAN, Entry, Record, Row
 from imaseg.results.maps import CaseMaps, VoxelMap
@@ -58,7 +58,7 @@ class CaseCertificate(Certificate):
     case: str
 
 
-class CertificateEntry(Entry):
+class CertificateEntry(Certificate, Entry):
     """Certificates over the cases that have some.
 
     Attributes:
@@ -73,19 +73,13 @@ class CertificateEntry(Entry):
         maps: of certified radii, where files are written.
     """
 
+    place: ClassVar[str] = "certified"
     kind: Literal["certificate"] = "certificate"
-    sigma: float
     samples: int
     alpha: float
     unit: str
     relative: str
     n: int
-    abstained: float
-    dice: float
-    radii: list[float]
-    radii_rms: list[float]
-    dice_at_radius: list[float]
-    certified_foreground: list[float]
     what: str
     per_case: list[CaseCertificate]
     maps: list[CaseMaps] = []

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from imaseg.results.base import MEAN, Block, Entry, Interval, Record, Row, Scores, Spread, score_lines
+from imaseg.results.base import Block, Entry, Interval, Record, Row, Scored, Spread, score_lines
 
 
-class CorruptionRow(Row):
+class CorruptionRow(Scored, Row):
     """One corruption at one severity on one case.
 
     Attributes:
@@ -27,17 +27,10 @@ class CorruptionRow(Row):
     change: float
     reached: bool
     before_normalisation: bool
-    scores: Scores
 
     def table(self) -> list[tuple[float | str, str, str, float | None]]:
         """Every metric by class."""
         return score_lines(float(self.severity), self.scores)
-
-    @property
-    def dice(self) -> float:
-        """Mean foreground Dice; not a number if undefined."""
-        value = self.scores[MEAN]["dice"]
-        return float("nan") if value is None else value
 
 
 class LeftOutRow(Row):
@@ -62,6 +55,7 @@ class CorruptionEntry(Block, Entry):
         n: cases.
     """
 
+    place: ClassVar[str] = "corruptions"
     kind: Literal["corruption"] = "corruption"
     corruption: str
     severity: int

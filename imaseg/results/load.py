@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from imaseg.errors import InputError
-from imaseg.results.base import FORMAT, MISSING_PLUGIN, Record
+from imaseg.results.base import FORMAT, MISSING_PLUGIN, Record, score_lines
 from imaseg.results.case import CaseRecord
 from imaseg.results.run import Run
 from imaseg.results.summary import Summary
@@ -42,8 +42,7 @@ class Audit:
         Raises:
             InputError: if the file of a case is missing or malformed.
         """
-        names = [one.case for one in self.summary.metric_per_case]
-        return [read_case(self.folder, name) for name in names]
+        return [read_case(self.folder, one.case) for one in self.summary.metric_per_case]
 
     def table(self) -> list[dict[str, Any]]:
         """One row per case, probe, budget, class and metric: `pandas.DataFrame(audit.table())`."""
@@ -76,9 +75,8 @@ def read_record(path: Path, kind: type[_Record]) -> _Record:
         InputError: if the file is missing, no JSON, of another version's form, or does not hold that record.
     """
     if not path.is_file():
-        way = _remedy(path) if path.name == "run.json" else "Finish the run with --resume."
-        way = f"{way.rstrip('.')}, or give a folder that {_WRITERS} wrote."
-        msg = f"{path} must exist, got no such file. {way}"
+        way = _remedy(path).rstrip(".") if path.name == "run.json" else "Finish the run with --resume"
+        msg = f"{path} must exist, got no such file. {way}, or give a folder that {_WRITERS} wrote."
         raise InputError(msg)
     try:
         text = path.read_text(encoding="utf-8")
@@ -126,15 +124,9 @@ def _remedy(path: Path) -> str:
 
 def case_table(record: CaseRecord) -> list[dict[str, Any]]:
     """Rows of `cases.csv` of one case."""
-    lines: list[tuple[Any, ...]]
-    lines = [("clean", 0.0, kind, metric, value) for kind, of in record.clean.items() for metric, value in of.items()]
-    lines = [line for line in lines if not line[3].endswith("_undefined")]
-    lines += [(_name(row), *line) for row in record.rows for line in row.table()]
+    lines: list[tuple[Any, ...]] = [("clean", *line) for line in score_lines(0.0, record.clean)]
+    # Corruptions stand under their own names, all else under that of the probe.
+    lines += [(getattr(row, "corruption", row.probe), *line) for row in record.rows for line in row.table()]
     lines += [("clean", 0.0, kind, "reference_volume", volume) for kind, volume in record.volumes.items()]
     keys = ("case", "probe", "eps", "class", "metric", "value")
     return [dict(zip(keys, (record.case, *line), strict=True)) for line in lines]
-
-
-def _name(row: Any) -> str:
-    """Corruptions stand under their own names, all else under that of the probe."""
-    return getattr(row, "corruption", row.probe)

@@ -88,13 +88,3 @@ class CaseMaps(Record):
 
     case: str
     maps: list[VoxelMap]
-
-
-LEGEND = {
-    "grid": "of the image file, each voxel with the value of the nearest prepared one",
-    "voxel_margins, wrong on the unchanged image": "0",
-    "voxel_margins, not flipped (censored)": "eps",
-    "certified, not certified or wrong": "0",
-    "outside of what the model saw": "NaN",
-}
-"""What the values of a written map mean, next to margins and radii."""

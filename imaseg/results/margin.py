@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from imaseg.results.base import MEAN, Entry, Interval, Record, Row
 
@@ -83,6 +83,7 @@ class MarginEntry(Entry):
         per_case: the cases with a margin.
     """
 
+    place: ClassVar[str] = "margins"
     kind: Literal["margin"] = "margin"
     structure: str | None
     perturbation: str

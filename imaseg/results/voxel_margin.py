@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from imaseg.results.base import Entry, Row
 from imaseg.results.maps import CaseMaps, VoxelMap
@@ -27,6 +27,7 @@ class VoxelMarginEntry(Entry):
         per_case: the maps.
     """
 
+    place: ClassVar[str] = "voxel_margins"
     kind: Literal["voxel-margin"] = "voxel-margin"
     perturbation: str
     unit: str

@@ -24,7 +24,7 @@ def test_an_attack_is_one_probe_that_writes_files_and_is_shown():
     (probe,) = plan.probes
     assert isinstance(probe, AttackProbe)
     assert (probe.eps, probe.unit, probe.write, plan.seed) == ([0.5], "rms", "nifti", 5)
-    assert plan.shown == (probe.name, 0.5)
+    assert (plan.shown.probe, plan.shown.eps, plan.shown.unit) == (probe.name, 0.5, probe.stated_unit)
     assert plan.validity is None
 
 

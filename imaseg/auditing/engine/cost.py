@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import torch
-
 from imaseg.attacks import PGD
+from imaseg.auditing.inputs.budget import Budgeted
 from imaseg.auditing.inputs.subject import Subject
 from imaseg.auditing.plan import Plan
 from imaseg.auditing.probes import Cost
@@ -61,26 +60,24 @@ def measure(subject: Subject, plan: Plan) -> Seconds | None:
 
 
 def _measured(subject: Subject, case: Case, plan: Plan) -> Seconds:
-    model, clock = subject.model, time.perf_counter
-    begin = clock()
+    model, begin = subject.model, time.perf_counter()
     scene = Scene(model, subject.source, case, subject.source.load(case), folder=subject.cases.root)
-    reading = clock() - begin
+    reading = time.perf_counter() - begin
     slow = {"l2": seconds_per_pass(model, scene.image)}
-    begin = clock()
-    with torch.no_grad():
-        float(model(scene.image).sum())
-    forward = clock() - begin
-    begin = clock()
-    scene.clean_scores  # noqa: B018
-    scoring = max(0.0, clock() - begin - forward)
+    forward = _seconds(lambda: float(scene.logits(scene.image).sum()))
+    scoring = max(0.0, _seconds(lambda: scene.clean_scores) - forward)
     for probe in plan.probes:
         kind = getattr(probe, "perturbation", "l2")
-        if kind not in (*slow, "linf"):
-            small = probe.build_set(1e-3, scene.scale, scene.room)  # type: ignore[attr-defined]
-            begin = clock()
-            PGD(small, steps=_TRIAL)(model, scene.image, scene.label)
-            slow[kind] = max(0.0, clock() - begin - 2 * forward) / _TRIAL
+        if isinstance(probe, Budgeted) and kind not in (*slow, "linf"):
+            trial = PGD(probe.build_set(1e-3, scene.scale, scene.room), steps=_TRIAL)
+            slow[kind] = max(0.0, _seconds(trial, model, scene.image, scene.label) - 2 * forward) / _TRIAL
     return Seconds(forward, slow, scoring, reading, case.id)
+
+
+def _seconds(call: Callable[..., object], *arguments: object) -> float:
+    begin = time.perf_counter()
+    call(*arguments)
+    return time.perf_counter() - begin
 
 
 def announcement(

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -104,25 +105,27 @@ def claim(folder: Path, run: Run, *, resume: bool, follow: bool = False) -> None
 
 
 def _same(folder: Path, before: Run, run: Run) -> None:
-    if before.data_sha256 != run.data_sha256:
-        msg = f"{folder} must hold an audit with the same data to be resumed, got another. Name another --out."
-        raise InputError(msg)
-    if before.plan_sha256 != run.plan_sha256:
-        differs = ", ".join(key for key in run.plan if before.plan.get(key) != run.plan[key])
-        got = f"another ({differs})" if differs else "another"
-        msg = f"{folder} must hold an audit with the same plan to be resumed, got {got}. Name another --out."
-        raise InputError(msg)
-    if before.model.sha256 != run.model.sha256:
-        msg = f"{folder} must hold an audit of the same weights to be resumed, got others. Name another --out."
-        raise InputError(msg)
-    if before.model.card_sha256 != run.model.card_sha256:
-        old, new = ({**each.card, **each.preparation.model_dump(mode="json")} for each in (before, run))
-        differs = ", ".join(key for key in {**old, **new} if old.get(key) != new.get(key))
-        msg = (
-            f"{folder} must hold an audit of the same model card and preparation to be resumed, got another "
-            f"({differs}). Name another --out."
-        )
-        raise InputError(msg)
+    """Refuse to go on with another run."""
+    old, new = ({**each.card, **each.preparation.model_dump(mode="json")} for each in (before, run))
+    for same, what, got in (
+        (before.data_sha256 == run.data_sha256, "with the same data", "another"),
+        (before.plan_sha256 == run.plan_sha256, "with the same plan", f"another{_keys(before.plan, run.plan)}"),
+        (before.model.sha256 == run.model.sha256, "of the same weights", "others"),
+        (
+            before.model.card_sha256 == run.model.card_sha256,
+            "of the same model card and preparation",
+            f"another{_keys(old, new)}",
+        ),
+    ):
+        if not same:
+            msg = f"{folder} must hold an audit {what} to be resumed, got {got}. Name another --out."
+            raise InputError(msg)
+
+
+def _keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Which entries differ, in brackets; empty if none does."""
+    differs = ", ".join(key for key in {**old, **new} if old.get(key) != new.get(key))
+    return f" ({differs})" if differs else ""
 
 
 def _card(model: SegmentationModel) -> dict[str, Any]:

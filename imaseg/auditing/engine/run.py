@@ -146,14 +146,12 @@ def _try(subject: Subject, plan: Plan) -> None:
         InputError: if one does not fit.
     """
     first = subject.first
-    budgeted = [probe for probe in plan.probes if isinstance(probe, Budgeted)]
-    if first is None or not budgeted:
+    if first is None:
         return
-    image = torch.from_numpy(first.volume.image)[None]
-    scale = scale_of(image, first.volume.spacing[: image.ndim - 2], first.native_scale)
-    for probe in budgeted:
+    for probe in plan.probes:
         try:
-            probe.build_set(0.0, scale)
+            if isinstance(probe, Budgeted):
+                probe.build_set(0.0, scale_of(first))
         except ValueError as error:
             msg = f"{probe.name}: {error} (case {first.volume.id})"
             raise InputError(msg) from error

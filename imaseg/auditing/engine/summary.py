@@ -6,32 +6,17 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from imaseg.auditing.metrics.blocks import block
 from imaseg.auditing.metrics.degradation import degradation
+from imaseg.auditing.metrics.scores import block
 from imaseg.auditing.metrics.sizes import RULE, by_size
 from imaseg.auditing.plan import Plan
 from imaseg.auditing.probes import CorruptionProbe
 from imaseg.auditing.probes.attack import worst_cases
 from imaseg.auditing.validity.checks import valid, validity
 from imaseg.results import CaseRecord, Summary
-from imaseg.results.attack import AttackEntry
-from imaseg.results.base import CaseScores, Entry
-from imaseg.results.certificate import CertificateEntry
-from imaseg.results.corruption import CorruptionEntry
-from imaseg.results.margin import MarginEntry
 from imaseg.results.preparation import Agreement
 from imaseg.results.run import Run
-from imaseg.results.summary import Cost, DataFacts, Shown
-from imaseg.results.voxel_margin import VoxelMarginEntry
-
-_PLACES: dict[type[Entry], str] = {
-    AttackEntry: "probes",
-    MarginEntry: "margins",
-    VoxelMarginEntry: "voxel_margins",
-    CertificateEntry: "certified",
-    CorruptionEntry: "corruptions",
-}
-"""Where the entries of each kind stand in the summary; those of other kinds stand under `others`."""
+from imaseg.results.summary import Cost, DataFacts
 
 
 def summarise(records: Sequence[CaseRecord], plan: Plan, *, run: Run, data: DataFacts) -> Summary:
@@ -45,6 +30,9 @@ def summarise(records: Sequence[CaseRecord], plan: Plan, *, run: Run, data: Data
     agreed = run.agreement or Agreement()
     checks = validity(records, plan, data, agreed)
     volumes = {record.case: record.volumes for record in records}
+    # Attacks that were run on every case: groups of sizes compare the same cases.
+    attacks = [one for one in entries.get("probes", []) if one.n == len(records)]
+    scored = [(one.probe, one.eps, one.metric_per_case) for one in attacks]
     return Summary(
         model=run.model,
         data=data,
@@ -55,11 +43,11 @@ def summarise(records: Sequence[CaseRecord], plan: Plan, *, run: Run, data: Data
         clean_dice_ci95=clean["ci95"]["dice"],
         **entries,
         degradation=degradation(records) if plan.of(CorruptionProbe) else None,
-        by_size=by_size(volumes, clean["metric_per_case"], _scored(entries, len(records)), list(clean["mean"])),
+        by_size=by_size(volumes, clean["metric_per_case"], scored, list(clean["mean"])),
         by_size_rule=RULE,
         validity=checks,
         valid=valid(checks),
-        showcase=_showcase(plan),
+        showcase=plan.shown,
         cost=Cost(
             seconds_per_case=statistics.median(record.seconds for record in records),
             peak_memory_mb=max(record.peak_memory_mb for record in records),
@@ -77,17 +65,5 @@ def _entries(records: Sequence[CaseRecord], plan: Plan, labels: dict[int, str]) 
     found += worst_cases(plan.attacks, records, labels, plan.seed)
     places: dict[str, list[Any]] = {}
     for entry in found:
-        places.setdefault(_PLACES.get(type(entry), "others"), []).append(entry)
+        places.setdefault(entry.place, []).append(entry)
     return places
-
-
-def _scored(entries: dict[str, list[Any]], cases: int) -> list[tuple[str, float, list[CaseScores]]]:
-    """Attacks that were run on every case: groups of sizes compare the same cases."""
-    return [(one.probe, one.eps, one.metric_per_case) for one in entries.get("probes", []) if one.n == cases]
-
-
-def _showcase(plan: Plan) -> Shown | None:
-    if plan.shown is None or plan.showcase is None:
-        return None
-    name, eps = plan.shown
-    return Shown(probe=name, eps=eps, unit=plan.attack(plan.showcase.attack).stated_unit)

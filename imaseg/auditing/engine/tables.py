@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,6 @@ from imaseg.auditing.plan import Plan
 from imaseg.data.files import whole_file
 from imaseg.results import CaseRecord, Summary
 from imaseg.results.load import case_table
-
-_COLUMNS = ("case", "probe", "eps", "class", "metric", "value")
 
 
 def write_tables(folder: Path, plan: Plan, records: Sequence[CaseRecord], summary: Summary) -> None:
@@ -24,16 +21,13 @@ def write_tables(folder: Path, plan: Plan, records: Sequence[CaseRecord], summar
         for name, more in probe.tables(records, labels).items():
             lines.setdefault(name, []).extend(more)
     for name, rows in lines.items():
-        if not rows:
-            continue
-        write_csv(folder / name, _COLUMNS if name == "cases.csv" else list(rows[0]), rows)
+        if rows:
+            _write_csv(folder / name, rows)
 
 
-def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    """A CSV file with these columns, whole or not at all; None is an empty cell."""
-    text = io.StringIO()
-    table = csv.DictWriter(text, columns)
-    table.writeheader()
-    table.writerows(rows)
-    with whole_file(path) as part:
-        part.write_text(text.getvalue())
+def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """A CSV file with the columns of the first row, whole or not at all; None is an empty cell."""
+    with whole_file(path) as part, part.open("w", newline="") as file:
+        table = csv.DictWriter(file, list(rows[0]))
+        table.writeheader()
+        table.writerows(rows)

@@ -11,8 +11,7 @@ import math
 from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
+from pydantic import BaseModel, Field
 
 from imaseg.auditing.inputs.source import Loaded
 from imaseg.data.inverse.native import clip_limits, reached
@@ -30,16 +29,15 @@ UNIT_SCALE = CaseScale(spacing=[1.0, 1.0, 1.0], std=1.0, span=1.0, native=1.0)
 """Stands for a case where none is known yet."""
 
 
-def scale_of(image: Tensor, spacing: tuple[float, ...], native: float | None) -> CaseScale:
-    """What converts budgets of a case.
-
-    Args:
-        image: (1, C, *spatial).
-        spacing: voxel size in mm.
-        native: native units per unit of the image; None if unknown.
-    """
-    std = float(image.double().std(correction=0))
-    return CaseScale(spacing=list(spacing), std=std, span=float(image.max() - image.min()), native=native)
+def scale_of(case: Loaded) -> CaseScale:
+    """What converts budgets of a case."""
+    image = torch.from_numpy(case.volume.image)
+    return CaseScale(
+        spacing=list(case.volume.spacing[: image.ndim - 1]),
+        std=float(image.double().std(correction=0)),
+        span=float(image.max() - image.min()),
+        native=case.native_scale,
+    )
 
 
 def room_of(case: Loaded) -> Room:
@@ -48,13 +46,12 @@ def room_of(case: Loaded) -> Room:
     free = reached(case.volume.image, case.steps)
     if not free.all():
         room["region"] = torch.from_numpy(free)[None]
-    limits = clip_limits(case.volume.image, case.steps)
-    if limits is not None:
+    if (limits := clip_limits(case.volume.image, case.steps)) is not None:
         room["bounds"] = limits
     return room
 
 
-class Budgeted(BaseModel):
+class Budgeted(BaseModel, extra="forbid"):
     """A perturbation set as a plan or a command names it.
 
     Attributes:
@@ -64,8 +61,6 @@ class Budgeted(BaseModel):
             RMS per voxel, l2; "mm" for deformations; else a unit of the set. None is the set's own, in the units of the
             model's input where that is an intensity.
     """
-
-    model_config = ConfigDict(extra="forbid")
 
     perturbation: str = "l2"
     unit: str | None = None

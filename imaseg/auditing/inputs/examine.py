@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from imaseg.auditing.inputs.source import Loaded, held_out_missing, reason_for, training_cases_among
 from imaseg.auditing.inputs.subject import Subject
@@ -161,13 +160,8 @@ def _input(model: SegmentationModel) -> dict[str, Any]:
 
 
 def _tiles(model: SegmentationModel) -> dict[str, Any] | None:
-    if isinstance(model, AdaptedModel):
-        use = model.found.card
-        if use.roi_size is None:
-            return None
-        return {"roi_size": use.roi_size, "overlap": use.overlap, "mode": use.mode}
-    tiled = model.network
-    if not isinstance(tiled, TiledModel):
+    tiled: Any = model.found.card if isinstance(model, AdaptedModel) else model.network
+    if (not isinstance(model, AdaptedModel) and not isinstance(tiled, TiledModel)) or tiled.roi_size is None:
         return None
     return {"roi_size": tiled.roi_size, "overlap": tiled.overlap, "mode": tiled.mode}
 
@@ -189,12 +183,9 @@ def _activation(model: SegmentationModel, sides: list[int]) -> dict[str, Any]:
         found = model.found.probe.activation
         return {"found": found, "said": model.found.card.activation, "undone": found != "none"}
 
-    def answer(image: Tensor) -> Tensor:
-        with torch.no_grad():
-            logits: Tensor = model(image)
-            return logits
-
-    return {"found": activation_of(answer, noise(1, model.card.in_channels, *sides)), "said": "auto", "undone": False}
+    with torch.no_grad():
+        found = activation_of(model, noise(1, model.card.in_channels, *sides))
+    return {"found": found, "said": "auto", "undone": False}
 
 
 def _preparation(model: SegmentationModel) -> dict[str, Any] | None:
@@ -220,12 +211,10 @@ def _notes(model: SegmentationModel, facts: dict[str, Any]) -> list[str]:
         how = "was found by a probe" if activation["said"] == "auto" else "the card says so"
         notes.append(f"The network ends in a {activation['found']} ({how}): it is undone, so that attacks see logits.")
     if isinstance(model, AdaptedModel):
-        structures = (
-            model.found.probe.channels == len(model.card.labels) - 1 > 1 or model.found.card.regions is not None
-        )
-        if structures:
-            order = model.found.card.regions or dict(enumerate(range(1, len(model.card.labels))))
-            told = ", ".join(f"{model.card.labels[k]}" for k in order.values())
+        regions = model.found.card.regions
+        if regions is not None or model.found.probe.channels == len(model.card.labels) - 1 > 1:
+            order = (regions or dict(enumerate(range(1, len(model.card.labels))))).values()
+            told = ", ".join(model.card.labels[k] for k in order)
             notes.append(f"Channels are structures that may overlap; painted one over the other in this order: {told}.")
         if all(name.isdecimal() for k, name in model.card.labels.items() if k > 0):
             notes.append(

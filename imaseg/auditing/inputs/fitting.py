@@ -130,22 +130,16 @@ def _sliced(model: SegmentationModel, cases: CaseSet) -> tuple[SegmentationModel
     whole = model.whole if isinstance(model, OnlyClasses) else model
     if not isinstance(whole, AdaptedModel) or not whole.open_axes:
         return model, []
-    source = CaseSource(cases, model.card, model.prepare)
-    for case in cases:
-        try:
-            volume = source.load(case).volume
-        except (InputError, MemoryError):  # that case is set aside later
-            continue
-        if 1 in volume.shape:
-            return model, []
-        largest = max(volume.spacing)
-        axis = max(range(3), key=lambda one: (round(volume.spacing[one] / largest, 2), one))
-        turned = whole.along("xyz"[axis])
-        note = f"{model.card.name} is a 2D network: it walks along {'xyz'[axis]} ({volume.spacing[axis]:g} mm)."
-        if not isinstance(model, OnlyClasses):
-            return turned, [note]
+    loaded = next(CaseSource(cases, model.card, model.prepare).readable(), None)
+    if loaded is None or 1 in loaded.volume.shape:
+        return model, []
+    spacing = loaded.volume.spacing
+    axis = max(range(3), key=lambda one: (round(spacing[one] / max(spacing), 2), one))
+    turned = whole.along("xyz"[axis])
+    note = f"{model.card.name} is a 2D network: it walks along {'xyz'[axis]} ({spacing[axis]:g} mm)."
+    if isinstance(model, OnlyClasses):
         return OnlyClasses(turned, model.kept, model.card), [note]
-    return model, []
+    return turned, [note]
 
 
 def _named(labels: Mapping[int, str]) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -110,20 +111,11 @@ class CaseSource:
             steps = recipe.model_copy(update={"label_map": None})  # `_raw` has done that
             self._recipe, self._prepare = recipe, lambda volume: apply_recipe(volume, steps, statistics)
 
-    def read(self, case: Case) -> tuple[Volume, float | None]:
-        """The case in the model's units, and how many native units one of them is.
+    def load(self, case: Case) -> Loaded:
+        """The case in the model's units, with what is needed to go back to the files.
 
         Raises:
             InputError: if the case cannot be read, has no label, or does not fit the model.
-        """
-        loaded = self.load(case)
-        return loaded.volume, loaded.native_scale
-
-    def load(self, case: Case) -> Loaded:
-        """As `read`, with what is needed to go back to the files.
-
-        Raises:
-            InputError: as `read`.
         """
         volume = self.open(case)
         prepared, steps = self.fit(volume)
@@ -133,6 +125,12 @@ class CaseSource:
     def steps(self, loaded: Loaded) -> list[Step]:
         """All that was done to a case since it was raw, by whomever."""
         return loaded.steps if self.prepares else (self._prepared or {}).get(loaded.volume.id, [])
+
+    def readable(self) -> Iterator[Loaded]:
+        """The cases that can be read; the others are set aside later."""
+        for case in self._known.values():
+            with contextlib.suppress(InputError, MemoryError):
+                yield self.load(case)
 
     @property
     def prepares(self) -> bool:
@@ -225,22 +223,24 @@ def _same_preparation(cases: CaseSet, card: ModelCard) -> None:
     prepared = cases.prepared or {}
     if card.recipe is None:
         return
-    ours, theirs = (
-        parse_recipe(dict(recipe), source="recipe").model_dump(mode="json", exclude={*READING, "labels"})
-        for recipe in (card.recipe, prepared.get("recipe", {}))
+    recipes = (card.recipe, prepared.get("recipe", {}))
+    excluded = {*READING, "labels"}
+    differs = _difference(
+        *(parse_recipe(dict(one), source="recipe").model_dump(mode="json", exclude=excluded) for one in recipes)
     )
-    differs = [key for key in ours if ours[key] != theirs[key]]
-    if not differs and card.fingerprint is not None:
-        ours, theirs = (
-            _figures_used(card.recipe, fingerprint) for fingerprint in (card.fingerprint, prepared["fingerprint"])
-        )
-        differs = [key for key in ours if ours[key] != theirs[key]]
-    if differs:
+    if differs is None and card.fingerprint is not None:
+        fingerprints = (card.fingerprint, prepared["fingerprint"])
+        differs = _difference(*(_figures_used(card.recipe, one) for one in fingerprints))
+    if differs is not None:
         msg = (
-            f"{cases.root} must be prepared as the model's training cases were, got another {differs[0]}. "
+            f"{cases.root} must be prepared as the model's training cases were, got another {differs}. "
             "Audit the folder as it was before `imaseg prepare`: the model prepares raw cases itself."
         )
         raise InputError(msg)
+
+
+def _difference(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str | None:
+    return next((key for key in ours if ours[key] != theirs[key]), None)
 
 
 def _figures_used(recipe: Mapping[str, Any], fingerprint: Mapping[str, Any]) -> dict[str, Any]:

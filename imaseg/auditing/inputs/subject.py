@@ -15,7 +15,6 @@ from imaseg.auditing.inputs.own import agreement
 from imaseg.auditing.inputs.source import CaseSource, Loaded, choose, held_out_missing, reason_for
 from imaseg.data import CaseSet, load_cases
 from imaseg.data.layouts.accounting import reasons_counted
-from imaseg.errors import InputError
 from imaseg.models import SegmentationModel, load_model
 from imaseg.results.preparation import Agreement, Preparation
 from imaseg.results.summary import DataFacts
@@ -106,12 +105,7 @@ class Subject:
     @cached_property
     def first(self) -> Loaded | None:
         """The first case that can be read; None if there is none."""
-        for case in self.cases:
-            try:
-                return self.source.load(case)
-            except (InputError, MemoryError):  # that case is set aside later
-                continue
-        return None
+        return next(self.source.readable(), None)
 
     def preparation(self) -> Preparation:
         """How the cases reach the model, with the figures of the first one."""

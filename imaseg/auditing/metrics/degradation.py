@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imaseg.progress import counted
-from imaseg.results.base import MEAN, Scores
+from imaseg.results.base import MEAN, Interval, Scores
 from imaseg.results.case import CaseRecord
 from imaseg.results.corruption import CorruptionRow, Degradation, LeftOutRow, Losses
 from imaseg.statistics import FEWEST
@@ -27,18 +27,14 @@ DEFINITION = (
     "severities alike. Positive is worse."
 )
 _DRAWS = 2000
+Values = NDArray[np.float64]
 
 
 def degradation(records: Sequence[CaseRecord]) -> Degradation:
     """Degradation per corruption and over all, each with a 95 % bootstrap interval over cases."""
     rows = {record.case: record.rows_of(CorruptionRow) for record in records}
     names = list(dict.fromkeys(row.corruption for each in rows.values() for row in each))
-    left_out = {
-        row.corruption: row.reason
-        for record in records
-        for row in record.rows_of(LeftOutRow)
-        if row.corruption not in names
-    }
+    left_out = {row.corruption: row.reason for record in records for row in record.rows_of(LeftOutRow)}
     clean = np.array([_dice(record.clean) for record in records])
     weighted = np.array([[_loss(record, name, ALPHA) for name in names] for record in records])
     plain = np.array([[_loss(record, name, 1.0) for name in names] for record in records])
@@ -51,7 +47,7 @@ def degradation(records: Sequence[CaseRecord]) -> Degradation:
         worst_corruption=worst,
         relative=_figures(weighted, index, names, clean),
         unweighted=_figures(plain, index, names),
-        left_out=left_out,
+        left_out={name: reason for name, reason in left_out.items() if name not in names},
         definition=DEFINITION,
     )
 
@@ -67,37 +63,25 @@ def degradation_line(scores: Degradation | None) -> str:
     )
 
 
-def _figures(
-    losses: NDArray[np.float64],
-    index: NDArray[np.int64],
-    names: Sequence[str],
-    clean: NDArray[np.float64] | None = None,
-) -> Losses:
+def _figures(losses: Values, index: NDArray[np.int64], names: Sequence[str], clean: Values | None = None) -> Losses:
     """Means over cases, and their intervals over resampled ones, of losses (cases, corruptions); NaN: did not occur."""
     if not names:
         return Losses(per_corruption={}, per_corruption_ci95={}, mean=None, ci95=None)
     mean = _over_cases(losses, np.arange(len(losses))[None], clean)[0]
-    if len(losses) < FEWEST:
-        return Losses(
-            per_corruption=dict(zip(names, map(float, mean), strict=True)),
-            per_corruption_ci95=dict.fromkeys(names),
-            mean=float(mean.mean()),
-            ci95=None,
-        )
-    drawn = _over_cases(losses, index, clean)
-    drawn = np.where(np.isfinite(drawn), drawn, mean)  # none of the cases that it occurs in was drawn
-    low, high = np.percentile(drawn, [2.5, 97.5], axis=0)
+    intervals: list[Interval] = [None] * (len(names) + 1)
+    if len(losses) >= FEWEST:
+        drawn = _over_cases(losses, index, clean)
+        drawn = np.where(np.isfinite(drawn), drawn, mean)  # none of the cases that it occurs in was drawn
+        intervals = np.percentile(np.column_stack([drawn, drawn.mean(axis=1)]), [2.5, 97.5], axis=0).T.tolist()
     return Losses(
-        per_corruption=dict(zip(names, map(float, mean), strict=True)),
-        per_corruption_ci95={name: [float(a), float(b)] for name, a, b in zip(names, low, high, strict=True)},
+        per_corruption=dict(zip(names, mean.tolist(), strict=True)),
+        per_corruption_ci95=dict(zip(names, intervals, strict=False)),
         mean=float(mean.mean()),
-        ci95=[float(value) for value in np.percentile(drawn.mean(axis=1), [2.5, 97.5])],
+        ci95=intervals[-1],
     )
 
 
-def _over_cases(
-    losses: NDArray[np.float64], index: NDArray[np.int64], clean: NDArray[np.float64] | None
-) -> NDArray[np.float64]:
+def _over_cases(losses: Values, index: NDArray[np.int64], clean: Values | None) -> Values:
     """(draws, corruptions): mean loss over the drawn cases, divided by their mean clean Dice if that is given."""
     there = np.isfinite(losses)
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -8,11 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import find_objects
 from torch import Tensor
 
-from imaseg.auditing.metrics.surfaces import SurfaceScores, Volume, surface_scores
-from imaseg.results.base import MEAN, Metrics, Scores
+from imaseg.auditing.metrics.surfaces import SurfaceScores, Volume, cropped, surface_scores
+from imaseg.results.base import MEAN, CaseScores, Metrics, Scores
 from imaseg.statistics import bootstrap_each
 
 
@@ -83,7 +82,7 @@ def score(
         each over the classes for which it is defined.
     """
     ignored = label < 0
-    found, truth = _cropped(*(volume.masked_fill(ignored, 0).numpy() for volume in (prediction, label)))
+    found, truth = cropped(*(volume.masked_fill(ignored, 0).numpy() for volume in (prediction, label)))
     most = max(classes) + 1
     painted, real, both = (
         np.bincount(volume.ravel(), minlength=most) for volume in (found, truth, found[found == truth])
@@ -124,6 +123,25 @@ def interval_scores(blocks: Mapping[str, Sequence[Mapping[str, float | None]]]) 
     return found
 
 
+def block(scores: Mapping[str, Scores], labels: Mapping[int, str]) -> dict[str, Any]:
+    """Means of all metrics over cases, with intervals: the fields of `imaseg.results.base.Block`.
+
+    Args:
+        scores: by case.
+        labels: name by class number.
+    """
+    rows = {k: [case[k] for case in scores.values()] for k in (MEAN, *(str(k) for k in labels if k > 0))}
+    means = {k: mean_scores(of) for k, of in rows.items()}
+    intervals = interval_scores(rows)
+    return {
+        "foreground_mean": means.pop(MEAN),
+        "ci95": intervals.pop(MEAN),
+        "mean": means,
+        "mean_ci95": intervals,
+        "metric_per_case": [CaseScores(case=case, metrics=values) for case, values in scores.items()],
+    }
+
+
 def _columns(rows: Sequence[Mapping[str, float | None]]) -> dict[str, list[float]]:
     """Defined values of each metric that any row has."""
     return {
@@ -131,10 +149,3 @@ def _columns(rows: Sequence[Mapping[str, float | None]]) -> dict[str, list[float
         for metric in METRICS
         if any(metric in row for row in rows)
     }
-
-
-def _cropped(found: Volume, truth: Volume) -> tuple[Volume, Volume]:
-    """Both volumes in the box that holds everything but background."""
-    inside = find_objects(((found > 0) | (truth > 0)).astype(np.uint8))
-    box = inside[0] if inside else (slice(0),)
-    return found[box], truth[box]

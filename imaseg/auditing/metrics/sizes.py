@@ -38,19 +38,20 @@ def by_size(
         for name, cases in groups(sizes).items():
             columns = {step: [table[case][k] for case in cases] for step, table in enumerate(tables)}
             intervals = bootstrap_each(columns)
-            means = [sum(values) / len(values) for values in columns.values()]
+            clean_mean, *means = (sum(values) / len(values) for values in columns.values())
+            attacked = [
+                SizeProbe(probe=probe, eps=eps, dice=mean, ci95=intervals[step])
+                for step, ((probe, eps, _), mean) in enumerate(zip(probes, means, strict=True), start=1)
+            ]
             entries.append(
                 SizeGroup(
                     group=name,
                     structure=k,
                     volume_ml=[sizes[cases[0]], sizes[cases[-1]]],
                     n=len(cases),
-                    clean=means[0],
+                    clean=clean_mean,
                     clean_ci95=intervals[0],
-                    probes=[
-                        SizeProbe(probe=probe, eps=eps, dice=means[step], ci95=intervals[step])
-                        for step, (probe, eps, _) in enumerate(probes, start=1)
-                    ],
+                    probes=attacked,
                 )
             )
     return entries

@@ -46,7 +46,7 @@ def surface_scores(
         spacing: voxel size in mm.
         classes: to compare; each has at least one voxel in both.
     """
-    return {k: _compare(*_cropped(found == k, truth == k), [float(size) for size in spacing]) for k in classes}
+    return {k: _compare(*cropped(found == k, truth == k), [float(size) for size in spacing]) for k in classes}
 
 
 def _compare(found: Volume, truth: Volume, spacing: list[float]) -> SurfaceScores:
@@ -57,7 +57,8 @@ def _compare(found: Volume, truth: Volume, spacing: list[float]) -> SurfaceScore
     return SurfaceScores(float(voxel), float(mm), float(hd95))
 
 
-def _cropped(found: Volume, truth: Volume) -> tuple[Volume, Volume]:
-    """Both masks in the box around them, beyond which no surface lies."""
-    (box,) = find_objects((found | truth).astype(np.int8))
+def cropped(found: Volume, truth: Volume) -> tuple[Volume, Volume]:
+    """Both volumes in the box that holds everything but background."""
+    inside = find_objects(((found > 0) | (truth > 0)).astype(np.uint8))
+    box = inside[0] if inside else (slice(0),)
     return found[box], truth[box]

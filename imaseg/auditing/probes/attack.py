@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
 from imaseg.attacks import Attack, AttackResult
 from imaseg.auditing.inputs.budget import UNIT_SCALE, Budgeted, Eps, Room
-from imaseg.auditing.metrics.blocks import block
-from imaseg.auditing.probes.base import Cost, Labels, Probe
+from imaseg.auditing.metrics.scores import block
+from imaseg.auditing.probes.base import Cost, Labels, Probe, Sorted
 from imaseg.auditing.probes.scene import Scene, number
 from imaseg.auditing.probes.written import write_attacked
 from imaseg.results.attack import AttackEntry, AttackRow
 from imaseg.results.base import Spread
 from imaseg.results.case import CaseRecord, CaseScale
 
+Pairs = Sequence[tuple[CaseRecord, AttackRow]]
+"""Rows of one budget, next to the records of their cases."""
 _LOOKS = 3
 """Forward passes per budget besides those of the search."""
 
@@ -40,15 +42,11 @@ class AttackProbe(Budgeted, Probe):
 
     kind: Literal["attack"] = "attack"
     attack: str
-    eps: Annotated[list[Eps], BeforeValidator(_ladder), Field(min_length=1)]
+    eps: Annotated[list[Eps], BeforeValidator(_ladder), Sorted, Field(min_length=1)]
     objective: str | None = None
     steps: int | None = Field(None, ge=1, le=10**9)
     restarts: int | None = Field(None, ge=1, le=10**9)
     write: Literal["nifti"] | None = None
-
-    def model_post_init(self, context: Any, /) -> None:
-        """Sort the ladder."""
-        self.eps = sorted(set(self.eps))
 
     def names(self) -> list[str]:
         """Attack and set, and the objective where it is not Dice."""
@@ -102,7 +100,7 @@ class AttackProbe(Budgeted, Probe):
         for eps, result in zip(self.eps, results, strict=True):
             scene.count(result)
             rows.append(self._row(scene, eps, result))
-            if scene.showcase == (self.name, eps):
+            if scene.showcase and (scene.showcase.probe, scene.showcase.eps) == (self.name, eps):
                 scene.show(result)
         if self.write == "nifti":
             written = write_attacked(scene, results[-1], moved=attack.perturbation.moves_label)
@@ -130,26 +128,20 @@ class AttackProbe(Budgeted, Probe):
 
     def summarise(self, records: Sequence[CaseRecord], labels: Labels, seed: int) -> list[AttackEntry]:
         """One entry per budget."""
-        by_case = {record.case: record.rows_of(AttackRow, self.name) for record in records}
-        known = [record for record in records if by_case[record.case]]
-        return [
-            self._entry(known, [by_case[record.case][step] for record in known], eps, labels, seed)
-            for step, eps in enumerate(self.eps)
-            if known
-        ]
+        found = self.rows(records, AttackRow)
+        ladder = [[pair for pair in found if pair[1].eps == eps] for eps in self.eps] if found else []
+        return [self._entry(pairs, labels, seed) for pairs in ladder]
 
-    def _entry(
-        self, records: Sequence[CaseRecord], rows: Sequence[AttackRow], eps: float, labels: Labels, seed: int
-    ) -> AttackEntry:
-        attack = self.build(eps, seed)
+    def _entry(self, pairs: Pairs, labels: Labels, seed: int) -> AttackEntry:
+        attack = self.build(pairs[0][1].eps, seed)
         return AttackEntry(
             probe=self.name,
             attack=self.attack,
             objective=getattr(attack.objective, "name", None),  # some attacks have one without a name
             steps=attack.steps,
             restarts=attack.restarts,
-            written=_written({record.case: row for record, row in zip(records, rows, strict=True)}),
-            **figures(self, records, rows, eps, labels, seed),
+            written=_written(pairs),
+            **figures(self, pairs, labels, seed),
         )
 
 
@@ -161,50 +153,32 @@ def worst_cases(
     A model is as robust as the worst attack says, which need not be the same one for all cases. Cases that one of the
     attacks was not run on do not count.
     """
-    rivals: dict[tuple[str, str, float], list[AttackProbe]] = {}
+    rivals: dict[tuple[str, str, float], set[str]] = {}
     for probe in probes:
         for eps in [] if probe.is_noise else probe.eps:
-            rivals.setdefault((probe.perturbation, probe.stated_unit, eps), []).append(probe)
-    return [
-        _worst_case(eps, group, [record for record in records if _ran(record, group)], labels, seed)
-        for (_, _, eps), group in rivals.items()
-        if len(group) > 1 and any(_ran(record, group) for record in records)
-    ]
+            rivals.setdefault((probe.perturbation, probe.stated_unit, eps), set()).add(probe.name)
+    entries = []
+    for (kind, _, eps), names in rivals.items():
+        pairs = _lowest(records, names, eps) if len(names) > 1 else []
+        if pairs:
+            stated = figures(next(probe for probe in probes if probe.name in names), pairs, labels, seed)
+            entry = AttackEntry(probe=f"worst-case-{kind}", attack="worst-case", members=sorted(names), **stated)
+            entries.append(entry)
+    return entries
 
 
-def _ran(record: CaseRecord, probes: Sequence[AttackProbe]) -> bool:
-    """Whether every probe was run on a case."""
-    return {probe.name for probe in probes} <= {row.probe for row in record.rows_of(AttackRow)}
-
-
-def _worst_case(
-    eps: float, probes: Sequence[AttackProbe], records: Sequence[CaseRecord], labels: Labels, seed: int
-) -> AttackEntry:
-    names = {probe.name for probe in probes}
-    lowest = [
-        min(
-            (row for row in record.rows_of(AttackRow) if row.probe in names and row.eps == eps),
-            key=lambda row: row.dice,
-        )
+def _lowest(records: Sequence[CaseRecord], names: Collection[str], eps: float) -> Pairs:
+    """The row with the lowest Dice of each case that all these probes were run on."""
+    by_case = [
+        (record, [row for row in record.rows_of(AttackRow) if row.probe in names and row.eps == eps])
         for record in records
     ]
-    return AttackEntry(
-        probe=f"worst-case-{probes[0].perturbation}",
-        attack="worst-case",
-        members=sorted(names),
-        **figures(probes[0], records, lowest, eps, labels, seed),
-    )
+    return [(record, min(rows, key=lambda row: row.dice)) for record, rows in by_case if len(rows) == len(names)]
 
 
-def figures(
-    probe: AttackProbe,
-    records: Sequence[CaseRecord],
-    rows: Sequence[AttackRow],
-    eps: float,
-    labels: Labels,
-    seed: int,
-) -> dict[str, Any]:
-    """What is stated of every attack: set and budget in all units, means and intervals, cases."""
+def figures(probe: AttackProbe, pairs: Pairs, labels: Labels, seed: int) -> dict[str, Any]:
+    """What is stated of every attack at one budget: set and budget in all units, means and intervals, cases."""
+    (records, rows), eps = zip(*pairs, strict=True), pairs[0][1].eps
     units = [unit for unit in rows[0].sizes if all(unit in row.sizes for row in rows)]
     return {
         "perturbation": probe.perturbation,
@@ -213,8 +187,8 @@ def figures(
         "eps": eps,
         "eps_native": native_budget(records, eps, probe),
         "sizes": {unit: statistics.median(row.sizes[unit] for row in rows) for unit in units},
-        "n": len(records),
-        **block({record.case: row.scores for record, row in zip(records, rows, strict=True)}, labels),
+        "n": len(pairs),
+        **block({record.case: row.scores for record, row in pairs}, labels),
     }
 
 
@@ -236,26 +210,24 @@ def native_budget(records: Sequence[CaseRecord], eps: float, budget: Budgeted) -
 def sizes_in_all_units(sizes: Mapping[str, float], scale: CaseScale) -> dict[str, float]:
     """Sizes of a change in units of the model's input, and in those of the case where they are known."""
     known = {"std": 1 / scale.std if scale.std else None, "native": scale.native}
-    more = {
+    return {**sizes} | {
         f"{size}_{unit}": sizes[size] * factor
         for unit, factor in known.items()
         if factor is not None
         for size in ("rms", "linf")
     }
-    return {**sizes, **more}
 
 
-def _written(rows: Mapping[str, AttackRow]) -> dict[str, Any] | None:
+def _written(pairs: Pairs) -> dict[str, Any] | None:
     """Mean Dice of every stage of the written files, and by case what became of attacks that the files do not hold."""
-    files = [row.written for row in rows.values() if row.written is not None]
-    if not files or len(files) < len(rows):
+    files = {record.case: row.written for record, row in pairs if row.written is not None}
+    if not files or len(files) < len(pairs):
         return None
+    first, *_ = files.values()
     return {
         "dice": {
-            k: {stage: statistics.fmean(one.dice[k][stage] for one in files) for stage in files[0].dice[k]}
-            for k in files[0].dice
+            k: {stage: statistics.fmean(one.dice[k][stage] for one in files.values()) for stage in stages}
+            for k, stages in first.dice.items()
         },
-        "differ_in_the_file": {
-            case: row.written.note for case, row in rows.items() if row.written and row.written.note
-        },
+        "differ_in_the_file": {case: one.note for case, one in files.items() if one.note},
     }

@@ -9,20 +9,21 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny
+from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny
 
-from imaseg.errors import did_you_mean
-from imaseg.plugins import plugins
-from imaseg.results.base import Entry, Row
+from imaseg.results.base import Entry, Kinds, Row
 from imaseg.results.case import CaseRecord
 
 if TYPE_CHECKING:
     from imaseg.auditing.probes.scene import Scene
 
 Labels = Mapping[int, str]
+Sorted = AfterValidator(lambda values: sorted(set(values)))
+"""Of a list: each value once, from the smallest to the largest."""
 Lines = list[dict[str, Any]]
+_Row = TypeVar("_Row", bound=Row)
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Cost:
         return self.gradients + self.forwards
 
 
-class Probe(BaseModel, ABC):
+class Probe(Kinds, ABC, extra="forbid"):
     """One question of a plan. A subclass enters the table of kinds by the default of its field `kind`.
 
     Attributes:
@@ -60,30 +61,16 @@ class Probe(BaseModel, ABC):
         cases: only so many cases, the first ones; None for all.
     """
 
-    registry: ClassVar[dict[str, type[Probe]]] = {}
-    model_config = ConfigDict(extra="forbid")
+    registry: ClassVar[dict[str, Any]] = {}
+    usual: ClassVar[str | None] = "attack"
 
-    kind: str
     name: Annotated[str, Field(pattern=r"^[^/\\\x00-\x1f]*$", max_length=100)] = ""
     cases: Annotated[int, Field(ge=1)] | None = None
 
     @classmethod
-    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        super().__pydantic_init_subclass__(**kwargs)
-        kind = cls.model_fields["kind"].default
-        if isinstance(kind, str):
-            Probe.registry[kind] = cls
-
-    @classmethod
-    def known(cls) -> dict[str, type[Probe]]:
-        """Every kind by name, those of installed packages included."""
-        plugins("imaseg.probes")
-        return Probe.registry
-
-    @classmethod
     def member(cls, content: Mapping[str, Any]) -> type[Probe]:
-        """Class of the settings' kind, `attack` if none is named; this one if the kind is not known."""
-        return cls.known().get(str(content.get("kind", "attack")), cls)
+        """Class of the settings' kind; this one if the kind is not known."""
+        return cls.known().get(str(content.get("kind", cls.usual)), cls)
 
     def names(self) -> list[str]:
         """Names that the settings give, from the shortest to the one that says most."""
@@ -118,6 +105,10 @@ class Probe(BaseModel, ABC):
         """What the rows of all cases say together; nothing where there are none."""
         return []
 
+    def rows(self, records: Sequence[CaseRecord], kind: type[_Row]) -> list[tuple[CaseRecord, _Row]]:
+        """What it found, each row next to the record of its case."""
+        return [(record, row) for record in records for row in record.rows_of(kind, self.name)]
+
     def folders(self) -> list[str]:
         """Folders of files by case, which no other probe of a plan may write to."""
         return []
@@ -127,16 +118,4 @@ class Probe(BaseModel, ABC):
         return {}
 
 
-def _of_kind(content: Any) -> Any:
-    """Settings as the probe of their kind; `attack` if none is named."""
-    if not isinstance(content, Mapping):
-        return content
-    kind = content.get("kind", "attack")
-    if not isinstance(kind, str) or kind not in Probe.known():
-        msg = f"kind must be one of {', '.join(sorted(Probe.registry))}, got {kind!r:.80}."
-        msg += did_you_mean(kind, Probe.registry) if isinstance(kind, str) else ""
-        raise ValueError(msg)
-    return Probe.registry[kind].model_validate(content)
-
-
-AnyProbe = Annotated[SerializeAsAny[Probe], BeforeValidator(_of_kind)]
+AnyProbe = Annotated[SerializeAsAny[Probe], BeforeValidator(Probe.of_kind)]

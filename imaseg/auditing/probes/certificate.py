@@ -16,7 +16,7 @@ from imaseg.attacks import PGD
 from imaseg.auditing.inputs.budget import UNIT_SCALE, Eps
 from imaseg.auditing.metrics.dice_floor import dice_floor
 from imaseg.auditing.probes.base import Cost, Labels, Lines, Probe
-from imaseg.auditing.probes.maps import MapWriter, band_lines, maps_of
+from imaseg.auditing.probes.maps import MapWriter, band_lines
 from imaseg.auditing.probes.scene import Scene
 from imaseg.margins import CertifiedMargin, CertifiedMarginResult, Smoothed, certified_gap
 from imaseg.margins.binomial import log_tails
@@ -25,7 +25,7 @@ from imaseg.objectives import CrossEntropy
 from imaseg.perturbations import L2
 from imaseg.results.case import CaseRecord, CaseScale
 from imaseg.results.certificate import CaseCertificate, Certificate, CertificateEntry, CertificateRow
-from imaseg.results.maps import Compared
+from imaseg.results.maps import CaseMaps, Compared, VoxelMap
 
 _LARGEST = 1e8
 """Voxels of a case that certificates have to reckon with."""
@@ -109,16 +109,14 @@ class CertificateProbe(Probe):
         row = CertificateRow(probe=self.name, flipped=flipped, forward_calls=result.forward_calls, **dict(figures))
         return [row.model_copy(update={"map": self._map(scene, result)}) if self.write else row]
 
-    def _map(self, scene: Scene, result: CertifiedMarginResult) -> Any:
+    def _map(self, scene: Scene, result: CertifiedMarginResult) -> VoxelMap:
         """Radii where the smoothed model is right about the voxel, next to an attack on it."""
         right = result.prediction == scene.label
         radius = result.radius.where(right, 0.0)
         as_margin = VoxelMarginResult(radius, radius > 0, right, "attack", result.forward_calls, 0)
-        writer = MapWriter(scene, self.name, nifti=True)
-        one = writer.add(
-            "certified", as_margin, perturbation="l2", unit="norm", method="certified", eps=float(radius.max()),
-            rms=float(result.radius_rms.max()),
-        )  # fmt: skip
+        largest = {"eps": float(radius.max()), "rms": float(result.radius_rms.max())}
+        writer = MapWriter(scene, self.name, nifti=True, perturbation="l2", unit="norm", **largest)
+        one = writer.add("certified", as_margin, method="certified")
         writer.close()
         return one if self.attack is None else one.model_copy(update={"against_attack": self._gap(scene, result)})
 
@@ -134,48 +132,50 @@ class CertificateProbe(Probe):
         both = (result.prediction > 0) & (gap.lower > 0) & torch.isfinite(gap.upper)
         middle = {"lower": gap.lower, "upper": gap.upper, "gap": gap.gap}
         medians = {key: float(value[both].median()) if bool(both.any()) else None for key, value in middle.items()}
-        return {
-            "structures": Compared(voxels=int(both.sum()), violations=int((gap.violations & both).sum()), **medians)
-        }
+        violations = int((gap.violations & both).sum())
+        return {"structures": Compared(voxels=int(both.sum()), violations=violations, **medians)}
 
     def summarise(self, records: Sequence[CaseRecord], labels: Labels, seed: int) -> list[CertificateEntry]:
         """Means over the cases that were certified; nothing if none was."""
-        pairs = [(record.case, row) for record in records for row in record.rows_of(CertificateRow, self.name)]
-        rows = [row for _, row in pairs]
-        if not rows:
+        pairs = self.rows(records, CertificateRow)
+        if not pairs:
             return []
-
-        def mean(key: str) -> list[float]:
-            return [statistics.fmean(values) for values in zip(*(getattr(row, key) for row in rows), strict=True)]
-
+        rows = [row for _, row in pairs]
+        lists = ("radii_rms", "dice_at_radius", "certified_foreground")
+        columns = {key: zip(*(getattr(row, key) for row in rows), strict=True) for key in lists}
+        means: dict[str, Any] = {key: [statistics.fmean(values) for values in of] for key, of in columns.items()}
         return [
             CertificateEntry(
                 probe=self.name,
-                sigma=self.sigma,
-                samples=self.samples,
-                alpha=self.alpha,
+                **self.model_dump(include={"sigma", "samples", "alpha"}),
                 unit="norm",
                 relative="standard deviations of the image" if self.unit == "std" else "units of the model's input",
                 n=len(rows),
                 abstained=statistics.fmean(row.abstained for row in rows),
                 dice=statistics.fmean(row.dice for row in rows),
                 radii=[radius / rows[0].sigma * self.sigma for radius in rows[0].radii],
-                radii_rms=mean("radii_rms"),
-                dice_at_radius=mean("dice_at_radius"),
-                certified_foreground=mean("certified_foreground"),
-                what="dice_at_radius: no change within the radius brings the smoothed model's mean foreground Dice "
-                "below this (mean over cases); certified_foreground: share of labelled voxels that are right and stay "
-                "so",
-                per_case=[CaseCertificate(case=case, **row.model_dump(include=_FIGURES)) for case, row in pairs],
-                maps=maps_of((case, [row.map] if row.map is not None else []) for case, row in pairs),
+                **means,
+                what=_WHAT,
+                per_case=[
+                    CaseCertificate(case=record.case, **row.model_dump(include=_FIGURES)) for record, row in pairs
+                ],
+                maps=self._maps(records),
             )
         ]
 
+    def _maps(self, records: Sequence[CaseRecord]) -> list[CaseMaps]:
+        pairs = self.rows(records, CertificateRow)
+        return [CaseMaps(case=record.case, maps=[row.map]) for record, row in pairs if row.map is not None]
+
     def tables(self, records: Sequence[CaseRecord], labels: Labels) -> dict[str, Lines]:
         """Lines of `voxel_margins.csv`, where maps were written."""
-        rows = [(record.case, row.map) for record in records for row in record.rows_of(CertificateRow, self.name)]
-        return band_lines((case, [one]) for case, one in rows if one is not None)
+        return band_lines(self._maps(records))
 
+
+_WHAT = (
+    "dice_at_radius: no change within the radius brings the smoothed model's mean foreground Dice below this (mean "
+    "over cases); certified_foreground: share of labelled voxels that are right and stay so"
+)
 
 _FIGURES = set(Certificate.model_fields)
 

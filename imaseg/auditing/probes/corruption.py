@@ -5,12 +5,12 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from imaseg.auditing.metrics.blocks import block
-from imaseg.auditing.probes.base import Cost, Labels, Probe
+from imaseg.auditing.metrics.scores import block
+from imaseg.auditing.probes.base import Cost, Labels, Probe, Sorted
 from imaseg.auditing.probes.scene import Scene
 from imaseg.corruptions import SEVERITIES, Corrupted, Corruption
 from imaseg.errors import InputError
@@ -30,12 +30,8 @@ class CorruptionProbe(Probe):
 
     kind: Literal["corruption"] = "corruption"
     corruptions: Annotated[list[str], Field(min_length=1)] | Literal["all"] = "all"
-    severities: list[Annotated[int, Field(ge=1, le=5)]] = Field(list(SEVERITIES), min_length=1)
+    severities: Annotated[list[Annotated[int, Field(ge=1, le=5)]], Sorted] = Field(list(SEVERITIES), min_length=1)
     seed: int | None = Field(None, ge=0)
-
-    def model_post_init(self, context: Any, /) -> None:
-        """Sort the severities."""
-        self.severities = sorted(set(self.severities))
 
     def names(self) -> list[str]:
         """There is mostly one such probe."""
@@ -83,29 +79,26 @@ class CorruptionProbe(Probe):
         except InputError as error:
             msg = f"{corruption.name} at severity {corrupted.severity}: {error}"
             raise InputError(msg) from error
+        stated = {key: getattr(corrupted, key) for key in ("severity", "parameters", "change", "reached")}
         return CorruptionRow(
             probe=self.name,
             corruption=corruption.name,
-            severity=corrupted.severity,
-            parameters=corrupted.parameters,
-            change=corrupted.change,
-            reached=corrupted.reached,
+            **stated,
             before_normalisation=scene.source.prepares and not corruption.after_normalisation,
             scores=scores,
         )
 
     def summarise(self, records: Sequence[CaseRecord], labels: Labels, seed: int) -> list[CorruptionEntry]:
         """One entry per corruption and severity that occurs in any case."""
-        rows = [(record.case, row) for record in records for row in record.rows_of(CorruptionRow, self.name)]
-        entries = []
-        for corruption in self.build(seed):
-            for severity in self.severities:
-                here = {
-                    case: row for case, row in rows if (row.corruption, row.severity) == (corruption.name, severity)
-                }
-                if here:
-                    entries.append(self._entry(corruption, severity, here, labels))
-        return entries
+        found: dict[tuple[str, int], dict[str, CorruptionRow]] = {}
+        for record, row in self.rows(records, CorruptionRow):
+            found.setdefault((row.corruption, row.severity), {})[record.case] = row
+        return [
+            self._entry(corruption, severity, found[corruption.name, severity], labels)
+            for corruption in self.build(seed)
+            for severity in self.severities
+            if (corruption.name, severity) in found
+        ]
 
     def _entry(
         self, corruption: Corruption, severity: int, rows: dict[str, CorruptionRow], labels: Labels
@@ -135,6 +128,5 @@ def _scores(scene: Scene, corrupted: Corrupted, *, prepared: bool) -> Scores:
     volume = corrupted.volume if prepared else scene.source.fit(corrupted.volume)[0]
     loaded = replace(scene.loaded, volume=volume)
     other = Scene(scene.model, scene.source, scene.case, loaded, folder=scene.folder)
-    scores = other.clean_scores
-    scene.forward_calls += other.forward_calls
-    return scores
+    scene.forward_calls += 1
+    return other.clean_scores

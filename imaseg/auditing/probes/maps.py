@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
+from imaseg.auditing.inputs.source import Loaded
 from imaseg.auditing.probes.base import Lines
 from imaseg.auditing.probes.margin import structure_names
-from imaseg.auditing.probes.native_map import write_map
 from imaseg.auditing.probes.scene import Scene, sha256
+from imaseg.data.formats.nifti import write_nifti
 from imaseg.margins.voxel import VoxelMarginResult
 from imaseg.margins.voxel_summary import VoxelSummary, summarise_depths, summarise_structures
 from imaseg.results.maps import BandSummary, CaseMaps, VoxelMap
@@ -29,35 +32,22 @@ class MapWriter:
         scene: the case.
         probe: name of the probe.
         nifti: whether each map also becomes a NIfTI file on the grid of the image.
+        stated: what `VoxelMap` says of all maps alike: perturbation, unit, eps, rms.
     """
 
-    def __init__(self, scene: Scene, probe: str, *, nifti: bool) -> None:
-        self.scene, self.nifti = scene, nifti
+    def __init__(self, scene: Scene, probe: str, *, nifti: bool, **stated: Any) -> None:
+        self.scene, self.nifti, self.stated = scene, nifti, stated
         self.view = f"cases/{scene.case.id}.{probe}.npz"
         self.names = {k or 0: name for k, name in structure_names(scene.model.card.labels).items()} | {0: "background"}
         self._arrays: dict[str, NDArray[np.float16]] = {}
 
-    def add(
-        self,
-        folder: str,
-        result: VoxelMarginResult,
-        *,
-        perturbation: str,
-        unit: str,
-        method: str,
-        eps: float,
-        rms: float | None = None,
-    ) -> VoxelMap:
+    def add(self, folder: str, result: VoxelMarginResult, *, method: str) -> VoxelMap:
         """Write a map and sum it up.
 
         Args:
             folder: of the NIfTI file, below the audit folder.
             result: margins (1, *spatial); certificates stand for margins, with "certified" for "censored".
-            perturbation: as in `VoxelMap`, like all that follow.
-            unit: of the values.
-            method: that made the map.
-            eps: largest value looked at.
-            rms: of certificates.
+            method: that made the map, as in `VoxelMap`.
         """
         margin, standing, right = result.margin[0], result.censored[0], result.right[0]
         unflipped = torch.full_like(margin, torch.inf)
@@ -65,11 +55,8 @@ class MapWriter:
         self._arrays[method] = _array(shown if method == "certified" else unflipped.where(standing, shown))
         broken = margin[right & ~standing]
         return VoxelMap(
-            perturbation=perturbation,
-            unit=unit,
+            **self.stated,
             method=method,
-            eps=eps,
-            rms=rms,
             view=self.view,
             array=method,
             file=self._write(folder, result) if self.nifti else None,
@@ -97,8 +84,8 @@ class MapWriter:
 
     def _summaries(self, result: VoxelMarginResult) -> list[VoxelSummary]:
         label, spacing = self.scene.loaded.label, self.scene.loaded.volume.spacing
-        on_device = torch.from_numpy(label)[None].to(result.margin.device)
-        distance = torch.from_numpy(distance_to_boundary(label, spacing))[None].to(on_device.device)
+        arrays = (label, distance_to_boundary(label, spacing))
+        on_device, distance = (torch.from_numpy(array)[None].to(result.margin.device) for array in arrays)
         return summarise_structures(result, on_device)[0] + summarise_depths(result, on_device, distance)[0]
 
     def _band(self, one: VoxelSummary, method: str) -> BandSummary:
@@ -125,17 +112,40 @@ def distance_to_boundary(label: NDArray[np.integer], spacing: tuple[float, ...])
     return distance
 
 
-def maps_of(cases: Iterable[tuple[str, Sequence[VoxelMap]]]) -> list[CaseMaps]:
-    """The maps of the cases that have some."""
-    return [CaseMaps(case=case, maps=list(maps)) for case, maps in cases if maps]
+def on_native_grid(values: NDArray[Any], case: Loaded) -> NDArray[np.float32]:
+    """Each native voxel takes the value of the nearest prepared one; NaN outside of what was prepared.
+
+    Nearest and not linear, since values that stand for something (0 wrong, the ceiling not flipped) must not mix with
+    margins.
+
+    Args:
+        values: (X, Y, Z) on the prepared grid.
+        case: with both grids; their axes are parallel, in any order and direction.
+    """
+    to_prepared = np.linalg.inv(case.volume.affine) @ case.native.affine
+    axes = np.abs(to_prepared[:3, :3]).argmax(axis=1)
+    places, inside = [], []
+    for row, axis, size in zip(to_prepared, axes, values.shape, strict=False):
+        place = np.floor(row[axis] * np.arange(case.native.shape[axis]) + row[3] + 0.5).astype(int)
+        inside.append((place >= 0) & (place < size))
+        places.append(place.clip(0, size - 1))
+    whole = np.where(
+        inside[0][:, None, None] & inside[1][:, None] & inside[2], values[np.ix_(*places)], np.float32(np.nan)
+    )
+    return np.ascontiguousarray(whole.transpose(np.argsort(axes)), dtype=np.float32)
 
 
-def band_lines(cases: Iterable[tuple[str, Sequence[VoxelMap]]]) -> dict[str, Lines]:
+def write_map(path: Path, values: NDArray[Any], case: Loaded) -> None:
+    """Write a map with the affine of the native image."""
+    write_nifti(path, on_native_grid(values, case), case.native.affine)
+
+
+def band_lines(cases: Iterable[CaseMaps]) -> dict[str, Lines]:
     """`voxel_margins.csv`: one line per case, map, structure and band; nothing where no map was written."""
     lines = [
-        {"case": case, **one.model_dump(include={"perturbation", "unit", "method"}), **band.model_dump()}
-        for case, maps in cases
-        for one in maps
+        {"case": each.case, **one.model_dump(include={"perturbation", "unit", "method"}), **band.model_dump()}
+        for each in cases
+        for one in each.maps
         for band in one.bands
     ]
     return {"voxel_margins.csv": lines} if lines else {}

@@ -7,7 +7,7 @@ has a larger margin than a whole whose change breaks it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -27,6 +27,7 @@ from imaseg.statistics import bootstrap
 
 WHOLE = "whole"
 """What the whole case, all foreground structures together, is called among the structures."""
+_COLUMNS = ("margin", "censored", "confirmed", "clean_dice", "volume_ml", "forward_calls", "backward_calls")
 _BESIDES = 8
 """Lengths of the search's attack spent outside of halving: first look, drawing back, challenges."""
 
@@ -97,13 +98,15 @@ class MarginProbe(Budgeted, Probe):
 
     def run(self, scene: Scene) -> list[MarginRow]:
         """The whole case first, then the structures that its label holds."""
-        searches = _Structures(self, scene)
+        perturbation = self.ceiling(scene.scale, scene.room)
         factor = self.factor(scene.scale) or 1.0  # an image without contrast has no std and no range
-        rows = []
+        rows, whole = [], None
         for structure in (None, *(scene.classes if self.per_class else ())):
             row = MarginRow(probe=self.name, structure=structure, eps=self.eps)
             if structure is None or bool((scene.label == structure).any()):
-                result, search = searches.of(structure)
+                search = self.search(perturbation, scene.seed, structure)
+                result = _searched(search, scene, whole)
+                whole = result if structure is None else whole
                 scene.count(result)
                 row = row.model_copy(update=self._figures(scene, result, search, factor))
             rows.append(row)
@@ -126,19 +129,16 @@ class MarginProbe(Budgeted, Probe):
         return [self._entry(records, structure, labels) for structure in structures]
 
     def _entry(self, records: Sequence[CaseRecord], structure: int | None, labels: Labels) -> MarginEntry:
-        pairs = [(record, row) for record, row in self._rows(records) if row.structure == structure]
+        pairs = [(record, row) for record, row in self.rows(records, MarginRow) if row.structure == structure]
         known = [(record, row) for record, row in pairs if row.margin is not None]
-        cases = [_case(record, row) for record, row in known]
+        cases = [CaseMargin(**_stated(record, row)) for record, row in known]
         confirmed = [case.confirmed for case in cases if case.confirmed is not None]
         return MarginEntry(
             probe=self.name if structure is None else f"{self.name}-class-{structure}",
             structure=None if structure is None else labels[structure],
-            perturbation=self.perturbation,
             unit=self.stated_unit,
             criterion=repr(self.judge(structure)),
-            eps=self.eps,
-            rtol=self.rtol,
-            steps=self.steps,
+            **self.model_dump(include={"perturbation", "eps", "rtol", "steps"}),
             n=len(cases),
             absent=len(pairs) - len(cases),
             **quartiles(cases),
@@ -150,9 +150,6 @@ class MarginProbe(Budgeted, Probe):
             tested=len(confirmed),
             per_case=cases,
         )
-
-    def _rows(self, records: Sequence[CaseRecord]) -> Iterator[tuple[CaseRecord, MarginRow]]:
-        return ((record, row) for record in records for row in record.rows_of(MarginRow, self.name))
 
     def _share_of_range(self, known: Sequence[tuple[CaseRecord, MarginRow]]) -> float | None:
         """Median margin as a share of each case's range of intensities."""
@@ -169,62 +166,32 @@ class MarginProbe(Budgeted, Probe):
         """`margins.csv`: one line per case, set and structure; cells without a value are empty."""
         if self.write is None:
             return {}
-        names = structure_names(labels)
-        lines = [
-            {
-                "case": record.case,
-                "probe": self.name,
-                "perturbation": self.perturbation,
-                "unit": self.stated_unit,
-                "structure": names[row.structure],
-                **row.model_dump(include={"margin", "censored", "confirmed"}),
-                "clean_dice": _clean_dice(record, row.structure),
-                "volume_ml": _volume(record, row.structure),
-                **row.model_dump(include={"forward_calls", "backward_calls"}),
-            }
-            for record, row in self._rows(records)
-        ]
+        names, same = structure_names(labels), {"perturbation": self.perturbation, "unit": self.stated_unit}
+        lines = []
+        for record, row in self.rows(records, MarginRow):
+            stated = _stated(record, row)
+            line = {"case": record.case, "probe": self.name, **same, "structure": names[row.structure]}
+            lines.append(line | {column: stated[column] for column in _COLUMNS})
         return {"margins.csv": lines}
 
 
-class _Structures:
-    """Searches of one case; the one of the whole comes first."""
-
-    def __init__(self, probe: MarginProbe, scene: Scene) -> None:
-        self.probe, self.scene = probe, scene
-        self.perturbation = probe.ceiling(scene.scale, scene.room)
-        self._whole: SampleMarginResult | None = None
-
-    def of(self, structure: int | None) -> tuple[SampleMarginResult, SampleMargin]:
-        """The margin of the whole case or of a structure, and the search that can confirm it."""
-        search = self.probe.search(self.perturbation, self.scene.seed, structure)
-        if structure is None:
-            self._whole = self._run(search)
-            return self._whole, search
-        whole = self._whole if self._whole is not None and self._breaks(self._whole, search) else None
-        if whole is not None:
-            lower = self.probe.search(self.perturbation.with_eps(whole.margin), self.scene.seed, structure)
-            result = self._run(lower)
-            if not bool(result.censored):
-                return result, search
+def _searched(search: SampleMargin, scene: Scene, whole: SampleMarginResult | None) -> SampleMarginResult:
+    """The margin; of a structure below that of the whole case, where what broke the whole breaks the structure too."""
+    at = (scene.model, scene.image, scene.label)
+    if whole is None or bool(whole.censored) or not float(whole.margin):
+        return search(*at)
+    there = search.perturbation.with_eps(whole.margin)
+    look = PGD(there, steps=1, objective=search.attack.objective)
+    if not bool(look(*at, criterion=search.criterion, start=whole.params).success):
+        return search(*at)
+    parts: dict[str, Any] = {"criterion": search.criterion, "attack": search.attack, "challenger": search.challenger}
+    result = SampleMargin(there, rtol=search.rtol, **parts)(*at)
+    if bool(result.censored):
         # From the ceiling, too, where the search below what is known to break finds nothing.
-        result = self._run(search)
-        if whole is not None and bool(result.margin > whole.margin):
+        result = search(*at)
+        if bool(result.margin > whole.margin):
             result = replace(result, margin=whole.margin, censored=whole.censored)
-        return result, search
-
-    def _run(self, search: SampleMargin) -> SampleMarginResult:
-        return search(self.scene.model, self.scene.image, self.scene.label)
-
-    def _breaks(self, whole: SampleMarginResult, search: SampleMargin) -> bool:
-        """Whether what broke the whole meets the criterion of a structure."""
-        if bool(whole.censored) or not float(whole.margin):
-            return False
-        there = PGD(self.perturbation.with_eps(whole.margin), steps=1, objective=search.attack.objective)
-        scene = self.scene
-        return bool(
-            there(scene.model, scene.image, scene.label, criterion=search.criterion, start=whole.params).success
-        )
+    return result
 
 
 def quartiles(cases: Sequence[CaseMargin]) -> dict[str, Any]:
@@ -237,11 +204,10 @@ def quartiles(cases: Sequence[CaseMargin]) -> dict[str, Any]:
     ends = np.array([case.margin for case in cases if case.censored])
     figures: dict[str, Any] = {}
     for name, share in (("q25", 0.25), ("median", 0.5), ("q75", 0.75)):
-        if not len(margins):
-            figures |= {name: None, f"{name}_at_least": False}
-            continue
-        upper = margins[int(np.ceil(share * (len(margins) - 1)))]
-        figures |= {name: float(np.quantile(margins, share)), f"{name}_at_least": bool((ends <= upper).any())}
+        known = len(margins) > 0
+        upper = margins[int(np.ceil(share * (len(margins) - 1)))] if known else 0.0
+        figures[name] = float(np.quantile(margins, share)) if known else None
+        figures[f"{name}_at_least"] = bool((ends <= upper).any())
     return figures
 
 
@@ -253,21 +219,15 @@ def structure_names(labels: Labels) -> dict[int | None, str]:
     }
 
 
-def _case(record: CaseRecord, row: MarginRow) -> CaseMargin:
-    return CaseMargin(
-        case=record.case,
-        clean_dice=_clean_dice(record, row.structure),
-        volume_ml=_volume(record, row.structure),
+def _stated(record: CaseRecord, row: MarginRow) -> dict[str, Any]:
+    """A margin next to what else is known of the case or the structure."""
+    place = MEAN if row.structure is None else str(row.structure)
+    return {
+        "case": record.case,
+        "clean_dice": record.clean[place]["dice"],
+        "volume_ml": sum(record.volumes.values()) if row.structure is None else record.volumes[place],
         **row.model_dump(exclude={"kind", "probe", "structure"}),
-    )
-
-
-def _clean_dice(record: CaseRecord, structure: int | None) -> float | None:
-    return record.clean[MEAN if structure is None else str(structure)]["dice"]
-
-
-def _volume(record: CaseRecord, structure: int | None) -> float:
-    return sum(record.volumes.values()) if structure is None else record.volumes[str(structure)]
+    }
 
 
 def _told(value: Any) -> str:

@@ -25,6 +25,7 @@ from imaseg.errors import InputError
 from imaseg.models.segmentation import SegmentationModel
 from imaseg.results.base import MEAN, Row, Scores
 from imaseg.results.case import Checks
+from imaseg.results.summary import Shown
 from imaseg.scores import hard_dice
 
 
@@ -39,7 +40,7 @@ class Scene:
         folder: of the audit, for files.
         seed: of every random number.
         checked: whether this case gets the extra attacks that show whether the attacks can be believed.
-        showcase: name and budget of the attack that the page shows as pictures.
+        showcase: the attack and the budget that the page shows as pictures.
 
     Attributes:
         image: (1, C, *spatial).
@@ -63,13 +64,13 @@ class Scene:
         folder: Path,
         seed: int = 0,
         checked: bool = False,
-        showcase: tuple[str, float] | None = None,
+        showcase: Shown | None = None,
     ) -> None:
         self.model, self.source, self.case, self.loaded = model, source, case, loaded
         self.folder, self.seed, self.checked, self.showcase = folder, seed, checked, showcase
         self.image, self.label = tensors(model, loaded)
         self.spacing = loaded.volume.spacing[: self.label.ndim - 1]
-        self.scale = scale_of(self.image, self.spacing, loaded.native_scale)
+        self.scale = scale_of(loaded)
         self.classes = [k for k in model.card.labels if k > 0]
         self.rows: list[Row] = []
         self.checks: dict[str, Any] = {}

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from imaseg.auditing.inputs.budget import UNIT_SCALE, Budgeted, Eps, Room
 from imaseg.auditing.probes.base import Cost, Labels, Lines, Probe
-from imaseg.auditing.probes.maps import MapWriter, band_lines, maps_of
-from imaseg.auditing.probes.scene import Scene
+from imaseg.auditing.probes.maps import MapWriter, band_lines
+from imaseg.auditing.probes.scene import Scene, number
 from imaseg.margins.voxel import VoxelMargin, VoxelMarginResult
 from imaseg.margins.voxel_error import margin_error
 from imaseg.margins.voxel_gradient import supports
 from imaseg.results.case import CaseRecord, CaseScale
-from imaseg.results.maps import Compared
+from imaseg.results.maps import CaseMaps, Compared
 from imaseg.results.voxel_margin import VoxelMarginEntry, VoxelMarginRow
 
 Method = Literal["attack", "gradient"]
@@ -83,17 +83,14 @@ class VoxelMarginProbe(Budgeted, Probe):
         groups = math.ceil(self.focus / _TOGETHER) * _TOGETHER * _GROUP
         attacks = self.rungs * search.attack.steps + groups
         estimate = search.draws * _DERIVATIVE * ("gradient" in self.methods)
-        return Cost(
-            self.name,
-            attacks * ("attack" in self.methods) + estimate,
-            perturbation=self.perturbation,
-            first=self.cases,
-        )
+        gradients = attacks * ("attack" in self.methods) + estimate
+        return Cost(self.name, gradients, perturbation=self.perturbation, first=self.cases)
 
     def run(self, scene: Scene) -> list[VoxelMarginRow]:
         """A map per method that knows the set, and how the estimate agrees with the attacks."""
         factor = self.factor(scene.scale) or 1.0
-        writer = MapWriter(scene, self.name, nifti=self.write == "nifti")
+        stated = {"perturbation": self.perturbation, "unit": self.stated_unit, "eps": self.eps}
+        writer = MapWriter(scene, self.name, nifti=self.write == "nifti", **stated)
         results: dict[str, VoxelMarginResult] = {}
         maps = []
         for method in self.methods:
@@ -103,33 +100,27 @@ class VoxelMarginProbe(Budgeted, Probe):
             result = search(scene.model, scene.image, scene.label)
             scene.count(result)
             results[method] = result = replace(result, margin=result.margin / factor)
-            maps.append(
-                writer.add(
-                    self._folder(method), result, perturbation=self.perturbation, unit=self.stated_unit,
-                    method=method, eps=self.eps,
-                )
-            )  # fmt: skip
+            maps.append(writer.add(self._folder(method), result, method=method))
         if len(results) == 2:
             maps[-1] = maps[-1].model_copy(update={"against_attack": _agreement(scene.label, **results)})
         writer.close()
-        forward, backward = (
-            sum(getattr(result, calls) for result in results.values()) for calls in ("forward_calls", "backward_calls")
-        )
-        return [VoxelMarginRow(probe=self.name, maps=maps, forward_calls=forward, backward_calls=backward)]
+        calls = ("forward_calls", "backward_calls")
+        spent = {key: sum(getattr(result, key) for result in results.values()) for key in calls}
+        return [VoxelMarginRow(probe=self.name, maps=maps, **spent)]
 
     def summarise(self, records: Sequence[CaseRecord], labels: Labels, seed: int) -> list[VoxelMarginEntry]:
         """Which cases have maps, and how they were made."""
         settings: dict[str, Any] = self.model_dump(include={"perturbation", "eps", "rungs", "focus"})
-        return [
-            VoxelMarginEntry(probe=self.name, unit=self.stated_unit, per_case=maps_of(self._maps(records)), **settings)
-        ]
+        per_case = self._maps(records)
+        return [VoxelMarginEntry(probe=self.name, unit=self.stated_unit, per_case=per_case, **settings)]
 
     def tables(self, records: Sequence[CaseRecord], labels: Labels) -> dict[str, Lines]:
         """Lines of `voxel_margins.csv`, where maps were written."""
         return band_lines(self._maps(records))
 
-    def _maps(self, records: Sequence[CaseRecord]) -> list[tuple[str, Any]]:
-        return [(record.case, row.maps) for record in records for row in record.rows_of(VoxelMarginRow, self.name)]
+    def _maps(self, records: Sequence[CaseRecord]) -> list[CaseMaps]:
+        pairs = self.rows(records, VoxelMarginRow)
+        return [CaseMaps(case=record.case, maps=row.maps) for record, row in pairs if row.maps]
 
 
 def _agreement(label: Tensor, attack: VoxelMarginResult, gradient: VoxelMarginResult) -> dict[str, Compared]:
@@ -137,7 +128,6 @@ def _agreement(label: Tensor, attack: VoxelMarginResult, gradient: VoxelMarginRe
     compared = {}
     for name, where in (("structures", label > 0), ("background", label == 0)):
         error = margin_error(gradient, replace(attack, right=attack.right & where))
-        figures = {key: float(getattr(error, key)) for key in ("ratio", "low", "high", "spearman")}
-        finite: dict[str, Any] = {key: value if math.isfinite(value) else None for key, value in figures.items()}
-        compared[name] = Compared(voxels=int(error.voxels), **finite)
+        figures: dict[str, Any] = {key: number(getattr(error, key)) for key in ("ratio", "low", "high", "spearman")}
+        compared[name] = Compared(voxels=int(error.voxels), **figures)
     return compared

@@ -22,8 +22,6 @@ from imaseg.data.inverse.rewrite import write_changed, write_labels_on
 from imaseg.results.attack import Written, WrittenFile
 from imaseg.results.base import MEAN
 
-STAGES = ("clean", "attacked", "reread", "clean_native", "reread_native")
-"""Where Dice is counted: model's space; there again from the files; of both predictions on the grid of the files."""
 SAME_DICE = 0.005
 """Dice that differ by no more than this are called equal."""
 _LOST = 0.1

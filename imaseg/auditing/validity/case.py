@@ -24,8 +24,6 @@ COPY_NOISE = 0.05
 """Noise of the smoothed copy, in standard deviations of the image."""
 LONGER, REPEATED = 2, 2
 """How many times the steps and the restarts of the strongest attack are multiplied."""
-
-
 _CONFIRM = 60
 """Calls that ask whether a margin stands."""
 
@@ -51,10 +49,8 @@ class CaseChecks:
         checks["scaled_logits"] = {
             f"{factor:g}": self._dice_under(_scaled(model, factor), probe, eps) for factor in (0.1, 1.0, 10.0)
         }
-        blind = probe.model_copy(
-            update={"attack": "square", "steps": BLACK_BOX_STEPS, "restarts": 1, "objective": None}
-        )
-        checks["black_box"] = self._dice_under(model, blind, eps)
+        square = {"attack": "square", "steps": BLACK_BOX_STEPS, "restarts": 1, "objective": None}
+        checks["black_box"] = self._dice_under(model, probe.model_copy(update=square), eps)
         checks["transfer"] = self._transferred(probe, eps)
         checks["converged"] = self._longer(eps)
 

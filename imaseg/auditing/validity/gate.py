@@ -12,19 +12,20 @@ METRIC is `margin`, or a metric of which more is better. Names are checked again
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from imaseg.auditing.metrics.scores import METRICS
 from imaseg.auditing.plan import Plan
-from imaseg.auditing.probes import AttackProbe, CorruptionProbe, MarginProbe
+from imaseg.auditing.probes import CorruptionProbe, MarginProbe
 from imaseg.errors import InputError
 from imaseg.results.base import Block
 from imaseg.results.summary import Summary
 
 MARGIN = "margin"
 _CLEAN = "clean"
-_FORM = re.compile(r"(?P<metric>[a-z0-9_]+)@(?P<target>[^=@\s]+)=(?P<value>[-+.\deE]+)")
+_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+_FORM = re.compile(rf"(?P<metric>[a-z0-9_]+)@(?P<target>[^=@\s]+)=(?P<value>{_NUMBER})")
 _STEP = re.compile(r"(?P<name>.+?)-(?P<eps>\d*\.?\d+(?:e[-+]?\d+)?)", re.IGNORECASE)
 
 
@@ -56,11 +57,7 @@ class Gate:
             InputError: if it has another form or names something else; the message lists what there is.
         """
         form = _FORM.fullmatch(text.strip())
-        try:
-            least = float(form["value"]) if form else None
-        except ValueError:
-            least = None
-        if form is None or least is None:
+        if form is None:
             msg = f"--fail-below must be METRIC@PROBE-EPS=VALUE, got {text!r}. Write dice@clean=0.8, for example."
             raise InputError(msg)
         metrics = (*higher_is_better(), MARGIN)
@@ -68,7 +65,8 @@ class Gate:
             msg = f"metric of --fail-below must be one of {', '.join(metrics)}, got {form['metric']!r} in {text!r}."
             raise InputError(msg)
         noise = frozenset(probe.name for probe in plan.attacks if probe.is_noise)
-        return cls(text, form["metric"], *_measured(form["metric"], form["target"], plan, text), least, noise)
+        name, eps = _measured(form["metric"], form["target"], plan, text)
+        return cls(text, form["metric"], name, eps, float(form["value"]), noise)
 
     def value(self, summary: Summary) -> float | None:
         """What the audit measured; None if it has no value."""
@@ -120,43 +118,29 @@ def parse_gates(texts: Iterable[str], plan: Plan) -> list[Gate]:
 
 def _measured(metric: str, target: str, plan: Plan, text: str) -> tuple[str, float | None]:
     """Name and budget, if the plan measures them."""
-    if metric == MARGIN:
-        names = _margins(plan)
-        if target in names:
-            return target, None
-        known: Sequence[str] = names
-    else:
-        steps, corruptions = dict(_steps(plan)), _corruptions(plan)
-        split = _STEP.fullmatch(target)
-        name, eps = (split["name"], float(split["eps"])) if split else (target, None)
-        if target == _CLEAN:
-            return target, None
-        if eps is not None and (eps in steps.get(name, ()) or eps in corruptions.get(name, ())):
+    known, split = _targets(metric, plan), _STEP.fullmatch(target)
+    wanted = [(target, None), *([(split["name"], float(split["eps"]))] if split else [])]
+    for name, eps in wanted:
+        if (name, eps) in known:
             return name, eps
-        measured = [*steps.items(), *corruptions.items()]
-        known = [_CLEAN, *(f"{one}-{step:g}" for one, ladder in measured for step in ladder)]
-    listed = ", ".join(known) or "nothing"
+    listed = ", ".join(known.values()) or "nothing"
     msg = f"--fail-below must name what plan {plan.name} measures as {metric} ({listed}), got {target!r} in {text!r}."
     raise InputError(msg)
 
 
-def _steps(plan: Plan) -> Iterator[tuple[str, Sequence[float]]]:
-    """Budgets by set, over all attacks in it, and by probe."""
-    sets: dict[str, list[float]] = {}
-    for probe in plan.of(AttackProbe):
+def _targets(metric: str, plan: Plan) -> dict[tuple[str, float | None], str]:
+    """What a gate may name, by name and budget or severity."""
+    if metric == MARGIN:
+        margins = plan.of(MarginProbe)
+        names = [*(margin.perturbation for margin in margins), *(margin.name for margin in margins)]
+        return {(name, None): name for name in names}
+    ladders: dict[str, set[float]] = {}
+    for probe in plan.attacks:
         if not probe.is_noise:
-            sets.setdefault(probe.perturbation, []).extend(probe.eps)
-    for name, ladder in sets.items():
-        yield name, sorted(set(ladder))
-    for probe in plan.of(AttackProbe):
-        yield probe.name, probe.eps
-
-
-def _margins(plan: Plan) -> list[str]:
-    margins = plan.of(MarginProbe)
-    return [*dict.fromkeys(margin.perturbation for margin in margins), *(margin.name for margin in margins)]
-
-
-def _corruptions(plan: Plan) -> dict[str, Sequence[int]]:
-    """Severities by corruption."""
-    return {one.name: probe.severities for probe in plan.of(CorruptionProbe) for one in probe.build(plan.seed)}
+            ladders.setdefault(probe.perturbation, set()).update(probe.eps)
+    measured = [*ladders.items(), *((probe.name, probe.eps) for probe in plan.attacks)]
+    measured += [(one.name, probe.severities) for probe in plan.of(CorruptionProbe) for one in probe.build(plan.seed)]
+    steps: dict[tuple[str, float | None], str] = {
+        (name, eps): f"{name}-{eps:g}" for name, ladder in measured for eps in sorted(ladder)
+    }
+    return {(_CLEAN, None): _CLEAN} | steps

@@ -10,10 +10,11 @@ import torch
 
 from imaseg import load_cases, load_model
 from imaseg.auditing.inputs.budget import Budgeted, room_of, scale_of
-from imaseg.auditing.inputs.source import CaseSource
+from imaseg.auditing.inputs.source import CaseSource, Loaded
 from imaseg.auditing.plan import Plan
 from imaseg.auditing.probes import AttackProbe, MarginProbe, VoxelMarginProbe
 from imaseg.auditing.shortcuts import attack_plan, margin_plan
+from imaseg.data.volume import Volume
 from imaseg.results.case import CaseScale
 
 SPACING = [1.0, 1.0, 8.0]
@@ -22,8 +23,8 @@ SCALE = CaseScale(spacing=SPACING, std=2.0, span=10.0, native=50.0)
 
 
 def test_the_scale_of_a_case_is_that_of_its_image():
-    image = torch.tensor([[[[0.0, 4.0], [0.0, 4.0]]]])
-    scale = scale_of(image, (1.0, 0.5), 50.0)
+    volume = Volume("a", np.array([[[0.0, 4.0], [0.0, 4.0]]], np.float32), None, np.diag([1.0, 0.5, 1.0, 1.0]))
+    scale = scale_of(Loaded(volume, volume, [], 50.0))
     assert scale == CaseScale(spacing=[1.0, 0.5], std=2.0, span=4.0, native=50.0)
 
 

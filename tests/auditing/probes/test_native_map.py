@@ -8,7 +8,7 @@ import pytest
 
 from imaseg import load_cases, load_model
 from imaseg.auditing.inputs.source import CaseSource, Loaded
-from imaseg.auditing.probes.native_map import on_native_grid, write_map
+from imaseg.auditing.probes.maps import on_native_grid, write_map
 from imaseg.data.volume import Volume
 
 
