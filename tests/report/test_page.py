@@ -17,7 +17,7 @@ from tests.report.vary import blocks_of, vary
 HOSTILE = '</</script><script>alert("x")</script><img src=x onerror=alert(1)>'
 SECTIONS = [
     "summary", "tradeoff", "results", "curves", "margins", "voxels", "certified", "corruptions", "worst", "files",
-    "clean", "sizes", "calibration", "validity", "budgets", "methods", "limits", "provenance",
+    "clean", "sizes", "calibration", "validity", "preparation", "budgets", "methods", "limits", "provenance",
 ]  # fmt: skip
 
 
@@ -107,7 +107,7 @@ def test_a_bare_audit_has_no_trace_of_what_it_lacks(tiny):
         key: [] for key in ("probes", "margins", "voxel_margins", "certified", "corruptions", "by_size", "validity")
     }
     page = Page(render([vary(tiny, **nothing, degradation=None, showcase=None)]))
-    expected = ["summary", "clean", "methods", "limits", "provenance"]
+    expected = ["summary", "clean", "preparation", "methods", "limits", "provenance"]
     assert [a["id"] for a in page.all("section")] == expected
     assert "No attack was run, so nothing here says how the model breaks." in page.text
     assert [a["class"] for a in page.all("p") if "verdict" in a.get("class", "")] == ["verdict warn"]

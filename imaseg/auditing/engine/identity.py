@@ -43,7 +43,7 @@ def describe(subject: Subject, plan: Plan, preparation: Preparation) -> Run:
         preparation: how the cases reach the model.
     """
     model, content = subject.model, plan.model_dump(mode="json")
-    card = _card(model)
+    card = _card(model, preparation)
     device = next(model.parameters()).device
     return Run(
         imaseg=metadata.version("imaseg"),
@@ -54,7 +54,7 @@ def describe(subject: Subject, plan: Plan, preparation: Preparation) -> Run:
             network=str(model.card.network.get("name", type(model.network).__name__)),
             parameters=sum(parameter.numel() for parameter in model.network.parameters()),
             sha256=_hash_weights(model),
-            card_sha256=_hash_json({"card": card, "preparation": preparation.model_dump(mode="json")}),
+            card_sha256=_hash_json(card),
             trained_by=str(model.card.method.get("name", "unknown")),
         ),
         card=card,
@@ -106,7 +106,6 @@ def claim(folder: Path, run: Run, *, resume: bool, follow: bool = False) -> None
 
 def _same(folder: Path, before: Run, run: Run) -> None:
     """Refuse to go on with another run."""
-    old, new = ({**each.card, **each.preparation.model_dump(mode="json")} for each in (before, run))
     for same, what, got in (
         (before.data_sha256 == run.data_sha256, "with the same data", "another"),
         (before.plan_sha256 == run.plan_sha256, "with the same plan", f"another{_keys(before.plan, run.plan)}"),
@@ -114,7 +113,7 @@ def _same(folder: Path, before: Run, run: Run) -> None:
         (
             before.model.card_sha256 == run.model.card_sha256,
             "of the same model card and preparation",
-            f"another{_keys(old, new)}",
+            f"another{_keys(before.card, run.card)}",
         ),
     ):
         if not same:
@@ -128,8 +127,8 @@ def _keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     return f" ({differs})" if differs else ""
 
 
-def _card(model: SegmentationModel) -> dict[str, Any]:
-    """All that is said about a model besides its weights."""
+def _card(model: SegmentationModel, preparation: Preparation) -> dict[str, Any]:
+    """All that is said about a model besides its weights; figures of single cases follow from the data."""
     whole = model.whole if isinstance(model, OnlyClasses) else model
     card = model.card.model_dump(mode="json")
     if isinstance(whole, AdaptedModel):
@@ -138,7 +137,9 @@ def _card(model: SegmentationModel) -> dict[str, Any]:
         card |= {"found": asdict(found.probe), "slices_along": whole.slices_along}
     if isinstance(model, OnlyClasses):
         card |= {"kept": list(model.kept)}
-    return card
+    if (described := getattr(model.prepare, "described", None)) is not None:
+        card |= {"preparation": described}
+    return card | preparation.model_dump(mode="json", exclude={"steps", "example", "grid"})
 
 
 def _hash_json(content: Any) -> str:

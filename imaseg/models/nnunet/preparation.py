@@ -53,6 +53,13 @@ class Preparation:
         affine = volume.affine @ _to_old_index(crop, resampled)
         return replace(volume, image=image, label=label, affine=affine), steps
 
+    @property
+    def described(self) -> dict[str, Any]:
+        """What of the plans rules how cases are prepared, fit for JSON."""
+        plans = self.plans.manager.plans
+        keys = ("image_reader_writer", "transpose_forward", "foreground_intensity_properties_per_channel")
+        return {key: plans.get(key) for key in keys} | dict(self.plans.configuration.configuration)
+
     def _run(self, volume: Volume) -> tuple[NDArray[np.float32], NDArray[np.int64] | None, dict[str, Any]]:
         """Run nnU-Net's preprocessor; returns image (C, X, Y, Z), label (X, Y, Z) and nnU-Net's properties."""
         label = None if volume.label is None else volume.label.T[None].astype(np.int16)

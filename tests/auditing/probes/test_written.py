@@ -139,7 +139,7 @@ def test_the_table_agrees_with_the_written_files(kind, request, raw_phantom):
             for column, folder in (("dice_clean_native", "clean_predictions"), ("dice_reread_native", "predictions")):
                 written = voxels(done.folder / folder / f"{case}.nii.gz")
                 assert values[column] == pytest.approx(dice_of(written, label, k), abs=1e-9)
-            assert values["dice_clean"] == pytest.approx(values["dice_clean_native"], abs=0.05)
+            assert values["dice_clean"] == pytest.approx(values["dice_clean_native"], abs=0.08)
             assert values["dice_attacked"] == values["dice"]
 
 

@@ -192,7 +192,7 @@ def test_held_out_cases_that_are_missing_are_red_and_named():
         held_out_missing=True,
         selected_because="Warning: none of them",
     )
-    found = {check.check: check for check in validity([_record(_ladders(GOOD), CHECKS)], PLAN, facts)}
+    found = {check.check: check for check in validity([_record(_ladders(GOOD), CHECKS)], PLAN, facts, AGREED)}
     assert (found[title].ok, found[title].number, found[title].detail) == (
         False,
         "no held-out case found",
