@@ -30,6 +30,7 @@ class ModelCard(BaseModel):
         val_ids: ids of the cases held out of training, if the checkpoint states them.
         other_labels: label values that cases may hold besides those of `labels`; `prepare` converts them.
         label_map: class by label value of the data, for data that number their labels differently.
+        postprocessing_left_out: what the checkpoint's own pipeline does to its decisions and is not done here.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -47,6 +48,7 @@ class ModelCard(BaseModel):
     val_ids: list[str] = []
     other_labels: list[int] = []
     label_map: dict[int, int] = {}
+    postprocessing_left_out: list[str] = []
 
 
 class SegmentationModel(nn.Module):

@@ -10,7 +10,9 @@ from torch import nn
 from imaseg.data.files import read_json
 from imaseg.errors import InputError
 from imaseg.models.adapted import AdaptedModel, adapt
-from imaseg.models.bundle.config import BundleConfig
+from imaseg.models.bundle.config import BundleConfig, KeyPath
+from imaseg.models.bundle.inferer import Inferer
+from imaseg.models.bundle.postprocessing import Postprocessing
 from imaseg.models.bundle.transforms import Preprocessing
 from imaseg.models.card import BESIDE, UNTOUCHED, Card, parse_card, read_card
 from imaseg.models.networks import monai_network
@@ -18,7 +20,11 @@ from imaseg.models.weights import load_state, read_state
 
 _NETS = "monai.networks.nets."
 _NETWORK = ("network_def", "net", "network")
-_WEIGHTS = ("models/model.pt", "models/model.safetensors")
+_WEIGHTS = ("models/model.pt", "models/model.safetensors", "models/model.pth")
+_REMOVED = {"SwinUNETR": ("img_size",)}
+"""Arguments by class that MONAI has removed and that never changed the network."""
+_RENAMED = {"dimensions": "spatial_dims", "pos_embed": "proj_type"}
+"""Arguments that MONAI has renamed."""
 
 
 def load_bundle(text: str, *, trust: bool = False) -> AdaptedModel:
@@ -26,7 +32,7 @@ def load_bundle(text: str, *, trust: bool = False) -> AdaptedModel:
 
     Args:
         text: the folder; keys of a card `imaseg.yaml` in it add to, or override, what the bundle's own files state.
-        trust: whether the bundle's expressions (`$...`) and classes outside of `monai.networks.nets` may run.
+        trust: whether the bundle's code (`$...`, and classes outside of MONAI) may run.
 
     Raises:
         InputError: if a file is missing or malformed, an entry is not supported, or one needs trust.
@@ -35,45 +41,126 @@ def load_bundle(text: str, *, trust: bool = False) -> AdaptedModel:
     config = BundleConfig(folder, trust=trust)
     own = read_card(folder / BESIDE) if (folder / BESIDE).is_file() else Card()
     from_card = own.model_dump(by_alias=True, exclude_unset=True)
-    from_bundle, notes = _card_keys(config, wanted=not {"recipe"} <= from_card.keys())
-    network = _network(config)
-    weights = next((folder / name for name in _WEIGHTS if (folder / name).is_file()), folder / _WEIGHTS[0])
+    notes: list[str] = []
+    from_bundle = _card_keys(config)
+    preprocessing = None
+    if "recipe" not in from_card:
+        preprocessing = Preprocessing(config, channels=from_bundle.get("in_channels", 0))
+        notes += preprocessing.notes
+        if preprocessing.recipe is not None:
+            from_bundle["recipe"] = UNTOUCHED | preprocessing.recipe
+    inferer = Inferer(config, dims=_dims(config))
+    from_bundle |= inferer.card
+    after = Postprocessing(config)
+    if after.activation is not None:
+        from_bundle["activation"] = "none"
+        notes.append(f"The bundle's postprocessing applies a {after.activation}: the network returns logits.")
+    network = make_network(config, notes)
+    weights = weights_file(config)
     load_state(network, read_state(weights), source=str(weights))
     card = parse_card(from_bundle | from_card, source=str(folder))
-    return adapt(network, card, kind="bundle", name=folder.resolve().name, notes=notes)
+    model = adapt(network, card, kind="bundle", name=folder.resolve().name, notes=[*notes, *inferer.notes])
+    if preprocessing is not None and preprocessing.prepare is not None:
+        model.prepare = preprocessing.prepare
+    model.independent = model.independent or after.activation == "sigmoid"
+    left_out = [*after.left_out, *_overlaps(after, model)]
+    model.card = model.card.model_copy(update={"postprocessing_left_out": left_out})
+    return model
 
 
-def _network(config: BundleConfig) -> nn.Module:
-    """Build the network with fresh weights; MONAI's own parser is used only where the entry is more than data."""
+def _overlaps(after: Postprocessing, model: AdaptedModel) -> list[str]:
+    """A sentence where each channel is a decision of its own, background included, which no single label can hold."""
+    channels = model.found.probe.channels
+    if after.activation != "sigmoid" or channels < 3 or channels != len(model.card.labels):
+        return []
+    return ["AsDiscrete (a threshold for each channel, background included): the channel with the largest value wins"]
+
+
+def make_network(config: BundleConfig, notes: list[str]) -> nn.Module:
+    """The network with fresh weights; MONAI's own parser is used only where the entry is more than data.
+
+    Args:
+        config: of the bundle.
+        notes: list that takes a sentence for each argument that is left out.
+
+    Raises:
+        InputError: if there is no network, or its entry needs trust, or is refused.
+    """
     name = next((key for key in _NETWORK if key in config.content), None)
     if name is None:
         msg = f"{config.path} must say what the network is, got no network_def."
         raise InputError(msg)
-    written = config.content[name]
+    written, where = config.entry(name)
     target = str(written.get("_target_", "")) if isinstance(written, dict) else ""
     plain = target.startswith(_NETS) or (target and "." not in target)
-    if not plain or _nested(written):
+    if not plain or _nested(config, where, 0):
         made = config.build(name)
         if not isinstance(made, nn.Module):
             msg = f"{name} in {config.path} must make an nn.Module, got {type(made).__name__}."
             raise InputError(msg)
         return made
     arguments = {key: value for key, value in config.get(name).items() if not _meta(key)}
-    return monai_network(target.rpartition(".")[2], arguments, source=f"{name} in {config.path}")
+    kind = target.rpartition(".")[2]
+    return monai_network(kind, _present(kind, arguments, notes), source=f"{name} in {config.path}")
 
 
-def _nested(entry: Any) -> bool:
-    """Whether the entry describes further objects inside."""
-    parts = entry.values() if isinstance(entry, dict) else entry if isinstance(entry, list) else []
-    return any((isinstance(part, dict) and "_target_" in part) or _nested(part) for part in parts)
+def _present(kind: str, arguments: dict[str, Any], notes: list[str]) -> dict[str, Any]:
+    """Arguments as the present MONAI takes them."""
+    import inspect
+
+    from monai.networks import nets
+
+    parameters = inspect.signature(getattr(nets, kind, dict)).parameters
+    now = dict(arguments)
+    for old in [key for key in arguments if key not in parameters]:
+        if old in _REMOVED.get(kind, ()):
+            notes.append(f"{old} of the bundle's {kind} is left out: MONAI has removed it, it never changed the network.")
+            del now[old]
+        elif _RENAMED.get(old) in parameters and _RENAMED[old] not in now:
+            now[_RENAMED[old]] = now.pop(old)
+    return now
+
+
+def weights_file(config: BundleConfig) -> Path:
+    """The file of weights: the one that the bundle's `CheckpointLoader` reads, else the usual one."""
+    loaded = _load_path(config)
+    named = [config.folder / "models" / Path(str(loaded)).name] if loaded else []
+    usual = [config.folder / name for name in _WEIGHTS]
+    return next((path for path in (*named, *usual) if path.is_file()), (*named, *usual)[0])
+
+
+def _load_path(config: BundleConfig) -> str | None:
+    """What the bundle's checkpoint loader reads, as far as data says it."""
+    handlers = config.entry("handlers")[0]
+    places: list[KeyPath] = [("checkpointloader",)]
+    places += [("handlers", i) for i in range(len(handlers) if isinstance(handlers, list) else 0)]
+    for where in places:
+        written = config.entry(*where)[0]
+        if isinstance(written, dict) and str(written.get("_target_", "")).endswith("CheckpointLoader"):
+            try:
+                path = config.get(*where, "load_path")
+            except InputError:
+                continue
+            return path if isinstance(path, str) else None
+    return None
+
+
+def _nested(config: BundleConfig, where: KeyPath, depth: int) -> bool:
+    """Whether an entry describes further objects inside."""
+    written, where = config.entry(*where)
+    parts = written if isinstance(written, dict) else range(len(written)) if isinstance(written, list) else ()
+    inside = [config.entry(*where, part) for part in parts]
+    return depth < 9 and any(
+        (isinstance(value, dict) and "_target_" in value) or _nested(config, path, depth + 1) for value, path in inside
+    )
 
 
 def _meta(key: str) -> bool:
     return key.startswith("_") and key.endswith("_")
 
 
-def _card_keys(config: BundleConfig, *, wanted: bool) -> tuple[dict[str, Any], list[str]]:
-    """Card keys that the bundle's files state, and notes; the preprocessing is read only if `wanted`."""
+def _card_keys(config: BundleConfig) -> dict[str, Any]:
+    """Card keys that the bundle's files state."""
     path = config.folder / "configs" / "metadata.json"
     metadata = read_json(path) if path.is_file() else {}
     formats = metadata.get("network_data_format") or {}
@@ -81,18 +168,7 @@ def _card_keys(config: BundleConfig, *, wanted: bool) -> tuple[dict[str, Any], l
     card_keys: dict[str, Any] = {"name": str(metadata["name"])} if metadata.get("name") else {}
     if isinstance(channels, int):
         card_keys["in_channels"] = channels
-    card_keys |= _labels(_first(formats.get("outputs")))
-    dims = _dims(config)
-    card_keys |= _tiles(config, dims or 3)
-    if not wanted:
-        return card_keys, []
-    steps = Preprocessing(config, channels=channels if isinstance(channels, int) else 0)
-    card_keys["recipe"] = UNTOUCHED | steps.recipe
-    if steps.flip:
-        card_keys["flip"] = steps.flip
-    if dims is not None:
-        card_keys["axes"] = (steps.axes or "xyz")[:dims]
-    return card_keys, steps.notes
+    return card_keys | _labels(_first(formats.get("outputs")))
 
 
 def _dims(config: BundleConfig) -> int | None:
@@ -109,7 +185,7 @@ def _network_argument(config: BundleConfig, *names: str) -> Any:
 
 def _labels(output: dict[str, Any]) -> dict[str, Any]:
     """Class names; output channels without a background are separate structures."""
-    names = {int(key): str(name) for key, name in (output.get("channel_def") or {}).items() if str(key).isdecimal()}
+    names = {int(key): str(name) for key, name in _said(output).items() if str(key).isdecimal()}
     if not names:
         return {}
     if names.get(0, "").strip().lower() in ("background", "bg"):
@@ -117,17 +193,10 @@ def _labels(output: dict[str, Any]) -> dict[str, Any]:
     return {"labels": {0: "background"} | {channel + 1: name for channel, name in names.items()}}
 
 
-def _tiles(config: BundleConfig, dims: int) -> dict[str, Any]:
-    """Size, overlap and blending of the tiles of the sliding window."""
-    size = config.get("inferer", "roi_size")
-    if size is None:
-        return {}
-    said = {key: config.get("inferer", key) for key in ("overlap", "mode", "sw_batch_size")}
-    tiles = {"overlap": 0.25, "mode": "constant", "sw_batch_size": 1} | {
-        key: value for key, value in said.items() if value is not None
-    }
-    tiles["batch_size"] = tiles.pop("sw_batch_size")
-    return tiles | {"roi_size": list(size) if isinstance(size, list | tuple) else [size] * dims}
+def _said(output: dict[str, Any]) -> dict[str, Any]:
+    """Names by channel, under the key that the metadata have."""
+    names = output.get("channel_def") or output.get("label_def")
+    return names if isinstance(names, dict) else {}
 
 
 def _first(group: Any) -> dict[str, Any]:
