@@ -165,11 +165,14 @@ def _followed(
 ) -> list[_Channel]:
     """What the channels of one key are after a transform."""
     after = items[key]
-    if key in channels and len(after) == len(before[key]):
+    if key in channels and len(after) == len(before[key]) and 0 not in after.shape:
         old = before[key]
         if after is old or (after.shape == old.shape and _same_affine(after, old)):
             return [_scaled(channels[key][i], old[i], after[i], transform, case) for i in range(len(after))]
         return _moved(channels[key], old, after, transform, case)
+    if 0 in after.shape:
+        msg = f"{case}: {type(transform).__name__} must leave an image, got one of {tuple(after.shape)} voxels."
+        raise InputError(msg)
     return [_found(channel, before, channels, transform, case) for channel in after]
 
 

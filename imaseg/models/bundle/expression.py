@@ -12,6 +12,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from imaseg.errors import InputError
+
 _REFERENCE = re.compile(r"@\w*(?:(?:#|::)+\w+)*")
 _BINARY: Mapping[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
@@ -54,6 +56,8 @@ def followed(text: str, reference: Callable[[str], Any]) -> Any:
     try:
         tree = ast.parse(_REFERENCE.sub(placeholder, text).strip(), mode="eval")
         return _value(tree.body, {f"_reference_{i}_": name for i, name in enumerate(names)}, reference)
+    except InputError:  # a reference that leads nowhere
+        raise
     except (SyntaxError, TypeError, ValueError, ArithmeticError, LookupError, RecursionError) as error:
         raise NotDataError(text) from error
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from imaseg.models.bundle.config import BundleConfig, KeyPath
+from imaseg.models.bundle.places import inferer_at
 
-_WHERE: tuple[KeyPath, ...] = (
-    ("evaluator", "inferer"), ("inferer",), ("validate", "evaluator", "inferer"), ("validate", "inferer"),
-)  # fmt: skip
 _KNOWN = ("SlidingWindowInferer", "SlidingWindowInfererAdapt", "SliceInferer", "SimpleInferer")
 _USUAL = {"overlap": 0.25, "mode": "constant", "sw_batch_size": 1}
 """MONAI's own defaults."""
@@ -29,7 +27,7 @@ class Inferer:
     def __init__(self, config: BundleConfig, *, dims: int | None) -> None:
         self.notes: list[str] = []
         self.card: dict[str, Any] = {} if dims is None else {"axes": "xyz"[:dims]}
-        where = next((path for path in _WHERE if config.entry(*path)[0] is not None), None)
+        where = inferer_at(config)
         if where is None:
             return
         said = config.entry(*where)[0]

@@ -7,11 +7,8 @@ from typing import Any
 from imaseg.errors import InputError
 from imaseg.models.bundle.config import BundleConfig, KeyPath
 from imaseg.models.bundle.expression import NotDataError
+from imaseg.models.bundle.places import postprocessing_at
 
-_WHERE: tuple[KeyPath, ...] = (
-    ("evaluator", "postprocessing"), ("postprocessing",), ("post_transforms",), ("post_processing",),
-    ("val_postprocessing",), ("postprocessing_transforms",),
-)  # fmt: skip
 _WITHOUT_EFFECT = (
     "Invert", "SaveImage", "EnsureType", "ToTensor", "ToDevice", "CastToType", "CopyItems", "DeleteItems", "SelectItems",
     "SplitDim", "EnsureChannelFirst", "Identity", "FromMetaTensor", "ToMetaTensor", "LoadImage", "ConcatItems",
@@ -36,7 +33,7 @@ class Postprocessing:
         self.threshold: float | None = None
         self.left_out: list[str] = []
         self._config = config
-        where = next((path for path in _paths() if config.entry(*path)[0] is not None), None)
+        where = postprocessing_at(config)
         if where is None:
             return
         try:
@@ -96,10 +93,6 @@ class Postprocessing:
         """Whether trust would run code to find an argument, which reading does not call for."""
         value = self._config.entry(*path, name)[0]
         return isinstance(value, str) and value.startswith("$lambda")
-
-
-def _paths() -> list[KeyPath]:
-    return [(*group, *path) for group in ((), ("validate",)) for path in _WHERE]
 
 
 def _of_monai(module: str) -> bool:

@@ -10,22 +10,16 @@ from imaseg.data.volume import Step, Volume
 from imaseg.errors import InputError
 from imaseg.models.bundle.config import BundleConfig, KeyPath
 from imaseg.models.bundle.expression import NotDataError
+from imaseg.models.bundle.places import ANNOTATIONS, preprocessing_at
 from imaseg.models.bundle.summary import described
 
-_WHERE: tuple[KeyPath, ...] = (
-    ("evaluator", "val_data_loader", "dataset", "transform"), ("dataloader", "dataset", "transform"),
-    ("dataset", "transform"), ("preprocessing",), ("pre_transforms",), ("preprocessing_transforms",),
-    ("pre_processing",), ("inference_transforms",), ("val_transforms",), ("validation_transforms",),
-    ("test_transforms",), ("infer_transforms",), ("transforms",),
-)  # fmt: skip
-"""Where the preprocessing is, by preference: as the evaluator finds it, else by its name."""
 _READING = ("LoadImaged", "EnsureChannelFirstd", "AddChanneld", "AsChannelFirstd")
 _NEUTRAL = (
     "EnsureTyped", "ToTensord", "ToDeviced", "SaveImaged", "Identityd", "SimulateDelayd", "FromMetaTensord",
     "ToMetaTensord",
 )  # fmt: skip
 """Transforms that change neither values nor geometry."""
-_ANNOTATIONS = ("label", "labels", "pred", "seg", "segmentation", "mask", "gt")
+_AXES = {"R": "x", "L": "x", "A": "y", "P": "y", "S": "z", "I": "z"}
 _SILENT = ("device", "_desc_", "_requires_", "_mode_", "_disabled_", "allow_missing_keys", "track_meta")
 """Arguments that change no voxel."""
 _READERS = {"image_only", "ensure_channel_first", "reader", "keys", "dtype", "simple_keys", "meta_keys", "overwriting",
@@ -55,7 +49,7 @@ class Preprocessing:
         self.prepare: Callable[[Volume], tuple[Volume, list[Step]]] | None = None
         self.notes: list[str] = []
         self._config, self._keys = config, ["image"]
-        where = self.where(config)
+        where = preprocessing_at(config)
         if where is None:
             return
         entries = self._entries(where)
@@ -67,13 +61,6 @@ class Preprocessing:
             names = ", ".join(type(entry).__name__ for entry in entries if not isinstance(entry, dict))
             self.notes.append(f"{names} of the bundle's preprocessing run as its author's code, since you trust it.")
 
-    @staticmethod
-    def where(config: BundleConfig) -> KeyPath | None:
-        """The path of the preprocessing; None if there is none."""
-        paths = [(*group, *path) for group in ((), ("validate",)) for path in _WHERE]
-        found = (config.entry(*path) for path in paths)
-        return next((where for value, where in found if value is not None), None)
-
     def _entries(self, where: KeyPath) -> list[Any]:
         """Each transform that does something: as data, or made by MONAI where trust was given."""
         try:
@@ -81,8 +68,11 @@ class Preprocessing:
         except NotDataError as error:
             if not self._config.trust:
                 self._refuse(f"code at {'#'.join(map(str, where))} ({error})")
-            whole = self._config.build(*where)
-            return [one for one in _flat(whole) if not _silent(type(one).__name__)]
+            whole = _flat(self._config.build(*where))
+            loaders = [one for one in whole if _dictionary_name(type(one).__name__) == "LoadImaged"]
+            for loader in loaders:
+                self._keys = [key for key in getattr(loader, "keys", ["image"]) if key not in ANNOTATIONS]
+            return [one for one in whole if not _silent(type(one).__name__)]
         return [entry for part in parts if (entry := self._entry(part)) is not None]
 
     def _entry(self, path: KeyPath) -> Any:
@@ -108,7 +98,7 @@ class Preprocessing:
 
     def _translated(self, name: str, given: dict[str, Any]) -> dict[str, Any] | None:
         keys = _listed(given.get("keys", "image"))
-        images = [key for key in keys if key not in _ANNOTATIONS]
+        images = [key for key in keys if key not in ANNOTATIONS]
         if name in _READING:
             self._read(name, given, images)
             return None
@@ -116,8 +106,12 @@ class Preprocessing:
             return None
         if str(given.pop("lazy", False)).lower() not in ("false", "none"):
             self._refuse(f"{name.removesuffix('d')}, which is lazy and would be joined with others")
-        if str(given.get("source_key", "image")) in _ANNOTATIONS:
+        if str(given.get("source_key", "image")) in ANNOTATIONS:
             self._refuse(f"{name.removesuffix('d')} by the {given['source_key']}, which a new case does not have")
+        if name == "Orientationd" and sorted(_AXES.get(code, "") for code in str(given.get("axcodes"))) != [*"xyz"]:
+            self._refuse(f"Orientation to {given.get('axcodes')}")
+        if name == "ScaleIntensityRanged" and not (_rises(given, "a") and _rises(given, "b")):
+            self._refuse("ScaleIntensityRange that turns dark into bright")
         entry = {"_target_": name, "keys": keys if len(keys) > 1 else keys[0]} | {
             key: value for key, value in given.items() if key != "keys"
         }
@@ -157,6 +151,11 @@ def _dictionary_name(target: str) -> str:
         if name.endswith(ending) and f"{name.removesuffix(ending)}d" in {*KNOWN, *_READING, *_NEUTRAL}:
             return f"{name.removesuffix(ending)}d"
     return f"{name}d" if f"{name}d" in {*KNOWN, *_READING, *_NEUTRAL} else name
+
+
+def _rises(given: Mapping[str, Any], which: str) -> bool:
+    low, high = given.get(f"{which}_min"), given.get(f"{which}_max")
+    return low is None or high is None or low < high
 
 
 def _plain(value: Any) -> bool:
