@@ -72,7 +72,7 @@ def _weights(positions: NDArray[np.float64], before: int, order: int | str) -> c
         return csr_array(np.where(np.abs(dense) > _NEGLIGIBLE, dense, 0).astype(np.float32))
     if order == 0:
         # Halves go up, so that two voxels of one do not both take the lower.
-        nearest = np.floor(positions + 0.5).astype(int).clip(0, before - 1)
+        nearest = np.floor(positions.round(6) + 0.5).astype(int).clip(0, before - 1)
         return csr_array((np.ones(after, np.float32), (np.arange(after), nearest)), shape=(after, before))
     low = np.floor(positions).astype(int)
     share = positions - low

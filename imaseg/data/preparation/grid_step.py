@@ -32,7 +32,7 @@ def grid_steps(
         after: its shape.
 
     Returns:
-        Records, of linear interpolation, none if both grids are the same; None if the new one lies at an angle to the old one.
+        Records, of linear interpolation, none if both grids are the same; None if the new one lies at an angle.
     """
     steps: list[Step] = []
     here, there = nib.io_orientation(affine), nib.io_orientation(moved)

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from imaseg.data.layouts.patterns import Layout
 from imaseg.data.resources import resource
@@ -15,7 +15,9 @@ from imaseg.validated import validated
 
 Millimetres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Normalise = Literal["auto", "zscore", "masked-zscore", "percentile", "window", "ct", "range", "none", "transforms"]
-Directions = Annotated[str, Field(pattern="^[RL][AP][SI]$|^[RL][SI][AP]$|^[AP][RL][SI]$|^[AP][SI][RL]$|^[SI][RL][AP]$|^[SI][AP][RL]$")]
+Directions = Annotated[
+    str, Field(pattern="^[RL][AP][SI]$|^[RL][SI][AP]$|^[AP][RL][SI]$|^[AP][SI][RL]$|^[SI][RL][AP]$|^[SI][AP][RL]$")
+]
 Within = Literal["nonzero", "body", "image"]
 ClassValue = Annotated[int, Field(ge=0, le=65535)]
 Side = Annotated[int, Field(ge=1)]
@@ -93,7 +95,7 @@ class Recipe(BaseModel):
     within: Within = "nonzero"
     percentiles: tuple[Percent, Percent] = (0.5, 99.5)
     window: tuple[Window, ...] | None = None
-    transforms: tuple[dict[str, Any], ...] | None = None
+    transforms: Annotated[tuple[dict[str, Any], ...] | None, Field(validate_default=True)] = None
 
     @field_validator("patient")
     @classmethod
@@ -124,12 +126,13 @@ class Recipe(BaseModel):
             return value | {"images": [value["images"]]}
         return value
 
-    @model_validator(mode="after")
-    def _described(self) -> Recipe:
-        if self.normalise == "transforms" and self.transforms is None:
-            msg = "normalise: transforms needs transforms:"
+    @field_validator("transforms")
+    @classmethod
+    def _there(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is None and info.data.get("normalise") == "transforms":
+            msg = "normalise: transforms needs them"
             raise ValueError(msg)
-        return self
+        return value
 
 
 READING = ("layout", "modality", "patient")

@@ -79,7 +79,8 @@ def fitted(before: NDArray[np.float32], after: NDArray[np.float32]) -> Scale | N
     """The scale that turned one channel into another, found in their values; None if there is no such scale.
 
     Args:
-        before, after: (N,) values of the same voxels.
+        before: (N,) values.
+        after: (N,) values of the same voxels.
     """
     if np.array_equal(before, after):
         return Scale()

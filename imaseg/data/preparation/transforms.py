@@ -6,6 +6,7 @@ that the order counts as it does for MONAI, and whatever cannot be undone is not
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -29,7 +30,15 @@ KNOWN = frozenset(
     )
 )  # fmt: skip
 """Transforms that may stand in a recipe: MONAI's own, which take plain numbers and words."""
-_ORDERS = {"nearest": 0, "nearest-exact": 0, "bilinear": 1, "trilinear": 1, "linear": 1, "bicubic": 3, "area": "area"}
+_ORDERS = {
+    "nearest": "nearest",
+    "nearest-exact": 0,
+    "bilinear": 1,
+    "trilinear": 1,
+    "linear": 1,
+    "bicubic": 3,
+    "area": "area",
+}
 _SIDES = ("spatial_size", "roi_size", "pixdim", "spatial_border", "roi_center", "roi_start", "k", "zoom", "k_divisible")
 """Arguments with one number per spatial axis."""
 _ROUNDING = 1e-9
@@ -104,7 +113,9 @@ def made(entry: Mapping[str, Any]) -> Transform:
     if name not in KNOWN:
         msg = f"transforms must be among {', '.join(sorted(KNOWN))}, got {name!r}."
         raise InputError(msg)
-    arguments = {key: value for key, value in entry.items() if key != "_target_"} | {"allow_missing_keys": True}
+    arguments = {key: value for key, value in entry.items() if key != "_target_"}
+    if "allow_missing_keys" in inspect.signature(getattr(transforms, name)).parameters:
+        arguments["allow_missing_keys"] = True
     if isinstance(arguments.get("dtype"), str):
         arguments["dtype"] = np.dtype(arguments["dtype"])
     try:
@@ -147,7 +158,8 @@ def _applied(transform: Transform, items: dict[str, Any], case: str) -> dict[str
     try:
         return dict(transform(copied))
     except Exception as error:  # whatever MONAI raises on an image that it does not take
-        raise InputError(f"{case}: {_failed(type(transform).__name__, 'run', error)}") from error
+        msg = f"{case}: {_failed(type(transform).__name__, 'run', error)}"
+        raise InputError(msg) from error
 
 
 def _failed(name: str, what: str, error: Exception) -> str:
@@ -270,6 +282,9 @@ def _order(transform: Any) -> int | str:
     mode = getattr(transform, "mode", 1)
     mode = mode[0] if isinstance(mode, list | tuple) and mode else mode
     order = _ORDERS.get(str(getattr(mode, "value", mode)), mode)
+    if order == "nearest":
+        # For a spacing it is the nearest voxel; a resize takes the one before, and its affine does not say so.
+        order = 0 if type(transform).__name__ == "Spacingd" else mode
     smoothed = getattr(getattr(transform, "resizer", None), "anti_aliasing", False)
     if order not in (0, 1, 3, "area") or smoothed or np.any(getattr(transform, "anti_aliasing", False)):
         what = "smoothing" if order in (0, 1, 3, "area") else f"mode {mode!r}"

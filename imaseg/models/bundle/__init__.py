@@ -1,4 +1,4 @@
-"""MONAI bundle folders as models: `load_model("bundle:DIR")`, and their own pipeline to compare with: `own_pipeline`."""
+"""MONAI bundle folders as models: `load_model("bundle:DIR")`; and their own pipelines to compare with."""
 
 from imaseg.models.bundle.load import load_bundle
 from imaseg.models.bundle.own import OwnPipeline, OwnPrediction, own_pipeline

@@ -1,7 +1,7 @@
 """The configuration of a bundle, read as data: references are followed, code is run only with trust.
 
-`@a#b#0` and `@a::b::0` refer to other entries (`@#b`, `@##b`: of the same level, of the one above), `%a` copies one as it
-is written, also from another file (`%train.json::a`), and `$...` is Python, of which `expression.py` follows a little.
+`@a#b#0` and `@a::b::0` refer to other entries (`@#b`, `@##b`: of the same level, of the one above), `%a` copies one as
+it is written, also from another file (`%train.json::a`), and `$...` is Python, of which `expression.py` follows some.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class BundleConfig:
         self._parser: Any = None
 
     def entry(self, *where: str | int) -> tuple[Any, KeyPath]:
-        """Return the entry at a path of keys, following bare references on the way, and its path; None if there is none.
+        """Return the entry at a path of keys, following references on the way, and its own path; None if there is none.
 
         Raises:
             InputError: if a reference leads nowhere.

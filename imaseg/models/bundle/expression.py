@@ -1,7 +1,7 @@
 """The few Python expressions (`$...`) of a bundle that are followed as data: nothing in them is run as code.
 
-Literals, references, `+ - * / // %`, comparisons, `and or not`, `a if b else c`, indices, slices, `len`, `int`, `float`,
-`str`, `list`, `tuple`, names of number types (`torch.float32`) and MONAI's `CommonKeys`. All else is code.
+Literals, references, `+ - * / // %`, comparisons, `and or not`, `a if b else c`, indices, slices, `len`, `int`,
+`float`, `str`, `list`, `tuple`, names of number types (`torch.float32`) and MONAI's `CommonKeys`. All else is code.
 """
 
 from __future__ import annotations
@@ -75,26 +75,33 @@ def _value(node: ast.expr, names: Mapping[str, str], reference: Callable[[str], 
             return [of(part) for part in parts]
         case ast.Tuple(elts=parts):
             return tuple(of(part) for part in parts)
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
-            return _combined(_BINARY[type(op)], of(left), of(right))
-        case ast.Compare(left=left, ops=[op], comparators=[right]):
-            return _BINARY[type(op)](of(left), of(right))
-        case ast.UnaryOp(op=op, operand=operand):
-            return _UNARY[type(op)](of(operand))
-        case ast.BoolOp(op=ast.And(), values=parts):
-            return all(of(part) for part in parts)
-        case ast.BoolOp(op=ast.Or(), values=parts):
-            return any(of(part) for part in parts)
-        case ast.IfExp(test=test, body=body, orelse=other):
-            return of(body) if of(test) else of(other)
         case ast.Subscript(value=value, slice=ast.Slice(lower=lower, upper=upper, step=step)):
             return of(value)[slice(*(None if end is None else of(end) for end in (lower, upper, step)))]
         case ast.Subscript(value=value, slice=index):
             return of(value)[of(index)]
-        case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]) if name in _CALLS:
-            return _CALLS[name](of(argument))
         case ast.Attribute():
             return _constant(ast.unparse(node))
+        case _:
+            return _computed(node, of)
+
+
+def _computed(node: ast.expr, of: Callable[[ast.expr], Any]) -> Any:
+    match node:
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
+            return _combined(_BINARY[type(op)], of(left), of(right))
+        case ast.Compare(left=left, ops=[op], comparators=[right]):
+            return _BINARY[type(op)](of(left), of(right))
+        case ast.UnaryOp(op=op, operand=operand) if type(op) in _UNARY:
+            return _UNARY[type(op)](of(operand))
+        case ast.BoolOp(op=op, values=[one, *more]):
+            value = of(one)
+            for part in more:
+                value = of(part) if bool(value) is isinstance(op, ast.And) else value
+            return value
+        case ast.IfExp(test=test, body=body, orelse=other):
+            return of(body) if of(test) else of(other)
+        case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]) if name in _CALLS:
+            return _CALLS[name](of(argument))
     raise NotDataError(ast.unparse(node))
 
 

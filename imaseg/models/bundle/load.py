@@ -114,7 +114,9 @@ def _present(kind: str, arguments: dict[str, Any], notes: list[str]) -> dict[str
     now = dict(arguments)
     for old in [key for key in arguments if key not in parameters]:
         if old in _REMOVED.get(kind, ()):
-            notes.append(f"{old} of the bundle's {kind} is left out: MONAI has removed it, it never changed the network.")
+            notes.append(
+                f"{old} of the bundle's {kind} is left out: MONAI has removed it, it never changed the network."
+            )
             del now[old]
         elif _RENAMED.get(old) in parameters and _RENAMED[old] not in now:
             now[_RENAMED[old]] = now.pop(old)

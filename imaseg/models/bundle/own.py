@@ -1,7 +1,7 @@
 """A bundle's own pipeline, run by MONAI: what the model predicts when its author's files have their way.
 
-Preprocessing, inferer and postprocessing are the bundle's, built by MONAI's `ConfigParser`; nothing of this project's own
-preparation is used, so that its predictions can be compared with ours.
+Preprocessing, inferer and postprocessing are the bundle's, built by MONAI's `ConfigParser`; nothing of this project's
+own preparation is used, so that its predictions can be compared with ours.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where a bundle keeps its preprocessing, inferer and postprocessing: as its evaluator finds them, else by their names."""
+"""Where a bundle keeps its preprocessing, inferer and postprocessing: as its evaluator finds them, else by name."""
 
 from __future__ import annotations
 

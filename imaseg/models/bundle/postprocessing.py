@@ -10,8 +10,9 @@ from imaseg.models.bundle.expression import NotDataError
 from imaseg.models.bundle.places import postprocessing_at
 
 _WITHOUT_EFFECT = (
-    "Invert", "SaveImage", "EnsureType", "ToTensor", "ToDevice", "CastToType", "CopyItems", "DeleteItems", "SelectItems",
-    "SplitDim", "EnsureChannelFirst", "Identity", "FromMetaTensor", "ToMetaTensor", "LoadImage", "ConcatItems",
+    "Invert", "SaveImage", "EnsureType", "ToTensor", "ToDevice", "CastToType", "CopyItems", "DeleteItems",
+    "SelectItems", "SplitDim", "EnsureChannelFirst", "Identity", "FromMetaTensor", "ToMetaTensor", "LoadImage",
+    "ConcatItems",
 )  # fmt: skip
 """Transforms that leave every decision as it is."""
 

@@ -14,7 +14,8 @@ VALUES = {"a": [1, 2], "b": [3], "n": 4, "on": True, "word": "x", "deep#er::0": 
     [
         "@a + @b", " @a ", "@n // 3 + @n % 3 - 1", "1.0 - float(@n) / 8", "(@n - 1) * 2", "len(@a) + @n",
         "[1.5, 2] if @on else [3]", "@a if not @on else @b", "@a[0]", "@a[1:]", "@a[-1]", "@d['k']", "list(@a)",
-        "tuple(@a)", "'models/' + @word", "@n > 3 and @on", "@n == 4 or @on", "@word in ['x']", "None", "-@n",
+        "tuple(@a)", "'models/' + @word", "@n > 3 and @on", "@n == 4 or @on",
+        "0 or @n or 5", "@n and @a and @b", "@word in ['x']", "None", "-@n",
         "[@a, @b]", "@n is None", "str(@n)", "int('3')",
     ],
 )  # fmt: skip
@@ -23,7 +24,7 @@ def test_what_is_data_has_the_value_that_python_gives_it(text):
     python = text
     for i, name in enumerate(VALUES):
         python = python.replace(f"@{name}", f"_{i}") if "#" not in name else python
-    assert followed(text, VALUES.__getitem__) == eval(python.strip(), {}, names)  # noqa: S307 - written above
+    assert followed(text, VALUES.__getitem__) == eval(python.strip(), {}, names)
 
 
 def test_references_may_be_deep():
@@ -32,7 +33,12 @@ def test_references_may_be_deep():
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("monai.utils.CommonKeys.IMAGE", "image"), ("torch.float32", "float32"), ("np.uint8", "uint8"), ("torch.long", "int64")],
+    [
+        ("monai.utils.CommonKeys.IMAGE", "image"),
+        ("torch.float32", "float32"),
+        ("np.uint8", "uint8"),
+        ("torch.long", "int64"),
+    ],
 )
 def test_names_of_keys_and_types_are_words(text, value):
     assert followed(text, VALUES.__getitem__) == value

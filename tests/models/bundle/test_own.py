@@ -26,6 +26,10 @@ def content(*after, **more):
     return whole
 
 
+def code(text):
+    return {"_target_": "Lambdad", "keys": "pred", "func": f"$lambda x: {text}"}
+
+
 def by_evaluator(configuration, network, file):
     """The prediction of MONAI's own engine."""
     from monai.bundle import ConfigParser
@@ -40,7 +44,8 @@ def by_evaluator(configuration, network, file):
         one.allow_missing_keys = True
     loader = DataLoader(Dataset([{"image": str(file)}], before), batch_size=1)
     engine = SupervisedEvaluator(
-        torch.device("cpu"), loader, network, inferer=parser.get_parsed_content("inferer"), postprocessing=Compose(kept),
+        torch.device("cpu"), loader, network, inferer=parser.get_parsed_content("inferer"),
+        postprocessing=Compose(kept),
         prepare_batch=lambda batch, device, non_blocking, **_: (batch["image"].to(device), None),
     )  # fmt: skip
     engine.run()
@@ -117,8 +122,8 @@ def test_what_it_takes_is_what_imaseg_feeds_to_the_network(tmp_path):
     ("after", "trust", "text"),
     [
         ((SOFTMAX, ARGMAX), False, "runs code .*--trust"),
-        (({"_target_": "Activationsd", "keys": "pred", "other": "$lambda x: x[:1] * 0.3"},), True, "must end in labels"),
-        (({"_target_": "Lambdad", "keys": "pred", "func": "$lambda x: 1 / 0"},), True, "must run on the case, got"),
+        ((code("x[:1] * 0.3"),), True, "must end in labels"),
+        ((code("1 / 0"),), True, "must run on the case, got"),
     ],
 )  # fmt: skip
 def test_what_goes_wrong_is_one_line(tmp_path, after, trust, text):

@@ -58,7 +58,10 @@ def test_what_changes_no_decision_is_not_spoken_of(tmp_path):
 @pytest.mark.parametrize(
     ("transform", "text"),
     [
-        (do("KeepLargestConnectedComponentd", applied_labels=[1, 2]), "KeepLargestConnectedComponent (applied_labels [1, 2])"),
+        (
+            do("KeepLargestConnectedComponentd", applied_labels=[1, 2]),
+            "KeepLargestConnectedComponent (applied_labels [1, 2])",
+        ),
         (do("FillHolesd"), "FillHoles"),
         (do("RemoveSmallObjectsd", min_size=64), "RemoveSmallObjects (min_size 64)"),
         (do("LabelFilterd", applied_labels=[1]), "LabelFilter (applied_labels [1])"),
