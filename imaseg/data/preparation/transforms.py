@@ -6,7 +6,6 @@ that the order counts as it does for MONAI, and whatever cannot be undone is not
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -114,15 +113,15 @@ def made(entry: Mapping[str, Any]) -> Transform:
         msg = f"transforms must be among {', '.join(sorted(KNOWN))}, got {name!r}."
         raise InputError(msg)
     arguments = {key: value for key, value in entry.items() if key != "_target_"}
-    if "allow_missing_keys" in inspect.signature(getattr(transforms, name)).parameters:
-        arguments["allow_missing_keys"] = True
     if isinstance(arguments.get("dtype"), str):
         arguments["dtype"] = np.dtype(arguments["dtype"])
     try:
-        transform: Transform = getattr(transforms, name)(**arguments)
+        transform = getattr(transforms, name)(**arguments)
     except Exception as error:  # MONAI checks its arguments in many ways
         raise InputError(_failed(name, "be made", error)) from error
-    return transform
+    transform.allow_missing_keys = True  # a new case has no label
+    known: Transform = transform
+    return known
 
 
 def in_space(entries: Sequence[Mapping[str, Any]]) -> bool:

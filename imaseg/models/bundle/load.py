@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -106,11 +107,12 @@ def make_network(config: BundleConfig, notes: list[str]) -> nn.Module:
 
 def _present(kind: str, arguments: dict[str, Any], notes: list[str]) -> dict[str, Any]:
     """Arguments as the present MONAI takes them."""
-    import inspect
-
     from monai.networks import nets
 
-    parameters = inspect.signature(getattr(nets, kind, dict)).parameters
+    network = getattr(nets, kind, None)
+    if network is None:
+        return arguments  # which is refused when it is built
+    parameters = inspect.signature(network).parameters
     now = dict(arguments)
     for old in [key for key in arguments if key not in parameters]:
         if old in _REMOVED.get(kind, ()):
