@@ -178,6 +178,8 @@ def _followed(
     after = items[key]
     if key in channels and len(after) == len(before[key]) and 0 not in after.shape:
         old = before[key]
+        if _unmoved(old, after):
+            return channels[key]
         if after is old or (after.shape == old.shape and _same_affine(after, old)):
             return [_scaled(channels[key][i], old[i], after[i], transform, case) for i in range(len(after))]
         return _moved(channels[key], old, after, transform, case)
@@ -295,6 +297,15 @@ def _order(transform: Any) -> int | str:
 def _values(tensor: Any) -> NDArray[np.float32]:
     values: NDArray[np.float32] = np.asarray(tensor.as_tensor() if hasattr(tensor, "as_tensor") else tensor, np.float32)
     return values
+
+
+def _unmoved(before: Any, after: Any) -> bool:
+    """Whether a transform left an image alone, as a spacing does that is nearly met, whatever its affine says then."""
+    if before.shape != after.shape or not np.array_equal(_values(before), _values(after)):
+        return False
+    if not (hasattr(before, "affine") and hasattr(after, "affine")):
+        return True
+    return bool((before.affine - after.affine)[:3, :3].abs().max() <= 1e-2 * before.affine[:3, :3].abs().max())
 
 
 def _same_affine(one: Any, other: Any) -> bool:

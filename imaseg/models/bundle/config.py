@@ -24,6 +24,7 @@ from imaseg.models.trusted import forget_other, importable, require_trust
 _REFERENCE = re.compile(r"^(?:\$\s*)?[@%](?P<id>[\w#:]+)\s*$")
 _ELSEWHERE = re.compile(r"^%(?P<file>[^:#]+\.(?:json|ya?ml))(?:(?:::|#)(?P<id>[\w#:]+))?$")
 _SEPARATOR = re.compile("#|::")
+_COMPOSE = ("Compose", "monai.transforms.Compose", "monai.transforms.compose.Compose")
 _DEEP = 20
 _SUFFIXES = ("json", "yaml", "yml")
 KeyPath = tuple[str | int, ...]
@@ -42,6 +43,7 @@ class BundleConfig:
     Attributes:
         path: the file, of which errors speak.
         content: its entries.
+        notes: sentences on files that are not read.
     """
 
     def __init__(self, folder: Path, *, trust: bool) -> None:
@@ -51,6 +53,8 @@ class BundleConfig:
             raise InputError(msg)
         self.path, self.folder, self.trust = files[-1], folder, trust
         self.content: dict[str, Any] = {}
+        others = [path.name for path in _named(folder / "configs", files[0].stem)[1:]]
+        self.notes = [f"{files[0].name} is read, not {other} beside it." for other in others]
         for file in files:
             for key, value in _read(file).items():
                 _put(self.content, _keys(key), value)
@@ -149,7 +153,14 @@ class BundleConfig:
         if depth > _DEEP:
             self._in_circles(where)
         value, where = self._followed(value, where)
-        if isinstance(value, dict) and "transforms" in value and not _lazy(value):
+        if isinstance(value, dict) and str(value.get("_target_", "Compose")) in _COMPOSE and "transforms" in value:
+            if str(self.get(*where, "_disabled_")).lower() == "true":
+                return []
+            if str(self.get(*where, "lazy")).lower() not in ("none", "false"):
+                msg = (
+                    f"{'#'.join(map(str, where))} in {self.path} must not be lazy, which joins transforms into others."
+                )
+                raise InputError(msg)
             return self._parts(value["transforms"], (*where, "transforms"), depth + 1)
         if isinstance(value, list):
             return [part for i, one in enumerate(value) for part in self._parts(one, (*where, i), depth + 1)]
@@ -200,11 +211,12 @@ class BundleConfig:
 
 def _files(configs: Path) -> list[Path]:
     """The files to read, each over those before it."""
+    first = {name: _named(configs, name)[:1] for name in ("inference", "train", "evaluate")}
+    return first["inference"] or [*first["train"], *first["evaluate"]]
 
-    def named(name: str) -> list[Path]:
-        return [path for suffix in _SUFFIXES if (path := configs / f"{name}.{suffix}").is_file()][:1]
 
-    return named("inference") or [*named("train"), *named("evaluate")]
+def _named(configs: Path, name: str) -> list[Path]:
+    return [path for suffix in _SUFFIXES if (path := configs / f"{name}.{suffix}").is_file()]
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -229,10 +241,6 @@ def _flat(value: Any) -> list[KeyPath]:
     if not isinstance(value, list | tuple):
         raise NotDataError(str(value))
     return [path for one in value for path in _flat(one)]
-
-
-def _lazy(compose: dict[str, Any]) -> bool:
-    return str(compose.get("lazy", False)).lower() not in ("false", "none")
 
 
 def _on_this_machine(content: dict[str, Any]) -> dict[str, Any]:

@@ -1,12 +1,14 @@
 """The few Python expressions (`$...`) of a bundle that are followed as data: nothing in them is run as code.
 
 Literals, references, `+ - * / // %`, comparisons, `and or not`, `a if b else c`, indices, slices, `len`, `int`,
-`float`, `str`, `list`, `tuple`, names of number types (`torch.float32`) and MONAI's `CommonKeys`. All else is code.
+`float`, `str`, `list`, `tuple`, `bool`, `copy.deepcopy`, names of number types (`torch.float32`) and MONAI's
+`CommonKeys`. All else is code.
 """
 
 from __future__ import annotations
 
 import ast
+import copy
 import operator
 import re
 from collections.abc import Callable, Mapping
@@ -24,6 +26,7 @@ _BINARY: Mapping[type, Callable[[Any, Any], Any]] = {
 _UNARY: Mapping[type, Callable[[Any], Any]] = {ast.USub: operator.neg, ast.UAdd: operator.pos, ast.Not: operator.not_}
 _CALLS: Mapping[str, Callable[[Any], Any]] = {
     "len": len, "int": int, "float": float, "str": str, "list": list, "tuple": tuple, "bool": bool,
+    "copy.copy": copy.deepcopy, "copy.deepcopy": copy.deepcopy, "deepcopy": copy.deepcopy,
 }  # fmt: skip
 _TYPES = re.compile(r"(?:torch|np|numpy)\.((?:u?int|float)(?:8|16|32|64)|float|long|half|double)")
 _KEYS = re.compile(r"(?:monai\.utils\.)?(?:enums\.)?CommonKeys\.(IMAGE|LABEL|PRED)")
@@ -58,7 +61,7 @@ def followed(text: str, reference: Callable[[str], Any]) -> Any:
         return _value(tree.body, {f"_reference_{i}_": name for i, name in enumerate(names)}, reference)
     except InputError:  # a reference that leads nowhere
         raise
-    except (SyntaxError, TypeError, ValueError, ArithmeticError, LookupError, RecursionError) as error:
+    except (SyntaxError, TypeError, ValueError, ArithmeticError, LookupError, RecursionError, MemoryError) as error:
         raise NotDataError(text) from error
 
 
@@ -72,7 +75,7 @@ def _value(node: ast.expr, names: Mapping[str, str], reference: Callable[[str], 
         case ast.Name(id=name) if name in names:
             return reference(names[name])
         case ast.List(elts=parts):
-            return [of(part) for part in parts]
+            return [one for part in parts for one in (of(part.value) if isinstance(part, ast.Starred) else [of(part)])]
         case ast.Tuple(elts=parts):
             return tuple(of(part) for part in parts)
         case ast.Subscript(value=value, slice=ast.Slice(lower=lower, upper=upper, step=step)):
@@ -100,8 +103,8 @@ def _computed(node: ast.expr, of: Callable[[ast.expr], Any]) -> Any:
             return value
         case ast.IfExp(test=test, body=body, orelse=other):
             return of(body) if of(test) else of(other)
-        case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]) if name in _CALLS:
-            return _CALLS[name](of(argument))
+        case ast.Call(func=function, args=[argument], keywords=[]) if ast.unparse(function) in _CALLS:
+            return _CALLS[ast.unparse(function)](of(argument))
     raise NotDataError(ast.unparse(node))
 
 

@@ -42,7 +42,7 @@ def load_bundle(text: str, *, trust: bool = False) -> AdaptedModel:
     config = BundleConfig(folder, trust=trust)
     own = read_card(folder / BESIDE) if (folder / BESIDE).is_file() else Card()
     from_card = own.model_dump(by_alias=True, exclude_unset=True)
-    notes: list[str] = []
+    notes = list(config.notes)
     from_bundle = _card_keys(config)
     preprocessing = None
     if "recipe" not in from_card:
@@ -64,14 +64,17 @@ def load_bundle(text: str, *, trust: bool = False) -> AdaptedModel:
     if preprocessing is not None and preprocessing.prepare is not None:
         model.prepare = preprocessing.prepare
     model.independent = model.independent or after.activation == "sigmoid"
-    left_out = [*after.left_out, *_overlaps(after, model)]
+    left_out = [*after.left_out, *_decided(after, model)]
     model.card = model.card.model_copy(update={"postprocessing_left_out": left_out})
     return model
 
 
-def _overlaps(after: Postprocessing, model: AdaptedModel) -> list[str]:
-    """A sentence where each channel is a decision of its own, background included, which no single label can hold."""
-    channels = model.found.probe.channels
+def _decided(after: Postprocessing, model: AdaptedModel) -> list[str]:
+    """A sentence where channels are decided otherwise than by the largest, or by 0.5 each."""
+    channels, ends_in = model.found.probe.channels, model.found.probe.activation
+    if after.activation is None and after.threshold not in (None, 0.5 if ends_in == "sigmoid" else 0.0):
+        split = "probabilities at 0.5" if ends_in == "sigmoid" else "logits at 0"
+        return [f"AsDiscrete (threshold {after.threshold:g} of what the network returns): imaseg splits {split}"]
     if after.activation != "sigmoid" or channels < 3 or channels != len(model.card.labels):
         return []
     return ["AsDiscrete (a threshold for each channel, background included): the channel with the largest value wins"]

@@ -73,8 +73,7 @@ class Postprocessing:
         threshold = _first(self._said(path, "threshold", "threshold_values"))
         if isinstance(threshold, int | float) and not isinstance(threshold, bool):
             self.threshold = float(threshold)
-            usual = 0.5 if self.activation is not None else None
-            if self.threshold != usual:
+            if self.activation is not None and self.threshold != 0.5:
                 self.left_out.append(f"AsDiscrete (threshold {threshold:g}): the model's classes are split at 0.5")
         if _first(self._said(path, "rounding")) is not None:
             self.left_out.append("AsDiscrete (rounding)")

@@ -24,7 +24,7 @@ def described(entries: Sequence[Mapping[str, Any]], *, channels: int) -> dict[st
     codes: str | None = None
     for entry in entries:
         if entry["_target_"] == "Orientationd":
-            codes = str(entry.get("axcodes", "RAS")).upper()
+            codes = str(entry.get("axcodes") or "RAS")
             keys["orientation"] = codes
         elif entry["_target_"] == "Spacingd":
             keys |= _spacing(entry.get("pixdim"), codes)

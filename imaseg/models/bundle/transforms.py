@@ -20,6 +20,9 @@ _NEUTRAL = (
 )  # fmt: skip
 """Transforms that change neither values nor geometry."""
 _AXES = {"R": "x", "L": "x", "A": "y", "P": "y", "S": "z", "I": "z"}
+_PRECISE = (None, "float32", "float64")
+_PER_KEY = ("mode", "padding_mode", "align_corners", "anti_aliasing", "dtype", "anti_aliasing_sigma")
+"""Arguments that may have one value for each key."""
 _SILENT = ("device", "_desc_", "_requires_", "_mode_", "_disabled_", "allow_missing_keys", "track_meta")
 """Arguments that change no voxel."""
 _READERS = {"image_only", "ensure_channel_first", "reader", "keys", "dtype", "simple_keys", "meta_keys", "overwriting",
@@ -81,7 +84,7 @@ class Preprocessing:
         if str(self._config.get(*path, "_disabled_")).lower() == "true":
             return None
         name = _dictionary_name(str(written.get("_target_", "")))
-        if name in _NEUTRAL:
+        if name in _NEUTRAL and "dtype" not in written:
             return None
         given, code = {}, ""
         try:
@@ -90,7 +93,7 @@ class Preprocessing:
             if self._config.trust:
                 raise
             code = f" with code in it ({error})"
-        if not code and name in (*KNOWN, *_READING) and _plain(given):
+        if not code and name in (*KNOWN, *_READING, *_NEUTRAL) and _plain(given):
             return self._translated(name, given)
         if not self._config.trust:
             self._refuse(f"{name}{code}")
@@ -104,17 +107,23 @@ class Preprocessing:
             return None
         if not images:
             return None
+        if name in (*_NEUTRAL, "CastToTyped"):
+            if given.get("dtype") not in _PRECISE:
+                self._refuse(f"{name.removesuffix('d')} to {given['dtype']}")
+            return None
         if str(given.pop("lazy", False)).lower() not in ("false", "none"):
             self._refuse(f"{name.removesuffix('d')}, which is lazy and would be joined with others")
         if str(given.get("source_key", "image")) in ANNOTATIONS:
             self._refuse(f"{name.removesuffix('d')} by the {given['source_key']}, which a new case does not have")
-        if name == "Orientationd" and sorted(_AXES.get(code, "") for code in str(given.get("axcodes"))) != [*"xyz"]:
-            self._refuse(f"Orientation to {given.get('axcodes')}")
+        codes = str(given.get("axcodes") or "RAS")
+        if name == "Orientationd" and sorted(_AXES.get(code, "") for code in codes) != [*"xyz"]:
+            self._refuse(f"Orientation to {codes}")
         if name == "ScaleIntensityRanged" and not (_rises(given, "a") and _rises(given, "b")):
             self._refuse("ScaleIntensityRange that turns dark into bright")
-        entry = {"_target_": name, "keys": keys if len(keys) > 1 else keys[0]} | {
-            key: value for key, value in given.items() if key != "keys"
-        }
+        entry = {"_target_": name, **given, "keys": images if len(images) > 1 else images[0]}
+        for key in _PER_KEY:
+            if isinstance(given.get(key), list) and len(given[key]) == len(keys):
+                entry[key] = [value for name, value in zip(keys, given[key], strict=True) if name in images]
         made(entry)
         return entry
 
@@ -125,7 +134,7 @@ class Preprocessing:
         other = sorted(given.keys() - _READERS)
         if other or given.get("channel_dim") not in (None, "no_channel", -1, 3, "-1"):
             self._refuse(f"{name.removesuffix('d')} with {', '.join(other) or 'channel_dim'}")
-        if given.get("dtype") not in (None, "float32", "float64"):
+        if given.get("dtype") not in _PRECISE:
             self._refuse(f"{name.removesuffix('d')} as {given['dtype']}")
 
     def _prepared_by(self, entries: Sequence[Any]) -> Callable[[Volume], tuple[Volume, list[Step]]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 
 from imaseg.models.bundle.expression import NotDataError, followed
@@ -16,7 +18,7 @@ VALUES = {"a": [1, 2], "b": [3], "n": 4, "on": True, "word": "x", "deep#er::0": 
         "[1.5, 2] if @on else [3]", "@a if not @on else @b", "@a[0]", "@a[1:]", "@a[-1]", "@d['k']", "list(@a)",
         "tuple(@a)", "'models/' + @word", "@n > 3 and @on", "@n == 4 or @on",
         "0 or @n or 5", "@n and @a and @b", "@word in ['x']", "None", "-@n",
-        "[@a, @b]", "@n is None", "str(@n)", "int('3')",
+        "[@a, @b]", "[*@a, 3, *@b]", "copy.deepcopy(@a) + @b", "@n is None", "str(@n)", "int('3')",
     ],
 )  # fmt: skip
 def test_what_is_data_has_the_value_that_python_gives_it(text):
@@ -24,7 +26,7 @@ def test_what_is_data_has_the_value_that_python_gives_it(text):
     python = text
     for i, name in enumerate(VALUES):
         python = python.replace(f"@{name}", f"_{i}") if "#" not in name else python
-    assert followed(text, VALUES.__getitem__) == eval(python.strip(), {}, names)
+    assert followed(text, VALUES.__getitem__) == eval(python.strip(), {"copy": copy}, names)
 
 
 def test_references_may_be_deep():
@@ -48,7 +50,8 @@ def test_names_of_keys_and_types_are_words(text, value):
     "text",
     [
         "__import__('os').system('true')", "@a.append(3)", "lambda x: x", "open('x')", "[x for x in @a]", "@a * 10**9",
-        "@a * 3", "'x' * 9", "@n ** 9", "@network.to(@device)", "f'{@n}'", "(", "@a.__class__", "torch.device('cpu')",
+        "@a * 3", "'x' * 9", "@n ** 9", "@network.to(@device)", "f'{@n}'", "(",
+        "(" * 5000, "'%99999999d' % 1", "@a.__class__", "torch.device('cpu')",
         "len(*@a)", "@a[5]", "1 / 0", "@word + @n", "len(@n)", "torch.load", "1 < 2 < 3",
     ],
 )  # fmt: skip
