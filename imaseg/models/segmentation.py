@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 from torch.nn.functional import pad
@@ -30,7 +33,6 @@ class ModelCard(BaseModel):
         val_ids: ids of the cases held out of training, if the checkpoint states them.
         other_labels: label values that cases may hold besides those of `labels`; `prepare` converts them.
         label_map: class by label value of the data, for data that number their labels differently.
-        postprocessing_left_out: what the checkpoint's own pipeline does to its decisions and is not done here.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -48,7 +50,19 @@ class ModelCard(BaseModel):
     val_ids: list[str] = []
     other_labels: list[int] = []
     label_map: dict[int, int] = {}
-    postprocessing_left_out: list[str] = []
+
+
+class OwnPipeline(Protocol):
+    """A checkpoint's own way from the files of a case to a segmentation, made by its own software.
+
+    Attributes:
+        name: of that software, as in "nnU-Net's predictor".
+    """
+
+    name: str
+
+    def predict(self, files: Sequence[Path]) -> NDArray[np.int64]:
+        """Return the class of each voxel (X, Y, Z) on the grid of the image files."""
 
 
 class SegmentationModel(nn.Module):
@@ -61,10 +75,16 @@ class SegmentationModel(nn.Module):
     Attributes:
         prepare: converts a raw volume to what the model takes and records each step; None if the card's recipe does.
         independent: whether probabilities are sigmoids of single logits, as for regions; else softmax.
+        own: the checkpoint's own pipeline, to compare predictions with; None if it brings none.
+        no_own: why there is none; empty for models that imaseg trained, whose software is imaseg.
+        left_out: steps of the checkpoint's own postprocessing that imaseg does not do.
     """
 
     prepare: Callable[[Volume], tuple[Volume, list[Step]]] | None = None
     independent = False
+    own: OwnPipeline | None = None
+    left_out: Sequence[str] = ()
+    no_own = "this kind of checkpoint brings no pipeline of its own"
 
     def __init__(self, network: nn.Module, card: ModelCard) -> None:
         super().__init__()

@@ -216,8 +216,8 @@ def _notes(model: SegmentationModel, facts: dict[str, Any]) -> list[str]:
             notes.append(
                 "Nobody names its classes: labels of the data are matched by number. `labels:` in a card names them."
             )
-    if left_out := model.card.postprocessing_left_out:
-        notes.append(f"Of its own postprocessing this is left out: {'; '.join(left_out)}.")
+    if model.left_out:
+        notes.append(f"Of its own postprocessing this is left out: {'; '.join(model.left_out)}.")
     if facts["preparation"] is None:
         notes.append(
             "Nobody says how its images are prepared: use data prepared the same way, or write `recipe:` into a card."

@@ -39,6 +39,8 @@ class Inferer:
             along = config.get(*where, "spatial_dim") or 0
             self.card["axes"] = "xyz"[:along] + "xyz"[along + 1 :]
         self.card |= _tiles(config, where, dims or 3)
+        if padding := config.get(*where, "cval"):
+            self.notes.append(f"Images smaller than a tile are padded with 0, where the bundle pads with {padding:g}.")
 
 
 def _tiles(config: BundleConfig, where: KeyPath, dims: int) -> dict[str, Any]:
@@ -46,7 +48,7 @@ def _tiles(config: BundleConfig, where: KeyPath, dims: int) -> dict[str, Any]:
     size = config.get(*where, "roi_size")
     if size is None:
         return {}
-    said = {key: config.get(*where, key) for key in _USUAL}
+    said = {key: config.get(*where, key) for key in (*_USUAL, "padding_mode")}
     tiles = _USUAL | {key: value for key, value in said.items() if value is not None}
     tiles["batch_size"] = tiles.pop("sw_batch_size")
     return tiles | {"roi_size": list(size) if isinstance(size, list | tuple) else [size] * dims}

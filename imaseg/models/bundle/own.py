@@ -6,7 +6,7 @@ own preparation is used, so that its predictions can be compared with ours.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from imaseg.errors import InputError
 from imaseg.models.bundle.config import BundleConfig
-from imaseg.models.bundle.load import make_network, weights_file
+from imaseg.models.bundle.network import make_network, weights_file
 from imaseg.models.bundle.places import ANNOTATIONS, inferer_at, postprocessing_at, preprocessing_at
 from imaseg.models.weights import load_state, read_state
 
@@ -41,7 +41,7 @@ class OwnPrediction:
     rounded: bool = False
 
 
-def own_pipeline(folder: Path | str, *, trust: bool, device: torch.device | str = "cpu") -> OwnPipeline:
+def own_pipeline(folder: Path | str, *, trust: bool, device: torch.device | str = "cpu") -> BundlePipeline:
     """The pipeline of a bundle folder.
 
     Args:
@@ -65,10 +65,12 @@ def own_pipeline(folder: Path | str, *, trust: bool, device: torch.device | str 
     network = make_network(config, [])
     weights = weights_file(config)
     load_state(network, read_state(weights), source=str(weights))
-    return OwnPipeline(_flat(preprocess), network.eval().to(device), tiles, _flat(postprocess), source=str(config.path))
+    return BundlePipeline(
+        _flat(preprocess), network.eval().to(device), tiles, _flat(postprocess), source=str(config.path)
+    )
 
 
-class OwnPipeline:
+class BundlePipeline:
     """Preprocessing, network, inferer and postprocessing of a bundle.
 
     Args:
@@ -191,6 +193,37 @@ class OwnPipeline:
             told = " ".join(str(error.__cause__ or error).split())[:200]
             msg = f"{part} of {self._source} must run on the case, got {type(error).__name__}: {told}."
             raise InputError(msg) from error
+
+
+class BundleSoftware:
+    """The same as `SegmentationModel.own`: made when first asked, with overlapping structures painted as one label.
+
+    Args:
+        folder: the bundle, whose code is trusted.
+        regions: class of each channel in the order of painting; None paints channels 1, 2, ... in order.
+    """
+
+    name = "the bundle's own transforms and inferer, run by MONAI"
+
+    def __init__(self, folder: Path, regions: Mapping[int, int] | None = None) -> None:
+        self._folder, self._regions = folder, regions
+        self._pipeline: BundlePipeline | None = None
+
+    def predict(self, files: Sequence[Path]) -> NDArray[np.int64]:
+        """Return the class of each voxel (X, Y, Z) on the grid of the image files.
+
+        Raises:
+            InputError: as `own_pipeline` and `BundlePipeline.predict`.
+        """
+        if self._pipeline is None:
+            self._pipeline = own_pipeline(self._folder, trust=True)
+        label = self._pipeline.predict(files).label
+        if label.ndim == 3:
+            return label.astype(np.int64)
+        painted = np.zeros(label.shape[1:], np.int64)
+        for channel, structure in (self._regions or {i: i + 1 for i in range(len(label))}).items():
+            painted[label[channel] != 0] = structure
+        return painted
 
 
 def _flat(transform: Any) -> list[Callable[[Any], Any]]:

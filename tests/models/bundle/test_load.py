@@ -209,3 +209,16 @@ def test_slices_lie_along_the_axis_of_the_inferer(tmp_path):
     image = torch.randn(1, 1, 20, 3, 18)
     wanted = SliceInferer(roi_size=(16, 16), spatial_dim=1)(image, unet(**arguments))
     torch.testing.assert_close(model(image), wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_images_smaller_than_a_tile_are_padded_as_the_inferer_says(tmp_path):
+    from monai.inferers import SlidingWindowInferer
+
+    content = deepcopy(INFERENCE)
+    content["inferer"]["padding_mode"] = "replicate"
+    content["inferer"]["cval"] = 3
+    model = load_model(f"bundle:{write_bundle(tmp_path / 'a', content)}")
+    assert "padded with 0, where the bundle pads with 3" in model.found.notes[-1]
+    image = torch.randn(1, 1, 9, 20, 11) + 5
+    inferer = SlidingWindowInferer((16, 16, 16), overlap=0.5, padding_mode="replicate")
+    torch.testing.assert_close(model(image), inferer(image, unet()), atol=1e-4, rtol=1e-4)

@@ -137,3 +137,20 @@ def test_a_bundle_without_postprocessing_cannot_predict_by_itself(tmp_path):
     folder = write_bundle(tmp_path / "b", INFERENCE)
     with pytest.raises(InputError, match="must hold postprocessing"):
         own_pipeline(folder, trust=True)
+
+
+def test_a_trusted_model_brings_it_along_and_paints_structures(tmp_path):
+    from imaseg import load_model
+
+    (file,) = volume(tmp_path / "raw")
+    sigmoid = {"_target_": "Activationsd", "keys": "pred", "sigmoid": True}
+    configuration = content(sigmoid, INVERT, {"_target_": "AsDiscreted", "keys": "pred", "threshold": 0.5})
+    metadata = deepcopy(METADATA)
+    metadata["network_data_format"]["outputs"]["pred"]["channel_def"] = {"0": "whole", "1": "core"}
+    folder = write_bundle(tmp_path / "b", configuration, metadata)
+    plain = load_model(f"bundle:{folder}")
+    assert plain.own is None
+    assert "--trust" in plain.no_own
+    label = load_model(f"bundle:{folder}", trust=True).own.predict([file])
+    channels = own_pipeline(folder, trust=True).predict(file).label
+    np.testing.assert_array_equal(label, np.where(channels[1], 2, np.where(channels[0], 1, 0)))

@@ -84,7 +84,7 @@ def test_the_model_ends_in_what_the_bundle_says_and_the_card_knows_what_is_missi
     model = load_model(f"bundle:{write_bundle(tmp_path / 'a', content)}")
     assert model.found.probe.activation == model.found.card.activation == "none"
     assert "applies a softmax: the network returns logits" in model.found.notes[-1]
-    assert model.card.postprocessing_left_out == ["KeepLargestConnectedComponent (applied_labels [1])"]
+    assert model.left_out == ["KeepLargestConnectedComponent (applied_labels [1])"]
     assert not model.independent
 
 
@@ -96,6 +96,6 @@ def test_a_threshold_for_the_background_is_said(tmp_path):
     folder = write_bundle(tmp_path / "a", content, metadata, unet(out_channels=3))
     model = load_model(f"bundle:{folder}")
     assert model.independent
-    assert "the channel with the largest value wins" in model.card.postprocessing_left_out[0]
+    assert "the channel with the largest value wins" in model.left_out[0]
     image = torch.randn(1, 1, 16, 16, 16)
     torch.testing.assert_close(model(image), unet(out_channels=3)(image), atol=1e-4, rtol=1e-4)
