@@ -148,9 +148,12 @@ def test_what_cannot_be_done_or_undone_is_one_line(entries, text):
         apply_transforms(case(), entries)
 
 
-def test_a_constant_image_is_said_to_be_one():
+def test_an_image_that_is_constant_or_becomes_so_is_said_to_be():
+    window = do("ScaleIntensityRanged", a_min=900, a_max=1000, b_min=0, b_max=1, clip=True)
+    with pytest.raises(InputError, match="a: image must vary after ScaleIntensityRanged, got 0 throughout"):
+        apply_transforms(case(), [window])
     flat = Volume("a", np.full((1, 4, 4, 4), 3, np.float32), None, np.eye(4))
-    with pytest.raises(InputError, match="a: image must vary for NormalizeIntensityd, got 3 throughout"):
+    with pytest.raises(InputError, match="a: image must vary before NormalizeIntensityd, got 3 throughout"):
         apply_transforms(flat, [do("NormalizeIntensityd")])
 
 
