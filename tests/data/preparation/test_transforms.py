@@ -86,6 +86,15 @@ def test_images_come_back_in_native_units(chain, intensity):
     assert native_scale(apply_transforms(case(), intensity)[1]) > 1
 
 
+@pytest.mark.parametrize("chain", [GRIDS["spacing"], [do("Resized", spatial_size=[7, 24, 5], mode="trilinear"), RAS]])
+def test_places_come_back_to_where_they_were(chain):
+    places = np.stack(np.meshgrid(*[np.arange(float(side)) for side in SHAPE], indexing="ij")).astype(np.float32)
+    done, steps = apply_transforms(Volume("a", places, None, AFFINE), chain)
+    back = invert_image(done.image, steps)
+    inside = (slice(None), slice(2, -3), slice(2, -3), slice(2, -3))
+    np.testing.assert_allclose(back[inside], places[inside], atol=1e-3)
+
+
 def test_a_change_arrives_where_it_was_made():
     volume = case()
     chain = [do("ScaleIntensityRanged", a_min=0, a_max=400, b_min=0, b_max=2, clip=True), *GRIDS["cropped and padded"]]
