@@ -192,9 +192,10 @@ def _followed(
 def _scaled(channel: _Channel, before: Any, after: Any, transform: Transform, case: str) -> _Channel:
     old, new = _values(before).ravel(), _values(after).ravel()
     scale = fitted(old, new)
-    if scale is None and old.min() == old.max():
-        msg = f"{case}: image must vary for {type(transform).__name__}, got {old[0]:g} throughout."
-        raise InputError(msg)
+    for when, values in (("before", old), ("after", new)):
+        if scale is None and values.min() == values.max():
+            msg = f"{case}: image must vary {when} {type(transform).__name__}, got {values[0]:g} throughout."
+            raise InputError(msg)
     chain = None if scale is None else channel.scale.then(scale)
     if chain is None:
         msg = (

@@ -55,9 +55,15 @@ class Preprocessing:
         where = preprocessing_at(config)
         if where is None:
             return
-        entries = self._entries(where)
-        written = [entry for entry in entries if isinstance(entry, dict)]
-        self.recipe = described(written, channels=channels) | {"transforms": written}
+        try:
+            entries = self._entries(where)
+            written = [entry for entry in entries if isinstance(entry, dict)]
+            self.recipe = described(written, channels=channels) | {"transforms": written}
+        except InputError:
+            raise
+        except (TypeError, ValueError, KeyError) as error:
+            self._refuse(f"arguments of another type than MONAI takes ({error})")
+            return
         if len(written) < len(entries):
             self.recipe |= {"normalise": "transforms"}
             self.prepare = self._prepared_by(entries)
@@ -164,7 +170,7 @@ def _dictionary_name(target: str) -> str:
 
 def _rises(given: Mapping[str, Any], which: str) -> bool:
     low, high = given.get(f"{which}_min"), given.get(f"{which}_max")
-    return low is None or high is None or low < high
+    return low is None or high is None or float(low) < float(high)
 
 
 def _plain(value: Any) -> bool:

@@ -86,6 +86,15 @@ def test_images_come_back_in_native_units(chain, intensity):
     assert native_scale(apply_transforms(case(), intensity)[1]) > 1
 
 
+@pytest.mark.parametrize("chain", [GRIDS["spacing"], [do("Resized", spatial_size=[7, 24, 5], mode="trilinear"), RAS]])
+def test_places_come_back_to_where_they_were(chain):
+    places = np.stack(np.meshgrid(*[np.arange(float(side)) for side in SHAPE], indexing="ij")).astype(np.float32)
+    done, steps = apply_transforms(Volume("a", places, None, AFFINE), chain)
+    back = invert_image(done.image, steps)
+    inside = (slice(None), slice(2, -3), slice(2, -3), slice(2, -3))
+    np.testing.assert_allclose(back[inside], places[inside], atol=1e-3)
+
+
 def test_a_change_arrives_where_it_was_made():
     volume = case()
     chain = [do("ScaleIntensityRanged", a_min=0, a_max=400, b_min=0, b_max=2, clip=True), *GRIDS["cropped and padded"]]
@@ -148,9 +157,12 @@ def test_what_cannot_be_done_or_undone_is_one_line(entries, text):
         apply_transforms(case(), entries)
 
 
-def test_a_constant_image_is_said_to_be_one():
+def test_an_image_that_is_constant_or_becomes_so_is_said_to_be():
+    window = do("ScaleIntensityRanged", a_min=900, a_max=1000, b_min=0, b_max=1, clip=True)
+    with pytest.raises(InputError, match="a: image must vary after ScaleIntensityRanged, got 0 throughout"):
+        apply_transforms(case(), [window])
     flat = Volume("a", np.full((1, 4, 4, 4), 3, np.float32), None, np.eye(4))
-    with pytest.raises(InputError, match="a: image must vary for NormalizeIntensityd, got 3 throughout"):
+    with pytest.raises(InputError, match="a: image must vary before NormalizeIntensityd, got 3 throughout"):
         apply_transforms(flat, [do("NormalizeIntensityd")])
 
 

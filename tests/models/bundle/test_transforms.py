@@ -253,6 +253,8 @@ REFUSED = {
     "an unknown one": (do("Nonsensed"), "got Nonsensed"),
     "a turned contrast": (do("ScaleIntensityRanged", a_min=9, a_max=0), "turns dark into bright"),
     "no direction": (do("Orientationd", axcodes="RAX"), "Orientation to RAX"),
+    "words for numbers": (do("Spacingd", pixdim=[2, "nan", 2]), "arguments of another type"),
+    "words for limits": (do("ScaleIntensityRanged", a_min="low", a_max=3), "must be|of another type"),
     "a wrong argument": (do("Spacingd", pixdimension=1), "Spacingd must be made with its arguments"),
     "code for a whole list": ("$monai.transforms.Compose([])", "code at preprocessing"),
     "a reference to nothing": ("@nowhere", "must hold 'nowhere'"),
