@@ -35,8 +35,7 @@ def main() -> None:
             RandSpatialCropd(both, arguments.patch, random_size=False),
         ]
     )
-    cohort = load_cases(arguments.prepared)
-    cases = cohort.select(cohort.split["train"])
+    cases = load_cases(arguments.prepared).part("train")
     items = [{"image": str(case.image[0]), "label": str(case.label)} for case in cases]
     loader = DataLoader(CacheDataset(items, transform, progress=False), batch_size=2, shuffle=True)
     model = UNet(3, 1, len(cases.labels), channels=(8, 16, 32), strides=(2, 2), norm="instance")

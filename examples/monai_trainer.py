@@ -105,10 +105,9 @@ def batches(prepared: Path, patch: list[int]) -> tuple[DistributedSampler | None
             RandSpatialCropd(both, patch, random_size=False),
         ]
     )
-    cohort = load_cases(prepared)
     items = [
         {"image": str(case.image[0]), "label": str(case.label), "id": case.id}
-        for case in cohort.select(cohort.split["train"])
+        for case in load_cases(prepared).part("train")
     ]
     data = CacheDataset(items, transform, progress=False)
     sampler = DistributedSampler(data, shuffle=True) if distributed.is_initialized() else None

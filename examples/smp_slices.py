@@ -52,8 +52,7 @@ def main() -> None:
 def slices(prepared: Path, split: str, every: int) -> tuple[list[str], Tensor, Tensor]:
     """Names, images (N, 1, 64, 64) and labels (N, 64, 64) of the slices with foreground."""
     names, images, labels = [], [], []
-    cohort = load_cases(prepared)
-    for case in cohort.select(cohort.split[split]):
+    for case in load_cases(prepared).part(split):
         volume = read_volume(case)
         image, label = torch.from_numpy(volume.image)[0].float(), torch.from_numpy(volume.label).long()
         for place in range(0, image.shape[2], every):

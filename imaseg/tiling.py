@@ -30,6 +30,21 @@ _LEAST_WEIGHT = 1e-3  # of a Gaussian's corners, as in MONAI
 _dual: Any = forward_ad  # torch ships it without types
 
 
+def padded(image: Tensor, widths: Sequence[int], value: float | None) -> Tensor:
+    """Image (B, C, *spatial) filled up around its border.
+
+    Args:
+        image: to pad.
+        widths: voxels at both ends of each axis, the last axis first, as `torch.nn.functional.pad` takes them.
+        value: to fill with; None: the lowest value of each channel of each image, which carries no gradient.
+    """
+    if value is not None:
+        return pad(image, widths, value=value)
+    lowest = image.detach().amin(dim=tuple(range(2, image.ndim)), keepdim=True)
+    outside = pad(torch.zeros_like(image[:1, :1], dtype=torch.bool), widths, value=True)
+    return torch.where(outside, lowest, pad(image, widths))
+
+
 class TiledModel(nn.Module):
     """Runs `model` tile by tile over images of any size and blends the logits, as MONAI's sliding window does.
 
@@ -50,7 +65,7 @@ class TiledModel(nn.Module):
         sigma_scale: standard deviation of the Gaussian as a share of the tile, one number or one per axis.
         padding_mode: how axes shorter than the tile are padded at both ends: "constant", "reflect", "replicate" or
             "circular". The logits are cropped back.
-        cval: value of constant padding, in the units of the image.
+        cval: value of constant padding, in the units of the image; None: the lowest value of each channel.
         mirror_axes: spatial axes of the image, from 0; logits are the mean over all combinations of flips along them.
         slices_along: spatial axis of the image along which a 2D network is applied slice by slice; `roi_size`,
             `overlap` and `sigma_scale` then refer to the other axes.
@@ -78,7 +93,7 @@ class TiledModel(nn.Module):
         *,
         sigma_scale: float | Sequence[float] = 0.125,
         padding_mode: Literal["constant", "reflect", "replicate", "circular"] = "constant",
-        cval: float = 0.0,
+        cval: float | None = 0.0,
         mirror_axes: Sequence[int] = (),
         slices_along: int | None = None,
         batch_size: int = 1,
@@ -116,8 +131,10 @@ class TiledModel(nn.Module):
         layout = self._layout(image.shape[2:])
         short = any(layout.margins)
         if short:
-            value = self.cval if self.padding_mode == "constant" else None
-            image = pad(image, layout.margins, self.padding_mode, value)
+            if self.padding_mode == "constant":
+                image = padded(image, layout.margins, self.cval)
+            else:
+                image = pad(image, layout.margins, self.padding_mode)
         weights = dict(self.model.named_parameters()) if isinstance(self.model, nn.Module) else {}
         logits: Tensor = _Blend.apply(image, _Call(self, layout, image, tuple(weights)), *weights.values())
         return logits[layout.inside] if short else logits

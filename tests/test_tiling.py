@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import weakref
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -15,7 +16,7 @@ from torch import nn
 from torch.autograd import forward_ad
 
 from imaseg import IMA, L2, PGD, DiceBelow, Linf, PGDTraining, SampleMargin, ShrinkingSetPGD
-from imaseg.tiling import TiledModel
+from imaseg.tiling import TiledModel, padded
 from tests.attacks.models import messy_model, same_state, state_of, trained_model
 
 
@@ -571,3 +572,26 @@ def test_gradients_on_a_gpu_equal_the_full_graphs(kind):
         with torch.autocast("cuda", enabled=kind == "autocast"):
             found.append(_pulled(make(net.cuda(), 8, 0.5, "gaussian"), image))
     _agree(*found, 0.02 if kind == "autocast" else 1e-4)
+
+
+@pytest.mark.parametrize("value", [None, 0.0, -3.5])
+def test_padding_is_the_lowest_value_of_each_channel_or_the_one_named(value):
+    image = torch.randn(2, 3, 5, 4, generator=torch.Generator().manual_seed(0))
+    whole = padded(image, (1, 2, 0, 3), value)
+    for sample, channel in itertools.product(range(2), range(3)):
+        one = image[sample, channel].numpy()
+        fill = one.min() if value is None else value
+        expected = np.pad(one, ((0, 3), (1, 2)), constant_values=fill)
+        np.testing.assert_array_equal(whole[sample, channel].numpy(), expected)
+
+
+def test_short_axes_are_filled_with_what_cval_says_and_gradients_stay_exact():
+    net = nn.Conv2d(1, 2, 3, padding=1)
+    image = torch.rand(1, 1, 5, 9).add(4).requires_grad_()
+    model = TiledModel(net, roi_size=8, cval=None)
+    by_hand = padded(image, (0, 0, 1, 2), float(image.min()))
+    expected = TiledModel(net, roi_size=8)(by_hand)[:, :, 1:6]
+    torch.testing.assert_close(model(image), expected)
+    (grad,) = torch.autograd.grad(model(image).square().sum(), image)
+    (wanted,) = torch.autograd.grad(expected.square().sum(), image)
+    torch.testing.assert_close(grad, wanted)

@@ -178,6 +178,7 @@ def _print_model(facts: Mapping[str, Any]) -> None:
         [
             ("model", f"{facts['name']} ({facts['kind']}): {facts['network']}, {facts['parameters']:,} parameters"),
             ("input", f"{put['channels']} channels, {put['spatial_dims']}D{axes}, sides multiples of {put['divisor']}"),
+            ("padding", "lowest value by channel" if put["pad_value"] == "lowest" else f"{put['pad_value']:g}"),
             ("tiles", "none: whole images" if tiles is None else
              f"{_by(tiles['roi_size'])}, overlap {tiles['overlap']}, {tiles['mode']} blending"),
             ("labels", ", ".join(f"{k} {name}" for k, name in facts["labels"].items())),
@@ -202,9 +203,7 @@ def _print_data(facts: Mapping[str, Any]) -> None:
     _rows(rows)
     _print_preparation(facts["preparation"])
     if facts["agreement"] is not None:
-        from imaseg.auditing.inputs.own import agreement_text
-
-        _rows([("compared", agreement_text(Agreement(**facts["agreement"])))])
+        _rows([("compared", Agreement(**facts["agreement"]).sentence)])
     _sentences("note", facts["notes"])
 
 

@@ -119,6 +119,23 @@ def prepare(
     download: Annotated[
         bool, typer.Option("--download", help="Download SOURCE first, if it is named after a data set of MSD.")
     ] = False,
+    split: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            "--split",
+            help="Split the cases by patient: the share to train on (0.8), 5-fold, or 5-fold:2 for its third fold "
+            "(default: the split of SOURCE, if it has one).",
+        ),
+    ] = None,
+    patients: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            "--patients",
+            help="Who the patient of a case is: a .csv file with the columns case and patient, or a regular expression "
+            "that finds the patient in the id of a case.",
+        ),
+    ] = None,
+    seed: Seed = 0,
 ) -> None:
     """Check and prepare a cohort (NIfTI, MetaImage, NRRD, DICOM, pictures).
 
@@ -128,7 +145,18 @@ def prepare(
 
     with stoppable("the same command"):
         raise typer.Exit(
-            run_prepare(source, out, recipe=recipe, config=config, layout=layout, workers=workers, download=download)
+            run_prepare(
+                source,
+                out,
+                recipe=recipe,
+                config=config,
+                layout=layout,
+                workers=workers,
+                download=download,
+                split=split,
+                patients=patients,
+                seed=seed,
+            )
         )
 
 
@@ -392,7 +420,7 @@ def report(
     """
     from imaseg.plugins import import_trusted
     from imaseg.report import write_report
-    from imaseg.report.comparison import write_comparison
+    from imaseg.report.differences import write_comparison
 
     import_trusted(imports or (), trust=trust)
     typer.echo(f"Created {write_report(folders, out)}")

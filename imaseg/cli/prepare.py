@@ -10,7 +10,8 @@ import typer
 from imaseg.data.cohort.notes import OutLayout
 from imaseg.data.preparation.prepare import prepare as run
 from imaseg.data.preparation.prepare import usual_recipe
-from imaseg.data.preparation.recipe import load_recipe
+from imaseg.data.preparation.recipe import Recipe, load_recipe, parse_recipe
+from imaseg.data.splitting import Splitting, read_patients
 from imaseg.errors import InputError
 from imaseg.progress import bar
 
@@ -24,6 +25,9 @@ def prepare(
     layout: str,
     workers: int | None,
     download: bool,
+    split: str | None = None,
+    patients: str | None = None,
+    seed: int = 0,
 ) -> int:
     """Prepare a cohort and print which cases were set aside; returns exit code 1 if any was."""
     if layout not in get_args(OutLayout):
@@ -39,9 +43,19 @@ def prepare(
         fetch(source)
     name = recipe or usual_recipe(source, wanted)
     steps = load_recipe(name, config)
+    steps, people = _with_patients(steps, patients)
     with bar(f"prepare {source.name}") as tell:
         try:
-            summary = run(source, out, steps, progress=tell, layout=wanted, workers=workers)
+            summary = run(
+                source,
+                out,
+                steps,
+                progress=tell,
+                layout=wanted,
+                workers=workers,
+                splitting=Splitting(split, seed) if split is not None else None,
+                patients=people,
+            )
         except OSError as error:
             what = f"{error.filename or out} must be readable and, if in OUT, writable"
             msg = f"{what}, got: {error.strerror or error}. Finished cases are kept: correct this and run again."
@@ -63,6 +77,15 @@ def prepare(
     for file in ("prepare.html", "prepare.json"):
         typer.echo(f"Created {out / file}")
     return 1 if summary.quarantined else 0
+
+
+def _with_patients(recipe: Recipe, patients: str | None) -> tuple[Recipe, dict[str, str] | None]:
+    """The recipe with a pattern that finds patients in ids, or the patients that a CSV file names."""
+    if patients is None:
+        return recipe, None
+    if patients.lower().endswith(".csv"):
+        return recipe, read_patients(Path(patients))
+    return parse_recipe(recipe.model_dump(mode="json") | {"patient": patients}, source="--patients"), None
 
 
 def _printable(text: str) -> str:

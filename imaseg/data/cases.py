@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
 
+from imaseg.data.splitting import Splitting
 from imaseg.errors import InputError
 
 
@@ -25,6 +27,7 @@ class Case:
         patient: the same for all cases of one person; empty where the data do not say.
         modality: such as `CT`; empty where the files do not say.
         channels: number expected by the cohort, 0 if unknown; if 3, a grey picture is repeated to three.
+        fault: why these files are no case, such as a channel too many; empty if they are one.
     """
 
     id: str
@@ -36,6 +39,7 @@ class Case:
     patient: str = ""
     modality: str = ""
     channels: int = 0
+    fault: str = ""
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -85,6 +89,20 @@ class CaseSet(Sequence[Case]):
         """Ids of the cases, in order."""
         return [case.id for case in self.cases]
 
+    def part(self, name: str) -> CaseSet:
+        """Cases of one part of the split, such as `train`; without a split, of one that is made by patient.
+
+        That one trains on 0.8 of the patients, shuffled by seed 0, and is the same at each call. A warning says so.
+        """
+        if self.split:
+            return self.select(self.split.get(name, []))
+        warnings.warn(
+            f"{self.root} has no split.json: 0.8 of its patients are taken for train, the others for val "
+            "(`imaseg prepare --split` writes a split).",
+            stacklevel=2,
+        )
+        return self.select(Splitting("0.8").folds({case.id: case.patient or case.id for case in self.cases})[0][name])
+
     @cached_property
     def labels(self) -> dict[int, str]:
         """Label names by value, background included; read from the label files where none are declared."""
@@ -92,7 +110,8 @@ class CaseSet(Sequence[Case]):
             return self.declared_labels
         from imaseg.data.formats.read import label_values  # heavy, and most cohorts declare their labels
 
-        values = set().union(*(label_values(case.label) for case in self.cases if case.label is not None))
+        labels = [case.label for case in self.cases if case.label is not None and case.label.is_file()]
+        values = set().union(*map(label_values, labels))
         return {0: "background"} | {value: str(value) for value in sorted(values - {0})}
 
     def select(self, ids: Iterable[str]) -> CaseSet:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,16 @@ from filelock import FileLock, Timeout
 
 from imaseg.errors import InputError
 
-NIFTI_SUFFIXES = (".nii.gz", ".nii")
+NIFTI_SUFFIXES = (".nii.gz", ".nii", ".hdr.gz", ".hdr", ".img.gz", ".img")
 ITK_SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr")
 SLICER_SUFFIX = ".seg.nrrd"
-PICTURE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
+TIFF_SUFFIXES = (".tif", ".tiff")
+PICTURE_SUFFIXES = (".png", *TIFF_SUFFIXES, ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".pbm", ".pnm")
 SUFFIXES = (*NIFTI_SUFFIXES, *ITK_SUFFIXES, *PICTURE_SUFFIXES)
 _DETACHED = (".mhd", ".nhdr")
-"""Header files, whose voxels are in another file in the same folder."""
+"""Header files, whose voxels are in another file in the same folder, which the header names."""
+_PAIRS = {".img": ".hdr", ".img.gz": ".hdr.gz"}
+"""Voxel files of Analyze and of NIfTI in two files, with the suffix of their headers."""
 
 
 def stem(path: Path) -> str:
@@ -40,9 +44,33 @@ def list_volumes(folder: Path) -> list[Path]:
 
     Pictures are left out where there are volumes, since they are previews then.
     """
-    images = sorted(p for p in folder.iterdir() if p.name.lower().endswith(SUFFIXES) and not p.name.startswith("."))
-    volumes = [p for p in images if not is_picture(p)]
+    images = images_among(sorted(path for path in folder.iterdir() if not path.name.startswith(".")))
+    volumes = [path for path in images if not is_picture(path)]
     return volumes or images
+
+
+def images_among(paths: Iterable[Path]) -> list[Path]:
+    """Files that are images by their suffix, in the order given; voxel files are left out where their header lies.
+
+    An `.img` without its header stays, so that reading it says what is missing.
+    """
+    images = [path for path in paths if path.name.lower().endswith(SUFFIXES)]
+    headers = {
+        (path.parent, stem(path)) for path in images if path.name.lower().endswith((".hdr", ".hdr.gz", *_DETACHED))
+    }
+    return [path for path in images if not _has_voxels_only(path) or (path.parent, stem(path)) not in headers]
+
+
+def _has_voxels_only(path: Path) -> bool:
+    return path.name.lower().endswith(tuple(_PAIRS))
+
+
+def header_of(path: Path) -> Path:
+    """File that holds the header of a NIfTI or Analyze file: of an `.img` its `.hdr`, else the file itself."""
+    for voxels, header in _PAIRS.items():
+        if path.name.lower().endswith(voxels):
+            return path.with_name(path.name[: -len(voxels)] + header)
+    return path
 
 
 def walk(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[tuple[Path, list[str]]]:
@@ -69,7 +97,7 @@ def walk(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[tuple[Pa
 
 
 def is_picture(path: Path) -> bool:
-    """Whether the suffix is that of a PNG, TIFF, JPEG or BMP file."""
+    """Whether the suffix is that of a picture (PNG, TIFF, JPEG, BMP, GIF, PPM)."""
     return path.name.lower().endswith(PICTURE_SUFFIXES)
 
 
@@ -77,10 +105,21 @@ def files_behind(path: Path) -> list[Path]:
     """All files read for `path`: with it the data file of a detached header, or the other slices of a DICOM series."""
     name = path.name.lower()
     if name.endswith(_DETACHED):
-        return sorted(p for p in path.parent.glob(f"{path.stem}.*") if p.is_file()) or [path]
+        return sorted(p for p in path.parent.glob(f"{glob.escape(path.stem)}.*") if p.is_file()) or [path]
+    for voxels, header in _PAIRS.items():
+        if name.endswith((voxels, header)):
+            return [p for p in (path.with_name(stem(path) + end) for end in (header, voxels, ".mat")) if p.is_file()]
+    if name.endswith(TIFF_SUFFIXES):
+        return [path, *side_files(path)]
     if name.endswith(SUFFIXES) or not path.is_file():
         return [path]
     return sorted(p for p in path.parent.iterdir() if p.is_file() and not p.name.startswith("."))
+
+
+def side_files(path: Path) -> list[Path]:
+    """JSON files beside a TIFF that may state its voxel size, as nnU-Net has them: `a_0000.json`, or `a.json`."""
+    names = dict.fromkeys((stem(path), re.sub(r"_\d{4}$", "", stem(path))))
+    return [file for file in (path.with_name(f"{name}.json") for name in names) if file.is_file()]
 
 
 def read_json(path: Path) -> dict[str, Any]:

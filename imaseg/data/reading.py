@@ -46,7 +46,10 @@ def read_images(case: Case) -> list[Scan]:
     Raises:
         InputError: if a file is missing or unreadable.
     """
-    images = [read_scan(path) for path in case.image]
+    if case.fault:
+        raise InputError(case.fault)
+    alpha = case.channels == 4 and len(case.image) == 1
+    images = [read_scan(path, alpha=alpha) for path in case.image]
     if len(images) == 1 and case.channels == 3 and is_picture(case.image[0]) and images[0].data.ndim == 3:
         images[0].data = np.repeat(images[0].data[..., None], 3, axis=3)
     return images
@@ -66,7 +69,7 @@ def read_label(case: Case, image: Scan, *, threshold: float | None = None) -> Sc
         return read_masks((case.label, *case.more_labels), image, case.segments)
     if case.segments:
         return read_structures((case.label, *case.more_labels), image, case.segments)
-    label = read_scan(case.label, dtype=None)
+    label = read_scan(case.label, dtype=None, label=True)
     label = replace(label, data=whole_if_close(label.data))
     if threshold is not None:
         grey = np.asarray(label.data, np.float32)

@@ -63,6 +63,7 @@ class AdaptedModel(SegmentationModel):
                 use.overlap,
                 use.mode,
                 padding_mode=use.padding_mode,
+                cval=use.pad_value,
                 slices_along=2 if self._flat else None,
                 batch_size=use.batch_size,
             )
@@ -153,6 +154,7 @@ def adapt(network: nn.Module, card: Card, *, kind: str, name: str, notes: Sequen
         train_ids=card.train_ids,
         val_ids=card.val_ids,
         label_map=card.label_map,
+        pad_value=card.pad_value,
     )
     return AdaptedModel(single, described, Found(kind, answer, whole, tuple(notes)))
 

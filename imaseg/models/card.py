@@ -40,7 +40,9 @@ class Card(BaseModel):
             2D network `yx` (rows, columns, as PNG readers give them) or `xy`, the third one being that of the slices.
             None: `xyz`, or for 2D networks slices along the thickest axis, the others as `yx`.
         flip: image axes that run in the opposite direction for the network.
-        divisor: the network takes sides that are multiples of this; images are padded with 0 accordingly.
+        divisor: the network takes sides that are multiples of this; images are padded accordingly.
+        pad_value: what images are padded with, in the units that the network takes; None: the lowest value of each
+            channel of what is padded.
         roi_size: voxels of a tile, in the order of `axes`; None runs the network on the whole image.
         overlap, mode: overlap and blending of the tiles, as in `TiledModel`.
         padding_mode: how images smaller than a tile are padded, as in `TiledModel`.
@@ -69,6 +71,7 @@ class Card(BaseModel):
     axes: Annotated[str, Field(pattern="^[xyz]{2,3}$")] | None = None
     flip: Annotated[str, Field(pattern="^[xyz]{0,3}$")] = ""
     divisor: Side | None = None
+    pad_value: Annotated[float, Field(allow_inf_nan=False)] | None = None
     roi_size: list[Annotated[int, Field(ge=-1)]] | None = None
     overlap: Annotated[float, Field(ge=0, lt=1)] = 0.25
     mode: Literal["gaussian", "constant"] = "gaussian"

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
-from torch.nn.functional import pad
 
 from imaseg.data.volume import Step, Volume
 from imaseg.frozen import heads
+from imaseg.tiling import padded
 
 
 class ModelCard(BaseModel):
@@ -26,6 +26,7 @@ class ModelCard(BaseModel):
         in_channels: channels of the image.
         spatial_dims: 2 or 3.
         divisor: the network takes sides that are multiples of this.
+        pad_value: what images are padded with; None: the lowest value of each channel. Runs are trained with 0.
         method: training method and its settings, as in the configuration.
         recipe: preparation of the images it was trained on; None if unknown.
         fingerprint: statistics of the training cohort that the recipe refers to; None if unknown.
@@ -43,6 +44,7 @@ class ModelCard(BaseModel):
     in_channels: int
     spatial_dims: int
     divisor: int = 1
+    pad_value: float | None = 0.0
     method: dict[str, Any] = {}
     recipe: dict[str, Any] | None = None
     fingerprint: dict[str, Any] | None = None
@@ -92,7 +94,7 @@ class SegmentationModel(nn.Module):
         self.card = card
 
     def forward(self, image: Tensor) -> Any:
-        """Return logits of the image's own size; sides are padded with 0 at both ends to what the network needs.
+        """Return logits of the image's own size; sides are padded at both ends to what the network needs.
 
         In train mode it returns the list of all heads, if the network has several and the sides need no padding.
         """
@@ -102,7 +104,7 @@ class SegmentationModel(nn.Module):
             several = heads(self.network(image), image)
             return several if self.training and len(several) > 1 else several[0]
         widths = [width for side in reversed(short) for width in (side // 2, side - side // 2)]
-        logits = heads(self.network(pad(image, widths)), image)[0]
+        logits = heads(self.network(padded(image, widths, self.card.pad_value)), image)[0]
         inside = (
             slice(None),
             slice(None),

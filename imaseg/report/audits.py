@@ -8,6 +8,7 @@ from pathlib import Path
 
 from imaseg import results
 from imaseg.errors import InputError
+from imaseg.report.wording import listing
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,20 @@ def read_audits(folders: Sequence[Path]) -> list[Audit]:
         msg = "folders must be at least one audit folder, got none. Name a folder that `imaseg audit` wrote."
         raise InputError(msg)
     loaded = [results.load(folder) for folder in folders]
-    names = _names([audit.folder for audit in loaded], [audit.summary.model.name for audit in loaded])
+    names = _names([audit.folder.resolve() for audit in loaded], [audit.summary.model.name for audit in loaded])
     return [Audit(audit.folder, audit.summary, audit.run, name) for audit, name in zip(loaded, names, strict=True)]
 
 
-def lacking(audits: Audits, held: Sequence[Audit]) -> list[str]:
-    """Names of the audits that are not among those held."""
-    return [audit.name for audit in audits if audit not in held]
+def lacking(audits: Audits, held: Sequence[Audit], said: str) -> str:
+    """A sentence about the audits that are not among those held; empty if there are none.
+
+    Args:
+        audits: all.
+        held: some of them.
+        said: what is true of the others, whose names follow.
+    """
+    names = [audit.name for audit in audits if audit not in held]
+    return f"{said}: {listing(names)}." if names else ""
 
 
 def owner(audits: Audits, audit: Audit) -> str:
@@ -66,10 +74,6 @@ def model_column(audits: Audits, audit: Audit) -> dict[str, str]:
 
 def _names(folders: list[Path], models: list[str]) -> list[str]:
     """Shortest naming under which every audit has its own name."""
-    full = [folder.resolve() for folder in folders]
-    last = [folder.name for folder in full]
-    two = [f"{folder.parent.name}/{folder.name}" for folder in full]
-    for names in (models, last, two):
-        if len(set(names)) == len(names):
-            return names
-    return [f"{name} ({number})" for number, name in enumerate(models, start=1)]
+    last, two = (["/".join(folder.parts[-parts:]) for folder in folders] for parts in (1, 2))
+    every = (names for names in (models, last, two) if len(set(names)) == len(names))
+    return next(every, [f"{name} ({number})" for number, name in enumerate(models, start=1)])

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from imaseg.report.audits import Audit
 from imaseg.report.compare import Series, clean_point, ladder
-from imaseg.report.numerals import ADDED, short, unit_name
+from imaseg.report.wording import ADDED, amount, short
 from imaseg.results.base import Spread
 
 
@@ -47,15 +47,13 @@ def halves_at(audit: Audit, series: Series) -> float | None:
 
 def breaks(audit: Audit, series: Series) -> list[Break]:
     """Every case, the first to break first; those that no budget halves last, by their lowest Dice."""
-    points = ladder(audit, series)
+    points = [clean_point(audit), *ladder(audit, series)]
     by_eps = [{case.case: case.dice for case in point.cases} for point in points]
     cases = []
-    for case in clean_point(audit).cases:
-        if case.dice is None:
-            continue
-        dice = [case.dice, *(rung.get(case.case) for rung in by_eps)]
-        eps = crossing([0.0, *(point.eps for point in points)], dice, case.dice / 2)
-        cases.append(Break(case.case, case.dice, eps, min(value for value in dice if value is not None)))
+    for case, clean in ((case.case, case.dice) for case in points[0].cases if case.dice is not None):
+        dice = [rung.get(case) for rung in by_eps]
+        eps = crossing([point.eps for point in points], dice, clean / 2)
+        cases.append(Break(case, clean, eps, min(value for value in dice if value is not None)))
     return sorted(cases, key=lambda case: (case.eps is None, case.eps or 0.0, case.lowest, case.case))
 
 
@@ -68,22 +66,25 @@ def native(audit: Audit, unit: str, eps: float) -> Spread | None:
     return None
 
 
-def native_text(audit: Audit, unit: str, eps: float | None) -> str:
+def native_text(audit: Audit, unit: str, eps: float) -> str:
     """A budget in the image's own units at the median case, or why there is none."""
-    spread = None if eps is None else native(audit, unit, eps)
+    spread = native(audit, unit, eps)
     if spread is None:
-        return "no intensity" if unit not in ADDED else "not known"
-    return short(spread.median)
+        return "not known" if unit in ADDED else "no intensity"
+    return f"{short(spread.median)}{own_unit(audit)}"
 
 
 def budget_text(audit: Audit, unit: str, eps: float) -> str:
     """A budget in its unit, and in the image's own units where they are known."""
-    text, spread = f"{short(eps)} {unit_name(unit)}", native(audit, unit, eps)
+    spread = native(audit, unit, eps)
     if spread is None:
-        return text
-    ends = (
-        ""
-        if spread.min == spread.max
-        else f" at the median case, {short(spread.min)} to {short(spread.max)} over the cases"
-    )
-    return f"{text} ({short(spread.median)} in the image's own units{ends})"
+        return amount(eps, unit)
+    alike = spread.min == spread.max
+    over = "" if alike else f" at the median case, {short(spread.min)} to {short(spread.max)} over the cases"
+    own = own_unit(audit) or " in the image's own units"
+    return f"{amount(eps, unit)} ({short(spread.median)}{own}{over})"
+
+
+def own_unit(audit: Audit) -> str:
+    """Unit of the grey values in the files, after a blank; empty where nobody says."""
+    return " HU" if audit.summary.preparation.unit == "HU" else ""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from imaseg.progress import counted
 from imaseg.report.audits import Audit, Audits
-from imaseg.report.known import about_attack
-from imaseg.report.numerals import attack_name, listing, set_name
+from imaseg.report.blocks import Cell, with_interval
+from imaseg.report.wording import about_attack, attack_name, decimal, in_words, listing, set_name, unit_name
 from imaseg.results.attack import AttackEntry
-from imaseg.results.base import CaseScores, Interval, Metrics
+from imaseg.results.base import MEAN, CaseScores, Interval, Metrics
 from imaseg.statistics import bootstrap
 
 _Scores = dict[tuple[str, float], float]
@@ -37,17 +36,31 @@ class Series(NamedTuple):
     @property
     def title(self) -> str:
         """Attack and set, as headings call them."""
-        return f"{attack_name(self.attack)}, {set_name(self.perturbation)}"
+        return f"{self.name}, {self.set}"
+
+    @property
+    def name(self) -> str:
+        """What the attack is called."""
+        return attack_name(self.attack)
+
+    @property
+    def set(self) -> str:
+        """What the perturbation set is called."""
+        return set_name(self.perturbation)
+
+    @property
+    def axis(self) -> str:
+        """What an axis of budgets is called."""
+        return f"eps ({unit_name(self.unit)}, {self.set})"
 
 
-@dataclass(frozen=True)
-class Point:
+class Point(NamedTuple):
     """Mean foreground metrics of one audit at one budget (0 is the clean image)."""
 
     eps: float
     n: int
     metrics: Metrics
-    dice_ci95: Interval
+    ci95: dict[str, Interval]
     cases: list[CaseScores]
     probe: AttackEntry | None
 
@@ -55,6 +68,21 @@ class Point:
     def dice(self) -> float | None:
         """Mean foreground Dice."""
         return self.metrics.get("dice")
+
+    @property
+    def dice_ci95(self) -> Interval:
+        """Its interval."""
+        return self.ci95.get("dice")
+
+    @property
+    def cell(self) -> Cell:
+        """Mean foreground Dice with its interval."""
+        return with_interval(self.dice, self.dice_ci95)
+
+    def values(self, metric: str) -> dict[str, float]:
+        """A metric of every case that has it."""
+        found = {case.case: case.metrics.get(MEAN, {}).get(metric) for case in self.cases}
+        return {case: value for case, value in found.items() if value is not None}
 
 
 class Curve(NamedTuple):
@@ -65,8 +93,7 @@ class Curve(NamedTuple):
     points: list[Point]
 
 
-@dataclass(frozen=True)
-class Difference:
+class Difference(NamedTuple):
     """Paired mean difference over the cases that both audits hold, with a bootstrap interval."""
 
     mean: float
@@ -81,25 +108,29 @@ def all_series(audits: Audits) -> list[Series]:
 
 def clean_point(audit: Audit) -> Point:
     """The unchanged image as budget 0."""
-    summary = audit.summary
-    cases = summary.metric_per_case
-    return Point(0.0, len(cases), summary.foreground_mean, summary.clean_dice_ci95, cases, None)
+    found = audit.summary
+    cases = found.metric_per_case
+    intervals = found.ci95 | {"dice": found.clean_dice_ci95}
+    return Point(0.0, len(cases), found.foreground_mean, intervals, cases, None)
 
 
 def ladder(audit: Audit, series: Series) -> list[Point]:
     """Points of one probe by rising eps, without the clean one; empty if this audit does not hold it."""
     points = [
-        Point(entry.eps, entry.n, entry.foreground_mean, entry.dice_ci95, entry.metric_per_case, entry)
+        Point(entry.eps, entry.n, entry.foreground_mean, entry.ci95, entry.metric_per_case, entry)
         for entry in audit.summary.probes
         if Series.of(entry) == series
     ]
     return sorted(points, key=lambda point: point.eps)
 
 
-def curves_of(audits: Audits, series: Series) -> list[Curve]:
-    """Points of each audit that holds a probe, the clean one first."""
-    ladders = [(number, audit, ladder(audit, series)) for number, audit in enumerate(audits)]
-    return [Curve(number, audit, [clean_point(audit), *points]) for number, audit, points in ladders if points]
+def curves_of(audits: Audits, series: Series, metric: str) -> list[Curve]:
+    """Of each audit that has a metric under attack the points at which it is known, the clean one first."""
+    curves = []
+    for number, audit in enumerate(audits):
+        points = [clean_point(audit), *ladder(audit, series)]
+        curves.append(Curve(number, audit, [point for point in points if point.metrics.get(metric) is not None]))
+    return [curve for curve in curves if any(point.probe for point in curve.points)]
 
 
 def holders(audits: Audits, series: Series) -> list[Audit]:
@@ -165,9 +196,20 @@ def paired(reference: Point | None, other: Point | None) -> Difference | None:
     """Mean Dice of `other` minus `reference` over the cases both hold; None if they share no case."""
     if reference is None or other is None:
         return None
-    before = {case.case: case.dice for case in reference.cases if case.dice is not None}
-    gaps = [case.dice - before[case.case] for case in other.cases if case.dice is not None and case.case in before]
+    before, after = reference.values("dice"), other.values("dice")
+    gaps = [after[case] - before[case] for case in after if case in before]
     return Difference(sum(gaps) / len(gaps), bootstrap(gaps), len(gaps)) if gaps else None
+
+
+def against(audits: Audits, audit: Audit, reference: Point | None, point: Point) -> str:
+    """The paired difference from the first audit, as a sentence ends with it; empty for the first one."""
+    if audit is audits[0]:
+        return ""
+    change, name = paired(reference, point), audits[0].name
+    if change is None:
+        return f", no case shared with {name}"
+    words = in_words(change.ci95, sign=True)
+    return f", {decimal(change.mean, sign=True)} against {name} case by case ({words}, n = {change.n})"
 
 
 def settings(point: Point) -> str:

@@ -1,18 +1,24 @@
-"""Paired differences between models: over the cases that both hold, case by case."""
+"""Paired differences between models, over the cases that both hold, case by case: as a table and as a file."""
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
-from imaseg.report.audits import Audits
+from imaseg.data.files import whole_file
+from imaseg.report.audits import Audits, read_audits
 from imaseg.report.blocks import Cell, Table, table, with_interval
 from imaseg.report.compare import strongest
 from imaseg.report.metrics import METRICS
-from imaseg.report.numerals import decimal, short
+from imaseg.report.wording import decimal, short
 from imaseg.statistics import paired
 
 Row = dict[str, Any]
+_COLUMNS = (
+    "a", "b", "probe", "eps", "unit", "metric", "mean_a", "mean_b", "difference", "ci95_low", "ci95_high", "n", "p",
+)  # fmt: skip
 _NAMES = {metric.name: metric.head for metric in METRICS}
 _USED = {"model", "metric_per_case", "probes", "corruptions"}
 _TEST = (
@@ -26,6 +32,29 @@ def paired_rows(audits: Audits) -> list[Row]:
     """Every further model against the first one, as `imaseg.statistics.paired` finds them."""
     (name, reference), *others = [(audit.name, audit.summary.model_dump(include=_USED)) for audit in audits]
     return [row for other, summary in others for row in paired(reference, summary, names=(name, other))]
+
+
+def write_comparison(folders: Sequence[Path], path: Path) -> Path:
+    """Write what `imaseg.statistics.paired` finds, for statistics of one's own: a is the first audit, b any other.
+
+    Args:
+        folders: audit folders, the reference first.
+        path: the CSV file to write.
+
+    Returns:
+        `path`.
+
+    Raises:
+        InputError: as `read_audits`.
+    """
+    rows = paired_rows(read_audits(folders))
+    with whole_file(path) as part, part.open("w", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, _COLUMNS, extrasaction="ignore")
+        table.writeheader()
+        for row in rows:
+            low, high = row["ci95"] or (None, None)
+            table.writerow({**row, "ci95_low": low, "ci95_high": high})
+    return path
 
 
 def main_rows(audits: Audits, rows: Iterable[Row]) -> list[Row]:

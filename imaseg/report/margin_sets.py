@@ -1,13 +1,14 @@
-"""Margins of an audit by perturbation set, and how a margin and its quantiles are written."""
+"""Margins of an audit by perturbation set."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 import numpy as np
+from scipy.stats import rankdata
 
 from imaseg.report.audits import Audit
-from imaseg.report.numerals import UNDEFINED, set_name, short, unit_name
+from imaseg.report.wording import set_name, unit_name
 from imaseg.results.margin import CaseMargin, MarginEntry
 
 
@@ -20,9 +21,14 @@ class Question(NamedTuple):
     criterion: str
 
     @property
+    def set(self) -> str:
+        """What the perturbation set is called."""
+        return set_name(self.perturbation)
+
+    @property
     def title(self) -> str:
         """Set and unit, as heads of columns call them."""
-        return f"{set_name(self.perturbation)} ({unit_name(self.unit)})"
+        return f"{self.set} ({unit_name(self.unit)})"
 
 
 class MarginSet(NamedTuple):
@@ -59,59 +65,12 @@ def margin_sets(audit: Audit) -> list[MarginSet]:
 def ranked_cases(audit: Audit) -> list[str]:
     """Cases, the one that breaks first in the mean over the sets first; unbroken cases come last and level."""
     cases = [case.case for case in audit.summary.metric_per_case]
-    ranks = []
-    for margins in margin_sets(audit):
-        found = [margins.margin(None, case) for case in cases]
-        values = np.array([np.inf if margin is None or margin.censored else margin.margin for margin in found])
-        ranks.append((values[:, None] > values).sum(1) + ((values[:, None] == values).sum(1) - 1) / 2)
-    order = np.argsort(np.mean(ranks, axis=0), kind="stable") if ranks else range(len(cases))
-    return [cases[number] for number in order]
-
-
-def quantile_text(entry: MarginEntry, name: str = "median") -> str:
-    """A quantile; one that rests on cases that nothing broke is a lower bound, and said to be one."""
-    value = getattr(entry, name)
-    if value is None:
-        return UNDEFINED
-    if not getattr(entry, f"{name}_at_least"):
-        return short(value)
-    return f"{'above' if value >= entry.eps else 'at least'} {short(value)}"
-
-
-def margin_text(margin: CaseMargin) -> str:
-    """A margin in a table: censored ones lie above the ceiling, a clean failure is called one."""
-    if margin.margin == 0:
-        return "0 (fails unattacked)"
-    return f"above {short(margin.eps)}" if margin.censored else short(margin.margin)
-
-
-def structure_name(structure: str | None) -> str:
-    """What a structure is called on the page.
-
-    >>> structure_name(None), structure_name("Liver")
-    ('whole case', 'Liver')
-    """
-    return "whole case" if structure is None else structure
-
-
-def median_meaning(entry: MarginEntry) -> str:
-    """What the median margin means to somebody who has not read how the set counts; empty where that is plain or 0."""
-    if not entry.median:
-        return ""
-    over, factor = "over " if entry.median_at_least else "", 1 + entry.median
-    if entry.median_share_of_range is not None:
-        return f"{over}{short(100 * entry.median_share_of_range, 2)} % of the intensity range"
-    if entry.perturbation == "bias-field":
-        return f"{over}{short(factor)} times as bright or dark"
-    if entry.perturbation == "gamma":
-        first, second = ("beyond", "and") if entry.median_at_least else ("from", "to")
-        return f"exponents {first} {short(1 / factor)} {second} {short(factor)}"
-    return ""
-
-
-def median_interval(entry: MarginEntry) -> str:
-    """Interval of the median; an end at the ceiling is a lower bound. Empty if there is none."""
-    if entry.median_ci95 is None:
-        return ""
-    low, high = (f"above {short(entry.eps)}" if end >= entry.eps else short(end) for end in entry.median_ci95)
-    return f"[{low}, {high}]"
+    heights = [
+        [
+            np.inf if (margin := margins.margin(None, case)) is None or margin.censored else margin.margin
+            for case in cases
+        ]
+        for margins in margin_sets(audit)
+    ]
+    ranks = rankdata(heights, axis=1).mean(axis=0) if heights else np.zeros(len(cases))
+    return [cases[number] for number in np.argsort(ranks, kind="stable")]

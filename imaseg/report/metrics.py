@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from imaseg.report.audits import Audits
-from imaseg.report.numerals import decimal, signed
+from imaseg.report.wording import decimal
+from imaseg.results.base import Metrics
 
 
 class Metric(NamedTuple):
@@ -31,7 +33,7 @@ class Metric(NamedTuple):
 
     def write(self, value: float | None) -> str:
         """A value in a table."""
-        return signed(value, self.digits) if self.sign else decimal(value, self.digits)
+        return decimal(value, self.digits, sign=self.sign)
 
 
 _DEFAULT = ("dice", "hd95", "surface_dice", "fp_volume")
@@ -68,6 +70,13 @@ METRICS = (
         "Calibration error: gap between confidence and accuracy",
     ),
 )  # fmt: skip
+
+
+def metric_cells(means: Metrics, columns: Sequence[Metric]) -> dict[str, str]:
+    """Means by head of column, and in how many cases each is undefined."""
+    undefined = [f"{m.short} {int(lost)}" for m in columns if (lost := means.get(f"{m.name}_undefined"))]
+    cells = {metric.head: metric.write(means.get(metric.name)) for metric in columns}
+    return {**cells, "Undefined in (cases)": ", ".join(undefined) or "none"}
 
 
 def shown_metrics(audits: Audits) -> list[Metric]:

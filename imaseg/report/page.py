@@ -5,15 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from imaseg.data.files import whole_file
+from imaseg.errors import InputError
 from imaseg.report.audits import Audits, read_audits
-from imaseg.report.numerals import listing
-from imaseg.report.render import render_page, write_page
 from imaseg.report.sections import build_sections
-from imaseg.report.verdict import failed_checks, is_sound, verdict_text
+from imaseg.report.sections.context.validity import failed_checks, is_sound, verdict_text
+from imaseg.report.wording import listing
+
+_STYLE = Path(__file__).parent / "style"
 
 
 def write_report(folders: Sequence[Path], out: Path) -> Path:
-    """Write one HTML page about one audit, or several side by side.
+    """Write one HTML page about one audit, or several side by side, whole or not at all.
 
     Args:
         folders: audit folders; the first is the reference that the others are compared with.
@@ -27,16 +34,36 @@ def write_report(folders: Sequence[Path], out: Path) -> Path:
             folder.
     """
     out = Path(out)
-    write_page(out, render(read_audits(folders)))
+    page = render(read_audits(folders))
+    if out.is_dir():
+        msg = f"{out} must be a file, got a folder. Name a file such as {out / 'report.html'}."
+        raise InputError(msg)
+    with whole_file(out) as part:
+        part.write_text(page, encoding="utf-8")
     return out
 
 
 def render(audits: Audits) -> str:
     """The page as text; the same audits give the same text."""
-    return render_page(
-        title=f"Robustness audit: {listing([audit.name for audit in audits])}",
+    jinja = Environment(
+        loader=FileSystemLoader(_STYLE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    jinja.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
+    page = jinja.get_template("page.html.j2").render(
+        title=f"Robustness audit: {listing(audit.name for audit in audits)}",
         sections=build_sections(audits),
         verdict=verdict_text(audits),
         sound=is_sound(audits),
         failed=failed_checks(audits),
+        style=_asset("page.css"),
+        scripts=[Markup(get_plotlyjs()), _asset("draw.js"), _asset("slides.js")],
     )
+    return page.lstrip() + "\n"
+
+
+def _asset(name: str) -> Markup:
+    return Markup((_STYLE / name).read_text(encoding="utf-8"))

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 WORKS = {
-    "ima": "Ma L, Liang L. Increasing-Margin Adversarial (IMA) training to improve adversarial "
-    "robustness of neural networks. "
-    "Computer Methods and Programs in Biomedicine 2023; 240:107687. doi:10.1016/j.cmpb.2023.107687.",
-    "monai": "Cardoso MJ, Li W, Brown R, et al. MONAI: an open-source framework for deep learning in "
-    "healthcare. 2022. "
-    "arXiv:2211.02701.",
-    "surface": "Nikolov S, Blackwell S, Zverovitch A, et al. Clinically applicable segmentation of head "
-    "and neck anatomy for "
-    "radiotherapy: deep learning algorithm development and validation study. J Med Internet Res 2021; 23(7):e26151.",
+    "ima": "Ma L, Liang L. Increasing-Margin Adversarial (IMA) training to improve adversarial robustness of "
+    "neural networks. Computer Methods and Programs in Biomedicine 2023; 240:107687. doi:10.1016/j.cmpb.2023.107687.",
+    "monai": "Cardoso MJ, Li W, Brown R, et al. MONAI: an open-source framework for deep learning in healthcare. "
+    "2022. arXiv:2211.02701.",
+    "surface": "Nikolov S, Blackwell S, Zverovitch A, et al. Clinically applicable segmentation of head and neck "
+    "anatomy for radiotherapy: deep learning algorithm development and validation study. J Med Internet Res 2021; "
+    "23(7):e26151.",
     "evaluate": "Carlini N, Athalye A, Papernot N, et al. On evaluating adversarial robustness. 2019. "
     "arXiv:1902.06705.",
     "degradation": "Boone L, Biparva M, Mojiri Forooshani P, et al. ROOD-MRI: benchmarking the robustness of deep "

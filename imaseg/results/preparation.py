@@ -80,6 +80,16 @@ class Agreement(Record):
         """Whether both predict the same, but for rounding; None where they were not compared."""
         return None if self.dice is None else self.dice >= SAME
 
+    @property
+    def sentence(self) -> str:
+        """What was found."""
+        if self.dice is None or self.voxels is None:
+            return f"Not compared with the model's own software: {self.reason}"
+        numbers = f"Dice {self.dice:.4f}, {self.voxels:.2%} of the voxels alike ({self.pipeline}, case {self.case})"
+        if self.agrees:
+            return f"imaseg predicts what the model's own software predicts: {numbers}."
+        return f"imaseg does not predict what the model's own software predicts: {numbers}; {self.reason}"
+
 
 SAME = 0.99
 """Dice of two predictions from which on they count as the same."""

@@ -44,6 +44,8 @@ class DataFacts(Record):
         training_known: whether the model says on which cases it was trained.
         notes: on how labels and classes were matched.
         labels: name by class number, background left out.
+        selected_because: why these cases were taken.
+        held_out_missing: whether none of the cases that the model held out is among the data, by their ids.
     """
 
     name: str
@@ -53,6 +55,8 @@ class DataFacts(Record):
     training_known: bool
     notes: list[str]
     labels: dict[str, str]
+    selected_because: str = ""
+    held_out_missing: bool = False
 
 
 class SizeProbe(Record):

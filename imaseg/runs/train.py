@@ -5,6 +5,7 @@ Under `torchrun` the processes share the cases of each epoch, and the first proc
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -113,6 +114,12 @@ def training_cases(data: Path) -> CaseSet:
         raise InputError(msg)
     if "train" in cohort.split:
         cohort = cohort.select(cohort.split["train"])
+    elif rank() == 0:
+        warnings.warn(
+            f"{data} has no split: all {len(cohort)} cases are trained on, and none is left for an audit. "
+            "`imaseg prepare --split 0.8` makes one.",
+            stacklevel=2,
+        )
     bare = [case.id for case in cohort if case.label is None]
     if bare:
         msg = f"{data} must have a label for each training case, got none for {', '.join(bare[:3])}."
@@ -121,7 +128,11 @@ def training_cases(data: Path) -> CaseSet:
         msg = f"{data} must hold at least one training case, got an empty `train` in split.json. Correct split.json."
         raise InputError(msg)
     if sorted(cohort.labels) != list(range(len(cohort.labels))):
-        msg = f"labels of {data} must be 0, 1, 2, ... without gaps, got {sorted(cohort.labels)}. Renumber them."
+        changed = {value: i for i, value in enumerate(sorted(cohort.labels)) if value != i}
+        msg = (
+            f"labels of {data} must be 0, 1, 2, ... without gaps, got {sorted(cohort.labels)}. Prepare the data again "
+            f"with label_map: {changed} in a --config file."
+        )
         raise InputError(msg)
     return cohort
 

@@ -53,7 +53,7 @@ def test_a_config_changes_keys_of_a_recipe(imaseg, photos, tmp_path):
     assert code == 0
     story = json.loads((tmp_path / "out" / "prepare.json").read_text())
     assert story["recipe"]["normalise"] == "none"
-    assert story["recipe"]["label_map"] == {"255": 1}
+    assert story["recipe"]["label_map"] == {"255": 1, "65535": 1}
     assert json.loads((tmp_path / "out" / "dataset.json").read_text())["labels"] == {"0": "background", "1": "lesion"}
 
 

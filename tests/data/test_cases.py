@@ -54,11 +54,27 @@ def test_empty_folders_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("folder", ["imagesTr", "labelsTr"])
-def test_a_named_file_that_is_missing_stops_loading_unless_told_otherwise(raw, folder):
+def test_a_case_that_misses_a_file_is_left_out_with_a_warning(raw, folder):
     (raw / folder / "case_2.nii.gz").unlink()
-    with pytest.raises(InputError, match=rf"{folder}/case_2.nii.gz must exist \(case case_2\)"):
-        load_cases(raw)
+    with pytest.warns(UserWarning, match=rf"{folder}/case_2.nii.gz must exist \(case case_2\).* left out"):
+        cohort = load_cases(raw)
+    assert cohort.ids == [f"case_{i}" for i in (0, 1, 3, 4, 5)]
+    assert cohort.split == {"train": ["case_0", "case_1", "case_3"], "val": ["case_4", "case_5"]}
     assert len(load_cases(raw, missing_ok=True)) == 6
+
+
+def test_a_folder_in_which_every_case_misses_a_file_is_refused(raw):
+    for path in (raw / "labelsTr").iterdir():
+        path.unlink()
+    with pytest.raises(InputError, match=r"labelsTr/case_0.nii.gz must exist \(case case_0\)"):
+        load_cases(raw)
+
+
+def test_a_prepared_folder_that_misses_a_file_is_refused(raw):
+    (raw / "prepare.json").write_text("{}")
+    (raw / "labelsTr" / "case_2.nii.gz").unlink()
+    with pytest.raises(InputError, match=r"labelsTr/case_2.nii.gz must exist \(case case_2\)"):
+        load_cases(raw)
 
 
 @pytest.mark.parametrize(

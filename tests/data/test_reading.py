@@ -95,7 +95,7 @@ def _break(path, how):
         ("missing", "exist, got nothing there"),
         ("empty", "got an empty file"),
         ("truncated", "got an unreadable one .the file ends early"),
-        ("text", "be a complete NIfTI file, got an unreadable one"),
+        ("text", "be compressed, as its name says, got a file that is not gzip"),
         ("flipped", "be a complete NIfTI file, got an unreadable one .CRC check failed"),
     ],
 )
@@ -148,7 +148,9 @@ def test_a_threshold_is_the_lowest_value_of_the_structure(tmp_path, save):
 def test_label_values_are_whole(tmp_path, save, ball):
     assert label_values(save(tmp_path / "l.nii.gz", ball())) == {0, 1, 2}
     path = save(tmp_path / "f.nii.gz", ball() * np.float32(0.5))
-    with pytest.raises(InputError, match=r"f.nii.gz must hold whole label numbers, got \[0.0, 0.5"):
+    with pytest.raises(
+        InputError, match=r"f.nii.gz must hold whole label numbers from 0, got 0.5 in .* label_threshold: 0.5"
+    ):
         label_values(path)
 
 

@@ -82,7 +82,7 @@ def test_tiles_are_those_of_monais_sliding_window():
 
     network = Lopsided(3)
     image = torch.randn(1, 1, 20, 17, 9)
-    model = _adapt(network, roi_size=[12, 12, 12], overlap=0.5, mode="constant")
+    model = _adapt(network, roi_size=[12, 12, 12], overlap=0.5, mode="constant", pad_value=0.0)
     wanted = sliding_window_inference(image, (12, 12, 12), 2, network, overlap=0.5)
     torch.testing.assert_close(model(image), wanted)
 
@@ -195,3 +195,24 @@ def test_an_attack_on_slices_equals_the_attack_on_the_bare_network():
     ours = PGD(L2(0.5), steps=3)(_adapt(network, axes="xy"), image, label)
     bare = PGD(L2(0.5), steps=3)(network, image[..., 0], label[..., 0])
     torch.testing.assert_close(ours.image[..., 0], bare.image)
+
+
+@pytest.mark.parametrize(("stated", "fill"), [({}, None), ({"pad_value": 0.0}, 0.0), ({"pad_value": -2.0}, -2.0)])
+@pytest.mark.parametrize("how", [{"divisor": 8}, {"roi_size": [8, 8]}])
+def test_images_are_padded_with_the_cards_value_or_their_lowest(stated, fill, how):
+    seen = []
+
+    class Watched(Lopsided):
+        def forward(self, image):
+            seen.append(image.detach())
+            return super().forward(image)
+
+    model = _adapt(Watched(2), axes="xy", in_channels=1, **how, **stated)
+    seen.clear()
+    image = torch.rand(1, 1, 8, 5, 1) + 3
+    assert model(image).shape == (1, 2, 8, 5, 1)
+    (given,) = seen
+    assert given.shape == (1, 1, 8, 8)
+    assert torch.equal(given[..., 1:6], image[..., 0])
+    border = torch.cat([given[..., :1], given[..., 6:]], -1)
+    assert (border == (image.min() if fill is None else fill)).all()

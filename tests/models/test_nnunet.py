@@ -20,6 +20,8 @@ from imaseg.data.inverse.invert import native_scale
 from imaseg.data.preparation.intensity import shift_and_scale
 from imaseg.data.reading import read_volume
 from imaseg.models.nnunet.decision import class_of_label, classes_of_regions
+from imaseg.models.nnunet.folder import ResultsFolder
+from imaseg.models.nnunet.split import cases_of
 from tests.nnunet_folder import REGIONS, Harmful, dataset, plans, write_raw, write_results
 
 pytest.importorskip("nnunetv2", reason="nnunetv2 is not installed (pip install 'imaseg[nnunet]')")
@@ -228,6 +230,25 @@ def test_the_validation_cases_of_the_fold_are_audited_unless_others_are_named(ra
     assert choose(cases, card, None) == (cases.select(ids[:2]), "held out")
     both = load_model(f"nnunet:{folder}@all").card
     assert (both.val_ids, both.train_ids) == ([], ids)
+
+
+@pytest.mark.parametrize(
+    ("ending", "name"),
+    [
+        (".nrrd", "/data/labelsTr/case.1.nrrd"),
+        (".mha", "case.1.mha"),
+        (".tif", "C:\\data\\labelsTr\\case.1.tif"),
+        (".seg.nrrd", "/data/case.1.seg.nrrd"),
+        (".nii.gz", "/data/case.1.nii.gz"),
+        (None, "/data/case.1.nrrd"),
+    ],
+)
+def test_validation_cases_are_known_by_their_ids_whatever_their_files_end_in(tmp_path, ending, name):
+    summary = tmp_path / "fold_0" / "validation" / "summary.json"
+    summary.parent.mkdir(parents=True)
+    (tmp_path / "dataset.json").write_text(json.dumps({"file_ending": ending} if ending else {}))
+    summary.write_text(json.dumps({"metric_per_case": [{"reference_file": name}]}))
+    assert cases_of(ResultsFolder(tmp_path, ("0",)), "none") == ([], ["case.1"])
 
 
 def test_what_imaseg_prepared_is_refused(prepared_phantom, tmp_path):

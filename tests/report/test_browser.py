@@ -152,6 +152,15 @@ def test_a_phone_needs_no_sideways_scrolling(chromium, page):
     assert all(plot["width"] <= 390 for plot in chromium.ask(MARKS))
 
 
+@pytest.mark.parametrize("width", [900, 1100])
+def test_the_table_of_margins_needs_no_sideways_scrolling(chromium, page, width):
+    chromium.look(width=width, height=900)
+    chromium.open(page)
+    size = "(table => [table.scrollWidth, table.clientWidth])(document.querySelector('#margins > .scroll'))"
+    needed, there = chromium.ask(size)
+    assert needed <= there
+
+
 def test_the_keyboard_shows_where_it_is(chromium, page):
     chromium.look()
     chromium.open(page)

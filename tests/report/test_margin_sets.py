@@ -2,14 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from imaseg.report.margin_sets import (
-    margin_sets,
-    margin_text,
-    median_interval,
-    median_meaning,
-    quantile_text,
-    ranked_cases,
-)  # fmt: skip
+from imaseg.report.margin_sets import margin_sets, ranked_cases
+from imaseg.report.margin_words import margin_text, median_interval, median_meaning, quantile_text
 from tests.report.vary import vary
 
 
@@ -71,6 +65,8 @@ def test_margins_in_words(entry):
     [
         ({"median_share_of_range": 0.0123}, "1.2 % of the intensity range"),
         ({"perturbation": "bias-field"}, "1.5 times as bright or dark"),
+        ({"perturbation": "bias-field", "median": 0.000421}, "1.0004 times as bright or dark"),
+        ({"perturbation": "gamma", "median": 0.02}, "exponents from 0.98 to 1.02"),
         ({"perturbation": "gamma"}, "exponents from 0.667 to 1.5"),
         ({"perturbation": "gamma", "median_at_least": True}, "exponents beyond 0.667 and 1.5"),
         ({"perturbation": "bias-field", "median_at_least": True}, "over 1.5 times as bright or dark"),

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from imaseg.report.verdict import failed_checks, is_sound, verdict_text
+from imaseg.report.sections.context.validity import failed_checks, is_sound, verdict_text
 from imaseg.results.summary import Check
 from tests.report.vary import vary
 
@@ -31,6 +31,6 @@ def test_states_of_checks(tiny, states, text, sound):
 
 def test_of_several_models_the_failing_and_the_silent_are_named(tiny):
     bad, mute = checked(tiny, False, name="bad"), checked(tiny, name="mute")
-    text = "1 of 1 validity check failed: check 0 (bad: number 0). None were recorded for mute."
+    text = "1 of 1 validity check failed: check 0 (bad: number 0). No check was recorded for: mute."
     assert verdict_text([bad, mute]) == text
     assert not is_sound([checked(tiny, True), mute])

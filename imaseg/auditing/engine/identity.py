@@ -18,7 +18,7 @@ from imaseg.auditing.engine.sharing import Claims, wait_for
 from imaseg.auditing.inputs.subject import Subject
 from imaseg.auditing.plan import Plan
 from imaseg.data import CaseSet
-from imaseg.data.files import occupied, sweep, write_json
+from imaseg.data.files import files_behind, occupied, sweep, write_json
 from imaseg.errors import InputError
 from imaseg.models import SegmentationModel
 from imaseg.models.adapted import AdaptedModel
@@ -154,7 +154,7 @@ def _hash_files(cases: CaseSet) -> str:
     """Over names and contents of images and labels, in order."""
     digest = hashlib.sha256()
     for case in cases:
-        for path in (*case.image, *([case.label] if case.label else [])):
+        for path in (inner for named in case.files for inner in files_behind(named)):
             digest.update(path.name.encode())
             if path.is_file():
                 digest.update(path.read_bytes())

@@ -17,7 +17,6 @@ from imaseg.auditing.engine.summary import summarise
 from imaseg.auditing.engine.tables import write_tables
 from imaseg.auditing.engine.work import Work, finished_record
 from imaseg.auditing.inputs.budget import Budgeted, scale_of
-from imaseg.auditing.inputs.own import agreement_text
 from imaseg.auditing.inputs.source import training_cases_among
 from imaseg.auditing.inputs.subject import Subject
 from imaseg.auditing.plan import Plan, load_plan
@@ -136,7 +135,7 @@ def _agreement(folder: Path, subject: Subject, plan: Plan, announce: Callable[[s
     agreed = subject.agreement() if plan.verify else Agreement(reason="the plan says `verify: false`.")
     write_json(path, run.model_copy(update={"agreement": agreed}).model_dump(mode="json"))
     if announce is not None and agreed.dice is not None:
-        announce(agreement_text(agreed))
+        announce(agreed.sentence if agreed.agrees else f"Warning: {agreed.sentence}")
     return agreed
 
 
@@ -187,6 +186,8 @@ def _announce(
     cases = subject.cases
     for note in subject.notes:
         announce(note)
+    if subject.held_out_missing or subject.selection in ("all", "unseen"):
+        announce(subject.because)  # of the others the line below says whose word they are
     if warning := training_cases_among(cases, subject.model.card):
         announce(warning)
     if cases.prepared is not None and any(getattr(probe, "write", None) == "nifti" for probe in plan.probes):

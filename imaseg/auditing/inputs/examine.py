@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from imaseg.auditing.inputs.own import agreement_text
-from imaseg.auditing.inputs.source import Loaded, training_cases_among
+from imaseg.auditing.inputs.source import Loaded, held_out_missing, reason_for, training_cases_among
 from imaseg.auditing.inputs.subject import Subject
 from imaseg.data import load_cases
 from imaseg.errors import InputError
@@ -80,7 +79,7 @@ def examine_data(
     Raises:
         InputError: if they do not fit, or none of the cases looked at can be read.
     """
-    cohort = load_cases(data)
+    cohort = load_cases(data, missing_ok=True)
     subject = Subject.of(model, cohort, select=select, device=None)
     chosen = subject.cases
     few = sorted({round(place * (len(chosen) - 1) / (_TRIED - 1)) for place in range(_TRIED)})
@@ -95,6 +94,9 @@ def examine_data(
         raise InputError(msg)
     if warning := training_cases_among(chosen, model.card):
         problems.append(warning)
+    because = reason_for(cohort, model.card, subject.selection)
+    if held_out_missing(cohort, model.card):
+        problems.append(because)
     if all(score < _POOR for case in tried for score in case["dice"].values()):
         names = ", ".join(case["id"] for case in tried)
         problems.append(
@@ -103,7 +105,7 @@ def examine_data(
         )
     agreed = subject.agreement() if verify else None
     if agreed is not None and agreed.agrees is False:
-        problems.append(agreement_text(agreed))
+        problems.append(agreed.sentence)
     return {
         "folder": str(data),
         "cases": len(cohort),
@@ -113,7 +115,7 @@ def examine_data(
         "preparation": subject.preparation().model_dump(mode="json"),
         "agreement": None if agreed is None else agreed.model_dump(mode="json"),
         "tried": tried,
-        "notes": list(subject.notes),
+        "notes": [*subject.notes, *([] if because in problems else [because])],
         "problems": problems,
     }
 
@@ -150,6 +152,7 @@ def _kind(model: SegmentationModel, spec: str) -> str:
 def _input(model: SegmentationModel) -> dict[str, Any]:
     card = model.card
     facts: dict[str, Any] = {"channels": card.in_channels, "spatial_dims": card.spatial_dims, "divisor": card.divisor}
+    facts["pad_value"] = "lowest" if card.pad_value is None else card.pad_value
     if isinstance(model, AdaptedModel):
         use = model.found.card
         facts |= {"spatial_dims": use.spatial_dims, "divisor": model.found.probe.divisor, "axes": use.axes}

@@ -46,16 +46,6 @@ def agreement(model: SegmentationModel, case: Case, loaded: Loaded, *, prepared:
     return _compared(native_decision(whole, loaded), theirs, whole, case)
 
 
-def agreement_text(found: Agreement) -> str:
-    """What was found, in a sentence."""
-    if found.dice is None or found.voxels is None:
-        return f"Not compared with the model's own software: {found.reason}"
-    numbers = f"Dice {found.dice:.4f}, {found.voxels:.2%} of the voxels alike ({found.pipeline}, case {found.case})"
-    if found.agrees:
-        return f"imaseg predicts what the model's own software predicts: {numbers}."
-    return f"Warning: imaseg does not predict what the model's own software predicts: {numbers}; {found.reason}"
-
-
 def native_decision(model: SegmentationModel, loaded: Loaded) -> NDArray[np.int64]:
     """Class of each voxel (X, Y, Z) on the grid of the files."""
     device = next(model.parameters()).device

@@ -272,6 +272,34 @@ def held_out(cases: CaseSet, card: ModelCard) -> tuple[CaseSet, str]:
     return cases, "all"
 
 
+def held_out_missing(cases: CaseSet, card: ModelCard) -> bool:
+    """Whether the model names cases that it held out, and none of them is in the cohort."""
+    return bool(card.val_ids) and not {*card.val_ids} & {*cases.ids}
+
+
+def reason_for(cases: CaseSet, card: ModelCard, selection: str) -> str:
+    """A sentence on why these cases are audited, and by whose word they were held out of training."""
+    if held_out_missing(cases, card):
+        return (
+            f"Warning: none of the cases that {card.name} held out ({len(card.val_ids)}: {card.val_ids[0]}, ...) is "
+            f"among these data ({cases.ids[0]}, ...), so nothing shows that the audited cases were not in its training."
+        )
+    if selection == "held out":
+        return f"Audited are the cases that {card.name} held out of its training, as its checkpoint says."
+    if selection == "val":
+        return f"Audited is the val split of {cases.name}, as its split.json says."
+    if selection == "unseen":
+        return f"Audited are the cases that {card.name} does not list as training cases."
+    if selection == "all":
+        unknown = "" if card.train_ids or card.val_ids else ", and the model does not say which it was trained on"
+        nobody = f"{cases.name} has no split.json{unknown}: no case is known to be held out. "
+        held = "" if "val" in cases.split else nobody
+        return (
+            f"{held}All {len(cases)} cases are audited; `--cases` names others, `imaseg prepare --split` makes a split."
+        )
+    return f"Audited are the cases that were asked for ({selection})."
+
+
 def training_cases_among(cases: CaseSet, card: ModelCard) -> str | None:
     """A warning if the model was trained on some of the cases."""
     seen = [name for name in cases.ids if name in set(card.train_ids)]

@@ -12,8 +12,9 @@ import torch
 from imaseg.auditing.inputs.described import describe_preparation
 from imaseg.auditing.inputs.fitting import fit
 from imaseg.auditing.inputs.own import agreement
-from imaseg.auditing.inputs.source import CaseSource, Loaded, choose
+from imaseg.auditing.inputs.source import CaseSource, Loaded, choose, held_out_missing, reason_for
 from imaseg.data import CaseSet, load_cases
+from imaseg.data.layouts.accounting import reasons_counted
 from imaseg.errors import InputError
 from imaseg.models import SegmentationModel, load_model
 from imaseg.results.preparation import Agreement, Preparation
@@ -31,6 +32,8 @@ class Subject:
         selection: how.
         source: reads them for that model.
         notes: on how labels of the data and classes of the model were matched.
+        because: why these cases were chosen.
+        held_out_missing: whether none of the cases that the model held out is among the data.
     """
 
     model: SegmentationModel
@@ -39,6 +42,8 @@ class Subject:
     selection: str
     source: CaseSource
     notes: tuple[str, ...] = ()
+    because: str = ""
+    held_out_missing: bool = False
 
     @classmethod
     def of(
@@ -64,12 +69,23 @@ class Subject:
         """
         network = model if isinstance(model, SegmentationModel) else load_model(model, trust=trust)
         network = network if device is None else network.to(device)
-        cohort = cases if isinstance(cases, CaseSet) else load_cases(cases)
+        # A case that misses a file fails alone and stands in the report.
+        cohort = cases if isinstance(cases, CaseSet) else load_cases(cases, missing_ok=True)
         chosen, selection = choose(cohort, network.card, select)
         spec = "" if isinstance(model, SegmentationModel) else str(model)
         fitted = fit(network, chosen)
         source = CaseSource(chosen, fitted.model.card, fitted.model.prepare)
-        return cls(fitted.model, spec, chosen, selection, source, fitted.notes)
+        left = (f"Files read for no case: {reasons_counted(_short(cohort))}.",) if cohort.ignored else ()
+        return cls(
+            fitted.model,
+            spec,
+            chosen,
+            selection,
+            source,
+            (*fitted.notes, *left),
+            because=reason_for(cohort, network.card, selection),
+            held_out_missing=held_out_missing(cohort, network.card),
+        )
 
     def data(self, finished: Sequence[str]) -> DataFacts:
         """Which cases were finished, by id, and which of them the model was trained on."""
@@ -83,6 +99,8 @@ class Subject:
             training_known=bool(card.train_ids or card.val_ids),
             notes=list(self.notes),
             labels={str(value): label for value, label in card.labels.items() if value > 0},
+            selected_because=self.because,
+            held_out_missing=self.held_out_missing,
         )
 
     @cached_property
@@ -105,3 +123,8 @@ class Subject:
             return Agreement(reason="no case could be read.")
         case = self.cases[self.cases.ids.index(self.first.volume.id)]
         return agreement(self.model, case, self.first, prepared=self.cases.prepared is not None)
+
+
+def _short(cohort: CaseSet) -> dict[str, str]:
+    """Reasons by file, which is named by its folder and name."""
+    return {f"{path.parent.name}/{path.name}": reason for path, reason in cohort.ignored.items()}

@@ -103,6 +103,8 @@ def _seen(data: DataFacts) -> Check:
     title = "No audited case was in the training set"
     if not data.training_known:
         return _not_run(title, "the checkpoint does not say on which cases it was trained")
+    if data.held_out_missing:
+        return _check(title, False, "no held-out case found", data.selected_because.removeprefix("Warning: "))
     seen = len(data.seen_in_training)
     return _check(title, not seen, f"{seen} of {data.cases}", "by case id, as the model's card lists them")
 

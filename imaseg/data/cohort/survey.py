@@ -14,7 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 from imaseg.data.cases import Case
 from imaseg.data.cohort.hounsfield import looks_like_hounsfield
 from imaseg.data.cohort.thumbnail import draw_thumbnail
-from imaseg.data.formats.checks import check_image, check_label, header_flags
+from imaseg.data.formats.checks import check_image, check_label, class_numbers, header_flags, label_flags
 from imaseg.data.formats.scan import Scan
 from imaseg.data.orient import orient
 from imaseg.data.reading import read_images, read_label, to_volume
@@ -80,7 +80,7 @@ def survey_case(
         thumbnail: PNG to write if the case cannot be used but its image can be read.
     """
     try:
-        volume, reasons, flags = inspect_case(case, labels, threshold=threshold, thumbnail=thumbnail)
+        volume, reasons, flags = inspect_case(case, labels, mapping=mapping, threshold=threshold, thumbnail=thumbnail)
     except InputError as error:
         return Survey(reasons=[str(error)])
     if volume is None:
@@ -109,6 +109,7 @@ def inspect_case(
     case: Case,
     labels: Mapping[int, str] | None,
     *,
+    mapping: Mapping[int, int] | None = None,
     threshold: float | None = None,
     thumbnail: Path | None = None,
 ) -> tuple[Volume | None, list[str], list[str]]:
@@ -126,8 +127,9 @@ def inspect_case(
     except InputError as error:
         reasons.append(str(error))
     if label is not None:
-        reasons += check_label(label, images[0], labels)
-        flags += header_flags(label)
+        wrong = check_label(label, images[0], labels)
+        reasons += wrong or (class_numbers(label, mapping) if labels is None and threshold is None else [])
+        flags += [*header_flags(label), *label_flags(label, images[0])]
     if not reasons:
         return to_volume(case.id, images, label, compact=True), [], flags
     if thumbnail is not None:

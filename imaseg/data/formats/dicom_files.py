@@ -133,7 +133,7 @@ def _is_dicom(path: Path) -> bool:
     name = path.name.lower()
     if name.endswith(_SUFFIXES):
         return True
-    if name.endswith(SUFFIXES) or name == "dicomdir":
+    if (name.endswith(SUFFIXES) and not name.endswith(".img")) or name == "dicomdir":
         return False
     start = _start(path)
     return start[128:] == _MAGIC or _BARE.match(start) is not None

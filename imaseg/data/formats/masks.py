@@ -28,7 +28,7 @@ def read_masks(paths: tuple[Path, ...], image: Scan, values: Mapping[str, int]) 
     label = np.zeros(image.data.shape[:3], np.uint8 if max(values.values(), default=0) < 256 else np.uint16)
     flags = []
     for path in (path for path in paths if stem(path) in values):
-        scan = on_grid_of(read_scan(path, dtype=None), image)
+        scan = on_grid_of(read_scan(path, dtype=None, label=True), image)
         reasons = [*spacing(scan), *finite(scan), *one_per_voxel(scan)]
         reasons = reasons or same_shape(scan, image) or same_place(scan, image)
         if reasons:

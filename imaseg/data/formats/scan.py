@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from imaseg.data.files import is_picture
 from imaseg.errors import InputError
 
 _ROUNDING_TOLERANCE = 1e-3
@@ -26,6 +27,8 @@ class Scan:
         pixdim: voxel sizes in mm as the header states them, zero and negative ones included.
         qform: the quaternion affine where the header sets both it and the sform, else None.
         flags: what is unusual about the header, though the file can be used.
+        turned: whether a picture was turned as its EXIF orientation says.
+        see_through: whether a picture has a transparency that varies.
     """
 
     path: Path
@@ -34,11 +37,18 @@ class Scan:
     pixdim: tuple[float, ...]
     qform: NDArray[np.float64] | None = None
     flags: list[str] = field(default_factory=list)
+    turned: bool = False
+    see_through: bool = False
 
     @property
     def name(self) -> str:
         """Folder and file name, e.g. `labelsTr/case_1.nii.gz`, which tells image and label of a case apart."""
         return f"{self.path.parent.name}/{self.path.name}"
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether it was read from a picture such as PNG or TIFF."""
+        return is_picture(self.path)
 
 
 def whole_if_close(data: NDArray[np.generic]) -> NDArray[np.generic]:

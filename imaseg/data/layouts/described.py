@@ -2,36 +2,86 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from imaseg.data.cases import Case, CaseSet
-from imaseg.data.files import read_json, stem
-from imaseg.data.layouts.paired import CHANNEL, channels_of, paired_cases
+from imaseg.data.files import ITK_SUFFIXES, NIFTI_SUFFIXES, PICTURE_SUFFIXES, TIFF_SUFFIXES, read_json, stem
+from imaseg.data.layouts.channels import checked_channels, split_name
+from imaseg.data.layouts.paired import Declared, Pairs, channels_of, paired_cases
 from imaseg.errors import InputError
+
+_VOLUMES = (*NIFTI_SUFFIXES, *ITK_SUFFIXES)
+_READERS = {
+    "NaturalImage2DIO": PICTURE_SUFFIXES,
+    "Tiff3DIO": TIFF_SUFFIXES,
+    "SimpleITKIO": _VOLUMES,
+    "SimpleITKIOWithReorient": _VOLUMES,
+    "NibabelIO": _VOLUMES,
+    "NibabelIOWithReorient": _VOLUMES,
+}
+"""nnU-Net's readers, and the suffixes of files that imaseg reads alike."""
 
 
 def described_cases(root: Path) -> CaseSet:
-    """Cases of a folder with a `dataset.json`: those it lists under `training` (MSD), else those of imagesTr (nnU-Net).
+    """Cases of a folder with a `dataset.json`.
+
+    Those that it lists under `training` (MSD) or `dataset` (nnU-Net), else those of imagesTr (nnU-Net).
 
     Raises:
         InputError: if `dataset.json` is malformed.
     """
     content = read_json(root / "dataset.json")
-    listed = content.get("training")
-    cases = _listed(root, listed) if isinstance(listed, list) and listed else paired_cases(root)
+    modality = _modality(root, content)
+    pairs = _pairs(root, content, len(modality))
+    whole = [replace(case, channels=len(modality)) for case in pairs.cases]
     return CaseSet(
         root=root,
         name=str(content.get("name") or root.resolve().name),
-        modality=_modality(root, content),
-        cases=tuple(cases),
+        modality=modality,
+        cases=tuple(whole),
         declared_labels=_labels(root, content.get("labels")),
+        ignored=pairs.ignored,
     )
 
 
-def _listed(root: Path, entries: list[Any]) -> list[Case]:
+def _pairs(root: Path, content: dict[str, Any], channels: int) -> Pairs:
+    listed, by_id = content.get("training"), content.get("dataset")
+    if isinstance(listed, list) and listed:
+        return Pairs(_listed(root, listed, channels))
+    if isinstance(by_id, dict) and by_id:
+        return Pairs([_by_id(root, name, entry) for name, entry in by_id.items()])
+    _warn_of_reader(root, content)
+    return paired_cases(root, Declared(channels or None, str(content.get("file_ending") or "")))
+
+
+def _warn_of_reader(root: Path, content: dict[str, Any]) -> None:
+    """Warn if nnU-Net is told to read these files by something that reads them otherwise than imaseg."""
+    reader, ending = content.get("overwrite_image_reader_writer"), str(content.get("file_ending") or "").lower()
+    suffixes = _READERS.get(str(reader), ())
+    if reader and reader != "None" and not ending.endswith(suffixes):
+        warnings.warn(
+            f"overwrite_image_reader_writer in {root / 'dataset.json'} names {reader}, which is not run: files are "
+            "read by their suffix. Compare a case with what it gives.",
+            stacklevel=2,
+        )
+
+
+def _by_id(root: Path, name: str, entry: Any) -> Case:
+    """A case that nnU-Net's `dataset` key lists, with paths that may lead anywhere."""
+    images, label = (entry.get("images"), entry.get("label")) if isinstance(entry, dict) else (None, None)
+    images = images if isinstance(images, list) else []
+    if not images or not all(isinstance(path, str) for path in (*images, label or "")):
+        _malformed(root, f"case {name!r} of dataset", '{"images": [...], "label": ...}', entry)
+    return Case(name, tuple(root / path for path in images), root / label if label else None)
+
+
+def _listed(root: Path, entries: list[Any], channels: int) -> list[Case]:
     cases = []
+    from_zero = all(_number(entry) == 0 for entry in entries)
     for entry in entries:
         if not isinstance(entry, dict) or not isinstance(entry.get("image"), str | list):
             _malformed(root, "each entry of training", '{"image": ..., "label": ...}', entry)
@@ -40,17 +90,31 @@ def _listed(root: Path, entries: list[Any]) -> list[Case]:
         if not all(isinstance(name, str) for name in (*names, label or "")) or not names:
             _malformed(root, "image and label of each entry of training", "file names", entry)
         image = tuple(path for name in names for path in channels_of(root / name))
-        name = _case_id(Path(names[0]), Path(label) if label else None)
-        cases.append(Case(name, image, root / label if label else None))
+        name = _case_id(Path(names[0]), Path(label) if label else None, from_zero=from_zero)
+        fault = ""
+        if len(names) == 1 and image != (root / names[0],):
+            image, fault = checked_channels(name, image, range(max(channels, 1)))
+        cases.append(Case(name, image, root / label if label else None, fault=fault))
     _require_unique((case.id for case in cases), root)
     return cases
 
 
-def _case_id(image: Path, label: Path | None) -> str:
-    """Id of a listed image: its stem, without the channel number that nnU-Net files carry and labels do not."""
-    match = CHANNEL.match(stem(image))
-    own = label is not None and stem(label) == stem(image)
-    return match["id"] if match and not own else stem(image)
+def _number(entry: Any) -> int | None:
+    """Four-digit number at the end of the first image of an entry."""
+    image = entry.get("image") if isinstance(entry, dict) else None
+    first = image[0] if isinstance(image, list) and image else image
+    return split_name(stem(Path(first)))[1] if isinstance(first, str) else None
+
+
+def _case_id(image: Path, label: Path | None, *, from_zero: bool) -> str:
+    """Id of a listed image: its stem, without the number of a channel.
+
+    Four digits number channels if the label lacks them or, without a label, if all listed images end in `_0000`.
+    """
+    name, number = split_name(stem(image))
+    if number is None or (label is not None and stem(label) == stem(image)):
+        return stem(image)
+    return name if from_zero or (label is not None and stem(label) == name) else stem(image)
 
 
 def _labels(root: Path, declared: Any) -> dict[int, str] | None:

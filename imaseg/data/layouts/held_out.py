@@ -7,7 +7,8 @@ from pathlib import Path
 
 from imaseg.data.cases import Case
 from imaseg.data.files import list_volumes, read_json, stem
-from imaseg.data.layouts.paired import channels_of, image_id
+from imaseg.data.layouts.channels import split_name
+from imaseg.data.layouts.paired import channels_of
 
 FOLDER = "imagesTs"
 
@@ -27,8 +28,10 @@ def held_out_images(root: Path, patient: str | None = None) -> list[Case]:
         for name in (name for name in names if isinstance(name, str)):
             images[stem(root / name)] = channels_of(root / name)
     elif (root / FOLDER).is_dir():
-        for path in list_volumes(root / FOLDER):
-            images.setdefault(image_id(path, {}), []).append(path)
+        files = list_volumes(root / FOLDER)
+        channels = any(split_name(stem(path))[1] == 0 for path in files)
+        for path in files:
+            images.setdefault(split_name(stem(path))[0] if channels else stem(path), []).append(path)
     cases = []
     for name, paths in images.items():
         match = re.search(patient, name) if patient else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,13 +25,16 @@ def load_cases(path: Path | str, *, missing_ok: bool = False, layout: Layout | N
     Supported are MSD and nnU-Net raw folders, `imagesTr` + `labelsTr`, `images` + `labels` (or `masks`), `x_image` +
     `x_label` files, folders with a file per mask, and folders of DICOM series with SEG or RTSTRUCT.
 
+    Cases of a raw folder with files that do not exist are left out with a warning.
+
     Args:
         path: the folder.
-        missing_ok: also list cases with files that do not exist, which then fail when read.
+        missing_ok: list these cases, too; they then fail when read.
         layout: patterns of file names; None tells the layout by looking at the folder.
 
     Raises:
-        InputError: if the folder has no supported layout or no case, or one of its files is missing or malformed.
+        InputError: if the folder has no supported layout or no whole case, or one of its descriptions is malformed; or
+            if it was prepared and misses a file.
     """
     root = Path(path)
     if not root.is_dir():
@@ -49,9 +53,7 @@ def load_cases(path: Path | str, *, missing_ok: bool = False, layout: Layout | N
             "MetaImage, NRRD, DICOM and pictures are read as well."
         )
         raise InputError(msg)
-    if not missing_ok:
-        _require_files(cohort)
-    return cohort
+    return cohort if missing_ok else _whole(cohort)
 
 
 def _inspected(root: Path) -> CaseSet:
@@ -59,7 +61,8 @@ def _inspected(root: Path) -> CaseSet:
     if (root / "dataset.json").is_file():
         return described_cases(root)
     if any((root / images).is_dir() and list_volumes(root / images) for images, _ in FOLDER_PAIRS):
-        return _unnamed(root, paired_cases(root))
+        paired = paired_cases(root)
+        return replace(_unnamed(root, paired.cases), ignored=paired.ignored)
     if (masked := mask_folder_cases(root)) is not None:
         return masked
     if pairs := named_pairs(root):
@@ -104,12 +107,26 @@ def _prepared(root: Path) -> dict[str, Any] | None:
     return read_json(path) if path.is_file() else None
 
 
-def _require_files(cohort: CaseSet) -> None:
-    for case in cohort:
-        for path in case.files:
-            if not path.is_file():
-                msg = (
-                    f"{path} must exist (case {case.id}), got nothing there. "
-                    "Restore it, or run `imaseg prepare`, which sets such cases aside."
-                )
-                raise InputError(msg)
+def _whole(cohort: CaseSet) -> CaseSet:
+    """The cohort without cases that miss a file, each of which is warned of."""
+    faults = {case.id: fault for case in cohort if (fault := _fault(case))}
+    if faults and (cohort.prepared is not None or len(faults) == len(cohort)):
+        raise InputError(next(iter(faults.values())))
+    for fault in faults.values():
+        warnings.warn(f"{fault} That case is left out.", stacklevel=3)
+    return replace(
+        cohort,
+        cases=tuple(case for case in cohort if case.id not in faults),
+        split={part: [name for name in names if name not in faults] for part, names in cohort.split.items()},
+    )
+
+
+def _fault(case: Case) -> str:
+    """What makes files of a case unusable that can be told without reading them; empty if nothing does."""
+    for path in case.files:
+        if not path.is_file():
+            return (
+                f"{path} must exist (case {case.id}), got nothing there. "
+                "Restore it, or run `imaseg prepare`, which sets such cases aside."
+            )
+    return case.fault

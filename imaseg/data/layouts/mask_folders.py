@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from imaseg.data.cases import Case, CaseSet
-from imaseg.data.files import SUFFIXES, is_picture, list_volumes, stem, walk
+from imaseg.data.files import images_among, is_picture, list_volumes, stem, walk
 
 _FOLDERS = ("segmentations", "masks")
 
@@ -18,7 +18,7 @@ def mask_folder_cases(root: Path) -> CaseSet | None:
     images: dict[Path, Path] = {}
     masks: dict[Path, list[Path]] = {}
     for folder, names in walk(root):
-        volumes = [folder / n for n in names if n.lower().endswith(SUFFIXES) and not is_picture(folder / n)]
+        volumes = [path for path in images_among(folder / name for name in names) if not is_picture(path)]
         if len(volumes) == 1 and folder.name not in _FOLDERS:
             images[folder] = volumes[0]
             inner = [folder / name for name in _FOLDERS if (folder / name).is_dir()]

@@ -2,47 +2,105 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from imaseg.data.cases import Case
-from imaseg.data.files import list_volumes, stem
+from imaseg.data.files import SUFFIXES, list_volumes, stem
+from imaseg.data.layouts.channels import checked_channels, expected_numbers, numbers_are_channels, split_name
 from imaseg.data.layouts.patterns import without_image_word, without_label_word
 from imaseg.errors import InputError
 
-CHANNEL = re.compile(r"^(?P<id>.+)_(?P<channel>\d{4})$")
-"""File names of nnU-Net, which end in the number of the channel."""
 FOLDER_PAIRS = (
     ("imagesTr", ("labelsTr",)),
     ("images", ("labels", "masks", "segmentations", "label", "mask")),
     ("image", ("label", "mask", "labels", "masks")),
 )
 """Folder of images, and names that its folder of labels may have."""
+WITHOUT_IMAGE = "label without an image"
 
 
-def paired_cases(root: Path) -> list[Case]:
-    """Pair images and labels by stem; images that end in `_0000`, `_0001` are channels of one case."""
+@dataclass(frozen=True)
+class Declared:
+    """What a `dataset.json` of nnU-Net says of the files beside it.
+
+    Attributes:
+        channels: number of channels; None where it does not say.
+        ending: of the names of all images and labels, such as `.nii.gz`; empty for any.
+    """
+
+    channels: int | None = None
+    ending: str = ""
+
+
+@dataclass
+class Pairs:
+    """Cases of two folders, and the files that are none with the reason."""
+
+    cases: list[Case]
+    ignored: dict[Path, str] = field(default_factory=dict)
+
+
+def paired_cases(root: Path, declared: Declared | None = None) -> Pairs:
+    """Pair images and labels by stem; images that end in `_0000`, `_0001` are channels of one case.
+
+    Args:
+        root: holds the two folders.
+        declared: what `dataset.json` says; None without one.
+
+    Raises:
+        InputError: if there is no folder of images, several files for one case, no file with the declared ending, or
+            if channels cannot be told from cases.
+    """
     pair = next((pair for pair in FOLDER_PAIRS if (root / pair[0]).is_dir()), None)
     if pair is None:
         msg = f"{root} must hold imagesTr/ beside its dataset.json, got none."
         raise InputError(msg)
-    image_folder, label_folders = pair
+    image_folder, label_folders = root / pair[0], pair[1]
     label_folder = next((root / name for name in label_folders if (root / name).is_dir()), root / label_folders[0])
-    files = list_volumes(label_folder) if label_folder.is_dir() else []
+    ignored: dict[Path, str] = {}
+    ending = declared.ending if declared else ""
+    files = _with_ending(label_folder, ending, ignored) if label_folder.is_dir() else []
     without_word = {without_label_word(stem(path)): path for path in files}
     labels = (without_word if len(without_word) == len(files) else {}) | {stem(path): path for path in files}
-    images: dict[str, list[Path]] = {}
-    for path in list_volumes(root / image_folder):
-        images.setdefault(image_id(path, labels), []).append(path)
-    for name, paths in images.items():
-        if len(paths) > 1 and not all(CHANNEL.match(stem(path)) for path in paths):
-            msg = f"{root} must hold one file per case and channel, got {len(paths)} files for {name}."
-            raise InputError(msg)
     suffix = files[0].name.removeprefix(stem(files[0])) if files else ""
-    return [
-        Case(name, tuple(paths), labels.get(name) or (label_folder / f"{name}{suffix}" if files else None))
-        for name, paths in images.items()
-    ]
+    cases = []
+    groups = grouped(_with_ending(image_folder, ending, ignored), labels, declared)
+    expected = expected_numbers(groups, declared.channels if declared else None)
+    for name, paths in groups.items():
+        image, fault = checked_channels(name, paths, expected)
+        label = labels.get(name) or (label_folder / f"{name}{suffix}" if files else None)
+        cases.append(Case(name, image, label, fault=fault))
+    used = {case.label for case in cases}
+    ignored |= {path: WITHOUT_IMAGE for path in files if path not in used}
+    return Pairs(cases, ignored)
+
+
+def grouped(paths: list[Path], labels: Mapping[str, Path], declared: Declared | None = None) -> dict[str, list[Path]]:
+    """Image files by the id of their case.
+
+    The id is the file's stem or, without a word such as `_image` at its end, what is left of it, if there is a label
+    of that name; else the stem, without the number of the channel where it ends in one.
+
+    Raises:
+        InputError: if two files have one id and number.
+    """
+    channels = numbers_are_channels(paths, labels, declared=declared is not None) if paths else False
+    groups: dict[str, list[Path]] = {}
+    for path in paths:
+        name = stem(path)
+        bare = next((word for word in (name, without_image_word(name)) if word in labels), None)
+        groups.setdefault(bare or (split_name(name)[0] if channels else name), []).append(path)
+    for name, files in groups.items():
+        if len({split_name(stem(path)) for path in files}) < len(files) or (
+            len(files) > 1 and any(split_name(stem(path))[1] is None for path in files)
+        ):
+            msg = (
+                f"{paths[0].parent.parent} must hold one file per case and channel, got {len(files)} files for {name}."
+            )
+            raise InputError(msg)
+    return groups
 
 
 def channels_of(image: Path) -> list[Path]:
@@ -50,19 +108,25 @@ def channels_of(image: Path) -> list[Path]:
     if image.is_file() or not image.parent.is_dir():
         return [image]
     name = stem(image)
-    siblings = [p for p in list_volumes(image.parent) if CHANNEL.match(stem(p)) and stem(p)[:-5] == name]
+    siblings = [p for p in list_volumes(image.parent) if split_name(stem(p))[1] is not None and stem(p)[:-5] == name]
     return siblings or [image]
 
 
-def image_id(path: Path, labels: dict[str, Path]) -> str:
-    """Id of the case that an image file belongs to.
-
-    The file's stem or, without a word such as `_image` at its end, what is left of it, if there is a label of that
-    name; else the stem without its channel number.
-    """
-    name = stem(path)
-    match = CHANNEL.match(name)
-    for candidate in (name, without_image_word(name)):
-        if candidate in labels:
-            return candidate
-    return match["id"] if match else name
+def _with_ending(folder: Path, ending: str, ignored: dict[Path, str]) -> list[Path]:
+    """Image files of a folder whose names end as `dataset.json` says; the others are noted in `ignored`."""
+    if not ending:
+        return list_volumes(folder)
+    if not ending.lower().endswith(SUFFIXES):
+        msg = f"file_ending in {folder.parent / 'dataset.json'} must be one of {', '.join(SUFFIXES)}, got {ending!r}."
+        raise InputError(msg)
+    files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    fits = [path for path in files if path.name.lower().endswith(ending.lower())]
+    if not fits and (others := list_volumes(folder)):
+        msg = (
+            f"{folder} must hold files that end in {ending}, as file_ending in dataset.json says, got "
+            f"{others[0].name}. Correct file_ending."
+        )
+        raise InputError(msg)
+    reason = f"not {ending}, as file_ending in dataset.json says"
+    ignored |= {path: reason for path in files if path not in fits and path.name.lower().endswith(SUFFIXES)}
+    return fits

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imaseg.data.cases import Case
-from imaseg.data.files import SUFFIXES, is_picture, stem, walk
+from imaseg.data.files import images_among, is_picture, stem, walk
 from imaseg.errors import InputError
 
 _TOKEN = re.compile(r"\{(?P<name>[a-z]+)(?::(?P<regex>(?:[^{}]|\{\d*,?\d*\})+))?\}|(?P<deep>\*\*/)|(?P<star>\*)")
@@ -61,7 +61,7 @@ def named_pairs(root: Path) -> list[Case]:
     """
     images: dict[tuple[Path, str], Path] = {}
     labels: dict[tuple[Path, str], Path] = {}
-    paths = [root / name for name in _files(root) if name.lower().endswith(SUFFIXES)]
+    paths = images_among(root / name for name in _files(root))
     volumes = [path for path in paths if not is_picture(path)]
     for path in volumes or paths:
         name = stem(path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from imaseg.data.cohort.survey import Survey
 from imaseg.data.files import write_json
 from imaseg.data.layouts.accounting import FileAccount, account_for_files
 from imaseg.data.preparation.recipe import Recipe
+from imaseg.data.splitting import Parts
 from imaseg.errors import InputError
 from imaseg.version import __version__
 
@@ -52,6 +53,7 @@ def finish(
     surveys: Mapping[str, Survey],
     written: list[str],
     remarks: list[str],
+    folds: Sequence[Parts] = (),
 ) -> PrepareSummary:
     """Write `dataset.json`, `split.json`, `prepare.html` and, last, `prepare.json`.
 
@@ -66,8 +68,11 @@ def finish(
         if cohort.split:
             split = {part: [i for i in ids if i in kept] for part, ids in cohort.split.items()}
             write_json(out / "split.json", split)
-            if notes.layout == "nnunet" and {"train", "val"} <= split.keys():
-                write_json(out / "splits_final.json", [{part: split[part] for part in ("train", "val")}])
+            whole = [split] if notes.layout == "nnunet" and {"train", "val"} <= split.keys() else []
+            if whole := [*folds] if len(folds) > 1 else whole:
+                parts = ("train", "val")
+                kept_folds = [{part: [i for i in fold[part] if i in kept] for part in parts} for fold in whole]
+                write_json(out / "splits_final.json", kept_folds)
         describe = _nnunet_description if notes.layout == "nnunet" else _description
         write_json(out / "dataset.json", describe(cohort, kept, surveys))
     content = {

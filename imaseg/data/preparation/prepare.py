@@ -21,11 +21,13 @@ from imaseg.data.cohort.survey import Survey, survey_case
 from imaseg.data.files import PICTURE_SUFFIXES, SUFFIXES, files_behind, read_json, sole_writer, sweep, walk, write_json
 from imaseg.data.layouts.held_out import held_out_images
 from imaseg.data.layouts.load import load_cases
+from imaseg.data.preparation.division import divide
 from imaseg.data.preparation.jobs import Workers, usual_workers
 from imaseg.data.preparation.labels import allowed_values, by_recipe
 from imaseg.data.preparation.outcome import PrepareSummary, finish
 from imaseg.data.preparation.recipe import Recipe, parse_recipe
 from imaseg.data.preparation.writing import set_aside, write_case
+from imaseg.data.splitting import Parts, Splitting
 from imaseg.errors import InputError
 from imaseg.version import __version__
 
@@ -42,6 +44,8 @@ def prepare(
     *,
     layout: OutLayout = "msd",
     workers: int | None = 1,
+    splitting: Splitting | None = None,
+    patients: Mapping[str, str] | None = None,
 ) -> PrepareSummary:
     """Check every case of `source`, prepare the usable ones, and record why the others are not.
 
@@ -53,6 +57,8 @@ def prepare(
         layout: layout of `out`: `msd`, or `nnunet` for nnU-Net's raw folders.
         workers: processes, each with one case in memory; None chooses a number by the size of the files. A script
             that asks for several must be importable (`if __name__ == "__main__":`).
+        splitting: how to split the usable cases by patient; None keeps the split of `source`, if it has one.
+        patients: patient by case id, where the data and the recipe do not say or are wrong.
 
     Returns:
         Which cases were prepared and which not; `OUT/prepare.json` holds the same.
@@ -61,8 +67,8 @@ def prepare(
         InputError: if `source` has no supported layout or no usable case, or `out` holds something else.
     """
     listed = load_cases(source, missing_ok=True, layout=recipe.layout)
-    cohort = by_recipe(listed, recipe)
-    notes = _open(source, out, recipe, layout)
+    cohort = _with_patients(by_recipe(listed, recipe), patients)
+    notes = _open(source, out, recipe, layout, [splitting.text, splitting.seed, patients] if splitting else None)
     if workers is None:
         workers = usual_workers([path for case in cohort for named in case.files for path in files_behind(named)])
     tell = progress or _silent
@@ -75,6 +81,10 @@ def prepare(
         if layout == "nnunet":
             _numbered_for_nnunet(cohort, fit, recipe)
         cohort, unlike, remarks = _scale_told(cohort, fit)
+        folds: list[Parts] = []
+        if splitting is not None:
+            cohort, folds, told = divide(cohort, fit, splitting)
+            remarks = [*remarks, told]
         held_out = [replace(case, channels=len(cohort.modality)) for case in held_out_images(source, recipe.patient)]
         unseen = _survey_all(replace(cohort, cases=tuple(held_out)), recipe, None, notes, team, _silent)
         statistics = CohortStatistics.of(_reference(fit, cohort), cohort.modality) if fit else None
@@ -95,7 +105,7 @@ def prepare(
                 notes.discard(case.id, survey.channels)
             records.append({"id": case.id} | record)
         written = [case.id for case in cohort if case.id in done and done[case.id][1]]
-        return finish(cohort, source, notes, recipe, statistics, records, surveys, written, remarks)
+        return finish(cohort, source, notes, recipe, statistics, records, surveys, written, remarks, folds)
 
 
 def usual_recipe(source: Path, layout: OutLayout = "msd") -> str:
@@ -119,23 +129,37 @@ def _silent(*_: object) -> None:
     pass
 
 
-def _open(source: Path, out: Path, recipe: Recipe, layout: OutLayout) -> Notes:
+def _with_patients(cohort: CaseSet, patients: Mapping[str, str] | None) -> CaseSet:
+    if patients is None:
+        return cohort
+    missing = [case.id for case in cohort if case.id not in patients]
+    if missing:
+        few = f"{', '.join(missing[:3])} ({len(missing)} in all)"
+        msg = f"patients must name the patient of each case, got none for {few}."
+        raise InputError(msg)
+    return replace(cohort, cases=tuple(replace(case, patient=patients[case.id]) for case in cohort))
+
+
+def _open(source: Path, out: Path, recipe: Recipe, layout: OutLayout, split: list[Any] | None) -> Notes:
     inside, outside = source.resolve(), out.resolve()
     if outside == inside or inside in outside.parents or outside in inside.parents:
         msg = f"out must lie outside of the source, got {out}. Choose an empty folder elsewhere."
         raise InputError(msg)
     note = out / ".prepare" / "job.json"
     empty = not out.exists() or (out.is_dir() and all(p.name == ".prepare" for p in out.iterdir()))
-    ours = note.is_file() and _same_job(read_json(note), inside, recipe, layout)
+    ours = note.is_file() and _same_job(read_json(note), inside, recipe, layout, split)
     if not ours and not empty:
-        msg = f"out must be empty, or begun from this source by this recipe, got {out}. Choose an empty folder."
+        msg = (
+            f"out must be empty, or begun from this source by this recipe and split, got {out}. Choose an empty folder."
+        )
         raise InputError(msg)
-    write_json(note, {"source": str(inside), "recipe": recipe.model_dump(mode="json"), "layout": layout})
+    job = {"source": str(inside), "recipe": recipe.model_dump(mode="json"), "layout": layout}
+    write_json(note, job | ({"split": split} if split else {}))
     return Notes(out, layout)
 
 
-def _same_job(job: Mapping[str, Any], source: Path, recipe: Recipe, layout: OutLayout) -> bool:
-    if job.get("source") != str(source) or job.get("layout", "msd") != layout:
+def _same_job(job: Mapping[str, Any], source: Path, recipe: Recipe, layout: OutLayout, split: list[Any] | None) -> bool:
+    if job.get("source") != str(source) or job.get("layout", "msd") != layout or job.get("split") != split:
         return False
     try:
         return parse_recipe(dict(job.get("recipe", {})), source="job.json") == recipe

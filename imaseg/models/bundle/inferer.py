@@ -26,7 +26,7 @@ class Inferer:
 
     def __init__(self, config: BundleConfig, *, dims: int | None) -> None:
         self.notes: list[str] = []
-        self.card: dict[str, Any] = {} if dims is None else {"axes": "xyz"[:dims]}
+        self.card: dict[str, Any] = {"pad_value": 0.0} | ({} if dims is None else {"axes": "xyz"[:dims]})
         where = inferer_at(config)
         if where is None:
             return
@@ -39,8 +39,7 @@ class Inferer:
             along = config.get(*where, "spatial_dim") or 0
             self.card["axes"] = "xyz"[:along] + "xyz"[along + 1 :]
         self.card |= _tiles(config, where, dims or 3)
-        if padding := config.get(*where, "cval"):
-            self.notes.append(f"Images smaller than a tile are padded with 0, where the bundle pads with {padding:g}.")
+        self.card["pad_value"] = float(config.get(*where, "cval") or 0.0)
 
 
 def _tiles(config: BundleConfig, where: KeyPath, dims: int) -> dict[str, Any]:

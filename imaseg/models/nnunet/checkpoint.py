@@ -96,7 +96,7 @@ def _numbers() -> list[Any]:
 
 
 def _bare(name: str) -> str:
-    """Name of a weight without the prefixes of DDP and `torch.compile`."""
-    for wrapper in _WRAPPERS:
-        name = name.removeprefix(wrapper)
+    """Name of a weight without the prefixes of DDP and `torch.compile`, in whichever order they were put on."""
+    while name.startswith(_WRAPPERS):
+        name = name.removeprefix(_WRAPPERS[0]).removeprefix(_WRAPPERS[1])
     return name

@@ -18,6 +18,7 @@ from imaseg.errors import InputError
 from imaseg.models.nnunet.plans import Plans
 
 _EPS = 1e-8  # the least standard deviation that nnU-Net divides by
+_OF_PICTURES = (999.0, 1.0, 1.0)  # spacing that nnU-Net gives to pictures
 _REORIENTING = ("NibabelIOWithReorient", "SimpleITKIOWithReorient")
 
 
@@ -78,7 +79,9 @@ class Preparation:
     ) -> tuple[NDArray[np.float32], NDArray[np.integer], dict[str, Any]]:
         """Run nnU-Net's preprocessor; returns image and label in nnU-Net's axes, and its properties of the case."""
         plans = self.plans
-        properties: dict[str, Any] = {"spacing": [float(size) for size in reversed(volume.spacing)]}
+        pictures = plans.manager.plans["image_reader_writer"] == "NaturalImage2DIO"
+        spacing = _OF_PICTURES if pictures else tuple(float(size) for size in reversed(volume.spacing))
+        properties: dict[str, Any] = {"spacing": list(spacing)}
         preprocessor = plans.configuration.preprocessor_class(verbose=False)
         try:
             image, label_channels, properties = preprocessor.run_case_npy(

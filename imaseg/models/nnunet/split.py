@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from imaseg.data.files import read_json
+from imaseg.data.files import read_json, stem
 from imaseg.errors import InputError
 from imaseg.models.nnunet.folder import ResultsFolder
 
@@ -36,7 +36,7 @@ def cases_of(folder: ResultsFolder, dataset: str) -> tuple[list[str], list[str]]
             trained |= {name for each in split for name in (*each["train"], *each["val"])}
             held.append(set())
         else:
-            held.append(_validated(folder.path / f"fold_{fold}" / "validation" / "summary.json"))
+            held.append(_validated(folder, fold))
     return sorted(trained), sorted(set.intersection(*held) - trained)
 
 
@@ -56,10 +56,15 @@ def _split(folder: Path, dataset: str) -> list[dict[str, list[str]]]:
         raise InputError(msg) from error
 
 
-def _validated(path: Path) -> set[str]:
+def _validated(folder: ResultsFolder, fold: str) -> set[str]:
     """Cases that nnU-Net predicted when it validated the fold."""
+    path = folder.path / f"fold_{fold}" / "validation" / "summary.json"
     if not path.is_file():
         return set()
+    ending = str(read_json(folder.path / "dataset.json").get("file_ending") or "")
     rows: list[dict[str, Any]] = read_json(path).get("metric_per_case", [])
-    names = [Path(str(row.get("reference_file", row.get("prediction_file", "")))).name for row in rows]
-    return {name.split(".nii")[0] for name in names if name}
+    # The summary holds paths of the machine that trained, which may run Windows.
+    names = [PureWindowsPath(str(row.get("reference_file", row.get("prediction_file", "")))).name for row in rows]
+    return {
+        name.removesuffix(ending) if ending and name.endswith(ending) else stem(Path(name)) for name in names if name
+    }

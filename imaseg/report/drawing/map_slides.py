@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from imaseg.report.blocks import Panel, Slide, Viewer
-from imaseg.report.drawing.pictures import data_uri, grey_levels, grey_window, outline, size_in_mm
-from imaseg.report.drawing.volumes import Slices
-from imaseg.report.numerals import set_name, short, unit_name
+from imaseg.report.blocks import Panel, Scale, Slide, Viewer
+from imaseg.report.drawing.pictures import data_uri, enlarged, grey_levels, grey_window, outline
+from imaseg.report.drawing.volumes import Volumes
+from imaseg.report.plot import gradient, shades
+from imaseg.report.wording import set_name, short, unit_name
 from imaseg.results.maps import VoxelMap
 
 _LONG_SIDE = 300
-_COLOURS = 96
-_STOPS = np.array([[240, 249, 33], [248, 149, 64], [204, 71, 120], [126, 3, 168], [13, 8, 135]], float)
-_SCALE = ", ".join(f"rgb({red:.0f},{green:.0f},{blue:.0f})" for red, green, blue in _STOPS)
+_COLOURS = 95  # few of them keep the page small
+_SHADES = shades("Plasma_r", 257)
 _WRONG, _CERTIFIED = (0, 235, 235), (0, 158, 115)
 SWATCHES = {"wrong unattacked": f"rgb{_WRONG}", "certified": f"rgb{_CERTIFIED}"}
 """What the maps show besides margins."""
 _VEIL = 0.8
-_AXES = ("x", "y", "z")
 _CAPTIONS = {
     "attack": "Margin found by attacks",
     "gradient": "Estimate from gradients",
@@ -47,7 +47,7 @@ class Look(NamedTuple):
 
 
 def make_viewer(
-    case: str, view: Slices, maps: Sequence[VoxelMap], scale: float, *, model: str = "", group: str = ""
+    case: str, view: Volumes, maps: Sequence[VoxelMap], scale: float, *, model: str = "", group: str = ""
 ) -> Viewer:
     """The slices of a case under the colours of its maps.
 
@@ -59,26 +59,23 @@ def make_viewer(
         model: named where several are shown.
         group: viewers of one group show the same slice.
     """
-    look = Look(case, maps, scale, grey_window(view.image))
-    kind, shown = maps[0].perturbation, maps[0]
+    look, shown = Look(case, maps, scale, grey_window(view.image)), maps[0]
     unit = unit_name(shown.unit)
     return Viewer(
-        key=f"slices-{_as_anchor('-'.join([kind, case, *([model] if model else [])]))}",
-        title=f"{f'{model}, ' if model else ''}{case}: {set_name(kind)}",
+        key="slices-" + re.sub(r"\W|_", "-", "-".join(filter(None, [shown.perturbation, case, model]))),
+        title=f"{f'{model}, ' if model else ''}{case}: {set_name(shown.perturbation)}",
         note=(
             f"Searched up to {short(shown.eps)} ({unit}). Bright voxels flip first; grey voxels were flipped by "
             "nothing that was tried."
         ),
         slides=[_slide(view, look, number) for number in range(len(view.places))],
         first=_telling_slice(view, shown, scale),
-        colours=_SCALE,
-        scale=short(scale),
-        unit=unit,
+        scale=Scale(gradient(_SHADES[::64]), f"0 ({unit})", f"{short(scale)} or more"),
         group=group,
     )
 
 
-def colour_scale(view: Slices, maps: Sequence[VoxelMap]) -> float:
+def colour_scale(view: Volumes, maps: Sequence[VoxelMap]) -> float:
     """Where the colours end: the 90th percentile of the margins that were found in or next to a structure."""
     for shown in (one for one in maps if one.method != "certified"):
         values = view.maps[shown.array][view.structures]
@@ -93,36 +90,32 @@ def _flipped(values: np.ndarray) -> np.ndarray:
     return found
 
 
-def _telling_slice(view: Slices, shown: VoxelMap, scale: float) -> int:
+def _telling_slice(view: Volumes, shown: VoxelMap, scale: float) -> int:
     """The slice with most voxels of structures that flip early."""
     values = view.maps[shown.array]
     return int((_flipped(values) & view.structures & (values <= scale)).sum(axis=(1, 2)).argmax())
 
 
-def _slide(view: Slices, look: Look, number: int) -> Slide:
-    where = f"{_AXES[view.axis]} = {view.places[number]}"
+def _slide(view: Volumes, look: Look, number: int) -> Slide:
+    where = f"{'xyz'[view.axis]} = {view.places[number]}"
     grey = grey_levels(view.image[number], *look.window)
     plain = _picture(grey, view)
     outline(plain, view.prediction[number], view.label[number], thin=True)
     caption = "Image, prediction (solid), label (dashed)"
-    panels = [Panel(data_uri(_indexed(plain)), caption, f"Slice {where} of {look.case} with outlines.")]
-    said = []
-    for shown in look.maps:
-        values = view.maps[shown.array][number]
-        picture = _indexed(_picture(_coloured(grey, values, shown.method, look.scale), view))
-        said.append(_count(values, shown.method))
+    panels = [Panel(data_uri(plain), caption, f"Slice {where} of {look.case} with outlines.")]
+    said = [_count(view.maps[shown.array][number], shown.method) for shown in look.maps]
+    for shown, count in zip(look.maps, said, strict=True):
+        picture = _picture(_coloured(grey, view.maps[shown.array][number], shown.method, look.scale), view)
         caption = _CAPTIONS.get(shown.method, shown.method) + _radius(shown)
-        panels.append(Panel(data_uri(picture), caption, f"Slice {where} of {look.case}, {caption}: {said[-1]}."))
+        panels.append(Panel(data_uri(picture), caption, f"Slice {where} of {look.case}, {caption}: {count}."))
     return Slide(tuple(panels), f"slice {number + 1} of {len(view.places)} ({where}): {said[0]}")
 
 
 def _count(values: np.ndarray, method: str) -> str:
-    if method == "certified":
-        return f"{int((values > 0).sum())} voxels certified"
     flipped = values[_flipped(values)]
-    if not flipped.size:
-        return "no voxel flips"
-    return f"{flipped.size} voxels flip, the first at {short(float(flipped.min()))}"
+    if method == "certified":
+        return f"{flipped.size} voxels certified"
+    return f"{flipped.size} voxels flip, the first at {short(flipped.min())}" if flipped.size else "no voxel flips"
 
 
 def _radius(shown: VoxelMap) -> str:
@@ -133,34 +126,15 @@ def _radius(shown: VoxelMap) -> str:
 
 
 def _coloured(grey: np.ndarray, values: np.ndarray, method: str, scale: float) -> np.ndarray:
-    """Grey levels (R, C, 3) under a veil of the margins' colours."""
-    if method == "certified":
-        veiled, wrong = values > 0, np.zeros(values.shape, bool)
-        colours = np.broadcast_to(np.array(_CERTIFIED, float), grey.shape)
-    else:
-        veiled, wrong = _flipped(values), values == 0
-        along = np.clip(values / scale, 0, 1) * (len(_STOPS) - 1)
-        colours = np.stack([np.interp(along, range(len(_STOPS)), stop) for stop in _STOPS.T], axis=-1)
-    mixed = np.where(veiled[..., None], (1 - _VEIL) * grey + _VEIL * colours, grey)
-    return np.where(wrong[..., None], np.array(_WRONG), mixed).round().astype(np.uint8)
+    """Grey levels (R, C, 3) under a veil of the margins' colours; what is wrong unattacked is not veiled but marked."""
+    certified = method == "certified"
+    along = (np.clip(values / scale, 0, 1) * (len(_SHADES) - 1)).astype(int)
+    veiled = (1 - _VEIL) * grey + _VEIL * (np.array(_CERTIFIED) if certified else _SHADES[along])
+    mixed = np.where(_flipped(values)[..., None], veiled, grey).round().astype(np.uint8)
+    few = np.asarray(Image.fromarray(mixed).quantize(_COLOURS, dither=Image.Dither.NONE).convert("RGB"))
+    return np.where((values == 0)[..., None] & (not certified), np.array(_WRONG, np.uint8), few)
 
 
-def _picture(pixels: np.ndarray, view: Slices) -> Image.Image:
-    """Voxels stay sharp, and as large as they are in mm."""
-    size = size_in_mm(pixels.shape[:2], view.spacing.tolist(), _LONG_SIDE)
-    return Image.fromarray(pixels).resize(size, Image.Resampling.NEAREST)
-
-
-def _indexed(picture: Image.Image) -> Image.Image:
-    """Few colours, which keeps the page small; voxels that are wrong unattacked keep theirs, however few they are."""
-    few = picture.quantize(_COLOURS - 1, dither=Image.Dither.NONE)
-    palette = [*(few.getpalette() or [])[: 3 * (_COLOURS - 1)]]
-    palette += [0] * (3 * (_COLOURS - 1) - len(palette))
-    index = np.where((np.asarray(picture) == _WRONG).all(axis=2), _COLOURS - 1, np.asarray(few))
-    kept = Image.fromarray(index.astype(np.uint8)).convert("P")
-    kept.putpalette([*palette, *_WRONG])
-    return kept
-
-
-def _as_anchor(name: str) -> str:
-    return "".join(letter if letter.isalnum() else "-" for letter in name)
+def _picture(pixels: np.ndarray, view: Volumes) -> Image.Image:
+    """Voxels stay sharp."""
+    return enlarged(pixels, view.spacing, _LONG_SIDE, Image.Resampling.NEAREST)

@@ -1,4 +1,4 @@
-"""The volumes that an audit stored of a case with voxel maps, checked, and cut into the slices that the page shows."""
+"""The volumes that an audit stored of a case with voxel maps, and cut into the slices that the page shows."""
 
 from __future__ import annotations
 
@@ -8,22 +8,26 @@ from pathlib import Path
 
 import numpy as np
 
-from imaseg.errors import InputError
+from imaseg.report.drawing.stored import read_arrays
 from imaseg.results.maps import VoxelMap
 
-_NEEDED = ("image", "label", "prediction")
 _FLAT = 1.5
 
 
 @dataclass(frozen=True)
 class Volumes:
-    """Image, label, prediction and maps of a case, each (X, Y, Z), and the voxel size in mm."""
+    """Image, label, prediction and maps of a case, each (X, Y, Z), and the voxel size in mm.
+
+    Cut into slices they are (slices, rows, columns), at `places` along `across`, and the spacing is of rows, columns.
+    """
 
     image: np.ndarray
     label: np.ndarray
     prediction: np.ndarray
     maps: dict[str, np.ndarray]
     spacing: np.ndarray
+    places: Sequence[int] = ()
+    across: int | None = None
 
     @property
     def structures(self) -> np.ndarray:
@@ -34,20 +38,9 @@ class Volumes:
     @property
     def axis(self) -> int:
         """Slices lie across the thickest voxels, else across the third axis."""
+        if self.across is not None:
+            return self.across
         return int(np.argmax(self.spacing)) if self.spacing.max() > _FLAT * self.spacing.min() else 2
-
-
-@dataclass(frozen=True)
-class Slices(Volumes):
-    """The same cut into slices (slices, rows, columns), at `places` along `across`; spacing is of rows, columns."""
-
-    places: list[int]
-    across: int
-
-    @property
-    def axis(self) -> int:
-        """Across which the slices lie."""
-        return self.across
 
 
 def read_volumes(folder: Path, maps: Sequence[VoxelMap]) -> Volumes:
@@ -58,37 +51,15 @@ def read_volumes(folder: Path, maps: Sequence[VoxelMap]) -> Volumes:
         maps: of the case; each names its file and its array.
 
     Raises:
-        InputError: if a file cannot be read, an array is missing, or their shapes differ.
+        InputError: as `read_arrays`.
     """
-    arrays: dict[str, np.ndarray] = {}
+    files: dict[Path, list[str]] = {}
     for one in maps:
-        arrays = _read(folder / one.view, (*_NEEDED, "spacing", one.array)) | arrays
-    spacing = arrays.pop("spacing")
-    shapes = {array.shape for array in arrays.values()}
-    if len(shapes) != 1 or len(next(iter(shapes))) != 3 or 0 in next(iter(shapes)):
-        msg = f"{folder / maps[0].view} must hold volumes of one shape, got {sorted(shapes)}. Audit this case again."
-        raise InputError(msg)
-    if spacing.shape != (3,) or not np.all(np.isfinite(spacing) & (spacing > 0)):
-        got = spacing.tolist()
-        msg = f"{folder / maps[0].view} must have three positive spacings in mm, got {got}. Audit this case again."
-        raise InputError(msg)
-    return Volumes(
-        np.nan_to_num(arrays["image"]),
-        np.nan_to_num(arrays["label"]).astype(int),
-        np.nan_to_num(arrays["prediction"]).astype(int),
-        {one.array: arrays[one.array] for one in maps},
-        spacing,
-    )
-
-
-def _read(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            # Labels are exact in single precision; what is no number fails here.
-            return {name: np.asarray(file[name]).astype(float if name == "spacing" else np.float32) for name in names}
-    except Exception as error:
-        msg = f"{path} must hold {', '.join(names)}, got {error}. Audit this case again."
-        raise InputError(msg) from error
+        files.setdefault(folder / one.view, ["image", "label", "prediction"]).append(one.array)
+    arrays = read_arrays(files, 3)
+    image, label, prediction = (np.nan_to_num(arrays[name]) for name in ("image", "label", "prediction"))
+    found = {one.array: arrays[one.array] for one in maps}
+    return Volumes(image, label.astype(int), prediction.astype(int), found, arrays["spacing"])
 
 
 def telling_places(structures: np.ndarray, axis: int, most: int) -> list[int]:
@@ -99,13 +70,12 @@ def telling_places(structures: np.ndarray, axis: int, most: int) -> list[int]:
     return chosen
 
 
-def cut(volumes: Volumes, axis: int, places: list[int]) -> Slices:
+def cut(volumes: Volumes, axis: int, places: list[int]) -> Volumes:
     """Slices with rows and columns as a viewer shows them."""
 
     def slices(values: np.ndarray) -> np.ndarray:
         return np.rot90(np.moveaxis(values.take(places, axis), axis, 0), axes=(1, 2))
 
-    columns, rows = (size for a, size in enumerate(volumes.spacing) if a != axis)
     image, label, prediction = map(slices, (volumes.image, volumes.label, volumes.prediction))
     maps = {name: slices(values) for name, values in volumes.maps.items()}
-    return Slices(image, label, prediction, maps, np.array([rows, columns]), places, axis)
+    return Volumes(image, label, prediction, maps, np.delete(volumes.spacing, axis)[::-1], places, axis)

@@ -12,7 +12,7 @@ from pkgutil import walk_packages
 
 from imaseg.plugins import plugins
 from imaseg.report.audits import Audits
-from imaseg.report.sections.base import Section
+from imaseg.report.blocks import Section
 
 
 def build_sections(audits: Audits) -> list[Section]:

@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from imaseg.report.audits import Audit, Audits
-from imaseg.report.blocks import Block, Cell, Details, Table, table
-from imaseg.report.numerals import decimal, set_name, short, unit_name
-from imaseg.report.sections.base import Section
+from imaseg.report.blocks import Cell, Details, Section, Table, table
+from imaseg.report.wording import amount, decimal, percent, set_name, short
 from imaseg.results.attack import AttackEntry, AttackRow, Written
 from imaseg.results.base import MEAN
 
@@ -19,10 +18,14 @@ _STAGES = {
     "clean_native": "Clean, grid of files",
     "reread_native": "Read back, grid of files",
 }
+_WHAT = (
+    "Attacked images were written in the units and on the grid of their sources, read back, prepared and predicted "
+    "again"
+)
 
 
 class _Case(NamedTuple):
-    audit: Audit
+    model: str
     case: str
     probe: str
     written: Written
@@ -33,38 +36,27 @@ def build(audits: Audits) -> Section | None:
     entries = [(audit, entry) for audit in audits for entry in audit.summary.probes if entry.written is not None]
     if not entries:
         return None
-    cases = list(_cases([audit for audit in audits if any(audit is holder for holder, _ in entries)]))
-    blocks: list[Block] = [_means(entries), _lost(cases)]
-    blocks.append(Details("What each file holds", [_files(cases)]))
-    return Section(
-        100,
-        "files",
-        "Attacked files",
-        "Attacked images as files",
-        blocks,
-        "The attacked images were written in the units and on the grid of their sources, read back, prepared and "
-        "predicted again: rounding, clipping and resampling may undo what an attack found. A Dice counts once the file "
-        "was read back.",
-        methods=[
-            "Attacked images were written in the units and on the grid of their sources, read back, prepared and "
-            "predicted again."
-        ],
+    cases = [case for audit in audits if any(audit is holder for holder, _ in entries) for case in _cases(audit)]
+    blocks = [_means(entries), _lost(cases), Details("What each file holds", [_files(cases)])]
+    lead = (
+        f"{_WHAT}: rounding, clipping and resampling may undo what an attack found. A Dice counts once the file was "
+        "read back."
     )
+    return Section(100, "files", "Attacked images as files", blocks, lead, "Attacked files", methods=[f"{_WHAT}."])
 
 
-def _cases(audits: Audits) -> Iterator[_Case]:
-    for audit in audits:
-        for record in audit.cases if any(entry.written is not None for entry in audit.summary.probes) else ():
-            for found in record.rows_of(AttackRow):
-                if found.written is not None:
-                    yield _Case(audit, record.case, found.probe, found.written)
+def _cases(audit: Audit) -> Iterator[_Case]:
+    for record in audit.cases:
+        for found in record.rows_of(AttackRow):
+            if found.written is not None:
+                yield _Case(audit.name, record.case, found.probe, found.written)
 
 
 def _means(entries: list[tuple[Audit, AttackEntry]]) -> Table:
     rows = [
         {
             "Model": audit.name,
-            "Attack": Cell(f"{set_name(entry.perturbation)}, {short(entry.eps)} {unit_name(entry.unit)}", entry.probe),
+            "Attack": Cell(f"{set_name(entry.perturbation)}, {amount(entry.eps, entry.unit)}", entry.probe),
             "Structure": "mean over foreground" if structure == MEAN else audit.structure(structure),
             "n": entry.n,
             **_stages(stages),
@@ -82,13 +74,13 @@ def _stages(dice: Mapping[str, float]) -> dict[str, str]:
 def _lost(cases: list[_Case]) -> Table:
     rows = [
         {
-            "Model": audit.name,
+            "Model": model,
             "Case": Cell(case, probe),
             **_stages(written.dice[MEAN]),
-            "Astray": "another crop" if written.astray is None else f"{short(100 * written.astray)} %",
+            "Astray": "another crop" if written.astray is None else percent(written.astray),
             "The attack in the file": written.note or "held",
         }
-        for audit, case, probe, written in cases
+        for model, case, probe, written in cases
     ]
     caption = (
         "Mean foreground Dice of every case. Astray: how far what the model sees from the files is from the attack, as "
@@ -100,15 +92,15 @@ def _lost(cases: list[_Case]) -> Table:
 def _files(cases: list[_Case]) -> Table:
     rows = [
         {
-            "Model": audit.name,
+            "Model": model,
             "File": Cell(image.file, probe),
             "Type": image.dtype,
             "Changed voxels": f"{image.changed:,} of {image.wanted:,}",
             "At the limit": f"{image.at_limit:,}",
-            "Rounding": f"{short(100 * image.error)} %",
+            "Rounding": percent(image.error),
             "Change read back (RMS)": short((written.sizes_reread or {}).get("rms")),
         }
-        for audit, _, probe, written in cases
+        for model, _, probe, written in cases
         for image in written.images
     ]
     caption = (

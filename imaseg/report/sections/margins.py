@@ -7,87 +7,59 @@ from collections.abc import Iterable, Iterator, Sequence
 from imaseg.attacks import PGD
 from imaseg.progress import counted
 from imaseg.report.audits import Audit, Audits, lacking, model_column, owner
-from imaseg.report.blocks import Block, Cell, Details, Figure, Grid, Heading, Sentence, Table, Text, table
-from imaseg.report.breaking import native
-from imaseg.report.known import about_set
-from imaseg.report.margin_scatter import scatter_figures
-from imaseg.report.margin_sets import (
-    MarginSet,
-    Question,
-    margin_sets,
-    margin_text,
-    median_interval,
-    median_meaning,
-    quantile_text,
-    ranked_cases,
-    structure_name,
-)  # fmt: skip
-from imaseg.report.numerals import decimal, listing, set_name, short, unit_name
-from imaseg.report.sections.base import Section
-from imaseg.report.sections.results import source_of
-from imaseg.report.survival import Line, survival_figure
-from imaseg.report.works import WORKS
+from imaseg.report.blocks import Block, Cell, Details, Figure, Grid, Heading, Section, Sentence, Table, Text, table
+from imaseg.report.breaking import native, own_unit
+from imaseg.report.margin_figures import Line, scatter_figures, survival_figure
+from imaseg.report.margin_sets import MarginSet, Question, margin_sets, ranked_cases
+from imaseg.report.margin_words import margin_text, median_interval, median_meaning, quantile_text, structure_name
+from imaseg.report.wording import about_set, amount, decimal, listing, percent, set_name, short, source_of, unit_name
 from imaseg.results.margin import CaseMargin, MarginEntry
 
+_LEAD = (
+    "Each curve falls where a case breaks; the further right, the better. At an open triangle cases that nothing broke "
+    "leave the curve: their margin lies beyond (censored). Cases that fail unattacked break at 0. In the legend: the "
+    "median margin, and how many cases nothing broke."
+)
+_SCATTERS = (
+    "One point per case and structure. Open symbols: not broken, the margin lies above. If small or badly segmented "
+    "structures broke first, the points would rise to the right. n and rank correlations (Spearman) stand below each "
+    "plot."
+)
 _WEAKEST = 10
 _GOOD_RATE = 0.95
 """Share of the challenged margins of a set that must hold."""
-_ABSENT = Cell("not in the label", missing=True)
 
 
 def build(audits: Audits) -> Section | None:
     """Curves, every set and structure, the weakest cases, every margin, and margins against volume and clean Dice."""
-    if not any(audit.summary.margins for audit in audits):
+    entries = [entry for audit in audits for entry in audit.summary.margins]
+    if not entries:
         return None
+    challenged = any(entry.tested for entry in entries)
     blocks: list[Block] = [
         Grid(_figures(audits)),
         _results(audits),
         Heading("Weakest cases"),
         _weakest(audits),
         Details("Every margin of every case", [_cases(audits)]),
-        *_scatters(audits),
     ]
+    if len(audits) == 1:  # what kind of case breaks first
+        figures = [figure for margins in margin_sets(audits[0]) for figure in scatter_figures(margins)]
+        blocks += [Heading("Margin against volume and clean Dice"), Text(_SCATTERS, soft=True), Grid(figures)]
+    sets = dict.fromkeys(about_set(entry.perturbation).reference for entry in entries)
     return Section(
         50,
         "margins",
-        "Margins",
         "Margins: how large a change breaks a case",
         blocks,
-        "Each curve falls where a case breaks; the further right, the better. At an open triangle cases that nothing "
-        "broke leave the curve: their margin lies beyond (censored). Cases that fail unattacked break at 0. In the "
-        "legend: the median margin, and how many cases nothing broke.",
-        sentences=_sentences(audits),
+        _LEAD,
+        "Margins",
+        sentences=[*_sentences(audits), *_held(entries)],
         notices=list(_notices(audits)),
-        methods=_methods(audits),
-        works=_works(audits),
-        limits=list(_limits(audits)),
+        methods=list(_methods(entries, challenged=challenged)),
+        works=["ima", PGD.reference, *(["evaluate"] if challenged else []), *sets],
+        limits=list(_limits(entries)),
     )
-
-
-def _figures(audits: Audits) -> list[Figure]:
-    """Of one audit a figure per set, a line per structure; of several a figure per set and structure, a line each."""
-    if len(audits) == 1:
-        return [_of_one(number, margins) for number, margins in enumerate(margin_sets(audits[0]))]
-    questions = _questions(audits)
-    structures = dict.fromkeys([None, *(entry.structure for audit in audits for entry in audit.summary.margins)])
-    asked = [(question, structure) for structure in structures for question in questions]
-    found = [(*pair, _lines(audits, *pair)) for pair in asked]
-    return [_of_several(audits, number, *known) for number, known in enumerate(found) if known[2]]
-
-
-def _of_one(number: int, margins: MarginSet) -> Figure:
-    lines = [Line(place, structure_name(entry.structure), entry) for place, entry in enumerate(margins.entries)]
-    title = set_name(margins.question.perturbation)
-    return survival_figure(f"unbroken-{number}", title, "Structure", margins.question, lines, "")
-
-
-def _of_several(
-    audits: Audits, number: int, question: Question, structure: str | None, lines: Sequence[Line]
-) -> Figure:
-    missing = lacking(audits, [audits[line.number] for line in lines])
-    title = f"{set_name(question.perturbation)}, {structure_name(structure)}"
-    more = f"No margins of this kind: {listing(missing)}." if missing else ""
-    return survival_figure(f"unbroken-{number}", title, "Model", question, lines, more)
 
 
 def _questions(audits: Audits) -> list[Question]:
@@ -98,12 +70,29 @@ def _set_of(audit: Audit, question: Question) -> MarginSet | None:
     return next((margins for margins in margin_sets(audit) if margins.question == question), None)
 
 
+def _figures(audits: Audits) -> list[Figure]:
+    """Of one audit a figure per set, a line per structure; of several a figure per set and structure, a line each."""
+    figures: list[Figure] = []
+    if len(audits) == 1:
+        for question, entries in margin_sets(audits[0]):
+            lines = [Line(number, structure_name(entry.structure), entry) for number, entry in enumerate(entries)]
+            key = f"unbroken-{len(figures)}"
+            figures.append(survival_figure(key, question.set, "Structure", question, lines, ""))
+        return figures
+    structures = dict.fromkeys([None, *(entry.structure for audit in audits for entry in audit.summary.margins)])
+    for structure, question in ((structure, question) for structure in structures for question in _questions(audits)):
+        if lines := _lines(audits, question, structure):
+            missing = lacking(audits, [audits[line.number] for line in lines], "No margins of this kind")
+            key, title = f"unbroken-{len(figures)}", f"{question.set}, {structure_name(structure)}"
+            figures.append(survival_figure(key, title, "Model", question, lines, missing))
+    return figures
+
+
 def _lines(audits: Audits, question: Question, structure: str | None) -> list[Line]:
-    entries = [(number, audit, _set_of(audit, question)) for number, audit in enumerate(audits)]
     return [
         Line(number, audit.name, entry)
-        for number, audit, margins in entries
-        if margins is not None and (entry := margins.entry(structure)) is not None
+        for number, audit in enumerate(audits)
+        if (margins := _set_of(audit, question)) and (entry := margins.entry(structure))
     ]
 
 
@@ -122,7 +111,7 @@ def _results(audits: Audits) -> Table:
             "Not broken": Cell(f"{entry.censored} of {entry.n}", f"{entry.absent} without it" if entry.absent else ""),
             "Fail clean": entry.clean_failures,
             "Held": f"{entry.held} of {entry.tested}" if entry.tested else "not tested",
-            "Search limit": Cell(short(entry.eps), f"within {short(100 * entry.rtol)} %"),
+            "Search limit": Cell(short(entry.eps), f"within {percent(entry.rtol)}"),
         }
         for question in _questions(audits)
         for audit in audits
@@ -141,7 +130,8 @@ def _native(audit: Audit, entry: MarginEntry) -> str:
     """The median in the image's own units, at the median case; empty where there are none."""
     spread = None if entry.median is None else native(audit, entry.unit, entry.median)
     above = "above " if entry.median_at_least else ""
-    return "" if spread is None else f"{above}{short(spread.median)} in the image's own units"
+    own = own_unit(audit) or " in the image's own units"
+    return f"{above}{short(spread.median)}{own}" if spread else ""
 
 
 def _weakest(audits: Audits) -> Table:
@@ -175,173 +165,133 @@ def _titles(audits: Audits) -> dict[Question, str]:
 
 
 def _facts(margins: Iterable[CaseMargin | None]) -> dict[str, str]:
-    known = next((margin for margin in margins if margin is not None), None)
-    return {
-        "Clean Dice": decimal(known.clean_dice) if known else "",
-        "Volume (ml)": short(known.volume_ml) if known else "",
-    }
+    known = next(filter(None, margins), None)
+    dice, volume = (decimal(known.clean_dice), short(known.volume_ml)) if known else ("", "")
+    return {"Clean Dice": dice, "Volume (ml)": volume}
 
 
 def _first(margins: MarginSet | None, case: str) -> Cell:
     """Margin of the whole case, and the structure that breaks first."""
-    whole = margins.margin(None, case) if margins is not None else None
-    if margins is None or whole is None:
+    if margins is None or (whole := margins.margin(None, case)) is None:
         return Cell("not measured", missing=True)
     structures = [entry.structure for entry in margins.entries[1:]]
-    broken = [
-        (margin.margin, name, margin)
-        for name in structures
-        if (margin := margins.margin(name, case)) is not None and not margin.censored
-    ]
-    if not broken:
+    found = {name: margin for name in structures if (margin := margins.margin(name, case)) and not margin.censored}
+    if not found:
         return Cell(margin_text(whole), "no structure breaks" if structures else "")
-    _, name, least = min(broken, key=lambda found: found[0])
-    return Cell(margin_text(whole), f"{name} {margin_text(least)}")
+    name = min(found, key=lambda name: found[name].margin)
+    return Cell(margin_text(whole), f"{name} {margin_text(found[name])}")
 
 
 def _cases(audits: Audits) -> Table:
     """Every margin of every case."""
-    titles = _titles(audits)
     rows = []
     for audit in audits:
-        sets = {title: _set_of(audit, question) for question, title in titles.items()}
+        sets = {title: _set_of(audit, question) for question, title in _titles(audits).items()}
         structures = dict.fromkeys(entry.structure for entry in audit.summary.margins)
-        for case in sorted({case.case for entry in audit.summary.margins for case in entry.per_case}):
-            for name in structures:
-                found = {title: margins.margin(name, case) if margins else None for title, margins in sets.items()}
-                marked = {title: _marked(margin) for title, margin in found.items()}
-                who = {"Case": case, **model_column(audits, audit), "Structure": structure_name(name)}
-                rows.append({**who, **_facts(found.values()), **marked})
+        cases = sorted({case.case for entry in audit.summary.margins for case in entry.per_case})
+        for case, name in ((case, name) for case in cases for name in structures):
+            found = {title: margins.margin(name, case) if margins else None for title, margins in sets.items()}
+            who = {"Case": case, **model_column(audits, audit), "Structure": structure_name(name)}
+            rows.append({**who, **_facts(found.values()), **{title: _marked(one) for title, one in found.items()}})
     return table("Every margin; those marked did not hold against three new attacks just below them", rows)
 
 
 def _marked(margin: CaseMargin | None) -> Cell:
     if margin is None:
-        return _ABSENT
+        return Cell("not in the label", missing=True)
     return Cell(margin_text(margin), "did not hold" if margin.confirmed is False else "")
 
 
-def _scatters(audits: Audits) -> list[Block]:
-    """Of a single audit, what kind of case breaks first."""
-    if len(audits) > 1:
-        return []
-    lead = (
-        "One point per case and structure. Open symbols: not broken, the margin lies above. If small or badly "
-        "segmented structures broke first, the points would rise to the right. n and rank correlations (Spearman) "
-        "stand below each plot."
-    )
-    figures = [figure for margins in margin_sets(audits[0]) for figure in scatter_figures(margins)]
-    return [Heading("Margin against volume and clean Dice"), Text(lead, soft=True), Grid(figures)]
-
-
-def _sentences(audits: Audits) -> list[Sentence]:
+def _sentences(audits: Audits) -> Iterator[Sentence]:
     """Where half of the cases break, which structure breaks first, and which cases need no change to break."""
     sets = [(audit, margins) for audit in audits for margins in margin_sets(audit)]
-    criteria = listing(list(dict.fromkeys(margins.question.criterion for _, margins in sets)))
+    criteria = listing(margins.question.criterion for _, margins in sets)
     halves = tuple(f"{owner(audits, audit)}{_half(margins)}" for audit, margins in sets)
+    yield Sentence(f"Margins: the median case breaks (criterion: {criteria}) at, and the weakest at:", halves)
     firsts = tuple(f"{owner(audits, audit)}{text}" for audit, margins in sets if (text := _first_structure(margins)))
-    failing = {(audit.name, case) for audit, margins in sets for case in _failing(margins)}
-    names = listing([f"{case} ({model})" if len(audits) > 1 else case for model, case in sorted(failing)])
-    clean = Sentence(f"{counted(len(failing), 'case')} already broken unattacked: {names}.")
-    return [
-        Sentence(f"Margins: the median case breaks (criterion: {criteria}) at, and the weakest at:", halves),
-        *([Sentence("The structure that breaks first, by its median margin:", firsts)] if firsts else []),
-        *([clean] if failing else []),
-        *_held(audits),
-    ]
+    if firsts:
+        yield Sentence("The structure that breaks first, by its median margin:", firsts)
+    failing = {
+        f"{case.case} ({audit.name})" if len(audits) > 1 else case.case
+        for audit, margins in sets
+        for case in margins.whole.per_case
+        if case.margin == 0
+    }
+    if failing:
+        yield Sentence(f"{counted(len(failing), 'case')} already broken unattacked: {listing(sorted(failing))}.")
 
 
-def _held(audits: Audits) -> list[Sentence]:
+def _held(entries: Sequence[MarginEntry]) -> list[Sentence]:
     """How many margins withstood new attacks just below them."""
-    entries = [entry for audit in audits for entry in audit.summary.margins if entry.tested]
     stood, tested = sum(entry.held for entry in entries), sum(entry.tested for entry in entries)
-    below = listing([f"{short(100 * width, 2)} %" for width in sorted({entry.rtol for entry in entries})])
+    below = listing(percent(width, 2) for width in sorted({entry.rtol for entry in entries if entry.tested}))
     text = f"{stood} of {counted(tested, 'margin')} held: three new attacks {below} below them failed."
     return [Sentence(text)] if tested else []
 
 
 def _half(margins: MarginSet) -> str:
     entry, meaning, unit = margins.whole, median_meaning(margins.whole), unit_name(margins.whole.unit)
-    broken = [case for case in entry.per_case if not case.censored]
-    weakest = min(broken, key=lambda case: case.margin) if broken else None
+    weakest = min((case for case in entry.per_case if not case.censored), key=lambda case: case.margin, default=None)
     least = f"weakest: {weakest.case} at {margin_text(weakest)}" if weakest else "none breaks"
     left = f"; {entry.censored} of {entry.n} never broke" if entry.censored else ""
     # A unit without a name of its own, such as mm, needs no brackets.
     named = f" ({unit}{f', {meaning}' if meaning else ''})" if meaning or unit != entry.unit else f" {unit}"
-    return f"{set_name(entry.perturbation)}: {quantile_text(entry)}{named}; {least}{left}"
+    return f"{margins.question.set}: {quantile_text(entry)}{named}; {least}{left}"
 
 
 def _first_structure(margins: MarginSet) -> str:
     known = [entry for entry in margins.entries[1:] if entry.median is not None]
     if not known:
         return ""
-    name = set_name(margins.question.perturbation)
     least = min(known, key=lambda entry: (entry.median_at_least, entry.median or 0.0))
     if least.median_at_least and least.censored == least.n:
-        return f"{name}: none breaks"
+        return f"{margins.question.set}: none breaks"
     others = [f"{entry.structure} {quantile_text(entry)}" for entry in known if entry is not least]
     rest = f" (against {listing(others)})" if others else ""
-    return f"{name}: {least.structure} {quantile_text(least)}{rest}"
-
-
-def _failing(margins: MarginSet) -> list[str]:
-    return [case.case for case in margins.whole.per_case if case.margin == 0]
+    return f"{margins.question.set}: {least.structure} {quantile_text(least)}{rest}"
 
 
 def _notices(audits: Audits) -> Iterator[str]:
     """Sets whose margins did not hold."""
-    for audit in audits:
-        for question, entries in margin_sets(audit):
-            stood, tested = sum(entry.held for entry in entries), sum(entry.tested for entry in entries)
-            if stood < _GOOD_RATE * tested:
-                yield (
-                    f"{owner(audits, audit)}In the {set_name(question.perturbation)} only {stood} of {tested} margins "
-                    "held: its searches missed smaller changes that break. Take more steps, and read these margins as "
-                    "too large."
-                )
+    sets = [(audit, *margins) for audit in audits for margins in margin_sets(audit)]
+    for audit, question, entries in sets:
+        stood, tested = sum(entry.held for entry in entries), sum(entry.tested for entry in entries)
+        if stood < _GOOD_RATE * tested:
+            yield (
+                f"{owner(audits, audit)}In the {question.set} only {stood} of {tested} margins held: its searches "
+                "missed smaller changes that break. Take more steps, and read these margins as too large."
+            )
 
 
-def _challenged(audits: Audits) -> bool:
-    return any(entry.tested for audit in audits for entry in audit.summary.margins)
-
-
-def _works(audits: Audits) -> list[str]:
-    sets = dict.fromkeys(entry.perturbation for audit in audits for entry in audit.summary.margins)
-    general = [WORKS["ima"], PGD.reference, *([WORKS["evaluate"]] if _challenged(audits) else [])]
-    return [*general, *(about_set(name).reference for name in sets)]
-
-
-def _methods(audits: Audits) -> list[str]:
-    entries = [margins.whole for audit in audits for margins in margin_sets(audit)]
+def _methods(entries: Sequence[MarginEntry], *, challenged: bool) -> Iterator[str]:
+    whole = [entry for entry in entries if entry.structure is None]
     searched = dict.fromkeys(
-        f"{set_name(e.perturbation)}{source_of(e.perturbation)}, criterion {e.criterion}, up to {short(e.eps)} "
-        f"{unit_name(e.unit)}"
-        for e in entries
+        f"{set_name(e.perturbation)}{source_of(e.perturbation)}, criterion {e.criterion}, up to {amount(e.eps, e.unit)}"
+        for e in whole
     )
-    steps, widths = (sorted({getattr(entry, key) for entry in entries}) for key in ("steps", "rtol"))
-    structures = any(entry.structure is not None for audit in audits for entry in audit.summary.margins)
-    said = [
+    steps = listing(sorted({entry.steps for entry in whole}))
+    widths = listing(f"{width:g}" for width in sorted({entry.rtol for entry in whole}))
+    structures = len(whole) < len(entries)
+    yield (
         "Margins, the quantity that Increasing-Margin Adversarial training grows (Ma and Liang 2023), were found for "
         f"each case{', and for each structure by itself,' if structures else ''} by search for the smallest budget "
-        f"that meets a criterion ({'; '.join(searched)}).",
+        f"that meets a criterion ({'; '.join(searched)})."
+    )
+    began = "; the search of a structure began with what broke the whole case, where that broke it too"
+    yield (
         "Each search attacked at the ceiling first, by projected gradient ascent (Madry et al. 2018) of "
-        f"{listing([str(step) for step in steps])} steps on the loss that leads to the criterion, then halved the "
-        f"budget to a relative tolerance of {listing([f'{width:g}' for width in widths])}, each attack starting from "
-        "the last change that broke the case"
-        + ("; the search of a structure began with what broke the whole case, where that broke it too." if structures
-           else "."),
-    ]  # fmt: skip
-    if _challenged(audits):
-        said.append(
+        f"{steps} steps on the loss that leads to the criterion, then halved the budget to a relative tolerance of "
+        f"{widths}, each attack starting from the last change that broke the case{began if structures else ''}."
+    )
+    if challenged:
+        yield (
             "Margins were challenged by three new attacks from random starts just below them (after Carlini et al. "
             "2019)."
         )
-    said.append("Cases that no attack broke were censored at the ceiling; curves are Kaplan-Meier estimates.")
-    return said
+    yield "Cases that no attack broke were censored at the ceiling; curves are Kaplan-Meier estimates."
 
 
-def _limits(audits: Audits) -> Iterator[str]:
-    entries = [entry for audit in audits for entry in audit.summary.margins]
+def _limits(entries: Sequence[MarginEntry]) -> Iterator[str]:
     yield (
         "A margin is an upper bound: the smallest change that a search found, not the smallest that exists. A stronger "
         "search may find a smaller one; none can find that it is larger."

@@ -3,39 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from imaseg.report.audits import Audit, Audits
-from imaseg.report.blocks import MISSING, Cell, Table, table, with_interval
+from imaseg.report.blocks import MISSING, Cell, Section, Table, table, with_interval
 from imaseg.report.compare import strongest
-from imaseg.report.numerals import short
-from imaseg.report.sections.base import Section
+from imaseg.report.wording import short
 from imaseg.results.summary import SizeGroup
 
-
-class _Group(NamedTuple):
-    audit: Audit
-    group: SizeGroup
-
-    @property
-    def key(self) -> tuple[str, str]:
-        return self.group.structure, self.group.group
+_Groups = Sequence[tuple[Audit, SizeGroup]]
 
 
 def build(audits: Audits) -> Section | None:
     """One row per structure, group of sizes and model, clean and under the worst attacks."""
-    groups = [_Group(audit, group) for audit in audits for group in audit.summary.by_size]
-    if not groups:
-        return None
-    rules = dict.fromkeys(audit.summary.by_size_rule for audit in audits if audit.summary.by_size_rule)
-    return Section(
-        120, "sizes", "By size", "By size of the structure", [_table(audits, groups)], " ".join(rules)
-    )  # fmt: skip
+    groups = [(audit, group) for audit in audits for group in audit.summary.by_size]
+    rules = " ".join(dict.fromkeys(audit.summary.by_size_rule for audit in audits)).strip()
+    title = "By size of the structure"
+    return Section(120, "sizes", title, [_table(audits, groups)], rules, "By size") if groups else None
 
 
-def _table(audits: Audits, groups: Sequence[_Group]) -> Table:
+def _table(audits: Audits, groups: _Groups) -> Table:
     columns = _columns(audits, groups)
-    order = list(dict.fromkeys(group.key for group in groups))
+    order = list(dict.fromkeys((group.structure, group.group) for _, group in groups))
     rows = [
         {
             "Model": audit.name,
@@ -45,12 +33,12 @@ def _table(audits: Audits, groups: Sequence[_Group]) -> Table:
             "Clean": with_interval(group.clean, group.clean_ci95),
             **_cells(group, columns),
         }
-        for audit, group in sorted(groups, key=lambda group: order.index(group.key))
+        for audit, group in sorted(groups, key=lambda pair: order.index((pair[1].structure, pair[1].group)))
     ]
     return table("Mean Dice by volume of the structure in the label; n counts structures", rows)
 
 
-def _columns(audits: Audits, groups: Sequence[_Group]) -> list[tuple[str, float]]:
+def _columns(audits: Audits, groups: _Groups) -> list[tuple[str, float]]:
     """The worst attacks at all their budgets; everything where none of them was split by size."""
     columns = sorted({(probe.probe, probe.eps) for _, group in groups for probe in group.probes})
     worst = {series.probe for series in strongest(audits)}

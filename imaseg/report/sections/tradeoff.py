@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import plotly.graph_objects as go
+
+from imaseg.report import plot
 from imaseg.report.audits import Audit, Audits, lacking
-from imaseg.report.blocks import Figure, Grid, Table, table, with_interval
+from imaseg.report.blocks import Figure, Grid, Section, Table, table
 from imaseg.report.compare import Point, Series, at, clean_point, strongest, telling
-from imaseg.report.numerals import decimal, in_words, listing, set_name, short, unit_name
-from imaseg.report.sections.base import Section
-from imaseg.report.style import plot
+from imaseg.report.wording import amount, decimal, in_words, short
+
+_LEAD = "Robustness often costs some Dice on unchanged images. Robust: under the worst attack of the set."
+_READ = (
+    "Bars: 95 % intervals over cases. On the dotted line an attack costs nothing; the higher and the further right, "
+    "the better."
+)
+_DOTTED: dict[str, Any] = {"mode": "lines", "hoverinfo": "skip", "line_color": "#808890", "line_dash": "dot"}
 
 
 class _Dot(NamedTuple):
@@ -24,37 +32,29 @@ def build(audits: Audits) -> Section | None:
     """One figure per perturbation set, under its worst attack at the budget at which models are compared."""
     compared = [(series, telling(audits, series)) for series in strongest(audits)]
     figures = [_figure(i, series, eps, audits) for i, (series, eps) in enumerate(compared) if eps is not None]
-    if not figures:
-        return None
-    return Section(
-        20,
-        "tradeoff",
-        "Trade-off",
-        "Clean against robust Dice",
-        [Grid(figures, "small fill")],
-        "Robustness often costs some Dice on unchanged images. Robust: under the worst attack of the set.",
-    )
+    grid = Grid(figures, "small fill")
+    return Section(20, "tradeoff", "Clean against robust Dice", [grid], _LEAD, "Trade-off") if figures else None
 
 
 def _figure(number: int, series: Series, eps: float, audits: Audits) -> Figure:
     points = [(model, audit, at(audit, series, eps)) for model, audit in enumerate(audits)]
     dots = [_Dot(model, audit, clean_point(audit), point) for model, audit, point in points if point is not None]
-    low, budget = _low_end(dots), f"{short(eps)} {unit_name(series.unit)}"
-    missing = lacking(audits, [dot.audit for dot in dots])
-    caption = (
-        f"Attack: {series.title} (probe {series.probe}) at {budget}. Bars: 95 % intervals over cases. On the dotted "
-        "line an attack costs nothing; the higher and the further right, the better."
-    )
+    low, budget = _low_end(dots), amount(eps, series.unit)
     said = "; ".join(
         f"{dot.audit.name}: {decimal(dot.clean.dice)} clean, {decimal(dot.robust.dice)} under attack" for dot in dots
     )
+    costless = plot.dots(0, "no loss (y = x)", [(low, low, ""), (1.0, 1.0, "")], legendgroup="no loss", **_DOTTED)
     return plot.figure(
         f"tradeoff-{number}",
-        f"{set_name(series.perturbation)}, eps {budget}",
-        [_diagonal(low), *(_dot(dot, eps) for dot in dots)],
+        f"{series.set}, eps {budget}",
+        [costless, *(_dot(dot, eps) for dot in dots)],
         plot.axis("mean Dice, unchanged images", range=[low, 1.0], nticks=6),
         plot.axis(f"mean Dice under attack, eps {short(eps)}", range=[low, 1.0], nticks=6),
-        caption=caption + (f" Not audited with this probe: {listing(missing)}." if missing else ""),
+        caption=[
+            f"Attack: {series.title} (probe {series.probe}) at {budget}.",
+            _READ,
+            lacking(audits, [dot.audit for dot in dots], "Not audited with this probe"),
+        ],
         label=f"Scatter chart of mean Dice on unchanged images against mean Dice under {series.title}. {said}.",
         table=_table(dots, f"Mean foreground Dice, clean and under {series.title} at {budget}"),
         height=400,
@@ -68,35 +68,22 @@ def _low_end(dots: Sequence[_Dot]) -> float:
     return max(0.0, int(10 * min(ends, default=0.0) - 0.5) / 10)
 
 
-def _diagonal(low: float) -> Any:
-    return plot.dots(
-        [low, 1.0], [low, 1.0], [], {}, name="no loss (y = x)", line={"color": "#808890", "width": 1.5, "dash": "dot"}
-    ).update(mode="lines", hoverinfo="skip")
-
-
-def _dot(dot: _Dot, eps: float) -> Any:
+def _dot(dot: _Dot, eps: float) -> go.Scatter:
     clean, robust, number = dot.clean, dot.robust, dot.number
     said = (
         f"{dot.audit.name}: {decimal(clean.dice)} clean ({in_words(clean.dice_ci95)}), "
         f"{decimal(robust.dice)} at eps {short(eps)} ({in_words(robust.dice_ci95)})"
     )
-    return plot.dots(
-        [clean.dice],
-        [robust.dice],
-        [said],
-        {"size": 12, "symbol": plot.symbol(number), "color": plot.colour(number)},
-        name=plot.literal(dot.audit.name),
-        error_x=plot.bars(clean.dice, clean.dice_ci95, number),
-        error_y=plot.bars(robust.dice, robust.dice_ci95, number),
-    )
+    across, up = (plot.bars(point.dice, point.dice_ci95, number) for point in (clean, robust))
+    return plot.dots(number, dot.audit.name, [(clean.dice, robust.dice, said)], size=12, error_x=across, error_y=up)
 
 
 def _table(dots: Sequence[_Dot], caption: str) -> Table:
     rows = [
         {
             "Model": dot.audit.name,
-            "Clean [95 % CI]": with_interval(dot.clean.dice, dot.clean.dice_ci95),
-            "Under attack [95 % CI]": with_interval(dot.robust.dice, dot.robust.dice_ci95),
+            "Clean [95 % CI]": dot.clean.cell,
+            "Under attack [95 % CI]": dot.robust.cell,
             "n": dot.robust.n,
         }
         for dot in dots

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from imaseg.report.audits import Audit, Audits
-from imaseg.report.blocks import Block, Cell, Gallery, Legend, Panel, Sight, Table, Text, table
+from imaseg.report.blocks import Block, Cell, Gallery, Legend, Panel, Section, Sight, Table, Text, table
 from imaseg.report.breaking import Break, breaks
 from imaseg.report.compare import Series, holders, ladder, main_series, showcased
-from imaseg.report.drawing.pictures import outline_colour, pictures
-from imaseg.report.drawing.slices import read_slice
-from imaseg.report.margin_sets import margin_sets, margin_text
-from imaseg.report.numerals import attack_name, decimal, set_name, short, unit_name
-from imaseg.report.sections.base import Section
+from imaseg.report.drawing.pictures import outlined_classes, pictures, read_slice
+from imaseg.report.margin_sets import margin_sets
+from imaseg.report.margin_words import margin_text
+from imaseg.report.wording import amount, attack_name, decimal, set_name, short, unit_name
 from imaseg.results.attack import AttackEntry
 
 _PICTURES, _FIRST = 9, 10
@@ -25,26 +24,17 @@ _PICTURES_LEAD = (
 
 
 class _Showcase(NamedTuple):
-    """An audit that stored pictures of an attack."""
+    """An audit that stored pictures of an attack: Dice and picture of every case, the worst first."""
 
     number: int
     audit: Audit
     probe: AttackEntry
-
-    @property
-    def ranked(self) -> dict[str, float]:
-        """Attacked Dice of every case, the worst first."""
-        values = sorted((case.dice, case.case) for case in self.probe.metric_per_case if case.dice is not None)
-        return {case: dice for dice, case in values}
-
-    @property
-    def stored(self) -> dict[str, Path]:
-        """Pictures, the worst case first."""
-        return {case: path for case in self.ranked if (path := self.audit.slice_of(case)) is not None}
+    ranked: dict[str, float]
+    stored: dict[str, Path]
 
     @property
     def budget(self) -> str:
-        return f"{short(self.probe.eps)} {unit_name(self.probe.unit)}"
+        return amount(self.probe.eps, self.probe.unit)
 
 
 def build(audits: Audits) -> Section | None:
@@ -56,22 +46,11 @@ def build(audits: Audits) -> Section | None:
         blocks.append(_first_to_fail(audits, series, anchors))
     if galleries:
         blocks += [Text(_PICTURES_LEAD, soft=True), Legend(outlined_classes(audits)), *galleries]
-    return Section(90, "worst", "Worst cases", "Worst cases", blocks) if blocks else None
-
-
-def outlined_classes(audits: Audits) -> list[tuple[str, str]]:
-    """Name and outline colour of every labelled class."""
-    names: dict[int, str] = {}
-    for audit in audits:
-        for value, name in audit.summary.data.labels.items():
-            if value.isdigit() and int(value):
-                names.setdefault(int(value), name)
-    return [(name, outline_colour(value)) for value, name in sorted(names.items())]
+    return Section(90, "worst", "Worst cases", blocks) if blocks else None
 
 
 def _first_to_fail(audits: Audits, series: Series, anchors: Mapping[tuple[str, str], str]) -> Table:
     """The first cases of each model, by the budget that halves their Dice."""
-    each = max(3, _FIRST // len(audits))
     rows = [
         {
             "Model": audit.name,
@@ -81,15 +60,14 @@ def _first_to_fail(audits: Audits, series: Series, anchors: Mapping[tuple[str, s
             "Dice halves at": _halved(case, [point.eps for point in ladder(audit, series)]),
             "Lowest Dice": decimal(case.lowest),
             "Margin": _margin(audit, series, case.case),
-            "Picture": Cell("see picture", link=link)
-            if (link := anchors.get((audit.name, case.case)))
-            else Cell("not shown", missing=True),
+            "Picture": Cell("see picture", link=link) if link else Cell("not shown", missing=True),
         }
         for audit in holders(audits, series)
-        for rank, case in enumerate(breaks(audit, series)[:each], start=1)
+        for rank, case in enumerate(breaks(audit, series)[: max(3, _FIRST // len(audits))], start=1)
+        for link in [anchors.get((audit.name, case.case))]
     ]
     caption = (
-        f"The cases that fail first in the {set_name(series.perturbation)} (probe {series.probe}), by the budget in "
+        f"The cases that fail first in the {series.set} (probe {series.probe}), by the budget in "
         f"{unit_name(series.unit)} at which their Dice is half of their own clean one, straight lines between the "
         "audited budgets"
     )
@@ -106,22 +84,18 @@ def _halved(case: Break, rungs: Sequence[float]) -> str:
 
 def _margin(audit: Audit, series: Series, case: str) -> str:
     """The margin that was searched for in the same set and unit."""
-    for margins in margin_sets(audit):
-        if (margins.question.perturbation, margins.question.unit) == (series.perturbation, series.unit):
-            margin = margins.margin(None, case)
-            if margin is not None:
-                return margin_text(margin)
-    return "not measured"
+    found = [
+        margin_text(margin)
+        for margins in margin_sets(audit)
+        if margins.question[1:3] == series[2:] and (margin := margins.margin(None, case)) is not None
+    ]
+    return found[0] if found else "not measured"
 
 
 def _galleries(audits: Audits) -> list[Gallery]:
     """With several models, the reference's worst case in all of them; then up to three worst cases of every model."""
-    shown = [
-        _Showcase(number, audit, probe)
-        for number, audit in enumerate(audits)
-        if (probe := showcased(audit)) is not None
-    ]
-    shown = [each for each in shown if each.stored]
+    every = [_showcase(number, audit) for number, audit in enumerate(audits)]
+    shown = [each for each in every if each is not None and each.stored]
     case = _common(shown) if len(shown) == len(audits) else None
     most = max(1, min(3, _PICTURES // len(audits)))
     own = [_gallery(each, most, case) for each in shown]
@@ -130,6 +104,15 @@ def _galleries(audits: Audits) -> list[Gallery]:
     sights = [_sight(each, case, f"{each.audit.name}: {case}", 0) for each in shown]
     note = f"{case}, the stored case on which {audits[0].name} does worst, under the same probe and budget."
     return [Gallery("One case, every model", note, sights), *own]
+
+
+def _showcase(number: int, audit: Audit) -> _Showcase | None:
+    probe = showcased(audit)
+    if probe is None:
+        return None
+    ranked = sorted((case.dice, case.case) for case in probe.metric_per_case if case.dice is not None)
+    stored = {case: path for _, case in ranked if (path := audit.slice_of(case)) is not None}
+    return _Showcase(number, audit, probe, {case: dice for dice, case in ranked}, stored)
 
 
 def _common(shown: Sequence[_Showcase]) -> str | None:
@@ -145,37 +128,25 @@ def _gallery(shown: _Showcase, most: int, above: str | None) -> Gallery:
     note = (
         f"Lowest mean foreground Dice among {len(shown.ranked)} cases under {attack_name(probe.attack)} "
         f"({probe.probe}, {set_name(probe.perturbation)}, eps {shown.budget}, seed {probe.seed})."
-    )
-    if above in worst:
-        note += f" {above} is shown above."
+    ) + (f" {above} is shown above." if above in worst else "")
     cases = [case for case in worst if case != above]
     return Gallery(shown.audit.name, note, [_sight(shown, case, case, n) for n, case in enumerate(cases, start=1)])
 
 
 def _sight(shown: _Showcase, case: str, title: str, number: int) -> Sight:
-    audit, budget = shown.audit, shown.budget
-    before = next((c.dice for c in audit.summary.metric_per_case if c.case == case), None)
-    clean, attacked = decimal(before), decimal(shown.ranked[case])
+    before = next((c.dice for c in shown.audit.summary.metric_per_case if c.case == case), None)
+    clean, attacked, budget = decimal(before), decimal(shown.ranked[case]), shown.budget
     view = read_slice(shown.stored[case])
-    first, middle, last = pictures(view)
-    scale, whole = short(view.scale), f"whole case {case}, model {audit.name}"
-    panels = (
-        Panel(
-            first,
-            f"Clean image; Dice {clean}",
-            f"Clean slice with the outlines of label and prediction; Dice {clean} over the {whole}.",
-        ),
-        Panel(
-            middle,
+    scale, outlines = short(view.scale), "with the outlines of label and prediction; Dice"
+    whole = f"over the whole case {case}, model {shown.audit.name}."
+    words = (
+        (f"Clean image; Dice {clean}", f"Clean slice {outlines} {clean} {whole}"),
+        (
             "Perturbation",
             f"Perturbation of the same slice, from minus {scale} (blue) over 0 (white) to plus {scale} (red).",
         ),
-        Panel(
-            last,
-            f"Attacked image; Dice {attacked}",
-            f"Attacked slice, eps {budget}, with the outlines of label and prediction; Dice {attacked} over the "
-            f"{whole}.",
-        ),
+        (f"Attacked image; Dice {attacked}", f"Attacked slice, eps {budget}, {outlines} {attacked} {whole}"),
     )
+    panels = tuple(Panel(picture, *said) for picture, said in zip(pictures(view), words, strict=True))
     facts = f"Dice over the whole case: {clean} clean, {attacked} attacked (eps {budget})."
-    return Sight(title, facts, panels, scale, f"case-{shown.number}-{number}", audit.name, case)
+    return Sight(title, facts, panels, scale, f"case-{shown.number}-{number}", shown.audit.name, case)

@@ -181,3 +181,20 @@ def test_probes_of_fewer_cases_are_compared_on_these():
 def test_margins_that_nobody_challenged_are_neither_green_nor_red():
     check = _panel(plan=MARGINS)["Margins stand against new searches just below them"]
     assert (check.ok, check.detail) == (None, "no checked case has a margin above 0")
+
+
+def test_held_out_cases_that_are_missing_are_red_and_named():
+    title = "No audited case was in the training set"
+    facts = DataFacts.model_construct(
+        cases=1,
+        seen_in_training=[],
+        training_known=True,
+        held_out_missing=True,
+        selected_because="Warning: none of them",
+    )
+    found = {check.check: check for check in validity([_record(_ladders(GOOD), CHECKS)], PLAN, facts)}
+    assert (found[title].ok, found[title].number, found[title].detail) == (
+        False,
+        "no held-out case found",
+        "none of them",
+    )

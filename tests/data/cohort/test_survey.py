@@ -52,4 +52,9 @@ def test_all_reasons_are_given_at_once(case, save, ball):
 
 def test_an_unreadable_file_is_a_reason_not_an_error(case):
     case.image[0].write_bytes(b"junk")
-    assert "must be a complete NIfTI file" in survey_case(case, None).reasons[0]
+    assert "got a file that is not gzip" in survey_case(case, None).reasons[0]
+
+
+def test_a_label_without_background_is_flagged(case, save, ball):
+    save(case.label, ball() + np.uint8(1), AFFINE)
+    assert any(flag.endswith("l.nii.gz: no voxel is background.") for flag in survey_case(case, None).flags)

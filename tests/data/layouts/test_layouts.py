@@ -47,7 +47,7 @@ def test_listed_name_without_channel_finds_the_channel_files(tmp_path, save, bal
         save(tmp_path / "imagesTr" / f"a_{channel:04d}.nii.gz", picture(ball(), channel))
     save(tmp_path / "imagesTr" / "a_b_0000.nii.gz", picture(ball()))
     save(tmp_path / "labelsTr" / "a.nii.gz", ball())
-    describe(tmp_path, ["a"])
+    describe(tmp_path, ["a"], modality={"0": "T1", "1": "T2"})
     cohort = load_cases(tmp_path)
     assert cohort.ids == ["a"]
     assert [path.name for path in cohort[0].image] == ["a_0000.nii.gz", "a_0001.nii.gz"]

@@ -80,7 +80,8 @@ def test_masks_in_colour_are_refused_in_a_sentence(tmp_path, channels):
     mask[5:9, 5:9, 0] = mask[5:9, 12:15, 1] = 255
     Image.fromarray(mask).save(tmp_path / "l.png")
     (reason,) = survey_case(Case("a", (tmp_path / "i.png",), tmp_path / "l.png"), None).reasons
-    assert reason.endswith("l.png must hold one label number per voxel, got 3 (colours, or masks).")
+    assert "l.png must hold one label number per voxel, got 3 (colours, or masks). If they mark one structure" in reason
+    assert "label_threshold: 128" in reason
 
 
 def test_labels_that_scaling_missed_by_a_hair_are_whole(tmp_path, save, ball, picture):

@@ -8,8 +8,7 @@ import pytest
 from PIL import Image
 
 from imaseg.errors import InputError
-from imaseg.report.drawing.pictures import outline_colour, pictures
-from imaseg.report.drawing.slices import read_slice
+from imaseg.report.drawing.pictures import outline_colour, pictures, read_slice
 
 
 def write(path, *, spacing=(1.0, 1.0), shape=(20, 30), change=0.0, **replaced):
@@ -31,7 +30,7 @@ def write(path, *, spacing=(1.0, 1.0), shape=(20, 30), change=0.0, **replaced):
 
 def decode(uri):
     head, data = uri.split(",", 1)
-    assert head == "data:image/png;base64"
+    assert head == "data:image/webp;base64"
     return Image.open(io.BytesIO(base64.b64decode(data)))
 
 
@@ -95,12 +94,12 @@ def test_constant_and_not_finite_images_are_drawn(tmp_path):
 def test_truncated_file_is_named(tmp_path):
     path = write(tmp_path / "case_7.npz")
     path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(InputError, match=r"case_7.npz must be a slice with image.*Audit this case again"):
+    with pytest.raises(InputError, match=r"case_7.npz must hold image.*Audit this case again"):
         read_slice(path)
 
 
 def test_missing_array_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"must be a slice with .*label"):
+    with pytest.raises(InputError, match=r"must hold .*label"):
         read_slice(write(tmp_path / "a.npz", label=None))
 
 
@@ -111,12 +110,12 @@ def test_differing_shapes_are_refused(tmp_path):
 
 @pytest.mark.parametrize("spacing", [(0.0, 1.0), (1.0, np.nan), (1.0,)])
 def test_spacing_must_be_positive(tmp_path, spacing):
-    with pytest.raises(InputError, match="two positive spacings in mm"):
+    with pytest.raises(InputError, match="2 positive spacings in mm"):
         read_slice(write(tmp_path / "a.npz", spacing=spacing))
 
 
 def test_arrays_that_show_nothing_are_refused(tmp_path):
-    with pytest.raises(InputError, match="must be a slice with .*could not convert"):
+    with pytest.raises(InputError, match="must hold .*could not convert"):
         read_slice(write(tmp_path / "a.npz", image=np.full((20, 30), "x")))
     names = ("image", "attacked_image", "label", "clean_prediction", "attacked_prediction")
     with pytest.raises(InputError, match=r"one 2D shape, got \[\(0, 0\)\]"):

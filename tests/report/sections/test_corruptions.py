@@ -3,7 +3,14 @@ from __future__ import annotations
 import pytest
 
 from imaseg.report.sections.corruptions import build
-from tests.report.vary import blocks_of, vary, with_dice
+from tests.report.vary import blocks_of, texts, vary, with_dice
+
+HALVED = "\N{BLACK DOWN-POINTING TRIANGLE}"
+
+
+def heat_map(*audits):
+    (heat,) = [table for table in blocks_of(build(audits), "table") if table.style == "heat"]
+    return heat
 
 
 def corrupted(tiny, **dice):
@@ -19,45 +26,51 @@ def corrupted(tiny, **dice):
 
 def test_the_costliest_stands_first_and_halved_dice_is_marked(tiny):
     audit = corrupted(tiny, gamma={1: 0.8, 5: 0.6}, blur={1: 0.7, 5: 0.4})
-    (heat,) = blocks_of(build([audit]), "heat")
-    assert [row.title for row in heat.rows] == ["Blur", "Gamma"]
-    assert [cell.text for cell in heat.rows[0].cells[:2]] == ["0.700", "0.400"]
-    assert [cell.halved for row in heat.rows for cell in row.cells[:2]] == [False, True, False, False]
-    assert heat.rows[1].cells[0].paper == "rgb(247,251,255)"
+    heat = heat_map(audit)
+    assert heat.head == ["Corruption", "Severity 1", "Severity 5", "Degradation"]
+    assert [row[0].text for row in heat.rows] == ["Blur", "Gamma"]
+    assert [[cell.text for cell in row[1:3]] for row in heat.rows] == [["0.700", f"0.400 {HALVED}"], ["0.800", "0.600"]]
+    assert heat.rows[1][1].colours.startswith("background:rgb(247,251,255)")
     score = tiny.summary.degradation.per_corruption["blur"]
-    assert heat.rows[0].cells[2].text == f"{score:.3f}".replace("-", "\N{MINUS SIGN}")
+    assert heat.rows[0][3].text == f"{score:.3f}".replace("-", "\N{MINUS SIGN}")
     (sentence,) = build([audit]).sentences
     assert sentence.points == (
         "Blur, among 2 corruptions (0.550 left, averaged over its severities, 0.400 at severity 5)",
     )
 
 
+def test_that_no_corruption_costs_dice_is_said(tiny):
+    (sentence,) = build([corrupted(tiny, gamma={1: 0.8, 5: 0.82}, blur={1: 0.85, 5: 0.9})]).sentences
+    assert sentence.points == (
+        "none of 2 corruptions costs any (Gamma: 0.810 left, averaged over its severities; 0.800 clean)",
+    )
+
+
 def test_models_share_the_name_of_a_corruption_and_gaps_are_said(tiny):
     full, gap = corrupted(tiny, gamma={1: 0.8, 5: 0.6}, blur={1: 0.7, 5: 0.4}), corrupted(tiny, gamma={1: 0.2}, blur={})
-    (heat,) = blocks_of(build([full, vary(gap, "b", degradation=None)]), "heat")
-    assert [row.span for row in heat.rows] == [2, 0, 2, 0]
-    rows = {(row.title, row.model): [cell.text for cell in row.cells] for row in heat.rows}
-    assert rows["Gamma", "b"] == ["0.200", "not audited", "undefined"]
+    heat = heat_map(full, vary(gap, "b", degradation=None))
+    rows = {(row[0], row[1]): row[2:] for row in texts(heat)}
+    assert list(rows) == [("Gamma", "a"), ("Gamma", "b"), ("Blur", "a"), ("Blur", "b")]
+    assert rows["Gamma", "b"] == [f"0.200 {HALVED}", "not audited", "undefined"]
 
 
 @pytest.mark.parametrize("lost", [0.0, 0.3, 0.5, 0.7, 1.0])
 def test_numbers_stand_out_on_every_colour(tiny, lost):
     audit = corrupted(tiny, gamma={1: 0.8 * (1 - lost)}, blur={})
-    (heat,) = blocks_of(build([audit]), "heat")
-    cell = heat.rows[0].cells[0]
+    paper, ink = heat_map(audit).rows[0][1].colours.removeprefix("background:rgb(").split(");color:")
 
     def light(channels):
         linear = [c / 255 / 12.92 if c / 255 <= 0.04045 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in channels]
         return sum(a * b for a, b in zip(linear, (0.2126, 0.7152, 0.0722), strict=True))
 
-    paper = light([int(value) for value in cell.paper[4:-1].split(",")])
-    ink = light([int(cell.ink[k : k + 2], 16) for k in (1, 3, 5)])
+    paper = light([int(value) for value in paper.split(",")])
+    ink = light([int(ink[k : k + 2], 16) for k in (1, 3, 5)])
     assert (max(paper, ink) + 0.05) / (min(paper, ink) + 0.05) >= 4.5
 
 
 def test_every_severity_with_its_parameters_and_the_scores(tiny):
     section = build([tiny])
-    scores, severities = blocks_of(section, "table")
+    _, scores, severities = blocks_of(section, "table")
     assert scores.rows[0][1].text == f"{tiny.summary.degradation.mean:.3f}".replace("-", "\N{MINUS SIGN}")
     rows = {(row[1].text, row[2].text): row for row in severities.rows}
     for entry in tiny.summary.corruptions:
@@ -67,5 +80,6 @@ def test_every_severity_with_its_parameters_and_the_scores(tiny):
     assert "TorchIO" in section.methods[0]
     only_gamma = [e for e in tiny.summary.corruptions if e.corruption == "gamma"]
     other = build([vary(tiny, corruptions=only_gamma)])
-    assert "TorchIO" not in " ".join([*other.methods, *other.works])
+    assert "TorchIO" not in other.methods[0]
+    assert ("torchio" in section.works, "torchio" in other.works) == (True, False)
     assert build([vary(tiny, corruptions=[])]) is None

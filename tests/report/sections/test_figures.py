@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from imaseg.report.sections import calibration, curves, tradeoff
+from imaseg.results.base import MEAN
 from tests.report.vary import blocks_of, entries, vary
 
 WITHOUT_ATTACKS = (tradeoff, curves, calibration)
@@ -35,7 +36,7 @@ def test_each_attack_has_a_curve_of_means_cases_and_interval(tiny):
     assert list(band["y"])[2] == fgsm[1].dice_ci95[1]
     assert len(cases["x"]) == 3 * 6
     assert len(other) == 3
-    assert "Not audited with this probe: ima." in figures["PGD, L2 ball"].caption
+    assert "Not measured with this probe: ima." in figures["PGD, L2 ball"].caption
     table = figures["FGSM, L2 ball"].table
     values = [case.dice for case in fgsm[0].metric_per_case]
     assert [cell.text for cell in table.rows[1][-3:]] == [f"{f(values):.3f}" for f in (min, np.median, max)]
@@ -45,10 +46,12 @@ def test_calibration_is_drawn_where_it_was_measured(tiny):
     unmeasured = [e.model_copy(update={"foreground_mean": {"dice": 0.5}}) for e in entries(tiny, perturbation="gamma")]
     figures = blocks_of(calibration.build([tiny, vary(tiny, "b", probes=unmeasured)]), "figure")
     assert [figure.title for figure in figures] == ["Worst case over all attacks, L2 ball", "PGD, contrast (gamma)"]
-    (line,) = figures[1].plot["data"]
+    band, cases, line = figures[1].plot["data"]
     gamma = entries(tiny, perturbation="gamma")[0]
     assert list(line["y"]) == [tiny.summary.foreground_mean["ece"], gamma.foreground_mean["ece"]]
-    assert "Not measured: b." in figures[1].caption
+    assert list(band["y"])[:2] == [tiny.summary.ci95["ece"][1], gamma.ci95["ece"][1]]
+    assert list(cases["y"])[6:] == [case.metrics[MEAN]["ece"] for case in gamma.metric_per_case]
+    assert "Not measured with this probe: b." in figures[1].caption
 
 
 @pytest.mark.parametrize("section", WITHOUT_ATTACKS)

@@ -5,9 +5,11 @@ import re
 import pytest
 import scipy.stats
 
-from imaseg.report.margin_scatter import scatter_figures
-from imaseg.report.margin_sets import margin_sets, margin_text
+from imaseg.report.margin_figures import scatter_figures
+from imaseg.report.margin_sets import margin_sets
+from imaseg.report.margin_words import margin_text
 from imaseg.report.sections.margins import build
+from imaseg.report.works import WORKS
 from tests.report.vary import blocks_of, texts, vary
 
 
@@ -113,7 +115,7 @@ def test_sets_whose_margins_did_not_hold_are_noted(tiny, held, notices):
 
 def test_methods_and_works_follow_what_was_searched(tiny):
     section = build([tiny])
-    text, works = " ".join(section.methods), " ".join(section.works)
+    text, works = " ".join(section.methods), " ".join(WORKS.get(work, work) for work in section.works)
     for fact in ("bias field (after Chen et al. 2020)", "of 2 and 3 steps", "tolerance of 0.3", "Carlini et al. 2019"):
         assert fact in text
     for identifier in ("10.1016/j.cmpb.2023.107687", "1902.06705", "2006.13322"):

@@ -13,8 +13,7 @@ from tests.report.vary import vary
 
 CALLS = '''"""Passes of the model per case."""
 
-from imaseg.report.blocks import Sentence, table
-from imaseg.report.sections.base import Section
+from imaseg.report.blocks import Section, Sentence, table
 
 
 def build(audits):
@@ -27,7 +26,7 @@ def build(audits):
     if not any(audit.summary.probes for audit in audits):
         return None
     return Section(
-        115, "calls", "Passes", "Passes of the model", [table("Forward passes by case", rows)],
+        115, "calls", "Passes of the model", [table("Forward passes by case", rows)],
         lead="How often it was asked.",
         sentences=[Sentence(f"The model was asked {sum(row['Passes'] for row in rows)} times.")],
         notices=["Passes cost time."],

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from imaseg.report.numerals import short
 from imaseg.report.sections.results import build
+from imaseg.report.wording import short
 from imaseg.results.base import Spread
 from tests.report.vary import blocks_of, entries, texts, vary, with_dice
 

@@ -20,7 +20,7 @@ def test_certified_radii_rise_and_say_what_they_guarantee(tiny):
     entry = tiny.summary.certified[0]
     assert [row[0] for row in texts(table)] == ["tiny", "ima"] * len(entry.radii)
     assert [row[3] for row in texts(table)[::2]] == [f"{dice:.3f}" for dice in entry.dice_at_radius]
-    assert "90 noisy copies, error rate 0.001" in table.caption
+    assert "90 noisy copies, family-wise error rate 0.001 per case" in table.caption
     assert certified.build([vary(tiny, certified=[])]) is None
 
 
@@ -142,6 +142,14 @@ def test_the_summary_says_first_what_was_audited(tiny):
     )
     assert sentences[1].text == "Mean foreground Dice on unchanged images:"
     assert "validity checks" in sentences[-1].text
+
+
+def test_few_cases_and_held_out_ones_that_are_missing_are_said(tiny):
+    data = {"cases": 4, "held_out_missing": True, "selected_because": "Warning: none of the 2 is among these data."}
+    audit = vary(tiny, "a", data=tiny.summary.data.model_copy(update=data | {"seen_in_training": []}))
+    text = " ".join(collected(summary, audit).blocks[1].items)
+    assert "a: none of the 2 is among these data." in text
+    assert "a: 4 cases only were audited; fewer than 5 say little about other patients." in text
 
 
 def test_notices_tell_what_spoils_a_comparison(tiny):

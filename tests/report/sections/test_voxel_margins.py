@@ -6,7 +6,7 @@ import statistics
 import pytest
 
 from imaseg.report.sections.voxel_margins import build
-from imaseg.report.voxel_maps import first_cases, grouped_bands, median_text, percent
+from imaseg.report.voxel_maps import bands, first_cases
 from tests.report.vary import blocks_of, vary
 
 
@@ -71,15 +71,15 @@ def test_the_table_agrees_with_voxel_margins_csv(tiny):
 
 
 def test_a_median_that_rests_on_unflipped_voxels_is_a_bound(tiny):
-    bands = grouped_bands([tiny], whole=True)[0]
-    summaries = [
-        band.summary.model_copy(update={"median": 0.5, "labelled": 10 * n, "censored": 0.5})
-        for n, band in enumerate(bands, 1)
+    band = bands([tiny], whole=True)[0]
+    cases = [
+        case.model_copy(update={"median": 0.5, "labelled": 10 * n, "censored": 0.5, "q25": 0.3 * n - 0.2})
+        for n, case in enumerate(band.cases, 1)
     ]
-    bands = [band._replace(summary=summary) for band, summary in zip(bands, summaries, strict=True)]
-    assert median_text(bands) == "above 0.5"
-    assert percent(bands, [0.1, 0.4]) == "30 %"  # 1 of 10 and 8 of 20
-    assert percent(bands, [None, None]) == "undefined"
+    band = band._replace(cases=cases)
+    assert band.median == "above 0.5"
+    assert band.share(lambda case: case.q25) == "30 %"  # 1 of 10 and 8 of 20
+    assert band.share(lambda case: None) == "undefined"
 
 
 def test_distances_and_comparisons(tiny):

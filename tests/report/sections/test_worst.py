@@ -51,7 +51,7 @@ def test_a_picture_states_the_dice_of_its_case(tiny):
     clean = next(case.dice for case in tiny.summary.metric_per_case if case.case == sight.case)
     attacked = next(c.dice for c in entries(tiny, probe="pgd-l2", eps=0.5)[0].metric_per_case if c.case == sight.case)
     assert f"{clean:.3f} clean, {attacked:.3f} attacked (eps 0.5 standard" in sight.facts
-    assert all(panel.image.startswith("data:image/png;base64,") for panel in sight.panels)
+    assert all(panel.image.startswith("data:image/webp;base64,") for panel in sight.panels)
 
 
 def test_without_pictures_and_attacks_there_is_no_such_section(tiny):

@@ -6,16 +6,15 @@ from collections.abc import Sequence
 
 from imaseg.progress import counted
 from imaseg.report.audits import Audits
-from imaseg.report.blocks import Bullets
-from imaseg.report.numerals import listing
-from imaseg.report.sections.base import Section
+from imaseg.report.blocks import Bullets, Section
+from imaseg.report.wording import listing
 
 
 def collect(audits: Audits, sections: Sequence[Section]) -> Section:
     """Those of each section, and those of any audit."""
     corrupted = any(audit.summary.corruptions for audit in audits)
     smallest = min(audit.summary.data.cases for audit in audits)
-    data = listing(list(dict.fromkeys(audit.summary.data.name for audit in audits)))
+    data = listing(audit.summary.data.name for audit in audits)
     seeds = sorted({audit.run.seed for audit in audits})
     limits = [
         *(limit for section in sections for limit in section.limits),
@@ -29,4 +28,4 @@ def collect(audits: Audits, sections: Sequence[Section]) -> Section:
     if len(seeds) == 1:
         limits.append(f"All random draws come from one seed ({seeds[0]}).")
     limits.append("This page describes a model's behaviour. It is not evidence of clinical safety or benefit.")
-    return Section(170, "limits", "Limits", "Limits", [Bullets(limits)])
+    return Section(170, "limits", "Limits", [Bullets(limits)])

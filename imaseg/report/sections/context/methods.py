@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 from imaseg.progress import counted
 from imaseg.report.audits import Audits
-from imaseg.report.blocks import Bullets, Heading, Text
-from imaseg.report.numerals import listing
-from imaseg.report.sections.base import Section
+from imaseg.report.blocks import Bullets, Heading, Section, Text
+from imaseg.report.wording import listing
 from imaseg.report.works import WORKS
 from imaseg.statistics import DRAWS
 
@@ -21,18 +20,13 @@ def collect(audits: Audits, sections: Sequence[Section]) -> Section:
     by_ima = [audit.name for audit in audits if audit.summary.model.trained_by.lower() == "ima"]
     text = [
         f"Robustness was audited with imaseg {versions}, which builds on MONAI (Cardoso et al. 2022), on "
-        f"{listing(list(dict.fromkeys(data)))}.",
+        f"{listing(data)}.",
         *(method for section in sections for method in section.methods),
         f"Intervals are 95 % bootstrap intervals over cases{pairing}.",
     ]
     if by_ima:
         text.append(f"Trained with Increasing-Margin Adversarial training (Ma and Liang 2023): {listing(by_ima)}.")
-    general = [WORKS[key] for key in ("monai", *(["ima"] if by_ima else []))]
-    works = sorted({*general, *(work for section in sections for work in section.works)} - {""})
-    return Section(
-        160,
-        "methods",
-        "Methods",
-        "Methods",
-        [Text(" ".join(text)), Heading("References"), Bullets(works, "references")],
-    )
+    cited = {"monai", *(["ima"] if by_ima else []), *(work for section in sections for work in section.works)}
+    works = sorted({WORKS.get(work, work) for work in cited} - {""})
+    blocks = [Text(" ".join(text)), Heading("References"), Bullets(works, "references")]
+    return Section(160, "methods", "Methods", blocks)

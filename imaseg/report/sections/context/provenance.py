@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 
 from imaseg.report.audits import Audit, Audits
-from imaseg.report.blocks import Code, Details, table
-from imaseg.report.numerals import short
-from imaseg.report.sections.base import Section
+from imaseg.report.blocks import Code, Details, Section, table
+from imaseg.report.wording import short
 
 
 def build(audits: Audits) -> Section:
@@ -18,9 +17,9 @@ def build(audits: Audits) -> Section:
         {"": name} | {a.name: each.get(name) or "not recorded" for a, each in zip(audits, facts, strict=True)}
         for name in names
     ]
-    numbers = table("What produced these numbers", rows, numeric=False)
+    numbers = table("What produced these numbers", rows, "wrap")
     plans = [Details(f"Plan of {audit.name}", [Code(json.dumps(audit.run.plan, indent=2))]) for audit in audits]
-    return Section(180, "provenance", "Provenance", "Provenance", [numbers, *plans])
+    return Section(180, "provenance", "Provenance", [numbers, *plans])
 
 
 def _facts(audit: Audit) -> dict[str, str]:
@@ -45,4 +44,5 @@ def _facts(audit: Audit) -> dict[str, str]:
         "Seconds per case (median)": short(cost.seconds_per_case),
         "Peak memory (MB)": short(cost.peak_memory_mb),
         "Labels and classes": "; ".join(audit.summary.data.notes),
+        "Choice of cases": audit.summary.data.selected_because,
     }

@@ -7,30 +7,26 @@ from collections.abc import Iterator, Sequence
 from imaseg.plugins import plugins
 from imaseg.progress import counted
 from imaseg.report.audits import Audits
-from imaseg.report.blocks import Block, Notice, Sentence, Sentences
-from imaseg.report.numerals import listing
-from imaseg.report.sections.base import Section
-from imaseg.report.verdict import verdict_text
+from imaseg.report.blocks import Block, Notice, Section, Sentence, Sentences
+from imaseg.report.sections.context.validity import verdict_text
+from imaseg.report.wording import listing
 
 
 def collect(audits: Audits, sections: Sequence[Section]) -> Section:
     """Sentences and notices; clean Dice, which everything else is compared with, comes right after the subject."""
     said = {section.key: section.sentences for section in sections}
-    others = [sentence for key, sentences in said.items() if key != "clean" for sentence in sentences]
-    sentences = [
-        Sentence(_subject(audits)),
-        *said.get("clean", ()),
-        *(others or [_NOTHING]),
-        Sentence(verdict_text(audits)),
-    ]
+    clean = said.pop("clean", ())
+    found = [sentence for sentences in said.values() for sentence in sentences] or [_NOTHING]
+    sentences = [Sentence(_subject(audits)), *clean, *found, Sentence(verdict_text(audits))]
     notices = [*_cases(audits), *_differences(audits), *_unshown(audits)]
     notices += [text for section in sections for text in section.notices]
     blocks: list[Block] = [Sentences(sentences)]
     if notices:
         blocks.append(Notice("Before you read on", notices))
-    return Section(10, "summary", "Summary", "Summary", blocks)
+    return Section(10, "summary", "Summary", blocks)
 
 
+_FEW = 5
 _NOTHING = Sentence("No attack was run, so nothing here says how the model breaks.")
 
 
@@ -46,7 +42,7 @@ def _subject(audits: Audits) -> str:
         where = f"on different cases: {'; '.join(parts)}"
     labels = dict.fromkeys(label for audit in audits for label in audit.summary.data.labels.values())
     who = f"The model {names[0]} was" if len(names) == 1 else f"{len(names)} models, {listing(names)}, were"
-    return f"{who} audited {where}; structures: {listing(list(labels))}."
+    return f"{who} audited {where}; structures: {listing(labels)}."
 
 
 def _cases(audits: Audits) -> Iterator[str]:
@@ -62,9 +58,15 @@ def _cases(audits: Audits) -> Iterator[str]:
                 f"{audit.name}: {len(seen)} of {counted(audit.summary.data.cases, 'audited case')} were in the "
                 f"training set ({shown}); its numbers are optimistic."
             )
+        elif audit.summary.data.held_out_missing:
+            yield f"{audit.name}: {audit.summary.data.selected_because.removeprefix('Warning: ')}"
         elif not audit.summary.data.training_known:
             said = "the checkpoint does not say on which cases it was trained, so overlap is not ruled out."
             yield f"{audit.name}: {said}"
+
+        if audit.summary.data.cases < _FEW:
+            held = counted(audit.summary.data.cases, "case")
+            yield f"{audit.name}: {held} only were audited; fewer than {_FEW} say little about other patients."
 
 
 def _unshown(audits: Audits) -> Iterator[str]:

@@ -1,12 +1,13 @@
-"""Validity: every check on the attacks with each model's mark and the number behind it."""
+"""Validity: whether the numbers can be relied on, by the checks that audits make on their own attacks."""
 
 from __future__ import annotations
 
-from imaseg.report.audits import Audit, Audits
-from imaseg.report.blocks import ChecksPanel, Verdict
-from imaseg.report.sections.base import Section
-from imaseg.report.works import WORKS
+from imaseg.progress import counted
+from imaseg.report.audits import Audit, Audits, lacking
+from imaseg.report.blocks import Checks, Section, Verdict
+from imaseg.results.summary import Check
 
+_FEW = 3  # checks that a sentence can name
 _MARKS = {
     True: ("pass", "\N{CHECK MARK} pass"),
     False: ("fail", "\N{BALLOT X} fail"),
@@ -24,13 +25,13 @@ def build(audits: Audits) -> Section | None:
     return Section(
         140,
         "validity",
-        "Validity",
         "Validity of the attacks",
-        [ChecksPanel([(name, [_verdict(audit, name) for audit in audits]) for name in names], len(audits) > 1)],
+        [Checks([(name, [_verdict(audit, name) for audit in audits]) for name in names], len(audits) > 1)],
         "A weak or broken attack makes a model look robust. These checks are there to catch it. A grey one could not "
         "be run and says nothing.",
+        "Validity",
         methods=["The audit checks its own attacks by the criteria listed under Validity (after Carlini et al. 2019)."],
-        works=[WORKS["evaluate"]],
+        works=["evaluate"],
         limits=[said] if unknown else [],
     )
 
@@ -41,3 +42,43 @@ def _verdict(audit: Audit, name: str) -> Verdict:
         return Verdict(audit.name, *_MARKS[None], "not part of this audit", "")
     number = "" if check.ok is None and check.number == "not run" else check.number
     return Verdict(audit.name, *_MARKS[check.ok], number, check.detail)
+
+
+def failed_checks(audits: Audits) -> list[tuple[str, Check]]:
+    """Checks that found something wrong, each with the model's name."""
+    return [(audit.name, check) for audit in audits for check in audit.summary.validity if check.ok is False]
+
+
+def is_sound(audits: Audits) -> bool:
+    """Whether every audit was checked and every check passed."""
+    return all(audit.summary.validity and all(check.ok for check in audit.summary.validity) for audit in audits)
+
+
+def verdict_text(audits: Audits) -> str:
+    """How many validity checks passed, and the names of those that did not or could not be run."""
+    checks = [(audit.name, check) for audit in audits for check in audit.summary.validity]
+    if not checks:
+        return "No validity checks were recorded, so nothing here shows that the attacks worked as they should."
+    names = {audit.name: audit.name if len(audits) > 1 else "" for audit in audits}
+    failed = [_named(check.check, names[name], check.number) for name, check in checks if check.ok is False]
+    unknown = [_named(check.check, names[name]) for name, check in checks if check.ok is None]
+    text = _result(len(checks), failed, unknown)
+    if unknown:
+        which = "; ".join(unknown) if len(unknown) <= _FEW else "they are grey under Validity"
+        text += f" {len(unknown)} could not be run: {which}."
+    silent = lacking(audits, [audit for audit in audits if audit.summary.validity], "No check was recorded for")
+    return f"{text} {silent}".strip()
+
+
+def _named(check: str, *facts: str) -> str:
+    stated = ": ".join(fact for fact in facts if fact)
+    return f"{check} ({stated})" if stated else check
+
+
+def _result(number: int, failed: list[str], unknown: list[str]) -> str:
+    total = counted(number, "validity check")
+    if failed:
+        return f"{len(failed)} of {total} failed: {'; '.join(failed)}."
+    if unknown:
+        return f"{number - len(unknown)} of {total} passed and none failed."
+    return f"All {total} passed." if number > 1 else "The one validity check passed."

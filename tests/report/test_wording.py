@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from imaseg.progress import counted
-from imaseg.report.numerals import bracket, decimal, in_words, listing, short, signed, unit_name
+from imaseg.report.wording import bracket, decimal, in_words, listing, short, unit_name
 
 
 @pytest.mark.parametrize(
@@ -26,8 +26,8 @@ def test_short_keeps_three_significant_digits(value, text):
 def test_minus_signs_are_typographic_and_zero_has_none():
     assert decimal(-0.25, 2) == "\N{MINUS SIGN}0.25"
     assert decimal(-0.0, 1) == "0.0"
-    assert signed(0.5, 1) == "+0.5"
-    assert signed(None) == "undefined"
+    assert decimal(0.5, 1, sign=True) == "+0.5"
+    assert decimal(None, sign=True) == "undefined"
 
 
 def test_half_known_intervals_are_no_intervals():

@@ -4,8 +4,8 @@ import random
 
 import pytest
 
+from imaseg.report.margin_figures import Line, survival_figure, unbroken
 from imaseg.report.margin_sets import margin_sets
-from imaseg.report.survival import Line, survival_figure, unbroken
 
 
 def cases(tiny, margins):

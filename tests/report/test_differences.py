@@ -6,7 +6,7 @@ import json
 import pytest
 
 from imaseg import InputError
-from imaseg.report.comparison import write_comparison
+from imaseg.report.differences import write_comparison
 from imaseg.statistics import paired
 
 

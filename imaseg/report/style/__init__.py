@@ -1,1 +1,0 @@
-"""How the page looks: style sheet, scripts, templates, plots."""

@@ -1,0 +1,170 @@
+"""Numbers, units and names as the page writes them: digits, minus signs, what stands for a missing value.
+
+Attacks, objectives and perturbation sets are asked for what they are called and whom they cite, by the names that
+results hold. A name of a plug-in that is not installed here stands for itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from imaseg.attacks import Attack
+from imaseg.attacks.about import About
+from imaseg.objectives import Objective
+from imaseg.perturbations import Perturbation
+from imaseg.results.attack import AttackEntry
+from imaseg.results.base import Spread
+
+UNDEFINED = "undefined"
+_UNITS = {
+    "rms": "RMS per voxel",
+    "norm": "L2 norm",
+    "max": "largest change per voxel",
+    "relative": "relative change",
+    "std": "standard deviations of the image",
+    "native": "native units",
+    "range": "share of the intensity range",
+}
+ADDED = frozenset({"rms", "norm", "max", "std"})
+"""Units of budgets that are added intensity, so that native units exist for them."""
+
+
+def decimal(value: float | None, digits: int = 3, *, sign: bool = False) -> str:
+    """Fixed number of decimals with a typographic minus, on request with a plus; `undefined` for None.
+
+    >>> decimal(0.61249), decimal(None), decimal(0.5, 1, sign=True), decimal(-0.5, 1).endswith("0.5")
+    ('0.612', 'undefined', '+0.5', True)
+    """
+    return UNDEFINED if value is None else _minus(f"{value + 0.0:{'+' if sign else ''}.{digits}f}")
+
+
+def short(value: float | None, digits: int = 3) -> str:
+    """Significant digits for budgets and native units, whose size is not known beforehand.
+
+    >>> short(0.05), short(4031.2), short(12.14), short(0)
+    ('0.05', '4030', '12.1', '0')
+    """
+    if value is None:
+        return UNDEFINED
+    text = f"{value:.{digits}g}"
+    return _minus(f"{float(text):.0f}" if "e+" in text else text)
+
+
+def percent(share: float, digits: int = 3) -> str:
+    """A share as a percentage.
+
+    >>> percent(0.305)
+    '30.5 %'
+    """
+    return f"{short(100 * share, digits)} %"
+
+
+def amount(eps: float, unit: str) -> str:
+    """A budget in its unit.
+
+    >>> amount(0.5, "rms")
+    '0.5 RMS per voxel'
+    """
+    return f"{short(eps)} {unit_name(unit)}"
+
+
+def bracket(interval: Sequence[float | None] | None, *, sign: bool = False) -> str:
+    """Interval for a table cell; empty when there is none.
+
+    >>> bracket((0.58, 0.6401)), bracket(None)
+    ('[0.580, 0.640]', '')
+    """
+    ends = _ends(interval, sign=sign)
+    return f"[{', '.join(ends)}]" if ends else ""
+
+
+def in_words(interval: Sequence[float | None] | None, *, sign: bool = False) -> str:
+    """Interval inside a sentence.
+
+    >>> in_words((0.58, 0.64))
+    '95 % CI 0.580 to 0.640'
+    """
+    ends = _ends(interval, sign=sign)
+    return f"95 % CI {' to '.join(ends)}" if ends else "no interval"
+
+
+def _ends(interval: Sequence[float | None] | None, *, sign: bool) -> list[str]:
+    return [] if interval is None or None in interval else [decimal(end, sign=sign) for end in interval]
+
+
+def listing(items: Iterable[object]) -> str:
+    """Join with commas and `and`, each item once.
+
+    >>> listing(["a"]), listing([1, 2, 2, 3])
+    ('a', '1, 2 and 3')
+    """
+    words = list(dict.fromkeys(map(str, items)))
+    return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else "".join(words)
+
+
+def spread_text(spread: Spread) -> str:
+    """Median and extremes over the cases."""
+    return f"{short(spread.median)} ({short(spread.min)} to {short(spread.max)})"
+
+
+def unit_name(unit: str) -> str:
+    """What the unit of a budget is called on the page; an unknown one keeps its name."""
+    return _UNITS.get(unit, unit)
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+class Unknown(NamedTuple):
+    """Stands in for a class that is not installed."""
+
+    title: str
+    meaning: str = ""
+    reference: str = ""
+    cited: str = ""
+
+
+def about_attack(name: str) -> About:
+    """A search or a preset.
+
+    >>> about_attack("pgd").title, about_attack("theirs").title
+    ('PGD', 'theirs')
+    """
+    try:
+        return Attack.about(name)
+    except ValueError:
+        return About(name)
+
+
+def about_objective(name: str | None) -> type[Objective] | Unknown:
+    """Class of an objective; None is what no objective was recorded for."""
+    return (Objective.find(name) if name else None) or Unknown(name or "")
+
+
+def about_set(name: str) -> type[Perturbation] | Unknown:
+    """Class of a perturbation set."""
+    return Perturbation.find(name) or Unknown(name)
+
+
+def about(entry: AttackEntry) -> tuple[About, type[Objective] | Unknown, type[Perturbation] | Unknown]:
+    """Attack, objective and set of an entry."""
+    return about_attack(entry.attack), about_objective(entry.objective), about_set(entry.perturbation)
+
+
+def set_name(perturbation: str) -> str:
+    """What a perturbation set is called on the page."""
+    return about_set(perturbation).title
+
+
+def attack_name(attack: str) -> str:
+    """What an attack is called on the page; a preset keeps the name that plans know it by."""
+    search = Attack.find(attack)
+    return attack if search is None else search.title
+
+
+def source_of(perturbation: str) -> str:
+    """The work behind a perturbation set, as a sentence names it."""
+    cited = about_set(perturbation).cited
+    return f" (after {cited})" if cited else ""
