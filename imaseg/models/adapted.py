@@ -62,6 +62,7 @@ class AdaptedModel(SegmentationModel):
                 use.roi_size or -1,
                 use.overlap,
                 use.mode,
+                padding_mode=use.padding_mode,
                 cval=use.pad_value,
                 slices_along=2 if self._flat else None,
                 batch_size=use.batch_size,

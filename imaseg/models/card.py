@@ -45,6 +45,7 @@ class Card(BaseModel):
             channel of what is padded.
         roi_size: voxels of a tile, in the order of `axes`; None runs the network on the whole image.
         overlap, mode: overlap and blending of the tiles, as in `TiledModel`.
+        padding_mode: how images smaller than a tile are padded, as in `TiledModel`.
         batch_size: tiles or slices that the network processes at once.
         output: key or index of the logits if the network returns several tensors.
         activation: final activation of the network, which is undone to recover the logits; `auto` determines it with a
@@ -74,6 +75,7 @@ class Card(BaseModel):
     roi_size: list[Annotated[int, Field(ge=-1)]] | None = None
     overlap: Annotated[float, Field(ge=0, lt=1)] = 0.25
     mode: Literal["gaussian", "constant"] = "gaussian"
+    padding_mode: Literal["constant", "reflect", "replicate", "circular"] = "constant"
     batch_size: Side = 4
     output: str | int | None = None
     activation: Activation = "auto"

@@ -40,7 +40,7 @@ def import_object(spec: str, *, folders: Sequence[Path], source: str) -> Any:
         msg = f"{source} must be module:name, got {spec!r}. With models.py in this folder write models:make."
         raise InputError(msg)
     with importable(folders):
-        _forget_other(module.partition(".")[0], folders)
+        forget_other(module.partition(".")[0], folders)
         try:
             python_module = importlib.import_module(module)
         except Exception as error:  # whatever the author's code raises
@@ -53,7 +53,7 @@ def import_object(spec: str, *, folders: Sequence[Path], source: str) -> Any:
     return getattr(python_module, name)
 
 
-def _forget_other(root: str, folders: Sequence[Path]) -> None:
+def forget_other(root: str, folders: Sequence[Path]) -> None:
     """Forget an imported module of the same name from another folder, so that it is not mistaken for this one."""
     here = str([folder.resolve() for folder in folders])
     if _IMPORTED.get(root, here) != here:

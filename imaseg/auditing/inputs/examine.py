@@ -190,10 +190,8 @@ def _activation(model: SegmentationModel, sides: list[int]) -> dict[str, Any]:
 
 def _preparation(model: SegmentationModel) -> dict[str, Any] | None:
     """Keys of the recipe that do something; None if nobody says how images are prepared."""
-    if model.prepare is not None:
-        return {"by": "the model itself"}
     if model.card.recipe is None:
-        return None
+        return None if model.prepare is None else {"by": "the model itself"}
     recipe = {key: value for key, value in model.card.recipe.items() if value is not None and value is not False}
     idle = {"crop": ["crop_margin"], "spacing": ["image_order", "label_order"]}
     silent = {name for key, names in idle.items() if recipe.get(key) is None for name in names}
@@ -201,7 +199,10 @@ def _preparation(model: SegmentationModel) -> dict[str, Any] | None:
         silent.add("within")
     if recipe.get("normalise") != "percentile":
         silent.add("percentiles")
-    return {key: value for key, value in recipe.items() if key not in silent and UNTOUCHED.get(key) != value}
+    used = {key: value for key, value in recipe.items() if key not in silent and UNTOUCHED.get(key) != value}
+    if (transforms := used.get("transforms")) is not None:
+        used["transforms"] = [entry["_target_"].removesuffix("d") for entry in transforms]
+    return used
 
 
 def _notes(model: SegmentationModel, facts: dict[str, Any]) -> list[str]:
@@ -220,6 +221,8 @@ def _notes(model: SegmentationModel, facts: dict[str, Any]) -> list[str]:
             notes.append(
                 "Nobody names its classes: labels of the data are matched by number. `labels:` in a card names them."
             )
+    if model.left_out:
+        notes.append(f"Of its own postprocessing this is left out: {'; '.join(model.left_out)}.")
     if facts["preparation"] is None:
         notes.append(
             "Nobody says how its images are prepared: use data prepared the same way, or write `recipe:` into a card."

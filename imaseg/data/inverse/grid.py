@@ -1,7 +1,7 @@
 """The linear map from native to prepared voxels, as a permutation of axes and one sparse matrix per axis.
 
-Orienting permutes and flips axes, resampling multiplies by a matrix along each axis, cropping selects rows of it. As
-matrices they can be transposed.
+Orienting permutes and flips axes, resampling multiplies by a matrix along each axis, cropping selects rows of it,
+padding adds empty ones. As matrices they can be transposed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import eye_array
+from scipy.sparse import csr_array, eye_array
 
 from imaseg.data.preparation.axes import along_axes, axis_weights, zoom_weights
 from imaseg.data.volume import Step
@@ -28,25 +28,33 @@ class GridMap:
     """
 
     def __init__(self, shape: Sequence[int], steps: Sequence[Step]) -> None:
-        oriented = [step for step in steps if step["name"] == "orient"]
-        ends = [tuple(oriented[0][key]) for key in ("from", "to")] if oriented else ["RAS", "RAS"]
-        here, there = (nib.orientations.axcodes2ornt(end) for end in ends)
-        self._turn = nib.orientations.ornt_transform(here, there)
-        self._back = nib.orientations.ornt_transform(there, here)
-        sides = [0, 0, 0]
-        for axis, side in zip(self._turn[:, 0].astype(int), shape, strict=True):
-            sides[axis] = side
-        self._axes = [eye_array(side, dtype=np.float32, format="csr") for side in sides]
+        self._order = [0, 1, 2]  # native axis that each axis of the present grid is
+        self._axes = [eye_array(side, dtype=np.float32, format="csr") for side in shape]
         for step in steps:
-            if step["name"] == "resample":
+            if step["name"] == "orient":
+                self._turn(step)
+            elif step["name"] == "resample":
                 ratios = np.asarray(step["spacing_to"]) / np.asarray(step["spacing_from"])
                 orders = step.get("orders", (1, 1, 1))
                 figures = zip(step["shape_from"], step["shape_to"], ratios, orders, strict=True)
-                weights = zoom_weights if step.get("border") == "continued" else axis_weights
-                self._axes = [weights(*axis) @ before for axis, before in zip(figures, self._axes, strict=True)]
+                if step.get("border") == "continued":
+                    matrices = [zoom_weights(*axis) for axis in figures]
+                else:
+                    starts = step.get("start", (None, None, None))
+                    matrices = [axis_weights(*axis, start) for axis, start in zip(figures, starts, strict=True)]
+                self._axes = [matrix @ before for matrix, before in zip(matrices, self._axes, strict=True)]
             elif step["name"] == "crop":
-                pieces = zip(self._axes, step["start"], step["shape"], strict=True)
-                self._axes = [matrix[start : start + n] for matrix, start, n in pieces]
+                pieces = zip(step["shape_from"], step["start"], step["shape"], self._axes, strict=True)
+                self._axes = [_piece(before, start, n) @ matrix for before, start, n, matrix in pieces]
+
+    def _turn(self, step: Step) -> None:
+        here, there = (nib.orientations.axcodes2ornt(tuple(step[end])) for end in ("from", "to"))
+        change = nib.orientations.ornt_transform(here, there)
+        order, axes = list(self._order), list(self._axes)
+        for old, (new, direction) in enumerate(change):
+            order[int(new)] = self._order[old]
+            axes[int(new)] = self._axes[old] if direction > 0 else self._axes[old][::-1]
+        self._order, self._axes = order, axes
 
     @property
     def gain(self) -> float:
@@ -56,12 +64,12 @@ class GridMap:
 
     def forward(self, native: Floats) -> Floats:
         """Map an array (X, Y, Z) on the native grid to the prepared grid."""
-        return along_axes(self._axes, nib.apply_orientation(native, self._turn))
+        return along_axes(self._axes, native.transpose(self._order))
 
     def transposed(self, prepared: Floats) -> Floats:
         """Apply the transpose of the map to an array (X, Y, Z) on the prepared grid; returns one on the native grid."""
         native = along_axes([matrix.T for matrix in self._axes], prepared)
-        return np.ascontiguousarray(nib.apply_orientation(native, self._back))
+        return np.ascontiguousarray(native.transpose(np.argsort(self._order)))
 
     def nearest_source(self, wanted: Floats, *, allowed: NDArray[np.bool_] | None = None, steps: int = 50) -> Floats:
         """The array on the native grid whose image under the map is nearest to `wanted`, by least squares.
@@ -89,3 +97,12 @@ class GridMap:
                 return moved
             current, pace = moved, faster
         return current
+
+
+def _piece(before: int, start: int, count: int) -> csr_array:
+    """Matrix (count, before) that takes voxels from `start` on; those beyond the border, which are padding, take none.
+
+    >>> _piece(2, -1, 3).toarray().astype(int).tolist()
+    [[0, 0], [1, 0], [0, 1]]
+    """
+    return csr_array(eye_array(count, before, k=start, dtype=np.float32))

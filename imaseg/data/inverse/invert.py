@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imaseg.data.preparation.bias import bias_field
+from imaseg.data.preparation.box import take_box
 from imaseg.data.preparation.intensity import shift_and_scale
 from imaseg.data.preparation.resample import sample_grid
 from imaseg.data.volume import Step
@@ -70,13 +71,12 @@ def _to_native_grid(array: NDArray[Any], steps: Sequence[Step], fill: Any, numbe
     """Invert crop, resampling and orientation in reverse order, and N4 if `array` is the image channel `number`."""
     for step in reversed(steps):
         if step["name"] == "crop":
-            whole = np.full(step["shape_from"], fill, array.dtype)
-            whole[tuple(slice(s, s + n) for s, n in zip(step["start"], step["shape"], strict=True))] = array
-            array = whole
-        elif step["name"] == "resample" and step["spacing_from"] != step["spacing_to"]:
+            array = take_box(array, [-start for start in step["start"]], step["shape_from"], fill)
+        elif step["name"] == "resample" and ("start" in step or step["spacing_from"] != step["spacing_to"]):
             ratio = np.asarray(step["spacing_from"]) / np.asarray(step["spacing_to"])
             shape = tuple(step["shape_from"])
-            array = sample_grid(array, shape, ratio, step.get("back_orders", (1, 1, 1)))
+            start = -np.asarray(step["start"]) * ratio if "start" in step else None
+            array = sample_grid(array, shape, ratio, step.get("back_orders", (1, 1, 1)), start)
         elif step["name"] == "n4" and step["channel"] == number:
             array = array * bias_field(step, array.shape)
         elif step["name"] == "orient":

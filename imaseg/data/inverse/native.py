@@ -40,8 +40,22 @@ def reached(image: NDArray[np.float32], steps: Sequence[Step]) -> NDArray[np.boo
             free[step["channel"]] &= (values > low) & (values < high)
         if _knows_zeros(step):
             nothing = 0.0 if step["method"] == _OUTSIDE_STAYS_ZERO else -shift / scale
-            free[step["channel"]] &= values != np.float32(nothing)
-    return free
+            free[step["channel"]] &= values != np.float32(step.get("becomes", nothing))
+    return free & _inside(image.shape[1:], steps)
+
+
+def _inside(shape: Sequence[int], steps: Sequence[Step]) -> NDArray[np.bool_]:
+    """Mask (X, Y, Z) of prepared voxels that are no padding; one voxel where nothing was padded."""
+    padded = [step for step in steps if step["name"] == "crop" and _pads(step)]
+    if not padded:
+        return np.ones((1,) * len(shape), bool)
+    native = next(step["shape_from"] for step in steps if "shape_from" in step)
+    return GridMap(native, steps).forward(np.ones(native, np.float32)) > _ROUNDING
+
+
+def _pads(step: Step) -> bool:
+    sides = zip(step["start"], step["shape"], step["shape_from"], strict=True)
+    return any(start < 0 or start + side > whole for start, side, whole in sides)
 
 
 def clip_limits(image: NDArray[np.float32], steps: Sequence[Step]) -> tuple[float, float] | None:
@@ -71,7 +85,7 @@ def native_change(
     kept = np.zeros(native.image.shape, bool)
     if not moved:
         for step in _normalised(steps):
-            kept[step["channel"]] = (native.image[step["channel"]] == 0) & _knows_zeros(step)
+            kept[step["channel"]] = _background(native.image[step["channel"]], step)
     wide = _spread(change, native, steps, ~kept).astype(np.float64)
     for step in _normalised(steps):
         i = step["channel"]
@@ -129,8 +143,9 @@ def _replaced(added: NDArray[np.float64], values: NDArray[np.float32], step: Ste
     if "low" in step:
         added = np.where(added != 0, added + before.clip(step["low"], step["high"]) - before, 0.0)
     if _knows_zeros(step):
-        nothing = (added != 0) & (np.abs(before + added) < _ROUNDING * shift_and_scale(step)[1])
-        added = np.where(nothing, -before, added)
+        empty = step.get("background", 0.0)
+        nothing = (added != 0) & (np.abs(before + added - empty) < _ROUNDING * shift_and_scale(step)[1])
+        added = np.where(nothing, empty - before, added)
     return added
 
 
@@ -143,8 +158,16 @@ def _normalised(steps: Sequence[Step]) -> list[Step]:
     return [step for step in steps if step["name"] == "normalise"]
 
 
+def _background(native: NDArray[np.float32], step: Step) -> NDArray[np.bool_]:
+    """Native voxels that a normalise step takes for no tissue."""
+    if not _knows_zeros(step):
+        return np.zeros(native.shape, bool)
+    value = step.get("background", 0.0)
+    return native <= value if value <= step.get("low", -np.inf) else native == value
+
+
 def _knows_zeros(step: Step) -> bool:
     """Whether a value of 0 means "no tissue" to a normalise step."""
-    if step["method"] == _OUTSIDE_STAYS_ZERO:
+    if step["method"] == _OUTSIDE_STAYS_ZERO or "background" in step:
         return True
     return step["method"] in ("zscore", "percentile") and step.get("within", "nonzero") == "nonzero"

@@ -17,16 +17,20 @@ _SLIGHT = 1e-3
 """The same for `zoom_weights`, whose matrices only guide a search."""
 
 
-def axis_weights(before: int, after: int, ratio: float, order: int) -> csr_array:
-    """Matrix (after, before) that interpolates along one axis around the same centre, constant beyond the border.
+def axis_weights(before: int, after: int, ratio: float, order: int | str, start: float | None = None) -> csr_array:
+    """Matrix (after, before) that interpolates along one axis, constant beyond the border.
 
     Args:
         before: voxels along the axis.
         after: voxels that come out.
         ratio: new voxel size by old one.
-        order: 0 nearest, 1 linear, 3 cubic spline.
+        order: 0 nearest, 1 linear, 3 cubic spline; `area` is the mean of the old voxels that a new one touches.
+        start: old index of the first new voxel; None keeps the centre of the axis where it is.
     """
-    positions = (before - 1) / 2 + (np.arange(after) - (after - 1) / 2) * ratio
+    if order == "area":
+        return _area_weights(before, after)
+    start = (before - 1) / 2 - (after - 1) / 2 * ratio if start is None else start
+    positions = start + np.arange(after) * ratio
     return _weights(positions.clip(0, before - 1), before, order)
 
 
@@ -52,7 +56,14 @@ def along_axes(matrices: Sequence[Any], values: NDArray[np.float32]) -> NDArray[
     return values
 
 
-def _weights(positions: NDArray[np.float64], before: int, order: int) -> csr_array:
+def _area_weights(before: int, after: int) -> csr_array:
+    first, last = (np.arange(after) * before // after, -(-np.arange(1, after + 1) * before // after))
+    old = np.arange(before)
+    touched = (old >= first[:, None]) & (old < last[:, None])
+    return csr_array((touched / touched.sum(1, keepdims=True)).astype(np.float32))
+
+
+def _weights(positions: NDArray[np.float64], before: int, order: int | str) -> csr_array:
     after = len(positions)
     if order == 3 and before > 1:
         dense = np.stack(
@@ -61,7 +72,7 @@ def _weights(positions: NDArray[np.float64], before: int, order: int) -> csr_arr
         return csr_array(np.where(np.abs(dense) > _NEGLIGIBLE, dense, 0).astype(np.float32))
     if order == 0:
         # Halves go up, so that two voxels of one do not both take the lower.
-        nearest = np.floor(positions + 0.5).astype(int).clip(0, before - 1)
+        nearest = np.floor(positions.round(6) + 0.5).astype(int).clip(0, before - 1)
         return csr_array((np.ones(after, np.float32), (np.arange(after), nearest)), shape=(after, before))
     low = np.floor(positions).astype(int)
     share = positions - low

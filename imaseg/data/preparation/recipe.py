@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from imaseg.data.layouts.patterns import Layout
 from imaseg.data.resources import resource
@@ -14,7 +14,10 @@ from imaseg.data.yaml_file import read_yaml
 from imaseg.validated import validated
 
 Millimetres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Normalise = Literal["auto", "zscore", "masked-zscore", "percentile", "window", "ct", "range", "none"]
+Normalise = Literal["auto", "zscore", "masked-zscore", "percentile", "window", "ct", "range", "none", "transforms"]
+Directions = Annotated[
+    str, Field(pattern="^[RL][AP][SI]$|^[RL][SI][AP]$|^[AP][RL][SI]$|^[AP][SI][RL]$|^[SI][RL][AP]$|^[SI][AP][RL]$")
+]
 Within = Literal["nonzero", "body", "image"]
 ClassValue = Annotated[int, Field(ge=0, le=65535)]
 Side = Annotated[int, Field(ge=1)]
@@ -51,7 +54,7 @@ class Recipe(BaseModel):
         labels: names by value, after `label_map`; with DICOM structures, the names that are read, and their values.
         label_threshold: label values from here on are 1, all others 0 (masks saved as JPEG, probabilities).
         label_map: new value by old one; values not named stay. Two with one new value are merged.
-        orientation: store the axes from left to right, back to front, foot to head; None leaves them.
+        orientation: direction of each axis: `RAS` from left to right, back to front, foot to head; None leaves them.
         n4: take the bias field of a coil out of MR channels (N4).
         spacing: voxel size in mm (right, front, up) to resample to; None in place of a number leaves that axis;
             `median` takes that of the cohort, None leaves each case.
@@ -63,10 +66,12 @@ class Recipe(BaseModel):
         size: voxels (right, front, up) that are kept around the middle, in place of a number None for the whole axis.
         normalise: `zscore` and `percentile` per case, `ct` by the labelled voxels of the cohort, `range` to [0, 1],
             `none` leaves intensities; `auto` is `ct` for a channel called CT, else `zscore`; `masked-zscore` is
-            `zscore` over the nonzero voxels that leaves zeros at 0, `window` a fixed range.
+            `zscore` over the nonzero voxels that leaves zeros at 0, `window` a fixed range, `transforms` what those do.
         within: voxels that `zscore` and `percentile` look at.
         percentiles: the two percentiles of those voxels that `percentile` clips at and brings to 0 and 1.
         window: the range of `window`, one for all channels or one for each.
+        transforms: MONAI's transforms, `_target_` and arguments of each, done in their order; `orientation` and all
+            that follow above then only describe them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -77,7 +82,7 @@ class Recipe(BaseModel):
     labels: dict[ClassValue, str] | None = None
     label_threshold: float | None = None
     label_map: dict[ClassValue, ClassValue] | None = None
-    orientation: Literal["RAS"] | None = "RAS"
+    orientation: Directions | None = "RAS"
     n4: bool = False
     spacing: tuple[Millimetres | None, Millimetres | None, Millimetres | None] | Literal["median"] | None = "median"
     image_order: Literal[0, 1, 3] = 1
@@ -90,6 +95,7 @@ class Recipe(BaseModel):
     within: Within = "nonzero"
     percentiles: tuple[Percent, Percent] = (0.5, 99.5)
     window: tuple[Window, ...] | None = None
+    transforms: Annotated[tuple[dict[str, Any], ...] | None, Field(validate_default=True)] = None
 
     @field_validator("patient")
     @classmethod
@@ -118,6 +124,14 @@ class Recipe(BaseModel):
     def _one_pattern_is_a_list(cls, value: Any) -> Any:
         if isinstance(value, dict) and isinstance(value.get("images"), str):
             return value | {"images": [value["images"]]}
+        return value
+
+    @field_validator("transforms")
+    @classmethod
+    def _there(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is None and info.data.get("normalise") == "transforms":
+            msg = "normalise: transforms needs them"
+            raise ValueError(msg)
         return value
 
 
@@ -162,7 +176,7 @@ def _constraint(key: str) -> str:
         "labels": "names by label value, such as {0: background, 1: tumour}",
         "label_threshold": "a number",
         "label_map": "new label values by old ones, such as {2: 1, 4: 3}",
-        "orientation": "RAS or null",
+        "orientation": "three directions such as RAS or LPS, or null",
         "n4": "true or false",
         "spacing": "three positive numbers in mm, median or null",
         "image_order": "0, 1 or 3",
@@ -171,8 +185,9 @@ def _constraint(key: str) -> str:
         "crop": "foreground, body or null",
         "crop_margin": "a whole number of voxels from 0",
         "size": "three whole numbers of voxels from 1, or null in place of one",
-        "normalise": "auto, zscore, masked-zscore, percentile, window, ct, range or none",
+        "normalise": "auto, zscore, masked-zscore, percentile, window, ct, range, none or transforms",
         "within": "nonzero, body or image",
         "percentiles": "two rising numbers from 0 to 100",
         "window": "low, high and perhaps to_low, to_high and clip, or a list of such, one per channel",
+        "transforms": "a list of MONAI's transforms, each with _target_ and its arguments",
     }.get(key, "a known key")

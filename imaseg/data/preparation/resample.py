@@ -92,22 +92,27 @@ def _sampled(
     """Interpolate around the same centre, with an order per axis."""
     if all(order == 1 for order in orders):
         return _linear(array, shape, start, ratio)
-    figures = zip(array.shape, shape, ratio, orders, strict=True)
+    figures = zip(array.shape, shape, ratio, orders, start, strict=True)
     return along_axes([axis_weights(*axis) for axis in figures], np.asarray(array, np.float32))
 
 
 def sample_grid(
-    array: NDArray[Any], shape: tuple[int, ...], ratio: NDArray[np.float64], orders: Sequence[int]
+    array: NDArray[Any],
+    shape: tuple[int, ...],
+    ratio: NDArray[np.float64],
+    orders: Sequence[int],
+    start: NDArray[np.float64] | None = None,
 ) -> NDArray[Any]:
-    """Values of `array` on another grid around the same centre.
+    """Values of `array` on another grid.
 
     Args:
         array: (X, Y, Z); whole numbers are labels, of which the largest share wins.
         shape: of the result.
         ratio: its voxel size in voxels of `array`.
         orders: of the interpolation of other values along each axis.
+        start: position of the first voxel of the result, in voxels of `array`; None keeps the centre where it is.
     """
-    start = (np.asarray(array.shape) - 1 - (np.asarray(shape) - 1) * ratio) / 2
+    start = start if start is not None else (np.asarray(array.shape) - 1 - (np.asarray(shape) - 1) * ratio) / 2
     if array.dtype.kind in "iu":
         return sample_labels(array, shape, start, ratio)
     return _sampled(array, shape, start, ratio, orders).astype(array.dtype, copy=False)

@@ -21,6 +21,7 @@ from imaseg.data.preparation.body import body_mask
 from imaseg.data.preparation.intensity import method_of, normalise
 from imaseg.data.preparation.recipe import Recipe
 from imaseg.data.preparation.resample import resample
+from imaseg.data.preparation.transforms import apply_transforms
 from imaseg.data.relabel import relabel
 from imaseg.data.volume import Step, Volume
 from imaseg.errors import InputError
@@ -49,6 +50,9 @@ def apply_recipe(volume: Volume, recipe: Recipe, cohort: CohortStatistics) -> tu
     if recipe.label_map:
         volume, step = relabel(volume, recipe.label_map)
         steps.append(step)
+    if recipe.transforms is not None:
+        volume, done = apply_transforms(volume, recipe.transforms)
+        return volume, [*steps, *done]
     if recipe.orientation is not None:
         volume, step = orient(volume, recipe.orientation)
         steps.append(step)

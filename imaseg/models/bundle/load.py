@@ -5,20 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from imaseg.data.files import read_json
-from imaseg.errors import InputError
 from imaseg.models.adapted import AdaptedModel, adapt
 from imaseg.models.bundle.config import BundleConfig
+from imaseg.models.bundle.inferer import Inferer
+from imaseg.models.bundle.network import NETWORK, make_network, weights_file
+from imaseg.models.bundle.own import BundleSoftware
+from imaseg.models.bundle.postprocessing import Postprocessing
 from imaseg.models.bundle.transforms import Preprocessing
 from imaseg.models.card import BESIDE, UNTOUCHED, Card, parse_card, read_card
-from imaseg.models.networks import monai_network
 from imaseg.models.weights import load_state, read_state
-
-_NETS = "monai.networks.nets."
-_NETWORK = ("network_def", "net", "network")
-_WEIGHTS = ("models/model.pt", "models/model.safetensors")
 
 
 def load_bundle(text: str, *, trust: bool = False) -> AdaptedModel:
@@ -26,7 +22,7 @@ def load_bundle(text: str, *, trust: bool = False) -> AdaptedModel:
 
     Args:
         text: the folder; keys of a card `imaseg.yaml` in it add to, or override, what the bundle's own files state.
-        trust: whether the bundle's expressions (`$...`) and classes outside of `monai.networks.nets` may run.
+        trust: whether the bundle's code (`$...`, and classes outside of MONAI) may run.
 
     Raises:
         InputError: if a file is missing or malformed, an entry is not supported, or one needs trust.
@@ -35,45 +31,49 @@ def load_bundle(text: str, *, trust: bool = False) -> AdaptedModel:
     config = BundleConfig(folder, trust=trust)
     own = read_card(folder / BESIDE) if (folder / BESIDE).is_file() else Card()
     from_card = own.model_dump(by_alias=True, exclude_unset=True)
-    from_bundle, notes = _card_keys(config, wanted=not {"recipe"} <= from_card.keys())
-    network = _network(config)
-    weights = next((folder / name for name in _WEIGHTS if (folder / name).is_file()), folder / _WEIGHTS[0])
+    notes = list(config.notes)
+    from_bundle = _card_keys(config)
+    preprocessing = None
+    if "recipe" not in from_card:
+        preprocessing = Preprocessing(config, channels=from_bundle.get("in_channels", 0))
+        notes += preprocessing.notes
+        if preprocessing.recipe is not None:
+            from_bundle["recipe"] = UNTOUCHED | preprocessing.recipe
+    inferer = Inferer(config, dims=_dims(config))
+    from_bundle |= inferer.card
+    after = Postprocessing(config)
+    if after.activation is not None:
+        from_bundle["activation"] = "none"
+        notes.append(f"The bundle's postprocessing applies a {after.activation}: the network returns logits.")
+    network = make_network(config, notes)
+    weights = weights_file(config)
     load_state(network, read_state(weights), source=str(weights))
-    card = parse_card({"pad_value": 0.0} | from_bundle | from_card, source=str(folder))  # MONAI's inferers pad with 0
-    return adapt(network, card, kind="bundle", name=folder.resolve().name, notes=notes)
+    card = parse_card(from_bundle | from_card, source=str(folder))
+    model = adapt(network, card, kind="bundle", name=folder.resolve().name, notes=[*notes, *inferer.notes])
+    if preprocessing is not None and preprocessing.prepare is not None:
+        model.prepare = preprocessing.prepare
+    model.independent = model.independent or after.activation == "sigmoid"
+    model.left_out = [*after.left_out, *_decided(after, model)]
+    if trust:
+        model.own = BundleSoftware(folder, model.found.card.regions)
+    else:
+        model.no_own = "running a bundle's own transforms needs --trust"
+    return model
 
 
-def _network(config: BundleConfig) -> nn.Module:
-    """Build the network with fresh weights; MONAI's own parser is used only where the entry is more than data."""
-    name = next((key for key in _NETWORK if key in config.content), None)
-    if name is None:
-        msg = f"{config.path} must say what the network is, got no network_def."
-        raise InputError(msg)
-    written = config.content[name]
-    target = str(written.get("_target_", "")) if isinstance(written, dict) else ""
-    plain = target.startswith(_NETS) or (target and "." not in target)
-    if not plain or _nested(written):
-        made = config.build(name)
-        if not isinstance(made, nn.Module):
-            msg = f"{name} in {config.path} must make an nn.Module, got {type(made).__name__}."
-            raise InputError(msg)
-        return made
-    arguments = {key: value for key, value in config.get(name).items() if not _meta(key)}
-    return monai_network(target.rpartition(".")[2], arguments, source=f"{name} in {config.path}")
+def _decided(after: Postprocessing, model: AdaptedModel) -> list[str]:
+    """A sentence where channels are decided otherwise than by the largest, or by 0.5 each."""
+    channels, ends_in = model.found.probe.channels, model.found.probe.activation
+    if after.activation is None and after.threshold not in (None, 0.5 if ends_in == "sigmoid" else 0.0):
+        split = "probabilities at 0.5" if ends_in == "sigmoid" else "logits at 0"
+        return [f"AsDiscrete (threshold {after.threshold:g} of what the network returns): imaseg splits {split}"]
+    if after.activation != "sigmoid" or channels < 3 or channels != len(model.card.labels):
+        return []
+    return ["AsDiscrete (a threshold for each channel, background included): the channel with the largest value wins"]
 
 
-def _nested(entry: Any) -> bool:
-    """Whether the entry describes further objects inside."""
-    parts = entry.values() if isinstance(entry, dict) else entry if isinstance(entry, list) else []
-    return any((isinstance(part, dict) and "_target_" in part) or _nested(part) for part in parts)
-
-
-def _meta(key: str) -> bool:
-    return key.startswith("_") and key.endswith("_")
-
-
-def _card_keys(config: BundleConfig, *, wanted: bool) -> tuple[dict[str, Any], list[str]]:
-    """Card keys that the bundle's files state, and notes; the preprocessing is read only if `wanted`."""
+def _card_keys(config: BundleConfig) -> dict[str, Any]:
+    """Card keys that the bundle's files state."""
     path = config.folder / "configs" / "metadata.json"
     metadata = read_json(path) if path.is_file() else {}
     formats = metadata.get("network_data_format") or {}
@@ -81,18 +81,7 @@ def _card_keys(config: BundleConfig, *, wanted: bool) -> tuple[dict[str, Any], l
     card_keys: dict[str, Any] = {"name": str(metadata["name"])} if metadata.get("name") else {}
     if isinstance(channels, int):
         card_keys["in_channels"] = channels
-    card_keys |= _labels(_first(formats.get("outputs")))
-    dims = _dims(config)
-    card_keys |= _tiles(config, dims or 3)
-    if not wanted:
-        return card_keys, []
-    steps = Preprocessing(config, channels=channels if isinstance(channels, int) else 0)
-    card_keys["recipe"] = UNTOUCHED | steps.recipe
-    if steps.flip:
-        card_keys["flip"] = steps.flip
-    if dims is not None:
-        card_keys["axes"] = (steps.axes or "xyz")[:dims]
-    return card_keys, steps.notes
+    return card_keys | _labels(_first(formats.get("outputs")))
 
 
 def _dims(config: BundleConfig) -> int | None:
@@ -103,13 +92,13 @@ def _dims(config: BundleConfig) -> int | None:
 
 def _network_argument(config: BundleConfig, *names: str) -> Any:
     """The first of the named network arguments that is set; None if there is none."""
-    arguments = (config.get(key, name) for key in _NETWORK for name in names)
+    arguments = (config.get(key, name) for key in NETWORK for name in names)
     return next((value for value in arguments if value is not None), None)
 
 
 def _labels(output: dict[str, Any]) -> dict[str, Any]:
     """Class names; output channels without a background are separate structures."""
-    names = {int(key): str(name) for key, name in (output.get("channel_def") or {}).items() if str(key).isdecimal()}
+    names = {int(key): str(name) for key, name in _said(output).items() if str(key).isdecimal()}
     if not names:
         return {}
     if names.get(0, "").strip().lower() in ("background", "bg"):
@@ -117,17 +106,10 @@ def _labels(output: dict[str, Any]) -> dict[str, Any]:
     return {"labels": {0: "background"} | {channel + 1: name for channel, name in names.items()}}
 
 
-def _tiles(config: BundleConfig, dims: int) -> dict[str, Any]:
-    """Size, overlap and blending of the tiles of the sliding window."""
-    size = config.get("inferer", "roi_size")
-    if size is None:
-        return {}
-    said = {key: config.get("inferer", key) for key in ("overlap", "mode", "sw_batch_size")}
-    tiles = {"overlap": 0.25, "mode": "constant", "sw_batch_size": 1} | {
-        key: value for key, value in said.items() if value is not None
-    }
-    tiles["batch_size"] = tiles.pop("sw_batch_size")
-    return tiles | {"roi_size": list(size) if isinstance(size, list | tuple) else [size] * dims}
+def _said(output: dict[str, Any]) -> dict[str, Any]:
+    """Names by channel, under the key that the metadata have."""
+    names = output.get("channel_def") or output.get("label_def")
+    return names if isinstance(names, dict) else {}
 
 
 def _first(group: Any) -> dict[str, Any]:

@@ -32,12 +32,16 @@ def test_unknown_key_names_file_key_and_known_keys(tmp_path):
         ("spacing: [1, 1]", r"spacing must be three positive numbers in mm, median or null, got \[1, 1\]"),
         ("spacing: [1, 1, 0]", "spacing must be three positive numbers"),
         ("spacing: [1, 1, .nan]", "spacing must be three positive numbers"),
-        ("orientation: LPS", "orientation must be RAS or null, got 'LPS'"),
+        ("orientation: LRS", "orientation must be three directions such as RAS or LPS, or null, got 'LRS'"),
+        (
+            "normalise: transforms",
+            "transforms must be a list of MONAI's transforms, each with",
+        ),
         ("crop: tight", "crop must be foreground, body or null, got 'tight'"),
         ("crop_margin: -1", "crop_margin must be a whole number of voxels from 0, got -1"),
         (
             "normalise: minmax",
-            "normalise must be auto, zscore, masked-zscore, percentile, window, ct, range or none, got 'minmax'",
+            "normalise must be auto, zscore, masked-zscore, percentile, window, ct, range, none or transforms, got",
         ),
         ("[1, 2]", "must hold `key: value` lines, got list"),
         ("a: [", "must be valid YAML"),

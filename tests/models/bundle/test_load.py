@@ -2,85 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from copy import deepcopy
 
 import numpy as np
 import pytest
 import torch
-import yaml
 
 from imaseg import InputError, load_model
 from imaseg.auditing.inputs.source import CaseSource
-from imaseg.data import load_cases, write_nifti
-
-ARGUMENTS = {"spatial_dims": 3, "in_channels": 1, "out_channels": 2, "channels": [4, 8], "strides": [2]}
-INFERENCE = {
-    "imports": ["$import os"],
-    "bundle_root": ".",
-    "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
-    "patch": [16, 16, 16],
-    "network_def": {"_target_": "UNet", **ARGUMENTS},
-    "network": "$@network_def.to(@device)",
-    "preprocessing": {
-        "_target_": "Compose",
-        "transforms": [
-            {"_target_": "LoadImaged", "keys": "image"},
-            {"_target_": "EnsureChannelFirstd", "keys": "image"},
-            {"_target_": "Orientationd", "keys": "image", "axcodes": "RAS"},
-            {"_target_": "Spacingd", "keys": "image", "pixdim": [2.0, 2.0, 2.0], "mode": "bilinear"},
-            {"_target_": "ScaleIntensityRanged", "keys": "image", "a_min": -57, "a_max": 164, "b_min": 0, "b_max": 1,
-             "clip": True},
-            {"_target_": "EnsureTyped", "keys": "image", "device": "@device"},
-        ],
-    },
-    "inferer": {"_target_": "SlidingWindowInferer", "roi_size": "@patch", "sw_batch_size": 2, "overlap": 0.5},
-}  # fmt: skip
-METADATA = {
-    "name": "Spleen",
-    "network_data_format": {
-        "inputs": {"image": {"num_channels": 1}},
-        "outputs": {"pred": {"num_channels": 2, "channel_def": {"0": "background", "1": "spleen"}}},
-    },
-}
-
-
-def _unet(**changes):
-    from monai.networks.nets import UNet
-
-    torch.manual_seed(0)
-    return UNet(**ARGUMENTS | changes).eval()
-
-
-def write_bundle(folder, inference=INFERENCE, metadata=METADATA, network=None, suffix="json"):
-    (folder / "configs").mkdir(parents=True)
-    (folder / "models").mkdir()
-    dump = json.dumps if suffix == "json" else yaml.safe_dump
-    (folder / "configs" / f"inference.{suffix}").write_text(dump(inference))
-    (folder / "configs" / "metadata.json").write_text(json.dumps(metadata))
-    torch.save((network or _unet()).state_dict(), folder / "models" / "model.pt")
-    return folder
-
-
-def _changed(path, value):
-    content = deepcopy(INFERENCE)
-    *keys, last = path
-    part = content
-    for key in keys:
-        part = part[key]
-    part[last] = value
-    return content
+from imaseg.data import load_cases
+from tests.models.bundle.bundles import INFERENCE, METADATA, changed, unet, volume, write_bundle
 
 
 @pytest.fixture
 def raw(tmp_path):
-    """One anisotropic case whose axes are stored as LPS."""
-    rng = np.random.default_rng(0)
-    affine = np.diag([-1.0, -1.0, 4.0, 1.0])
-    for name, kind in (("images", np.float32), ("labels", np.uint8)):
-        (tmp_path / "raw" / name).mkdir(parents=True)
-        voxels = rng.normal(50, 150, (24, 20, 7)) if name == "images" else np.ones((24, 20, 7))
-        write_nifti(tmp_path / "raw" / name / "a.nii.gz", voxels, affine, dtype=kind)
+    volume(tmp_path / "raw")
     return tmp_path / "raw"
 
 
@@ -89,8 +25,6 @@ def test_a_bundle_predicts_as_monai_does_with_its_own_configuration(tmp_path, ra
     from monai.bundle import ConfigParser
 
     content = deepcopy(INFERENCE)
-    assert load_model(f"bundle:{write_bundle(tmp_path / 'whole', suffix=suffix)}").card.recipe["spacing"] == [2.0] * 3
-    del content["preprocessing"]["transforms"][3]  # MONAI aligns the first voxels, `prepare` the middles
     folder = write_bundle(tmp_path / "spleen", content, suffix=suffix)
     model = load_model(f"bundle:{folder}")
     assert (model.card.name, model.card.labels) == ("Spleen", {0: "background", 1: "spleen"})
@@ -101,7 +35,7 @@ def test_a_bundle_predicts_as_monai_does_with_its_own_configuration(tmp_path, ra
     assert volume.image.shape == tuple(prepared.shape)
     np.testing.assert_allclose(volume.image, prepared.numpy(), atol=1e-4)
     network = parser.get_parsed_content("network_def")
-    network.load_state_dict(_unet().state_dict())
+    network.load_state_dict(unet().state_dict())
     wanted = parser.get_parsed_content("inferer")(inputs=prepared[None], network=network.eval())
     with torch.no_grad():
         torch.testing.assert_close(
@@ -113,7 +47,7 @@ def test_a_bundle_predicts_as_monai_does_with_its_own_configuration(tmp_path, ra
 def test_other_orientations_reach_the_network_as_monai_would_turn_them(tmp_path, raw, axcodes):
     from monai.transforms import Compose, EnsureChannelFirst, LoadImage, Orientation
 
-    content = _changed(("preprocessing", "transforms", 2, "axcodes"), axcodes)
+    content = changed(("preprocessing", "transforms", 2, "axcodes"), axcodes)
     del content["preprocessing"]["transforms"][3:]
     del content["inferer"]
     folder = write_bundle(tmp_path / "b", content)
@@ -129,7 +63,7 @@ def test_other_orientations_reach_the_network_as_monai_would_turn_them(tmp_path,
 
 def test_expressions_and_foreign_classes_run_with_trust_only(tmp_path, monkeypatch):
     monkeypatch.delenv("IMASEG_RAN", raising=False)
-    content = _changed(("network_def", "channels"), "$__import__('os').environ.update(IMASEG_RAN='1') or [4, 8]")
+    content = changed(("network_def", "channels"), "$__import__('os').environ.update(IMASEG_RAN='1') or [4, 8]")
     folder = write_bundle(tmp_path / "a", content)
     with pytest.raises(InputError, match="the expression .*network_def#channels.* runs code .*--trust"):
         load_model(f"bundle:{folder}")
@@ -137,20 +71,20 @@ def test_expressions_and_foreign_classes_run_with_trust_only(tmp_path, monkeypat
 
     assert "IMASEG_RAN" not in os.environ
     image = torch.randn(1, 1, 16, 16, 16)
-    torch.testing.assert_close(load_model(f"bundle:{folder}", trust=True)(image), _unet()(image))
+    torch.testing.assert_close(load_model(f"bundle:{folder}", trust=True)(image), unet()(image))
     assert os.environ["IMASEG_RAN"] == "1"
-    scripts = write_bundle(tmp_path / "b", _changed(("network_def", "_target_"), "bundle_scripts_b.Mine"))
+    scripts = write_bundle(tmp_path / "b", changed(("network_def", "_target_"), "bundle_scripts_b.Mine"))
     (scripts / "bundle_scripts_b.py").write_text("from monai.networks.nets import UNet as Mine\n")
     with pytest.raises(InputError, match="network_def in .* runs code"):
         load_model(f"bundle:{scripts}")
-    torch.testing.assert_close(load_model(f"bundle:{scripts}", trust=True)(image), _unet()(image))
+    torch.testing.assert_close(load_model(f"bundle:{scripts}", trust=True)(image), unet()(image))
 
 
 def test_a_card_in_the_folder_takes_the_place_of_what_the_bundle_says(tmp_path):
-    content = _changed(("preprocessing", "transforms", 4), {"_target_": "MyOwnd", "keys": "image"})
+    content = changed(("preprocessing", "transforms", 4), {"_target_": "MyOwnd", "keys": "image"})
     folder = write_bundle(tmp_path / "a", content)
     with pytest.raises(
-        InputError, match="must be made of steps that imaseg knows and can undo, got MyOwn.*imaseg.yaml"
+        InputError, match="must be made of steps that imaseg knows and can undo, got MyOwnd.*imaseg.yaml"
     ):
         load_model(f"bundle:{folder}")
     (folder / "imaseg.yaml").write_text("recipe: {normalise: zscore}\nlabels: {1: milt}\ntrain_ids: [a]\n")
@@ -182,37 +116,9 @@ def test_a_card_in_the_folder_takes_the_place_of_what_the_bundle_says(tmp_path):
     ],
 )
 def test_steps_of_monai_become_those_of_a_recipe(tmp_path, transform, recipe):
-    content = _changed(("preprocessing", "transforms", 4), {"keys": "image"} | transform)
+    content = changed(("preprocessing", "transforms", 4), {"keys": "image"} | transform)
     found = load_model(f"bundle:{write_bundle(tmp_path / 'a', content)}").card.recipe
     assert {key: found[key] for key in recipe} == recipe
-
-
-@pytest.mark.parametrize(
-    ("transform", "text"),
-    [
-        ({"_target_": "ScaleIntensityd", "minv": -1}, "ScaleIntensity to other than 0..1"),
-        ({"_target_": "Orientationd", "axcodes": "RAX"}, "Orientation to RAX"),
-        ({"_target_": "NormalizeIntensityd", "subtrahend": [1.0], "divisor": [2.0]}, "NormalizeIntensity by channel"),
-        (
-            {"_target_": "ScaleIntensityRangePercentilesd", "lower": 1, "upper": 99, "b_min": 0, "b_max": 2},
-            "clipped 0..1",
-        ),
-    ],
-)
-def test_steps_that_cannot_be_undone_exactly_are_refused(tmp_path, transform, text):
-    content = _changed(("preprocessing", "transforms", 4), {"keys": "image"} | transform)
-    with pytest.raises(InputError, match=text):
-        load_model(f"bundle:{write_bundle(tmp_path / 'a', content)}")
-
-
-def test_several_channels_are_not_normalised_together(tmp_path):
-    content = _changed(("preprocessing", "transforms", 4), {"_target_": "NormalizeIntensityd", "keys": "image"})
-    content["network_def"]["in_channels"] = 2
-    metadata = deepcopy(METADATA)
-    metadata["network_data_format"]["inputs"]["image"]["num_channels"] = 2
-    folder = write_bundle(tmp_path / "a", content, metadata, _unet(in_channels=2))
-    with pytest.raises(InputError, match="NormalizeIntensity over all 2 channels together"):
-        load_model(f"bundle:{folder}")
 
 
 def test_channels_without_background_are_structures(tmp_path):
@@ -251,4 +157,67 @@ def test_damaged_bundles_are_one_clear_line(tmp_path, damage, text):
 )
 def test_wrong_entries_are_one_clear_line(tmp_path, path, value, text):
     with pytest.raises(InputError, match=text):
-        load_model(f"bundle:{write_bundle(tmp_path / 'a', _changed(path, value))}")
+        load_model(f"bundle:{write_bundle(tmp_path / 'a', changed(path, value))}")
+
+
+def test_arguments_that_monai_removed_are_left_out_and_said(tmp_path):
+    from monai.networks.nets import SwinUNETR
+
+    arguments = {"in_channels": 1, "out_channels": 2, "feature_size": 12, "spatial_dims": 3}
+    network = {"_target_": "SwinUNETR", "img_size": 96, **arguments}
+    folder = write_bundle(tmp_path / "a", changed(("network_def",), network), network=SwinUNETR(**arguments))
+    content = changed(("network_def",), network)
+    content["inferer"]["roi_size"] = [32, 32, 32]
+    folder = write_bundle(tmp_path / "b", content, network=SwinUNETR(**arguments))
+    notes = load_model(f"bundle:{folder}").found.notes
+    assert any("img_size of the bundle's SwinUNETR is left out" in note for note in notes)
+
+
+def test_arguments_that_monai_renamed_are_passed_on(tmp_path):
+    content = changed(("network_def", "dimensions"), content_dims := 3)
+    del content["network_def"]["spatial_dims"]
+    model = load_model(f"bundle:{write_bundle(tmp_path / 'a', content)}")
+    assert model.found.card.spatial_dims == content_dims
+
+
+def test_weights_are_those_that_the_bundle_loads(tmp_path):
+    handlers = [{"_target_": "CheckpointLoader", "load_path": "$@bundle_root + '/models/' + @which"}]
+    content = INFERENCE | {"handlers": handlers, "which": "$'high.pt' if @sharp else 'low.pt'", "sharp": True}
+    folder = write_bundle(tmp_path / "a", content)
+    other = unet()
+    with torch.no_grad():
+        for value in other.parameters():
+            value.mul_(1.5)
+    torch.save(other.state_dict(), folder / "models" / "high.pt")
+    image = torch.randn(1, 1, 16, 16, 16)
+    torch.testing.assert_close(load_model(f"bundle:{folder}")(image), other(image))
+
+
+def test_without_preprocessing_nothing_is_said_about_it(tmp_path):
+    content = deepcopy(INFERENCE)
+    del content["preprocessing"]
+    assert load_model(f"bundle:{write_bundle(tmp_path / 'a', content)}").card.recipe is None
+
+
+def test_slices_lie_along_the_axis_of_the_inferer(tmp_path):
+    arguments = {"spatial_dims": 2, "in_channels": 1, "out_channels": 2, "channels": [4, 8], "strides": [2]}
+    content = changed(("network_def",), {"_target_": "UNet", **arguments})
+    content["inferer"] = {"_target_": "SliceInferer", "roi_size": [16, 16], "spatial_dim": 1}
+    model = load_model(f"bundle:{write_bundle(tmp_path / 'a', content, network=unet(**arguments))}")
+    from monai.inferers import SliceInferer
+
+    image = torch.randn(1, 1, 20, 3, 18)
+    wanted = SliceInferer(roi_size=(16, 16), spatial_dim=1)(image, unet(**arguments))
+    torch.testing.assert_close(model(image), wanted, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("padding", [{"padding_mode": "replicate"}, {"cval": 3.0}, {}])
+def test_images_smaller_than_a_tile_are_padded_as_the_inferer_says(tmp_path, padding):
+    from monai.inferers import SlidingWindowInferer
+
+    content = deepcopy(INFERENCE)
+    content["inferer"] |= padding
+    model = load_model(f"bundle:{write_bundle(tmp_path / 'a', content)}")
+    image = torch.randn(1, 1, 9, 20, 11) + 5
+    inferer = SlidingWindowInferer((16, 16, 16), overlap=0.5, **padding)
+    torch.testing.assert_close(model(image), inferer(image, unet()), atol=1e-4, rtol=1e-4)

@@ -1,0 +1,53 @@
+"""Reads the inferer of a bundle: the tiles of its sliding window, or the axis that it slices along."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from imaseg.models.bundle.config import BundleConfig, KeyPath
+from imaseg.models.bundle.places import inferer_at
+
+_KNOWN = ("SlidingWindowInferer", "SlidingWindowInfererAdapt", "SliceInferer", "SimpleInferer")
+_USUAL = {"overlap": 0.25, "mode": "constant", "sw_batch_size": 1}
+"""MONAI's own defaults."""
+
+
+class Inferer:
+    """The inferer of a bundle.
+
+    Args:
+        config: configuration of the bundle.
+        dims: spatial dimensions of the network; None if unknown.
+
+    Attributes:
+        card: keys of a card: tiles and axes.
+        notes: sentences on what was left out.
+    """
+
+    def __init__(self, config: BundleConfig, *, dims: int | None) -> None:
+        self.notes: list[str] = []
+        self.card: dict[str, Any] = {"pad_value": 0.0} | ({} if dims is None else {"axes": "xyz"[:dims]})
+        where = inferer_at(config)
+        if where is None:
+            return
+        said = config.entry(*where)[0]
+        target = str(said.get("_target_", "")) if isinstance(said, dict) else "code"
+        kind = target.rpartition(".")[2] if target.partition(".")[0] in ("monai", target) else target
+        if kind not in _KNOWN:
+            self.notes.append(f"The bundle's own inferer ({target}) is left out: plain tiles are used.")
+        if kind == "SliceInferer":
+            along = config.get(*where, "spatial_dim") or 0
+            self.card["axes"] = "xyz"[:along] + "xyz"[along + 1 :]
+        self.card |= _tiles(config, where, dims or 3)
+        self.card["pad_value"] = float(config.get(*where, "cval") or 0.0)
+
+
+def _tiles(config: BundleConfig, where: KeyPath, dims: int) -> dict[str, Any]:
+    """Size, overlap and blending of the tiles of the sliding window."""
+    size = config.get(*where, "roi_size")
+    if size is None:
+        return {}
+    said = {key: config.get(*where, key) for key in (*_USUAL, "padding_mode")}
+    tiles = _USUAL | {key: value for key, value in said.items() if value is not None}
+    tiles["batch_size"] = tiles.pop("sw_batch_size")
+    return tiles | {"roi_size": list(size) if isinstance(size, list | tuple) else [size] * dims}

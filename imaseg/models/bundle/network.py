@@ -1,0 +1,107 @@
+"""The network of a bundle, and the file of its weights."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from imaseg.errors import InputError
+from imaseg.models.bundle.config import BundleConfig, KeyPath
+from imaseg.models.networks import monai_network
+
+_NETS = "monai.networks.nets."
+NETWORK = ("network_def", "net", "network")
+_WEIGHTS = ("models/model.pt", "models/model.safetensors", "models/model.pth")
+_REMOVED = {"SwinUNETR": ("img_size",)}
+"""Arguments by class that MONAI has removed and that never changed the network."""
+_RENAMED = {"dimensions": "spatial_dims", "pos_embed": "proj_type"}
+"""Arguments that MONAI has renamed."""
+
+
+def make_network(config: BundleConfig, notes: list[str]) -> nn.Module:
+    """The network with fresh weights; MONAI's own parser is used only where the entry is more than data.
+
+    Args:
+        config: of the bundle.
+        notes: list that takes a sentence for each argument that is left out.
+
+    Raises:
+        InputError: if there is no network, or its entry needs trust, or is refused.
+    """
+    name = next((key for key in NETWORK if key in config.content), None)
+    if name is None:
+        msg = f"{config.path} must say what the network is, got no network_def."
+        raise InputError(msg)
+    written, where = config.entry(name)
+    target = str(written.get("_target_", "")) if isinstance(written, dict) else ""
+    plain = target.startswith(_NETS) or (target and "." not in target)
+    if not plain or _nested(config, where, 0):
+        made = config.build(name)
+        if not isinstance(made, nn.Module):
+            msg = f"{name} in {config.path} must make an nn.Module, got {type(made).__name__}."
+            raise InputError(msg)
+        return made
+    arguments = {key: value for key, value in config.get(name).items() if not _meta(key)}
+    kind = target.rpartition(".")[2]
+    return monai_network(kind, _present(kind, arguments, notes), source=f"{name} in {config.path}")
+
+
+def _present(kind: str, arguments: dict[str, Any], notes: list[str]) -> dict[str, Any]:
+    """Arguments as the present MONAI takes them."""
+    from monai.networks import nets
+
+    network = getattr(nets, kind, None)
+    if network is None:
+        return arguments  # which is refused when it is built
+    parameters = inspect.signature(network).parameters
+    now = dict(arguments)
+    for old in [key for key in arguments if key not in parameters]:
+        if old in _REMOVED.get(kind, ()):
+            notes.append(
+                f"{old} of the bundle's {kind} is left out: MONAI has removed it, it never changed the network."
+            )
+            del now[old]
+        elif _RENAMED.get(old) in parameters and _RENAMED[old] not in now:
+            now[_RENAMED[old]] = now.pop(old)
+    return now
+
+
+def weights_file(config: BundleConfig) -> Path:
+    """The file of weights: the one that the bundle's `CheckpointLoader` reads, else the usual one."""
+    loaded = _load_path(config)
+    named = [config.folder / "models" / Path(str(loaded)).name] if loaded else []
+    usual = [config.folder / name for name in _WEIGHTS]
+    return next((path for path in (*named, *usual) if path.is_file()), (*named, *usual)[0])
+
+
+def _load_path(config: BundleConfig) -> str | None:
+    """What the bundle's checkpoint loader reads, as far as data says it."""
+    handlers = config.entry("handlers")[0]
+    places: list[KeyPath] = [("checkpointloader",)]
+    places += [("handlers", i) for i in range(len(handlers) if isinstance(handlers, list) else 0)]
+    for where in places:
+        written = config.entry(*where)[0]
+        if isinstance(written, dict) and str(written.get("_target_", "")).endswith("CheckpointLoader"):
+            try:
+                path = config.get(*where, "load_path")
+            except InputError:
+                continue
+            return path if isinstance(path, str) else None
+    return None
+
+
+def _nested(config: BundleConfig, where: KeyPath, depth: int) -> bool:
+    """Whether an entry describes further objects inside."""
+    written, where = config.entry(*where)
+    parts = written if isinstance(written, dict) else range(len(written)) if isinstance(written, list) else ()
+    inside = [config.entry(*where, part) for part in parts]
+    return depth < 9 and any(
+        (isinstance(value, dict) and "_target_" in value) or _nested(config, path, depth + 1) for value, path in inside
+    )
+
+
+def _meta(key: str) -> bool:
+    return key.startswith("_") and key.endswith("_")
