@@ -101,8 +101,8 @@ def test_the_table_keeps_its_columns_and_leaves_the_unknown_empty():
     (lines,) = PROBE.tables([record("a", None), record("b", 0.1, confirmed=True)], {1: "Front"}).values()
     first, second = lines
     assert list(first) == [
-        "case", "probe", "perturbation", "unit", "structure", "margin", "censored", "confirmed", "clean_dice", "volume_ml",
-        "forward_calls", "backward_calls",
+        "case", "probe", "perturbation", "unit", "structure", "margin", "censored", "confirmed", "clean_dice",
+        "volume_ml", "forward_calls", "backward_calls",
     ]  # fmt: skip
     assert (first["margin"], first["confirmed"]) == (None, None)
     assert (second["margin"], second["confirmed"], second["clean_dice"], second["volume_ml"]) == (0.1, True, 0.9, 2.5)
