@@ -42,13 +42,14 @@ def doctor_here(*, as_json: bool) -> int:
 
 def doctor_model(spec: str, data: Path | None, *, cases: str | None, trust: bool, as_json: bool) -> int:
     """Report on a model, and on data for it; returns exit code 1 if a problem would spoil an audit."""
-    from imaseg.auditing.inputs.examine import examine_data, examine_model, next_command
+    from imaseg.auditing.inputs.examine import examine_data, examine_model, judge_outputs, next_command
 
     model, facts = examine_model(spec, trust=trust)
     if not as_json:
         _print_model(facts)
     if data is not None:
         facts["data"] = examine_data(model, data, select=cases)
+        judge_outputs(model, facts)  # what noise had left open, the data may have settled
         if not as_json:
             _print_data(facts["data"])
     facts["next"] = next_command(facts, data, trust=trust)

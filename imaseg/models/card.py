@@ -17,7 +17,7 @@ from imaseg.validated import validated
 
 Side = Annotated[int, Field(ge=1)]
 Channel = Annotated[int, Field(ge=0)]
-Activation = Literal["auto", "none", "softmax", "sigmoid"]
+Stated = Literal["auto", "none", "softmax", "sigmoid", "log-softmax", "log-sigmoid"]
 UNTOUCHED = {"orientation": None, "spacing": None, "crop": None, "normalise": "none"}
 """Defaults of a card's recipe: every step that it does not name is skipped."""
 BESIDE = "imaseg.yaml"
@@ -44,7 +44,8 @@ class Card(BaseModel):
         roi_size: voxels of a tile, in the order of `axes`; None runs the network on the whole image.
         overlap, mode: overlap and blending of the tiles, as in `TiledModel`.
         batch_size: tiles or slices that the network processes at once.
-        output: key or index of the logits if the network returns several tensors.
+        output: key or index of the logits if the network returns several tensors, `0.1` for the second part of the
+            first one.
         activation: final activation of the network, which is undone to recover the logits; `auto` determines it with a
             probe.
         regions: for networks with one sigmoid per region: the class that each channel stands for, as
@@ -73,7 +74,7 @@ class Card(BaseModel):
     mode: Literal["gaussian", "constant"] = "gaussian"
     batch_size: Side = 4
     output: str | int | None = None
-    activation: Activation = "auto"
+    activation: Stated = "auto"
     regions: dict[Channel, Side] | None = None
     recipe: dict[str, Any] | None = None
     label_map: dict[Channel, Channel] = {}

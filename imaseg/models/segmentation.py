@@ -11,6 +11,7 @@ from torch.nn.functional import pad
 
 from imaseg.data.volume import Step, Volume
 from imaseg.frozen import heads
+from imaseg.models.ending import Ending
 
 
 class ModelCard(BaseModel):
@@ -59,10 +60,12 @@ class SegmentationModel(nn.Module):
     Attributes:
         prepare: converts a raw volume to what the model takes and records each step; None if the card's recipe does.
         independent: whether probabilities are sigmoids of single logits, as for regions; else softmax.
+        ending: final activation of the network, which `forward` undoes, and who says so.
     """
 
     prepare: Callable[[Volume], tuple[Volume, list[Step]]] | None = None
     independent = False
+    ending = Ending()
 
     def __init__(self, network: nn.Module, card: ModelCard) -> None:
         super().__init__()

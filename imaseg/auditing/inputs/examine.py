@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from imaseg.auditing.inputs.fitting import fit
+from imaseg.auditing.inputs.outputs import settle, watched
 from imaseg.auditing.inputs.source import CaseSource, Loaded, choose, training_cases_among
 from imaseg.data import load_cases
 from imaseg.errors import InputError
+from imaseg.frozen import frozen
 from imaseg.models import SegmentationModel, load_model
 from imaseg.models.adapted import AdaptedModel
 from imaseg.models.card import UNTOUCHED
-from imaseg.models.probe import activation_of, gradient_reaches, noise
+from imaseg.models.probe import gradient_reaches, noise, seen_on_noise
 from imaseg.scores import hard_dice
 from imaseg.tiling import TiledModel
 
@@ -41,8 +42,7 @@ def examine_model(spec: str, *, trust: bool = False) -> tuple[SegmentationModel,
     """
     model = load_model(spec, trust=trust)
     card = model.card
-    sides = _sides(model)
-    gradient = gradient_reaches(model, card.in_channels, sides)
+    gradient = gradient_reaches(model, card.in_channels, _sides(model))
     facts: dict[str, Any] = {
         "spec": spec,
         "kind": _kind(model, spec),
@@ -53,16 +53,23 @@ def examine_model(spec: str, *, trust: bool = False) -> tuple[SegmentationModel,
         "tiles": _tiles(model),
         "labels": {str(k): name for k, name in card.labels.items()},
         "label_map": {str(value): k for value, k in card.label_map.items()},
-        "activation": _activation(model, sides),
         "preparation": _preparation(model),
         "trained_by": card.method.get("name"),
         "train_ids": len(card.train_ids),
         "val_ids": len(card.val_ids),
         "gradient_reaches_image": gradient,
     }
+    judge_outputs(model, facts)
     facts["notes"] = _notes(model, facts)
-    facts["problems"] = [] if gradient else [_BLIND]
     return model, facts
+
+
+def judge_outputs(model: SegmentationModel, facts: dict[str, Any]) -> None:
+    """Enter the activation, and as problems what speaks against it or against attacks."""
+    facts["activation"] = _activation(model, _sides(model))
+    problem = model.problem() if isinstance(model, AdaptedModel) else None
+    blind = None if facts["gradient_reaches_image"] else _BLIND
+    facts["problems"] = [text for text in (blind, problem) if text is not None]
 
 
 def examine_data(model: SegmentationModel, data: Path, *, select: str | None = None) -> dict[str, Any]:
@@ -76,12 +83,14 @@ def examine_data(model: SegmentationModel, data: Path, *, select: str | None = N
     fitted = fit(model, chosen)
     source = CaseSource(chosen, fitted.model.card, fitted.model.prepare)
     few = sorted({round(place * (len(chosen) - 1) / (_TRIED - 1)) for place in range(_TRIED)})
-    tried, problems = [], []
+    tried: list[dict[str, Any]] = []
+    problems: list[str] = []
     for place in few:
         try:
-            tried.append(_tried(fitted.model, source.load(chosen[place])))
+            tried.append(_tried(fitted.model, source.load(chosen[place]), problems))
         except InputError as error:
             problems.append(str(error))
+    model.ending = fitted.model.ending
     if not tried:
         msg = f"{data} must hold cases that fit the model, got none among {len(few)}. First reason: {problems[0]}"
         raise InputError(msg)
@@ -105,11 +114,17 @@ def examine_data(model: SegmentationModel, data: Path, *, select: str | None = N
     }
 
 
-def _tried(model: SegmentationModel, loaded: Loaded) -> dict[str, Any]:
-    """A case as the model takes it, and its clean Dice by the names of the classes."""
+def _tried(model: SegmentationModel, loaded: Loaded, problems: list[str]) -> dict[str, Any]:
+    """A case as the model takes it, and its clean Dice by the names of the classes; adds what the outputs show."""
     image = torch.from_numpy(loaded.volume.image)[None]
+    unknown = model.ending.activation == "unknown"
+    with torch.no_grad(), watched(model) as watch:
+        logits = model(image)
+    if (problem := settle(model, watch.seen)) and problem not in problems:
+        problems.append(problem)
     with torch.no_grad():
-        dice = hard_dice(model(image), torch.from_numpy(loaded.label)[None])[0]
+        logits = model(image) if unknown else logits
+        dice = hard_dice(logits, torch.from_numpy(loaded.label)[None])[0]
     return {
         "id": loaded.volume.id,
         "shape": list(loaded.volume.shape),
@@ -168,17 +183,14 @@ def _sides(model: SegmentationModel) -> list[int]:
 
 
 def _activation(model: SegmentationModel, sides: list[int]) -> dict[str, Any]:
-    """What the network has done to its logits, and whether that is undone."""
+    """What the network has done to its logits, whether that is undone, and who says so."""
     if isinstance(model, AdaptedModel):
-        found = model.found.probe.activation
-        return {"found": found, "said": model.found.card.activation, "undone": found != "none"}
-
-    def answer(image: Tensor) -> Tensor:
-        with torch.no_grad():
-            logits: Tensor = model(image)
-            return logits
-
-    return {"found": activation_of(answer, noise(1, model.card.in_channels, *sides)), "said": "auto", "undone": False}
+        found = model.ending.activation
+        undone = found not in ("none", "unknown")
+        return {"found": found, "said": model.found.card.activation, "undone": undone, "by": model.ending.by}
+    with frozen(model), torch.no_grad():
+        found = seen_on_noise(model, noise(1, model.card.in_channels, *sides)).activation
+    return {"found": found, "said": "auto", "undone": False, "by": model.ending.by}
 
 
 def _preparation(model: SegmentationModel) -> dict[str, Any] | None:
@@ -201,7 +213,7 @@ def _notes(model: SegmentationModel, facts: dict[str, Any]) -> list[str]:
     notes = list(model.found.notes) if isinstance(model, AdaptedModel) else []
     activation = facts["activation"]
     if activation["undone"]:
-        how = "was found by a probe" if activation["said"] == "auto" else "the card says so"
+        how = "was found by a probe" if activation["by"] == "probe" else f"the {activation['by']} says so"
         notes.append(f"The network ends in a {activation['found']} ({how}): it is undone, so that attacks see logits.")
     if isinstance(model, AdaptedModel):
         structures = (

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from imaseg.auditing.inputs.fitting import fit
+from imaseg.auditing.inputs.outputs import warnings_of
 from imaseg.auditing.inputs.source import CaseSource, Loaded, choose
 from imaseg.data import CaseSet, load_cases
 from imaseg.errors import InputError
@@ -26,7 +27,7 @@ class Subject:
         cases: that were chosen.
         selection: how.
         source: reads them for that model.
-        notes: on how labels of the data and classes of the model were matched.
+        notes: on how labels of the data and classes of the model were matched, and on doubts about the outputs.
     """
 
     model: SegmentationModel
@@ -65,7 +66,10 @@ class Subject:
         spec = "" if isinstance(model, SegmentationModel) else str(model)
         fitted = fit(network, chosen)
         source = CaseSource(chosen, fitted.model.card, fitted.model.prepare)
-        return cls(fitted.model, spec, chosen, selection, source, fitted.notes)
+        subject = cls(fitted.model, spec, chosen, selection, source, fitted.notes)
+        foreign = fitted.model.ending.by != "framework"
+        warnings = warnings_of(fitted.model, subject.first()) if foreign else []
+        return replace(subject, notes=(*fitted.notes, *warnings))
 
     def data(self, finished: Sequence[str]) -> DataFacts:
         """Which cases were finished, by id, and which of them the model was trained on."""
