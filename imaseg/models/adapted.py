@@ -123,9 +123,7 @@ class AdaptedModel(SegmentationModel):
         return raw
 
     def _classes(self, raw: Tensor) -> Tensor:
-        return as_classes(
-            undo_activation(raw, self.ending.activation), len(self.card.labels), self.found.card.regions
-        )
+        return as_classes(undo_activation(raw, self.ending.activation), len(self.card.labels), self.found.card.regions)
 
 
 def adapt(

@@ -90,7 +90,9 @@ def test_a_card_that_contradicts_the_outputs_is_a_problem(end, said, words):
 @pytest.mark.parametrize("slopes", [[1.0], [1.0, -2.0]])
 def test_a_softmax_without_background_is_refused(slopes):
     names = {k: str(k) for k in range(len(slopes) + 1)}
-    with pytest.raises(InputError, match=r"softmax must have a channel for each of the .* classes, background included"):
+    with pytest.raises(
+        InputError, match=r"softmax must have a channel for each of the .* classes, background included"
+    ):
         _adapt(Line(slopes, end="softmax"), labels=names, activation="softmax")
 
 

@@ -21,6 +21,7 @@ from imaseg.auditing.inputs.source import training_cases_among
 from imaseg.auditing.inputs.subject import Subject
 from imaseg.auditing.plan import Plan, load_plan
 from imaseg.auditing.probes import Cost
+from imaseg.auditing.validity.checks import CAUSES, missed
 from imaseg.data import CaseSet
 from imaseg.data.files import write_json
 from imaseg.errors import InputError
@@ -113,7 +114,11 @@ def audit(
     if not records:
         msg = f"no case of {subject.cases.root} could be audited. First reason: {failed[0].reason}"
         raise InputError(msg)
-    summary = summarise(records, settings, model=run.model, data=subject.data([record.case for record in records]))
+    data = subject.data([record.case for record in records])
+    if announce is not None:
+        for name, dice in missed(records, data).items():
+            announce(f"Warning: {name} is next to never found, clean Dice at most {dice:.3f}. Look at {CAUSES}.")
+    summary = summarise(records, settings, model=run.model, data=data)
     run = run.model_copy(
         update=_spent(records) | {"seconds": round(time.perf_counter() - started, 1), "failed": failed}
     )

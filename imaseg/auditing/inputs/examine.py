@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,12 +97,7 @@ def examine_data(model: SegmentationModel, data: Path, *, select: str | None = N
         raise InputError(msg)
     if warning := training_cases_among(chosen, model.card):
         problems.append(warning)
-    if all(score < _POOR for case in tried for score in case["dice"].values()):
-        names = ", ".join(case["id"] for case in tried)
-        problems.append(
-            f"The model finds next to nothing of what is labelled in {names}. Look at `axes`, `flip`, `recipe` and "
-            "`labels` in the card before you trust an audit."
-        )
+    problems += [_not_found(name, tried) for name in tried[0]["dice"] if _unfound(name, tried)]
     return {
         "folder": str(data),
         "cases": len(cohort),
@@ -112,6 +108,21 @@ def examine_data(model: SegmentationModel, data: Path, *, select: str | None = N
         "notes": list(fitted.notes),
         "problems": problems,
     }
+
+
+def _unfound(name: str, tried: Sequence[dict[str, Any]]) -> bool:
+    """Whether a class is next to never found where it is labelled."""
+    labelled = [case["dice"][name] for case in tried if name in case["labelled"]]
+    return bool(labelled) and max(labelled) < _POOR
+
+
+def _not_found(name: str, tried: Sequence[dict[str, Any]]) -> str:
+    ids = ", ".join(case["id"] for case in tried if name in case["labelled"])
+    return (
+        f"The model finds next to nothing of what is labelled {name} in {ids}. Before you trust an audit, look in the "
+        "card at `label_map` and `labels` (is it that structure?), `axes` and `flip` (orientation) and `recipe` "
+        "(spacing, intensities)."
+    )
 
 
 def _tried(model: SegmentationModel, loaded: Loaded, problems: list[str]) -> dict[str, Any]:
@@ -133,6 +144,7 @@ def _tried(model: SegmentationModel, loaded: Loaded, problems: list[str]) -> dic
         "highest": round(float(image.max()), 3),
         "native_units_per_unit": loaded.native_scale,
         "dice": {name: round(float(dice[k]), 3) for k, name in model.card.labels.items() if k > 0},
+        "labelled": [name for k, name in model.card.labels.items() if k > 0 and (loaded.label == k).any()],
     }
 
 

@@ -17,6 +17,8 @@ from imaseg.results.certificate import CertificateRow
 from imaseg.results.margin import MarginRow
 from imaseg.results.summary import Check, DataFacts
 
+CAUSES = "`label_map`, orientation (`axes`, `flip`), spacing and intensities (`recipe`), or another structure's label"
+_UNFOUND = 0.1
 _TOLERANCE = 0.005
 _RIVAL_TOLERANCE = 0.02
 _SCALE_TOLERANCE = 0.05
@@ -42,6 +44,7 @@ def validity(records: Sequence[CaseRecord], plan: Plan, data: DataFacts) -> list
     rivals = "mean over cases; tables show the worst case over attacks, whichever is the stronger"
     return [
         _seen(data),
+        _found(records, data),
         _gradients(records, plan),
         _budgets(records, plan),
         _ordered(dices, plan, "noise", "fgsm", "Noise is weaker than FGSM"),
@@ -93,6 +96,22 @@ def _seen(data: DataFacts) -> Check:
         return _not_run(title, "the checkpoint does not say on which cases it was trained")
     seen = len(data.seen_in_training)
     return _check(title, not seen, f"{seen} of {data.cases}", "by case id, as the model's card lists them")
+
+
+def missed(records: Sequence[CaseRecord], data: DataFacts) -> dict[str, float]:
+    """Structures that are next to never found on unchanged images, with the highest Dice of their cases."""
+    highest = {
+        name: [record.clean[k]["dice"] or 0.0 for record in records if record.volumes[k] > 0]
+        for k, name in data.labels.items()
+    }
+    return {name: max(values) for name, values in highest.items() if values and max(values) < _UNFOUND}
+
+
+def _found(records: Sequence[CaseRecord], data: DataFacts) -> Check:
+    lost = missed(records, data)
+    number = "all" if not lost else ", ".join(f"{name} at most {dice:.3f}" for name, dice in lost.items())
+    detail = f"Dice of each by case; below {_UNFOUND:g} on all cases look at {CAUSES}"
+    return _check("Every labelled structure is found on unchanged images", not lost, number, detail)
 
 
 def _gradients(records: Sequence[CaseRecord], plan: Plan) -> Check:
