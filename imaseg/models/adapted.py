@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from imaseg.errors import InputError
 from imaseg.models.card import Card
 from imaseg.models.ending import Ending, Seen, doubt
+from imaseg.models.layout import Layout, lay_out
 from imaseg.models.logits import OneOutput, as_classes, undo_activation
 from imaseg.models.probe import Probe, guess_input, probe
 from imaseg.models.segmentation import ModelCard, SegmentationModel
@@ -30,6 +31,7 @@ class Found:
         probe: what the network did with noise as input.
         card: the card, completed by what the probe showed.
         ending: final activation that is undone, and who says so.
+        layout: what its channels and classes are.
         notes: sentences on what was assumed or left out.
     """
 
@@ -37,6 +39,7 @@ class Found:
     probe: Probe
     card: Card
     ending: Ending
+    layout: Layout
     notes: tuple[str, ...] = ()
 
 
@@ -68,7 +71,7 @@ class AdaptedModel(SegmentationModel):
                 slices_along=2 if self._flat else None,
                 batch_size=use.batch_size,
             )
-        self.independent = use.regions is not None or 1 < found.probe.channels < len(card.labels)
+        self.independent = found.layout.channels is not None or 1 < found.probe.channels < len(card.labels)
         # An empty parameter, so that code can read the model's device off it: a frozen script has no parameters.
         self._home = nn.Parameter(torch.empty(0), requires_grad=False)
 
@@ -123,7 +126,9 @@ class AdaptedModel(SegmentationModel):
         return raw
 
     def _classes(self, raw: Tensor) -> Tensor:
-        return as_classes(undo_activation(raw, self.ending.activation), len(self.card.labels), self.found.card.regions)
+        return as_classes(
+            undo_activation(raw, self.ending.activation), len(self.card.labels), self.found.layout.channels
+        )
 
 
 def adapt(
@@ -155,21 +160,22 @@ def adapt(
     answer = probe(single, in_channels=channels, spatial_dims=dims, divisor=card.divisor, sides=card.roi_size)
     said = card.activation
     ending = Ending(answer.activation, "probe") if said == "auto" else Ending(said, activation_by)
-    labels = _labels(card, answer.channels, name)
-    _background(ending, answer.channels, len(labels), name)
-    whole = card.model_copy(update={"in_channels": channels, "spatial_dims": dims, "labels": labels})
+    layout = lay_out(card, answer.channels, softmax="softmax" in ending.activation, name=name)
+    _background(ending, answer.channels, len(layout.labels), name)
+    whole = card.model_copy(update={"in_channels": channels, "spatial_dims": dims, "labels": layout.labels})
     described = ModelCard(
         name=card.name or name,
         network={"name": type(network).__name__, "kind": kind, "spatial_dims": dims},
-        labels=labels,
+        labels=layout.labels,
         in_channels=channels,
         spatial_dims=3,
         recipe=card.recipe,
         train_ids=card.train_ids,
         val_ids=card.val_ids,
         label_map=card.label_map,
+        regions=layout.regions,
     )
-    return AdaptedModel(single, described, Found(kind, answer, whole, ending, (*notes, *more)))
+    return AdaptedModel(single, described, Found(kind, answer, whole, ending, layout, (*notes, *more)))
 
 
 def _in_single_precision(network: nn.Module) -> tuple[nn.Module, list[str]]:
@@ -187,25 +193,3 @@ def _background(ending: Ending, channels: int, classes: int, name: str) -> None:
             f" got {channels}. Correct `labels`, `regions` or `activation` in the card."
         )
         raise InputError(msg)
-
-
-def _labels(card: Card, channels: int, name: str) -> dict[int, str]:
-    """Class names; class numbers where the card names none.
-
-    Raises:
-        InputError: if the card gives names for another number of classes than the network returns.
-    """
-    if card.regions is not None:
-        classes = max(card.regions.values()) + 1
-        fits = max(card.regions) < channels
-    else:
-        classes = len(card.labels) if card.labels else max(channels, 2)
-        fits = channels in (classes, classes - 1)
-    if (card.labels is not None and len(card.labels) != classes) or not fits:
-        told = f"regions {card.regions}" if card.regions is not None else f"{classes} classes"
-        msg = (
-            f"{name}: labels must name the {max(channels, 2)} classes of the network's {channels} channels, background "
-            f"included, got {told} and labels {card.labels}. Correct the card."
-        )
-        raise InputError(msg)
-    return card.labels or {0: "background"} | {k: str(k) for k in range(1, classes)}

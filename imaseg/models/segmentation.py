@@ -31,6 +31,8 @@ class ModelCard(BaseModel):
         val_ids: ids of the cases held out of training, if the checkpoint states them.
         other_labels: label values that cases may hold besides those of `labels`; `prepare` converts them.
         label_map: class by label value of the data, for data that number their labels differently.
+        regions: classes inside each region by the region's name, larger regions before those inside them; empty for
+            models of classes. Results are of regions then.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -48,6 +50,19 @@ class ModelCard(BaseModel):
     val_ids: list[str] = []
     other_labels: list[int] = []
     label_map: dict[int, int] = {}
+    regions: dict[str, list[int]] = {}
+
+    @property
+    def structures(self) -> dict[int, str]:
+        """Names of what is scored, by number from 1 on: regions, or the foreground classes."""
+        regions = dict(enumerate(self.regions, start=1))
+        return regions or {k: name for k, name in self.labels.items() if k > 0}
+
+    @property
+    def groups(self) -> dict[int, list[int]]:
+        """Classes inside each structure."""
+        regions = dict(enumerate(self.regions.values(), start=1))
+        return regions or {k: [k] for k in self.labels if k > 0}
 
 
 class SegmentationModel(nn.Module):

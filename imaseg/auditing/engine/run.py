@@ -89,7 +89,7 @@ def audit(
         resume: take finished cases in `out` as they are; refused if model, data or plan differ.
         device: where the model runs; None leaves it where it is.
         announce: told, before the first case, how many cases there are, what each part of the plan will take, and
-            whether the model was trained on some of them.
+            whether the model was trained on some of them; after the last, which structures are next to never found.
         trust: as in `load_model`.
 
     Returns:
@@ -104,7 +104,7 @@ def audit(
     run = describe(subject, settings)
     claim(folder, run, resume=resume, follow=rank() > 0)
     with frozen(subject.model):
-        parts = costs(settings, sum(k > 0 for k in subject.model.card.labels))
+        parts = costs(settings, len(subject.model.card.structures))
         if announce is not None and rank() == 0:
             _announce(announce, subject, settings, parts, folder)
         work = Work(subject, settings, folder, parts)

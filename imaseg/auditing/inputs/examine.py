@@ -19,6 +19,7 @@ from imaseg.models import SegmentationModel, load_model
 from imaseg.models.adapted import AdaptedModel
 from imaseg.models.card import UNTOUCHED
 from imaseg.models.probe import gradient_reaches, noise, seen_on_noise
+from imaseg.models.regions import masks, region_logits
 from imaseg.scores import hard_dice
 from imaseg.tiling import TiledModel
 
@@ -53,6 +54,7 @@ def examine_model(spec: str, *, trust: bool = False) -> tuple[SegmentationModel,
         "input": _input(model),
         "tiles": _tiles(model),
         "labels": {str(k): name for k, name in card.labels.items()},
+        "regions": card.regions,
         "label_map": {str(value): k for value, k in card.label_map.items()},
         "preparation": _preparation(model),
         "trained_by": card.method.get("name"),
@@ -133,9 +135,15 @@ def _tried(model: SegmentationModel, loaded: Loaded, problems: list[str]) -> dic
         logits = model(image)
     if (problem := settle(model, watch.seen)) and problem not in problems:
         problems.append(problem)
-    with torch.no_grad():
-        logits = model(image) if unknown else logits
-        dice = hard_dice(logits, torch.from_numpy(loaded.label)[None])[0]
+    if unknown:
+        with torch.no_grad():
+            logits = model(image)
+    names, groups, label = model.card.structures, model.card.groups, torch.from_numpy(loaded.label)[None]
+    dice = (
+        hard_dice(region_logits(logits, groups), masks(label, groups))[0]
+        if model.card.regions
+        else hard_dice(logits, label)[0, 1:]
+    )
     return {
         "id": loaded.volume.id,
         "shape": list(loaded.volume.shape),
@@ -143,8 +151,8 @@ def _tried(model: SegmentationModel, loaded: Loaded, problems: list[str]) -> dic
         "lowest": round(float(image.min()), 3),
         "highest": round(float(image.max()), 3),
         "native_units_per_unit": loaded.native_scale,
-        "dice": {name: round(float(dice[k]), 3) for k, name in model.card.labels.items() if k > 0},
-        "labelled": [name for k, name in model.card.labels.items() if k > 0 and (loaded.label == k).any()],
+        "dice": {name: round(float(one), 3) for name, one in zip(names.values(), dice, strict=True)},
+        "labelled": [name for k, name in names.items() if torch.isin(label, torch.tensor(groups[k])).any()],
     }
 
 
@@ -229,10 +237,13 @@ def _notes(model: SegmentationModel, facts: dict[str, Any]) -> list[str]:
         notes.append(f"The network ends in a {activation['found']} ({how}): it is undone, so that attacks see logits.")
     if isinstance(model, AdaptedModel):
         structures = (
-            model.found.probe.channels == len(model.card.labels) - 1 > 1 or model.found.card.regions is not None
+            model.found.probe.channels == len(model.card.labels) - 1 > 1 or model.found.layout.channels is not None
         )
-        if structures:
-            order = model.found.card.regions or dict(enumerate(range(1, len(model.card.labels))))
+        if model.card.regions:
+            told = ", ".join(model.card.regions)
+            notes.append(f"Scored are regions, painted from the largest to the smallest: {told}.")
+        elif structures:
+            order = model.found.layout.channels or dict(enumerate(range(1, len(model.card.labels))))
             told = ", ".join(f"{model.card.labels[k]}" for k in order.values())
             notes.append(f"Channels are structures that may overlap; painted one over the other in this order: {told}.")
         if all(name.isdecimal() for k, name in model.card.labels.items() if k > 0):

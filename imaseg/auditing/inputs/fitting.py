@@ -13,6 +13,7 @@ from imaseg.data import CaseSet
 from imaseg.errors import InputError
 from imaseg.models import SegmentationModel
 from imaseg.models.adapted import AdaptedModel
+from imaseg.models.layout import Layout
 from imaseg.models.only import OnlyClasses
 
 
@@ -39,17 +40,25 @@ def fit(model: SegmentationModel, cases: CaseSet) -> Fitted:
         InputError: if the labels cannot be matched.
     """
     card, foreign = model.card, isinstance(model, AdaptedModel)
-    if card.other_labels and not card.label_map:  # regions: label values are not classes, and the model maps them
-        return Fitted(model)
-    read = as_read(cases, recipe_of(cases, card, model.prepare))
-    mapping, notes = match(read.labels, card.labels, given=card.label_map, where=str(cases.root))
+    read, where = as_read(cases, recipe_of(cases, card, model.prepare)), str(cases.root)
+    own = {} if card.label_map else {value: value for value in card.other_labels}  # the model makes classes of these
+    data = {value: name for value, name in read.labels.items() if value not in own}
+    layout = model.found.layout if isinstance(model, AdaptedModel) else None
+    mapping, notes = (
+        match_parts(data, layout, given=card.label_map, where=where)
+        if layout is not None and layout.values
+        else match(data, card.labels, given=card.label_map, where=where)
+    )
     absent = [k for k in card.labels if k > 0 and k not in mapping.values()]
-    if absent and len(absent) < len(card.labels) - 1:
+    if card.regions:
+        model, more = _scored(model, {*mapping.values()})
+        notes += more
+    elif absent and len(absent) < len(card.labels) - 1:
         model, mapping = _without(model, absent, mapping)
         names = ", ".join(card.labels[k] for k in absent)
         notes.append(f"These data do not label {names}: what the model says there counts as background.")
     if any(value != k for value, k in mapping.items()) or card.label_map:
-        model = _relabelled(model, mapping)
+        model = _relabelled(model, mapping | own)
     if foreign and card.recipe is None and cases.prepared is not None:
         notes.append(
             f"{card.name} does not say how its images were prepared: they are taken as {cases.root} holds them."
@@ -106,6 +115,34 @@ def _both_named(value: int, data: Mapping[int, str], model: Mapping[int, str]) -
     return not (data[value].isdecimal() or model[value].isdecimal())
 
 
+def match_parts(
+    data: Mapping[int, str], layout: Layout, *, given: Mapping[int, int], where: str
+) -> tuple[dict[int, int], list[str]]:
+    """As `match`, for a model whose channels are regions: data may name the parts that regions are made of, or regions.
+
+    Raises:
+        InputError: as `match`.
+    """
+    regions = {_plain(name) for name in layout.regions}
+    named = {_plain(name) for value, name in data.items() if value > 0}
+    if not given and named and named <= regions:
+        return match(data, layout.labels, given=given, where=where)
+    mapping, notes = match(data, layout.values, given=given, where=where)
+    return {value: layout.classes.get(k, 0) for value, k in mapping.items()}, notes
+
+
+def _scored(model: SegmentationModel, labelled: set[int]) -> tuple[SegmentationModel, list[str]]:
+    """The model with those regions that the data label, since the others cannot be scored."""
+    groups = model.card.regions
+    kept = {name: inside for name, inside in groups.items() if labelled & {*inside}} or groups
+    notes = [f"Scored are regions, each as all that is painted inside it: {', '.join(kept)}."]
+    if lost := [name for name in groups if name not in kept]:
+        notes.append(f"These data do not label {', '.join(lost)}: it is not scored by itself.")
+    other = copy(model)
+    other.card = model.card.model_copy(update={"regions": kept})
+    return other, notes
+
+
 def _known(mapping: Mapping[int, int], data: Mapping[int, str], model: Mapping[int, str], where: str) -> None:
     """Raise if the card's own map leads to no class."""
     for value, k in mapping.items():
@@ -140,7 +177,7 @@ def _refuse(
         f"label names of {where} must agree with the model's ({names}), got {problem}. If "
         f"{_list({v: k for v, k in wanted.items() if v in (lost or twice)}, data, model)}, write "
         f"`label_map: {{{', '.join(f'{v}: {k}' for v, k in sorted(wanted.items()))}}}` into the model's card (0 leaves "
-        "a label out), or change what is not so."
+        "a label out) or change what is not so; or call the labels by the model's names in dataset.json."
     )
     raise InputError(msg)
 

@@ -82,7 +82,7 @@ class Subject:
             seen_in_training=[case for case in finished if case in seen],
             training_known=bool(card.train_ids or card.val_ids),
             notes=list(self.notes),
-            labels={str(value): label for value, label in card.labels.items() if value > 0},
+            labels={str(value): label for value, label in card.structures.items()},
         )
 
     def first(self) -> Loaded | None:

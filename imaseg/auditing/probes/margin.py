@@ -102,7 +102,7 @@ class MarginProbe(Budgeted, Probe):
         rows = []
         for structure in (None, *(scene.classes if self.per_class else ())):
             row = MarginRow(probe=self.name, structure=structure, eps=self.eps)
-            if structure is None or bool((scene.label == structure).any()):
+            if structure is None or scene.volumes[str(structure)] > 0:
                 result, search = searches.of(structure)
                 scene.count(result)
                 row = row.model_copy(update=self._figures(scene, result, search, factor))
@@ -115,10 +115,14 @@ class MarginProbe(Budgeted, Probe):
         return {
             "margin": margin,
             "censored": bool(result.censored),
-            "confirmed": bool(search.confirm(scene.model, scene.image, scene.label, result)) if asked else None,
+            "confirmed": self._stands(scene, search, result) if asked else None,
             "forward_calls": result.forward_calls,
             "backward_calls": result.backward_calls,
         }
+
+    @staticmethod
+    def _stands(scene: Scene, search: SampleMargin, result: SampleMarginResult) -> bool:
+        return bool(search.confirm(scene.searched(scene.model), scene.image, scene.search_label, result))
 
     def summarise(self, records: Sequence[CaseRecord], labels: Labels, seed: int) -> list[MarginEntry]:
         """One entry for the whole cases, one per structure."""
@@ -196,13 +200,14 @@ class _Structures:
 
     def of(self, structure: int | None) -> tuple[SampleMarginResult, SampleMargin]:
         """The margin of the whole case or of a structure, and the search that can confirm it."""
-        search = self.probe.search(self.perturbation, self.scene.seed, structure)
+        channel = structure if structure is None or not self.scene.model.card.regions else structure - 1
+        search = self.probe.search(self.perturbation, self.scene.seed, channel)
         if structure is None:
             self._whole = self._run(search)
             return self._whole, search
         whole = self._whole if self._whole is not None and self._breaks(self._whole, search) else None
         if whole is not None:
-            lower = self.probe.search(self.perturbation.with_eps(whole.margin), self.scene.seed, structure)
+            lower = self.probe.search(self.perturbation.with_eps(whole.margin), self.scene.seed, channel)
             result = self._run(lower)
             if not bool(result.censored):
                 return result, search
@@ -213,7 +218,7 @@ class _Structures:
         return result, search
 
     def _run(self, search: SampleMargin) -> SampleMarginResult:
-        return search(self.scene.model, self.scene.image, self.scene.label)
+        return search(self.scene.searched(self.scene.model), self.scene.image, self.scene.search_label)
 
     def _breaks(self, whole: SampleMarginResult, search: SampleMargin) -> bool:
         """Whether what broke the whole meets the criterion of a structure."""
@@ -221,9 +226,8 @@ class _Structures:
             return False
         there = PGD(self.perturbation.with_eps(whole.margin), steps=1, objective=search.attack.objective)
         scene = self.scene
-        return bool(
-            there(scene.model, scene.image, scene.label, criterion=search.criterion, start=whole.params).success
-        )
+        model, label = scene.searched(scene.model), scene.search_label
+        return bool(there(model, scene.image, label, criterion=search.criterion, start=whole.params).success)
 
 
 def quartiles(cases: Sequence[CaseMargin]) -> dict[str, Any]:
