@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
+from imaseg import load_cases, load_model
+from imaseg.auditing.inputs.source import CaseSource
 from imaseg.cli.main import app
 from tests.nnunet_folder import REGIONS, dataset, plans, write_raw, write_results
 
@@ -81,6 +85,17 @@ def test_regions_and_ignored_voxels_go_through_an_audit(labels, raw, tmp_path):
     (raw / "dataset.json").write_text(json.dumps(dataset()))
     assert done.exit_code == 0, done.output
     summary = json.loads((tmp_path / "a" / "summary.json").read_text())
-    assert list(summary["data"]["labels"]) == (["1", "2"] if labels is REGIONS else ["1"])
+    names = {"1": "both", "2": "right"} if labels is REGIONS else {"1": "front"}
+    assert summary["data"]["labels"] == names
+    if labels is REGIONS:
+        model, cases = load_model(f"nnunet:{folder}"), load_cases(raw).select(["phantom_001"])
+        case = CaseSource(cases, model.card, model.prepare).load(cases[0])
+        with torch.no_grad():
+            decided = model(torch.from_numpy(case.volume.image)[None])[0].argmax(0).numpy()
+        (told,) = summary["metric_per_case"]
+        for k, inside in (("1", [1, 2]), ("2", [2])):
+            found, truth = np.isin(decided, inside), np.isin(case.label, inside)
+            dice = 2 * (found & truth).sum() / (found.sum() + truth.sum())
+            assert told["metrics"][k]["dice"] == pytest.approx(dice, abs=1e-6)
     (attacked,) = (probe for probe in summary["probes"] if probe["probe"].startswith("pgd"))
     assert attacked["foreground_mean"]["dice"] < summary["foreground_mean"]["dice"]

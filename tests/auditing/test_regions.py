@@ -12,6 +12,7 @@ from torch import nn
 from imaseg import PGD, InputError, Linf, audit, load_cases
 from imaseg.auditing.inputs.examine import examine_data
 from imaseg.auditing.inputs.fitting import fit
+from imaseg.auditing.inputs.subject import Subject
 from imaseg.auditing.plan import Plan
 from imaseg.auditing.validity.gate import Gate
 from imaseg.data import write_nifti
@@ -214,3 +215,29 @@ def test_doctor_speaks_of_regions(cohort):
         wanted = _dice(_painted(Sigmoids()(torch.from_numpy(image)[None])[0].numpy()), label)
     assert examined["tried"][0]["dice"] == pytest.approx(wanted, abs=1e-3)
     assert examined["problems"] == []
+
+
+@pytest.mark.parametrize("regions", [None, {1: 1, 0: 2, 2: 3}])
+def test_sigmoids_that_hold_each_other_need_their_regions_stated(cohort, regions):
+    names = {1: "necrosis", 2: "oedema", 3: "enhancing tumour"}
+    model = _model(labels=names, regions=regions, label_map={4: 3})
+    wanted = r"hold each other \(.*necrosis inside oedema.*`regions: {necrosis: \[...\]"
+    if regions is None:
+        with pytest.raises(InputError, match=wanted):
+            Subject.of(model, cohort, select="all", device=None)
+    else:  # their order is stated
+        (told,) = [text for text in Subject.of(model, cohort, select="all", device=None).notes if "hold" in text]
+        assert told.startswith("Warning: On a real case")
+    assert any("hold each other" in problem for problem in examine_data(model, cohort)["problems"])
+
+
+def test_sigmoids_side_by_side_need_nothing(cohort):
+    class Apart(Sigmoids):
+        def forward(self, image):
+            core, whole, enhancing = self.layer(image).unbind(1)
+            apart = [torch.minimum(core, -enhancing), torch.minimum(whole, -torch.maximum(core, enhancing)), enhancing]
+            return torch.stack(apart, 1).sigmoid()
+
+    card = parse_card({"recipe": {}, "labels": {1: "a", 2: "b", 3: "c"}, "label_map": {4: 3}}, source="card")
+    subject = Subject.of(adapt(Apart(), card, kind="test", name="net"), cohort, select="all", device=None)
+    assert not any("hold" in note for note in subject.notes)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from imaseg.auditing.inputs.fitting import fit
-from imaseg.auditing.inputs.outputs import settle, watched
+from imaseg.auditing.inputs.outputs import crossing, settle, watched
 from imaseg.auditing.inputs.source import CaseSource, Loaded, choose, training_cases_among
 from imaseg.data import load_cases
 from imaseg.errors import InputError
@@ -133,8 +133,8 @@ def _tried(model: SegmentationModel, loaded: Loaded, problems: list[str]) -> dic
     unknown = model.ending.activation == "unknown"
     with torch.no_grad(), watched(model) as watch:
         logits = model(image)
-    if (problem := settle(model, watch.seen)) and problem not in problems:
-        problems.append(problem)
+    found = (settle(model, watch.seen), crossing(model, watch))
+    problems += [problem for problem in found if problem is not None and problem not in problems]
     if unknown:
         with torch.no_grad():
             logits = model(image)

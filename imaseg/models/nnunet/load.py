@@ -33,13 +33,13 @@ def load_nnunet(text: str, *, trust: bool = False) -> NNUNetModel:
     plans = Plans.read(folder.path, first.configuration)
     networks = [build_network(plans, checkpoint, trust=trust) for checkpoint in checkpoints]
     classes = _classes(plans)
-    names = plans.class_names
+    regions, names = _regions(plans, classes), plans.class_names
     trained, held = cases_of(folder, str(plans.manager.dataset_name))
     card = ModelCard(
         name=folder.name,
         network={"name": plans.configuration.network_arch_class_name.rpartition(".")[2]},
         labels={channel: names[channel] for channel in sorted({*classes.values()} - {-1})},
-        regions=_regions(plans, classes),
+        regions=regions,
         other_labels=sorted(value for value, channel in classes.items() if channel != value),
         in_channels=plans.in_channels,
         spatial_dims=3,
