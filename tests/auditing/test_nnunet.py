@@ -52,7 +52,7 @@ def test_a_fold_is_audited_on_its_validation_cases_and_says_when_it_is_not(flat,
     summary = json.loads((tmp_path / "a" / "summary.json").read_text())
     assert (summary["data"]["selection"], summary["data"]["seen_in_training"]) == ("held out", [])
     assert [row["case"] for row in summary["metric_per_case"]] == ["phantom_003"]
-    assert "Warning" not in done.output
+    assert "was trained on" not in done.output
     seen = ["--cases", "phantom_001,phantom_003"]
     done = _run("audit", f"nnunet:{flat}@0", raw, "--out", tmp_path / "b", "--plan", plan, "--device", "cpu", *seen)
     assert "was trained on 1 of these 2 cases (phantom_001)" in done.output
