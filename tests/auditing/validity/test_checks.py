@@ -191,4 +191,6 @@ def test_a_structure_is_judged_on_the_cases_that_hold_it():
         _record([], case="b", clean=(0.02, 0.03), volumes=(3.0, 2.0)),
     ]
     assert missed(records, _facts()) == {"tumour": 0.03}
+    more = _record([], case="c", clean=(0.02, 0.08), volumes=(3.0, 2.0))
+    assert missed([*records, more], _facts()) == {"tumour": 0.08}
     assert missed(records[:1], _facts()) == {}
