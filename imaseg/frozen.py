@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -60,21 +61,29 @@ def unwrap_ddp(model: Model) -> Model:
     return model.module if isinstance(model, DistributedDataParallel) else model
 
 
-def heads(output: Tensor | list[Tensor] | tuple[Tensor, ...], image: Tensor) -> list[Tensor]:
+Outputs = Tensor | Sequence["Outputs"]
+"""What a network returns: logits, or those of several heads, lists in lists among them."""
+
+
+def heads(output: Outputs, image: Tensor) -> list[Tensor]:
     """The logits (B, K, *size) of each head of a deep-supervision model, full resolution first; else of the only one.
 
     Args:
-        output: of the model; MONAI's DynUNet stacks its heads on axis 1, others return a list.
+        output: of the model; MONAI's DynUNet stacks its heads on axis 1, others return a list, in either order.
         image: what the model was given.
     """
     if not isinstance(output, Tensor):
-        return list(output)
+        return sorted(_flat(output), key=lambda head: -math.prod(head.shape[2:]))
     return list(output.unbind(1)) if output.ndim == image.ndim + 1 else [output]
 
 
-def full_resolution(output: Tensor | list[Tensor] | tuple[Tensor, ...]) -> Tensor:
-    """The logits that count: deep-supervision models return a list whose first entry has full resolution."""
-    return output if isinstance(output, Tensor) else output[0]
+def full_resolution(output: Outputs) -> Tensor:
+    """The logits that count: of several heads the largest, and among those the first."""
+    return output if isinstance(output, Tensor) else max(_flat(output), key=lambda head: math.prod(head.shape[2:]))
+
+
+def _flat(output: Outputs) -> list[Tensor]:
+    return [output] if isinstance(output, Tensor) else [head for part in output for head in _flat(part)]
 
 
 def as_plain_tensor(tensor: Tensor) -> Tensor:

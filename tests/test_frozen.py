@@ -41,6 +41,9 @@ def test_heads_come_apart_however_a_model_returns_them(make):
 def test_the_first_head_has_full_resolution():
     full, half = torch.zeros(1, 2, 8, 8), torch.zeros(1, 2, 4, 4)
     assert full_resolution([full, half]) is full
+    assert full_resolution((half, [full])) is full
+    image = torch.zeros(1, 1, 8, 8)
+    assert [head is one for head, one in zip(heads((half, [full]), image), (full, half), strict=True)] == [True, True]
     assert full_resolution(full) is full
 
 

@@ -262,10 +262,16 @@ def checked(image: Tensor) -> Tensor:
     """Return a batch of images as a plain tensor of at least float32 precision.
 
     Raises:
-        ValueError: if it is not floating.
+        ValueError: if it is empty, not floating or not finite.
     """
+    if not len(image):
+        msg = f"image must hold at least one sample, got {tuple(image.shape)}."
+        raise ValueError(msg)
     if not image.is_floating_point():
         msg = f"image must be floating, got {image.dtype}. Convert it with image.float()."
+        raise ValueError(msg)
+    if not bool(torch.isfinite(image).all()):
+        msg = f"image must be finite, got {int((~torch.isfinite(image)).sum())} voxels that are not. Mend the image."
         raise ValueError(msg)
     return as_plain_tensor(image)
 

@@ -109,6 +109,12 @@ class Evaluator:
                 detached = Point(point.logits.detach(), point.values.detach(), point.dice)
                 if self.samples == 1 and not keep(detached):
                     return detached
+                if not point.logits.requires_grad:
+                    msg = (
+                        "model must let the gradient of its logits reach the image, got logits without one. Look for "
+                        "no_grad, detach or argmax inside, or use an attack without gradients, such as Square."
+                    )
+                    raise ValueError(msg)
                 gradient = _gradient(point, leaf, target, objective, progress)
             self.backward_calls += 1
             drawn.append(replace(detached, gradient=gradient))

@@ -51,13 +51,14 @@ def doctor_model(spec: str, data: Path | None, *, cases: str | None, verify: boo
     if verify and data is None:
         msg = "--verify needs a case that both can predict, got no data. Add --data FOLDER."
         raise InputError(msg)
-    from imaseg.auditing.inputs.examine import examine_data, examine_model, next_command
+    from imaseg.auditing.inputs.examine import examine_data, examine_model, judge_outputs, next_command
 
     model, facts = examine_model(spec, trust=trust)
     if not as_json:
         _print_model(facts)
     if data is not None:
         facts["data"] = examine_data(model, data, select=cases, verify=verify)
+        judge_outputs(model, facts)  # what noise had left open, the data may have settled
         if not as_json:
             _print_data(facts["data"])
     facts["next"] = next_command(facts, data, trust=trust)

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from imaseg.errors import InputError
 from imaseg.models.card import Card
+from imaseg.models.ending import Ending, Seen, doubt
+from imaseg.models.layout import Layout, lay_out
 from imaseg.models.logits import OneOutput, as_classes, undo_activation
 from imaseg.models.probe import Probe, guess_input, probe
 from imaseg.models.segmentation import ModelCard, SegmentationModel
@@ -28,12 +30,16 @@ class Found:
         kind: kind of the model specification, such as `bundle`.
         probe: what the network did with noise as input.
         card: the card, completed by what the probe showed.
+        ending: final activation that is undone, and who says so.
+        layout: what its channels and classes are.
         notes: sentences on what was assumed or left out.
     """
 
     kind: str
     probe: Probe
     card: Card
+    ending: Ending
+    layout: Layout
     notes: tuple[str, ...] = ()
 
 
@@ -51,7 +57,7 @@ class AdaptedModel(SegmentationModel):
     def __init__(self, network: nn.Module, card: ModelCard, found: Found) -> None:
         inner = SegmentationModel(network, ModelCard(**dict(card) | {"divisor": found.probe.divisor}))
         super().__init__(inner, card)
-        self.found = found
+        self.found, self.ending = found, found.ending
         self.slices_along: str | None = None
         use = found.card
         self._flat = use.spatial_dims == 2
@@ -67,7 +73,7 @@ class AdaptedModel(SegmentationModel):
                 slices_along=2 if self._flat else None,
                 batch_size=use.batch_size,
             )
-        self.independent = use.regions is not None or 1 < found.probe.channels < len(card.labels)
+        self.independent = found.layout.channels is not None or 1 < found.probe.channels < len(card.labels)
         # An empty parameter, so that code can read the model's device off it: a frozen script has no parameters.
         self._home = nn.Parameter(torch.empty(0), requires_grad=False)
 
@@ -87,6 +93,16 @@ class AdaptedModel(SegmentationModel):
         other = copy.copy(self)
         other.slices_along = axis
         return other
+
+    def problem(self, seen: Seen | None = None) -> str | None:
+        """What in the outputs on a real case, or on noise, speaks against the activation that is undone."""
+        return doubt(self.ending.activation, seen or self.found.probe.seen, "a real case" if seen else "noise")
+
+    @property
+    def raw(self) -> nn.Module:
+        """The network, before its activation is undone."""
+        inner: SegmentationModel = self.network  # type: ignore[assignment]
+        return inner.network
 
     @property
     def open_axes(self) -> bool:
@@ -113,11 +129,13 @@ class AdaptedModel(SegmentationModel):
 
     def _classes(self, raw: Tensor) -> Tensor:
         return as_classes(
-            undo_activation(raw, self.found.probe.activation), len(self.card.labels), self.found.card.regions
+            undo_activation(raw, self.ending.activation), len(self.card.labels), self.found.layout.channels
         )
 
 
-def adapt(network: nn.Module, card: Card, *, kind: str, name: str, notes: Sequence[str] = ()) -> AdaptedModel:
+def adapt(
+    network: nn.Module, card: Card, *, kind: str, name: str, notes: Sequence[str] = (), activation_by: str = "card"
+) -> AdaptedModel:
     """Complete a card with what a probe of the network shows, and wrap the network accordingly.
 
     Args:
@@ -126,10 +144,12 @@ def adapt(network: nn.Module, card: Card, *, kind: str, name: str, notes: Sequen
         kind: kind of the model specification, such as `bundle`.
         name: name of the model if the card gives none.
         notes: sentences on what was assumed so far.
+        activation_by: who says what the card's `activation` says, such as `bundle`.
 
     Raises:
         InputError: if the network does not take the images that the card promises, or returns other channels.
     """
+    network, more = _in_single_precision(network)
     single = OneOutput(network.eval(), card.output)
     channels, dims = guess_input(network)
     channels, dims = card.in_channels or channels, card.spatial_dims or dims
@@ -140,14 +160,15 @@ def adapt(network: nn.Module, card: Card, *, kind: str, name: str, notes: Sequen
         msg = f"{name}: {missing} must be known, and the network does not show it. Write it into the card."
         raise InputError(msg)
     answer = probe(single, in_channels=channels, spatial_dims=dims, divisor=card.divisor, sides=card.roi_size)
-    if card.activation != "auto":
-        answer = Probe(answer.sides, answer.divisor, answer.channels, card.activation)
-    labels = _labels(card, answer.channels, name)
-    whole = card.model_copy(update={"in_channels": channels, "spatial_dims": dims, "labels": labels})
+    said = card.activation
+    ending = Ending(answer.activation, "probe") if said == "auto" else Ending(said, activation_by)
+    layout = lay_out(card, answer.channels, softmax="softmax" in ending.activation, name=name)
+    _background(ending, answer.channels, len(layout.labels), name)
+    whole = card.model_copy(update={"in_channels": channels, "spatial_dims": dims, "labels": layout.labels})
     described = ModelCard(
         name=card.name or name,
         network={"name": type(network).__name__, "kind": kind, "spatial_dims": dims},
-        labels=labels,
+        labels=layout.labels,
         in_channels=channels,
         spatial_dims=3,
         recipe=card.recipe,
@@ -155,27 +176,23 @@ def adapt(network: nn.Module, card: Card, *, kind: str, name: str, notes: Sequen
         val_ids=card.val_ids,
         label_map=card.label_map,
         pad_value=card.pad_value,
+        regions=layout.regions,
     )
-    return AdaptedModel(single, described, Found(kind, answer, whole, tuple(notes)))
+    return AdaptedModel(single, described, Found(kind, answer, whole, ending, layout, (*notes, *more)))
 
 
-def _labels(card: Card, channels: int, name: str) -> dict[int, str]:
-    """Class names; class numbers where the card names none.
+def _in_single_precision(network: nn.Module) -> tuple[nn.Module, list[str]]:
+    """Weights in half precision as float32, which holds the same numbers: gradients underflow in less."""
+    if not any(value.is_floating_point() and value.dtype.itemsize < 4 for value in network.state_dict().values()):
+        return network, []
+    return network.float(), ["Its weights are in half precision: it is run in single precision, with the same numbers."]
 
-    Raises:
-        InputError: if the card gives names for another number of classes than the network returns.
-    """
-    if card.regions is not None:
-        classes = max(card.regions.values()) + 1
-        fits = max(card.regions) < channels
-    else:
-        classes = len(card.labels) if card.labels else max(channels, 2)
-        fits = channels in (classes, classes - 1)
-    if (card.labels is not None and len(card.labels) != classes) or not fits:
-        told = f"regions {card.regions}" if card.regions is not None else f"{classes} classes"
+
+def _background(ending: Ending, channels: int, classes: int, name: str) -> None:
+    """Raise if probabilities that sum to 1 leave the background out: none of them need be the largest there."""
+    if "softmax" in ending.activation and channels != classes:
         msg = (
-            f"{name}: labels must name the {max(channels, 2)} classes of the network's {channels} channels, background "
-            f"included, got {told} and labels {card.labels}. Correct the card."
+            f"{name}: a {ending.activation} must have a channel for each of the {classes} classes, background included,"
+            f" got {channels}. Correct `labels`, `regions` or `activation` in the card."
         )
         raise InputError(msg)
-    return card.labels or {0: "background"} | {k: str(k) for k in range(1, classes)}

@@ -13,11 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from imaseg.data.preparation.recipe import load_recipe, parse_recipe
 from imaseg.data.yaml_file import read_yaml
 from imaseg.errors import InputError
+from imaseg.models.regions import painted
 from imaseg.validated import validated
 
 Side = Annotated[int, Field(ge=1)]
 Channel = Annotated[int, Field(ge=0)]
-Activation = Literal["auto", "none", "softmax", "sigmoid"]
+Stated = Literal["auto", "none", "softmax", "sigmoid", "log-softmax", "log-sigmoid"]
 UNTOUCHED = {"orientation": None, "spacing": None, "crop": None, "normalise": "none"}
 """Defaults of a card's recipe: every step that it does not name is skipped."""
 BESIDE = "imaseg.yaml"
@@ -47,11 +48,13 @@ class Card(BaseModel):
         overlap, mode: overlap and blending of the tiles, as in `TiledModel`.
         padding_mode: how images smaller than a tile are padded, as in `TiledModel`.
         batch_size: tiles or slices that the network processes at once.
-        output: key or index of the logits if the network returns several tensors.
+        output: key or index of the logits if the network returns several tensors, `0.1` for the second part of the
+            first one.
         activation: final activation of the network, which is undone to recover the logits; `auto` determines it with a
             probe.
-        regions: for networks with one sigmoid per region: the class that each channel stands for, as
-            `{channel: class}` in the order in which they are painted over each other.
+        regions: what is scored. `{name: [label values inside]}`: regions that lie within each other or apart, of
+            networks with one sigmoid per region in the order of their channels. `{channel: class}`: the class that each
+            sigmoid stands for, in the order in which they are painted over each other, each scored by itself.
         recipe: preparation of raw cases, in the form that `imaseg prepare` takes (or a recipe's name); steps left out
             are not done.
         label_map: class of the network by label value of the data, for data that number their labels differently.
@@ -78,8 +81,8 @@ class Card(BaseModel):
     padding_mode: Literal["constant", "reflect", "replicate", "circular"] = "constant"
     batch_size: Side = 4
     output: str | int | None = None
-    activation: Activation = "auto"
-    regions: dict[Channel, Side] | None = None
+    activation: Stated = "auto"
+    regions: dict[Channel, Side] | dict[str, Side | Annotated[list[Side], Field(min_length=1)]] | None = None
     recipe: dict[str, Any] | None = None
     label_map: dict[Channel, Channel] = {}
     train_ids: list[str] = []
@@ -87,10 +90,7 @@ class Card(BaseModel):
 
     @field_validator("labels")
     @classmethod
-    def _counted(cls, value: dict[int, str] | None) -> dict[int, str] | None:
-        if value is not None and sorted({0, *value}) != list(range(max(value, default=0) + 1)):
-            msg = "give names to 0, 1, 2, ... without gaps"
-            raise ValueError(msg)
+    def _sorted(cls, value: dict[int, str] | None) -> dict[int, str] | None:
         return value if value is None else dict(sorted(({0: "background"} | value).items()))
 
     @field_validator("recipe", mode="before")
@@ -111,12 +111,34 @@ class Card(BaseModel):
         if self.roi_size is not None and len(self.roi_size) != (dims or len(self.roi_size)):
             msg = f"roi_size must have {dims} numbers, got {self.roi_size}"
             raise ValueError(msg)
-        if self.regions is not None and sorted({*self.regions.values()}) != list(
-            range(1, max(self.regions.values(), default=0) + 1)
-        ):
-            msg = f"regions must paint the classes 1, 2, ... without gaps, got {[*self.regions.values()]}"
+        if self.named_regions:
+            painted(self.named_regions, source="the card")
+        elif not _gapless(order := [*(self.painted_channels or {}).values()]):
+            msg = f"regions must paint the classes 1, 2, ... without gaps, got {order}"
+            raise ValueError(msg)
+        elif not _gapless([k for k in self.labels or {} if k > 0]):
+            msg = "labels: give names to 0, 1, 2, ... without gaps"
             raise ValueError(msg)
         return self
+
+    @property
+    def named_regions(self) -> dict[str, list[int]]:
+        """Label values inside each region; empty where the card states none, or classes of channels."""
+        stated = (self.regions or {}).items()
+        return {
+            name: [inside] if isinstance(inside, int) else inside for name, inside in stated if isinstance(name, str)
+        }
+
+    @property
+    def painted_channels(self) -> dict[int, int] | None:
+        """Class of each channel, in the order of painting; None if channels are classes, or structures in order."""
+        if self.regions is None or self.named_regions:
+            return None
+        return {k: inside for k, inside in self.regions.items() if isinstance(k, int) and isinstance(inside, int)}
+
+
+def _gapless(numbers: list[int]) -> bool:
+    return sorted({*numbers}) == list(range(1, len({*numbers}) + 1))
 
 
 def read_card(path: Path) -> Card:

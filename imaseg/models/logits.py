@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from imaseg.errors import InputError
-from imaseg.frozen import heads
 from imaseg.models.nnunet.decision import classes_of_regions
 
 _USUAL = ("out", "logits", "pred")
@@ -19,41 +18,77 @@ class OneOutput(nn.Module):
     """Wraps a network that may return several tensors; returns the one that holds the logits.
 
     Args:
-        network: image -> tensor, list, tuple or mapping of them.
-        key: key or index of the logits; None takes the first of a list (the head of full resolution), and the entry
-            `out`, `logits` or `pred` of a mapping.
+        network: image -> tensor, or lists, tuples and mappings of them, also within each other.
+        key: key or index of the logits, of parts within parts joined by dots (`0.1`); None takes the only one that is
+            as large as the image, or the one of these that is called `out`, `logits` or `pred`.
     """
 
     def __init__(self, network: nn.Module, key: str | int | None = None) -> None:
         super().__init__()
         self.network = network
         self.key = key
+        self._name: str | None = None
 
     def forward(self, image: Tensor) -> Tensor:
-        """Return the tensor of logits.
+        """Return the tensor of logits, at least in single precision.
 
         Raises:
-            InputError: if the output holds no such tensor.
+            InputError: if the output holds no such tensor, or several.
         """
-        output: Any = self.network(image)
+        tensors = dict(_tensors(self.network(image), image))
+        # Chosen once: at another size of the image another head might be as large.
+        name = self._name if self._name in tensors else self._chosen(tensors, image)
+        logits = tensors[name]
+        return logits if logits.dtype.itemsize >= 4 else logits.float()
+
+    def _chosen(self, tensors: Mapping[str, Tensor], image: Tensor) -> str:
         key = self.key
-        if isinstance(output, Mapping) and key is None:
-            candidates = list(output) if len(output) == 1 else [name for name in _USUAL if name in output]
-            key = candidates[0] if candidates else None
-        try:
-            logits = heads(output, image)[0] if key is None and not isinstance(output, Mapping) else output[key]
-        except (KeyError, IndexError, TypeError) as error:
-            there = f"one with {', '.join(map(str, output))}" if isinstance(output, Mapping) else type(output).__name__
-            msg = f"output must name the logits of the network, got {key!r} for {there}. Write `output:` into the card."
-            raise InputError(msg) from error
-        if not isinstance(logits, Tensor):
-            msg = f"network must return a tensor, got {type(logits).__name__}. Write `output:` into the card."
+        named = {name: one for name, one in tensors.items() if key is None or f"{name}.".startswith(f"{key}.")}
+        if not named:
+            there = f"one with {', '.join(tensors)}" if any(tensors) else "a single tensor" if tensors else "no tensor"
+            msg = f"output must name the logits of the network, got {key!r} for {there}. Correct it in the card."
             raise InputError(msg)
-        return logits
+        numbers = {name: one for name, one in named.items() if one.is_floating_point()}
+        if not numbers:
+            kinds = ", ".join(str(one.dtype).removeprefix("torch.") for one in named.values())
+            msg = (
+                f"network must return logits or probabilities, got {kinds}: labels that it has decided. Return what "
+                "comes before argmax or the threshold."
+            )
+            raise InputError(msg)
+        whole = [name for name, one in numbers.items() if one.ndim > 2 and one.shape[2:] == image.shape[2:]]
+        usual = [name for name in whole if name in _USUAL]
+        candidates = usual if len(whole) > 1 and len(usual) == 1 else whole
+        if len(candidates) > 1:
+            msg = (
+                f"output must name the logits of the network, got {key!r} for one with {', '.join(tensors)}, of which "
+                f"{' and '.join(candidates)} are as large as the image. Write `output:` into the card."
+            )
+            raise InputError(msg)
+        if not candidates:  # whoever asked sees that the size does not fit
+            return max(numbers, key=lambda name: numbers[name].numel())
+        self._name = candidates[0]
+        return candidates[0]
+
+
+def _tensors(output: Any, image: Tensor, name: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Yield all tensors in an output by name; heads that are stacked on axis 1 come apart."""
+    if isinstance(output, Tensor) and output.ndim <= image.ndim:
+        yield name, output
+        return
+    parts: Any = {}
+    if isinstance(output, Tensor):
+        parts = dict(enumerate(output.unbind(1)))
+    elif isinstance(output, Mapping):
+        parts = output
+    elif isinstance(output, list | tuple):
+        parts = dict(enumerate(output))
+    for key, part in parts.items():
+        yield from _tensors(part, image, f"{name}.{key}" if name else str(key))
 
 
 def undo_activation(raw: Tensor, activation: str) -> Tensor:
-    """Convert the output of a final softmax or sigmoid back to logits, differentiably.
+    """Convert what comes after a final activation back to logits, differentiably.
 
     The gradient is 0 where probabilities were rounded to 0 or 1.
 
@@ -62,10 +97,14 @@ def undo_activation(raw: Tensor, activation: str) -> Tensor:
     True
     >>> torch.allclose(undo_activation(z.sigmoid(), "sigmoid"), z, atol=1e-5)
     True
+    >>> torch.allclose(undo_activation(z.sigmoid().log(), "log-sigmoid"), z, atol=1e-5)
+    True
     """
-    if activation == "none":
+    if activation in ("none", "unknown", "log-softmax"):  # the logarithms of probabilities are logits of the same
         return raw
-    raw = raw.float() if raw.dtype.itemsize < 4 else raw
+    if activation == "log-sigmoid":
+        below = raw.clamp(max=-torch.finfo(raw.dtype).tiny)
+        return below - (-below.expm1()).log()
     if activation == "softmax":
         return raw.clamp(min=torch.finfo(raw.dtype).tiny).log()
     inside = raw.clamp(min=torch.finfo(raw.dtype).tiny, max=1 - torch.finfo(raw.dtype).eps / 2)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from imaseg.models.ending import Ending
 from imaseg.models.logits import only
 from imaseg.models.segmentation import ModelCard, SegmentationModel
 
@@ -28,3 +29,8 @@ class OnlyClasses(SegmentationModel):
     def forward(self, image: Tensor) -> Tensor:
         """Return the logits of the classes that are kept."""
         return only(self.whole(image), self.kept)
+
+    @property
+    def ending(self) -> Ending:  # type: ignore[override]
+        """Of the whole model."""
+        return self.whole.ending

@@ -10,12 +10,13 @@ from torch import Tensor, nn
 
 from imaseg.errors import InputError
 from imaseg.frozen import Model, frozen
+from imaseg.models.ending import Activation, Seen
 
 _DIVISORS = (1, 2, 4, 8, 16, 32)
 _SIDE = {2: 64, 3: 32}
-_ROUNDING, _SUM = 1e-6, 1e-3
-_BRIGHT_FACTOR = 1000.0
-"""Factor on the image brightness at which logits leave [0, 1] and probabilities do not."""
+_LOUDNESS = (1.0, 0.01, 10.0, 1000.0)
+"""Factors on noise, positive and of both signs: logits leave [0, 1] at one of them, and probabilities at none. At a
+single one a sigmoid may underflow to 0 everywhere."""
 
 
 @dataclass(frozen=True)
@@ -26,13 +27,18 @@ class Probe:
         sides: sides of the images used.
         divisor: sides that are multiples of it give an output of the same size; 1 if only `sides` do.
         channels: number of output channels.
-        activation: `none`, `softmax` or `sigmoid`.
+        seen: outputs for noise.
     """
 
     sides: tuple[int, ...]
     divisor: int
     channels: int
-    activation: str
+    seen: Seen
+
+    @property
+    def activation(self) -> Activation:
+        """Final activation, as far as noise shows it."""
+        return self.seen.activation
 
 
 def guess_input(network: nn.Module) -> tuple[int | None, int | None]:
@@ -60,7 +66,7 @@ def probe(
         sides: sides of its tiles, if it takes no other sizes.
 
     Raises:
-        InputError: if the network takes none of the images, or returns an output of another size.
+        InputError: if the network takes none of the images, or returns an output of another size, or labels.
     """
     trials = [([_SIDE[spatial_dims] + d] * spatial_dims, d) for d in ([divisor] if divisor else _DIVISORS)]
     trials = [([-(-side // d) * d for side in wanted], d) for wanted, d in trials]
@@ -78,13 +84,24 @@ def probe(
                 problem = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
                 continue
             if output.shape[:1] + output.shape[2:] == image.shape[:1] + image.shape[2:]:
-                return Probe(tuple(wanted), step, int(output.shape[1]), activation_of(network, image))
+                return _answered(network, image, tuple(wanted), step)
             problem = f"logits of size {tuple(output.shape)} for an image {tuple(image.shape)}"
     msg = (
         f"network must return logits of its input's size (B, classes, *spatial) for {in_channels} channels in "
         f"{spatial_dims}D, got {problem}. Write in_channels, spatial_dims, divisor or roi_size into the card."
     )
     raise InputError(msg)
+
+
+def _answered(network: Model, image: Tensor, sides: tuple[int, ...], divisor: int) -> Probe:
+    seen = seen_on_noise(network, image)
+    if seen.whole and seen.channels == 1 and seen.high > 1:
+        msg = (
+            f"network must return logits or probabilities, got whole numbers up to {seen.high:g} in one channel: "
+            "labels that it has decided. Return what comes before argmax."
+        )
+        raise InputError(msg)
+    return Probe(sides, divisor, seen.channels, seen)
 
 
 def gradient_reaches(network: nn.Module, in_channels: int, sides: Sequence[int]) -> bool:
@@ -103,19 +120,21 @@ def noise(*shape: int) -> Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(0))
 
 
-def activation_of(network: Model, image: Tensor) -> str:
-    """The final activation of a network: `none`, `softmax` or `sigmoid`.
+def seen_on_noise(network: Model, image: Tensor) -> Seen:
+    """Outputs for noise of several loudnesses, until they are known to be logits.
 
-    >>> activation_of(lambda image: image.softmax(1), noise(1, 3, 8, 8)), activation_of(torch.exp, noise(1, 3, 8, 8))
-    ('softmax', 'none')
+    Args:
+        network: image -> one tensor.
+        image: noise (B, C, *spatial) in [0, 1].
+
+    >>> seen_on_noise(lambda image: image.softmax(1), noise(1, 3, 8, 8)).activation
+    'softmax'
+    >>> seen_on_noise(torch.exp, noise(1, 3, 8, 8)).activation
+    'none'
     """
-    outputs: list[Tensor] = []
-    for factor in (1.0, _BRIGHT_FACTOR):
-        outputs.append(network(image * factor).float())
-        if not bool(((outputs[-1] >= -_ROUNDING) & (outputs[-1] <= 1 + _ROUNDING)).all()) or not bool(
-            outputs[-1].any()
-        ):
-            return "none"
-    sums = (output.sum(1) for output in outputs)
-    whole = all(bool(((total - 1).abs() < _SUM).all()) for total in sums)
-    return "softmax" if whole and outputs[0].shape[1] > 1 else "sigmoid"
+    seen = Seen()
+    for factor in _LOUDNESS:
+        for given in (image * factor, (2 * image - 1) * factor):
+            if not seen.settled:
+                seen = seen.also(network(given))
+    return seen

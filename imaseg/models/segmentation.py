@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from imaseg.data.volume import Step, Volume
 from imaseg.frozen import heads
+from imaseg.models.ending import Ending
 from imaseg.tiling import padded
 
 
@@ -34,6 +35,8 @@ class ModelCard(BaseModel):
         val_ids: ids of the cases held out of training, if the checkpoint states them.
         other_labels: label values that cases may hold besides those of `labels`; `prepare` converts them.
         label_map: class by label value of the data, for data that number their labels differently.
+        regions: classes inside each region by the region's name, larger regions before those inside them; empty for
+            models of classes. Results are of regions then.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -52,6 +55,19 @@ class ModelCard(BaseModel):
     val_ids: list[str] = []
     other_labels: list[int] = []
     label_map: dict[int, int] = {}
+    regions: dict[str, list[int]] = {}
+
+    @property
+    def structures(self) -> dict[int, str]:
+        """Names of what is scored, by number from 1 on: regions, or the foreground classes."""
+        regions = dict(enumerate(self.regions, start=1))
+        return regions or {k: name for k, name in self.labels.items() if k > 0}
+
+    @property
+    def groups(self) -> dict[int, list[int]]:
+        """Classes inside each structure."""
+        regions = dict(enumerate(self.regions.values(), start=1))
+        return regions or {k: [k] for k in self.labels if k > 0}
 
 
 class OwnPipeline(Protocol):
@@ -80,6 +96,7 @@ class SegmentationModel(nn.Module):
         own: the checkpoint's own pipeline, to compare predictions with; None if it brings none.
         no_own: why there is none; empty for models that imaseg trained, whose software is imaseg.
         left_out: steps of the checkpoint's own postprocessing that imaseg does not do.
+        ending: final activation of the network, which `forward` undoes, and who says so.
     """
 
     prepare: Callable[[Volume], tuple[Volume, list[Step]]] | None = None
@@ -87,6 +104,7 @@ class SegmentationModel(nn.Module):
     own: OwnPipeline | None = None
     left_out: Sequence[str] = ()
     no_own = "this kind of checkpoint brings no pipeline of its own"
+    ending = Ending()
 
     def __init__(self, network: nn.Module, card: ModelCard) -> None:
         super().__init__()

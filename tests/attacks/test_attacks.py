@@ -237,3 +237,22 @@ def test_image_outside_bounds_is_refused():
     model, image, label = trained_model()
     with pytest.raises(ValueError, match="image must lie within bounds"):
         PGD(L2(1.0, bounds=(0.0, 1.0)))(model, image, label)
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (torch.zeros(0, 1, 4, 4), "image must hold at least one sample"),
+        (torch.full((1, 1, 4, 4), float("nan")), "image must be finite, got 16 voxels"),
+        (torch.zeros(1, 1, 4, 4).index_fill(3, torch.tensor([0]), float("inf")), "image must be finite, got 4 voxels"),
+    ],
+)
+def test_images_that_say_nothing_are_one_line(image, words):
+    with pytest.raises(ValueError, match=words):
+        PGD(L2(1.0), steps=1)(torch.nn.Conv2d(1, 2, 1), image, torch.zeros(len(image), 4, 4).long())
+
+
+def test_a_model_without_gradient_is_one_line():
+    layer = torch.nn.Conv2d(1, 2, 1)
+    with pytest.raises(ValueError, match="model must let the gradient of its logits reach the image"):
+        PGD(L2(1.0), steps=1)(lambda image: layer(image).detach(), torch.randn(1, 1, 4, 4), torch.ones(1, 4, 4).long())

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
+from imaseg import load_cases, load_model
+from imaseg.auditing.inputs.source import CaseSource
 from imaseg.cli.main import app
 from tests.nnunet_folder import REGIONS, dataset, plans, write_raw, write_results
 
@@ -48,7 +52,7 @@ def test_a_fold_is_audited_on_its_validation_cases_and_says_when_it_is_not(flat,
     summary = json.loads((tmp_path / "a" / "summary.json").read_text())
     assert (summary["data"]["selection"], summary["data"]["seen_in_training"]) == ("held out", [])
     assert [row["case"] for row in summary["metric_per_case"]] == ["phantom_003"]
-    assert "Warning" not in done.output
+    assert "was trained on" not in done.output
     seen = ["--cases", "phantom_001,phantom_003"]
     done = _run("audit", f"nnunet:{flat}@0", raw, "--out", tmp_path / "b", "--plan", plan, "--device", "cpu", *seen)
     assert "was trained on 1 of these 2 cases (phantom_001)" in done.output
@@ -81,6 +85,17 @@ def test_regions_and_ignored_voxels_go_through_an_audit(labels, raw, tmp_path):
     (raw / "dataset.json").write_text(json.dumps(dataset()))
     assert done.exit_code == 0, done.output
     summary = json.loads((tmp_path / "a" / "summary.json").read_text())
-    assert list(summary["data"]["labels"]) == (["1", "2"] if labels is REGIONS else ["1"])
+    names = {"1": "both", "2": "right"} if labels is REGIONS else {"1": "front"}
+    assert summary["data"]["labels"] == names
+    if labels is REGIONS:
+        model, cases = load_model(f"nnunet:{folder}"), load_cases(raw).select(["phantom_001"])
+        case = CaseSource(cases, model.card, model.prepare).load(cases[0])
+        with torch.no_grad():
+            decided = model(torch.from_numpy(case.volume.image)[None])[0].argmax(0).numpy()
+        (told,) = summary["metric_per_case"]
+        for k, inside in (("1", [1, 2]), ("2", [2])):
+            found, truth = np.isin(decided, inside), np.isin(case.label, inside)
+            dice = 2 * (found & truth).sum() / (found.sum() + truth.sum())
+            assert told["metrics"][k]["dice"] == pytest.approx(dice, abs=1e-6)
     (attacked,) = (probe for probe in summary["probes"] if probe["probe"].startswith("pgd"))
     assert attacked["foreground_mean"]["dice"] < summary["foreground_mean"]["dice"]

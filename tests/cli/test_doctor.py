@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from importlib import metadata
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -13,6 +14,8 @@ from typer.testing import CliRunner
 
 from imaseg.cli import doctor
 from imaseg.cli.main import app
+from imaseg.data import load_cases
+from imaseg.data.reading import read_volume
 from imaseg.errors import InputError
 from imaseg.models.probe import gradient_reaches
 
@@ -130,3 +133,34 @@ def test_an_activation_is_reported(card, tmp_path, monkeypatch):
     assert "ends in a softmax (was found by a probe): it is undone" in done.stdout
     assert "Nobody says how its images are prepared" in done.stdout
     assert done.stdout.strip().endswith("imaseg audit python:softmaxed:make DATA --out audit --trust")
+
+
+def test_one_structure_that_is_never_found_is_a_problem(raw_phantom, monkeypatch):
+    from imaseg.auditing.inputs.examine import examine_data
+    from imaseg.models.adapted import adapt
+    from imaseg.models.card import Card
+
+    names = {k: name for k, name in load_cases(raw_phantom).labels.items() if k > 0}
+    truth = {case.id: read_volume(case).label for case in load_cases(raw_phantom)}
+    read = []
+
+    class Oracle(nn.Module):
+        """Says what is labelled in the image that it is given, the second structure left out."""
+
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Conv3d(1, 3, 1)
+
+        def forward(self, image):
+            sums = {float(volume.sum()): name for name, volume in read}
+            if (name := sums.get(float(image.sum()))) is None:
+                return self.layer(image)
+            label = torch.from_numpy(np.where(truth[name] == 1, 1, 0)).long()
+            return nn.functional.one_hot(label, 3).permute(3, 0, 1, 2)[None].float() * 4 - 2
+
+    model = adapt(Oracle(), Card(labels=names, recipe={}), kind="test", name="net")
+    read.extend((case.id, torch.from_numpy(read_volume(case).image)) for case in load_cases(raw_phantom))
+    problems = examine_data(model, raw_phantom)["problems"]
+    (told,) = [text for text in problems if "next to nothing" in text]
+    assert f"of what is labelled {names[2]} in" in told
+    assert all(word in told for word in ("label_map", "orientation", "spacing", "structure"))

@@ -88,22 +88,32 @@ def test_tiles_are_those_of_monais_sliding_window():
 
 
 @pytest.mark.parametrize(
-    ("end", "found"), [(nn.Softmax(1), "softmax"), (nn.Sigmoid(), "sigmoid"), (nn.Identity(), "none")]
+    ("end", "found"),
+    [
+        (nn.Softmax(1), "softmax"),
+        (nn.Sigmoid(), "sigmoid"),
+        (nn.Identity(), "none"),
+        (nn.LogSoftmax(1), "log-softmax"),
+        (nn.LogSigmoid(), "log-sigmoid"),
+    ],
 )
 def test_an_activation_is_found_and_undone(end, found):
     model = _adapt(Ends(end))
-    assert model.found.probe.activation == found
+    assert (model.ending.activation, model.ending.by) == (found, "probe")
+    assert model.problem() is None
     image = torch.randn(2, 1, 8, 8, 1, requires_grad=True)
     logits = model(image)
     raw = model.network.network.network.inside(image[..., 0].mT).mT[..., None]
-    wanted = raw.log_softmax(1) if found == "softmax" else raw
+    wanted = raw.log_softmax(1) if "softmax" in found else raw
     torch.testing.assert_close(logits, wanted, atol=1e-4, rtol=1e-4)
     gradients = [torch.autograd.grad(one.square().sum(), image, retain_graph=True)[0] for one in (logits, wanted)]
     torch.testing.assert_close(*gradients, atol=1e-2, rtol=1e-3)
 
 
 def test_the_card_has_the_last_word_on_the_activation():
-    assert _adapt(Ends(nn.Softmax(1)), activation="none").found.probe.activation == "none"
+    model = _adapt(Ends(nn.Softmax(1)), activation="none")
+    assert (model.ending.activation, model.ending.by, model.found.probe.activation) == ("none", "card", "softmax")
+    assert "are called logits" in model.problem()
 
 
 def test_one_sigmoid_becomes_two_classes():

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from imaseg import L2, PGD, InputError, load_cases, load_model
+from imaseg.auditing.inputs.fitting import fit
 from imaseg.auditing.inputs.source import CaseSource, choose
 from imaseg.data.inverse.grid import GridMap
 from imaseg.data.inverse.invert import native_scale
@@ -211,6 +212,45 @@ def test_regions_decide_as_painting_one_over_the_other():
         painted[logits[:, region] > 0] = color
     assert torch.equal(classes_of_regions(logits, [2, 1, 2]).argmax(1), painted)
     assert [class_of_label(value, [(1, 2, 3), 3], [1, 2]) for value in range(4)] == [0, 1, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("labels", "order", "inside"),
+    [
+        ({"enh": 3, "whole": [1, 2, 3], "core": [2, 3]}, [3, 1, 2], None),
+        ({"whole": [1, 2, 3], "core": [2, 3], "enh": 3}, [1, 2, 3], {"whole": [1, 2, 3], "core": [2, 3], "enh": [3]}),
+        ({"whole": [1, 2, 3], "core": [2, 3]}, [1, 2], {"whole": [1, 2], "core": [2]}),
+        ({"left": 1, "right": 2, "both": [1, 2]}, [1, 2, 3], None),
+    ],
+)
+def test_regions_are_scored_as_what_is_painted_inside_them(labels, order, inside, tmp_path):
+    content = dataset({"background": 0, **labels}) | {"regions_class_order": order}
+    folder = write_results(tmp_path / "nnUNetTrainer__tiny__2d", plans((24, 16)), content)
+    if inside is None:
+        with pytest.raises(InputError, match=r"regions_class_order .* (must paint label|must be made of)"):
+            load_model(f"nnunet:{folder}")
+    else:
+        assert load_model(f"nnunet:{folder}").card.regions == inside
+
+
+def test_names_are_matched_where_there_is_a_label_to_ignore(raw, tmp_path):
+    content = dataset({"background": 0, "right": 1, "left": 2, "ignore": 3})
+    folder = write_results(tmp_path / "nnUNetTrainer__tiny__2d", plans((24, 16)), content)
+    model, cases = load_model(f"nnunet:{folder}"), load_cases(raw)
+    fitted = fit(model, replace(cases, declared_labels={0: "background", 1: "left", 2: "right", 3: "ignore"}))
+    assert fitted.model.card.label_map == {1: 2, 2: 1, 3: 3}
+    with pytest.raises(InputError, match="got 1 liver"):
+        fit(model, replace(cases, declared_labels={0: "background", 1: "liver", 2: "right", 3: "ignore"}))
+
+
+def test_classes_that_the_data_lack_are_left_out(raw, tmp_path):
+    folder = write_results(tmp_path / "nnUNetTrainer__tiny__2d", plans((24, 16)))
+    model, cases = load_model(f"nnunet:{folder}"), load_cases(raw)
+    fitted = fit(model, replace(cases, declared_labels={0: "background", 1: "1", 2: "right"}).select(cases.ids[:1]))
+    assert fitted.model.card.labels == model.card.labels
+    fitted = fit(model, replace(cases, declared_labels={0: "background", 2: "2"}))
+    assert fitted.model.card.labels == {0: "background", 1: "right"}
+    assert any("do not label left" in note for note in fitted.notes)
 
 
 def test_the_validation_cases_of_the_fold_are_audited_unless_others_are_named(raw, tmp_path, monkeypatch):

@@ -134,7 +134,7 @@ def _card(model: SegmentationModel, preparation: Preparation) -> dict[str, Any]:
     if isinstance(whole, AdaptedModel):
         found = whole.found
         card |= {"network_card": found.card.model_dump(mode="json", exclude={"train_ids", "val_ids"})}
-        card |= {"found": asdict(found.probe), "slices_along": whole.slices_along}
+        card |= {"ending": asdict(whole.ending), "slices_along": whole.slices_along, "divisor": found.probe.divisor}
     if isinstance(model, OnlyClasses):
         card |= {"kept": list(model.kept)}
     if (described := getattr(model.prepare, "described", None)) is not None:

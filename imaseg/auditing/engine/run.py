@@ -21,6 +21,7 @@ from imaseg.auditing.inputs.source import training_cases_among
 from imaseg.auditing.inputs.subject import Subject
 from imaseg.auditing.plan import Plan, load_plan
 from imaseg.auditing.probes import Cost
+from imaseg.auditing.validity.checks import CAUSES, missed
 from imaseg.data import CaseSet
 from imaseg.data.files import write_json
 from imaseg.errors import InputError
@@ -90,7 +91,7 @@ def audit(
         resume: take finished cases in `out` as they are; refused if model, data or plan differ.
         device: where the model runs; None leaves it where it is.
         announce: told, before the first case, how many cases there are, what each part of the plan will take, and
-            whether the model was trained on some of them.
+            whether the model was trained on some of them; after the last, which structures are next to never found.
         trust: as in `load_model`.
 
     Returns:
@@ -105,10 +106,11 @@ def audit(
     run = describe(subject, settings, subject.preparation())
     claim(folder, run, resume=resume, follow=rank() > 0)
     with frozen(subject.model):
-        parts = costs(settings, sum(k > 0 for k in subject.model.card.labels))
+        parts = costs(settings, len(subject.model.card.structures))
         if announce is not None and rank() == 0:
             _announce(announce, subject, settings, parts, folder)
         agreed = _agreement(folder, subject, settings, announce) if rank() == 0 else None
+        subject.forget_first()
         work = Work(subject, settings, folder, parts)
         records, failed = work.run(wait=rank() == 0)
     if rank() > 0:
@@ -116,11 +118,15 @@ def audit(
     if not records:
         msg = f"no case of {subject.cases.root} could be audited. First reason: {failed[0].reason}"
         raise InputError(msg)
+    data = subject.data([record.case for record in records])
+    if announce is not None:
+        for name, dice in missed(records, data).items():
+            announce(f"Warning: {name} is next to never found, clean Dice at most {dice:.3f}. Look at {CAUSES}.")
     run = run.model_copy(
         update=_spent(records)
         | {"agreement": agreed, "seconds": round(time.perf_counter() - started, 1), "failed": failed}
     )
-    summary = summarise(records, settings, run=run, data=subject.data([record.case for record in records]))
+    summary = summarise(records, settings, run=run, data=data)
     with work.claims.summing_up():
         _write(folder, settings, records, summary, run)
     return AuditResult(folder, failed)

@@ -15,6 +15,13 @@ from imaseg.models.only import OnlyClasses
 from imaseg.results.preparation import LabelMatch, Preparation
 from imaseg.tiling import TiledModel
 
+_ENDING = {
+    "framework": "the network ends without an activation, as its software builds it",
+    "card": "as the card says",
+    "bundle": "as the bundle's postprocessing says",
+    "probe": "found by a probe with noise",
+    "case": "found on a real case",
+}
 _ORDERS = {0: "nearest voxel", 1: "linear", 3: "cubic spline"}
 
 
@@ -140,11 +147,9 @@ def _padding(model: SegmentationModel) -> str:
 
 
 def _activation(model: SegmentationModel) -> tuple[str, str]:
-    if not isinstance(model, AdaptedModel):
-        return "logits", "the network ends without an activation, as its software builds it"
-    found, said = model.found.probe.activation, model.found.card.activation
-    what = "logits" if found == "none" else f"{found}, undone so that attacks see logits"
-    return what, "found by a probe with noise" if said == "auto" else "as the card says"
+    found = model.ending.activation
+    what = "logits" if found in ("none", "unknown") else f"{found}, undone so that attacks see logits"
+    return what, _ENDING[model.ending.by]
 
 
 def _unit(modality: Sequence[str]) -> str:

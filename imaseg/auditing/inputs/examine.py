@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from imaseg.auditing.inputs.outputs import crossing, settle, watched
 from imaseg.auditing.inputs.source import Loaded, held_out_missing, reason_for, training_cases_among
 from imaseg.auditing.inputs.subject import Subject
 from imaseg.data import load_cases
 from imaseg.errors import InputError
+from imaseg.frozen import frozen
 from imaseg.models import SegmentationModel, load_model
 from imaseg.models.adapted import AdaptedModel
 from imaseg.models.card import UNTOUCHED
-from imaseg.models.probe import activation_of, gradient_reaches, noise
+from imaseg.models.probe import gradient_reaches, noise, seen_on_noise
+from imaseg.models.regions import masks, region_logits
 from imaseg.scores import hard_dice
 from imaseg.tiling import TiledModel
 
@@ -40,8 +44,7 @@ def examine_model(spec: str, *, trust: bool = False) -> tuple[SegmentationModel,
     """
     model = load_model(spec, trust=trust)
     card = model.card
-    sides = _sides(model)
-    gradient = gradient_reaches(model, card.in_channels, sides)
+    gradient = gradient_reaches(model, card.in_channels, _sides(model))
     facts: dict[str, Any] = {
         "spec": spec,
         "kind": _kind(model, spec),
@@ -51,17 +54,25 @@ def examine_model(spec: str, *, trust: bool = False) -> tuple[SegmentationModel,
         "input": _input(model),
         "tiles": _tiles(model),
         "labels": {str(k): name for k, name in card.labels.items()},
+        "regions": card.regions,
         "label_map": {str(value): k for value, k in card.label_map.items()},
-        "activation": _activation(model, sides),
         "preparation": _preparation(model),
         "trained_by": card.method.get("name"),
         "train_ids": len(card.train_ids),
         "val_ids": len(card.val_ids),
         "gradient_reaches_image": gradient,
     }
+    judge_outputs(model, facts)
     facts["notes"] = _notes(model, facts)
-    facts["problems"] = [] if gradient else [_BLIND]
     return model, facts
+
+
+def judge_outputs(model: SegmentationModel, facts: dict[str, Any]) -> None:
+    """Enter the activation, and as problems what speaks against it or against attacks."""
+    facts["activation"] = _activation(model, _sides(model))
+    problem = model.problem() if isinstance(model, AdaptedModel) else None
+    blind = None if facts["gradient_reaches_image"] else _BLIND
+    facts["problems"] = [text for text in (blind, problem) if text is not None]
 
 
 def examine_data(
@@ -82,12 +93,14 @@ def examine_data(
     subject = Subject.of(model, cohort, select=select, device=None)
     chosen = subject.cases
     few = sorted({round(place * (len(chosen) - 1) / (_TRIED - 1)) for place in range(_TRIED)})
-    tried, problems = [], []
+    tried: list[dict[str, Any]] = []
+    problems: list[str] = []
     for place in few:
         try:
-            tried.append(_tried(subject.model, subject.source.load(chosen[place])))
+            tried.append(_tried(subject.model, subject.source.load(chosen[place]), problems))
         except InputError as error:
             problems.append(str(error))
+    model.ending = subject.model.ending
     if not tried:
         msg = f"{data} must hold cases that fit the model, got none among {len(few)}. First reason: {problems[0]}"
         raise InputError(msg)
@@ -96,15 +109,10 @@ def examine_data(
     because = reason_for(cohort, model.card, subject.selection)
     if held_out_missing(cohort, model.card):
         problems.append(because)
-    if all(score < _POOR for case in tried for score in case["dice"].values()):
-        names = ", ".join(case["id"] for case in tried)
-        problems.append(
-            f"The model finds next to nothing of what is labelled in {names}. Look at `axes`, `flip`, `recipe` and "
-            "`labels` in the card before you trust an audit."
-        )
     agreed = subject.agreement() if verify else None
     if agreed is not None and agreed.agrees is False:
         problems.append(agreed.sentence)
+    problems += [_not_found(name, tried) for name in tried[0]["dice"] if _unfound(name, tried)]
     return {
         "folder": str(data),
         "cases": len(cohort),
@@ -119,11 +127,38 @@ def examine_data(
     }
 
 
-def _tried(model: SegmentationModel, loaded: Loaded) -> dict[str, Any]:
-    """A case as the model takes it, and its clean Dice by the names of the classes."""
+def _unfound(name: str, tried: Sequence[dict[str, Any]]) -> bool:
+    """Whether a class is next to never found where it is labelled."""
+    labelled = [case["dice"][name] for case in tried if name in case["labelled"]]
+    return bool(labelled) and max(labelled) < _POOR
+
+
+def _not_found(name: str, tried: Sequence[dict[str, Any]]) -> str:
+    ids = ", ".join(case["id"] for case in tried if name in case["labelled"])
+    return (
+        f"The model finds next to nothing of what is labelled {name} in {ids}. Before you trust an audit, look in the "
+        "card at `label_map` and `labels` (is it that structure?), `axes` and `flip` (orientation) and `recipe` "
+        "(spacing, intensities)."
+    )
+
+
+def _tried(model: SegmentationModel, loaded: Loaded, problems: list[str]) -> dict[str, Any]:
+    """A case as the model takes it, and its clean Dice by the names of the classes; adds what the outputs show."""
     image = torch.from_numpy(loaded.volume.image)[None]
-    with torch.no_grad():
-        dice = hard_dice(model(image), torch.from_numpy(loaded.label)[None])[0]
+    unknown = model.ending.activation == "unknown"
+    with torch.no_grad(), watched(model) as watch:
+        logits = model(image)
+    found = (settle(model, watch.seen), crossing(model, watch))
+    problems += [problem for problem in found if problem is not None and problem not in problems]
+    if unknown:
+        with torch.no_grad():
+            logits = model(image)
+    names, groups, label = model.card.structures, model.card.groups, torch.from_numpy(loaded.label)[None]
+    dice = (
+        hard_dice(region_logits(logits, groups), masks(label, groups))[0]
+        if model.card.regions
+        else hard_dice(logits, label)[0, 1:]
+    )
     return {
         "id": loaded.volume.id,
         "shape": list(loaded.volume.shape),
@@ -131,7 +166,8 @@ def _tried(model: SegmentationModel, loaded: Loaded) -> dict[str, Any]:
         "lowest": round(float(image.min()), 3),
         "highest": round(float(image.max()), 3),
         "native_units_per_unit": loaded.native_scale,
-        "dice": {name: round(float(dice[k]), 3) for k, name in model.card.labels.items() if k > 0},
+        "dice": {name: round(float(one), 3) for name, one in zip(names.values(), dice, strict=True)},
+        "labelled": [name for k, name in names.items() if torch.isin(label, torch.tensor(groups[k])).any()],
     }
 
 
@@ -178,14 +214,14 @@ def _sides(model: SegmentationModel) -> list[int]:
 
 
 def _activation(model: SegmentationModel, sides: list[int]) -> dict[str, Any]:
-    """What the network has done to its logits, and whether that is undone."""
+    """What the network has done to its logits, whether that is undone, and who says so."""
     if isinstance(model, AdaptedModel):
-        found = model.found.probe.activation
-        return {"found": found, "said": model.found.card.activation, "undone": found != "none"}
-
-    with torch.no_grad():
-        found = activation_of(model, noise(1, model.card.in_channels, *sides))
-    return {"found": found, "said": "auto", "undone": False}
+        found = model.ending.activation
+        undone = found not in ("none", "unknown")
+        return {"found": found, "said": model.found.card.activation, "undone": undone, "by": model.ending.by}
+    with frozen(model), torch.no_grad():
+        found = seen_on_noise(model, noise(1, model.card.in_channels, *sides)).activation
+    return {"found": found, "said": "auto", "undone": False, "by": model.ending.by}
 
 
 def _preparation(model: SegmentationModel) -> dict[str, Any] | None:
@@ -209,13 +245,18 @@ def _notes(model: SegmentationModel, facts: dict[str, Any]) -> list[str]:
     notes = list(model.found.notes) if isinstance(model, AdaptedModel) else []
     activation = facts["activation"]
     if activation["undone"]:
-        how = "was found by a probe" if activation["said"] == "auto" else "the card says so"
+        how = "was found by a probe" if activation["by"] == "probe" else f"the {activation['by']} says so"
         notes.append(f"The network ends in a {activation['found']} ({how}): it is undone, so that attacks see logits.")
     if isinstance(model, AdaptedModel):
-        regions = model.found.card.regions
-        if regions is not None or model.found.probe.channels == len(model.card.labels) - 1 > 1:
-            order = (regions or dict(enumerate(range(1, len(model.card.labels))))).values()
-            told = ", ".join(model.card.labels[k] for k in order)
+        structures = (
+            model.found.probe.channels == len(model.card.labels) - 1 > 1 or model.found.layout.channels is not None
+        )
+        if model.card.regions:
+            told = ", ".join(model.card.regions)
+            notes.append(f"Scored are regions, painted from the largest to the smallest: {told}.")
+        elif structures:
+            order = model.found.layout.channels or dict(enumerate(range(1, len(model.card.labels))))
+            told = ", ".join(f"{model.card.labels[k]}" for k in order.values())
             notes.append(f"Channels are structures that may overlap; painted one over the other in this order: {told}.")
         if all(name.isdecimal() for k, name in model.card.labels.items() if k > 0):
             notes.append(

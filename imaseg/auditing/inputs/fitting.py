@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from imaseg.data import CaseSet
 from imaseg.errors import InputError
 from imaseg.models import SegmentationModel
 from imaseg.models.adapted import AdaptedModel
+from imaseg.models.layout import Layout
 from imaseg.models.only import OnlyClasses
 
 
@@ -31,24 +33,32 @@ class Fitted:
 def fit(model: SegmentationModel, cases: CaseSet) -> Fitted:
     """Match the labels of the data with the classes of the model, and find the axis of a 2D network's slices.
 
-    Labels are matched by the card's `label_map`, else by name where the data's names are among the model's, else by
-    number. Classes that the data name no label for are counted as background.
+    Labels are matched by the card's `label_map`, else by name, else by number where names are missing. Classes that the
+    data have no label for are counted as background.
 
     Raises:
         InputError: if the labels cannot be matched.
     """
     card, foreign = model.card, isinstance(model, AdaptedModel)
-    if card.other_labels and not card.label_map:  # regions: label values are not classes, and the model maps them
-        return Fitted(model)
-    read = as_read(cases, recipe_of(cases, card, model.prepare))
-    mapping, notes = match(read.labels, card.labels, given=card.label_map, where=str(cases.root))
+    read, where = as_read(cases, recipe_of(cases, card, model.prepare)), str(cases.root)
+    own = {} if card.label_map else {value: value for value in card.other_labels}  # the model makes classes of these
+    data = {value: name for value, name in read.labels.items() if value not in own}
+    layout = model.found.layout if isinstance(model, AdaptedModel) else None
+    mapping, notes = (
+        match_parts(data, layout, given=card.label_map, where=where)
+        if layout is not None and layout.values
+        else match(data, card.labels, given=card.label_map, where=where)
+    )
     absent = [k for k in card.labels if k > 0 and k not in mapping.values()]
-    if 0 < len(absent) < len(card.labels) - 1 and model.prepare is None and _named(read.labels):
+    if card.regions:
+        model, more = _scored(model, {*mapping.values()})
+        notes += more
+    elif absent and len(absent) < len(card.labels) - 1:
         model, mapping = _without(model, absent, mapping)
         names = ", ".join(card.labels[k] for k in absent)
         notes.append(f"These data do not label {names}: what the model says there counts as background.")
     if any(value != k for value, k in mapping.items()) or card.label_map:
-        model = _relabelled(model, mapping)
+        model = _relabelled(model, mapping | own)
     if foreign and card.recipe is None and cases.prepared is not None:
         notes.append(
             f"{card.name} does not say how its images were prepared: they are taken as {cases.root} holds them."
@@ -62,6 +72,8 @@ def match(
 ) -> tuple[dict[int, int], list[str]]:
     """Class of the model by label value of the data, background left out, and what to say of it.
 
+    Names match but for case, blanks, hyphens and underscores. Numbers match only where a side has no name.
+
     Args:
         data: label names by value.
         model: class names by number.
@@ -69,43 +81,103 @@ def match(
         where: the data, for messages.
 
     Raises:
-        InputError: if a value has no class.
+        InputError: if a value has no class, or names disagree; the message holds the map to write.
     """
     values = [value for value in data if value > 0]
     if given:
         mapping = {value: given.get(value, value) for value in values}
-        told = [f"Labels are matched as the card says: {_list(mapping, data, model)}."]
-        return _checked(mapping, data, model, where), told
-    by_name = {_plain(name): k for k, name in model.items() if k > 0}
-    found = {value: by_name[_plain(data[value])] for value in values if _plain(data[value]) in by_name}
-    if found and len(found) == len(values) and len({*found.values()}) == len(values):
-        moved = {value: k for value, k in found.items() if value != k}
-        return found, [f"Labels are matched by name: {_list(moved, data, model)}."] if moved else []
-    if any(value != k for value, k in found.items()) and _named(data):
-        first = next(value for value in values if value not in found or [*found.values()].count(found[value]) > 1)
-        _refuse(first, data, model, where)
-    mapping = _checked({value: value for value in values}, data, model, where)
-    differ = {
-        v: k for v, k in mapping.items() if _named(data) and _named(model) and _plain(data[v]) != _plain(model[k])
-    }
-    return mapping, [
-        f"Labels are matched by number, since names differ: {_list(differ, data, model)}."
-    ] if differ else []
+        _known(mapping, data, model, where)
+        return mapping, [f"Labels are matched as the card says: {_list(mapping, data, model)}."]
+    by_name = {value: _named(data[value], model) for value in values}
+    found = {value: k for value, k in by_name.items() if k is not None}
+    by_number = {v: v for v in values if v not in found and v in model and not _both_named(v, data, model)}
+    mapping = {value: {**found, **by_number}.get(value, -1) for value in values}
+    if -1 in mapping.values() or len({*mapping.values()}) < len(values):
+        _refuse(found, by_number, data, model, where)
+    moved = {value: k for value, k in found.items() if value != k}
+    notes = [f"Labels are matched by name: {_list(moved, data, model)}."] if moved else []
+    if by_number:
+        notes.append(
+            f"Labels are matched by number, since names are missing: {_list(by_number, data, model)}. `label_map:` in "
+            "the card says otherwise."
+        )
+    return mapping, notes
 
 
-def _checked(mapping: dict[int, int], data: Mapping[int, str], model: Mapping[int, str], where: str) -> dict[int, int]:
+def _named(name: str, model: Mapping[int, str]) -> int | None:
+    """The only class with the name of a label; None if the label has no name, or no class or several have it."""
+    same = [k for k, other in model.items() if k > 0 and _plain(other) == _plain(name)]
+    return same[0] if len(same) == 1 and not name.isdecimal() else None
+
+
+def _both_named(value: int, data: Mapping[int, str], model: Mapping[int, str]) -> bool:
+    """Whether both sides have a name for a number; one that is a number itself is nobody's."""
+    return not (data[value].isdecimal() or model[value].isdecimal())
+
+
+def match_parts(
+    data: Mapping[int, str], layout: Layout, *, given: Mapping[int, int], where: str
+) -> tuple[dict[int, int], list[str]]:
+    """As `match`, for a model whose channels are regions: data may name the parts that regions are made of, or regions.
+
+    Raises:
+        InputError: as `match`.
+    """
+    regions = {_plain(name) for name in layout.regions}
+    named = {_plain(name) for value, name in data.items() if value > 0}
+    if not given and named and named <= regions:
+        return match(data, layout.labels, given=given, where=where)
+    mapping, notes = match(data, layout.values, given=given, where=where)
+    return {value: layout.classes.get(k, 0) for value, k in mapping.items()}, notes
+
+
+def _scored(model: SegmentationModel, labelled: set[int]) -> tuple[SegmentationModel, list[str]]:
+    """The model with those regions that the data label, since the others cannot be scored."""
+    groups = model.card.regions
+    kept = {name: inside for name, inside in groups.items() if labelled & {*inside}} or groups
+    notes = [f"Scored are regions, each as all that is painted inside it: {', '.join(kept)}."]
+    if lost := [name for name in groups if name not in kept]:
+        notes.append(f"These data do not label {', '.join(lost)}: it is not scored by itself.")
+    other = copy(model)
+    other.card = model.card.model_copy(update={"regions": kept})
+    return other, notes
+
+
+def _known(mapping: Mapping[int, int], data: Mapping[int, str], model: Mapping[int, str], where: str) -> None:
+    """Raise if the card's own map leads to no class."""
     for value, k in mapping.items():
         if k not in model:
-            _refuse(value, data, model, where)
-    return mapping
+            known = ", ".join(f"{number} {name}" for number, name in model.items())
+            msg = (
+                f"labels of {where} must be among the model's ({known}), got {value} {data[value]} as well. Write "
+                f"`{value}: 0` into the card's `label_map:` to leave it out, or its class."
+            )
+            raise InputError(msg)
 
 
-def _refuse(value: int, data: Mapping[int, str], model: Mapping[int, str], where: str) -> None:
-    known = ", ".join(f"{k} {name}" for k, name in model.items())
+def _refuse(
+    found: Mapping[int, int],
+    by_number: Mapping[int, int],
+    data: Mapping[int, str],
+    model: Mapping[int, str],
+    where: str,
+) -> None:
+    """Say which names disagree, with the map to write: by name, else the class of the same number if it is free."""
+    values = [value for value in data if value > 0]
+    taken = list(found.values())
+    twice = [value for value in found if taken.count(found[value]) > 1]
+    lost = [value for value in values if value not in found and (value not in by_number or value in taken)]
+    wanted = {v: k for v, k in found.items() if v not in twice}
+    for value in values:
+        free = value in model and value not in wanted.values()
+        wanted.setdefault(value, value if free else 0)
+    names = ", ".join(f"{k} {name}" for k, name in model.items() if k > 0)
+    problem = ", ".join(f"{value} {data[value]}" for value in lost or twice)
     msg = (
-        f"labels of {where} must be among the model's ({known}), got {value} {data[value]} as well. Call it by the "
-        f"model's name in dataset.json, or write `label_map: {{{value}: CLASS}}` into the model's card (0 for "
-        "background)."
+        f"label names of {where} must agree with the model's ({names}), got {problem}. If "
+        f"{_list({v: k for v, k in wanted.items() if v in (lost or twice)}, data, model)}, write "
+        f"`label_map: {{{', '.join(f'{v}: {k}' for v, k in sorted(wanted.items()))}}}` into the model's card (0 leaves "
+        "a label out) or change what is not so; or call the labels by the model's names in dataset.json."
     )
     raise InputError(msg)
 
@@ -142,13 +214,10 @@ def _sliced(model: SegmentationModel, cases: CaseSet) -> tuple[SegmentationModel
     return turned, [note]
 
 
-def _named(labels: Mapping[int, str]) -> bool:
-    """Whether somebody has given the labels names, or they are called by their numbers."""
-    return any(name != str(value) and not name.isdecimal() for value, name in labels.items() if value > 0)
-
-
 def _plain(name: str) -> str:
-    return re.sub(r"[\W_]+", "", name).casefold()
+    """A name without what people write differently: case, forms of accents, blanks, hyphens and underscores."""
+    parts = re.sub(r"[\s_]+|(?<=\w)-(?=\w)", "", unicodedata.normalize("NFKC", name))
+    return parts.casefold()
 
 
 def _list(mapping: Mapping[int, int], data: Mapping[int, str], model: Mapping[int, str]) -> str:

@@ -11,6 +11,7 @@ import torch
 
 from imaseg.auditing.inputs.described import describe_preparation
 from imaseg.auditing.inputs.fitting import fit
+from imaseg.auditing.inputs.outputs import warnings_of
 from imaseg.auditing.inputs.own import agreement
 from imaseg.auditing.inputs.source import CaseSource, Loaded, choose, held_out_missing, reason_for
 from imaseg.data import CaseSet, load_cases
@@ -30,7 +31,7 @@ class Subject:
         cases: that were chosen.
         selection: how.
         source: reads them for that model.
-        notes: on how labels of the data and classes of the model were matched.
+        notes: on how labels of the data and classes of the model were matched, and on doubts about the outputs.
         because: why these cases were chosen.
         held_out_missing: whether none of the cases that the model held out is among the data.
     """
@@ -75,16 +76,20 @@ class Subject:
         fitted = fit(network, chosen)
         source = CaseSource(chosen, fitted.model.card, fitted.model.prepare)
         left = (f"Files read for no case: {reasons_counted(_short(cohort))}.",) if cohort.ignored else ()
-        return cls(
+        first = next(source.readable(), None)
+        warnings = warnings_of(fitted.model, first) if fitted.model.ending.by != "framework" else []
+        subject = cls(
             fitted.model,
             spec,
             chosen,
             selection,
             source,
-            (*fitted.notes, *left),
+            (*fitted.notes, *warnings, *left),
             because=reason_for(cohort, network.card, selection),
             held_out_missing=held_out_missing(cohort, network.card),
         )
+        vars(subject)["first"] = first  # it has just been read
+        return subject
 
     def data(self, finished: Sequence[str]) -> DataFacts:
         """Which cases were finished, by id, and which of them the model was trained on."""
@@ -97,7 +102,7 @@ class Subject:
             seen_in_training=[case for case in finished if case in seen],
             training_known=bool(card.train_ids or card.val_ids),
             notes=list(self.notes),
-            labels={str(value): label for value, label in card.labels.items() if value > 0},
+            labels={str(value): label for value, label in card.structures.items()},
             selected_because=self.because,
             held_out_missing=self.held_out_missing,
         )
@@ -106,6 +111,10 @@ class Subject:
     def first(self) -> Loaded | None:
         """The first case that can be read; None if there is none."""
         return next(self.source.readable(), None)
+
+    def forget_first(self) -> None:
+        """Let go of the memory that the first case takes."""
+        vars(self).pop("first", None)
 
     def preparation(self) -> Preparation:
         """How the cases reach the model, with the figures of the first one."""

@@ -6,12 +6,13 @@ from their own structure, and painted into the one that is being counted.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
+import torch
 from torch import Tensor
 
 
-def dice_floor(prediction: Tensor, label: Tensor, sure: Tensor, classes: Sequence[int]) -> float:
+def dice_floor(prediction: Tensor, label: Tensor, sure: Tensor, structures: Collection[Sequence[int]]) -> float:
     """The lowest mean Dice over classes if voxels that are not `sure` may take any decision.
 
     Each class is taken at its own worst, so that the mean is a bound that no single change need reach.
@@ -20,17 +21,17 @@ def dice_floor(prediction: Tensor, label: Tensor, sure: Tensor, classes: Sequenc
         prediction: integer (*spatial).
         label: integer (*spatial); negative values are ignored.
         sure: bool (*spatial), where the prediction cannot change.
-        classes: over which the mean is taken.
+        structures: over which the mean is taken: the classes inside each.
 
-    >>> import torch
     >>> one, none = torch.tensor([1, 1, 0]), torch.tensor([True, False, True])
-    >>> dice_floor(one, one, none, [1])
+    >>> dice_floor(one, one, none, [[1]])
     0.6666666666666666
     """
     valid, total = label >= 0, 0.0
-    for k in classes:
-        right = int((sure & (prediction == k) & (label == k)).sum())
-        painted = int((((prediction == k) | ~sure) & (label != k) & valid).sum())
-        both = right + painted + int((label == k).sum())
+    for inside in structures:
+        found, truth = (torch.isin(volume, volume.new_tensor(inside)) for volume in (prediction, label))
+        right = int((sure & found & truth).sum())
+        painted = int(((found | ~sure) & ~truth & valid).sum())
+        both = right + painted + int(truth.sum())
         total += 2 * right / both if both else 1.0
-    return total / len(classes)
+    return total / len(structures)

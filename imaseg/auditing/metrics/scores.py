@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -99,9 +100,31 @@ def score(
     return scores
 
 
-def volumes_ml(label: Tensor, *, spacing: Sequence[float], classes: Sequence[int]) -> dict[str, float]:
-    """Volume of each class in a label (*spatial)."""
-    return {str(k): int((label == k).sum()) * math.prod(spacing) / 1000 for k in classes}
+def score_regions(
+    prediction: Tensor, label: Tensor, dice: Tensor, *, spacing: Sequence[float], groups: Mapping[int, Sequence[int]]
+) -> Scores:
+    """As `score`, of regions that may lie within each other: each by itself, inside against outside.
+
+    Args:
+        prediction: as in `score`, like `label` and `spacing`.
+        label: classes.
+        dice: (1 + regions,), of region k at place k.
+        spacing: voxel size in mm.
+        groups: classes inside each region.
+    """
+    scores: Scores = {}
+    for k, inside in groups.items():
+        found, truth = (torch.isin(volume, torch.tensor(inside)).long() for volume in (prediction, label))
+        truth = truth.masked_fill(label < 0, -1)
+        scores[str(k)] = score(found, truth, dice[[0, k]], spacing=spacing, classes=[1])["1"]
+    scores[MEAN] = mean_scores(list(scores.values()))
+    return scores
+
+
+def volumes_ml(label: Tensor, *, spacing: Sequence[float], groups: Mapping[int, Sequence[int]]) -> dict[str, float]:
+    """Volume of each structure, a set of classes, in a label (*spatial)."""
+    ml = math.prod(spacing) / 1000
+    return {str(k): int(torch.isin(label, label.new_tensor(inside)).sum()) * ml for k, inside in groups.items()}
 
 
 def mean_scores(rows: Sequence[Mapping[str, float | None]]) -> Metrics:

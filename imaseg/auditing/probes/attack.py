@@ -95,7 +95,9 @@ class AttackProbe(Budgeted, Probe):
         """Search at every budget, score, and write what is asked for."""
         attack = self.build(self.eps[0], scene.seed, scene.scale, scene.room)
         factor = self.factor(scene.scale)
-        results = attack.ladder(scene.model, scene.image, scene.label, [eps * factor for eps in self.eps])
+        budgets = [eps * factor for eps in self.eps]
+        results = attack.ladder(scene.searched(scene.model), scene.image, scene.search_label, budgets)
+        results = [scene.told(result) for result in results]
         rows = []
         for eps, result in zip(self.eps, results, strict=True):
             scene.count(result)

@@ -105,7 +105,7 @@ class CertificateProbe(Probe):
         result = self.build(scene.seed, scene.scale)(scene.model, scene.image)
         scene.count(result)
         flipped = flipped_within(result, scene) if scene.checked else None
-        figures = certificate(result, scene.label, scene.classes)
+        figures = certificate(result, scene.label, [*scene.groups.values()])
         row = CertificateRow(probe=self.name, flipped=flipped, forward_calls=result.forward_calls, **dict(figures))
         return [row.model_copy(update={"map": self._map(scene, result)}) if self.write else row]
 
@@ -180,28 +180,28 @@ _WHAT = (
 _FIGURES = set(Certificate.model_fields)
 
 
-def certificate(result: CertifiedMarginResult, label: Tensor, classes: Sequence[int]) -> Certificate:
+def certificate(result: CertifiedMarginResult, label: Tensor, structures: Sequence[Sequence[int]]) -> Certificate:
     """Figures of one case.
 
     Args:
         result: of the case alone.
         label: (1, *spatial); negative values are ignored.
-        classes: foreground classes.
+        structures: classes inside each structure.
     """
     sigma = result.settings.sigma
     radii = [float(sigma * torch.special.ndtri(torch.tensor(tau))) for tau in result.settings.taus]
     reach, prediction, truth = result.radius[0], result.prediction[0], label[0]
     everything = torch.ones_like(truth, dtype=torch.bool)
     sure = [reach >= radius * (1 - 1e-5) for radius in radii]
-    foreground = torch.isin(truth, torch.tensor(classes, device=truth.device))
+    foreground = torch.isin(truth, truth.new_tensor(sorted({k for inside in structures for k in inside})))
     kept = [(where & (prediction == truth) & foreground).sum() / foreground.sum().clamp(min=1) for where in sure]
     return Certificate(
         sigma=float(sigma),
         radii=radii,
         radii_rms=[radius / math.sqrt(result.values) for radius in radii],
         abstained=float(result.abstained.float().mean()),
-        dice=dice_floor(prediction, truth, everything, classes),
-        dice_at_radius=[dice_floor(prediction, truth, where, classes) for where in sure],
+        dice=dice_floor(prediction, truth, everything, structures),
+        dice_at_radius=[dice_floor(prediction, truth, where, structures) for where in sure],
         certified_foreground=[float(share) for share in kept],
     )
 

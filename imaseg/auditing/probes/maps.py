@@ -71,8 +71,8 @@ class MapWriter:
         scene = self.scene
         volumes = {
             "image": _array(scene.image[0, 0].clamp(-_LARGEST, _LARGEST)),
-            "label": _array(scene.label[0].clamp(min=0), np.uint8),
-            "prediction": _array(scene.clean, np.uint8),
+            "label": _array(scene.shown(scene.label[0]), np.uint8),
+            "prediction": _array(scene.shown(scene.clean), np.uint8),
             "spacing": np.array([*scene.loaded.volume.spacing, 1.0][:3]),
         }
         scene.write_arrays(self.view, {**volumes, **self._arrays})

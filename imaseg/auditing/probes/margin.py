@@ -103,8 +103,9 @@ class MarginProbe(Budgeted, Probe):
         rows, whole = [], None
         for structure in (None, *(scene.classes if self.per_class else ())):
             row = MarginRow(probe=self.name, structure=structure, eps=self.eps)
-            if structure is None or bool((scene.label == structure).any()):
-                search = self.search(perturbation, scene.seed, structure)
+            if structure is None or scene.volumes[str(structure)] > 0:
+                channel = structure if structure is None or not scene.model.card.regions else structure - 1
+                search = self.search(perturbation, scene.seed, channel)
                 result = _searched(search, scene, whole)
                 whole = result if structure is None else whole
                 scene.count(result)
@@ -118,10 +119,14 @@ class MarginProbe(Budgeted, Probe):
         return {
             "margin": margin,
             "censored": bool(result.censored),
-            "confirmed": bool(search.confirm(scene.model, scene.image, scene.label, result)) if asked else None,
+            "confirmed": self._stands(scene, search, result) if asked else None,
             "forward_calls": result.forward_calls,
             "backward_calls": result.backward_calls,
         }
+
+    @staticmethod
+    def _stands(scene: Scene, search: SampleMargin, result: SampleMarginResult) -> bool:
+        return bool(search.confirm(scene.searched(scene.model), scene.image, scene.search_label, result))
 
     def summarise(self, records: Sequence[CaseRecord], labels: Labels, seed: int) -> list[MarginEntry]:
         """One entry for the whole cases, one per structure."""
@@ -177,7 +182,7 @@ class MarginProbe(Budgeted, Probe):
 
 def _searched(search: SampleMargin, scene: Scene, whole: SampleMarginResult | None) -> SampleMarginResult:
     """The margin; of a structure below that of the whole case, where what broke the whole breaks the structure too."""
-    at = (scene.model, scene.image, scene.label)
+    at = (scene.searched(scene.model), scene.image, scene.search_label)
     if whole is None or bool(whole.censored) or not float(whole.margin):
         return search(*at)
     there = search.perturbation.with_eps(whole.margin)

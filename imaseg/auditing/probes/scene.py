@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,13 @@ from imaseg.attacks import AttackResult
 from imaseg.auditing.inputs.budget import Room, room_of, scale_of
 from imaseg.auditing.inputs.source import CaseSource, Loaded
 from imaseg.auditing.metrics.calibration import calibration_error
-from imaseg.auditing.metrics.scores import score, volumes_ml
+from imaseg.auditing.metrics.scores import score, score_regions, volumes_ml
 from imaseg.data import Case
 from imaseg.data.files import whole_file
 from imaseg.data.inverse.invert import invert_logits
 from imaseg.errors import InputError
+from imaseg.frozen import Model
+from imaseg.models.regions import Groups, classes_in, masks, region_logits
 from imaseg.models.segmentation import SegmentationModel
 from imaseg.results.base import MEAN, Row, Scores
 from imaseg.results.case import Checks
@@ -47,7 +49,8 @@ class Scene:
         label: (1, *spatial).
         spacing: voxel size in mm, in the order of `spatial`.
         scale: converts budgets.
-        classes: foreground class numbers.
+        classes: numbers of the structures that are scored: foreground classes, or regions.
+        groups: classes inside each structure.
         rows: what the probes before have found.
         checks: results of checks so far, by name.
         files: SHA-256 of what was written, by name below `folder`.
@@ -71,7 +74,8 @@ class Scene:
         self.image, self.label = tensors(model, loaded)
         self.spacing = loaded.volume.spacing[: self.label.ndim - 1]
         self.scale = scale_of(loaded)
-        self.classes = [k for k in model.card.labels if k > 0]
+        self.groups = model.card.groups
+        self.classes = [*self.groups]
         self.rows: list[Row] = []
         self.checks: dict[str, Any] = {}
         self.files: dict[str, str] = {}
@@ -100,22 +104,53 @@ class Scene:
     @cached_property
     def clean_scores(self) -> Scores:
         """Metrics of the decision on the unchanged image."""
-        dice = hard_dice(self.clean_logits, self.label)
+        dice = self.by_number(hard_dice(self._rated(self.clean_logits), self.search_label))
         return self.score(self.clean, dice, self.label[0], self.clean_logits[0])
 
     @cached_property
     def native_dice(self) -> dict[str, float]:
-        """Dice of the clean decision on the grid of the files, by class and in the mean; empty for prepared cases."""
+        """Dice of the clean decision on the grid of the files, by structure and in the mean; none if prepared."""
         if not self.source.prepares:
             return {}
         decided = invert_logits(self.clean_logits[0].float().cpu().numpy(), self.loaded.steps)
-        scores = dice_of_maps(decided, self.loaded.native_label, self.classes)
+        scores = dice_of_maps(decided, self.loaded.native_label, self.groups)
         return scores | {MEAN: sum(scores.values()) / len(scores)}
+
+    @cached_property
+    def search_label(self) -> Tensor:
+        """What searches compare with: the label, or masks of the regions that it holds."""
+        return masks(self.label, self.groups) if self.model.card.regions else self.label
+
+    def searched(self, model: Model) -> Model:
+        """What searches run on: the model, or one whose channels are the regions that are scored."""
+        return (lambda image: self._rated(model(image))) if self.model.card.regions else model
+
+    def told(self, result: AttackResult) -> AttackResult:
+        """Label and prediction of a search as maps of classes, Dice by the numbers of the structures."""
+        if not self.model.card.regions:
+            return result
+        classes = [k for k in self.model.card.labels if k > 0]
+        return replace(
+            result,
+            label=classes_in(result.label, self.groups, classes),
+            prediction=classes_in(result.prediction, self.groups, classes),
+            dice=self.by_number(result.dice),
+            dice_clean=self.by_number(result.dice_clean),
+        )
+
+    def by_number(self, dice: Tensor) -> Tensor:
+        """Dice (B, 1 + structures) whose column k is that of structure k; column 0 says nothing of regions."""
+        return torch.cat([torch.full_like(dice[:, :1], torch.nan), dice], 1) if self.model.card.regions else dice
+
+    def _rated(self, logits: Tensor) -> Tensor:
+        if not self.model.card.regions:
+            return logits
+        return region_logits(logits, self.groups, independent=self.model.independent)
 
     @cached_property
     def volumes(self) -> dict[str, float]:
         """Reference volume in ml by class."""
-        return volumes_ml(self.label[0], spacing=self.spacing, classes=self.classes)
+        return volumes_ml(self.label[0], spacing=self.spacing, groups=self.groups)
 
     def count(self, result: Any, *, copies: int = 1) -> None:
         """Add the passes that a search took, on a model each of whose passes is as many `copies` of the real one."""
@@ -130,8 +165,12 @@ class Scene:
         return logits[0]
 
     def score(self, prediction: Tensor, dice: Tensor, label: Tensor, logits: Tensor) -> Scores:
-        """All metrics of a prediction (*spatial) with its Dice (1, K), against a label (*spatial)."""
-        scores = score(prediction.cpu(), label.cpu(), dice[0], spacing=self.spacing, classes=self.classes)
+        """All metrics of a prediction (*spatial) with its Dice (1, K), against a label (*spatial), both of classes."""
+        found, truth = prediction.cpu(), label.cpu()
+        if self.model.card.regions:
+            scores = score_regions(found, truth, dice[0], spacing=self.spacing, groups=self.groups)
+        else:
+            scores = score(found, truth, dice[0], spacing=self.spacing, classes=self.classes)
         scores[MEAN]["ece"] = calibration_error(logits, label, spacing=self.spacing, independent=self.model.independent)
         return scores
 
@@ -157,7 +196,16 @@ class Scene:
         if self.checked:
             decided = self.logits(result.image.clone()).argmax(0).cpu().numpy()
             truth, told = result.label[0].cpu().numpy(), result.dice[0, self.classes].mean()
-            self.checks["replay"] = abs(dice_by_counting(decided, truth, self.classes) - float(told))
+            self.checks["replay"] = abs(dice_by_counting(decided, truth, self.groups) - float(told))
+
+    def shown(self, classes: Tensor) -> Tensor:
+        """A map of classes as one of structures, smaller regions over larger ones; ignored voxels are background."""
+        if not self.model.card.regions:
+            return classes.clamp(min=0)
+        shown = torch.zeros_like(classes)
+        for k, inside in self.groups.items():
+            shown[torch.isin(classes, torch.tensor(inside, device=classes.device))] = k
+        return shown
 
     def results_of_checks(self) -> Checks | None:
         """What was checked; None if nothing was."""
@@ -165,7 +213,7 @@ class Scene:
 
     def _slices(self, result: AttackResult) -> dict[str, NDArray[Any]]:
         """The slice with the largest labelled area, rows and columns as a viewer shows them; an image as it is."""
-        foreground = np.asarray(self.label[0].cpu() > 0)
+        foreground = np.asarray(self.shown(self.label[0]).cpu() > 0)
         axis, index = 2, 0
         if foreground.ndim == 3:
             areas = [foreground.sum(tuple(a for a in range(3) if a != axis)) for axis in range(3)]
@@ -180,9 +228,9 @@ class Scene:
         return {
             "image": cut(self.image[0, 0], np.float32),
             "attacked_image": cut(result.image[0, 0], np.float32),
-            "label": cut(self.label[0].clamp(min=0), np.uint8),
-            "clean_prediction": cut(self.clean, np.uint8),
-            "attacked_prediction": cut(result.prediction[0], np.uint8),
+            "label": cut(self.shown(self.label[0]), np.uint8),
+            "clean_prediction": cut(self.shown(self.clean), np.uint8),
+            "attacked_prediction": cut(self.shown(result.prediction[0]), np.uint8),
             "spacing": np.array([rows, columns]),
         }
 
@@ -218,15 +266,16 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def dice_by_counting(prediction: NDArray[Any], label: NDArray[Any], classes: Sequence[int]) -> float:
-    """Mean Dice over classes of two label maps, 1 where a class is on neither side; negative labels are ignored."""
-    return float(np.mean([*dice_of_maps(np.where(label < 0, -1, prediction), label, classes).values()]))
+def dice_by_counting(prediction: NDArray[Any], label: NDArray[Any], groups: Groups) -> float:
+    """Mean Dice over structures of two label maps, 1 where one is on neither side; negative labels are ignored."""
+    return float(np.mean([*dice_of_maps(np.where(label < 0, -1, prediction), label, groups).values()]))
 
 
-def dice_of_maps(prediction: NDArray[Any], label: NDArray[Any], classes: Sequence[int]) -> dict[str, float]:
-    """Dice of two label maps by class; 1 where a class is in neither."""
+def dice_of_maps(prediction: NDArray[Any], label: NDArray[Any], groups: Groups) -> dict[str, float]:
+    """Dice of two label maps by structure, each a set of classes; 1 where one is in neither."""
     scores = {}
-    for k in classes:
-        total = int((prediction == k).sum()) + int((label == k).sum())
-        scores[str(k)] = 2 * int(((prediction == k) & (label == k)).sum()) / total if total else 1.0
+    for k, inside in groups.items():
+        found, truth = np.isin(prediction, inside), np.isin(label, inside)
+        total = int(found.sum()) + int(truth.sum())
+        scores[str(k)] = 2 * int((found & truth).sum()) / total if total else 1.0
     return scores

@@ -76,7 +76,7 @@ def _dice(scene: Scene, result: AttackResult, reread: Loaded) -> dict[str, dict[
     stages = {
         "clean": {str(k): float(result.dice_clean[0][k]) for k in scene.classes},
         "attacked": {str(k): float(result.dice[0][k]) for k in scene.classes},
-        "reread": dice_of_maps(again.argmax(0).cpu().numpy(), reread.label, scene.classes),
+        "reread": dice_of_maps(again.argmax(0).cpu().numpy(), reread.label, scene.groups),
     }
     for stage, folder, loaded, logits in (
         ("clean_native", "clean_predictions", scene.loaded, scene.clean_logits[0]),
@@ -84,7 +84,7 @@ def _dice(scene: Scene, result: AttackResult, reread: Loaded) -> dict[str, dict[
     ):
         label = invert_logits(logits.float().cpu().numpy(), loaded.steps)
         _write_label(scene, folder, label)
-        stages[stage] = dice_of_maps(label, loaded.native_label, scene.classes)
+        stages[stage] = dice_of_maps(label, loaded.native_label, scene.groups)
     for values in stages.values():
         values[MEAN] = sum(values.values()) / len(values)
     return {k: {stage: values[k] for stage, values in stages.items()} for k in stages["clean"]}

@@ -14,7 +14,7 @@ from imaseg.auditing.probes.scene import Scene
 from imaseg.frozen import Model
 from imaseg.margins import Smoothed
 from imaseg.results.attack import AttackRow
-from imaseg.scores import hard_dice
+from imaseg.scores import foreground_dice
 
 CHECKS = "checks"
 BLACK_BOX_STEPS = 50
@@ -57,7 +57,7 @@ class CaseChecks:
     def _attacked(self, model: Model, probe: AttackProbe, eps: float, *, later: int = 0, copies: int = 1) -> Any:
         scene = self.scene
         attack = probe.build(eps, scene.seed + later, scene.scale, scene.room)
-        result = attack(model, scene.image, scene.label)
+        result = attack(scene.searched(model), scene.image, scene.search_label)
         scene.count(result, copies=copies)
         return result
 
@@ -69,8 +69,8 @@ class CaseChecks:
         scene = self.scene
         copy = Smoothed(scene.model, COPY_NOISE * scene.scale.std or COPY_NOISE, COPY_DRAWS, seed=scene.seed)
         result = self._attacked(copy, probe, eps, copies=COPY_DRAWS)
-        dice = hard_dice(scene.logits(result.image)[None], result.label)[0]
-        return float(dice[1:].mean())
+        again = scene.searched(lambda image: scene.logits(image)[None])
+        return float(foreground_dice(again(result.image), result.label))
 
     def _longer(self, eps: float) -> list[float]:
         """The lowest Dice known at a budget, and the lowest after the strongest attack spent four times its calls."""

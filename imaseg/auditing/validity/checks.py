@@ -20,6 +20,8 @@ from imaseg.results.margin import MarginRow
 from imaseg.results.preparation import SAME, Agreement
 from imaseg.results.summary import Check, DataFacts
 
+CAUSES = "`label_map`, orientation (`axes`, `flip`), spacing and intensities (`recipe`), or another structure's label"
+_UNFOUND = 0.1
 _TOLERANCE = 0.005
 _RIVAL_TOLERANCE = 0.02
 _SCALE_TOLERANCE = 0.05
@@ -121,6 +123,21 @@ def _seen(at: _Evidence) -> Finding:
         return False, "no held-out case found", at.data.selected_because.removeprefix("Warning: ")
     seen = len(at.data.seen_in_training)
     return not seen, f"{seen} of {at.data.cases}", "by case id, as the model's card lists them"
+
+
+def missed(records: Sequence[CaseRecord], data: DataFacts) -> dict[str, float]:
+    """Structures that are next to never found on unchanged images, with the highest Dice of their cases."""
+    highest = {
+        name: [record.clean[k]["dice"] or 0.0 for record in records if record.volumes[k] > 0]
+        for k, name in data.labels.items()
+    }
+    return {name: max(values) for name, values in highest.items() if values and max(values) < _UNFOUND}
+
+
+def _found(at: _Evidence) -> Finding:
+    lost = missed(at.records, at.data)
+    number = "all" if not lost else ", ".join(f"{name} at most {dice:.3f}" for name, dice in lost.items())
+    return not lost, number, f"Dice of each by case; below {_UNFOUND:g} on all cases look at {CAUSES}"
 
 
 def _gradients(at: _Evidence) -> Finding:
@@ -282,6 +299,7 @@ _RIVALS = "mean over cases; tables show the worst case over attacks, whichever i
 _Line = tuple[str, Callable[[_Evidence], Finding]]
 _CHECKS: list[_Line] = [
     ("No audited case was in the training set", _seen),
+    ("Every labelled structure is found on unchanged images", _found),
     ("Gradients are neither masked nor undefined", _gradients),
     ("No change exceeds its budget", _budgets),
     ("Noise is weaker than FGSM", partial(_ordered, weak="noise", strong="fgsm")),

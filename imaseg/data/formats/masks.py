@@ -15,7 +15,9 @@ from imaseg.errors import InputError
 
 
 def read_masks(paths: tuple[Path, ...], image: Scan, values: Mapping[str, int]) -> Scan:
-    """Join the masks of one case on the grid of its image.
+    """Join the masks of one case on the grid of its image, as if painted from the largest to the smallest.
+
+    A tumour core inside a whole tumour would otherwise vanish if the whole came later.
 
     Args:
         paths: a file per structure, named after it.
@@ -26,7 +28,7 @@ def read_masks(paths: tuple[Path, ...], image: Scan, values: Mapping[str, int]) 
         InputError: if a file is unreadable, lies on another grid, or is no mask.
     """
     label = np.zeros(image.data.shape[:3], np.uint8 if max(values.values(), default=0) < 256 else np.uint16)
-    flags = []
+    flags, sizes = [], np.full(max(values.values(), default=0) + 1, np.inf)
     for path in (path for path in paths if stem(path) in values):
         scan = on_grid_of(read_scan(path, dtype=None, label=True), image)
         reasons = [*spacing(scan), *finite(scan), *one_per_voxel(scan)]
@@ -41,6 +43,7 @@ def read_masks(paths: tuple[Path, ...], image: Scan, values: Mapping[str, int]) 
         mask = scan.data != 0
         over = int(np.count_nonzero(label[mask]))
         if over:
-            flags.append(f"structure {stem(path)!r} overlaps others in {over} voxels, which it takes")
-        label[mask] = values[stem(path)]
+            flags.append(f"structure {stem(path)!r} overlaps others in {over} voxels, which the smaller one takes")
+        sizes[values[stem(path)]] = size = np.count_nonzero(mask)
+        label[mask & (sizes[label] >= size)] = values[stem(path)]
     return Scan(paths[0], label, image.affine.copy(), image.pixdim, flags=flags)

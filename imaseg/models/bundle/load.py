@@ -49,13 +49,15 @@ def load_bundle(text: str, *, trust: bool = False) -> AdaptedModel:
     weights = weights_file(config)
     load_state(network, read_state(weights), source=str(weights))
     card = parse_card(from_bundle | from_card, source=str(folder))
-    model = adapt(network, card, kind="bundle", name=folder.resolve().name, notes=[*notes, *inferer.notes])
+    by = "card" if "activation" in from_card else "bundle"
+    name = folder.resolve().name
+    model = adapt(network, card, kind="bundle", name=name, notes=[*notes, *inferer.notes], activation_by=by)
     if preprocessing is not None and preprocessing.prepare is not None:
         model.prepare = preprocessing.prepare
     model.independent = model.independent or after.activation == "sigmoid"
     model.left_out = [*after.left_out, *_decided(after, model)]
     if trust:
-        model.own = BundleSoftware(folder, model.found.card.regions)
+        model.own = BundleSoftware(folder, model.found.layout.channels)
     else:
         model.no_own = "running a bundle's own transforms needs --trust"
     return model
@@ -63,7 +65,7 @@ def load_bundle(text: str, *, trust: bool = False) -> AdaptedModel:
 
 def _decided(after: Postprocessing, model: AdaptedModel) -> list[str]:
     """A sentence where channels are decided otherwise than by the largest, or by 0.5 each."""
-    channels, ends_in = model.found.probe.channels, model.found.probe.activation
+    channels, ends_in = model.found.probe.channels, model.ending.activation
     if after.activation is None and after.threshold not in (None, 0.5 if ends_in == "sigmoid" else 0.0):
         split = "probabilities at 0.5" if ends_in == "sigmoid" else "logits at 0"
         return [f"AsDiscrete (threshold {after.threshold:g} of what the network returns): imaseg splits {split}"]

@@ -34,12 +34,13 @@ def load_nnunet(text: str, *, trust: bool = False) -> NNUNetModel:
     plans = Plans.read(folder.path, first.configuration)
     networks = [build_network(plans, checkpoint, trust=trust) for checkpoint in checkpoints]
     classes = _classes(plans)
-    names = plans.class_names
+    regions, names = _regions(plans, classes), plans.class_names
     trained, held = cases_of(folder, str(plans.manager.dataset_name))
     card = ModelCard(
         name=folder.name,
         network={"name": plans.configuration.network_arch_class_name.rpartition(".")[2]},
         labels={channel: names[channel] for channel in sorted({*classes.values()} - {-1})},
+        regions=regions,
         other_labels=sorted(value for value, channel in classes.items() if channel != value),
         in_channels=plans.in_channels,
         spatial_dims=3,
@@ -62,6 +63,33 @@ def _same(checkpoints: Sequence[Checkpoint]) -> None:
                 f"{other.configuration} {other.mirror_axes}. Name one fold: DIR@FOLD."
             )
             raise InputError(msg)
+
+
+def _regions(plans: Plans, classes: dict[int, int]) -> dict[str, list[int]]:
+    """Classes inside each region, the largest region first; empty for models of classes.
+
+    Raises:
+        InputError: if a region is painted with a class that does not say what is inside of which regions.
+    """
+    if not plans.labels.has_regions:
+        return {}
+    inside = dict(zip(plans.region_names, map(_values, plans.labels.foreground_regions), strict=True))
+    for value, painted in classes.items():
+        if painted >= 0 and any((value in values) != (painted in values) for values in inside.values()):
+            order = [int(color) for color in plans.labels.regions_class_order]
+            msg = (
+                f"regions_class_order in {plans.source.parent / 'dataset.json'} must paint label {value} so that it "
+                f"stays in its regions, got {order}, which makes it {painted}. Correct it, larger regions first."
+            )
+            raise InputError(msg)
+    painted_classes = {*classes.values()}
+    return {
+        name: sorted(values & painted_classes) for name, values in sorted(inside.items(), key=lambda one: -len(one[1]))
+    }
+
+
+def _values(region: int | Sequence[int]) -> set[int]:
+    return {int(value) for value in (region if isinstance(region, Sequence) else [region])}
 
 
 def _classes(plans: Plans) -> dict[int, int]:

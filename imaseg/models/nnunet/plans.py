@@ -79,6 +79,14 @@ class Plans:
         return z, y, x
 
     @property
+    def region_names(self) -> list[str]:
+        """Names of the regions, in the order of the network's channels."""
+        stated = {
+            name: {*value} if isinstance(value, list) else {value} for name, value in self.dataset["labels"].items()
+        }
+        return [str(name) for name, values in stated.items() if name != "ignore" and values != {0}]
+
+    @property
     def class_names(self) -> dict[int, str]:
         """Name of each label value from 0 on; a value that occurs only inside regions is named by its number."""
         own = {int(value): str(name) for name, value in self.dataset["labels"].items() if isinstance(value, int | str)}

@@ -282,7 +282,7 @@ def test_labels_the_model_does_not_know_are_refused(tiny_run, prepared_phantom, 
     description = json.loads((data / "dataset.json").read_text())
     description["labels"]["7"] = "Tumour"
     (data / "dataset.json").write_text(json.dumps(description))
-    with pytest.raises(InputError, match=r"among the model's \(0 background, 1 Front, 2 Back\), got 7 Tumour as well"):
+    with pytest.raises(InputError, match=r"agree with the model's \(1 Front, 2 Back\), got 7 Tumour"):
         audit(tiny_run, data, PLAN, tmp_path / "a")
 
 

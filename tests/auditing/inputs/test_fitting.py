@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
+import yaml
 from torch import nn
 
 from imaseg import InputError, load_cases
@@ -21,40 +23,56 @@ MODEL = {0: "background", 1: "liver", 2: "Right kidney"}
 
 
 @pytest.mark.parametrize(
-    ("data", "mapping", "told"),
+    ("data", "model", "mapping", "told"),
     [
-        ({0: "background", 1: "Liver", 2: "right_kidney"}, {1: 1, 2: 2}, []),
-        ({0: "background", 1: "right-kidney", 2: "liver"}, {1: 2, 2: 1}, ["by name: 1 right-kidney is 2 Right kidney"]),
-        ({0: "background", 5: "liver"}, {5: 1}, ["by name: 5 liver is 1 liver"]),
-        ({0: "background", 1: "1", 2: "2"}, {1: 1, 2: 2}, []),
-        ({0: "background", 1: "hepar", 2: "ren"}, {1: 1, 2: 2}, ["by number, since names differ: 1 hepar is 1 liver"]),
+        ({1: "Liver", 2: "right_kidney"}, MODEL, {1: 1, 2: 2}, []),
+        ({1: "right-kidney", 2: "liver"}, MODEL, {1: 2, 2: 1}, ["by name: 1 right-kidney is 2 Right kidney"]),
+        ({5: " liver"}, MODEL, {5: 1}, ["by name: 5  liver is 1 liver"]),
+        ({1: "Mu\u0308ller"}, {1: "M\u00fcller"}, {1: 1}, []),
+        ({1: "1", 2: "2"}, MODEL, {1: 1, 2: 2}, ["names are missing: 1 1 is 1 liver, 2 2 is 2 Right kidney"]),
+        ({1: "hepar", 2: "ren"}, {1: "1", 2: "2", 3: "3"}, {1: 1, 2: 2}, ["names are missing: 1 hepar is 1 1"]),
+        ({1: "1"}, {1: "1", 2: "2"}, {1: 1}, ["names are missing: 1 1 is 1 1"]),
+        ({1: "right kidney", 3: "3"}, MODEL | {3: "spleen"}, {1: 2, 3: 3}, ["by name: 1", "missing: 3 3 is 3 spleen"]),
     ],
 )
-def test_labels_are_matched_by_name_or_else_by_number(data, mapping, told):
-    found, notes = match(data, MODEL, given={}, where="x")
+def test_labels_are_matched_by_name_and_by_number_only_where_names_are_missing(data, model, mapping, told):
+    found, notes = match({0: "background"} | data, {0: "background"} | model, given={}, where="x")
     assert found == mapping
     assert len(notes) == len(told)
     assert all(text in note for text, note in zip(told, notes, strict=True))
 
 
 @pytest.mark.parametrize(
-    ("data", "text"),
+    ("data", "model", "got", "written"),
     [
-        ({0: "background", 7: "spleen"}, r"labels of x must be among .* got 7 spleen as well.*label_map: \{7: CLASS\}"),
-        ({0: "background", 1: "spleen", 2: "liver"}, "got 1 spleen as well"),
-        ({0: "background", 1: "liver", 2: "LIVER"}, "got 1 liver as well"),
+        ({7: "spleen"}, MODEL, "got 7 spleen", {7: 0}),
+        ({1: "spleen", 2: "liver"}, MODEL, "got 1 spleen", {1: 0, 2: 1}),
+        ({1: "liver", 2: "LIVER"}, MODEL, "got 1 liver, 2 LIVER", {1: 1, 2: 2}),
+        ({1: "hepar", 2: "ren"}, MODEL, "got 1 hepar, 2 ren", {1: 1, 2: 2}),
+        ({1: "liver", 2: "kidney right"}, MODEL, "got 2 kidney right", {1: 1, 2: 2}),
+        ({1: "left lung", 2: "right lung"}, {1: "lung left", 2: "lung right"}, "got 1 left lung, 2", {1: 1, 2: 2}),
+        ({1: "lungs"}, {1: "lung", 2: "lung"}, "got 1 lungs", {1: 1}),
+        ({1: "lung"}, {1: "lung", 2: "Lung"}, "got 1 lung", {1: 1}),
+        ({1: "T+"}, {1: "T"}, r"got 1 T\+", {1: 1}),
+        ({1: "right kidney", 2: "2"}, MODEL, "got 2 2", {1: 2, 2: 0}),
+        ({17: "17", 53: "53"}, MODEL, "got 17 17, 53 53", {17: 0, 53: 0}),
     ],
 )
-def test_labels_that_cannot_be_matched_are_one_line_with_the_mend(data, text):
-    with pytest.raises(InputError, match=text):
-        match(data, MODEL, given={}, where="x")
+def test_names_that_disagree_are_refused_with_the_map_to_write(data, model, got, written):
+    data, model = {0: "background"} | data, {0: "background"} | model
+    with pytest.raises(InputError, match=rf"label names of x must agree with the model's .*{got}.* write") as refused:
+        match(data, model, given={}, where="x")
+    told = re.search(r"`(label_map: {.*?})`", str(refused.value))
+    given = yaml.safe_load(told[1])["label_map"]
+    assert given == written
+    assert match(data, model, given=given, where="x")[0] == written
 
 
 def test_the_card_comes_first():
     found, notes = match({0: "b", 1: "liver", 9: "x"}, MODEL, given={1: 2, 9: 0}, where="x")
     assert found == {1: 2, 9: 0}
     assert "as the card says" in notes[0]
-    with pytest.raises(InputError, match="got 9 x as well"):
+    with pytest.raises(InputError, match="got 9 x as well.*Write `9: 0`"):
         match({0: "b", 9: "x"}, MODEL, given={9: 7}, where="x")
 
 
@@ -125,11 +143,13 @@ def test_a_map_in_the_recipe_comes_before_the_names(data):
     model = _model(4, {1: "a", 2: "b", 3: "c"}, recipe={"label_map": {10: 1, 20: 3}})
     cases = load_cases(data)
     fitted = fit(model, cases)
-    assert _dice(fitted, cases) == {"a": 1.0, "b": 0.0, "c": 1.0}, "without names nothing is known to be unlabelled"
+    assert _dice(fitted, cases) == {"a": 1.0, "c": 1.0}
+    assert "names are missing: 1 10 is 1 a, 3 20 is 3 c" in fitted.notes[0]
+    assert "do not label b" in fitted.notes[1]
 
 
 def test_values_that_no_class_has_are_refused(data):
-    with pytest.raises(InputError, match="got 10 liver as well"):
+    with pytest.raises(InputError, match=r"got 10 liver, 20 spleen.*label_map: {10: 0, 20: 0}"):
         fit(_model(2, {1: "tumour"}, recipe={}), load_cases(data))
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from monai.metrics import HausdorffDistanceMetric, SurfaceDiceMetric
 
-from imaseg.auditing.metrics.scores import METRICS, interval_scores, mean_scores, score, volumes_ml
+from imaseg.auditing.metrics.scores import METRICS, interval_scores, mean_scores, score, score_regions, volumes_ml
 from imaseg.statistics import bootstrap
 
 PERFECT = {
@@ -90,7 +90,26 @@ def test_volume_error_is_in_millilitres_and_signed():
     assert extra > 0
     assert _scores(larger, label, spacing)["1"]["volume_error"] == pytest.approx(extra * 1.8 / 1000)
     assert _scores(label, larger, spacing)["1"]["volume_error"] == pytest.approx(-extra * 1.8 / 1000)
-    assert volumes_ml(label, spacing=spacing, classes=(1, 2, 3)) == pytest.approx({"1": 0.216, "2": 0.108, "3": 0.0})
+    groups, wanted = {1: [1], 2: [2], 3: [3], 4: [2, 1]}, {"1": 0.216, "2": 0.108, "3": 0.0, "4": 0.324}
+    assert volumes_ml(label, spacing=spacing, groups=groups) == pytest.approx(wanted)
+
+
+def test_regions_are_scored_one_by_one_as_inside_and_outside():
+    label, spacing = _volumes()[0], (1.0, 1.0, 1.5)
+    found = label.roll(1, 0)
+    label[:1] = -1
+    groups = {1: [1, 2], 2: [2]}
+    dice = torch.tensor([torch.nan, 0.25, 0.5])
+    scores = score_regions(found, label, dice, spacing=spacing, groups=groups)
+    for k, inside in groups.items():
+        one, other = (torch.isin(volume, torch.tensor(inside)) & (label >= 0) for volume in (found, label))
+        metric = HausdorffDistanceMetric(percentile=95, include_background=True)
+        assert scores[str(k)]["hd95"] == pytest.approx(
+            float(metric(one[None, None], other[None, None], spacing=spacing))
+        )
+        assert scores[str(k)]["volume_error"] == pytest.approx(float(one.sum() - other.sum()) * 1.5 / 1000)
+        assert scores[str(k)]["dice"] == float(dice[k])
+    assert scores["foreground_mean"]["dice"] == 0.375
 
 
 def test_empty_on_both_sides_is_perfect():

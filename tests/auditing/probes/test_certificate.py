@@ -37,8 +37,8 @@ def test_the_floor_is_the_worst_of_all_decisions_of_the_unsure_voxels(voxels):
         changed[unsure] = torch.tensor(decisions, dtype=torch.long)
         worst = {k: min(lowest, _dice(changed, label, k)) for k, lowest in worst.items()}
     for k, lowest in worst.items():
-        assert dice_floor(prediction, label, sure, [k]) == pytest.approx(lowest)
-    assert dice_floor(prediction, label, sure, [1, 2]) == pytest.approx(sum(worst.values()) / 2)
+        assert dice_floor(prediction, label, sure, [[k]]) == pytest.approx(lowest)
+    assert dice_floor(prediction, label, sure, [[1], [2]]) == pytest.approx(sum(worst.values()) / 2)
 
 
 def _halves(image):
@@ -59,7 +59,7 @@ def test_a_certificate_states_radii_and_bounds():
     image = torch.tensor([[[[-3.0, -3.0, 0.01, 3.0, 3.0, 3.0]]]])
     label = (image[:, 0] > 0).long()
     result = CertifiedMargin(0.5, 100, tau=(0.6, 0.75))(_halves, image)
-    entry = certificate(result, label, [1])
+    entry = certificate(result, label, [[1]])
     assert entry.radii == pytest.approx([0.5 * 0.2533, 0.5 * 0.6745], abs=1e-3)
     assert entry.radii_rms[0] == pytest.approx(entry.radii[0] / 6**0.5)
     assert entry.abstained == pytest.approx(1 / 6)

@@ -56,7 +56,7 @@ class MirrorProbe(Probe):
     def run(self, scene):
         """Predict the mirrored image."""
         decided = scene.logits(scene.image.flip(self.axis + 2)).argmax(0).flip(self.axis)
-        dice = dice_by_counting(decided.numpy(), scene.label[0].numpy(), scene.classes)
+        dice = dice_by_counting(decided.numpy(), scene.label[0].numpy(), scene.groups)
         return [MirrorRow(probe=self.name, axis=self.axis, dice=dice)]
 
     def summarise(self, records, labels, seed):

@@ -6,7 +6,7 @@ import pytest
 
 from imaseg.auditing.plan import Plan
 from imaseg.auditing.probes import AttackProbe, CertificateProbe, MarginProbe
-from imaseg.auditing.validity.checks import valid, validity
+from imaseg.auditing.validity.checks import missed, valid, validity
 from imaseg.results import CaseRecord
 from imaseg.results.attack import AttackRow
 from imaseg.results.case import Checks
@@ -47,8 +47,11 @@ def _row(probe, eps, dice, *, zero=0.01, undefined=0.0, size=1.0):
     )  # fmt: skip
 
 
-def _record(rows, checks=None, case="a"):
-    return CaseRecord.model_construct(case=case, rows=rows, checks=None if checks is None else Checks(**checks))
+def _record(rows, checks=None, case="a", clean=(0.9, 0.9), volumes=None):
+    scores = {str(k): {"dice": dice} for k, dice in enumerate(clean, start=1)}
+    volumes = dict.fromkeys(scores, 1.0) if volumes is None else dict(zip(scores, volumes, strict=True))
+    checks = None if checks is None else Checks(**checks)
+    return CaseRecord.model_construct(case=case, rows=rows, checks=checks, clean=scores, volumes=volumes)
 
 
 def _ladders(dice, **more):
@@ -63,16 +66,29 @@ AGREED = Agreement(pipeline="its own", case="a", dice=0.995, voxels=0.999)
 
 
 def _facts(seen=(), *, known=True):
-    return DataFacts.model_construct(cases=1, seen_in_training=list(seen), training_known=known)
+    return DataFacts.model_construct(
+        cases=1, seen_in_training=list(seen), training_known=known, labels={"1": "liver", "2": "tumour"}
+    )
 
 
-def _panel(dice=GOOD, checks=CHECKS, margins=(), flipped=None, seen=(), plan=PLAN, known=True, agreed=AGREED, **more):
+def _panel(
+    dice=GOOD,
+    checks=CHECKS,
+    margins=(),
+    flipped=None,
+    seen=(),
+    plan=PLAN,
+    known=True,
+    clean=(0.9, 0.8),
+    agreed=AGREED,
+    **more,
+):
     tried, stood = margins or (0, 0)
     rows = _ladders(dice, **more)
     rows += [MarginRow(probe="margin-l2", structure=None, eps=1.0, confirmed=k < stood) for k in range(tried)]
     if flipped is not None:
         rows.append(CertificateRow.model_construct(probe="certified-l2", flipped=flipped))
-    found = validity([_record(rows, checks)], plan, _facts(seen, known=known), agreed)
+    found = validity([_record(rows, checks, clean=clean)], plan, _facts(seen, known=known), agreed)
     return {check.check: check for check in found}
 
 
@@ -136,6 +152,7 @@ def test_what_could_not_be_run_is_neither_green_nor_red():
     panel = _panel(checks=None, dice={"pgd-l2": GOOD["pgd-l2"]}, plan=MARGINS, known=False, agreed=Agreement())
     grey = {name for name, check in panel.items() if check.ok is None}
     assert grey == set(panel) - {
+        "Every labelled structure is found on unchanged images",
         "Gradients are neither masked nor undefined",
         "No change exceeds its budget",
         "A larger budget never helps the model",
@@ -189,6 +206,7 @@ def test_held_out_cases_that_are_missing_are_red_and_named():
         cases=1,
         seen_in_training=[],
         training_known=True,
+        labels={},
         held_out_missing=True,
         selected_because="Warning: none of them",
     )
@@ -198,3 +216,21 @@ def test_held_out_cases_that_are_missing_are_red_and_named():
         "no held-out case found",
         "none of them",
     )
+
+
+def test_one_structure_that_is_never_found_turns_the_panel_red():
+    title = "Every labelled structure is found on unchanged images"
+    check = _panel(clean=(0.9, 0.05))[title]
+    assert (check.ok, check.number) == (False, "tumour at most 0.050")
+    assert "label_map" in check.detail
+
+
+def test_a_structure_is_judged_on_the_cases_that_hold_it():
+    records = [
+        _record([], case="a", clean=(0.9, 1.0), volumes=(3.0, 0.0)),
+        _record([], case="b", clean=(0.02, 0.03), volumes=(3.0, 2.0)),
+    ]
+    assert missed(records, _facts()) == {"tumour": 0.03}
+    more = _record([], case="c", clean=(0.02, 0.08), volumes=(3.0, 2.0))
+    assert missed([*records, more], _facts()) == {"tumour": 0.08}
+    assert missed(records[:1], _facts()) == {}

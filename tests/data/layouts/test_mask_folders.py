@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import nibabel as nib
 import numpy as np
 import pytest
 
+from imaseg.data import write_nifti
+from imaseg.data.formats.masks import read_masks
+from imaseg.data.formats.scan import Scan
 from imaseg.data.layouts.load import load_cases
 from imaseg.data.layouts.mask_folders import mask_folder_cases
 from imaseg.data.preparation.prepare import prepare
@@ -82,3 +86,19 @@ def test_versions_of_one_segmentation_are_no_structures(tmp_path, save, ball, pi
     save(root / "case_1" / "segmentation.nii.gz", ball())
     save(root / "case_1" / "segmentations" / "kidney_instance-1_annotation-1.nii.gz", ball())
     assert mask_folder_cases(root) is None
+
+
+@pytest.mark.parametrize("names", list(itertools.permutations(("core", "whole", "tip"))))
+def test_masks_inside_each_other_are_painted_from_the_largest_to_the_smallest(tmp_path, names):
+    image = Scan(tmp_path / "ct.nii.gz", np.zeros((8, 8, 8), np.float32), np.eye(4), (1.0, 1.0, 1.0))
+    reach = {"whole": 4, "core": 3, "tip": 1}
+    wanted, values = np.zeros((8, 8, 8), int), {name: k for k, name in enumerate(names, start=1)}
+    for name, size in reach.items():
+        voxels = np.zeros((8, 8, 8), np.uint8)
+        voxels[:size, 1 : 1 + size, :size] = 1
+        write_nifti(tmp_path / f"{name}.nii.gz", voxels, np.eye(4), dtype=np.uint8)
+        wanted[voxels > 0] = values[name]
+    label = read_masks(tuple(tmp_path / f"{name}.nii.gz" for name in names), image, values)
+    np.testing.assert_array_equal(label.data, wanted)
+    assert len(label.flags) == 2
+    assert "which the smaller one takes" in label.flags[0]
