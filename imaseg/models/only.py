@@ -24,7 +24,7 @@ class OnlyClasses(SegmentationModel):
         super().__init__(model.network, card)
         self.whole, self.kept = model, tuple(kept)
         self.prepare, self.independent = model.prepare, model.independent
-        self.own, self.no_own, self.left_out = model.own, model.no_own, model.left_out
+        self.own, self.no_own, self.left_out, self.back = model.own, model.no_own, model.left_out, model.back
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the logits of the classes that are kept."""

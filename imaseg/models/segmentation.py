@@ -95,6 +95,8 @@ class SegmentationModel(nn.Module):
         independent: whether probabilities are sigmoids of single logits, as for regions; else softmax.
         own: the checkpoint's own pipeline, to compare predictions with; None if it brings none.
         no_own: why there is none; empty for models that imaseg trained, whose software is imaseg.
+        back: what its own software takes back to the grid of the files: `logits`, `softmax` or `sigmoid` of them, or
+            decisions (`nearest`), as `imaseg.data.invert_logits` takes it.
         left_out: steps of the checkpoint's own postprocessing that imaseg does not do.
         ending: final activation of the network, which `forward` undoes, and who says so.
     """
@@ -102,6 +104,7 @@ class SegmentationModel(nn.Module):
     prepare: Callable[[Volume], tuple[Volume, list[Step]]] | None = None
     independent = False
     own: OwnPipeline | None = None
+    back: str = "logits"
     left_out: Sequence[str] = ()
     no_own = "this kind of checkpoint brings no pipeline of its own"
     ending = Ending()

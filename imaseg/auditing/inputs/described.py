@@ -22,6 +22,7 @@ _ENDING = {
     "probe": "found by a probe with noise",
     "case": "found on a real case",
 }
+_BACK = {"logits": "logits", "softmax": "probabilities", "sigmoid": "probabilities"}
 _ORDERS = {0: "nearest voxel", 1: "linear", 3: "cubic spline"}
 
 
@@ -54,7 +55,7 @@ def describe_preparation(
         ],
         postprocessing_left_out=list(whole.left_out),
         unit=_unit(source.modality),
-        grid=_grid(source, example),
+        grid=_grid(whole, source, example),
     )
 
 
@@ -156,12 +157,13 @@ def _unit(modality: Sequence[str]) -> str:
     return "HU" if {name.strip().upper() for name in modality} == {"CT"} else "file's units"
 
 
-def _grid(source: CaseSource, example: Loaded | None) -> str:
+def _grid(model: SegmentationModel, source: CaseSource, example: Loaded | None) -> str:
     if example is None:
         return ""
     size = f"{_by_sides(example.volume.shape)} voxels of {_by_sides(example.volume.spacing)} mm"
     if source.prepares:
-        return f"the model's ({size} in {example.volume.id}); clean Dice also on the grid of the files"
+        back = "nearest decisions" if model.back == "nearest" else f"interpolated {_BACK[model.back]}"
+        return f"the model's ({size} in {example.volume.id}); clean Dice also on the grid of the files, by {back}"
     return f"that of the prepared files ({size} in {example.volume.id})"
 
 

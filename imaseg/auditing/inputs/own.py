@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from imaseg.auditing.inputs.source import Loaded
 from imaseg.data import Case
 from imaseg.data.inverse.invert import invert_logits
+from imaseg.data.volume import Step
 from imaseg.errors import InputError
 from imaseg.frozen import frozen
 from imaseg.models import SegmentationModel
@@ -43,15 +45,15 @@ def agreement(model: SegmentationModel, case: Case, loaded: Loaded, *, prepared:
         told = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}".strip()
         told = " ".join(told.split())[:500]
         return Agreement(pipeline=whole.own.name, case=case.id, reason=f"{whole.own.name} could not run: {told}")
-    return _compared(native_decision(whole, loaded), theirs, whole, case)
+    device = next(whole.parameters()).device
+    with frozen(whole), torch.no_grad():
+        logits = whole(torch.from_numpy(loaded.volume.image)[None].to(device))[0]
+    return _compared(native_decision(whole, logits, loaded.steps), theirs, whole, case)
 
 
-def native_decision(model: SegmentationModel, loaded: Loaded) -> NDArray[np.int64]:
-    """Class of each voxel (X, Y, Z) on the grid of the files."""
-    device = next(model.parameters()).device
-    with frozen(model), torch.no_grad():
-        logits = model(torch.from_numpy(loaded.volume.image)[None].to(device))[0]
-    return invert_logits(logits.float().cpu().numpy(), loaded.steps)
+def native_decision(model: SegmentationModel, logits: Tensor, steps: Sequence[Step]) -> NDArray[np.int64]:
+    """Class of each voxel (X, Y, Z) on the grid of the files, of logits (K, *spatial) on the model's."""
+    return invert_logits(logits.float().cpu().numpy(), steps, back=model.back)
 
 
 def dice_of_maps(ours: NDArray[np.int64], theirs: NDArray[np.int64]) -> dict[int, float]:

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from imaseg.attacks import AttackResult
 from imaseg.auditing.inputs.budget import Room, room_of, scale_of
+from imaseg.auditing.inputs.own import native_decision
 from imaseg.auditing.inputs.source import CaseSource, Loaded
 from imaseg.auditing.metrics.calibration import calibration_error
 from imaseg.auditing.metrics.scores import score, score_regions, volumes_ml
 from imaseg.data import Case
 from imaseg.data.files import whole_file
-from imaseg.data.inverse.invert import invert_logits
 from imaseg.errors import InputError
 from imaseg.frozen import Model
 from imaseg.models.regions import Groups, classes_in, masks, region_logits
@@ -112,7 +112,7 @@ class Scene:
         """Dice of the clean decision on the grid of the files, by structure and in the mean; none if prepared."""
         if not self.source.prepares:
             return {}
-        decided = invert_logits(self.clean_logits[0].float().cpu().numpy(), self.loaded.steps)
+        decided = native_decision(self.model, self.clean_logits[0], self.loaded.steps)
         scores = dice_of_maps(decided, self.loaded.native_label, self.groups)
         return scores | {MEAN: sum(scores.values()) / len(scores)}
 

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from imaseg.attacks import AttackResult
 from imaseg.attacks.result import measure
+from imaseg.auditing.inputs.own import native_decision
 from imaseg.auditing.inputs.source import Loaded
 from imaseg.auditing.probes.scene import Scene, dice_of_maps, finite_logits, tensors
 from imaseg.data import Case
-from imaseg.data.inverse.invert import invert_logits
 from imaseg.data.inverse.native import native_change, native_label, resampled
 from imaseg.data.inverse.rewrite import write_changed, write_labels_on
 from imaseg.results.attack import Written, WrittenFile
@@ -82,7 +82,7 @@ def _dice(scene: Scene, result: AttackResult, reread: Loaded) -> dict[str, dict[
         ("clean_native", "clean_predictions", scene.loaded, scene.clean_logits[0]),
         ("reread_native", "predictions", reread, again),
     ):
-        label = invert_logits(logits.float().cpu().numpy(), loaded.steps)
+        label = native_decision(scene.model, logits, loaded.steps)
         _write_label(scene, folder, label)
         stages[stage] = dice_of_maps(label, loaded.native_label, scene.groups)
     for values in stages.values():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit, softmax
 
 from imaseg.data.preparation.bias import bias_field
 from imaseg.data.preparation.box import take_box
@@ -39,21 +41,27 @@ def invert_label(label: NDArray[Any], steps: Sequence[Step]) -> NDArray[Any]:
     return _to_native_grid(label, steps, fill=0)
 
 
-def invert_logits(logits: NDArray[np.float32], steps: Sequence[Step]) -> NDArray[np.int64]:
-    """Decide on the native grid: logits are interpolated to it, then the largest decides.
+def invert_logits(logits: NDArray[np.float32], steps: Sequence[Step], *, back: str = "logits") -> NDArray[np.int64]:
+    """Decide on the native grid: values are interpolated to it, then the largest decides.
 
     Args:
         logits: (K, X, Y, Z) in prepared space, background first.
         steps: the records of its case.
+        back: what is taken to the native grid, each as some software does it: `logits`, `softmax` or `sigmoid` of them,
+            or the decisions themselves (`nearest`).
 
     Returns:
         Class (X, Y, Z); what was cropped away is background.
     """
-    low, high = logits.min(), logits.max()
-    best = _to_native_grid(logits[0].astype(np.float32), steps, fill=high)
+    if back == "nearest":
+        near = [step | {"back_orders": (0, 0, 0)} if step["name"] == "resample" else step for step in steps]
+        return _to_native_grid(logits.argmax(0).astype(np.float32), near, fill=0).astype(np.int64)
+    values = {"softmax": partial(softmax, axis=0), "sigmoid": expit}.get(back, np.asarray)(logits).astype(np.float32)
+    low, high = values.min(), values.max()
+    best = _to_native_grid(values[0], steps, fill=high)
     decided = np.zeros(best.shape, np.int64)
-    for k in range(1, len(logits)):
-        here = _to_native_grid(logits[k].astype(np.float32), steps, fill=low)
+    for k in range(1, len(values)):
+        here = _to_native_grid(values[k], steps, fill=low)
         decided[here > best] = k
         np.maximum(best, here, out=best)
     return decided

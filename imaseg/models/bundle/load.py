@@ -55,6 +55,7 @@ def load_bundle(text: str, *, trust: bool = False) -> AdaptedModel:
     if preprocessing is not None and preprocessing.prepare is not None:
         model.prepare = preprocessing.prepare
     model.independent = model.independent or after.activation == "sigmoid"
+    model.back = after.back
     model.left_out = [*after.left_out, *_decided(after, model)]
     if trust:
         model.own = BundleSoftware(folder, model.found.layout.channels)

@@ -26,14 +26,16 @@ class Postprocessing:
     Attributes:
         activation: `softmax` or `sigmoid`, which it applies to what the network returns; None if it applies none.
         threshold: of each channel by itself; None if the largest channel wins.
+        back: what it takes back to the grid of the file, as `SegmentationModel.back`.
         left_out: sentences on what changes decisions and is not done here.
     """
 
     def __init__(self, config: BundleConfig) -> None:
         self.activation: str | None = None
         self.threshold: float | None = None
+        self.back = "nearest"
         self.left_out: list[str] = []
-        self._config = config
+        self._config, self._decided = config, False
         where = postprocessing_at(config)
         if where is None:
             return
@@ -56,7 +58,11 @@ class Postprocessing:
         if name == "Activations":
             self._activation(path, written)
         elif name == "AsDiscrete":
+            self._decided = True
             self._discrete(path)
+        elif name == "Invert":
+            nearest = self._decided or _first(self._said(path, "nearest_interp")) is not False
+            self.back = "nearest" if nearest else self.activation or "logits"
         elif name not in _WITHOUT_EFFECT:
             arguments = {key: self._said(path, key) for key in written if key not in ("_target_", "keys")}
             told = ", ".join(f"{key} {_short(value)}" for key, value in arguments.items())
