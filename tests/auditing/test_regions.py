@@ -132,7 +132,7 @@ def test_rows_summary_page_and_gate_are_of_regions(done, cohort):
     assert gate.value(done.audit.summary) == pytest.approx(np.mean([[*d.values()] for d in wanted.values()]), abs=1e-6)
     page = (done.folder / "report.html").read_text()
     assert all(region in page for region in ("whole", "core", "enhancing"))
-    assert "enhancing tumour" not in page
+    assert page.count("enhancing tumour") == 1, "only where labels of the data are named"
 
 
 def test_volumes_are_those_of_whole_regions(done, cohort):
@@ -225,10 +225,12 @@ def test_sigmoids_that_hold_each_other_need_their_regions_stated(cohort, regions
     if regions is None:
         with pytest.raises(InputError, match=wanted):
             Subject.of(model, cohort, select="all", device=None)
+        with pytest.raises(InputError, match=wanted):
+            examine_data(model, cohort)
     else:  # their order is stated
         (told,) = [text for text in Subject.of(model, cohort, select="all", device=None).notes if "hold" in text]
         assert told.startswith("Warning: On a real case")
-    assert any("hold each other" in problem for problem in examine_data(model, cohort)["problems"])
+        assert any("hold each other" in problem for problem in examine_data(model, cohort)["problems"])
 
 
 def test_sigmoids_side_by_side_need_nothing(cohort):

@@ -260,8 +260,8 @@ def test_another_audit_is_not_touched(done, tiny_run, prepared_phantom, tmp_path
     with pytest.raises(InputError, match="must hold an audit of the same weights"):
         audit(changed, prepared_phantom, PLAN, out, resume=True)
     renamed = load_model(tiny_run)
-    renamed.card = renamed.card.model_copy(update={"labels": dict(renamed.card.labels) | {1: "another"}})
-    with pytest.raises(InputError, match=r"same model card and preparation to be resumed, got another \(.*labels"):
+    renamed.card = renamed.card.model_copy(update={"train_ids": ["another"]})
+    with pytest.raises(InputError, match=r"same model card and preparation to be resumed, got another \(train_ids"):
         audit(renamed, prepared_phantom, PLAN, out, resume=True)
     assert _content(out) == _content(done.folder)
 

@@ -66,7 +66,7 @@ def test_agrees_with_scipy():
     start, ratio, shape = np.array([0.3, 0.1, 0.0]), np.array([0.8, 1.3, 1.0]), (8, 5, 7)
     points = np.meshgrid(*[s + r * np.arange(n) for s, r, n in zip(start, ratio, shape, strict=True)], indexing="ij")
     expected = ndimage.map_coordinates(image, points, order=1, mode="nearest")
-    np.testing.assert_allclose(sample_grid(image, shape, start, ratio), expected, atol=1e-5)
+    np.testing.assert_allclose(sample_grid(image, shape, ratio, (1, 1, 1), start), expected, atol=1e-5)
 
 
 def test_a_single_slice_stays_one():
