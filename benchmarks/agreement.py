@@ -1,11 +1,11 @@
 """Does imaseg predict what a model's own software predicts? Model kind by data situation, on synthetic volumes.
 
-    python benchmarks/agreement.py [--out DIR] [--cases N]
+    python benchmarks/agreement.py [--out DIR] [--cases N] [--data FOLDER]
 
 Networks have random weights, whose logits are close everywhere, so that any difference in preparation shows. Own
 software: nnU-Net's predictor; MONAI's transforms and inferer, as a bundle's configuration names them; the function
 `preprocess_input` of segmentation-models-pytorch. Agreement is Dice of both predictions, mean over classes, on the grid
-of the files; the lowest over the cases. It prints a Markdown table.
+of the files; the lowest over the cases. It prints a Markdown table. With --data the 3D models also run on real cases of two labels.
 """
 
 from __future__ import annotations
@@ -25,7 +25,11 @@ from PIL import Image
 from imaseg import load_cases, load_model
 from imaseg.auditing.inputs.own import agreement
 from imaseg.auditing.inputs.source import CaseSource
+from imaseg.data import CaseSet
+from imaseg.results.preparation import Agreement
 
+Cell = tuple[str, str, list[Agreement]]
+"""Model, data, agreement on each case."""
 SHAPE = (40, 36, 28)
 LABELS = {"background": 0, "inner": 1, "outer": 2}
 IMAGENET = [(0.485, 0.229), (0.456, 0.224), (0.406, 0.225)]
@@ -35,38 +39,68 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("work/agreement"))
     parser.add_argument("--cases", type=int, default=1, help="per situation")
+    parser.add_argument("--data", type=Path, help="raw cases of two labels, such as Task04_Hippocampus")
     options = parser.parse_args()
     torch.manual_seed(0)
-    rows = [*volumes(options.out, options.cases), *pictures(options.out, options.cases)]
-    print("| model | data | agreement (Dice) | voxels alike |\n| --- | --- | --- | --- |")
-    for model, data, found in rows:
-        lowest = min(found, key=lambda one: -1.0 if one.dice is None else one.dice)
-        told = lowest.reason if lowest.dice is None else f"{lowest.dice:.4f} | {lowest.voxels:.2%}"
-        print(f"| {model} | {data} | {told} |")
+    cells = [*volumes(options.out, options.cases)]
+    if options.data is not None:
+        cells += real(options.out, options.data, options.cases)
+    show(cells)
+    show([*pictures(options.out, options.cases)])
 
 
-def volumes(out: Path, cases: int) -> Iterable[tuple[str, str, list[Any]]]:
-    """Every kind of 3D model on every kind of file."""
-    models = {
-        "nnU-Net 3D": nnunet(out / "nn3d"),
-        "nnU-Net 3D, resamples": nnunet(out / "nn3d_coarse", spacing=[1.5, 1.3, 1.2]),
-        "nnU-Net 3D, thick slices": nnunet(out / "nn3d_thick", spacing=[5.0, 1.0, 1.0]),
-        "nnU-Net 2D, CT": nnunet(out / "nn2d", patch=(24, 24), normalization_schemes=["CTNormalization"]),
-        "nnU-Net 3D, regions": nnunet(out / "regions", labels={"background": 0, "both": [1, 2], "outer": 2}),
-        "bundle, z-score, softmax": bundle(out / "bundle_mr", MR),
-        "bundle, window, resamples": bundle(out / "bundle_ct", CT),
-        "bundle, crop, then z-score": bundle(out / "bundle_crop", CROPPED),
+def show(cells: list[Cell]) -> None:
+    """A row per model, a column per kind of data."""
+    columns = list(dict.fromkeys(data for _, data, _ in cells))
+    print(f"\n| model | {' | '.join(columns)} |\n| --- |{' --- |' * len(columns)}")
+    for name in dict.fromkeys(model for model, _, _ in cells):
+        lowest = {data: min(found, key=_dice) for model, data, found in cells if model == name}
+        told = [f"{one.dice:.4f}" if one.dice is not None else one.reason for one in lowest.values()]
+        print(f"| {name} | {' | '.join(told)} |")
+
+
+def _dice(found: Agreement) -> float:
+    return -1.0 if found.dice is None else found.dice
+
+
+def models(out: Path, names: list[str]) -> dict[str, str]:
+    """Every kind of 3D model, for data with these two labels."""
+    labels = {"background": 0, names[0]: 1, names[1]: 2}
+    regions = {"background": 0, "both": [1, 2], names[1]: 2}
+    return {
+        "nnU-Net 3D": nnunet(out / "nn3d", labels),
+        "nnU-Net 3D, resamples": nnunet(out / "nn3d_coarse", labels, spacing=[1.5, 1.3, 1.2]),
+        "nnU-Net 3D, thick slices": nnunet(out / "nn3d_thick", labels, spacing=[5.0, 1.0, 1.0]),
+        "nnU-Net 2D, CT": nnunet(out / "nn2d", labels, (24, 24), normalization_schemes=["CTNormalization"]),
+        "nnU-Net 3D, regions": nnunet(out / "regions", regions),
+        "bundle, z-score": bundle(out / "bundle_mr", labels, MR),
+        "bundle, window, resamples": bundle(out / "bundle_ct", labels, CT),
+        "bundle, crop, then z-score": bundle(out / "bundle_crop", labels, CROPPED),
     }
+
+
+def volumes(out: Path, cases: int) -> Iterable[Cell]:
+    """Every kind of 3D model on every kind of file."""
+    specs = models(out / "models", [*LABELS][1:])
     for situation, write in SITUATIONS.items():
         folder = out / "data" / situation.replace(" ", "_")
         data = cohort(folder, write, cases)
-        for name, spec in models.items():
+        for name, spec in specs.items():
             yield name, situation, list(compared(spec, data))
 
 
-def compared(spec: str, folder: Path) -> Iterable[Any]:
+def real(out: Path, data: Path, cases: int) -> Iterable[Cell]:
+    """Every kind of 3D model on the first cases of a folder."""
+    cohort = load_cases(data)
+    names = [name for value, name in cohort.labels.items() if value > 0]
+    chosen = cohort.select(cohort.ids[:cases])
+    for name, spec in models(out / "real", names).items():
+        yield name, data.name, list(compared(spec, chosen))
+
+
+def compared(spec: str, data: Path | CaseSet) -> Iterable[Agreement]:
     """Agreement on each case."""
-    model, cases = load_model(spec, trust=True), load_cases(folder)
+    model, cases = load_model(spec, trust=True), load_cases(data) if isinstance(data, Path) else data
     source = CaseSource(cases, model.card, model.prepare)
     for case in cases:
         yield agreement(model, case, source.load(case), prepared=False)
@@ -143,9 +177,7 @@ SITUATIONS = {
 }
 
 
-def nnunet(
-    folder: Path, patch: tuple[int, ...] = (24, 24, 24), labels: dict[str, Any] | None = None, **changed: Any
-) -> str:
+def nnunet(folder: Path, labels: dict[str, Any], patch: tuple[int, ...] = (24, 24, 24), **changed: Any) -> str:
     """A results folder with a random network."""
     from dynamic_network_architectures.architectures.unet import PlainConvUNet
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
@@ -181,8 +213,8 @@ def nnunet(
         "configurations": {name: configuration | changed}, "experiment_planner_used": "ExperimentPlanner",
         "foreground_intensity_properties_per_channel": {"0": figures},
     }  # fmt: skip
-    dataset = {"channel_names": {"0": "MRI"}, "labels": labels or LABELS, "numTraining": 1, "file_ending": ".nii.gz"}
-    dataset |= {"regions_class_order": [1, 2]} if labels else {}
+    dataset = {"channel_names": {"0": "MRI"}, "labels": labels, "numTraining": 1, "file_ending": ".nii.gz"}
+    dataset |= {"regions_class_order": [1, 2]} if any(isinstance(one, list) for one in labels.values()) else {}
     manager = PlansManager(plans)
     heads = manager.get_label_manager(dataset).num_segmentation_heads
     torch.manual_seed(0)
@@ -219,7 +251,7 @@ CROPPED = [
 ]  # fmt: skip
 
 
-def bundle(folder: Path, transforms: list[dict[str, Any]]) -> str:
+def bundle(folder: Path, labels: dict[str, int], transforms: list[dict[str, Any]]) -> str:
     """A bundle as the model zoo writes them, with a random network."""
     from monai.networks.nets import UNet
 
@@ -235,7 +267,7 @@ def bundle(folder: Path, transforms: list[dict[str, Any]]) -> str:
             {"_target_": "AsDiscreted", "keys": "pred", "argmax": True},
         ]},
     }  # fmt: skip
-    names = {str(value): name for name, value in LABELS.items()}
+    names = {str(value): name for name, value in labels.items()}
     formats = {"inputs": {"image": {"num_channels": 1}}, "outputs": {"pred": {"num_channels": 3, "channel_def": names}}}
     for name, content in (("inference", config), ("metadata", {"name": folder.name, "network_data_format": formats})):
         (folder / "configs").mkdir(parents=True, exist_ok=True)
@@ -246,7 +278,7 @@ def bundle(folder: Path, transforms: list[dict[str, Any]]) -> str:
     return f"bundle:{folder}"
 
 
-def pictures(out: Path, cases: int) -> Iterable[tuple[str, str, list[Any]]]:
+def pictures(out: Path, cases: int) -> Iterable[Cell]:
     """An SMP folder on colour pictures: its card states the encoder's preprocessing, or does not."""
     folder = smp_folder(out / "smp")
     windows = [{"low": mean * 255, "high": (mean + std) * 255, "clip": False} for mean, std in IMAGENET]

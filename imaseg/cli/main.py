@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import warnings
 from collections.abc import Iterator
@@ -59,6 +60,7 @@ def run() -> None:
     """Entry point: prints each warning and each `InputError` as one line on stderr; an `InputError` exits with 2."""
     warnings.formatwarning = _one_line
     warnings.filterwarnings("ignore", module=r"(monai|torch|ignite|tensorboard)\b.*")
+    logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)  # it misses an optional part
     try:
         app(standalone_mode=True)
     except InputError as error:

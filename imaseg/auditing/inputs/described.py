@@ -23,6 +23,13 @@ _ENDING = {
     "case": "found on a real case",
 }
 _BACK = {"logits": "logits", "softmax": "probabilities", "sigmoid": "probabilities"}
+_METHODS = {
+    "zscore": "z-score",
+    "masked-zscore": "z-score, zeros stay",
+    "whole-zscore": "z-score",
+    "ct": "CT window, z-score",
+    "line": "linear",
+}
 _ORDERS = {0: "nearest voxel", 1: "linear", 3: "cubic spline"}
 
 
@@ -124,7 +131,7 @@ def _resampled(step: Step) -> list[str]:
 
 
 def _normalised(step: Step) -> str:
-    who = f"channel {step['channel']}: {step['method']}"
+    who = f"channel {step['channel']}: {_METHODS.get(step['method'], step['method'])}"
     if step["method"] == "none":
         return f"channel {step['channel']}: intensities as they are"
     shift, scale = shift_and_scale(step)
@@ -144,7 +151,9 @@ def _tiles(model: SegmentationModel) -> str:
 
 def _padding(model: SegmentationModel) -> str:
     divisor = model.found.probe.divisor if isinstance(model, AdaptedModel) else model.card.divisor
-    return f"with 0 at both ends to multiples of {divisor}" if divisor > 1 else "none but that of the tiles"
+    value = model.card.pad_value
+    told = "the lowest value of each channel" if value is None else f"{value:g}"
+    return f"{told}, up to a tile" + (f" and to multiples of {divisor}" if divisor > 1 else "")
 
 
 def _activation(model: SegmentationModel) -> tuple[str, str]:

@@ -20,7 +20,9 @@ from imaseg.results.margin import MarginRow
 from imaseg.results.preparation import SAME, Agreement
 from imaseg.results.summary import Check, DataFacts
 
-CAUSES = "`label_map`, orientation (`axes`, `flip`), spacing and intensities (`recipe`), or another structure's label"
+CAUSES = (
+    "label_map, orientation (axes, flip), spacing and intensities (recipe) in the card, or another structure's label"
+)
 _UNFOUND = 0.1
 _TOLERANCE = 0.005
 _RIVAL_TOLERANCE = 0.02

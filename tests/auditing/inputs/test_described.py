@@ -56,6 +56,7 @@ def test_every_step_is_stated_with_its_figures(cohort):
         "channel 0: window: clipped to -100 to 300, less -100, divided by 400",
     ]
     assert told.tiles == "8 x 8 x 8 voxels, overlap 0.5, gaussian"
+    assert told.padding == "the lowest value of each channel, up to a tile"
     assert told.unit == "HU"
     assert told.activation == "softmax, undone so that attacks see logits"
     assert told.example == "a"

@@ -149,7 +149,7 @@ def test_few_cases_and_held_out_ones_that_are_missing_are_said(tiny):
     audit = vary(tiny, "a", data=tiny.summary.data.model_copy(update=data | {"seen_in_training": []}))
     text = " ".join(collected(summary, audit).blocks[1].items)
     assert "a: none of the 2 is among these data." in text
-    assert "a: 4 cases only were audited; fewer than 5 say little about other patients." in text
+    assert "a: only 4 cases audited; fewer than 5 say little about other patients." in text
 
 
 def test_notices_tell_what_spoils_a_comparison(tiny):

@@ -66,7 +66,7 @@ def _cases(audits: Audits) -> Iterator[str]:
 
         if audit.summary.data.cases < _FEW:
             held = counted(audit.summary.data.cases, "case")
-            yield f"{audit.name}: {held} only were audited; fewer than {_FEW} say little about other patients."
+            yield f"{audit.name}: only {held} audited; fewer than {_FEW} say little about other patients."
 
 
 def _unshown(audits: Audits) -> Iterator[str]:
