@@ -5,7 +5,8 @@
 Networks have random weights, whose logits are close everywhere, so that any difference in preparation shows. Own
 software: nnU-Net's predictor; MONAI's transforms and inferer, as a bundle's configuration names them; the function
 `preprocess_input` of segmentation-models-pytorch. Agreement is Dice of both predictions, mean over classes, on the grid
-of the files; the lowest over the cases. It prints a Markdown table. With --data the 3D models also run on real cases of two labels.
+of the files; the lowest over the cases. It prints Markdown tables. With --data the 3D models also run on real cases of
+two labels.
 """
 
 from __future__ import annotations
