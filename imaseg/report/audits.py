@@ -47,7 +47,9 @@ def read_audits(folders: Sequence[Path]) -> list[Audit]:
         raise InputError(msg)
     loaded = [results.load(folder) for folder in folders]
     names = _names([audit.folder.resolve() for audit in loaded], [audit.summary.model.name for audit in loaded])
-    return [Audit(audit.folder, audit.summary, audit.run, name) for audit, name in zip(loaded, names, strict=True)]
+    return [
+        Audit(audit.folder, audit.summary.in_hu(), audit.run, name) for audit, name in zip(loaded, names, strict=True)
+    ]
 
 
 def lacking(audits: Audits, held: Sequence[Audit], said: str) -> str:

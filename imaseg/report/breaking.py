@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from imaseg.report.audits import Audit
 from imaseg.report.compare import Series, clean_point, ladder
-from imaseg.report.wording import ADDED, amount, short
+from imaseg.report.wording import ADDED, OWN, amount, short
 from imaseg.results.base import Spread
 
 
@@ -69,6 +69,8 @@ def native(audit: Audit, unit: str, eps: float) -> Spread | None:
 def native_text(audit: Audit, unit: str, eps: float) -> str:
     """A budget in the image's own units at the median case, or why there is none."""
     spread = native(audit, unit, eps)
+    if unit in OWN:
+        return amount(eps, unit)
     if spread is None:
         return "not known" if unit in ADDED else "no intensity"
     return f"{short(spread.median)}{own_unit(audit)}"

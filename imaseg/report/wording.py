@@ -26,6 +26,8 @@ _UNITS = {
     "native": "native units",
     "range": "share of the intensity range",
 }
+OWN = ("native", "HU")
+"""Units that are the image's own."""
 ADDED = frozenset({"rms", "norm", "max", "std"})
 """Units of budgets that are added intensity, so that native units exist for them."""
 

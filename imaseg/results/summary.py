@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self, TypeVar
 
 from imaseg.results.attack import AttackEntry
 from imaseg.results.base import FORMAT, AnyEntry, Block, Interval, Record
@@ -11,6 +11,8 @@ from imaseg.results.corruption import CorruptionEntry, Degradation
 from imaseg.results.margin import MarginEntry
 from imaseg.results.preparation import Agreement, Preparation
 from imaseg.results.voxel_margin import VoxelMarginEntry
+
+_Unit = TypeVar("_Unit", bound=Record)
 
 
 class ModelFacts(Record):
@@ -154,3 +156,15 @@ class Summary(Block):
     valid: bool = True
     showcase: Shown | None = None
     cost: Cost
+
+    def in_hu(self) -> Self:
+        """The same with "HU" for the unit "native" where the grey values of the files are that: for people to read."""
+        if self.preparation.unit != "HU":
+            return self
+
+        def worded(one: _Unit) -> _Unit:
+            return one.model_copy(update={"unit": "HU"}) if getattr(one, "unit", "") == "native" else one
+
+        lists = ("probes", "margins", "voxel_margins", "certified", "others")
+        shown = self.showcase and worded(self.showcase)
+        return self.model_copy(update={n: [*map(worded, getattr(self, n))] for n in lists} | {"showcase": shown})

@@ -6,7 +6,7 @@ from imaseg.report.audits import Audit, Audits
 from imaseg.report.blocks import Section, table
 from imaseg.report.breaking import own_unit
 from imaseg.report.compare import all_series, ladder, strongest
-from imaseg.report.wording import ADDED, amount, short, spread_text
+from imaseg.report.wording import ADDED, OWN, amount, short, spread_text
 from imaseg.results.attack import AttackEntry
 
 _SIZES = {"rms": "RMS per voxel", "l2": "L2 norm", "linf": "largest change", "range": "largest, share of range"}
@@ -36,6 +36,8 @@ def _row(audit: Audit, entry: AttackEntry) -> dict[str, object]:
 
 
 def _native(audit: Audit, entry: AttackEntry) -> str:
+    if entry.unit in OWN:
+        return amount(entry.eps, entry.unit)
     if entry.unit not in ADDED:
         return "no intensity"
     return f"{spread_text(entry.eps_native)}{own_unit(audit)}" if entry.eps_native else "not known"

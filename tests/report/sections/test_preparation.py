@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from imaseg.report import write_report
-from imaseg.report.sections import clean, preparation
+from imaseg.report.sections import budgets, clean, preparation
 from imaseg.report.sections.context import summary
 from imaseg.results.preparation import Agreement
 from tests.report.parser import Page
@@ -39,3 +41,23 @@ def test_dice_on_the_grid_of_the_files_stands_beside_that_on_the_models(tiny):
     column = table.head.index("Dice on the grid of the files")
     assert [row[column] for row in texts(table)] == ["0.123"] * (len(native) - 1) + ["0.234"]
     assert "counted on the grid of the files 0.234" in section.sentences[0].points[0]
+
+
+def test_budgets_of_ct_are_in_hounsfield_units(tiny):
+    entry = tiny.summary.probes[-1].model_copy(update={"unit": "native", "eps": 20.0, "eps_native": None})
+    told = tiny.summary.preparation
+    for unit, wanted in (("HU", "20 HU"), ("file's units", "20 native units")):
+        summary = tiny.summary.model_copy(
+            update={"probes": [entry], "preparation": told.model_copy(update={"unit": unit})}
+        )
+        (table,) = blocks_of(budgets.build([replace(tiny, summary=summary.in_hu())]), "table")
+        assert [(row[2], row[-1]) for row in texts(table)] == [(wanted, wanted)]
+        assert summary.probes[0].unit == "native"
+
+
+def test_native_budgets_say_hu_where_the_files_hold_them(tiny):
+    told = tiny.summary.preparation.model_copy(update={"unit": "HU"})
+    entry = next(entry for entry in tiny.summary.probes if entry.eps_native is not None and entry.eps)
+    alone = tiny.summary.model_copy(update={"probes": [entry], "preparation": told})
+    (table,) = blocks_of(budgets.build([replace(tiny, summary=alone)]), "table")
+    assert all(row[-1].endswith(" HU") for row in texts(table))
