@@ -72,7 +72,8 @@ def match(
 ) -> tuple[dict[int, int], list[str]]:
     """Class of the model by label value of the data, background left out, and what to say of it.
 
-    Names match but for case, blanks, hyphens and underscores. Numbers match only where a side has no name.
+    Names match but for case, blanks, hyphens and underscores. Numbers match only where a side has no name. The same
+    goes for values that the card's map leaves out.
 
     Args:
         data: label names by value.
@@ -85,15 +86,27 @@ def match(
     """
     values = [value for value in data if value > 0]
     if given:
-        mapping = {value: given.get(value, value) for value in values}
-        _known(mapping, data, model, where)
-        return mapping, [f"Labels are matched as the card says: {_list(mapping, data, model)}."]
+        said = {value: given[value] for value in values if value in given}
+        _known(said, data, model, where)
+        rest = {value: data[value] for value in values if value not in given}
+        taken = {k for k in said.values() if k > 0}
+        told = [f"Labels are matched as the card says: {_list(said, data, model)}."] if said else []
+        others, notes = _matched(rest, {k: name for k, name in model.items() if k not in taken}, where, said)
+        return {value: {**said, **others}[value] for value in values}, told + notes
+    return _matched(data, model, where, {})
+
+
+def _matched(
+    data: Mapping[int, str], model: Mapping[int, str], where: str, said: Mapping[int, int]
+) -> tuple[dict[int, int], list[str]]:
+    """As `match`, of what the card leaves open; `said` is what it says."""
+    values = [value for value in data if value > 0]
     by_name = {value: _named(data[value], model) for value in values}
     found = {value: k for value, k in by_name.items() if k is not None}
     by_number = {v: v for v in values if v not in found and v in model and not _both_named(v, data, model)}
     mapping = {value: {**found, **by_number}.get(value, -1) for value in values}
     if -1 in mapping.values() or len({*mapping.values()}) < len(values):
-        _refuse(found, by_number, data, model, where)
+        _refuse(found, by_number, data, model, where, said)
     moved = {value: k for value, k in found.items() if value != k}
     notes = [f"Labels are matched by name: {_list(moved, data, model)}."] if moved else []
     if by_number:
@@ -161,6 +174,7 @@ def _refuse(
     data: Mapping[int, str],
     model: Mapping[int, str],
     where: str,
+    said: Mapping[int, int],
 ) -> None:
     """Say which names disagree, with the map to write: by name, else the class of the same number if it is free."""
     values = [value for value in data if value > 0]
@@ -173,10 +187,11 @@ def _refuse(
         wanted.setdefault(value, value if free else 0)
     names = ", ".join(f"{k} {name}" for k, name in model.items() if k > 0)
     problem = ", ".join(f"{value} {data[value]}" for value in lost or twice)
+    written = ", ".join(f"{v}: {k}" for v, k in sorted({**said, **wanted}.items()))
     msg = (
         f"label names of {where} must agree with the model's ({names}), got {problem}. If "
         f"{_list({v: k for v, k in wanted.items() if v in (lost or twice)}, data, model)}, write "
-        f"`label_map: {{{', '.join(f'{v}: {k}' for v, k in sorted(wanted.items()))}}}` into the model's card (0 leaves "
+        f"`label_map: {{{written}}}` into the model's card (0 leaves "
         "a label out) or change what is not so; or call the labels by the model's names in dataset.json."
     )
     raise InputError(msg)

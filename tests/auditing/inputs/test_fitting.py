@@ -200,3 +200,17 @@ def test_images_and_labels_are_paired_by_stem_whatever_their_suffix(tmp_path, na
     assert (case.id, case.image[0].name, case.label.name) == ("one", name, "one_mask.png")
     loaded = CaseSource(load_cases(tmp_path), _model(2, {1: "a"}, recipe={}).card).load(case)
     assert loaded.volume.image.shape == (1, 8, 8, 1)
+
+
+NAMED = {0: "background", 1: "spleen", 2: "liver", 3: "tumour"}
+
+
+def test_what_the_map_of_the_card_leaves_out_goes_by_its_name():
+    data = {0: "background", 1: "hepar", 2: "tumour", 3: "spleen"}
+    assert match(data, NAMED, given={1: 2}, where="x")[0] == {1: 2, 2: 3, 3: 1}
+
+
+def test_a_map_that_leaves_out_a_name_nobody_has_is_refused_with_the_whole_map():
+    data = {0: "background", 1: "hepar", 2: "kidney"}
+    with pytest.raises(InputError, match=r"got 2 kidney.*`label_map: {1: 2, 2: 0}`"):
+        match(data, NAMED, given={1: 2}, where="x")
