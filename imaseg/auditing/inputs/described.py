@@ -82,7 +82,7 @@ def match_labels(model: SegmentationModel, whole: SegmentationModel, labels: Map
             continue
         told = "" if name == str(value) else name
         by_itself = "name" if _plain(told) == _plain(names[structure]) else "number"
-        how = "card" if whole.card.label_map else by_itself
+        how = "card" if value in whole.card.label_map else by_itself
         matches.append(
             LabelMatch(value=value, name=told, structure=structure, structure_name=names[structure], matched=how)
         )

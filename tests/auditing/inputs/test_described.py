@@ -108,3 +108,9 @@ def test_dice_on_the_grid_of_the_files_is_that_of_the_decision_taken_there(tmp_p
         assert wanted > 0.7
         assert told[str(k)] == pytest.approx(wanted, abs=0.12)
     assert told["foreground_mean"] == pytest.approx(np.mean([told["1"], told["2"]]))
+
+
+@pytest.mark.parametrize(("said", "told"), [({}, "the lowest value of each channel"), ({"pad_value": -1}, "-1")])
+def test_the_value_that_is_padded_with_is_the_one_of_the_card(cohort, said, told):
+    padding = _subject(cohort, recipe=WINDOW, divisor=4, **said).preparation().padding
+    assert padding == f"{told}, up to a tile and to multiples of 4"
