@@ -59,7 +59,8 @@ class Seen:
 
     def also(self, output: Tensor) -> Self:
         """The same with an output (B, K, *spatial) more; one that is not finite says nothing."""
-        values, rounding = output.detach().float(), torch.finfo(output.dtype).eps
+        values = output.detach().float()
+        rounding = _rounding(values)
         low, high = (float(value) for value in values.aminmax()) if values.numel() else (math.nan, math.nan)
         if not (math.isfinite(low) and math.isfinite(high)):
             return self
@@ -96,6 +97,13 @@ class Seen:
     def settled(self) -> bool:
         """Whether no further output can change that these are logits."""
         return bool(self.channels) and self.high > _ROUNDING and not self.bounded
+
+
+def _rounding(values: Tensor) -> float:
+    """Relative error of the values as their network made them, in half precision perhaps before they were widened."""
+    kinds = (torch.bfloat16, torch.float16)
+    kind = next((kind for kind in kinds if torch.equal(values.to(kind).float(), values)), torch.float32)
+    return float(torch.finfo(kind).eps)
 
 
 def doubt(believed: Activation, seen: Seen, where: str) -> str | None:

@@ -126,3 +126,12 @@ def test_networks_that_return_labels_are_one_line(decide, words):
 
     with pytest.raises(InputError, match=words):
         _adapt(Decided([1.0, -2.0, 3.0], 0.5))
+
+
+def test_a_softmax_of_many_classes_is_found_in_half_precision():
+    dtype = torch.bfloat16
+    logits = 3 * torch.randn(1, 14, 40, 40, generator=torch.Generator().manual_seed(0))
+    probabilities = logits.to(dtype).softmax(1)
+    assert ((probabilities.float().sum(1) - 1).abs() > 1e-3).any()
+    assert Seen().also(probabilities.float()).activation == "softmax"
+    assert Seen().also(logits.sigmoid().to(dtype).float()).activation == "sigmoid"
