@@ -79,13 +79,17 @@ class AdaptedModel(SegmentationModel):
 
     def forward(self, image: Tensor) -> Tensor:
         """Return class logits; their argmax is the segmentation."""
+        return as_classes(self.channels(image), len(self.card.labels), self.found.layout.channels)
+
+    def channels(self, image: Tensor) -> Tensor:
+        """Return the logits of the network's own channels."""
         if self._flat and image.ndim == 4:
-            return self._classes(self.network(image))
+            return undo_activation(self.network(image), self.ending.activation)
         axes = self._axes(image.shape[2:])
         there = (0, 1, *("xyz".index(axis) + 2 for axis in axes))
         mirrored = [axis_index + 2 for axis_index, axis in enumerate(axes) if axis in self.found.card.flip]
         seen = image.permute(there).flip(mirrored)
-        logits = self._classes(self._run(seen))
+        logits = undo_activation(self._run(seen), self.ending.activation)
         return logits.flip(mirrored).permute(tuple(torch.tensor(there).argsort().tolist()))
 
     def along(self, axis: str) -> AdaptedModel:
@@ -103,6 +107,14 @@ class AdaptedModel(SegmentationModel):
         """The network, before its activation is undone."""
         inner: SegmentationModel = self.network  # type: ignore[assignment]
         return inner.network
+
+    @property
+    def painted(self) -> dict[int, int] | None:  # type: ignore[override]
+        """Class of each channel in the order of painting; None if channels are classes, background included."""
+        if self.found.layout.channels is not None:
+            return self.found.layout.channels
+        channels = self.found.probe.channels
+        return None if channels == len(self.card.labels) else {i: i + 1 for i in range(channels)}
 
     @property
     def open_axes(self) -> bool:
@@ -126,11 +138,6 @@ class AdaptedModel(SegmentationModel):
         else:
             raw = self._tiled(image) if self._tiled is not None else self.network(image)
         return raw
-
-    def _classes(self, raw: Tensor) -> Tensor:
-        return as_classes(
-            undo_activation(raw, self.ending.activation), len(self.card.labels), self.found.layout.channels
-        )
 
 
 def adapt(

@@ -5,6 +5,7 @@ docs/models.md says where the card of each kind of model is and which keys it ne
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -163,10 +164,31 @@ def parse_card(content: dict[str, Any], *, source: str) -> Card:
     return validated(Card, content, source=source)
 
 
-def card_beside(*paths: Path) -> Card:
-    """Read the card at the first of these paths that exists; an empty card if none does."""
+def card_beside(*paths: Path, unused: Sequence[str] = ("class_", "arguments", "weights")) -> Card:
+    """Read the card at the first of these paths that exists; an empty card if none does.
+
+    Args:
+        paths: where it may be.
+        unused: attributes of which the checkpoint itself has the say.
+
+    Raises:
+        InputError: as `read_card`, or if it says one of those.
+    """
     card_file = next((path for path in paths if path.is_file()), None)
-    return Card() if card_file is None else read_card(card_file)
+    return Card() if card_file is None else without(read_card(card_file), unused, source=str(card_file))
+
+
+def without(card: Card, unused: Sequence[str], *, source: str) -> Card:
+    """The same card.
+
+    Raises:
+        InputError: if it says something that would not be heeded.
+    """
+    said = [name.rstrip("_") for name in unused if name in card.model_fields_set]
+    if said:
+        msg = f"{source} must not say {' or '.join(said)}, which the checkpoint beside it does. Take it out."
+        raise InputError(msg)
+    return card
 
 
 def _lines(path: Path) -> list[str]:

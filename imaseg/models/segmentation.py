@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -99,6 +99,8 @@ class SegmentationModel(nn.Module):
             decisions (`nearest`), as `imaseg.data.invert_logits` takes it.
         left_out: steps of the checkpoint's own postprocessing that imaseg does not do.
         ending: final activation of the network, which `forward` undoes, and who says so.
+        painted: class of each of the network's own channels, in the order in which they are painted over each other;
+            None if channels are classes.
     """
 
     prepare: Callable[[Volume], tuple[Volume, list[Step]]] | None = None
@@ -108,11 +110,17 @@ class SegmentationModel(nn.Module):
     left_out: Sequence[str] = ()
     no_own = "this kind of checkpoint brings no pipeline of its own"
     ending = Ending()
+    painted: Mapping[int, int] | None = None
 
     def __init__(self, network: nn.Module, card: ModelCard) -> None:
         super().__init__()
         self.network = network
         self.card = card
+
+    def channels(self, image: Tensor) -> Tensor:
+        """Return the logits of the network's own channels, which `painted` makes classes of."""
+        logits: Tensor = self(image)
+        return logits
 
     def forward(self, image: Tensor) -> Any:
         """Return logits of the image's own size; sides are padded at both ends to what the network needs.

@@ -55,7 +55,7 @@ def load_smp(text: str) -> AdaptedModel:
         model.no_own = f"SMP defines a preprocessing for 3 channels, and it takes {model.card.in_channels}"
         return model
     try:
-        model.own = SMPPipeline(network, arguments)
+        model.own = SMPPipeline(network, arguments, model.painted)
     except InputError as error:
         model.no_own = str(error)
     return model

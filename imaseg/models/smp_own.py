@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor, nn
 
 from imaseg.errors import InputError
@@ -22,13 +22,17 @@ class SMPPipeline:
     Args:
         network: as the library builds it.
         arguments: of the network, as its folder states them.
+        painted: class of each channel that is a structure by itself, in the order of painting; None if channels are
+            classes, of which the largest wins.
 
     Raises:
         InputError: if nobody on this machine knows the preprocessing of that encoder's weights.
     """
 
-    def __init__(self, network: nn.Module, arguments: Mapping[str, Any]) -> None:
-        self._network, self._activation = network, arguments.get("activation")
+    def __init__(
+        self, network: nn.Module, arguments: Mapping[str, Any], painted: Mapping[int, int] | None = None
+    ) -> None:
+        self._network, self._activation, self._painted = network, arguments.get("activation"), painted
         encoder, weights = str(arguments.get("encoder_name", "resnet34")), str(arguments["encoder_weights"])
         self._settings, source = _settings(encoder, weights)
         self.name = f"SMP's preprocess_input for {weights} weights of {encoder} ({source}) and the network"
@@ -46,7 +50,7 @@ class SMPPipeline:
 
         try:
             with Image.open(files[0]) as picture:
-                pixels = np.asarray(picture.convert("RGB"))
+                pixels = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
         except (OSError, ValueError) as error:
             msg = f"{files[0]} must be a picture for SMP's preprocess_input, got another file. Audit pictures."
             raise InputError(msg) from error
@@ -54,15 +58,18 @@ class SMPPipeline:
         device = next(self._network.parameters()).device
         image = torch.from_numpy(np.ascontiguousarray(ready.transpose(2, 0, 1), np.float32))[None].to(device)
         with torch.no_grad():
-            output: Tensor = self._network(image)
-        return self._decided(output[0]).T[..., None]
+            output = self._network(image)
+        # With `aux_params` the network returns a pair: the mask, and a class of the whole picture.
+        return self._decided((output[0] if isinstance(output, tuple) else output)[0]).T[..., None]
 
     def _decided(self, output: Tensor) -> NDArray[np.int64]:
-        if len(output) > 1:
-            decided = output.argmax(0)
-        else:
-            decided = (output[0] > (0.5 if self._activation == "sigmoid" else 0)).long()
-        return decided.cpu().numpy()
+        if self._painted is None:
+            return output.argmax(0).cpu().numpy()
+        inside = output > (0.5 if self._activation == "sigmoid" else 0)
+        decided = torch.zeros(inside.shape[1:], dtype=torch.long)
+        for channel, structure in self._painted.items():
+            decided[inside[channel].cpu()] = structure
+        return decided.numpy()
 
 
 def _settings(encoder: str, weights: str) -> tuple[dict[str, Any], str]:

@@ -59,8 +59,9 @@ class Agreement(Record):
     Attributes:
         pipeline: software that was compared with; empty where there is none.
         case: that both predicted.
-        dice: mean over the foreground classes of which either predicts 50 voxels or more; 1 where there is none, None
-            where it was not compared.
+        dice: mean over the foreground classes of which either predicts 50 voxels or more; None where there is none, or
+            it was not compared.
+        lowest: Dice of the class among these that differs most.
         by_class: Dice by class number, for all foreground classes that either predicts.
         voxels: share of all voxels with the same class.
         reason: why it was not compared, or what is known to differ.
@@ -71,6 +72,7 @@ class Agreement(Record):
     pipeline: str = ""
     case: str = ""
     dice: float | None = None
+    lowest: float | None = None
     by_class: dict[str, float] = {}
     voxels: float | None = None
     reason: str = ""
@@ -78,14 +80,18 @@ class Agreement(Record):
     @property
     def agrees(self) -> bool | None:
         """Whether both predict the same, but for rounding; None where they were not compared."""
-        return None if self.dice is None else self.dice >= SAME
+        if self.dice is None:
+            return None
+        return self.dice >= SAME and (self.lowest is None or self.lowest >= SAME_EACH)
 
     @property
     def sentence(self) -> str:
         """What was found."""
         if self.dice is None or self.voxels is None:
             return f"Not compared with the model's own software: {self.reason}"
-        numbers = f"Dice {self.dice:.4f}, {self.voxels:.2%} of the voxels alike ({self.pipeline}, case {self.case})"
+        apart = "" if self.lowest is None or self.lowest >= SAME_EACH else f" ({self.lowest:.4f} of one class)"
+        alike = f"{self.voxels:.2%} of the voxels alike ({self.pipeline}, case {self.case})"
+        numbers = f"Dice {self.dice:.4f}{apart}, {alike}"
         if self.agrees:
             return f"imaseg predicts what the model's own software predicts: {numbers}."
         return f"imaseg does not predict what the model's own software predicts: {numbers}; {self.reason}"
@@ -93,3 +99,5 @@ class Agreement(Record):
 
 SAME = 0.99
 """Dice of two predictions from which on they count as the same."""
+SAME_EACH = 0.9
+"""Dice that each class must reach for that: among a hundred classes, the mean hides one that is never found."""

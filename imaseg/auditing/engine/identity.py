@@ -130,7 +130,7 @@ def _keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
 def _card(model: SegmentationModel, preparation: Preparation) -> dict[str, Any]:
     """All that is said about a model besides its weights; figures of single cases follow from the data."""
     whole = model.whole if isinstance(model, OnlyClasses) else model
-    card = model.card.model_dump(mode="json")
+    card = model.card.model_dump(mode="json") | {"back": model.back}
     if isinstance(whole, AdaptedModel):
         found = whole.found
         card |= {"network_card": found.card.model_dump(mode="json", exclude={"train_ids", "val_ids"})}

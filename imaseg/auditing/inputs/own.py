@@ -11,7 +11,7 @@ from torch import Tensor
 
 from imaseg.auditing.inputs.source import Loaded
 from imaseg.data import Case
-from imaseg.data.inverse.invert import invert_logits
+from imaseg.data.inverse.invert import invert_logits, invert_painted
 from imaseg.data.volume import Step
 from imaseg.errors import InputError
 from imaseg.frozen import frozen
@@ -46,14 +46,38 @@ def agreement(model: SegmentationModel, case: Case, loaded: Loaded, *, prepared:
         told = " ".join(told.split())[:500]
         return Agreement(pipeline=whole.own.name, case=case.id, reason=f"{whole.own.name} could not run: {told}")
     device = next(whole.parameters()).device
+    image = torch.from_numpy(loaded.volume.image)[None].to(device)
     with frozen(whole), torch.no_grad():
-        logits = whole(torch.from_numpy(loaded.volume.image)[None].to(device))[0]
-    return _compared(native_decision(whole, logits, loaded.steps), theirs, whole, case)
+        logits = whole(image)[0]
+    return _compared(native_decision(whole, image, logits, loaded.steps), theirs, whole, case)
 
 
-def native_decision(model: SegmentationModel, logits: Tensor, steps: Sequence[Step]) -> NDArray[np.int64]:
-    """Class of each voxel (X, Y, Z) on the grid of the files, of logits (K, *spatial) on the model's."""
-    return invert_logits(logits.float().cpu().numpy(), steps, back=model.back)
+def native_decision(
+    model: SegmentationModel, image: Tensor, logits: Tensor, steps: Sequence[Step]
+) -> NDArray[np.int64]:
+    """Class of each voxel (X, Y, Z) on the grid of the files.
+
+    Class logits of structures that are painted over each other have kinks where these meet: the network's own channels
+    go back one by one.
+
+    Args:
+        model: as it is audited.
+        image: (1, C, *spatial), as the model takes it.
+        logits: (K, *spatial) that the model returned for it.
+        steps: the records of its case.
+    """
+    whole, kept = (model.whole, model.kept) if isinstance(model, OnlyClasses) else (model, None)
+    resampled = any(step["name"] == "resample" for step in steps)
+    if whole.painted is None or model.back == "nearest" or not resampled:
+        return invert_logits(logits.float().cpu().numpy(), steps, back=model.back)
+    with frozen(whole), torch.no_grad():
+        channels = whole.channels(image)[0].float().cpu().numpy()
+    decided = invert_painted(channels, steps, whole.painted, back=model.back)
+    if kept is None:
+        return decided
+    table = np.zeros(max(*whole.card.labels, 0) + 1, np.int64)
+    table[list(kept)] = range(len(kept))
+    return table[decided]
 
 
 def dice_of_maps(ours: NDArray[np.int64], theirs: NDArray[np.int64]) -> dict[int, float]:
@@ -73,20 +97,26 @@ def _compared(ours: NDArray[np.int64], theirs: NDArray[np.int64], model: Segment
         return Agreement(pipeline=name, case=case.id, dice=0.0, voxels=0.0, reason=reason)
     scores = dice_of_maps(ours, theirs)
     counted = [score for k, score in scores.items() if max((ours == k).sum(), (theirs == k).sum()) >= _FEW]
-    return Agreement(
+    found = Agreement(
         pipeline=name,
         case=case.id,
-        dice=float(np.mean(counted)) if counted else 1.0,
         by_class={str(k): score for k, score in scores.items()},
         voxels=float((ours == theirs).mean()),
-        reason=_why(scores, model, theirs),
+    )
+    if not counted:
+        told = ", ".join(f"{k}: {score:.3f}" for k, score in scores.items())
+        reason = (
+            f"of no class either predicts {_FEW} voxels in case {case.id} (Dice by class {{{told}}}), "
+            "so that rounding decides. Name a case with larger structures first."
+        )
+        return found.model_copy(update={"reason": reason})
+    return found.model_copy(
+        update={"dice": float(np.mean(counted)), "lowest": min(counted), "reason": _why(scores, model, theirs)}
     )
 
 
 def _why(scores: Mapping[int, float], model: SegmentationModel, theirs: NDArray[np.int64]) -> str:
     """What is known to differ, for the reader of a number below 1."""
-    if not scores:
-        return "neither predicts any foreground, so that little was compared."
     if all(score == 1 for score in scores.values()):
         return ""
     known = f"imaseg leaves out {', '.join(model.left_out)}; " if model.left_out else ""

@@ -112,7 +112,7 @@ class Scene:
         """Dice of the clean decision on the grid of the files, by structure and in the mean; none if prepared."""
         if not self.source.prepares:
             return {}
-        decided = native_decision(self.model, self.clean_logits[0], self.loaded.steps)
+        decided = native_decision(self.model, self.image, self.clean_logits[0], self.loaded.steps)
         scores = dice_of_maps(decided, self.loaded.native_label, self.groups)
         return scores | {MEAN: sum(scores.values()) / len(scores)}
 
@@ -272,10 +272,13 @@ def dice_by_counting(prediction: NDArray[Any], label: NDArray[Any], groups: Grou
 
 
 def dice_of_maps(prediction: NDArray[Any], label: NDArray[Any], groups: Groups) -> dict[str, float]:
-    """Dice of two label maps by structure, each a set of classes; 1 where one is in neither."""
-    scores = {}
+    """Dice of two label maps by structure, each a set of classes; 1 where one is in neither.
+
+    Voxels with a negative label are ignored.
+    """
+    scores, counts = {}, label >= 0
     for k, inside in groups.items():
-        found, truth = np.isin(prediction, inside), np.isin(label, inside)
+        found, truth = np.isin(prediction, inside) & counts, np.isin(label, inside)
         total = int(found.sum()) + int(truth.sum())
         scores[str(k)] = 2 * int((found & truth).sum()) / total if total else 1.0
     return scores

@@ -72,17 +72,18 @@ def _write_label(scene: Scene, folder: str, label: NDArray[np.int64]) -> str:
 
 def _dice(scene: Scene, result: AttackResult, reread: Loaded) -> dict[str, dict[str, float]]:
     """Write both predictions on the native grid; Dice of everything, by class and in the mean."""
-    again = finite_logits(scene.model, tensors(scene.model, reread)[0], scene.case.id)[0]
+    image = tensors(scene.model, reread)[0]
+    again = finite_logits(scene.model, image, scene.case.id)[0]
     stages = {
         "clean": {str(k): float(result.dice_clean[0][k]) for k in scene.classes},
         "attacked": {str(k): float(result.dice[0][k]) for k in scene.classes},
         "reread": dice_of_maps(again.argmax(0).cpu().numpy(), reread.label, scene.groups),
     }
-    for stage, folder, loaded, logits in (
-        ("clean_native", "clean_predictions", scene.loaded, scene.clean_logits[0]),
-        ("reread_native", "predictions", reread, again),
+    for stage, folder, loaded, seen, logits in (
+        ("clean_native", "clean_predictions", scene.loaded, scene.image, scene.clean_logits[0]),
+        ("reread_native", "predictions", reread, image, again),
     ):
-        label = native_decision(scene.model, logits, loaded.steps)
+        label = native_decision(scene.model, seen, logits, loaded.steps)
         _write_label(scene, folder, label)
         stages[stage] = dice_of_maps(label, loaded.native_label, scene.groups)
     for values in stages.values():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -65,6 +65,28 @@ def invert_logits(logits: NDArray[np.float32], steps: Sequence[Step], *, back: s
         decided[here > best] = k
         np.maximum(best, here, out=best)
     return decided
+
+
+def invert_painted(
+    logits: NDArray[np.float32], steps: Sequence[Step], painted: Mapping[int, int], *, back: str = "logits"
+) -> NDArray[np.int64]:
+    """As `invert_logits`, of channels that are decided each by itself and painted over each other.
+
+    Args:
+        logits: (channels, X, Y, Z) in prepared space.
+        steps: the records of its case.
+        painted: class of each channel, in the order of painting.
+        back: `sigmoid`, or else `logits`.
+    """
+    values, half = (expit(logits), 0.5) if back == "sigmoid" else (logits, 0.0)
+    values = values.astype(np.float32)
+    outside = 0.0 if back == "sigmoid" else -float(np.abs(values).max())
+    decided = None
+    for channel, k in painted.items():
+        inside = _to_native_grid(values[channel], steps, fill=outside) > half
+        decided = np.zeros(inside.shape, np.int64) if decided is None else decided
+        decided[inside] = k
+    return decided if decided is not None else np.zeros(logits.shape[1:], np.int64)
 
 
 def native_scale(steps: Sequence[Step]) -> float | None:

@@ -10,6 +10,8 @@ from imaseg.models.bundle.places import inferer_at
 _KNOWN = ("SlidingWindowInferer", "SlidingWindowInfererAdapt", "SliceInferer", "SimpleInferer")
 _USUAL = {"overlap": 0.25, "mode": "constant", "sw_batch_size": 1}
 """MONAI's own defaults."""
+_SIGMA = 0.125
+"""Width of the Gaussian, as a share of the tile."""
 
 
 class Inferer:
@@ -21,11 +23,11 @@ class Inferer:
 
     Attributes:
         card: keys of a card: tiles and axes.
-        notes: sentences on what was left out.
+        left_out: what of it is not done.
     """
 
     def __init__(self, config: BundleConfig, *, dims: int | None) -> None:
-        self.notes: list[str] = []
+        self.left_out: list[str] = []
         self.card: dict[str, Any] = {"pad_value": 0.0} | ({} if dims is None else {"axes": "xyz"[:dims]})
         where = inferer_at(config)
         if where is None:
@@ -34,12 +36,15 @@ class Inferer:
         target = str(said.get("_target_", "")) if isinstance(said, dict) else "code"
         kind = target.rpartition(".")[2] if target.partition(".")[0] in ("monai", target) else target
         if kind not in _KNOWN:
-            self.notes.append(f"The bundle's own inferer ({target}) is left out: plain tiles are used.")
+            self.left_out.append(f"the bundle's own inferer ({target}): plain tiles are used")
         if kind == "SliceInferer":
             along = config.get(*where, "spatial_dim") or 0
             self.card["axes"] = "xyz"[:along] + "xyz"[along + 1 :]
         self.card |= _tiles(config, where, dims or 3)
         self.card["pad_value"] = float(config.get(*where, "cval") or 0.0)
+        sigma = config.get(*where, "sigma_scale")
+        if self.card.get("mode") == "gaussian" and sigma not in (None, _SIGMA):
+            self.left_out.append(f"sigma_scale {sigma} of the inferer: tiles are blended with {_SIGMA}")
 
 
 def _tiles(config: BundleConfig, where: KeyPath, dims: int) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from imaseg.models.bundle.network import NETWORK, make_network, weights_file
 from imaseg.models.bundle.own import BundleSoftware
 from imaseg.models.bundle.postprocessing import Postprocessing
 from imaseg.models.bundle.transforms import Preprocessing
-from imaseg.models.card import BESIDE, UNTOUCHED, Card, parse_card, read_card
+from imaseg.models.card import BESIDE, UNTOUCHED, card_beside, parse_card
 from imaseg.models.weights import load_state, read_state
 
 
@@ -29,10 +29,11 @@ def load_bundle(text: str, *, trust: bool = False) -> AdaptedModel:
     """
     folder = Path(text)
     config = BundleConfig(folder, trust=trust)
-    own = read_card(folder / BESIDE) if (folder / BESIDE).is_file() else Card()
+    own = card_beside(folder / BESIDE, unused=("class_", "arguments"))
     from_card = own.model_dump(by_alias=True, exclude_unset=True)
     notes = list(config.notes)
-    from_bundle = _card_keys(config)
+    after = Postprocessing(config)
+    from_bundle = _card_keys(config, exclusive=after.exclusive)
     preprocessing = None
     if "recipe" not in from_card:
         preprocessing = Preprocessing(config, channels=from_bundle.get("in_channels", 0))
@@ -41,24 +42,23 @@ def load_bundle(text: str, *, trust: bool = False) -> AdaptedModel:
             from_bundle["recipe"] = UNTOUCHED | preprocessing.recipe
     inferer = Inferer(config, dims=_dims(config))
     from_bundle |= inferer.card
-    after = Postprocessing(config)
     if after.activation is not None:
         from_bundle["activation"] = "none"
         notes.append(f"The bundle's postprocessing applies a {after.activation}: the network returns logits.")
     network = make_network(config, notes)
-    weights = weights_file(config)
+    weights = weights_file(config, own.weights)
     load_state(network, read_state(weights), source=str(weights))
     card = parse_card(from_bundle | from_card, source=str(folder))
     by = "card" if "activation" in from_card else "bundle"
     name = folder.resolve().name
-    model = adapt(network, card, kind="bundle", name=name, notes=[*notes, *inferer.notes], activation_by=by)
+    model = adapt(network, card, kind="bundle", name=name, notes=notes, activation_by=by)
     if preprocessing is not None and preprocessing.prepare is not None:
         model.prepare = preprocessing.prepare
     model.independent = model.independent or after.activation == "sigmoid"
     model.back = after.back
-    model.left_out = [*after.left_out, *_decided(after, model)]
+    model.left_out = [*inferer.left_out, *after.left_out, *_decided(after, model)]
     if trust:
-        model.own = BundleSoftware(folder, model.found.layout.channels)
+        model.own = BundleSoftware(folder, model.painted, weights)
     else:
         model.no_own = "running a bundle's own transforms needs --trust"
     return model
@@ -70,21 +70,30 @@ def _decided(after: Postprocessing, model: AdaptedModel) -> list[str]:
     if after.activation is None and after.threshold not in (None, 0.5 if ends_in == "sigmoid" else 0.0):
         split = "probabilities at 0.5" if ends_in == "sigmoid" else "logits at 0"
         return [f"AsDiscrete (threshold {after.threshold:g} of what the network returns): imaseg splits {split}"]
-    if after.activation != "sigmoid" or channels < 3 or channels != len(model.card.labels):
+    alone = channels == len(model.card.labels) and after.threshold is not None and not after.largest
+    if not alone or (after.activation == "softmax" and channels == 2):  # of two that sum to 1 one is above 0.5
         return []
     return ["AsDiscrete (a threshold for each channel, background included): the channel with the largest value wins"]
 
 
-def _card_keys(config: BundleConfig) -> dict[str, Any]:
-    """Card keys that the bundle's files state."""
+def _card_keys(config: BundleConfig, *, exclusive: bool) -> dict[str, Any]:
+    """Card keys that the bundle's files state.
+
+    Args:
+        config: of the bundle.
+        exclusive: whether only one channel wins, so that the first one is the background whatever it is called.
+    """
     path = config.folder / "configs" / "metadata.json"
     metadata = read_json(path) if path.is_file() else {}
     formats = metadata.get("network_data_format") or {}
-    channels = _first(formats.get("inputs")).get("num_channels") or _network_argument(config, "in_channels")
+    # Of several inputs the metadata count the channels of each by itself.
+    channels = _network_argument(config, "in_channels") or _first(formats.get("inputs")).get("num_channels")
     card_keys: dict[str, Any] = {"name": str(metadata["name"])} if metadata.get("name") else {}
     if isinstance(channels, int):
         card_keys["in_channels"] = channels
-    return card_keys | _labels(_first(formats.get("outputs")))
+    output = _first(formats.get("outputs"))
+    outputs = _network_argument(config, "out_channels") or output.get("num_channels")
+    return card_keys | _labels(_said(output), one_each=exclusive, channels=outputs)
 
 
 def _dims(config: BundleConfig) -> int | None:
@@ -99,12 +108,19 @@ def _network_argument(config: BundleConfig, *names: str) -> Any:
     return next((value for value in arguments if value is not None), None)
 
 
-def _labels(output: dict[str, Any]) -> dict[str, Any]:
-    """Class names; output channels without a background are separate structures."""
-    names = {int(key): str(name) for key, name in _said(output).items() if str(key).isdecimal()}
+def _labels(said: dict[str, Any], *, one_each: bool, channels: Any) -> dict[str, Any]:
+    """Class names; output channels without a background are separate structures, unless a voxel belongs to one only.
+
+    Args:
+        said: names by channel.
+        one_each: whether the largest channel wins.
+        channels: number of output channels; None if unknown.
+    """
+    names = {int(key): str(name) for key, name in said.items() if str(key).isdecimal()}
     if not names:
         return {}
-    if names.get(0, "").strip().lower() in ("background", "bg"):
+    one_each = one_each and len(names) > 1 and channels in (None, len(names))
+    if 0 not in names or names[0].strip().lower() in ("background", "bg") or one_each:
         return {"labels": names}
     return {"labels": {0: "background"} | {channel + 1: name for channel, name in names.items()}}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from torch import nn
@@ -69,12 +69,30 @@ def _present(kind: str, arguments: dict[str, Any], notes: list[str]) -> dict[str
     return now
 
 
-def weights_file(config: BundleConfig) -> Path:
-    """The file of weights: the one that the bundle's `CheckpointLoader` reads, else the usual one."""
-    loaded = _load_path(config)
-    named = [config.folder / "models" / Path(str(loaded)).name] if loaded else []
+def weights_file(config: BundleConfig, card: str | None = None) -> Path:
+    """The file of weights: the one that the card names, or that the bundle's `CheckpointLoader` reads, else the usual.
+
+    Args:
+        config: of the bundle.
+        card: what the card says, relative to the bundle.
+    """
+    if card is not None:
+        return config.folder / card
+    if loaded := _load_path(config):
+        return config.folder / "models" / _below_models(loaded)
     usual = [config.folder / name for name in _WEIGHTS]
-    return next((path for path in (*named, *usual) if path.is_file()), (*named, *usual)[0])
+    return next((path for path in usual if path.is_file()), usual[0])
+
+
+def _below_models(path: str) -> Path:
+    """The part of a path, perhaps of the author's machine, below the folder `models`; its name without such a folder.
+
+    >>> _below_models("/workspace/spleen/models/fold1/model.pt").as_posix()
+    'fold1/model.pt'
+    """
+    parts = PureWindowsPath(path).parts
+    last = max((i for i, part in enumerate(parts[:-1]) if part == "models"), default=len(parts) - 2)
+    return Path(*parts[last + 1 :])
 
 
 def _load_path(config: BundleConfig) -> str | None:
@@ -88,6 +106,8 @@ def _load_path(config: BundleConfig) -> str | None:
             try:
                 path = config.get(*where, "load_path")
             except InputError:
+                if len([*(config.folder / "models").rglob("*.*")]) > 1:
+                    raise  # which of them is meant cannot be told
                 continue
             return path if isinstance(path, str) else None
     return None

@@ -41,13 +41,16 @@ class OwnPrediction:
     rounded: bool = False
 
 
-def own_pipeline(folder: Path | str, *, trust: bool, device: torch.device | str = "cpu") -> BundlePipeline:
+def own_pipeline(
+    folder: Path | str, *, trust: bool, device: torch.device | str = "cpu", weights: Path | None = None
+) -> BundlePipeline:
     """The pipeline of a bundle folder.
 
     Args:
         folder: the bundle.
         trust: whether its code may run, which it does here.
         device: where its network runs.
+        weights: file of weights; None for the bundle's own.
 
     Raises:
         InputError: without trust, or if MONAI cannot make a part of it.
@@ -63,7 +66,7 @@ def own_pipeline(folder: Path | str, *, trust: bool, device: torch.device | str 
     preprocess, postprocess = config.build(*before), config.build(*after)
     tiles = config.build(*inferer) if inferer is not None else SimpleInferer()
     network = make_network(config, [])
-    weights = weights_file(config)
+    weights = weights or weights_file(config)
     load_state(network, read_state(weights), source=str(weights))
     return BundlePipeline(
         _flat(preprocess), network.eval().to(device), tiles, _flat(postprocess), source=str(config.path)
@@ -200,13 +203,14 @@ class BundleSoftware:
 
     Args:
         folder: the bundle, whose code is trusted.
-        regions: class of each channel in the order of painting; None paints channels 1, 2, ... in order.
+        painted: class of each channel in the order of painting; None if channels are classes, background included.
+        weights: as in `own_pipeline`.
     """
 
     name = "the bundle's own transforms and inferer, run by MONAI"
 
-    def __init__(self, folder: Path, regions: Mapping[int, int] | None = None) -> None:
-        self._folder, self._regions = folder, regions
+    def __init__(self, folder: Path, painted: Mapping[int, int] | None = None, weights: Path | None = None) -> None:
+        self._folder, self._painted, self._weights = folder, painted, weights
         self._pipeline: BundlePipeline | None = None
 
     def predict(self, files: Sequence[Path]) -> NDArray[np.int64]:
@@ -216,12 +220,12 @@ class BundleSoftware:
             InputError: as `own_pipeline` and `BundlePipeline.predict`.
         """
         if self._pipeline is None:
-            self._pipeline = own_pipeline(self._folder, trust=True)
+            self._pipeline = own_pipeline(self._folder, trust=True, weights=self._weights)
         label = self._pipeline.predict(files).label
         if label.ndim == 3:
             return label.astype(np.int64)
         painted = np.zeros(label.shape[1:], np.int64)
-        for channel, structure in (self._regions or {i: i + 1 for i in range(len(label))}).items():
+        for channel, structure in (self._painted or {i: i for i in range(len(label))}).items():
             painted[label[channel] != 0] = structure
         return painted
 

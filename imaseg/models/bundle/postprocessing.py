@@ -25,7 +25,8 @@ class Postprocessing:
 
     Attributes:
         activation: `softmax` or `sigmoid`, which it applies to what the network returns; None if it applies none.
-        threshold: of each channel by itself; None if the largest channel wins.
+        threshold: of each channel by itself; None if there is none.
+        largest: whether the largest channel is said to win.
         back: what it takes back to the grid of the file, as `SegmentationModel.back`.
         left_out: sentences on what changes decisions and is not done here.
     """
@@ -33,6 +34,7 @@ class Postprocessing:
     def __init__(self, config: BundleConfig) -> None:
         self.activation: str | None = None
         self.threshold: float | None = None
+        self.largest = False
         self.back = "nearest"
         self.left_out: list[str] = []
         self._config, self._decided = config, False
@@ -46,6 +48,11 @@ class Postprocessing:
             return
         for part in parts:
             self._read(part)
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether only one channel wins, so that one of them is the background."""
+        return self.largest or self.activation == "softmax"
 
     def _read(self, path: KeyPath) -> None:
         written = self._config.entry(*path)[0]
@@ -76,6 +83,7 @@ class Postprocessing:
             self.left_out.append("Activations (other)")
 
     def _discrete(self, path: KeyPath) -> None:
+        self.largest = self.largest or _first(self._said(path, "argmax")) is True
         threshold = _first(self._said(path, "threshold", "threshold_values"))
         if isinstance(threshold, int | float) and not isinstance(threshold, bool):
             self.threshold = float(threshold)

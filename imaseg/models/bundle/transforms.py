@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from imaseg.data.preparation.transforms import KNOWN, in_space, made, run_transforms
@@ -147,7 +151,10 @@ class Preprocessing:
         transforms = [made(entry) if isinstance(entry, dict) else _on_items(entry) for entry in entries]
         written = [entry for entry in entries if isinstance(entry, dict)]
         keys, in_3d = self._keys, in_space(written)
-        return lambda volume: run_transforms(volume, transforms, keys, flat=volume.shape[2] == 1 and not in_3d)
+        return AsAuthor(
+            lambda volume: run_transforms(volume, transforms, keys, flat=volume.shape[2] == 1 and not in_3d),
+            {"config": json.dumps(self._config.content, sort_keys=True, default=str), **_code(self._config.folder)},
+        )
 
     def _refuse(self, what: str) -> None:
         msg = (
@@ -155,6 +162,29 @@ class Preprocessing:
             "Write `recipe:` into imaseg.yaml in the bundle's folder, or let MONAI run it with --trust."
         )
         raise InputError(msg)
+
+
+@dataclass(frozen=True)
+class AsAuthor:
+    """A preparation with code in it.
+
+    Attributes:
+        run: does it.
+        described: what rules it, fit for JSON: an audit is resumed only with the same.
+    """
+
+    run: Callable[[Volume], tuple[Volume, list[Step]]]
+    described: dict[str, str]
+
+    def __call__(self, volume: Volume) -> tuple[Volume, list[Step]]:
+        """Prepare a case."""
+        return self.run(volume)
+
+
+def _code(folder: Path) -> dict[str, str]:
+    """SHA-256 of each module of the bundle."""
+    files = sorted(folder.rglob("*.py"))
+    return {file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
 def _dictionary_name(target: str) -> str:

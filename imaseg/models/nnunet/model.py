@@ -56,10 +56,18 @@ class NNUNetModel(SegmentationModel):
 
     def forward(self, image: Tensor) -> Tensor:
         """Return class logits (B, K, X, Y, Z); their argmax is the segmentation."""
+        logits = self.channels(image)
+        return classes_of_regions(logits, self._order) if self._order else logits
+
+    def channels(self, image: Tensor) -> Tensor:
+        """Return the logits (B, heads, X, Y, Z) of classes or regions."""
         logits: Tensor = self.network(image.permute(self._there))
-        if self._order:
-            logits = classes_of_regions(logits, self._order)
         return logits.permute(self._back)
+
+    @property
+    def painted(self) -> dict[int, int] | None:  # type: ignore[override]
+        """Class that each region paints, in order; None for models of classes."""
+        return dict(enumerate(self._order)) or None
 
 
 class MeanOfFolds(nn.Module):

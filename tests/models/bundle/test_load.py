@@ -221,3 +221,116 @@ def test_images_smaller_than_a_tile_are_padded_as_the_inferer_says(tmp_path, pad
     image = torch.randn(1, 1, 9, 20, 11) + 5
     inferer = SlidingWindowInferer((16, 16, 16), overlap=0.5, **padding)
     torch.testing.assert_close(model(image), inferer(image, unet()), atol=1e-4, rtol=1e-4)
+
+
+def _loading(path, **more):
+    return INFERENCE | {"handlers": [{"_target_": "CheckpointLoader", "load_path": path}]} | more
+
+
+def test_weights_in_a_folder_of_their_own_are_not_others_of_the_same_name(tmp_path):
+    folder = write_bundle(tmp_path / "a", _loading("/workspace/models/spleen/models/fold1/model.pt"))
+    with pytest.raises(InputError, match=r"models/fold1/model.pt must hold weights, got nothing there"):
+        load_model(f"bundle:{folder}")
+    other = unet()
+    with torch.no_grad():
+        for value in other.parameters():
+            value.mul_(1.5)
+    (folder / "models" / "fold1").mkdir()
+    torch.save(other.state_dict(), folder / "models" / "fold1" / "model.pt")
+    image = torch.randn(1, 1, 16, 16, 16)
+    torch.testing.assert_close(load_model(f"bundle:{folder}")(image), other(image))
+
+
+def test_which_of_several_weights_are_meant_is_not_guessed(tmp_path):
+    folder = write_bundle(tmp_path / "a", _loading("$os.path.join(@bundle_root, 'models', 'model.pt')"))
+    load_model(f"bundle:{folder}")
+    torch.save(unet().state_dict(), folder / "models" / "other.pt")
+    with pytest.raises(InputError, match=r"load_path.*--trust"):
+        load_model(f"bundle:{folder}")
+
+
+def test_the_card_names_other_weights_but_no_other_network(tmp_path):
+    folder = write_bundle(tmp_path / "a")
+    other = unet()
+    with torch.no_grad():
+        for value in other.parameters():
+            value.mul_(1.5)
+    torch.save(other.state_dict(), folder / "models" / "better.pt")
+    (folder / "imaseg.yaml").write_text("weights: models/better.pt")
+    image = torch.randn(1, 1, 16, 16, 16)
+    torch.testing.assert_close(load_model(f"bundle:{folder}")(image), other(image))
+    (folder / "imaseg.yaml").write_text("class: monai.networks.nets.UNet")
+    with pytest.raises(InputError, match=r"imaseg.yaml must not say class"):
+        load_model(f"bundle:{folder}")
+
+
+@pytest.mark.parametrize(
+    ("names", "channels", "after", "labels"),
+    [
+        ({0: "other", 1: "spleen"}, 2, {"softmax": True}, {0: "other", 1: "spleen"}),
+        ({0: "other", 1: "spleen"}, 2, {"argmax": True}, {0: "other", 1: "spleen"}),
+        ({0: "liver", 1: "spleen"}, 2, {"sigmoid": True}, {0: "background", 1: "liver", 2: "spleen"}),
+        ({0: "liver", 1: "spleen"}, 3, {"softmax": True}, {0: "background", 1: "liver", 2: "spleen"}),
+        ({1: "spleen"}, 2, {"softmax": True}, {0: "background", 1: "spleen"}),
+    ],
+)
+def test_the_first_of_channels_of_which_one_wins_is_the_background(tmp_path, names, channels, after, labels):
+    target = "AsDiscreted" if "argmax" in after else "Activationsd"
+    content = changed(("network_def", "out_channels"), channels)
+    content["postprocessing"] = [{"_target_": target, "keys": "pred", **after}]
+    metadata = deepcopy(METADATA)
+    said = {"num_channels": channels, "channel_def": {str(k): name for k, name in names.items()}}
+    metadata["network_data_format"]["outputs"]["pred"] = said
+    folder = write_bundle(tmp_path / "a", content, metadata, network=unet(out_channels=channels))
+    assert load_model(f"bundle:{folder}").card.labels == labels
+
+
+def test_channels_of_several_inputs_are_those_of_the_network(tmp_path):
+    content = changed(("network_def", "in_channels"), 2)
+    content["preprocessing"]["transforms"] = [
+        {"_target_": "LoadImaged", "keys": ["t1", "t2"]},
+        {"_target_": "EnsureChannelFirstd", "keys": ["t1", "t2"]},
+        {"_target_": "ConcatItemsd", "keys": ["t1", "t2"], "name": "image"},
+    ]
+    metadata = deepcopy(METADATA)
+    metadata["network_data_format"]["inputs"] = {"t1": {"num_channels": 1}, "t2": {"num_channels": 1}}
+    folder = write_bundle(tmp_path / "a", content, metadata, network=unet(in_channels=2))
+    assert load_model(f"bundle:{folder}").card.in_channels == 2
+
+
+@pytest.mark.parametrize(("mode", "said"), [("gaussian", 1), ("constant", 0)])
+def test_a_width_of_the_blending_that_is_not_done_is_said(tmp_path, mode, said):
+    content = deepcopy(INFERENCE)
+    content["inferer"] |= {"mode": mode, "sigma_scale": 0.3}
+    left_out = load_model(f"bundle:{write_bundle(tmp_path / 'a', content)}").left_out
+    assert len([text for text in left_out if "sigma_scale 0.3" in text]) == said
+
+
+@pytest.mark.parametrize(
+    ("after", "said"),
+    [
+        ([{"sigmoid": True}, {"threshold": 0.5}], True),
+        ([{"softmax": True}, {"threshold": 0.5}], False),
+        ([{"sigmoid": True}, {"argmax": True}], False),
+    ],
+)
+def test_a_threshold_for_each_of_two_classes_is_no_largest_channel(tmp_path, after, said):
+    content = deepcopy(INFERENCE)
+    targets = ("Activationsd", "AsDiscreted")
+    content["postprocessing"] = [
+        {"_target_": target, "keys": "pred", **one} for target, one in zip(targets, after, strict=True)
+    ]
+    left_out = load_model(f"bundle:{write_bundle(tmp_path / 'a', content)}").left_out
+    assert any("a threshold for each channel" in text for text in left_out) is said
+
+
+def test_code_of_the_author_is_part_of_what_an_audit_shares(tmp_path):
+    described = []
+    for factor in (2, 3):
+        content = deepcopy(INFERENCE)
+        content["preprocessing"]["transforms"].append(
+            {"_target_": "Lambdad", "keys": "image", "func": f"$lambda x: x * {factor}"}
+        )
+        described.append(load_model(f"bundle:{write_bundle(tmp_path / str(factor), content)}", trust=True).prepare)
+    one, other = (prepare.described for prepare in described)
+    assert one != other

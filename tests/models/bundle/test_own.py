@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from imaseg import InputError
+from imaseg import InputError, load_model
 from imaseg.models.bundle import own_pipeline
 from tests.models.bundle.bundles import INFERENCE, METADATA, unet, volume, write_bundle
 
@@ -154,3 +154,18 @@ def test_a_trusted_model_brings_it_along_and_paints_structures(tmp_path):
     label = load_model(f"bundle:{folder}", trust=True).own.predict([file])
     channels = own_pipeline(folder, trust=True).predict(file).label
     np.testing.assert_array_equal(label, np.where(channels[1], 2, np.where(channels[0], 1, 0)))
+
+
+@pytest.mark.parametrize(
+    "after", [{"argmax": True, "to_onehot": 2}, {"threshold": 0.5}], ids=["one channel per class", "threshold"]
+)
+def test_channels_of_classes_are_told_from_structures(tmp_path, after):
+    (file,) = volume(tmp_path / "raw")
+    labels = []
+    for name, last in (("a", after), ("b", {"argmax": True})):
+        folder = write_bundle(
+            tmp_path / name, content(SOFTMAX, INVERT, {"_target_": "AsDiscreted", "keys": "pred"} | last)
+        )
+        labels.append(load_model(f"bundle:{folder}", trust=True).own.predict([file]))
+    np.testing.assert_array_equal(*labels)
+    assert 0 < labels[0].mean() < 1
