@@ -9,12 +9,11 @@ from imaseg.data.files import read_json
 from imaseg.models.adapted import AdaptedModel, adapt
 from imaseg.models.bundle.config import BundleConfig
 from imaseg.models.bundle.inferer import Inferer
-from imaseg.models.bundle.network import NETWORK, make_network, weights_file
+from imaseg.models.bundle.network import NETWORK, loaded_network, weights_file, wrapper_at
 from imaseg.models.bundle.own import BundleSoftware
 from imaseg.models.bundle.postprocessing import Postprocessing
 from imaseg.models.bundle.transforms import Preprocessing
 from imaseg.models.card import BESIDE, UNTOUCHED, card_beside, parse_card
-from imaseg.models.weights import load_state, read_state
 
 
 def load_bundle(text: str, *, trust: bool = False) -> AdaptedModel:
@@ -45,9 +44,8 @@ def load_bundle(text: str, *, trust: bool = False) -> AdaptedModel:
     if after.activation is not None:
         from_bundle["activation"] = "none"
         notes.append(f"The bundle's postprocessing applies a {after.activation}: the network returns logits.")
-    network = make_network(config, notes)
     weights = weights_file(config, own.weights)
-    load_state(network, read_state(weights), source=str(weights))
+    network = loaded_network(config, notes, weights)
     card = parse_card(from_bundle | from_card, source=str(folder))
     by = "card" if "activation" in from_card else "bundle"
     name = folder.resolve().name
@@ -56,7 +54,9 @@ def load_bundle(text: str, *, trust: bool = False) -> AdaptedModel:
         model.prepare = preprocessing.prepare
     model.independent = model.independent or after.activation == "sigmoid"
     model.back = after.back
-    model.left_out = [*inferer.left_out, *after.left_out, *_decided(after, model)]
+    outer = None if trust else wrapper_at(config)
+    around = [f"what {'#'.join(map(str, outer))} does around network_def: with --trust it is done"] if outer else []
+    model.left_out = [*around, *inferer.left_out, *after.left_out, *_decided(after, model)]
     if trust:
         model.own = BundleSoftware(folder, model.painted, weights)
     else:

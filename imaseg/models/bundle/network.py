@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -11,22 +12,66 @@ from torch import nn
 from imaseg.errors import InputError
 from imaseg.models.bundle.config import BundleConfig, KeyPath
 from imaseg.models.networks import monai_network
+from imaseg.models.weights import load_state, read_state
 
 _NETS = "monai.networks.nets."
 NETWORK = ("network_def", "net", "network")
 _WEIGHTS = ("models/model.pt", "models/model.safetensors", "models/model.pth")
 _REMOVED = {"SwinUNETR": ("img_size",)}
 """Arguments by class that MONAI has removed and that never changed the network."""
+_PLAIN = re.compile(r"^\$\s*@(?P<id>[\w#:]+)(?:\s*\.(?:to|eval|float|cuda)\(.*\))+\s*$")
+"""Expressions that change nothing of a network."""
+_SAME = re.compile(r"DataParallel|\bcompile|trt_compile|convert_sync_batchnorm|SyncBatchNorm")
+"""What runs the same network elsewhere, or faster."""
 _RENAMED = {"dimensions": "spatial_dims", "pos_embed": "proj_type"}
 """Arguments that MONAI has renamed."""
 
 
-def make_network(config: BundleConfig, notes: list[str]) -> nn.Module:
+def loaded_network(config: BundleConfig, notes: list[str], weights: Path) -> nn.Module:
+    """The network that the bundle runs, with its weights.
+
+    Args:
+        config: of the bundle.
+        notes: list that takes a sentence for each argument that is left out.
+        weights: file of weights.
+
+    Raises:
+        InputError: as `make_network`, or if the weights do not fit.
+    """
+    outer = wrapper_at(config) if config.trust else None
+    network = make_network(config, notes, by_monai=outer is not None)
+    load_state(network, read_state(weights), source=str(weights))
+    if outer is None:
+        return network
+    whole = config.build(*outer)
+    if not isinstance(whole, nn.Module):
+        msg = f"{'#'.join(map(str, outer))} in {config.path} must make an nn.Module, got {type(whole).__name__}."
+        raise InputError(msg)
+    return whole
+
+
+def wrapper_at(config: BundleConfig) -> KeyPath | None:
+    """The path of the network that the evaluator runs, where that is more than `network_def`; None if it is no more."""
+    name = next((key for key in NETWORK if key in config.content), "")
+    inner = config.entry(name)[1]
+    for place in (("evaluator", "network"), ("network",)):
+        value, where = config.entry(*place)
+        first = where
+        while isinstance(value, str) and (match := _PLAIN.match(value)):
+            value, where = config.entry(*match["id"].replace("::", "#").split("#"))
+        if value is not None:
+            target = value.get("_target_", "") if isinstance(value, dict) else value
+            return None if where == inner or _SAME.search(str(target)) else first
+    return None
+
+
+def make_network(config: BundleConfig, notes: list[str], *, by_monai: bool = False) -> nn.Module:
     """The network with fresh weights; MONAI's own parser is used only where the entry is more than data.
 
     Args:
         config: of the bundle.
         notes: list that takes a sentence for each argument that is left out.
+        by_monai: whether its parser is used in any case, so that other entries get the same network.
 
     Raises:
         InputError: if there is no network, or its entry needs trust, or is refused.
@@ -38,7 +83,7 @@ def make_network(config: BundleConfig, notes: list[str]) -> nn.Module:
     written, where = config.entry(name)
     target = str(written.get("_target_", "")) if isinstance(written, dict) else ""
     plain = target.startswith(_NETS) or (target and "." not in target)
-    if not plain or _nested(config, where, 0):
+    if by_monai or not plain or _nested(config, where, 0):
         made = config.build(name)
         if not isinstance(made, nn.Module):
             msg = f"{name} in {config.path} must make an nn.Module, got {type(made).__name__}."

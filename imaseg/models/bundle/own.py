@@ -19,9 +19,8 @@ from torch import Tensor
 
 from imaseg.errors import InputError
 from imaseg.models.bundle.config import BundleConfig
-from imaseg.models.bundle.network import make_network, weights_file
+from imaseg.models.bundle.network import loaded_network, weights_file
 from imaseg.models.bundle.places import ANNOTATIONS, inferer_at, postprocessing_at, preprocessing_at
-from imaseg.models.weights import load_state, read_state
 
 _SAVING = ("SaveImage", "SaveImaged")
 
@@ -65,9 +64,7 @@ def own_pipeline(
 
     preprocess, postprocess = config.build(*before), config.build(*after)
     tiles = config.build(*inferer) if inferer is not None else SimpleInferer()
-    network = make_network(config, [])
-    weights = weights or weights_file(config)
-    load_state(network, read_state(weights), source=str(weights))
+    network = loaded_network(config, [], weights or weights_file(config))
     return BundlePipeline(
         _flat(preprocess), network.eval().to(device), tiles, _flat(postprocess), source=str(config.path)
     )

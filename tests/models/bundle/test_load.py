@@ -334,3 +334,24 @@ def test_code_of_the_author_is_part_of_what_an_audit_shares(tmp_path):
         described.append(load_model(f"bundle:{write_bundle(tmp_path / str(factor), content)}", trust=True).prepare)
     one, other = (prepare.described for prepare in described)
     assert one != other
+
+
+@pytest.mark.parametrize("at", ["network", "evaluator"])
+def test_what_is_around_the_network_is_run_with_trust_and_said_without(tmp_path, at):
+    around = "$torch.nn.Sequential(@network_def, torch.nn.Softmax(1)).to(@device)"
+    more = {"network": around} if at == "network" else {"evaluator": {"_target_": "E", "network": around}}
+    folder = write_bundle(tmp_path / "a", INFERENCE | more)
+    image = torch.randn(1, 1, 16, 16, 16)
+    model = load_model(f"bundle:{folder}", trust=True)
+    assert model.ending.activation == "softmax"
+    torch.testing.assert_close(model(image).softmax(1), unet()(image).softmax(1), atol=1e-5, rtol=1e-4)
+    assert model.left_out == []
+    assert any("around network_def" in text for text in load_model(f"bundle:{folder}").left_out)
+
+
+@pytest.mark.parametrize(
+    "network", ["@network_def", "$@network_def.to(@device).eval()", "$torch.nn.DataParallel(@network_def)"]
+)
+def test_the_same_network_on_another_device_is_no_other(tmp_path, network):
+    content = INFERENCE | {"network": network, "evaluator": {"_target_": "E", "network": "@network"}}
+    assert load_model(f"bundle:{write_bundle(tmp_path / 'a', content)}").left_out == []
