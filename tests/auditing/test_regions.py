@@ -240,6 +240,8 @@ def test_sigmoids_side_by_side_need_nothing(cohort):
             apart = [torch.minimum(core, -enhancing), torch.minimum(whole, -torch.maximum(core, enhancing)), enhancing]
             return torch.stack(apart, 1).sigmoid()
 
-    card = parse_card({"recipe": {}, "labels": {1: "a", 2: "b", 3: "c"}, "label_map": {4: 3}}, source="card")
+    card = parse_card(
+        {"recipe": {}, "labels": {1: "a", 2: "b", 3: "c"}, "label_map": {1: 1, 2: 2, 4: 3}}, source="card"
+    )
     subject = Subject.of(adapt(Apart(), card, kind="test", name="net"), cohort, select="all", device=None)
     assert not any("hold" in note for note in subject.notes)
