@@ -56,8 +56,10 @@ def show(cells: list[Cell]) -> None:
     print(f"\n| model | {' | '.join(columns)} |\n| --- |{' --- |' * len(columns)}")
     for name in dict.fromkeys(model for model, _, _ in cells):
         lowest = {data: min(found, key=_dice) for model, data, found in cells if model == name}
-        told = [f"{one.dice:.4f}" if one.dice is not None else one.reason for one in lowest.values()]
+        told = ["not run" if one.dice is None else f"{one.dice:.4f}" for one in lowest.values()]
         print(f"| {name} | {' | '.join(told)} |")
+    for reason in dict.fromkeys(one.reason for _, _, found in cells for one in found if one.dice is None):
+        print(f"\nNot run: {reason}")
 
 
 def _dice(found: Agreement) -> float:

@@ -54,7 +54,7 @@ def invert_logits(logits: NDArray[np.float32], steps: Sequence[Step], *, back: s
         Class (X, Y, Z); what was cropped away is background.
     """
     if back == "nearest":
-        near = [step | {"back_orders": (0, 0, 0)} if step["name"] == "resample" else step for step in steps]
+        near = [step | {"back_orders": ("even",) * 3} if step["name"] == "resample" else step for step in steps]
         return _to_native_grid(logits.argmax(0).astype(np.float32), near, fill=0).astype(np.int64)
     values = {"softmax": partial(softmax, axis=0), "sigmoid": expit}.get(back, np.asarray)(logits).astype(np.float32)
     low, high = values.min(), values.max()

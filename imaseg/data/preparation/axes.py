@@ -24,7 +24,8 @@ def axis_weights(before: int, after: int, ratio: float, order: int | str, start:
         before: voxels along the axis.
         after: voxels that come out.
         ratio: new voxel size by old one.
-        order: 0 nearest, 1 linear, 3 cubic spline; `area` is the mean of the old voxels that a new one touches.
+        order: 0 nearest, 1 linear, 3 cubic spline; `area` is the mean of the old voxels that a new one touches; `even`
+            the nearest, halves to the even one, as PyTorch rounds.
         start: old index of the first new voxel; None keeps the centre of the axis where it is.
     """
     if order == "area":
@@ -70,9 +71,10 @@ def _weights(positions: NDArray[np.float64], before: int, order: int | str) -> c
             [map_coordinates(unit, [positions], order=3, mode="mirror") for unit in np.eye(before)], axis=1
         )
         return csr_array(np.where(np.abs(dense) > _NEGLIGIBLE, dense, 0).astype(np.float32))
-    if order == 0:
+    if order in (0, "even"):
         # Halves go up, so that two voxels of one do not both take the lower.
-        nearest = np.floor(positions.round(6) + 0.5).astype(int).clip(0, before - 1)
+        exact = positions.round(6)
+        nearest = (np.rint(exact) if order == "even" else np.floor(exact + 0.5)).astype(int).clip(0, before - 1)
         return csr_array((np.ones(after, np.float32), (np.arange(after), nearest)), shape=(after, before))
     low = np.floor(positions).astype(int)
     share = positions - low

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from imaseg.data.preparation.resample import resample, sample_grid
 from imaseg.data.volume import Volume
@@ -84,3 +85,17 @@ def test_small_lesions_keep_their_volume_and_flat_faces_stay_flat():
     assert (done.label == 1).sum() * 1.4**3 == pytest.approx((label == 1).sum(), rel=0.01)
     plates = np.unique((done.label == 2).sum(axis=(0, 1)))
     assert set(plates) <= {0, done.label.shape[0] * done.label.shape[1]}
+
+
+@pytest.mark.parametrize("ratio", [0.5, 1 / 3, 0.8])
+def test_nearest_with_halves_to_even_is_that_of_pytorch(ratio):
+    from torch.nn.functional import grid_sample
+
+    image = np.random.default_rng(0).random((9, 8, 7)).astype(np.float32)
+    shape = tuple(int((n - 1) / ratio) + 1 for n in image.shape)
+    taken = sample_grid(image, shape, np.full(3, ratio), ("even",) * 3, np.zeros(3))
+    at = [2 * np.arange(new) * ratio / (old - 1) - 1 for old, new in zip(image.shape, shape, strict=True)]
+    grid = torch.from_numpy(np.stack(np.meshgrid(*at, indexing="ij")[::-1], -1))[None]
+    given = torch.from_numpy(image).double()[None, None]
+    wanted = grid_sample(given, grid, mode="nearest", padding_mode="border", align_corners=True)
+    np.testing.assert_allclose(taken, wanted[0, 0].numpy(), atol=1e-6)
