@@ -7,6 +7,7 @@ from typing import Any
 
 from imaseg.auditing.inputs.source import CaseSource, Loaded
 from imaseg.data import CaseSet
+from imaseg.data.files import PICTURE_SUFFIXES, TIFF_SUFFIXES
 from imaseg.data.preparation.intensity import shift_and_scale
 from imaseg.data.volume import Step
 from imaseg.models import SegmentationModel
@@ -24,6 +25,8 @@ _ENDING = {
 }
 _BLENDING = {"constant": "all alike", "gaussian": "weighted by a Gaussian"}
 _BACK = {"logits": "logits", "softmax": "probabilities", "sigmoid": "probabilities"}
+_UNSIZED = tuple(suffix for suffix in PICTURE_SUFFIXES if suffix not in TIFF_SUFFIXES)
+"""Formats of pictures that hold no voxel size."""
 _METHODS = {
     "ct": "clipping and z-score with figures of the training cohort",
     "zscore": "z-score of each case",
@@ -68,7 +71,7 @@ def describe_preparation(
         ],
         postprocessing_left_out=list(whole.left_out),
         unit=_unit(source.modality),
-        grid=_grid(whole, source, example),
+        grid=_grid(whole, source, cases, example),
     )
 
 
@@ -213,10 +216,12 @@ def _unit(modality: Sequence[str]) -> str:
     return "HU" if {name.strip().upper() for name in modality} == {"CT"} else "not stated"
 
 
-def _grid(model: SegmentationModel, source: CaseSource, example: Loaded | None) -> str:
+def _grid(model: SegmentationModel, source: CaseSource, cases: CaseSet, example: Loaded | None) -> str:
     if example is None:
         return ""
     size = f"{_by_sides(example.volume.shape)} voxels of {_by_sides(example.volume.spacing)} mm"
+    if any(path.name.lower().endswith(_UNSIZED) for case in cases for path in case.image):
+        size += " (pictures state no size: 1 mm a pixel is assumed, so mm and ml say nothing of the patient)"
     if source.prepares:
         back = "nearest decisions" if model.back == "nearest" else f"interpolated {_BACK[model.back]}"
         return f"the model's grid ({size} in {example.volume.id}); clean Dice also on the grid of the files, by {back}"

@@ -62,7 +62,7 @@ def _numbered(steps: list[str]) -> str:
 def _labels(audits: Audits) -> list[Table]:
     rows = [
         {
-            "Model": audit.name,
+            **({"Model": audit.name} if len(audits) > 1 else {}),
             "Value in the data, after these steps": match.value,
             "Name in the data": match.name or "no name",
             "Structure of the model": f"{match.structure} {match.structure_name}",

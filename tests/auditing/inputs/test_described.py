@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from imaseg import audit, load_cases
@@ -110,6 +111,17 @@ def test_axes_mapped_labels_and_padding_of_a_2d_network_are_stated(cohort):
     assert told.steps[-1] == "seen by the network as slices across z, with axes y and x, x reversed"
     assert told.padding == "with 0.5, at both ends of sides that are no multiple of 4"
     assert told.tiles == "none: whole slices"
+
+
+def test_pictures_are_said_to_have_no_size(tmp_path):
+    for kind in ("images", "labels"):
+        (tmp_path / kind).mkdir()
+        array = np.random.default_rng(0).integers(0, 2 if kind == "labels" else 255, (16, 12)).astype(np.uint8)
+        Image.fromarray(array).save(tmp_path / kind / "a.png")
+    parsed = parse_card({"labels": {0: "background", 1: "one"}, "recipe": {"normalise": "range"}}, source="x")
+    model = adapt(nn.Conv2d(1, 2, 3, padding=1), parsed, kind="card", name="net")
+    told = Subject.of(model, load_cases(tmp_path), select="all", device=None).preparation()
+    assert "pictures state no size" in told.grid
 
 
 def test_dice_on_the_grid_of_the_files_is_that_of_the_decision_taken_there(tmp_path):
