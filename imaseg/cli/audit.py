@@ -15,6 +15,7 @@ from imaseg.auditing.metrics.degradation import degradation_line
 from imaseg.auditing.probes.written import SAME_DICE
 from imaseg.auditing.table import ladder_table, margin_table, written_table
 from imaseg.auditing.validity.gate import Gate
+from imaseg.cli.wrapped import say
 from imaseg.progress import counted
 from imaseg.ranks import own_device
 from imaseg.results import Audit
@@ -40,7 +41,7 @@ def audit(
 ) -> int:
     """Run an audit, print tables and the paths of its files; returns exit code 1 if a case or a gate failed."""
     how: dict[str, Any] = {"select": cases, "resume": resume, "device": own_device(device), "trust": trust}
-    result = run(model, data, plan, out, announce=partial(typer.echo, err=True), **how)
+    result = run(model, data, plan, out, announce=partial(say, err=True), **how)
     if not result.finished:
         return 0  # only the first process reports: with exit code 1 from another one `torchrun` would kill it
     for text in _tables(result.audit):
@@ -76,11 +77,11 @@ def _tables(audit: Audit) -> list[str]:
 def _verdicts(result: AuditResult, gates: Sequence[Gate]) -> bool:
     """Print failed cases, checks and gates; returns whether every gate passed."""
     for entry in result.failed:
-        typer.echo(f"failed {entry.case}: {entry.reason}", err=True)
+        say(f"failed {entry.case}: {entry.reason}", err=True)
     checks, judged = result.audit.summary.validity, [gate.judge(result.audit.summary) for gate in gates]
     for check in checks:
         if check.ok is False:
-            typer.echo(f"not valid: {check.check}: {check.number} ({check.detail})", err=True)
+            say(f"not valid: {check.check}: {check.number} ({check.detail})", err=True)
     if result.audit.run.plan["validity"] is not None:
         silent = sum(check.ok is None for check in checks)
         why = f", {silent} not run (report.html says why)" if silent else ""

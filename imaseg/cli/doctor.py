@@ -16,6 +16,7 @@ from typing import Any
 
 import typer
 
+from imaseg.cli.wrapped import say
 from imaseg.errors import InputError
 from imaseg.results.preparation import Agreement
 from imaseg.version import __version__
@@ -67,7 +68,7 @@ def doctor_model(spec: str, data: Path | None, *, cases: str | None, verify: boo
         typer.echo(json.dumps(facts, indent=1, ensure_ascii=False))
     else:
         _sentences("look at", problems)
-        _rows([("next", facts["next"])])
+        typer.echo(f"{'next':<11}{facts['next']}")  # to be copied, so in one line
     return 1 if problems else 0
 
 
@@ -182,7 +183,7 @@ def _print_model(facts: Mapping[str, Any]) -> None:
              f"{_by(tiles['roi_size'])}, overlap {tiles['overlap']}, {tiles['mode']} blending"),
             ("labels", ", ".join(f"{k} {name}" for k, name in facts["labels"].items())),
             ("output", "logits" if facts["activation"]["found"] == "none" else facts["activation"]["found"]),
-            ("prepared", "unknown" if facts["preparation"] is None else _words(facts["preparation"])),
+            ("recipe", "unknown" if facts["preparation"] is None else _words(facts["preparation"])),
             ("trained on", f"{facts['train_ids']} known cases" if facts["train_ids"] else "unknown cases"),
             ("gradient", "reaches the image" if facts["gradient_reaches_image"] else "does not reach the image"),
         ]
@@ -210,7 +211,8 @@ def _print_preparation(facts: Mapping[str, Any]) -> None:
     """How the data reach the model, and how its output is read."""
     _sentences("prepared", [f"by {facts['by']}", *facts["steps"]])
     labels = [
-        f"{match['value']} {match['name']} is {match['structure']} {match['structure_name']} (by {match['matched']})"
+        f"{match['value']}{match['name'] and ' '}{match['name']} is {match['structure']} {match['structure_name']} "
+        f"(by {match['matched']})"
         for match in facts["labels"]
     ]
     _sentences("matched", [", ".join(labels)] if labels else [])
@@ -222,7 +224,7 @@ def _print_preparation(facts: Mapping[str, Any]) -> None:
 
 def _rows(rows: Sequence[tuple[str, str]]) -> None:
     for name, text in rows:
-        typer.echo(f"{name:<11}{text}")
+        say(f"{name:<11}{text}", indent=11)
 
 
 def _sentences(name: str, sentences: Sequence[str]) -> None:
@@ -234,4 +236,5 @@ def _by(sides: Any) -> str:
 
 
 def _words(settings: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key}: {value}" for key, value in settings.items()) or "as the files hold them"
+    shown = {key: ", ".join(map(str, one)) if isinstance(one, list) else one for key, one in settings.items()}
+    return "; ".join(f"{key}: {value}" for key, value in shown.items()) or "as the files hold them"

@@ -17,6 +17,7 @@ import typer
 from typer import Argument, Option
 
 from imaseg.cli.nnunet import nnunet
+from imaseg.cli.wrapped import say
 from imaseg.errors import InputError
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def run() -> None:
     try:
         app(standalone_mode=True)
     except InputError as error:
-        typer.echo(f"imaseg: {error}", err=True)
+        say(f"imaseg: {error}", err=True)
         sys.exit(2)
 
 

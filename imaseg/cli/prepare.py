@@ -7,13 +7,14 @@ from typing import cast, get_args
 
 import typer
 
+from imaseg.cli.wrapped import say
 from imaseg.data.cohort.notes import OutLayout
 from imaseg.data.preparation.prepare import prepare as run
 from imaseg.data.preparation.prepare import usual_recipe
 from imaseg.data.preparation.recipe import Recipe, load_recipe, parse_recipe
 from imaseg.data.splitting import Splitting, read_patients
 from imaseg.errors import InputError
-from imaseg.progress import bar
+from imaseg.progress import bar, counted
 
 
 def prepare(
@@ -64,16 +65,15 @@ def prepare(
             msg = "workers must be few enough for the memory, got none left. Finished cases are kept: try --workers 1."
             raise InputError(msg) from error
     for case, reasons in summary.quarantined.items():
-        typer.echo(_printable(f"quarantined {case}: {' '.join(reasons)}"))
+        say(_printable(f"quarantined {case}: {' '.join(reasons)}"))
     for case, flags in summary.flagged.items():
-        typer.echo(_printable(f"flagged {case}: {' '.join(flags)}"))
-    typer.echo(
-        f"{len(summary.kept)} cases prepared, {len(summary.quarantined)} quarantined, {len(summary.flagged)} flagged."
-    )
+        say(_printable(f"flagged {case}: {' '.join(flags)}"))
+    kept, aside, flagged = (len(group) for group in (summary.kept, summary.quarantined, summary.flagged))
+    say(f"{counted(kept, 'case')} prepared, {aside} quarantined, {flagged} flagged.")
     for remark in (*summary.remarks, summary.files.summary()):
-        typer.echo(_printable(remark))
+        say(_printable(remark))
     if recipe is None:
-        typer.echo(f"Recipe {name}, since none was named.")
+        say(f"Prepared by the recipe {name}, since none was named (--recipe; prepare.json holds its keys).")
     for file in ("prepare.html", "prepare.json"):
         typer.echo(f"Created {out / file}")
     return 1 if summary.quarantined else 0

@@ -85,7 +85,7 @@ class AdaptedModel(SegmentationModel):
         """Return the logits of the network's own channels."""
         if self._flat and image.ndim == 4:
             return undo_activation(self.network(image), self.ending.activation)
-        axes = self._axes(image.shape[2:])
+        axes = self.axes(image.shape[2:])
         there = (0, 1, *("xyz".index(axis) + 2 for axis in axes))
         mirrored = [axis_index + 2 for axis_index, axis in enumerate(axes) if axis in self.found.card.flip]
         seen = image.permute(there).flip(mirrored)
@@ -121,7 +121,7 @@ class AdaptedModel(SegmentationModel):
         """Whether it is still undecided along which axis the slices of a 2D network lie."""
         return self._flat and self.found.card.axes is None and self.slices_along is None
 
-    def _axes(self, size: Sequence[int]) -> str:
+    def axes(self, size: Sequence[int]) -> str:
         """All three image axes in the order of the network; the axis across the slices comes last."""
         axes = self.found.card.axes
         if axes is None and not self._flat:

@@ -35,7 +35,7 @@ class Preparation(Record):
         labels: of the data and of the model.
         classes_left_out: names of classes that the model knows and these data do not label.
         postprocessing_left_out: steps of the model's own software that imaseg does not do.
-        unit: of the intensities in the files, such as HU; "file's units" where nobody says.
+        unit: of the intensities in the files, such as HU; "not stated" where nobody says.
         grid: on which voxels Dice is counted.
     """
 

@@ -40,7 +40,7 @@ def test_pictures_get_their_recipe_and_it_is_said(imaseg, photos, tmp_path):
     code, out, _ = imaseg("prepare", photos, tmp_path / "out")
     assert code == 0
     assert "3 cases prepared, 0 quarantined, 0 flagged." in out
-    assert "Recipe 2d, since none was named." in out
+    assert "Prepared by the recipe 2d, since none was named" in out
     assert f"Created {tmp_path / 'out' / 'prepare.html'}" in out
     image = nib.load(tmp_path / "out" / "imagesTr" / "0.nii.gz")
     assert image.shape == (24, 20, 1)
@@ -60,7 +60,7 @@ def test_a_config_changes_keys_of_a_recipe(imaseg, photos, tmp_path):
 def test_nnunet_layout_converts_only_unless_told_otherwise(imaseg, raw_phantom, tmp_path):
     code, out, _ = imaseg("prepare", raw_phantom, tmp_path / "out", "--layout", "nnunet", "--workers", "1")
     assert code == 0
-    assert "Recipe convert, since none was named." in out
+    assert "Prepared by the recipe convert, since none was named" in out
     images = sorted((tmp_path / "out" / "imagesTr").iterdir())
     assert images[0].name == "phantom_001_0000.nii.gz"
     before = nib.as_closest_canonical(nib.load(next((raw_phantom / "imagesTr").glob("phantom_001*"))))

@@ -17,8 +17,8 @@ def checked(tiny, *states, name="a"):
     [
         ((True, True), "All 2 validity checks passed.", True),
         ((True,), "The one validity check passed.", True),
-        ((False, True), "1 of 2 validity checks failed: check 0 (number 0).", False),
-        ((None, True), "1 of 2 validity checks passed and none failed. 1 could not be run: check 0.", False),
+        ((False, True), '1 of 2 validity checks failed: "check 0" (number 0).', False),
+        ((None, True), '1 of 2 validity checks passed and none failed. 1 could not be run: "check 0".', False),
         ((), "No validity checks were recorded, so nothing here shows that the attacks worked as they should.", False),
     ],
 )
@@ -31,6 +31,6 @@ def test_states_of_checks(tiny, states, text, sound):
 
 def test_of_several_models_the_failing_and_the_silent_are_named(tiny):
     bad, mute = checked(tiny, False, name="bad"), checked(tiny, name="mute")
-    text = "1 of 1 validity check failed: check 0 (bad: number 0). No check was recorded for: mute."
+    text = '1 of 1 validity check failed: "check 0" (bad: number 0). No check was recorded for: mute.'
     assert verdict_text([bad, mute]) == text
     assert not is_sound([checked(tiny, True), mute])

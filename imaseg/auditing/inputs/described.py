@@ -7,6 +7,7 @@ from typing import Any
 
 from imaseg.auditing.inputs.source import CaseSource, Loaded
 from imaseg.data import CaseSet
+from imaseg.data.files import PICTURE_SUFFIXES, TIFF_SUFFIXES
 from imaseg.data.preparation.intensity import shift_and_scale
 from imaseg.data.volume import Step
 from imaseg.models import SegmentationModel
@@ -19,17 +20,24 @@ _ENDING = {
     "framework": "the network ends without an activation, as its software builds it",
     "card": "as the card says",
     "bundle": "as the bundle's postprocessing says",
-    "probe": "found by a probe with noise",
+    "probe": "found by running the network on noise",
     "case": "found on a real case",
 }
+_BLENDING = {"constant": "all alike", "gaussian": "weighted by a Gaussian"}
 _BACK = {"logits": "logits", "softmax": "probabilities", "sigmoid": "probabilities"}
+_UNSIZED = tuple(suffix for suffix in PICTURE_SUFFIXES if suffix not in TIFF_SUFFIXES)
+"""Formats of pictures that hold no voxel size."""
 _METHODS = {
-    "zscore": "z-score",
-    "masked-zscore": "z-score, zeros stay",
-    "whole-zscore": "z-score",
-    "ct": "CT window, z-score",
-    "line": "linear",
+    "ct": "clipping and z-score with figures of the training cohort",
+    "zscore": "z-score of each case",
+    "whole-zscore": "z-score of each case",
+    "masked-zscore": "z-score of each case, zeros kept at 0",
+    "percentile": "percentiles of each case",
+    "window": "the same window for all cases",
+    "range": "range of the grey values",
+    "line": "what the transforms come to",
 }
+_WITHIN = {"image": "all voxels", "nonzero": "the voxels that are not 0", "body": "the voxels of the body"}
 _ORDERS = {0: "nearest voxel", 1: "linear", 3: "cubic spline"}
 
 
@@ -46,9 +54,10 @@ def describe_preparation(
     """
     whole = model.whole if isinstance(model, OnlyClasses) else model
     activation, how = _activation(whole)
+    steps = [sentence for step in source.steps(example) for sentence in _said(step)] if example else []
     return Preparation(
         by=_by(model, cases),
-        steps=[sentence for step in source.steps(example) for sentence in _said(step)] if example else [],
+        steps=[*steps, *(_turned(whole, example) if example else [])],
         example=example.volume.id if example else "",
         tiles=_tiles(whole),
         padding=_padding(whole),
@@ -62,7 +71,7 @@ def describe_preparation(
         ],
         postprocessing_left_out=list(whole.left_out),
         unit=_unit(source.modality),
-        grid=_grid(whole, source, example),
+        grid=_grid(whole, source, cases, example),
     )
 
 
@@ -75,18 +84,27 @@ def match_labels(model: SegmentationModel, whole: SegmentationModel, labels: Map
         labels: names of the data by value.
     """
     mapping, names = model.card.label_map, model.card.labels
+    found = whole.found if isinstance(whole, AdaptedModel) else None
+    stated = {} if found is None else found.card.label_map or {}
+    parts = {} if found is None else found.layout.values
+    known = {_plain(name) for name in (*parts.values(), *model.card.regions)}
     matches = []
     for value, name in sorted(labels.items()):
         structure = mapping.get(value, value)
         if value == 0 or structure not in names:
             continue
         told = "" if name == str(value) else name
-        by_itself = "name" if _plain(told) == _plain(names[structure]) else "number"
-        how = "card" if value in whole.card.label_map else by_itself
-        matches.append(
-            LabelMatch(value=value, name=told, structure=structure, structure_name=names[structure], matched=how)
-        )
+        same = bool(told) and _plain(told) in {_plain(names[structure]), *known}
+        how = "card" if value in stated else "name" if same else "number"
+        called = _inside(structure, names[structure], model.card.regions)
+        matches.append(LabelMatch(value=value, name=told, structure=structure, structure_name=called, matched=how))
     return matches
+
+
+def _inside(structure: int, name: str, regions: Mapping[str, Sequence[int]]) -> str:
+    """Name of a class, and of the regions that hold it."""
+    around = [region for region, inside in regions.items() if structure in inside and region != name]
+    return f"{name}, within {' and '.join(around)}" if around else name
 
 
 def _plain(name: str) -> str:
@@ -100,12 +118,18 @@ def _by(model: SegmentationModel, cases: CaseSet) -> str:
         return "`imaseg prepare`, which wrote these cases; the model does not say how its own were prepared"
     if cases.prepared is not None:
         return "`imaseg prepare`, which wrote these cases by the recipe that the model states"
-    return "the recipe that the model states, applied to each raw case"
+    if model.card.recipe is not None and model.card.recipe.get("transforms"):
+        return "the transforms that the checkpoint lists, run by MONAI on each raw case"
+    return "the recipe that the model states, applied by imaseg to each raw case"
 
 
 def _said(step: Step) -> list[str]:
     """A recorded step as a sentence; none where it did nothing."""
     name = step["name"]
+    if name == "relabel":
+        return [f"label values: {', '.join(f'{old} becomes {new}' for old, new in step['map'].items())}"]
+    if name == "threshold":
+        return [f"label values from {step['from']:g} on become 1, others 0"]
     if name == "normalise":
         return [_normalised(step)]
     if name == "orient":
@@ -131,29 +155,55 @@ def _resampled(step: Step) -> list[str]:
 
 
 def _normalised(step: Step) -> str:
-    who = f"channel {step['channel']}: {_METHODS.get(step['method'], step['method'])}"
     if step["method"] == "none":
         return f"channel {step['channel']}: intensities as they are"
     shift, scale = shift_and_scale(step)
     clipped = f"clipped to {step['low']:g} to {step['high']:g}, " if "low" in step else ""
-    within = f" (figures of the {step['within']} voxels)" if "within" in step else ""
-    return f"{who}: {clipped}less {shift:g}, divided by {scale:g}{within}"
+    over = f", over {_WITHIN.get(step['within'], step['within'])}" if "within" in step else ""
+    why = f"{_METHODS.get(step['method'], step['method'])}{over}"
+    return f"channel {step['channel']}: {clipped}less {shift:g}, divided by {scale:g} ({why})"
+
+
+def _turned(model: SegmentationModel, example: Loaded) -> list[str]:
+    """Which axes the network sees as its own, where they are not x, y, z."""
+    if not isinstance(model, AdaptedModel):
+        return []
+    axes, flip, flat = model.axes(example.volume.shape), model.found.card.flip, model.found.card.spatial_dims == 2
+    if axes == "xyz" and not flip and not flat:
+        return []
+    seen = f"slices across {axes[2]}, with axes {axes[0]} and {axes[1]}" if flat else f"axes {', '.join(axes)}"
+    reversed_ = f", {' and '.join(flip)} reversed" if flip else ""
+    return [f"seen by the network as {seen}{reversed_}"]
+
+
+def _tiled(model: SegmentationModel) -> TiledModel | None:
+    tiled = getattr(model, "_tiled", None) if isinstance(model, AdaptedModel) else model.network
+    return tiled if isinstance(tiled, TiledModel) else None
 
 
 def _tiles(model: SegmentationModel) -> str:
-    tiled = getattr(model, "_tiled", None) if isinstance(model, AdaptedModel) else model.network
-    if not isinstance(tiled, TiledModel):
+    tiled = _tiled(model)
+    if tiled is None:
         return "none: whole images"
     mirrored = "; mean over mirrored images" if getattr(tiled, "mirror_axes", ()) else ""
+    if tiled.roi_size == -1:
+        return f"none: whole slices{mirrored}"
     size = tiled.roi_size if isinstance(tiled.roi_size, int) else _by_sides(tiled.roi_size)
-    return f"{'whole slices' if size == -1 else f'{size} voxels'}, overlap {tiled.overlap:g}, {tiled.mode}{mirrored}"
+    return f"{size} voxels, overlap {tiled.overlap:g}, {_BLENDING[tiled.mode]}{mirrored}"
 
 
 def _padding(model: SegmentationModel) -> str:
     divisor = model.found.probe.divisor if isinstance(model, AdaptedModel) else model.card.divisor
+    tiled = _tiled(model)
     value = model.card.pad_value
-    told = "the lowest value of each channel" if value is None else f"{value:g}"
-    return f"{told}, up to a tile" + (f" and to multiples of {divisor}" if divisor > 1 else "")
+    where = [f"no multiple of {divisor}"] if divisor > 1 else []
+    where += ["shorter than a tile"] if tiled is not None and tiled.roi_size != -1 else []
+    if not where:
+        return "none"
+    way = "constant" if tiled is None else tiled.padding_mode
+    fill = "the lowest value of each channel" if value is None else f"{value:g}"
+    filled = f"with {fill}" if way == "constant" else f"with {fill}, in tiles {way}"
+    return f"{filled}, at both ends of sides that are {' or '.join(where)}"
 
 
 def _activation(model: SegmentationModel) -> tuple[str, str]:
@@ -163,16 +213,18 @@ def _activation(model: SegmentationModel) -> tuple[str, str]:
 
 
 def _unit(modality: Sequence[str]) -> str:
-    return "HU" if {name.strip().upper() for name in modality} == {"CT"} else "file's units"
+    return "HU" if {name.strip().upper() for name in modality} == {"CT"} else "not stated"
 
 
-def _grid(model: SegmentationModel, source: CaseSource, example: Loaded | None) -> str:
+def _grid(model: SegmentationModel, source: CaseSource, cases: CaseSet, example: Loaded | None) -> str:
     if example is None:
         return ""
     size = f"{_by_sides(example.volume.shape)} voxels of {_by_sides(example.volume.spacing)} mm"
+    if any(path.name.lower().endswith(_UNSIZED) for case in cases for path in case.image):
+        size += " (pictures state no size: 1 mm a pixel is assumed, so mm and ml say nothing of the patient)"
     if source.prepares:
         back = "nearest decisions" if model.back == "nearest" else f"interpolated {_BACK[model.back]}"
-        return f"the model's ({size} in {example.volume.id}); clean Dice also on the grid of the files, by {back}"
+        return f"the model's grid ({size} in {example.volume.id}); clean Dice also on the grid of the files, by {back}"
     return f"that of the prepared files ({size} in {example.volume.id})"
 
 

@@ -112,7 +112,8 @@ def examine_data(
     agreed = subject.agreement() if verify else None
     if agreed is not None and agreed.agrees is False:
         problems.append(agreed.sentence)
-    problems += [_not_found(name, tried) for name in tried[0]["dice"] if _unfound(name, tried)]
+    if lost := [name for name in tried[0]["dice"] if _unfound(name, tried)]:
+        problems.append(_not_found(lost, tried, has_card=isinstance(model, AdaptedModel)))
     return {
         "folder": str(data),
         "cases": len(cohort),
@@ -133,13 +134,17 @@ def _unfound(name: str, tried: Sequence[dict[str, Any]]) -> bool:
     return bool(labelled) and max(labelled) < _POOR
 
 
-def _not_found(name: str, tried: Sequence[dict[str, Any]]) -> str:
-    ids = ", ".join(case["id"] for case in tried if name in case["labelled"])
-    return (
-        f"The model finds next to nothing of what is labelled {name} in {ids}. Before you trust an audit, look in the "
-        "card at `label_map` and `labels` (is it that structure?), `axes` and `flip` (orientation) and `recipe` "
-        "(spacing, intensities)."
+def _not_found(lost: Sequence[str], tried: Sequence[dict[str, Any]], *, has_card: bool) -> str:
+    ids = ", ".join(case["id"] for case in tried if {*lost} & {*case["labelled"]})
+    where = (
+        "in the card at `label_map` and `labels` (is it that structure?), `axes` and `flip` (orientation) and `recipe` "
+        "(spacing, intensities)"
+        if has_card
+        else "at the names of the labels (is it that structure?), and at orientation, voxel size and grey values of "
+        "the files"
     )
+    what = f"The model finds next to nothing of what is labelled {', '.join(lost)} in {ids}."
+    return f"{what} Before you trust an audit, look {where}."
 
 
 def _tried(model: SegmentationModel, loaded: Loaded, problems: list[str]) -> dict[str, Any]:

@@ -45,9 +45,9 @@ def fit(model: SegmentationModel, cases: CaseSet) -> Fitted:
     data = {value: name for value, name in read.labels.items() if value not in own}
     layout = model.found.layout if isinstance(model, AdaptedModel) else None
     mapping, notes = (
-        match_parts(data, layout, given=card.label_map, where=where)
+        match_parts(data, layout, given=card.label_map, where=where, card=_card_of(model))
         if layout is not None and layout.values
-        else match(data, card.labels, given=card.label_map, where=where)
+        else match(data, card.labels, given=card.label_map, where=where, card=_card_of(model))
     )
     absent = [k for k in card.labels if k > 0 and k not in mapping.values()]
     if card.regions:
@@ -67,8 +67,26 @@ def fit(model: SegmentationModel, cases: CaseSet) -> Fitted:
     return Fitted(model, (*notes, *more))
 
 
+_CARDS = {
+    "bundle": "`imaseg.yaml` in the bundle's folder",
+    "smp": "`imaseg.yaml` in the model's folder",
+    "torchscript": "the `.yaml` beside the TorchScript file",
+    "python": "the factory's card",
+}
+
+
+def _card_of(model: SegmentationModel) -> str:
+    """Where the card of a model is written; empty for models without one, as nnU-Net's and runs."""
+    return _CARDS.get(model.found.kind, "the model's card") if isinstance(model, AdaptedModel) else ""
+
+
 def match(
-    data: Mapping[int, str], model: Mapping[int, str], *, given: Mapping[int, int], where: str
+    data: Mapping[int, str],
+    model: Mapping[int, str],
+    *,
+    given: Mapping[int, int],
+    where: str,
+    card: str = "the model's card",
 ) -> tuple[dict[int, int], list[str]]:
     """Class of the model by label value of the data, background left out, and what to say of it.
 
@@ -80,6 +98,7 @@ def match(
         model: class names by number.
         given: what the card says, which comes first.
         where: the data, for messages.
+        card: where a `label_map` is written; empty if nowhere.
 
     Raises:
         InputError: if a value has no class, or names disagree; the message holds the map to write.
@@ -91,22 +110,22 @@ def match(
         rest = {value: data[value] for value in values if value not in given}
         taken = {k for k in said.values() if k > 0}
         told = [f"Labels are matched as the card says: {_list(said, data, model)}."] if said else []
-        others, notes = _matched(rest, {k: name for k, name in model.items() if k not in taken}, where, said)
+        others, notes = _matched(rest, {k: name for k, name in model.items() if k not in taken}, where, said, card)
         return {value: {**said, **others}[value] for value in values}, told + notes
-    return _matched(data, model, where, {})
+    return _matched(data, model, where, {}, card)
 
 
 def _matched(
-    data: Mapping[int, str], model: Mapping[int, str], where: str, said: Mapping[int, int]
+    data: Mapping[int, str], model: Mapping[int, str], where: str, said: Mapping[int, int], card: str
 ) -> tuple[dict[int, int], list[str]]:
-    """As `match`, of what the card leaves open; `said` is what it says."""
+    """As `match`, of what the card leaves open; `said` is what it says, `card` where it lies."""
     values = [value for value in data if value > 0]
     by_name = {value: _named(data[value], model) for value in values}
     found = {value: k for value, k in by_name.items() if k is not None}
     by_number = {v: v for v in values if v not in found and v in model and not _both_named(v, data, model)}
     mapping = {value: {**found, **by_number}.get(value, -1) for value in values}
     if -1 in mapping.values() or len({*mapping.values()}) < len(values):
-        _refuse(found, by_number, data, model, where, said)
+        _refuse(found, by_number, data, model, where, said=said, card=card)
     moved = {value: k for value, k in found.items() if value != k}
     notes = [f"Labels are matched by name: {_list(moved, data, model)}."] if moved else []
     if by_number:
@@ -129,7 +148,7 @@ def _both_named(value: int, data: Mapping[int, str], model: Mapping[int, str]) -
 
 
 def match_parts(
-    data: Mapping[int, str], layout: Layout, *, given: Mapping[int, int], where: str
+    data: Mapping[int, str], layout: Layout, *, given: Mapping[int, int], where: str, card: str
 ) -> tuple[dict[int, int], list[str]]:
     """As `match`, for a model whose channels are regions: data may name the parts that regions are made of, or regions.
 
@@ -139,8 +158,8 @@ def match_parts(
     regions = {_plain(name) for name in layout.regions}
     named = {_plain(name) for value, name in data.items() if value > 0}
     if not given and named and named <= regions:
-        return match(data, layout.labels, given=given, where=where)
-    mapping, notes = match(data, layout.values, given=given, where=where)
+        return match(data, layout.labels, given=given, where=where, card=card)
+    mapping, notes = match(data, layout.values, given=given, where=where, card=card)
     return {value: layout.classes.get(k, 0) for value, k in mapping.items()}, notes
 
 
@@ -174,7 +193,9 @@ def _refuse(
     data: Mapping[int, str],
     model: Mapping[int, str],
     where: str,
+    *,
     said: Mapping[int, int],
+    card: str,
 ) -> None:
     """Say which names disagree, with the map to write: by name, else the class of the same number if it is free."""
     values = [value for value in data if value > 0]
@@ -187,11 +208,14 @@ def _refuse(
         wanted.setdefault(value, value if free else 0)
     names = ", ".join(f"{k} {name}" for k, name in model.items() if k > 0)
     problem = ", ".join(f"{value} {data[value]}" for value in lost or twice)
+    msg = f"label names of {where} must agree with the model's ({names}), got {problem}. "
+    if not card:
+        msg += "Call the labels by the model's names in dataset.json."
+        raise InputError(msg)
     written = ", ".join(f"{v}: {k}" for v, k in sorted({**said, **wanted}.items()))
-    msg = (
-        f"label names of {where} must agree with the model's ({names}), got {problem}. If "
-        f"{_list({v: k for v, k in wanted.items() if v in (lost or twice)}, data, model)}, write "
-        f"`label_map: {{{written}}}` into the model's card (0 leaves "
+    msg += (
+        f"If {_list({v: k for v, k in wanted.items() if v in (lost or twice)}, data, model)}, write "
+        f"`label_map: {{{written}}}` into {card} (0 leaves "
         "a label out) or change what is not so; or call the labels by the model's names in dataset.json."
     )
     raise InputError(msg)
@@ -236,4 +260,10 @@ def _plain(name: str) -> str:
 
 
 def _list(mapping: Mapping[int, int], data: Mapping[int, str], model: Mapping[int, str]) -> str:
-    return ", ".join(f"{value} {data[value]} is {k} {model.get(k, '?')}" for value, k in mapping.items())
+    return ", ".join(
+        f"{_called(value, data[value])} is {_called(k, model.get(k, '?'))}" for value, k in mapping.items()
+    )
+
+
+def _called(number: int, name: str) -> str:
+    return f"{number}" if name == str(number) else f"{number} {name}"

@@ -124,7 +124,18 @@ class CaseSource:
 
     def steps(self, loaded: Loaded) -> list[Step]:
         """All that was done to a case since it was raw, by whomever."""
-        return loaded.steps if self.prepares else (self._prepared or {}).get(loaded.volume.id, [])
+        if not self.prepares:
+            return (self._prepared or {}).get(loaded.volume.id, [])
+        return [*self._read(), *loaded.steps]
+
+    def _read(self) -> list[Step]:
+        """What the recipe does to labels as they are read."""
+        steps: list[Step] = []
+        if self._recipe is not None and self._recipe.label_threshold is not None:
+            steps.append({"name": "threshold", "from": self._recipe.label_threshold})
+        if self._recipe is not None and self._recipe.label_map:
+            steps.append({"name": "relabel", "map": {str(old): new for old, new in self._recipe.label_map.items()}})
+        return steps
 
     def readable(self) -> Iterator[Loaded]:
         """The cases that can be read; the others are set aside later."""

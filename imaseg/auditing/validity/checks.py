@@ -139,7 +139,7 @@ def missed(records: Sequence[CaseRecord], data: DataFacts) -> dict[str, float]:
 def _found(at: _Evidence) -> Finding:
     lost = missed(at.records, at.data)
     number = "all" if not lost else ", ".join(f"{name} at most {dice:.3f}" for name, dice in lost.items())
-    return not lost, number, f"Dice of each by case; below {_UNFOUND:g} on all cases look at {CAUSES}"
+    return not lost, number, f"Dice by case; where it is below {_UNFOUND:g} on all, look at {CAUSES}"
 
 
 def _gradients(at: _Evidence) -> Finding:

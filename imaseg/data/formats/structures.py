@@ -50,9 +50,8 @@ def join_structures(paths: tuple[Path, ...], image: Scan, values: Mapping[str, i
                 flags.append(f"structure {name!r} of {path.name} taken for {names[value]!r}")
             if value in marked:
                 flags.append(f"several structures of {path.name} are called {name!r}; joined")
-            over = int(((label > 0) & (label != value))[mask].sum())
-            if over:
-                flags.append(f"structure {name!r} of {path.name} overlaps others in {over} voxels, which it takes")
+            if taken := _covered(label[mask], names, value):
+                flags.append(f"structure {name!r} of {path.name} takes voxels of those that it overlaps: {taken}")
             label[mask] = value
             marked[value] = marked.get(value, False) or bool(mask.any())
     if not marked:
@@ -62,6 +61,16 @@ def join_structures(paths: tuple[Path, ...], image: Scan, values: Mapping[str, i
         )
         raise InputError(msg)
     return Scan(paths[0], label, image.affine.copy(), image.pixdim, flags=flags + _about_voids(label, names, marked))
+
+
+def _covered(before: NDArray[np.integer], names: Mapping[int, str], value: int) -> str:
+    """How many voxels of which other structures a new one covers."""
+    found, counts = np.unique(before, return_counts=True)
+    return ", ".join(
+        f"{count} of {names[old]!r}"
+        for old, count in zip(found.tolist(), counts.tolist(), strict=True)
+        if old not in (0, value)
+    )
 
 
 def _about_voids(label: NDArray[np.generic], names: Mapping[int, str], marked: Mapping[int, bool]) -> list[str]:

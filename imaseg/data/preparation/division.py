@@ -29,7 +29,7 @@ def divide(cohort: CaseSet, fit: Collection[str], splitting: Splitting) -> tuple
     if 0 < len(unknown) < len(cases):
         msg = (
             f"the patient of each case must be known for a split, got none for {', '.join(unknown[:3])} "
-            f"({len(unknown)} of {len(cases)}). Name all in --patients."
+            f"({len(unknown)} of {len(cases)} cases). The expression or file of --patients must name all of them."
         )
         raise InputError(msg)
     patients = {case.id: case.patient or case.id for case in cases}

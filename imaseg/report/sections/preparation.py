@@ -40,24 +40,30 @@ def _stated(audit: Audit) -> dict[str, str]:
     told, agreed = audit.summary.preparation, audit.summary.agreement
     return {
         "Prepared by": told.by,
-        "Steps": "; ".join(told.steps) or "none: as the files hold them",
-        "Figures of": told.example or "no case",
+        "Steps": _numbered(told.steps) or "none: as the files hold them",
+        "Figures are those of": told.example or "no case",
         "Padding": told.padding,
         "Tiles": told.tiles,
         "Output of the network": f"{told.activation} ({told.activation_by})",
-        "Classes left out": ", ".join(told.classes_left_out) or "none",
+        "Classes without a label in the data": f"{listing(told.classes_left_out)}: counted as background"
+        if told.classes_left_out
+        else "none",
         "Postprocessing left out": ", ".join(told.postprocessing_left_out) or "none known",
-        "Grey values of the files": told.unit,
+        "Unit of the grey values": told.unit,
         "Dice is counted on": told.grid,
-        "Own software": agreed.sentence if agreed.applies else agreed.reason,
+        "Compared with its own software": agreed.sentence if agreed.applies else agreed.reason,
     }
+
+
+def _numbered(steps: list[str]) -> str:
+    return "; ".join(f"({i}) {step}" for i, step in enumerate(steps, start=1)) if len(steps) > 1 else "".join(steps)
 
 
 def _labels(audits: Audits) -> list[Table]:
     rows = [
         {
-            "Model": audit.name,
-            "Value in the data": match.value,
+            **({"Model": audit.name} if len(audits) > 1 else {}),
+            "Value in the data, after these steps": match.value,
             "Name in the data": match.name or "no name",
             "Structure of the model": f"{match.structure} {match.structure_name}",
             "Matched by": match.matched,

@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from imaseg import audit, load_cases
@@ -49,18 +50,18 @@ WINDOW = {
 
 def test_every_step_is_stated_with_its_figures(cohort):
     told = _subject(cohort, recipe=WINDOW, roi_size=[8, 8, 8], overlap=0.5).preparation()
-    assert told.by == "the recipe that the model states, applied to each raw case"
+    assert told.by == "the recipe that the model states, applied by imaseg to each raw case"
     assert told.steps == [
         "axes turned from LPS to RAS",
         "resampled from 2 x 2 x 3 to 4 x 2 x 3 mm (linear)",
-        "channel 0: window: clipped to -100 to 300, less -100, divided by 400",
+        "channel 0: clipped to -100 to 300, less -100, divided by 400 (the same window for all cases)",
     ]
-    assert told.tiles == "8 x 8 x 8 voxels, overlap 0.5, gaussian"
-    assert told.padding == "the lowest value of each channel, up to a tile"
+    assert told.tiles == "8 x 8 x 8 voxels, overlap 0.5, weighted by a Gaussian"
+    assert told.padding == "with the lowest value of each channel, at both ends of sides that are shorter than a tile"
     assert told.unit == "HU"
     assert told.activation == "softmax, undone so that attacks see logits"
     assert told.example == "a"
-    assert told.grid.startswith("the model's (6 x 10 x 8 voxels of 4 x 2 x 3 mm in a)")
+    assert told.grid.startswith("the model's grid (6 x 10 x 8 voxels of 4 x 2 x 3 mm in a)")
 
 
 def test_labels_are_stated_with_the_names_on_both_sides(cohort):
@@ -77,6 +78,50 @@ def test_the_card_is_named_where_it_matched_the_labels(cohort):
         (3, "kidney", "card"),
         (5, "liver", "card"),
     ]
+
+
+def test_labels_matched_by_name_are_not_put_down_to_the_card(cohort):
+    """Both classes are labelled, under other numbers, so that the model carries a map that no card has stated."""
+    torch.manual_seed(0)
+    network = nn.Conv3d(1, 3, 3, padding=1)
+    card = parse_card({"labels": {0: "background", 1: "spleen", 2: "liver"}, "recipe": WINDOW}, source="x")
+    told = Subject.of(adapt(network, card, kind="card", name="net"), cohort, select="all", device=None).preparation()
+    assert [(m.value, m.structure, m.matched) for m in told.labels] == [(3, 2, "name"), (5, 1, "name")]
+
+
+def test_values_inside_regions_are_stated_with_the_regions_around_them(cohort):
+    card = parse_card({"regions": {"all": [3, 5], "core": [5]}, "activation": "none", "recipe": WINDOW}, source="x")
+    torch.manual_seed(0)
+    network = nn.Conv3d(1, 2, 3, padding=1)
+    told = Subject.of(adapt(network, card, kind="card", name="net"), cohort, select="all", device=None).preparation()
+    assert [(m.value, m.structure_name, m.matched) for m in told.labels] == [
+        (3, "all", "number"),
+        (5, "core, within all", "number"),
+    ]
+
+
+def test_axes_mapped_labels_and_padding_of_a_2d_network_are_stated(cohort):
+    recipe = WINDOW | {"label_map": {3: 2, 5: 1}, "labels": {1: "spleen", 2: "liver"}}
+    card = {"labels": {0: "background", 1: "spleen", 2: "liver"}, "axes": "yx", "flip": "x", "divisor": 4}
+    parsed = parse_card({**card, "recipe": recipe, "pad_value": 0.5}, source="x")
+    torch.manual_seed(0)
+    model = adapt(nn.Conv2d(1, 3, 3, padding=1), parsed, kind="card", name="net")
+    told = Subject.of(model, cohort, select="all", device=None).preparation()
+    assert told.steps[0] == "label values: 3 becomes 2, 5 becomes 1"
+    assert told.steps[-1] == "seen by the network as slices across z, with axes y and x, x reversed"
+    assert told.padding == "with 0.5, at both ends of sides that are no multiple of 4"
+    assert told.tiles == "none: whole slices"
+
+
+def test_pictures_are_said_to_have_no_size(tmp_path):
+    for kind in ("images", "labels"):
+        (tmp_path / kind).mkdir()
+        array = np.random.default_rng(0).integers(0, 2 if kind == "labels" else 255, (16, 12)).astype(np.uint8)
+        Image.fromarray(array).save(tmp_path / kind / "a.png")
+    parsed = parse_card({"labels": {0: "background", 1: "one"}, "recipe": {"normalise": "range"}}, source="x")
+    model = adapt(nn.Conv2d(1, 2, 3, padding=1), parsed, kind="card", name="net")
+    told = Subject.of(model, load_cases(tmp_path), select="all", device=None).preparation()
+    assert "pictures state no size" in told.grid
 
 
 def test_dice_on_the_grid_of_the_files_is_that_of_the_decision_taken_there(tmp_path):

@@ -29,10 +29,15 @@ MODEL = {0: "background", 1: "liver", 2: "Right kidney"}
         ({1: "right-kidney", 2: "liver"}, MODEL, {1: 2, 2: 1}, ["by name: 1 right-kidney is 2 Right kidney"]),
         ({5: " liver"}, MODEL, {5: 1}, ["by name: 5  liver is 1 liver"]),
         ({1: "Mu\u0308ller"}, {1: "M\u00fcller"}, {1: 1}, []),
-        ({1: "1", 2: "2"}, MODEL, {1: 1, 2: 2}, ["names are missing: 1 1 is 1 liver, 2 2 is 2 Right kidney"]),
-        ({1: "hepar", 2: "ren"}, {1: "1", 2: "2", 3: "3"}, {1: 1, 2: 2}, ["names are missing: 1 hepar is 1 1"]),
-        ({1: "1"}, {1: "1", 2: "2"}, {1: 1}, ["names are missing: 1 1 is 1 1"]),
-        ({1: "right kidney", 3: "3"}, MODEL | {3: "spleen"}, {1: 2, 3: 3}, ["by name: 1", "missing: 3 3 is 3 spleen"]),
+        ({1: "1", 2: "2"}, MODEL, {1: 1, 2: 2}, ["names are missing: 1 is 1 liver, 2 is 2 Right kidney"]),
+        (
+            {1: "hepar", 2: "ren"},
+            {1: "1", 2: "2", 3: "3"},
+            {1: 1, 2: 2},
+            ["names are missing: 1 hepar is 1, 2 ren is 2."],
+        ),
+        ({1: "1"}, {1: "1", 2: "2"}, {1: 1}, ["names are missing: 1 is 1."]),
+        ({1: "right kidney", 3: "3"}, MODEL | {3: "spleen"}, {1: 2, 3: 3}, ["by name: 1", "missing: 3 is 3 spleen"]),
     ],
 )
 def test_labels_are_matched_by_name_and_by_number_only_where_names_are_missing(data, model, mapping, told):
@@ -66,6 +71,11 @@ def test_names_that_disagree_are_refused_with_the_map_to_write(data, model, got,
     given = yaml.safe_load(told[1])["label_map"]
     assert given == written
     assert match(data, model, given=given, where="x")[0] == written
+
+
+def test_models_without_a_card_are_not_sent_to_one():
+    with pytest.raises(InputError, match=r"got 1 hepar\. Call the labels by the model's names in dataset\.json\.$"):
+        match({0: "b", 1: "hepar"}, {0: "b", 1: "liver"}, given={}, where="x", card="")
 
 
 def test_the_card_comes_first():

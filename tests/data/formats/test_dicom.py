@@ -191,7 +191,7 @@ def test_segmentations_of_several_files_are_joined_and_overlaps_flagged(tmp_path
     summary = prepare(tmp_path / "raw", tmp_path / "out", AS_IT_IS)
     assert summary.flagged["ct"] == [
         "raw/a.dcm: structures of 2 files joined.",
-        f"raw/a.dcm: structure 'Lesion' of b.dcm overlaps others in {shared} voxels, which it takes.",
+        f"raw/a.dcm: structure 'Lesion' of b.dcm takes voxels of those that it overlaps: {shared} of 'Left'.",
     ]
     label = read_volume(load_cases(tmp_path / "out")[0]).label
     np.testing.assert_array_equal(label == 3, over["Lesion"])

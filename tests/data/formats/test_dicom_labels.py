@@ -121,7 +121,7 @@ def test_a_structure_that_ends_empty_is_flagged(write, read):
     label = read({"Inner": 2, "Nothing": 3, "Left": 1}, "s.dcm")
     np.testing.assert_array_equal(label.data == 2, box((4, 6), (5, 7), (3, 4)))
     assert label.flags == [
-        "structure 'Inner' of s.dcm overlaps others in 4 voxels, which it takes",
+        "structure 'Inner' of s.dcm takes voxels of those that it overlaps: 4 of 'Left'",
         "structure 'Nothing' marks no voxel of the image",
     ]
     write("s.dcm", {"Inner": box((4, 6), (5, 7), (3, 4)), "Left": LEFT})

@@ -92,7 +92,7 @@ def test_layers_are_joined_and_their_overlap_flagged(prepared):
     np.testing.assert_array_equal(arrays["b"], np.where(TUMOUR > 0, 2, OEDEMA))
     shared = int((TUMOUR & OEDEMA).sum())
     assert summary.flagged["a"] == [
-        f"a/x.seg.nrrd: structure 'Oedema' of x.seg.nrrd overlaps others in {shared} voxels, which it takes."
+        f"a/x.seg.nrrd: structure 'Oedema' of x.seg.nrrd takes voxels of those that it overlaps: {shared} of 'Tumour'."
     ]
 
 

@@ -82,7 +82,7 @@ def test_patients_come_from_a_table(prepare, source):
 def test_a_pattern_that_finds_some_patients_only_is_refused(prepare):
     code, told, _ = prepare("--split", "0.5", "--patients", "^[a-e].*_")
     assert code == 2
-    assert "the patient of each case must be known for a split, got none for fay_1, fay_2 (2 of 12)" in told
+    assert "the patient of each case must be known for a split, got none for fay_1, fay_2 (2 of 12 cases)" in told
 
 
 def test_cases_set_aside_are_in_no_part(prepare, source):

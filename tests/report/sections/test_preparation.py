@@ -46,7 +46,7 @@ def test_dice_on_the_grid_of_the_files_stands_beside_that_on_the_models(tiny):
 def test_budgets_of_ct_are_in_hounsfield_units(tiny):
     entry = tiny.summary.probes[-1].model_copy(update={"unit": "native", "eps": 20.0, "eps_native": None})
     told = tiny.summary.preparation
-    for unit, wanted in (("HU", "20 HU"), ("file's units", "20 native units")):
+    for unit, wanted in (("HU", "20 HU"), ("not stated", "20 native units")):
         summary = tiny.summary.model_copy(
             update={"probes": [entry], "preparation": told.model_copy(update={"unit": unit})}
         )

@@ -72,7 +72,7 @@ def verdict_text(audits: Audits) -> str:
 
 def _named(check: str, *facts: str) -> str:
     stated = ": ".join(fact for fact in facts if fact)
-    return f"{check} ({stated})" if stated else check
+    return f'"{check}" ({stated})' if stated else f'"{check}"'  # a bare name would read as a finding
 
 
 def _result(number: int, failed: list[str], unknown: list[str]) -> str:
