@@ -23,6 +23,8 @@ from imaseg.perturbations.base import expand
 from imaseg.plugins import NameTakenError
 from imaseg.registry import Registered
 
+_MOST_AXES = 5
+
 
 class Attack(Registered, ABC):
     """A search for the perturbation within a set that hurts the segmentation most.
@@ -262,10 +264,13 @@ def checked(image: Tensor) -> Tensor:
     """Return a batch of images as a plain tensor of at least float32 precision.
 
     Raises:
-        ValueError: if it is empty, not floating or not finite.
+        ValueError: if it is empty, not floating or not finite, or has more axes than an image.
     """
     if not len(image):
         msg = f"image must hold at least one sample, got {tuple(image.shape)}."
+        raise ValueError(msg)
+    if image.ndim > _MOST_AXES:
+        msg = f"image must be (B, C, *spatial) with up to 3 spatial axes, got {tuple(image.shape)}."
         raise ValueError(msg)
     if not image.is_floating_point():
         msg = f"image must be floating, got {image.dtype}. Convert it with image.float()."

@@ -38,8 +38,14 @@ def audit(
     device: str,
     trust: bool,
     gates: Sequence[Gate] = (),
+    judged: bool = False,
 ) -> int:
-    """Run an audit, print tables and the paths of its files; returns exit code 1 if a case or a gate failed."""
+    """Run an audit, print tables and the paths of its files.
+
+    Returns:
+        Exit code: 1 if a case or a gate failed; else, if `judged`, 3 where a check says that the numbers are no
+        evidence; else 0.
+    """
     how: dict[str, Any] = {"select": cases, "resume": resume, "device": own_device(device), "trust": trust}
     result = run(model, data, plan, out, announce=partial(say, err=True), **how)
     if not result.finished:
@@ -50,7 +56,9 @@ def audit(
     for name in _MADE:
         if (out / name).exists():
             typer.echo(f"Created {out / name}")
-    return 1 if result.failed or not passed else 0
+    if result.failed or not passed:
+        return 1
+    return 3 if judged and not result.audit.summary.valid else 0
 
 
 def _tables(audit: Audit) -> list[str]:

@@ -206,7 +206,8 @@ def audit(
 
     settings = load_plan(plan, trust=trust)
     gates = parse_gates(fail_below or (), settings)
-    _run_plan(model, data, out, settings, cases=cases, resume=resume, device=device, trust=trust, gates=gates)
+    how: dict[str, Any] = {"cases": cases, "resume": resume, "device": device, "trust": trust}
+    _run_plan(model, data, out, settings, gates=gates, judged=True, **how)
 
 
 @app.command()

@@ -256,3 +256,8 @@ def test_a_model_without_gradient_is_one_line():
     layer = torch.nn.Conv2d(1, 2, 1)
     with pytest.raises(ValueError, match="model must let the gradient of its logits reach the image"):
         PGD(L2(1.0), steps=1)(lambda image: layer(image).detach(), torch.randn(1, 1, 4, 4), torch.ones(1, 4, 4).long())
+
+
+def test_an_image_with_more_axes_than_images_have_is_refused():
+    with pytest.raises(ValueError, match=r"up to 3 spatial axes, got \(2, 1, 1, 4, 4, 4\)"):
+        FGSM(L2(0.1))(lambda image: image, torch.zeros(2, 1, 1, 4, 4, 4), torch.zeros(2, 4, 4, 4).long())

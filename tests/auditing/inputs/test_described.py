@@ -158,4 +158,4 @@ def test_dice_on_the_grid_of_the_files_is_that_of_the_decision_taken_there(tmp_p
 @pytest.mark.parametrize(("said", "told"), [({}, "the lowest value of each channel"), ({"pad_value": -1}, "-1")])
 def test_the_value_that_is_padded_with_is_the_one_of_the_card(cohort, said, told):
     padding = _subject(cohort, recipe=WINDOW, divisor=4, **said).preparation().padding
-    assert padding == f"{told}, up to a tile and to multiples of 4"
+    assert padding == f"with {told}, at both ends of sides that are no multiple of 4"
