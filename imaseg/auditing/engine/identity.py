@@ -135,11 +135,26 @@ def _card(model: SegmentationModel, preparation: Preparation) -> dict[str, Any]:
         found = whole.found
         card |= {"network_card": found.card.model_dump(mode="json", exclude={"train_ids", "val_ids"})}
         card |= {"ending": asdict(whole.ending), "slices_along": whole.slices_along, "divisor": found.probe.divisor}
+        card |= {"code_sha256": _hash_code(whole.raw)}
     if isinstance(model, OnlyClasses):
         card |= {"kept": list(model.kept)}
     if (described := getattr(model.prepare, "described", None)) is not None:
         card |= {"preparation": described}
     return card | preparation.model_dump(mode="json", exclude={"steps", "example", "grid"})
+
+
+def _hash_code(network: Any) -> str:
+    """Over the files of an author's own network; empty for those of installed libraries, whose versions are stated."""
+    inner = getattr(network, "network", network)
+    if isinstance(inner, torch.jit.ScriptModule):
+        return hashlib.sha256(str(inner.inlined_graph).encode()).hexdigest()
+    digest, own = hashlib.sha256(), False
+    for kind in sorted({type(part) for part in inner.modules()}, key=lambda kind: (kind.__module__, kind.__qualname__)):
+        path = getattr(sys.modules.get(kind.__module__), "__file__", None)
+        if path is not None and "site-packages" not in path and not kind.__module__.startswith("imaseg."):
+            digest.update(Path(path).read_bytes())
+            own = True
+    return digest.hexdigest() if own else ""
 
 
 def _hash_json(content: Any) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import json
 import re
 import shutil
+import sys
 from dataclasses import replace
 
 import nibabel as nib
@@ -589,3 +591,28 @@ def test_convergence_of_an_attack_of_one_step_is_checked_too(attack, tiny_run, p
     done = audit(tiny_run, prepared_phantom, Plan.model_validate(spec), tmp_path / "a", select=["phantom_005"])
     before, after = done.audit.cases[0].checks.converged
     assert after <= before
+
+
+def test_another_forward_with_the_same_weights_is_another_model(tmp_path, monkeypatch, prepared_phantom):
+    """The author's code belongs to what a resumed audit must share."""
+    code = (
+        "import torch\nfrom torch import nn\n\nclass Net(nn.Module):\n"
+        "    card = {'labels': {1: 'Front', 2: 'Back'}, 'in_channels': 1, 'spatial_dims': 3}\n\n"
+        "    def __init__(self):\n        super().__init__()\n        torch.manual_seed(0)\n"
+        "        self.layer = nn.Conv3d(1, 3, 1)\n\n"
+        "    def forward(self, x):\n        return self.layer(x) * FACTOR\n\n\n"
+        "def make():\n    return Net()\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    plan = Plan.model_validate({"name": "p", "probes": [{"attack": "gaussian-noise", "eps": [0.1]}]})
+    for factor in (1, 2):
+        (tmp_path / "author_net.py").write_text(code.replace("FACTOR", str(factor)))
+        sys.modules.pop("author_net", None)
+        importlib.invalidate_caches()
+        model = load_model("python:author_net:make", trust=True)
+        if factor == 1:
+            audit(model, prepared_phantom, plan, tmp_path / "a", select=["phantom_005"])
+            assert not audit(model, prepared_phantom, plan, tmp_path / "a", select=["phantom_005"], resume=True).failed
+            continue
+        with pytest.raises(InputError, match=r"got another \(code_sha256\)"):
+            audit(model, prepared_phantom, plan, tmp_path / "a", select=["phantom_005"], resume=True)
