@@ -20,8 +20,8 @@ from imaseg.data.preparation.bias import bias_field, estimate_bias
 from imaseg.data.preparation.body import body_mask
 from imaseg.data.preparation.intensity import method_of, normalise
 from imaseg.data.preparation.recipe import Recipe
+from imaseg.data.preparation.recorded.transforms import apply_transforms
 from imaseg.data.preparation.resample import resample
-from imaseg.data.preparation.transforms import apply_transforms
 from imaseg.data.relabel import relabel
 from imaseg.data.volume import Step, Volume
 from imaseg.errors import InputError

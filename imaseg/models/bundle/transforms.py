@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from imaseg.data.preparation.transforms import KNOWN, in_space, made, run_transforms
+from imaseg.data.preparation.recorded.transforms import KNOWN, in_space, made, run_transforms
 from imaseg.data.volume import Step, Volume
 from imaseg.errors import InputError
 from imaseg.models.bundle.config import BundleConfig, KeyPath

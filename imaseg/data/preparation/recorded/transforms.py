@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imaseg.data.preparation.grid_step import grid_steps, moved_affine, moved_array
-from imaseg.data.preparation.scale import Scale, fitted
+from imaseg.data.preparation.recorded.grid import grid_steps, moved_affine, moved_array
+from imaseg.data.preparation.recorded.values import Scale, fitted
 from imaseg.data.volume import Step, Volume
 from imaseg.errors import InputError
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from imaseg.data.preparation.scale import Scale, fitted
+from imaseg.data.preparation.recorded.values import Scale, fitted
 
 VALUES = np.r_[np.zeros(20), np.random.default_rng(0).normal(40, 120, 3000)].astype(np.float32)
 

@@ -10,8 +10,8 @@ from imaseg.data.inverse.grid import GridMap
 from imaseg.data.inverse.invert import invert_image, invert_label, native_scale
 from imaseg.data.inverse.native import native_change, reached
 from imaseg.data.preparation.recipe import parse_recipe
+from imaseg.data.preparation.recorded.transforms import apply_transforms, image_keys
 from imaseg.data.preparation.steps import apply_recipe
-from imaseg.data.preparation.transforms import apply_transforms, image_keys
 from imaseg.data.volume import Volume
 from imaseg.errors import InputError
 
