@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from imaseg.errors import InputError
 from imaseg.models.card import Card
-from imaseg.models.ending import Ending, Seen, doubt
 from imaseg.models.layout import Layout, lay_out
-from imaseg.models.logits import OneOutput, as_classes, undo_activation
-from imaseg.models.probe import Probe, guess_input, probe
+from imaseg.models.outputs.ending import Ending, Seen, doubt
+from imaseg.models.outputs.logits import OneOutput, as_classes, undo_activation
+from imaseg.models.outputs.probe import Probe, guess_input, probe
 from imaseg.models.segmentation import ModelCard, SegmentationModel
 from imaseg.tiling import TiledModel
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from imaseg.data.preparation.recipe import load_recipe, parse_recipe
 from imaseg.data.yaml_file import read_yaml
 from imaseg.errors import InputError
-from imaseg.models.regions import painted
+from imaseg.models.outputs.regions import painted
 from imaseg.validated import validated
 
 Side = Annotated[int, Field(ge=1)]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from imaseg.errors import InputError
 from imaseg.models.card import Card
-from imaseg.models.regions import innermost, painted
+from imaseg.models.outputs.regions import innermost, painted
 
 
 @dataclass(frozen=True)

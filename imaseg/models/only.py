@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from imaseg.models.ending import Ending
-from imaseg.models.logits import only
+from imaseg.models.outputs.ending import Ending
+from imaseg.models.outputs.logits import only
 from imaseg.models.segmentation import ModelCard, SegmentationModel
 
 

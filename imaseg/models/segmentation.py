@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from imaseg.data.volume import Step, Volume
 from imaseg.frozen import heads
-from imaseg.models.ending import Ending
+from imaseg.models.outputs.ending import Ending
 from imaseg.tiling import padded
 
 

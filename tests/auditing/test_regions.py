@@ -19,7 +19,7 @@ from imaseg.data import write_nifti
 from imaseg.models.adapted import adapt
 from imaseg.models.card import parse_card
 from imaseg.models.only import OnlyClasses
-from imaseg.models.regions import masks, region_logits
+from imaseg.models.outputs.regions import masks, region_logits
 
 REGIONS = {"core": [1, 4], "whole": [1, 2, 4], "enhancing": [4]}
 PLAN = Plan.model_validate(

@@ -17,7 +17,7 @@ from imaseg.cli.main import app
 from imaseg.data import load_cases
 from imaseg.data.reading import read_volume
 from imaseg.errors import InputError
-from imaseg.models.probe import gradient_reaches
+from imaseg.models.outputs.probe import gradient_reaches
 
 UNET = {"spatial_dims": 3, "in_channels": 1, "out_channels": 3, "channels": [4, 8], "strides": [2]}
 

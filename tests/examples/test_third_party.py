@@ -14,7 +14,7 @@ from imaseg import audit, load_cases, load_model
 from imaseg.auditing.inputs.fitting import fit
 from imaseg.auditing.inputs.source import CaseSource
 from imaseg.auditing.plan import Plan
-from imaseg.models.probe import gradient_reaches
+from imaseg.models.outputs.probe import gradient_reaches
 from imaseg.scores import hard_dice
 
 pytestmark = pytest.mark.data

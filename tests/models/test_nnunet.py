@@ -20,9 +20,9 @@ from imaseg.data.inverse.grid import GridMap
 from imaseg.data.inverse.invert import native_scale
 from imaseg.data.preparation.intensity import shift_and_scale
 from imaseg.data.reading import read_volume
-from imaseg.models.nnunet.decision import class_of_label, classes_of_regions
 from imaseg.models.nnunet.folder import ResultsFolder
 from imaseg.models.nnunet.split import cases_of
+from imaseg.models.outputs.decision import class_of_label, classes_of_regions
 from tests.nnunet_folder import REGIONS, Harmful, dataset, plans, write_raw, write_results
 
 pytest.importorskip("nnunetv2", reason="nnunetv2 is not installed (pip install 'imaseg[nnunet]')")

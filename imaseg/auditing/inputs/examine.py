@@ -18,8 +18,8 @@ from imaseg.frozen import frozen
 from imaseg.models import SegmentationModel, load_model
 from imaseg.models.adapted import AdaptedModel
 from imaseg.models.card import UNTOUCHED
-from imaseg.models.probe import gradient_reaches, noise, seen_on_noise
-from imaseg.models.regions import masks, region_logits
+from imaseg.models.outputs.probe import gradient_reaches, noise, seen_on_noise
+from imaseg.models.outputs.regions import masks, region_logits
 from imaseg.scores import hard_dice
 from imaseg.tiling import TiledModel
 

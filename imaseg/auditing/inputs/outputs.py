@@ -15,9 +15,9 @@ from imaseg.errors import InputError
 from imaseg.frozen import frozen, heads
 from imaseg.models import SegmentationModel
 from imaseg.models.adapted import AdaptedModel
-from imaseg.models.ending import Ending, Seen, doubt
-from imaseg.models.logits import undo_activation
 from imaseg.models.only import OnlyClasses
+from imaseg.models.outputs.ending import Ending, Seen, doubt
+from imaseg.models.outputs.logits import undo_activation
 
 _INSIDE = 0.5
 """Share of a channel's voxels that lies in another one, above which it counts as inside."""

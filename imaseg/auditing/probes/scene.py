@@ -23,7 +23,7 @@ from imaseg.data import Case
 from imaseg.data.files import whole_file
 from imaseg.errors import InputError
 from imaseg.frozen import Model
-from imaseg.models.regions import Groups, classes_in, masks, region_logits
+from imaseg.models.outputs.regions import Groups, classes_in, masks, region_logits
 from imaseg.models.segmentation import SegmentationModel
 from imaseg.results.base import MEAN, Row, Scores
 from imaseg.results.case import Checks

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from imaseg.errors import InputError
 from imaseg.models.nnunet.checkpoint import Checkpoint, read_checkpoint
-from imaseg.models.nnunet.decision import class_of_label
 from imaseg.models.nnunet.folder import ResultsFolder
 from imaseg.models.nnunet.model import NNUNetModel
 from imaseg.models.nnunet.network import build_network
@@ -14,6 +13,7 @@ from imaseg.models.nnunet.own import NNUNetPipeline
 from imaseg.models.nnunet.plans import Plans
 from imaseg.models.nnunet.preparation import Preparation
 from imaseg.models.nnunet.split import cases_of
+from imaseg.models.outputs.decision import class_of_label
 from imaseg.models.segmentation import ModelCard
 
 

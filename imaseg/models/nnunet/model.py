@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from imaseg.models.nnunet.decision import classes_of_regions
 from imaseg.models.nnunet.plans import Plans
 from imaseg.models.nnunet.preparation import Preparation
+from imaseg.models.outputs.decision import classes_of_regions
 from imaseg.models.segmentation import ModelCard, SegmentationModel
 from imaseg.tiling import TiledModel
 

@@ -1,1 +1,1 @@
-"""Transforms of MONAI as steps of a preparation: MONAI runs them, and what each did is recorded so that it can be undone."""
+"""Transforms of MONAI as steps of a preparation: MONAI runs them, what each did is recorded and can be undone."""

@@ -6,7 +6,7 @@ the union of what is painted inside it. As a logit, from those of the classes,
     z(region) = max over classes inside - max over classes outside
 
 which is above 0 where the class with the highest logit lies inside. Where each class logit is that of one sigmoid up to
-its sign (`imaseg.models.nnunet.decision`), half of it.
+its sign (`imaseg.models.outputs.decision`), half of it.
 """
 
 from __future__ import annotations

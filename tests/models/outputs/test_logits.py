@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from imaseg import InputError
-from imaseg.models.logits import OneOutput
+from imaseg.models.outputs.logits import OneOutput
 
 
 class Returns(nn.Module):

@@ -9,7 +9,7 @@ from torch import nn
 from imaseg import InputError
 from imaseg.models.adapted import adapt
 from imaseg.models.card import Card
-from imaseg.models.ending import Seen, doubt
+from imaseg.models.outputs.ending import Seen, doubt
 from imaseg.scores import hard_dice
 
 ENDS = {

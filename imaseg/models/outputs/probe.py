@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from imaseg.errors import InputError
 from imaseg.frozen import Model, frozen
-from imaseg.models.ending import Activation, Seen
+from imaseg.models.outputs.ending import Activation, Seen
 
 _DIVISORS = (1, 2, 4, 8, 16, 32)
 _SIDE = {2: 64, 3: 32}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from imaseg.errors import InputError
-from imaseg.models.nnunet.decision import classes_of_regions
+from imaseg.models.outputs.decision import classes_of_regions
 
 _USUAL = ("out", "logits", "pred")
 

@@ -11,8 +11,8 @@ from torch import nn
 from imaseg import InputError
 from imaseg.models.adapted import adapt
 from imaseg.models.card import Card, parse_card
-from imaseg.models.nnunet.decision import classes_of_regions
-from imaseg.models.regions import classes_in, masks, painted, region_logits
+from imaseg.models.outputs.decision import classes_of_regions
+from imaseg.models.outputs.regions import classes_in, masks, painted, region_logits
 
 BRATS = {"TC": [1, 4], "WT": [1, 2, 4], "ET": [4]}
 """In the order in which MONAI's networks return them."""
