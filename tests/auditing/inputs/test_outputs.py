@@ -16,7 +16,7 @@ from imaseg.auditing.plan import Plan
 from imaseg.data import load_cases, write_nifti
 from imaseg.models.adapted import adapt
 from imaseg.models.card import Card
-from tests.models.test_ending import ENDS
+from tests.models.outputs.test_ending import ENDS
 
 
 class Threshold(nn.Module):
