@@ -9,6 +9,28 @@ from typing import Any
 from torch import Tensor, nn
 
 from imaseg.errors import InputError
+from imaseg.models.declared import declared
+
+SEGMENTERS = frozenset(
+    (
+        "AHNet", "AttentionUnet", "AutoEncoder", "BasicUNet", "BasicUNetPlusPlus", "DAF3D", "DynUNet", "FlexibleUNet",
+        "HighResNet", "HoVerNet", "MedNeXt", "Quicknat", "SegResNet", "SegResNetDS", "SegResNetDS2",
+        "SegResNetVAE", "SwinUNETR", "UNETR", "UNet", "VNet",
+    )
+)  # fmt: skip
+"""Classes of `monai.networks.nets` that segment and are made of numbers and words alone, without files or downloads."""
+
+
+def segmenter(name: str) -> type[nn.Module] | None:
+    """The class of `monai.networks.nets` of that name, in any of MONAI's spellings; None if it is none that segments.
+
+    >>> segmenter("BasicUnet").__name__, segmenter("MILModel")
+    ('BasicUNet', None)
+    """
+    from monai.networks import nets
+
+    kind = getattr(nets, name, None)
+    return kind if isinstance(kind, type) and kind.__name__ in SEGMENTERS else None
 
 
 def build_network(spec: Mapping[str, Any], *, spatial_dims: int, in_channels: int, out_channels: int) -> nn.Module:
@@ -23,41 +45,31 @@ def build_network(spec: Mapping[str, Any], *, spatial_dims: int, in_channels: in
     Raises:
         InputError: if there is no such network, or it refuses the arguments.
     """
-    from monai.networks import nets
-
     arguments = {key: value for key, value in spec.items() if key != "name"}
-    kind = getattr(nets, str(spec.get("name")), None)
-    if any(key.startswith("pretrained") for key in arguments):
+    if any(str(key).startswith("pretrained") for key in arguments):
         msg = f"network must not fetch weights, got {sorted(arguments)}. Start from a run with init=RUN."
         raise InputError(msg)
-    if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
-        msg = (
-            f"network.name must be a class of monai.networks.nets, such as UNet or SegResNet, got {spec.get('name')!r}."
-        )
-        raise InputError(msg)
-    try:
-        return kind(spatial_dims=spatial_dims, in_channels=in_channels, out_channels=out_channels, **arguments)
-    except (TypeError, ValueError) as error:
-        msg = f"network must be arguments that {kind.__name__} takes, got {arguments}: {error}."
-        raise InputError(msg) from error
+    sizes = {"spatial_dims": spatial_dims, "in_channels": in_channels, "out_channels": out_channels}
+    return monai_network(str(spec.get("name")), {**arguments, **sizes}, source="network")
 
 
 def monai_network(name: str, arguments: Mapping[str, Any], *, source: str) -> nn.Module:
     """Build a network of `monai.networks.nets` from its arguments, with fresh weights; nothing is downloaded.
 
     Raises:
-        InputError: if there is no such network, or it refuses the arguments.
+        InputError: if it is none that segments, or it refuses the arguments.
     """
-    from monai.networks import nets
-
-    kind = getattr(nets, name, None)
-    if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
-        msg = f"{source} must name a class of monai.networks.nets, such as UNet or SegResNet, got {name!r}."
+    kind = segmenter(name)
+    if kind is None:
+        msg = (
+            f"{source} must name a network of monai.networks.nets that segments, such as UNet or SegResNet, got "
+            f"{name!r}. The others run with --trust only: in a bundle, or in a card as monai.networks.nets:{name}."
+        )
         raise InputError(msg)
-    given = {key: False if key.startswith("pretrained") else value for key, value in arguments.items()}
+    given = declared(kind, arguments, source=source)
     try:
-        return kind(**given)
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        return kind(**{key: value for key, value in given.items() if not key.startswith("pretrained")})
+    except Exception as error:  # MONAI checks its arguments in many ways
         told = " ".join(str(error).split())[:200]
         msg = f"{source} must hold arguments that {name} takes, got {dict(arguments)}: {told}."
         raise InputError(msg) from error

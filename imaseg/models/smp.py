@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,13 @@ from imaseg.data.files import read_json
 from imaseg.errors import InputError
 from imaseg.models.adapted import AdaptedModel, adapt
 from imaseg.models.card import BESIDE, card_beside
+from imaseg.models.declared import declared
 from imaseg.models.smp_own import SMPPipeline
 from imaseg.models.weights import load_state, read_state
 
 _CONFIG = "config.json"
 _WEIGHTS = "model.safetensors"
+_TIMM = re.compile(r"(?:tu|timm)-(?P<name>[\w.-]+)")
 
 
 def load_smp(text: str) -> AdaptedModel:
@@ -65,7 +68,7 @@ def smp_network(name: str, arguments: Mapping[str, Any], *, source: str) -> nn.M
     """Build a network of segmentation-models-pytorch with fresh weights; pretrained ones are never downloaded.
 
     Raises:
-        InputError: if there is no such class, or it refuses the arguments.
+        InputError: if there is no such class or encoder, or it refuses the arguments.
     """
     import segmentation_models_pytorch as smp
 
@@ -73,10 +76,28 @@ def smp_network(name: str, arguments: Mapping[str, Any], *, source: str) -> nn.M
     if name not in architectures:
         msg = f"{source} must name one of {', '.join(sorted(architectures))}, got {name!r}."
         raise InputError(msg)
+    given = declared(architectures[name], arguments, source=source) | {"encoder_weights": None}
+    if not _is_encoder(given.get("encoder_name", "resnet34")):
+        msg = (
+            f"{source} must name an encoder that segmentation-models-pytorch or timm has by itself, got "
+            f"{given['encoder_name']!r}. Those of the network or of a folder are not fetched."
+        )
+        raise InputError(msg)
     try:
-        network: nn.Module = architectures[name](**{**arguments, "encoder_weights": None})
-    except (TypeError, ValueError, KeyError) as error:
+        network: nn.Module = architectures[name](**given)
+    except Exception as error:  # SMP and timm check their arguments in many ways
         told = " ".join(str(error).split())[:200]
         msg = f"{source} must hold arguments that {name} takes, got {dict(arguments)}: {told}."
         raise InputError(msg) from error
     return network
+
+
+def _is_encoder(name: object) -> bool:
+    """Whether it is a name in the lists of SMP and timm; `tu-hf-hub:` and `tu-local-dir:` are addresses."""
+    import timm
+    from segmentation_models_pytorch.encoders import encoders
+
+    if not isinstance(name, str):
+        return False
+    of_timm = _TIMM.fullmatch(name)
+    return name in encoders or (of_timm is not None and timm.is_model(of_timm["name"]))

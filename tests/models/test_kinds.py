@@ -145,7 +145,7 @@ def test_files_without_weights_are_one_clear_line(tmp_path):
     [
         ({"klass": "UNet"}, "key must be one of name, class, .* got 'klass'"),
         ({"class": "os.system"}, "class must be monai.networks.nets.X, .* got 'os.system'"),
-        ({"class": "monai.networks.nets.Nonsense"}, "must name a class of monai.networks.nets"),
+        ({"class": "monai.networks.nets.Nonsense"}, "must name a network of monai.networks.nets"),
         ({"class": "smp.Nonsense"}, "must name one of .*Unet"),
         ({"class": None}, "without `class:`"),
         ({"weights": None}, "must name a file of `weights:`"),

@@ -102,9 +102,9 @@ def test_a_missing_folder_is_one_clear_line(tmp_path):
 @pytest.mark.parametrize(
     ("spec", "text"),
     [
-        ({"name": "Nonsense"}, r"network\.name must be a class of monai\.networks\.nets"),
-        ({"name": "UNet", "channels": [4, 8]}, "network must be arguments that UNet takes"),
-        ({"name": "UNet", "channels": [4, 8], "strides": [2], "depth": 9}, "network must be arguments"),
+        ({"name": "Nonsense"}, r"network must name a network of monai\.networks\.nets that segments"),
+        ({"name": "UNet", "channels": [4, 8]}, "network must hold arguments that UNet takes"),
+        ({"name": "UNet", "channels": [4, 8], "strides": [2], "depth": 9}, "network must hold arguments"),
     ],
 )
 def test_networks_that_do_not_exist_are_refused(spec, text):

@@ -11,7 +11,7 @@ from torch import nn
 
 from imaseg.errors import InputError
 from imaseg.models.bundle.config import BundleConfig, KeyPath
-from imaseg.models.networks import monai_network
+from imaseg.models.networks import monai_network, segmenter
 from imaseg.models.weights import load_state, read_state
 
 _NETS = "monai.networks.nets."
@@ -83,22 +83,21 @@ def make_network(config: BundleConfig, notes: list[str], *, by_monai: bool = Fal
     written, where = config.entry(name)
     target = str(written.get("_target_", "")) if isinstance(written, dict) else ""
     plain = target.startswith(_NETS) or (target and "." not in target)
-    if by_monai or not plain or _nested(config, where, 0):
+    kind = target.rpartition(".")[2]
+    other = config.trust and segmenter(kind) is None
+    if by_monai or other or not plain or _nested(config, where, 0):
         made = config.build(name)
         if not isinstance(made, nn.Module):
             msg = f"{name} in {config.path} must make an nn.Module, got {type(made).__name__}."
             raise InputError(msg)
         return made
     arguments = {key: value for key, value in config.get(name).items() if not _meta(key)}
-    kind = target.rpartition(".")[2]
     return monai_network(kind, _present(kind, arguments, notes), source=f"{name} in {config.path}")
 
 
 def _present(kind: str, arguments: dict[str, Any], notes: list[str]) -> dict[str, Any]:
     """Arguments as the present MONAI takes them."""
-    from monai.networks import nets
-
-    network = getattr(nets, kind, None)
+    network = segmenter(kind)
     if network is None:
         return arguments  # which is refused when it is built
     parameters = inspect.signature(network).parameters

@@ -42,8 +42,8 @@ def export_nnunet(text: str, out: Path, *, trust: bool = False) -> list[Path]:
     checkpoints = {}
     for fold in folder.folds:
         checkpoint = replace(read_checkpoint(folder.file(fold), trust=trust), trainer=STOCK)
-        plans = Plans.read(folder.path, checkpoint.configuration)
-        build_network(plans, checkpoint, trust=trust)
+        plans = Plans.read(folder.path, checkpoint.configuration, trust=trust)
+        build_network(plans, checkpoint)
         checkpoints[fold] = {
             "network_weights": {name: tensor.detach().contiguous() for name, tensor in checkpoint.weights.items()},
             "trainer_name": STOCK,

@@ -31,8 +31,8 @@ def load_nnunet(text: str, *, trust: bool = False) -> NNUNetModel:
     checkpoints = [read_checkpoint(folder.file(fold), trust=trust) for fold in folder.folds]
     first = checkpoints[0]
     _same(checkpoints)
-    plans = Plans.read(folder.path, first.configuration)
-    networks = [build_network(plans, checkpoint, trust=trust) for checkpoint in checkpoints]
+    plans = Plans.read(folder.path, first.configuration, trust=trust)
+    networks = [build_network(plans, checkpoint) for checkpoint in checkpoints]
     classes = _classes(plans)
     regions, names = _regions(plans, classes), plans.class_names
     trained, held = cases_of(folder, str(plans.manager.dataset_name))

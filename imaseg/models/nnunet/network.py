@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import pydoc
 import warnings
 from collections.abc import Callable
 from contextlib import redirect_stdout
@@ -19,22 +18,22 @@ from imaseg.models.nnunet.checkpoint import Checkpoint
 if TYPE_CHECKING:
     from imaseg.models.nnunet.plans import Plans
 
-_HOMES = ("torch.nn.", "dynamic_network_architectures.")
-"""Packages from which a plans file may name classes."""
 STOCK = "nnUNetTrainer"
 _OURS = ("nnUNetTrainerIMA", "nnUNetTrainerPGD", "nnUNetTrainerStandard", "nnUNetTrainerTRADES")
 
 
-def build_network(plans: Plans, checkpoint: Checkpoint, *, trust: bool) -> nn.Module:
+def build_network(plans: Plans, checkpoint: Checkpoint) -> nn.Module:
     """Build the network of one fold in eval mode; it returns logits at full resolution only.
 
     Raises:
-        InputError: if the plans name a class from elsewhere, or the weights belong to another architecture.
+        InputError: if nnU-Net refuses the plans, or the weights belong to another architecture.
     """
-    if not trust:
-        _check_names(plans)
-    builder = _builder(checkpoint.trainer)
-    network: nn.Module = builder(plans)
+    try:
+        network = _builder(checkpoint.trainer)(plans)
+    except Exception as error:  # whatever nnU-Net and its trainers raise
+        told = " ".join(str(error).split())[:200]
+        msg = f"{plans.source} must describe a network that nnU-Net can make, got {type(error).__name__}: {told}."
+        raise InputError(msg) from error
     load_weights(network, checkpoint.weights, source=f"{checkpoint.path} (trainer {checkpoint.trainer})")
     return network.eval()
 
@@ -89,27 +88,5 @@ def _installed(trainer: str) -> Any:
     try:
         with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):  # noqa: PTH123
             return recursive_find_trainer_class_by_name(trainer)
-    except RuntimeError:
+    except (RuntimeError, TypeError, AssertionError):  # nothing, or no trainer, has that name
         return None
-
-
-def _check_names(plans: Plans) -> None:
-    """Check all class names in the plans, since nnU-Net imports and calls whatever the plans name."""
-    configuration = plans.configuration
-    arguments = configuration.network_arch_init_kwargs
-    named = [arguments.get(key) for key in configuration.network_arch_init_kwargs_req_import]
-    for name in [configuration.network_arch_class_name, *named]:
-        if name is not None and not _is_layer(name):
-            msg = (
-                f"{plans.source} must name layers and networks of torch.nn and dynamic_network_architectures, got "
-                f"{name!r}. Making it runs that code: add --trust if you trust it."
-            )
-            raise InputError(msg)
-
-
-def _is_layer(name: Any) -> bool:
-    if not isinstance(name, str) or not name.startswith(_HOMES):
-        return False
-    layer = pydoc.locate(name)
-    # A class that has moved is looked for by nnU-Net below dynamic_network_architectures, by its last name.
-    return layer is None or (isinstance(layer, type) and issubclass(layer, nn.Module))

@@ -8,6 +8,7 @@ from typing import Any
 
 from imaseg.data.files import read_json
 from imaseg.errors import InputError
+from imaseg.models.nnunet.names import check_names
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,16 @@ class Plans:
     dataset: dict[str, Any]
 
     @classmethod
-    def read(cls, folder: Path, configuration: str) -> Plans:
+    def read(cls, folder: Path, configuration: str, *, trust: bool) -> Plans:
         """Read `plans.json` and `dataset.json` of a results folder.
 
+        Args:
+            folder: the results folder.
+            configuration: such as "3d_fullres".
+            trust: whether they may name code that is not nnU-Net's own.
+
         Raises:
-            InputError: if nnU-Net is not installed, a file is damaged, or it is a cascade's second stage.
+            InputError: if nnU-Net is not installed, a file is damaged, it is a cascade's second stage, or needs trust.
         """
         try:
             from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
@@ -44,9 +50,13 @@ class Plans:
         try:
             manager = PlansManager(read_json(source))
             chosen = manager.get_configuration(configuration)
+            if not trust:
+                check_names(manager.plans, chosen, source=source)
             labels = manager.get_label_manager(dataset)
             previous = chosen.previous_stage_name
-        except (KeyError, RuntimeError, ValueError, TypeError, AssertionError) as error:
+        except InputError:
+            raise
+        except (KeyError, RuntimeError, ValueError, TypeError, AttributeError, AssertionError) as error:
             msg = f"{source} and dataset.json must fit nnU-Net v2, got {type(error).__name__}: {error}."
             raise InputError(msg) from error
         if previous is not None:

@@ -151,7 +151,7 @@ def test_damaged_bundles_are_one_clear_line(tmp_path, damage, text):
     [
         (("inferer", "roi_size"), "@nowhere", "must hold 'nowhere', which inferer#roi_size refers to"),
         (("network_def", "channels"), ["@network_def#channels"], "must not refer in circles"),
-        (("network_def", "_target_"), "Nonsense", "must name a class of monai.networks.nets"),
+        (("network_def", "_target_"), "Nonsense", "must name a network of monai.networks.nets"),
         (("network_def", "depth"), 3, "must hold arguments that UNet takes"),
     ],
 )
