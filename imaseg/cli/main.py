@@ -1,17 +1,19 @@
 """`imaseg COMMAND`: defines the commands and their exit codes.
 
-0 done; 1 finished, but some cases failed (they are listed); 2 wrong usage or input (one line, no traceback).
+0 done; 1 finished, but some cases failed (they are listed); 2 wrong usage or input (one line, no traceback);
+130 and 143 stopped by Ctrl-C and by SIGTERM.
 """
 
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from typer import Argument, Option
@@ -58,15 +60,32 @@ Seed = Annotated[int, Option(help="Seed of all random numbers.")]
 
 
 def run() -> None:
-    """Entry point: prints each warning and each `InputError` as one line on stderr; an `InputError` exits with 2."""
+    """Entry point: prints each warning and each `InputError` as one line on stderr; an `InputError` exits with 2.
+
+    SIGTERM, as a job scheduler sends it, ends a command as Ctrl-C does, with 143.
+    """
     warnings.formatwarning = _one_line
     warnings.filterwarnings("ignore", module=r"(monai|torch|ignite|tensorboard)\b.*")
     logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)  # it misses an optional part
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         app(standalone_mode=True)
     except InputError as error:
         say(f"imaseg: {error}", err=True)
         sys.exit(2)
+    except _TerminatedError as stop:
+        typer.echo(f"imaseg: {stop.told}", err=True)
+        raise
+
+
+class _TerminatedError(SystemExit):
+    """Raised where the program is when SIGTERM comes, so that it cleans up as after Ctrl-C."""
+
+    told = "stopped."
+
+
+def _terminate(number: int, _: object) -> NoReturn:
+    raise _TerminatedError(128 + number)
 
 
 def _one_line(message: Warning | str, *_: object, **__: object) -> str:
@@ -75,12 +94,16 @@ def _one_line(message: Warning | str, *_: object, **__: object) -> str:
 
 @contextmanager
 def stoppable(how: str = "the same command with --resume") -> Iterator[None]:
-    """Context that tells the user after Ctrl-C how to continue the command."""
+    """Context that tells the user after Ctrl-C or SIGTERM how to continue the command."""
+    told = f"stopped. Finished work is kept; {how} goes on."
     try:
         yield
     except KeyboardInterrupt as stop:
-        typer.echo(f"imaseg: stopped. Finished work is kept; {how} goes on.", err=True)
+        typer.echo(f"imaseg: {told}", err=True)
         raise typer.Exit(130) from stop
+    except _TerminatedError as stop:
+        stop.told = told
+        raise
 
 
 @app.command()

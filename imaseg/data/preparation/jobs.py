@@ -77,7 +77,8 @@ def _begin() -> None:
     import SimpleITK
 
     SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends a worker without a traceback of its own
+    for number in (signal.SIGINT, signal.SIGTERM):  # which end a worker without words of its own
+        signal.signal(number, signal.SIG_DFL)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 
 
