@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,8 +27,12 @@ def build_loss(spec: Mapping[str, Any]) -> Loss:
 
     name, arguments = named(spec, "loss")
     kind = getattr(losses, name, None)
-    if kind is None:
-        msg = f"loss.name must be a class of monai.losses, such as DiceCELoss, got {name!r}."
+    # Another network as a loss is fetched by default, and made by code that is fetched with it.
+    if not isinstance(kind, type) or "pretrained" in inspect.signature(kind).parameters:
+        msg = (
+            "loss.name must be a class of monai.losses that needs no network of its own, such as DiceCELoss, got "
+            f"{name!r}."
+        )
         raise InputError(msg)
     try:
         loss = kind(**arguments)

@@ -82,6 +82,8 @@ def test_methods_that_do_not_exist_are_refused(tiny_config, method, text):
     ("spec", "text"),
     [
         ({"name": "NoLoss"}, r"loss\.name must be a class of monai\.losses"),
+        ({"name": "PerceptualLoss", "spatial_dims": 2}, "that needs no network of its own"),  # it is fetched
+        ({"name": "dice"}, r"loss\.name must be a class of monai\.losses"),
         ({"name": "DiceLoss", "soft": 1}, "loss must be arguments that DiceLoss takes"),
     ],
 )
