@@ -154,7 +154,7 @@ def test_cohorts_that_cannot_be_trained_on_are_refused(prepared_phantom, tiny_co
     ("override", "text"),
     [
         ("loss={name: DiceLoss}", "network, patch and loss must fit together"),
-        ("network.strides=2", "network must be arguments that UNet takes"),
+        ("network.strides=2", "network must hold arguments that UNet takes"),
         ("network.pretrained=true", "network must not fetch weights"),
         ("method={name: ima, perturbation: {name: l2, eps: null}}", "arguments of l2 must fit"),
         ("method={name: ima, perturbation: 5}", "perturbation must be a name or a mapping"),
