@@ -23,7 +23,7 @@ from imaseg import InputError, load_model
 from imaseg.models.networks import monai_network
 from imaseg.models.smp import smp_network
 from tests.models.bundle.bundles import INFERENCE, changed, unet, write_bundle
-from tests.nnunet_folder import plans, write_results
+from tests.nnunet_folder import dataset, plans, write_results
 
 _LIBRARIES = (
     str(Path(imaseg.__file__).parent),
@@ -258,3 +258,13 @@ def test_calls_that_run_code_would_be_seen(tmp_path, request):
         with pytest.raises(AssertionError, match="was called"):
             call()
     assert [name for name, _ in ran] == [*seen.values(), "load", "connect"]
+
+
+@pytest.mark.parametrize("ending", ["/../../home/x.nii.gz", ".nii.gz/../x", "..", 7, ".nii\n"])
+def test_a_file_ending_is_no_path(tmp_path, ending):
+    pytest.importorskip("nnunetv2", reason="nnunetv2 is not installed (pip install 'imaseg[nnunet]')")
+    folder = write_results(tmp_path / "r", plans(), dataset())
+    content = json.loads((folder / "dataset.json").read_text())
+    (folder / "dataset.json").write_text(json.dumps(content | {"file_ending": ending}))
+    with pytest.raises(InputError, match="file_ending in .* must be like .nii.gz"):
+        load_model(f"nnunet:{folder}")

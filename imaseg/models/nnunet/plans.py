@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 from imaseg.data.files import read_json
 from imaseg.errors import InputError
 from imaseg.models.nnunet.names import check_names
+
+_ENDING = re.compile(r"(\.\w+)+")
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,12 @@ class Plans:
             msg = 'nnunetv2 must be installed to read nnU-Net\'s folders, got none. Run pip install "imaseg[nnunet]".'
             raise InputError(msg) from error
         source, dataset = folder / "plans.json", read_json(folder / "dataset.json")
+        ending = dataset.get("file_ending") if isinstance(dataset, dict) else None
+        if ending is not None and not (
+            isinstance(ending, str) and _ENDING.fullmatch(ending)
+        ):  # it becomes part of a path
+            msg = f"file_ending in {folder / 'dataset.json'} must be like .nii.gz, got {ending!r:.80}."
+            raise InputError(msg)
         try:
             manager = PlansManager(read_json(source))
             chosen = manager.get_configuration(configuration)
