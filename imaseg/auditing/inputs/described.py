@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from imaseg.auditing.inputs.fitting import plain_name
 from imaseg.auditing.inputs.source import CaseSource, Loaded
 from imaseg.data import CaseSet
 from imaseg.data.files import PICTURE_SUFFIXES, TIFF_SUFFIXES
@@ -87,14 +88,14 @@ def match_labels(model: SegmentationModel, whole: SegmentationModel, labels: Map
     found = whole.found if isinstance(whole, AdaptedModel) else None
     stated = {} if found is None else found.card.label_map or {}
     parts = {} if found is None else found.layout.values
-    known = {_plain(name) for name in (*parts.values(), *model.card.regions)}
+    known = {plain_name(name) for name in (*parts.values(), *model.card.regions)}
     matches = []
     for value, name in sorted(labels.items()):
         structure = mapping.get(value, value)
         if value == 0 or structure not in names:
             continue
         told = "" if name == str(value) else name
-        same = bool(told) and _plain(told) in {_plain(names[structure]), *known}
+        same = bool(told) and plain_name(told) in {plain_name(names[structure]), *known}
         how = "card" if value in stated else "name" if same else "number"
         called = _inside(structure, names[structure], model.card.regions)
         matches.append(LabelMatch(value=value, name=told, structure=structure, structure_name=called, matched=how))
@@ -105,10 +106,6 @@ def _inside(structure: int, name: str, regions: Mapping[str, Sequence[int]]) -> 
     """Name of a class, and of the regions that hold it."""
     around = [region for region, inside in regions.items() if structure in inside and region != name]
     return f"{name}, within {' and '.join(around)}" if around else name
-
-
-def _plain(name: str) -> str:
-    return "".join(letter for letter in name if letter.isalnum()).casefold()
 
 
 def _by(model: SegmentationModel, cases: CaseSet) -> str:

@@ -138,7 +138,7 @@ def _matched(
 
 def _named(name: str, model: Mapping[int, str]) -> int | None:
     """The only class with the name of a label; None if the label has no name, or no class or several have it."""
-    same = [k for k, other in model.items() if k > 0 and _plain(other) == _plain(name)]
+    same = [k for k, other in model.items() if k > 0 and plain_name(other) == plain_name(name)]
     return same[0] if len(same) == 1 and not name.isdecimal() else None
 
 
@@ -155,8 +155,8 @@ def match_parts(
     Raises:
         InputError: as `match`.
     """
-    regions = {_plain(name) for name in layout.regions}
-    named = {_plain(name) for value, name in data.items() if value > 0}
+    regions = {plain_name(name) for name in layout.regions}
+    named = {plain_name(name) for value, name in data.items() if value > 0}
     if not given and named and named <= regions:
         return match(data, layout.labels, given=given, where=where, card=card)
     mapping, notes = match(data, layout.values, given=given, where=where, card=card)
@@ -253,7 +253,7 @@ def _sliced(model: SegmentationModel, cases: CaseSet) -> tuple[SegmentationModel
     return turned, [note]
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
     """A name without what people write differently: case, forms of accents, blanks, hyphens and underscores."""
     parts = re.sub(r"[\s_]+|(?<=\w)-(?=\w)", "", unicodedata.normalize("NFKC", name))
     return parts.casefold()

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from imaseg.auditing.inputs.source import Loaded
+from imaseg.auditing.metrics.scores import dice_of_maps
 from imaseg.data import Case
 from imaseg.data.inverse.invert import invert_logits, invert_painted
 from imaseg.data.volume import Step
@@ -17,7 +18,7 @@ from imaseg.errors import InputError
 from imaseg.frozen import frozen
 from imaseg.models import SegmentationModel
 from imaseg.models.only import OnlyClasses
-from imaseg.results.preparation import Agreement
+from imaseg.results.preparation import SAME, Agreement
 
 _FEW = 50
 """Classes of fewer voxels in both predictions do not enter the mean: there rounding decides."""
@@ -49,7 +50,8 @@ def agreement(model: SegmentationModel, case: Case, loaded: Loaded, *, prepared:
     image = torch.from_numpy(loaded.volume.image)[None].to(device)
     with frozen(whole), torch.no_grad():
         logits = whole(image)[0]
-    return _compared(native_decision(whole, image, logits, loaded.steps), theirs, whole, case)
+    ours = native_decision(whole, image, logits, loaded.steps)
+    return _compared(ours, theirs, whole, case, resampled=_resampled(loaded.steps))
 
 
 def native_decision(
@@ -67,8 +69,7 @@ def native_decision(
         steps: the records of its case.
     """
     whole, kept = (model.whole, model.kept) if isinstance(model, OnlyClasses) else (model, None)
-    resampled = any(step["name"] == "resample" for step in steps)
-    if whole.painted is None or model.back == "nearest" or not resampled:
+    if whole.painted is None or model.back == "nearest" or not _resampled(steps):
         return invert_logits(logits.float().cpu().numpy(), steps, back=model.back)
     with frozen(whole), torch.no_grad():
         channels = whole.channels(image)[0].float().cpu().numpy()
@@ -80,22 +81,25 @@ def native_decision(
     return table[decided]
 
 
-def dice_of_maps(ours: NDArray[np.int64], theirs: NDArray[np.int64]) -> dict[int, float]:
+def dice_of_either(ours: NDArray[np.int64], theirs: NDArray[np.int64]) -> dict[int, float]:
     """Dice of each foreground class that occurs in either of two label maps; negative labels count as nothing."""
-    classes = sorted({*np.unique(ours).tolist(), *np.unique(theirs).tolist()} - {0})
-    scores = {}
-    for k in (k for k in classes if k > 0):
-        first, second = ours == k, theirs == k
-        scores[int(k)] = 2 * int((first & second).sum()) / int(first.sum() + second.sum())
-    return scores
+    classes = sorted({*np.unique(ours).tolist(), *np.unique(theirs).tolist()})
+    return {int(k): score for k, score in dice_of_maps(ours, theirs, {k: [k] for k in classes if k > 0}).items()}
 
 
-def _compared(ours: NDArray[np.int64], theirs: NDArray[np.int64], model: SegmentationModel, case: Case) -> Agreement:
+def _compared(
+    ours: NDArray[np.int64],
+    theirs: NDArray[np.int64],
+    model: SegmentationModel,
+    case: Case,
+    *,
+    resampled: bool = False,
+) -> Agreement:
     name = model.own.name if model.own is not None else ""
     if ours.shape != theirs.shape:
         reason = f"{name} predicts {theirs.shape} voxels where the file holds {ours.shape}."
         return Agreement(pipeline=name, case=case.id, dice=0.0, voxels=0.0, reason=reason)
-    scores = dice_of_maps(ours, theirs)
+    scores = dice_of_either(ours, theirs)
     counted = [score for k, score in scores.items() if max((ours == k).sum(), (theirs == k).sum()) >= _FEW]
     found = Agreement(
         pipeline=name,
@@ -110,16 +114,23 @@ def _compared(ours: NDArray[np.int64], theirs: NDArray[np.int64], model: Segment
             "so that rounding decides. Name a case with larger structures first."
         )
         return found.model_copy(update={"reason": reason})
-    return found.model_copy(
-        update={"dice": float(np.mean(counted)), "lowest": min(counted), "reason": _why(scores, model, theirs)}
-    )
+    why = _why(scores, model, theirs, resampled=resampled)
+    return found.model_copy(update={"dice": float(np.mean(counted)), "lowest": min(counted), "reason": why})
 
 
-def _why(scores: Mapping[int, float], model: SegmentationModel, theirs: NDArray[np.int64]) -> str:
+def _resampled(steps: Sequence[Step]) -> bool:
+    return any(step["name"] == "resample" for step in steps)
+
+
+def _why(scores: Mapping[int, float], model: SegmentationModel, theirs: NDArray[np.int64], *, resampled: bool) -> str:
     """What is known to differ, for the reader of a number below 1."""
     if all(score == 1 for score in scores.values()):
         return ""
     known = f"imaseg leaves out {', '.join(model.left_out)}; " if model.left_out else ""
     missing = [str(k) for k in scores if k not in theirs]
     more = f"its own software does not predict class {', '.join(missing)}; " if missing else ""
-    return f"{known}{more}both interpolate to the grid of the files, where rounding may decide."
+    if resampled:
+        return f"{known}{more}both interpolate to the grid of the files, where rounding may decide."
+    if min(scores.values()) >= SAME:
+        return f"{known}{more}what is left is small enough for rounding."
+    return f"{known}{more}nothing else is known to differ: compare preparation, padding and tiles with the training's."

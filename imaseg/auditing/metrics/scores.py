@@ -172,3 +172,16 @@ def _columns(rows: Sequence[Mapping[str, float | None]]) -> dict[str, list[float
         for metric in METRICS
         if any(metric in row for row in rows)
     }
+
+
+def dice_of_maps(prediction: Volume, label: Volume, groups: Mapping[int, Sequence[int]]) -> dict[str, float]:
+    """Dice of two label maps by structure, each a set of classes; 1 where one is in neither.
+
+    Voxels with a negative label are ignored.
+    """
+    scores, counts = {}, label >= 0
+    for k, inside in groups.items():
+        found, truth = np.isin(prediction, inside) & counts, np.isin(label, inside)
+        total = int(found.sum()) + int(truth.sum())
+        scores[str(k)] = 2 * int((found & truth).sum()) / total if total else 1.0
+    return scores

@@ -18,7 +18,7 @@ from imaseg.auditing.inputs.budget import Room, room_of, scale_of
 from imaseg.auditing.inputs.own import native_decision
 from imaseg.auditing.inputs.source import CaseSource, Loaded
 from imaseg.auditing.metrics.calibration import calibration_error
-from imaseg.auditing.metrics.scores import score, score_regions, volumes_ml
+from imaseg.auditing.metrics.scores import dice_of_maps, score, score_regions, volumes_ml
 from imaseg.data import Case
 from imaseg.data.files import whole_file
 from imaseg.errors import InputError
@@ -269,16 +269,3 @@ def sha256(path: Path) -> str:
 def dice_by_counting(prediction: NDArray[Any], label: NDArray[Any], groups: Groups) -> float:
     """Mean Dice over structures of two label maps, 1 where one is on neither side; negative labels are ignored."""
     return float(np.mean([*dice_of_maps(np.where(label < 0, -1, prediction), label, groups).values()]))
-
-
-def dice_of_maps(prediction: NDArray[Any], label: NDArray[Any], groups: Groups) -> dict[str, float]:
-    """Dice of two label maps by structure, each a set of classes; 1 where one is in neither.
-
-    Voxels with a negative label are ignored.
-    """
-    scores, counts = {}, label >= 0
-    for k, inside in groups.items():
-        found, truth = np.isin(prediction, inside) & counts, np.isin(label, inside)
-        total = int(found.sum()) + int(truth.sum())
-        scores[str(k)] = 2 * int((found & truth).sum()) / total if total else 1.0
-    return scores

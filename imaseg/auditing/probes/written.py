@@ -15,7 +15,8 @@ from imaseg.attacks import AttackResult
 from imaseg.attacks.result import measure
 from imaseg.auditing.inputs.own import native_decision
 from imaseg.auditing.inputs.source import Loaded
-from imaseg.auditing.probes.scene import Scene, dice_of_maps, finite_logits, tensors
+from imaseg.auditing.metrics.scores import dice_of_maps
+from imaseg.auditing.probes.scene import Scene, finite_logits, tensors
 from imaseg.data import Case
 from imaseg.data.inverse.native import native_change, native_label, resampled
 from imaseg.data.inverse.rewrite import write_changed, write_labels_on

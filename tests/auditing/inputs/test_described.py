@@ -12,9 +12,11 @@ from PIL import Image
 from torch import nn
 
 from imaseg import audit, load_cases
+from imaseg.auditing.inputs.described import match_labels
 from imaseg.auditing.inputs.subject import Subject
 from imaseg.models.adapted import adapt
 from imaseg.models.card import parse_card
+from imaseg.models.segmentation import ModelCard, SegmentationModel
 
 
 @pytest.fixture
@@ -159,3 +161,11 @@ def test_dice_on_the_grid_of_the_files_is_that_of_the_decision_taken_there(tmp_p
 def test_the_value_that_is_padded_with_is_the_one_of_the_card(cohort, said, told):
     padding = _subject(cohort, recipe=WINDOW, divisor=4, **said).preparation().padding
     assert padding == f"with {told}, at both ends of sides that are no multiple of 4"
+
+
+def test_names_that_differ_by_a_sign_are_not_said_to_match_by_name():
+    """As the match itself tells names apart: a plus is no blank."""
+    card = ModelCard(name="net", network={}, labels={0: "background", 1: "T1+"}, in_channels=1, spatial_dims=3)
+    model = SegmentationModel(nn.Identity(), card)
+    assert [m.matched for m in match_labels(model, model, {1: "t1+"})] == ["name"]
+    assert [m.matched for m in match_labels(model, model, {1: "T1"})] == ["number"]

@@ -12,7 +12,7 @@ from PIL import Image
 
 from imaseg import load_cases, load_model
 from imaseg.auditing.inputs.own import _compared as _compared_maps
-from imaseg.auditing.inputs.own import agreement, dice_of_maps
+from imaseg.auditing.inputs.own import agreement, dice_of_either
 from imaseg.auditing.inputs.source import CaseSource
 from imaseg.data import Case
 from imaseg.models.segmentation import ModelCard, SegmentationModel
@@ -125,6 +125,8 @@ def test_smp_disagrees_where_the_card_states_another(smp_folder):
     folder, data = smp_folder
     found = _compared(_recipe(folder, {"normalise": "none"}), data)
     assert found.dice < 0.98
+    assert "interpolate" not in found.reason, "nothing was resampled"
+    assert "nothing else is known to differ: compare preparation" in found.reason
 
 
 def test_smp_without_pretrained_weights_defines_no_preprocessing(smp_folder, tmp_path):
@@ -147,7 +149,7 @@ def test_a_run_of_imaseg_needs_no_other_software(tiny_run, prepared_phantom):
 
 def test_dice_counts_the_classes_of_either_map():
     ours, theirs = np.array([0, 1, 1, 2, -1]), np.array([0, 1, 3, 3, -1])
-    assert dice_of_maps(ours, theirs) == {1: pytest.approx(2 / 3), 2: 0, 3: 0}
+    assert dice_of_either(ours, theirs) == {1: pytest.approx(2 / 3), 2: 0, 3: 0}
 
 
 class Fixed:

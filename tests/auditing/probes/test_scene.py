@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from imaseg.auditing.probes.scene import dice_of_maps
+from imaseg.auditing.metrics.scores import dice_of_maps
 
 
 def test_ignored_voxels_are_neither_right_nor_wrong():
