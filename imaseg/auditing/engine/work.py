@@ -40,7 +40,7 @@ class Work:
         self.claims = Claims(folder)
         self.records: dict[str, CaseRecord] = {}
         self.failed: dict[str, str] = {}
-        self._counted: list[int] = []
+        self._calls: dict[str, int] = {}
 
     def run(self, *, wait: bool) -> tuple[list[CaseRecord], list[FailedCase]]:
         """Until no case is left that is neither finished nor failed nor another process's.
@@ -52,12 +52,15 @@ class Work:
             Finished cases, and those that failed here, each with its reason; both in the order of the cases.
         """
         # What an earlier run finished would make this one look fast.
-        self._counted = [place for place, case in enumerate(self.cases) if not self._finished(case)]
+        left = [(place, case.id) for place, case in enumerate(self.cases) if not self._finished(case)]
+        self._calls = {name: self._calls_at(place) for place, name in left}
         with bar(f"{self.plan.name} {self.subject.model.card.name}", shown=wait) as tell:
             places = {case.id: (place, case) for place, case in enumerate(self.cases)}
 
             def settled(name: str) -> bool:
-                done = name in self.failed or self._finished(places[name][1])
+                if name in self.records or name in self.failed:
+                    return True
+                done = self._finished(places[name][1])
                 self._show(tell, 0, "")
                 return done
 
@@ -137,12 +140,12 @@ class Work:
 
     def _show(self, tell: Tell, here: int, note: str) -> None:
         """Move the bar: calls of what is done, of all that there were to do."""
-        calls = {self.cases.ids[place]: self._calls(place) for place in self._counted}
-        done = sum(number for name, number in calls.items() if name in self.records or name in self.failed)
+        done = sum(number for name, number in self._calls.items() if name in self.records or name in self.failed)
         settled = len(self.records) + len(self.failed)
-        tell(done + here, sum(calls.values()), f"{settled} of {len(self.cases)} cases; {note}" if note else "")
+        total = sum(self._calls.values())
+        tell(done + here, total, f"{settled} of {len(self.cases)} cases; {note}" if note else "")
 
-    def _calls(self, place: int) -> int:
+    def _calls_at(self, place: int) -> int:
         return sum(part.calls for part in self.parts if part.first is None or place < part.first)
 
 

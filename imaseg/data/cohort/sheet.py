@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from imaseg.data.files import write_text
 
 _ORDER = {"quarantined": 0, "flagged": 1, "ok": 2}
 _LEGEND = 16
+_PICTURES = 10_000_000
+"""Most bytes of pictures on the page (base64): thousands of cases must stay a page that a browser opens."""
 
 
 def write_sheet(path: Path, content: Mapping[str, Any], labels: Mapping[int, str], notes: Notes) -> None:
@@ -26,7 +28,9 @@ def write_sheet(path: Path, content: Mapping[str, Any], labels: Mapping[int, str
         labels: names by value.
         notes: tells where the pictures are.
     """
-    cases = sorted((_case(record, notes) for record in content["cases"]), key=lambda case: _ORDER[case["verdict"]])
+    cases = sorted((_case(record) for record in content["cases"]), key=lambda case: _ORDER[case["verdict"]])
+    counts = {verdict: sum(case["verdict"] == verdict for case in cases) for verdict in _ORDER}
+    listed = [case for case in _with_pictures(cases, notes) if case["verdict"] != "ok" or case["picture"] is not None]
     environment = Environment(
         loader=PackageLoader("imaseg.data.cohort", "."), autoescape=select_autoescape(default=True), trim_blocks=True
     )
@@ -37,8 +41,10 @@ def write_sheet(path: Path, content: Mapping[str, Any], labels: Mapping[int, str
     ]
     text = environment.get_template("sheet.html.j2").render(
         name=Path(content["source"]).name,
-        cases=cases,
-        counts={verdict: sum(case["verdict"] == verdict for case in cases) for verdict in _ORDER},
+        cases=listed,
+        total=len(cases),
+        without_picture=sum(case["picture"] is None for case in listed),
+        counts=counts,
         labels=named[:_LEGEND],
         more=len(named) - _LEGEND,
         remarks=[*content["remarks"], content["files"]["summary"]],
@@ -49,12 +55,17 @@ def write_sheet(path: Path, content: Mapping[str, Any], labels: Mapping[int, str
     write_text(path, text)
 
 
-def _case(record: Mapping[str, Any], notes: Notes) -> dict[str, Any]:
-    picture = notes.thumbnail(record["id"])
+def _case(record: Mapping[str, Any]) -> dict[str, Any]:
     verdict = "quarantined" if record["status"] != "ok" else "flagged" if record["flags"] else "ok"
-    return {
-        "id": record["id"],
-        "verdict": verdict,
-        "sentences": [*record["reasons"], *record["flags"]],
-        "picture": base64.b64encode(picture.read_bytes()).decode() if picture.is_file() else "",
-    }
+    return {"id": record["id"], "verdict": verdict, "sentences": [*record["reasons"], *record["flags"]]}
+
+
+def _with_pictures(cases: Sequence[dict[str, Any]], notes: Notes) -> Iterator[dict[str, Any]]:
+    """Each case with its picture, empty if there is none to show, None where the page has no room for more."""
+    room = _PICTURES
+    for case in cases:
+        path = notes.thumbnail(case["id"])
+        size = path.stat().st_size * 4 // 3 if path.is_file() else 0
+        room -= size
+        read = base64.b64encode(path.read_bytes()).decode() if size and room >= 0 else ""
+        yield case | {"picture": None if room < 0 else read}
