@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
@@ -11,6 +12,8 @@ from pydantic import BaseModel, ValidationError
 from imaseg.errors import InputError, did_you_mean
 
 _Model = TypeVar("_Model", bound=BaseModel)
+_CLASSES = re.compile(r" or (?:instance of \w+|object to extract fields from)$")
+"""What pydantic says of a mapping, and no file can hold."""
 Written = Mapping[tuple[Any, ...], str]
 
 
@@ -57,7 +60,7 @@ def validated(
 def first_mistake(error: ValidationError, written: Written | None = None) -> str:
     """The first thing that pydantic found: where, what it got, and why that is refused."""
     mistake = error.errors(include_url=False)[0]
-    reason = mistake["msg"].removeprefix("Value error, ").rstrip(".")
+    reason = _CLASSES.sub("", mistake["msg"].removeprefix("Value error, ").rstrip("."))
     place = _place(mistake["loc"], written) or "the content"
     if mistake["type"] == "missing":
         return f"{place} must be given, got nothing"

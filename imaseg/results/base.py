@@ -29,9 +29,9 @@ Interval = list[float] | None
 
 
 class Record(BaseModel):
-    """A part of the results: unknown keys and wrong types are refused, nothing changes after it was made."""
+    """A part of the results: unknown keys, wrong types and infinite numbers are refused; nothing changes later."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Spread(Record):

@@ -49,13 +49,11 @@ def build_method(config: TrainConfig) -> TrainingMethod:
     Raises:
         InputError: if a name or an argument is unknown or refused.
     """
-    named(config.method, "method")
     try:
+        named(config.method, "method")
         return build_from_settings(config.method, build_loss(config.loss), seed=config.seed)
     except ValueError as error:
-        if isinstance(error, InputError):
-            raise
-        msg = f"method: {error}"
+        msg = f"{config.where}{'' if isinstance(error, InputError) else 'method: '}{error}"
         raise InputError(msg) from error
 
 

@@ -55,6 +55,12 @@ class TrainConfig(BaseModel):
     amp: bool = False
     workers: int = Field(0, ge=0)
     device: str = "auto"
+    _file: str = ""
+
+    @property
+    def where(self) -> str:
+        """Start of a message about a setting: the file, where it was read from one."""
+        return f"{self._file}: " if self._file else ""
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
@@ -66,7 +72,9 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
     settings = read_yaml(path)
     for override in overrides:
         _override(settings, override)
-    return validated(TrainConfig, settings, source=str(path))
+    config = validated(TrainConfig, settings, source=str(path))
+    config._file = str(path)
+    return config
 
 
 def _override(settings: dict[str, Any], override: str) -> None:

@@ -156,8 +156,9 @@ def test_a_file_with_another_key_is_refused_in_one_sentence(path, folder, tmp_pa
 
 @pytest.mark.parametrize(
     ("path", "value"),
-    [(("format",), 1), (("probes", 0, "n"), "2"), (("valid",), 1), (("cost", "peak_memory_mb"), None)],
-)
+    [(("format",), 1), (("probes", 0, "n"), "2"), (("valid",), 1), (("cost", "peak_memory_mb"), None),
+     (("clean_dice",), float("inf")), (("cost", "seconds_per_case"), float("nan"))],
+)  # fmt: skip
 def test_values_of_another_type_are_refused(path, value, folder):
     content = json.loads((folder / "summary.json").read_text())
     inside = content

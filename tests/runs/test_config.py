@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from imaseg.errors import InputError
-from imaseg.runs import load_config
+from imaseg.runs import TrainConfig, load_config
 from imaseg.runs.build import build_loss, build_method
 from imaseg.training import IMA, TRADES, PGDTraining, Standard
 
@@ -74,8 +74,10 @@ def test_mistakes_are_named(tiny_config, overrides, text):
 )
 def test_methods_that_do_not_exist_are_refused(tiny_config, method, text):
     config = load_config(tiny_config, [f"method={method}"])
-    with pytest.raises(InputError, match=text):
+    with pytest.raises(InputError, match=rf"^{tiny_config}: .*{text}"):
         build_method(config)
+    with pytest.raises(InputError, match=text):
+        build_method(TrainConfig(**config.model_dump()))
 
 
 @pytest.mark.parametrize(

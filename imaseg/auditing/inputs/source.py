@@ -234,14 +234,21 @@ def _same_preparation(cases: CaseSet, card: ModelCard) -> None:
     prepared = cases.prepared or {}
     if card.recipe is None:
         return
-    recipes = (card.recipe, prepared.get("recipe", {}))
+    recipes = {
+        f"recipe of model {card.name}": card.recipe,
+        f"{cases.root / 'prepare.json'}": prepared.get("recipe", {}),
+    }
     excluded = {*READING, "labels"}
     differs = _difference(
-        *(parse_recipe(dict(one), source="recipe").model_dump(mode="json", exclude=excluded) for one in recipes)
+        *(
+            parse_recipe(dict(one), source=source).model_dump(mode="json", exclude=excluded)
+            for source, one in recipes.items()
+        )
     )
     if differs is None and card.fingerprint is not None:
-        fingerprints = (card.fingerprint, prepared["fingerprint"])
-        differs = _difference(*(_figures_used(card.recipe, one) for one in fingerprints))
+        theirs = prepared["fingerprint"]
+        ours = _figures_used(card.recipe, card.fingerprint)
+        differs = "fingerprint" if theirs is None else _difference(ours, _figures_used(card.recipe, theirs))
     if differs is not None:
         msg = (
             f"{cases.root} must be prepared as the model's training cases were, got another {differs}. "

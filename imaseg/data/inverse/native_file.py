@@ -13,6 +13,7 @@ from imaseg.data.formats.nifti import write_nifti
 from imaseg.data.formats.read import read_scan
 from imaseg.data.formats.scan import on_grid_of
 from imaseg.data.inverse.invert import invert_image, invert_label
+from imaseg.data.layouts.prepared import checked_preparation
 from imaseg.errors import InputError
 
 
@@ -52,10 +53,11 @@ def invert_file(file: Path, prepared: Path, case: str, out: Path) -> Path:
 
 
 def _record(prepared: Path, case: str) -> dict[str, Any]:
-    cases = read_json(prepared / "prepare.json")["cases"]
+    path = prepared / "prepare.json"
+    cases = checked_preparation(read_json(path), path)["cases"]
     record = next((entry for entry in cases if entry["id"] == case), None)
     if record is None or record["status"] != "ok":
-        what = "no such case" if record is None else f"a quarantined one ({record['reasons'][0]})"
+        what = "no such case" if record is None else f"a quarantined one ({', '.join(record['reasons'][:1])})"
         msg = f"case must be one that was prepared in {prepared}, got {what}: {case!r}."
         raise InputError(msg)
     return record

@@ -74,7 +74,7 @@ def _by_id(root: Path, name: str, entry: Any) -> Case:
     """A case that nnU-Net's `dataset` key lists, with paths that may lead anywhere."""
     images, label = (entry.get("images"), entry.get("label")) if isinstance(entry, dict) else (None, None)
     images = images if isinstance(images, list) else []
-    if not images or not all(isinstance(path, str) for path in (*images, label or "")):
+    if not images or not all(_is_path(root, path) for path in (*images, label or "")):
         _malformed(root, f"case {name!r} of dataset", '{"images": [...], "label": ...}', entry)
     return Case(name, tuple(root / path for path in images), root / label if label else None)
 
@@ -87,7 +87,7 @@ def _listed(root: Path, entries: list[Any], channels: int) -> list[Case]:
             _malformed(root, "each entry of training", '{"image": ..., "label": ...}', entry)
         names = entry["image"] if isinstance(entry["image"], list) else [entry["image"]]
         label = entry.get("label")
-        if not all(isinstance(name, str) for name in (*names, label or "")) or not names:
+        if not all(_is_path(root, name) for name in (*names, label or "")) or not names:
             _malformed(root, "image and label of each entry of training", "file names", entry)
         image = tuple(path for name in names for path in channels_of(root / name))
         name = _case_id(Path(names[0]), Path(label) if label else None, from_zero=from_zero)
@@ -97,6 +97,14 @@ def _listed(root: Path, entries: list[Any], channels: int) -> list[Case]:
         cases.append(Case(name, image, root / label if label else None, fault=fault))
     _require_unique((case.id for case in cases), root)
     return cases
+
+
+def _is_path(root: Path, value: Any) -> bool:
+    """Whether a value is text that the file system takes as a path: names may be too long for it."""
+    try:
+        return isinstance(value, str) and ((root / value).is_file() or True)
+    except OSError:
+        return False
 
 
 def _number(entry: Any) -> int | None:
@@ -164,5 +172,5 @@ def _require_unique(ids: Iterable[str], root: Path) -> None:
 
 
 def _malformed(root: Path, what: str, constraint: str, value: object) -> None:
-    msg = f"{what} in {root / 'dataset.json'} must be {constraint}, got {value!r}."
+    msg = f"{what} in {root / 'dataset.json'} must be {constraint}, got {value!r:.300}."
     raise InputError(msg)

@@ -88,6 +88,7 @@ def _sorted_out(root: Path) -> _Found:
 
 def _sort(path: Path, header: Header, found: _Found) -> None:
     if header.get("Modality") in STRUCTURES:
+        list(_referred(header)), structure_names(header)  # pydicom parses sequences when asked: damage shows here
         if any(cmp(path, other, shallow=False) for other, _ in found.structures):
             found.ignored[path] = "copy of another file"
         else:

@@ -15,6 +15,7 @@ from imaseg.data.layouts.dicom_tree import dicom_cases
 from imaseg.data.layouts.mask_folders import mask_folder_cases
 from imaseg.data.layouts.paired import FOLDER_PAIRS, paired_cases
 from imaseg.data.layouts.patterns import Layout, matched, named_pairs
+from imaseg.data.layouts.prepared import checked_preparation
 from imaseg.data.layouts.slicer_names import by_segment_names
 from imaseg.errors import InputError
 
@@ -104,7 +105,7 @@ def _split(root: Path) -> dict[str, list[str]]:
 
 def _prepared(root: Path) -> dict[str, Any] | None:
     path = root / "prepare.json"
-    return read_json(path) if path.is_file() else None
+    return checked_preparation(read_json(path), path) if path.is_file() else None
 
 
 def _whole(cohort: CaseSet) -> CaseSet:

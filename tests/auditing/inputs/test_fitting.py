@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -192,6 +193,10 @@ def test_prepared_data_of_another_recipe_are_refused(data, tmp_path_factory):
     labels = {1: "liver", 2: "kidney", 3: "spleen"}
     with pytest.raises(InputError, match="must be prepared as the model's training cases were"):
         CaseSource(cases, fit(_model(4, labels, recipe={"normalise": "zscore"}), cases).model.card)
+    for key, value, text in (("size", "x", "size must be"), ("siez", None, "key must be one of")):
+        odd = replace(cases, prepared=cases.prepared | {"recipe": {key: value}})
+        with pytest.raises(InputError, match=rf"^{out / 'prepare.json'}: {text}"):
+            CaseSource(odd, fit(_model(4, labels, recipe={}), cases).model.card)
     unknown = fit(_model(4, labels), cases)
     assert "does not say how its images were prepared" in unknown.notes[-1]
     assert set(np.unique(CaseSource(cases, unknown.model.card).load(cases[0]).label)) == {0, 1, 2}

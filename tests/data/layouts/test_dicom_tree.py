@@ -79,3 +79,16 @@ def test_a_series_whose_slices_share_one_uid_is_no_copy_when_spread_over_folders
         (tmp_path / "a" / name).rename(tmp_path / "b" / name)
     with pytest.raises(InputError, match=r"all slices of this series \(others are in b; put them together\)"):
         load_cases(tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["without what it refers to", "cut off"])
+def test_a_damaged_segmentation_is_accounted_for(tmp_path, damage):
+    path = tmp_path / "seg.dcm"
+    write_seg(path, write_series(tmp_path, stored()), {"Organ": MASK})
+    if damage == "cut off":
+        path.write_bytes(path.read_bytes()[:1000])  # within the references
+    else:
+        header = pydicom.dcmread(path)
+        del header.ReferencedSeriesSequence[0].SeriesInstanceUID
+        header.save_as(path)
+    assert load_cases(tmp_path).ignored == {path: "unreadable DICOM"}

@@ -72,6 +72,8 @@ def test_one_case_in_two_files_is_refused(tmp_path, save, ball, picture):
     [
         ({"training": ["a.nii.gz"]}, r"each entry of training in .*dataset.json must be \{.image"),
         ({"training": [{"image": [1]}]}, "image and label of each entry of training .* must be file names"),
+        ({"training": [{"image": "x" * 999}]}, "image and label of each entry of training .* must be file names"),
+        ({"training": [], "dataset": {"a": {"images": ["x" * 999]}}}, "case 'a' of dataset in .* must be"),
         ({"labels": ["a", "b"]}, "labels in .*dataset.json must be an object"),
         ({"labels": {"whole": [1, "x"]}}, r"label 'whole' .* must be one whole number, or .* got \[1, 'x'\]"),
         ({"labels": {"whole": []}}, r"label 'whole' .* must be one whole number, or those of a region, got \[\]"),
