@@ -16,6 +16,7 @@ from imaseg.auditing.probes.written import SAME_DICE
 from imaseg.auditing.table import ladder_table, margin_table, written_table
 from imaseg.auditing.validity.gate import Gate
 from imaseg.cli.wrapped import say
+from imaseg.data import load_cases
 from imaseg.progress import counted
 from imaseg.ranks import own_device
 from imaseg.results import Audit
@@ -37,6 +38,7 @@ def audit(
     resume: bool,
     device: str,
     trust: bool,
+    follow_links: bool = False,
     gates: Sequence[Gate] = (),
     judged: bool = False,
 ) -> int:
@@ -47,7 +49,8 @@ def audit(
         evidence; else 0.
     """
     how: dict[str, Any] = {"select": cases, "resume": resume, "device": own_device(device), "trust": trust}
-    result = run(model, data, plan, out, announce=partial(say, err=True), **how)
+    subjects = load_cases(data, missing_ok=True, follow_links=True) if follow_links else data
+    result = run(model, subjects, plan, out, announce=partial(say, err=True), **how)
     if not result.finished:
         return 0  # only the first process reports: with exit code 1 from another one `torchrun` would kill it
     for text in _tables(result.audit):

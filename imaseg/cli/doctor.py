@@ -43,7 +43,16 @@ def doctor_here(*, as_json: bool) -> int:
     return 1 if facts["problems"] else 0
 
 
-def doctor_model(spec: str, data: Path | None, *, cases: str | None, verify: bool, trust: bool, as_json: bool) -> int:
+def doctor_model(
+    spec: str,
+    data: Path | None,
+    *,
+    cases: str | None,
+    verify: bool,
+    trust: bool,
+    as_json: bool,
+    follow_links: bool = False,
+) -> int:
     """Report on a model, and on data for it; returns exit code 1 if a problem would spoil an audit.
 
     Raises:
@@ -58,7 +67,7 @@ def doctor_model(spec: str, data: Path | None, *, cases: str | None, verify: boo
     if not as_json:
         _print_model(facts)
     if data is not None:
-        facts["data"] = examine_data(model, data, select=cases, verify=verify)
+        facts["data"] = examine_data(model, data, select=cases, verify=verify, follow_links=follow_links)
         judge_outputs(model, facts)  # what noise had left open, the data may have settled
         if not as_json:
             _print_data(facts["data"])

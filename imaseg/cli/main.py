@@ -12,6 +12,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -56,6 +57,14 @@ Cases = Annotated[
         "(default: the cases held out of training)."
     ),
 ]
+FollowLinks = Annotated[
+    bool,
+    Option(
+        "--follow-links",
+        help="Follow symbolic links out of the data folder, of files that dataset.json lists and of voxel files beside "
+        ".mhd and .nhdr headers.",
+    ),
+]
 Seed = Annotated[int, Option(help="Seed of all random numbers.")]
 
 
@@ -65,7 +74,7 @@ def run() -> None:
     SIGTERM, as a job scheduler sends it, ends a command as Ctrl-C does, with 143.
     """
     warnings.formatwarning = _one_line
-    warnings.filterwarnings("ignore", module=r"(monai|torch|ignite|tensorboard)\b.*")
+    warnings.filterwarnings("ignore", module=r"(monai|torch|ignite|tensorboard|pydicom)\b.*")
     logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)  # it misses an optional part
     signal.signal(signal.SIGTERM, _terminate)
     try:
@@ -153,6 +162,7 @@ def prepare(
         ),
     ] = None,
     seed: Seed = 0,
+    follow_links: FollowLinks = False,
 ) -> None:
     """Check and prepare a cohort (NIfTI, MetaImage, NRRD, DICOM, pictures).
 
@@ -173,6 +183,7 @@ def prepare(
                 split=split,
                 patients=patients,
                 seed=seed,
+                follow_links=follow_links,
             )
         )
 
@@ -186,6 +197,7 @@ def train(
         list[str] | None, Argument(help="Settings to override as key=value, e.g. epochs=5 method.steps=4.")
     ] = None,
     resume: Resume = False,
+    follow_links: FollowLinks = False,
 ) -> None:
     """Train a segmenter by any method of `imaseg list methods`, such as standard, PGD, TRADES or IMA.
 
@@ -196,7 +208,8 @@ def train(
 
     with stoppable():
         settings = load_config(config, overrides or [])
-        run_train(settings, data, out, resume=resume, announce=lambda text: typer.echo(text, err=True))
+        told = partial(typer.echo, err=True)
+        run_train(settings, data, out, resume=resume, announce=told, follow_links=follow_links)
     for name in ("weights.safetensors", "metrics.csv", "margins.csv", "margin_trajectories.csv"):
         if (out / name).is_file():
             typer.echo(f"Created {out / name}")
@@ -219,6 +232,7 @@ def audit(
     resume: Resume = False,
     device: Device = "auto",
     trust: Trust = False,
+    follow_links: FollowLinks = False,
 ) -> None:
     """Audit how robust a model is and write tables and a page.
 
@@ -230,7 +244,8 @@ def audit(
     settings = load_plan(plan, trust=trust)
     gates = parse_gates(fail_below or (), settings)
     how: dict[str, Any] = {"cases": cases, "resume": resume, "device": device, "trust": trust}
-    _run_plan(model, data, out, settings, gates=gates, judged=True, **how)
+    how |= {"follow_links": follow_links, "gates": gates, "judged": True}
+    _run_plan(model, data, out, settings, **how)
 
 
 @app.command()
@@ -259,6 +274,7 @@ def attack(
     resume: Resume = False,
     device: Device = "auto",
     trust: Trust = False,
+    follow_links: FollowLinks = False,
 ) -> None:
     """Attack cases and write the adversarial images as NIfTI files.
 
@@ -267,7 +283,8 @@ def attack(
     from imaseg.auditing.shortcuts import attack_plan
 
     plan = attack_plan(name, norm, eps, unit=unit, steps=steps, objective=objective, restarts=restarts, seed=seed)
-    _run_plan(model, data, out, plan, cases=cases, resume=resume, device=device, trust=trust)
+    how: dict[str, Any] = {"cases": cases, "resume": resume, "device": device, "trust": trust}
+    _run_plan(model, data, out, plan, follow_links=follow_links, **how)
 
 
 @app.command()
@@ -323,6 +340,7 @@ def margin(
     resume: Resume = False,
     device: Device = "auto",
     trust: Trust = False,
+    follow_links: FollowLinks = False,
 ) -> None:
     """Measure margins: the smallest change that breaks each case, structure and voxel.
 
@@ -341,7 +359,8 @@ def margin(
         samples=samples,
         seed=seed,
     )
-    _run_plan(model, data, out, plan, cases=cases, resume=resume, device=device, trust=trust)
+    how: dict[str, Any] = {"cases": cases, "resume": resume, "device": device, "trust": trust}
+    _run_plan(model, data, out, plan, follow_links=follow_links, **how)
 
 
 def _run_plan(model: str, data: Path, out: Path, plan: Plan, **how: Any) -> None:
@@ -384,6 +403,7 @@ def doctor(
         ),
     ] = False,
     trust: Trust = False,
+    follow_links: FollowLinks = False,
     as_json: Annotated[bool, Option("--json", help="Print a JSON object, for scripts.")] = False,
 ) -> None:
     """Check the installation or, given a model, what it is and whether data fit it; suggest the next command."""
@@ -391,7 +411,8 @@ def doctor(
 
     if model is None:
         raise typer.Exit(doctor_here(as_json=as_json))
-    raise typer.Exit(doctor_model(model, data, cases=cases, verify=verify, trust=trust, as_json=as_json))
+    how: dict[str, Any] = {"cases": cases, "verify": verify, "trust": trust, "follow_links": follow_links}
+    raise typer.Exit(doctor_model(model, data, as_json=as_json, **how))
 
 
 @app.command()

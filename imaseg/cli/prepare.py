@@ -13,7 +13,7 @@ from imaseg.data.preparation.prepare import prepare as run
 from imaseg.data.preparation.prepare import usual_recipe
 from imaseg.data.preparation.recipe import Recipe, load_recipe, parse_recipe
 from imaseg.data.splitting import Splitting, read_patients
-from imaseg.errors import InputError
+from imaseg.errors import InputError, printable
 from imaseg.progress import bar, counted
 
 
@@ -29,6 +29,7 @@ def prepare(
     split: str | None = None,
     patients: str | None = None,
     seed: int = 0,
+    follow_links: bool = False,
 ) -> int:
     """Prepare a cohort and print which cases were set aside; returns exit code 1 if any was."""
     if layout not in get_args(OutLayout):
@@ -56,6 +57,7 @@ def prepare(
                 workers=workers,
                 splitting=Splitting(split, seed) if split is not None else None,
                 patients=people,
+                follow_links=follow_links,
             )
         except OSError as error:
             what = f"{error.filename or out} must be readable and, if in OUT, writable"
@@ -65,13 +67,13 @@ def prepare(
             msg = "workers must be few enough for the memory, got none left. Finished cases are kept: try --workers 1."
             raise InputError(msg) from error
     for case, reasons in summary.quarantined.items():
-        say(_printable(f"quarantined {case}: {' '.join(reasons)}"))
+        say(printable(f"quarantined {case}: {' '.join(reasons)}"))
     for case, flags in summary.flagged.items():
-        say(_printable(f"flagged {case}: {' '.join(flags)}"))
+        say(printable(f"flagged {case}: {' '.join(flags)}"))
     kept, aside, flagged = (len(group) for group in (summary.kept, summary.quarantined, summary.flagged))
     say(f"{counted(kept, 'case')} prepared, {aside} quarantined, {flagged} flagged.")
     for remark in (*summary.remarks, summary.files.summary()):
-        say(_printable(remark))
+        say(printable(remark))
     if recipe is None:
         say(f"Prepared by the recipe {name}, since none was named (--recipe; prepare.json holds its keys).")
     for file in ("prepare.html", "prepare.json"):
@@ -86,8 +88,3 @@ def _with_patients(recipe: Recipe, patients: str | None) -> tuple[Recipe, dict[s
     if patients.lower().endswith(".csv"):
         return recipe, read_patients(Path(patients))
     return parse_recipe(recipe.model_dump(mode="json") | {"patient": patients}, source="--patients"), None
-
-
-def _printable(text: str) -> str:
-    """Escape bytes that are not text, which names of files may hold."""
-    return text.encode("utf-8", "backslashreplace").decode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import hashlib
 import json
 import os
 import re
@@ -21,6 +22,9 @@ SLICER_SUFFIX = ".seg.nrrd"
 TIFF_SUFFIXES = (".tif", ".tiff")
 PICTURE_SUFFIXES = (".png", *TIFF_SUFFIXES, ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".pbm", ".pnm")
 SUFFIXES = (*NIFTI_SUFFIXES, *ITK_SUFFIXES, *PICTURE_SUFFIXES)
+LONGEST_NAME = 255
+"""Bytes that the name of a file may have on common systems."""
+_ENDING = 12
 _DETACHED = (".mhd", ".nhdr")
 """Header files, whose voxels are in another file in the same folder, which the header names."""
 _PAIRS = {".img": ".hdr", ".img.gz": ".hdr.gz"}
@@ -154,7 +158,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     """
     with _told_if_unwritable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    temporary = path.with_name(_temporary_name(path.name))
     try:
         yield temporary
         with _told_if_unwritable(path):
@@ -162,6 +166,14 @@ def whole_file(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):  # gone together with its folder
             temporary.unlink(missing_ok=True)
+
+
+def _temporary_name(name: str) -> str:
+    longer = f".{os.getpid()}-{name}"
+    if len(os.fsencode(longer)) <= LONGEST_NAME:
+        return longer
+    digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
+    return f".{os.getpid()}-{digest}{name[-_ENDING:]}"
 
 
 @contextlib.contextmanager

@@ -40,6 +40,7 @@ def train(
     *,
     resume: bool = False,
     announce: Callable[[str], None] | None = None,
+    follow_links: bool = False,
 ) -> Path:
     """Train a segmentation model.
 
@@ -51,6 +52,7 @@ def train(
         resume: continue the run in `out`; on the CPU the result of one process equals that of an uninterrupted run bit
             by bit.
         announce: called once, before the first batch, with a line on the number of cases and the expected time.
+        follow_links: as in `load_cases`.
 
     Returns:
         `out`.
@@ -59,13 +61,13 @@ def train(
         InputError: if data, configuration or `out` do not fit.
     """
     with joined(config.device) as device:
-        _train(config, data, out, device, resume=resume, announce=announce)
+        _train(config, training_cases(data, follow_links=follow_links), out, device, resume=resume, announce=announce)
     return out
 
 
 def _train(
     config: TrainConfig,
-    data: Path,
+    cases: CaseSet,
     out: Path,
     device: torch.device,
     *,
@@ -73,7 +75,6 @@ def _train(
     announce: Callable[[str], None] | None,
 ) -> None:
     first = rank() == 0
-    cases = training_cases(data)
     train_ids, monitor_ids = held_out(cases.ids, config.monitor, config.seed)
     seed_everything(config.seed, 0)
     card = _card(config, cases, train_ids, out.name)
@@ -99,13 +100,13 @@ def _train(
     wait()
 
 
-def training_cases(data: Path) -> CaseSet:
+def training_cases(data: Path, *, follow_links: bool = False) -> CaseSet:
     """Return the `train` cases of a prepared folder; all its cases if it has no split.
 
     Raises:
         InputError: if the folder was not prepared, is empty, a case has no label, or label values have gaps.
     """
-    cohort = load_cases(data)
+    cohort = load_cases(data, follow_links=follow_links)
     if cohort.prepared is None:
         msg = (
             f"{data} must be a folder that `imaseg prepare` wrote, got one without prepare.json. "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import tarfile
 
@@ -111,3 +112,34 @@ def test_download_says_what_it_cannot_fetch(imaseg, tmp_path, monkeypatch):
     code, _, err = imaseg("prepare", tmp_path / "Task09_Spleen", tmp_path / "out", "--download")
     assert code == 2
     assert "Task09_Spleen must be downloadable from file:" in err
+
+
+@pytest.mark.parametrize("command", ["prepare", "train", "audit", "attack", "margin", "doctor"])
+def test_every_command_that_reads_data_may_follow_links(imaseg, command, monkeypatch, tmp_path):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert "--follow-links" in imaseg(command, "--help")[1]
+
+
+def test_a_listed_link_is_set_aside_unless_links_are_followed(imaseg, raw_phantom, tmp_path):
+    raw = shutil.copytree(raw_phantom, tmp_path / "raw")
+    image = sorted((raw / "imagesTr").iterdir())[0]
+    image.rename(tmp_path / "elsewhere.nii.gz")
+    image.symlink_to(tmp_path / "elsewhere.nii.gz")
+    code, stdout, _ = imaseg("prepare", raw, tmp_path / "out")
+    assert code == 1
+    assert f"got a link to {tmp_path}/elsewhere.nii.gz. Copy the file there, or pass --follow-links" in stdout
+    assert imaseg("prepare", raw, tmp_path / "out", "--follow-links")[0] == 0
+
+
+def test_an_audit_follows_links_only_if_asked(imaseg, tiny_run, prepared_phantom, tmp_path):
+    data = shutil.copytree(prepared_phantom, tmp_path / "data")
+    image = data / "imagesTr" / "phantom_005.nii.gz"
+    image.rename(tmp_path / "elsewhere.nii.gz")
+    image.symlink_to(tmp_path / "elsewhere.nii.gz")
+    words = ["attack", tiny_run, data, "--steps", "1", "--eps", "0.1", "--cases", "phantom_005"]
+    code, _, stderr = imaseg(*words, "--out", tmp_path / "a")
+    assert code == 2
+    assert "--follow-links" in stderr
+    assert imaseg(*words, "--out", tmp_path / "b", "--follow-links")[0] == 0
+    assert imaseg("doctor", tiny_run, "--data", data, "--cases", "phantom_005")[0] == 2
+    assert imaseg("doctor", tiny_run, "--data", data, "--cases", "phantom_005", "--follow-links")[0] in (0, 1)

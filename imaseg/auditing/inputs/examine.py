@@ -76,7 +76,7 @@ def judge_outputs(model: SegmentationModel, facts: dict[str, Any]) -> None:
 
 
 def examine_data(
-    model: SegmentationModel, data: Path, *, select: str | None = None, verify: bool = False
+    model: SegmentationModel, data: Path, *, select: str | None = None, verify: bool = False, follow_links: bool = False
 ) -> dict[str, Any]:
     """Look at data through the eyes of a model: label names, preparation, and the clean Dice of a few cases.
 
@@ -85,11 +85,12 @@ def examine_data(
         data: what `load_cases` takes.
         select: which cases, as in `choose`.
         verify: whether to predict the first case once more by the model's own software, and compare.
+        follow_links: as in `load_cases`.
 
     Raises:
         InputError: if they do not fit, or none of the cases looked at can be read.
     """
-    cohort = load_cases(data, missing_ok=True)
+    cohort = load_cases(data, missing_ok=True, follow_links=follow_links)
     subject = Subject.of(model, cohort, select=select, device=None)
     chosen = subject.cases
     few = sorted({round(place * (len(chosen) - 1) / (_TRIED - 1)) for place in range(_TRIED)})

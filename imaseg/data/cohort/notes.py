@@ -34,7 +34,7 @@ class Notes:
     def key(case: Case, settings: object) -> str:
         """Digest of what a note depends on: size and time of the files of the case, and the settings."""
         states = [(path.name, *_state(path)) for named in case.files for path in files_behind(named)]
-        text = json.dumps([_VERSION, states, case.segments, settings], sort_keys=True, default=str)
+        text = json.dumps([_VERSION, states, case.segments, case.fault, settings], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def read(self, kind: str, name: str, key: str) -> dict[str, Any] | None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,12 @@ _SAME_CONTOUR = 0.5
 """Contours nowhere farther apart, in pixels, are one given twice: the grid cannot hold what lies between them."""
 _MOSTLY = 0.9
 """Share of a contour's pixels that lie in a larger one if it is a hole or an island of that, and not beside it."""
+_POINTS = 10_000
+"""Points that a contour may have: comparing two takes the product of theirs in time."""
+_CONTOURS = 500
+"""Contours that a slice may have: each is compared with the others."""
+_AT_ONCE = 1 << 20
+"""Distances that are held in memory at a time."""
 _SHORT = 2
 """More slices in a row without contour are a gap between separate parts."""
 
@@ -34,7 +41,16 @@ class _Contour:
     plane: float
     """Number of the slice, between slices no whole number."""
     xor: bool
-    inside: NDArray[np.bool_]
+    shape: tuple[int, ...]
+
+    @cached_property
+    def inside(self) -> NDArray[np.bool_]:
+        """Its pixels; made late and given up with the slice, since a file may hold very many contours."""
+        from skimage.draw import polygon
+
+        pixels = np.zeros(self.shape, bool)
+        pixels[polygon(self.points[:, 0], self.points[:, 1], self.shape)] = True
+        return pixels
 
 
 def fill_contours(path: Path, name: str, roi: Any, image: Scan) -> tuple[NDArray[np.bool_], list[str]]:
@@ -50,7 +66,7 @@ def fill_contours(path: Path, name: str, roi: Any, image: Scan) -> tuple[NDArray
         image: the series that it was drawn on.
 
     Raises:
-        InputError: if a contour runs across slices.
+        InputError: if a contour runs across slices, or if they are absurdly many.
     """
     notes: Counter[str] = Counter()
     mask = np.zeros(image.data.shape[:3], bool)
@@ -61,24 +77,28 @@ def fill_contours(path: Path, name: str, roi: Any, image: Scan) -> tuple[NDArray
             by_slice.setdefault(nearest, []).append(plane)
         else:
             notes["contours above or below the image, left out"] += len(plane)
-    for number, planes in by_slice.items():
+    numbers = sorted(by_slice)
+    for number in numbers:
+        planes = by_slice.pop(number)
         nearest_plane, *others = sorted(planes, key=lambda plane: abs(plane[0].plane - number))
         notes["contours between slices, left out since others are nearer"] += sum(map(len, others))
         if abs(nearest_plane[0].plane - number) > _SAME_PLANE:
             notes["contours between slices, moved to the nearest"] += len(nearest_plane)
+        if len(nearest_plane) > _CONTOURS:
+            _refuse_many(path, name, f"{_CONTOURS} contours in a slice at most", len(nearest_plane))
         mask[:, :, number] = _filled(nearest_plane, notes)
-    notes["slices without contour between others"] += _skipped(sorted(by_slice))
+    notes["slices without contour between others"] += _skipped(numbers)
     return mask, [f"{what} ({n})" for what, n in notes.items() if n]
 
 
 def _closed(path: Path, name: str, roi: Any, image: Scan, notes: Counter[str]) -> list[_Contour]:
-    from skimage.draw import polygon
-
     to_index = np.linalg.inv(image.affine) @ LPS_TO_RAS
     shape = image.data.shape[:2]
     contours = []
     for item in roi.get("ContourSequence") or []:
         points = np.asarray(item.ContourData, float).reshape(-1, 3)
+        if len(points) > _POINTS:
+            _refuse_many(path, name, f"contours of {_POINTS} points at most", len(points))
         if item.ContourGeometricType not in _CLOSED or len(points) < 3:
             notes["points or open lines, left out"] += 1
             continue
@@ -86,13 +106,16 @@ def _closed(path: Path, name: str, roi: Any, image: Scan, notes: Counter[str]) -
         if np.ptp(index[:, 2]) > _FLAT:
             msg = f"{path} must hold contours in the slices of its image, got one across slices for {name!r}."
             raise InputError(msg)
-        inside = np.zeros(shape, bool)
-        inside[polygon(index[:, 0], index[:, 1], shape)] = True
         if (index[:, :2] < -0.5).any() or (index[:, :2] > np.asarray(shape) - 0.5).any():
             notes["contours that leave the image, cut at its edge"] += 1
         xor = item.ContourGeometricType == "CLOSEDPLANAR_XOR"
-        contours.append(_Contour(index[:, :2], float(index[:, 2].mean()), xor, inside))
+        contours.append(_Contour(index[:, :2], float(index[:, 2].mean()), xor, shape))
     return contours
+
+
+def _refuse_many(path: Path, name: str, wanted: str, got: int) -> NoReturn:
+    msg = f"{path} must hold {wanted}, got {got} for {name!r}. Export it as DICOM SEG."
+    raise InputError(msg)
 
 
 def _planes(contours: list[_Contour]) -> list[list[_Contour]]:
@@ -138,10 +161,13 @@ def _same(a: _Contour, b: _Contour) -> bool:
 def _farthest(points: NDArray[np.float64], line: NDArray[np.float64]) -> float:
     """Largest distance of `points` (n, 2) from a closed line through the corners `line` (m, 2)."""
     along = np.roll(line, -1, axis=0) - line
-    offset = points[:, None] - line
-    share = (offset * along).sum(-1) / np.maximum((along**2).sum(-1), 1e-12)
-    beside = offset - share.clip(0, 1)[..., None] * along
-    return float(np.sqrt((beside**2).sum(-1)).min(1).max())
+    farthest = 0.0
+    for part in np.array_split(points, 1 + len(points) * len(line) // _AT_ONCE):
+        offset = part[:, None] - line
+        share = (offset * along).sum(-1) / np.maximum((along**2).sum(-1), 1e-12)
+        beside = offset - share.clip(0, 1)[..., None] * along
+        farthest = max(farthest, float((beside**2).sum(-1).min(1).max(initial=0.0)))
+    return farthest**0.5
 
 
 def _skipped(numbers: list[int]) -> int:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import re
+import struct
+import zlib
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from imaseg.data.files import SUFFIXES
+from imaseg.data.formats.claims import require_inflated, require_packed_room, require_room
 from imaseg.errors import InputError
 
 Header = Any
@@ -19,6 +23,11 @@ _LOCALISERS = {"LOCALIZER", "LOCALISER", "SCOUT", "TOPOGRAM"}
 _MAGIC = b"DICM"
 _BARE = re.compile(rb"[\x02\x08]\0.\0(?:[A-Z]{2}|..\0\0)", re.DOTALL)
 """First element of a data set without preamble: a group of 2 or 8, then its type, or its length in four bytes."""
+_DEFLATED = "1.2.840.10008.1.2.1.99"
+_INFLATED = 128 << 20
+"""Bytes that a deflated data set may unpack to."""
+_META_START = 128 + 4 + 12
+"""Preamble, magic, and the element with the length of the rest of the meta header."""
 _SUFFIXES = (".dcm", ".dicom", ".ima")
 
 
@@ -43,6 +52,7 @@ def read_whole(path: Path) -> Header:
 def _read(path: Path, *, stop_before_pixels: bool) -> Header:
     pydicom = require_pydicom(path)
     try:
+        _reject_bomb(path)
         bare = _BARE.match(_start(path)) is not None
         dataset = pydicom.dcmread(path, stop_before_pixels=stop_before_pixels, force=bare)
         if not any(dataset.get(key) for key in ("SOPClassUID", "Modality", "SeriesInstanceUID", "Rows")):
@@ -51,11 +61,38 @@ def _read(path: Path, *, stop_before_pixels: bool) -> Header:
         if "Rows" not in dataset and getattr(dataset.get("SOPClassUID"), "name", "").endswith("Image Storage"):
             msg = "the header ends early"
             raise ValueError(msg)
+    except InputError:
+        raise
     except broken() as error:
         what = " ".join(str(error).split())
         msg = f"{path} must be a DICOM file, got an unreadable one ({what}). Copy it again, or remove it."
         raise InputError(msg) from error
     return dataset
+
+
+def _reject_bomb(path: Path) -> None:
+    """Raise if a data set that is deflated as a whole unpacks to more than it should: pydicom would unpack it all."""
+    from pydicom.filereader import read_file_meta_info
+
+    if _start(path)[128:] == _MAGIC:
+        meta = read_file_meta_info(path)
+        if meta.get("TransferSyntaxUID") == _DEFLATED:
+            require_inflated(path, _META_START + int(meta.get("FileMetaInformationGroupLength", 0)), _INFLATED)
+
+
+def require_pixels(path: Path, header: Header) -> None:
+    """Check that a file can hold the pixels that its header states.
+
+    Raises:
+        InputError: if it cannot.
+    """
+    sides = [int(header.get(key) or 1) for key in ("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel")]
+    claimed = math.prod(sides) * int(header.get("BitsAllocated") or 8) // 8
+    syntax = header.file_meta.get("TransferSyntaxUID") if getattr(header, "file_meta", None) else None
+    if syntax is None or not (syntax.is_encapsulated or syntax == _DEFLATED):
+        require_room(path, claimed, path.stat().st_size)
+    else:
+        require_packed_room(path, claimed)
 
 
 def why_no_slice(header: Header) -> str:
@@ -104,7 +141,8 @@ def broken() -> tuple[type[Exception], ...]:
 
     return (
         InvalidDicomError, BytesLengthException, OSError, EOFError, ValueError, KeyError, TypeError, IndexError,
-        NotImplementedError, RuntimeError, OverflowError, MemoryError, AttributeError,
+        NotImplementedError, RuntimeError, ArithmeticError, MemoryError, AttributeError, AssertionError,
+        zlib.error, struct.error,
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -9,12 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imaseg.data.formats.dicom_contours import fill_contours
-from imaseg.data.formats.dicom_files import Header, broken, read_header, read_whole, structure_names
+from imaseg.data.formats.dicom_files import Header, broken, read_header, read_whole, require_pixels, structure_names
 from imaseg.data.formats.dicom_series import from_highdicom
 from imaseg.data.formats.names import chosen_structures
 from imaseg.data.formats.scan import Scan
 from imaseg.data.formats.structures import Mask, join_structures, placed
 from imaseg.errors import InputError
+
+_LARGER = 16
+"""How many times as large as its image a segmentation may be."""
 
 
 def read_structures(paths: tuple[Path, ...], image: Scan, values: Mapping[str, int]) -> Scan:
@@ -35,17 +39,18 @@ def read_structures(paths: tuple[Path, ...], image: Scan, values: Mapping[str, i
 def _masks(
     path: Path, image: Scan, values: Mapping[str, int]
 ) -> Iterator[tuple[str, int, NDArray[np.bool_], list[str]]]:
-    header = read_header(path)
+    header, kind = read_header(path), "SEG or RTSTRUCT"
     try:
+        kind = header.Modality
         wanted = chosen_structures(path, structure_names(header), values)
-        reader = _segments if header.Modality == "SEG" else _contours
+        reader = _segments if kind == "SEG" else _contours
         for name, mask, notes in reader(path, header, image, wanted):
             yield name, wanted[name], mask, notes
     except InputError:
         raise
     except broken() as error:
         what = " ".join(str(error).split())
-        msg = f"{path} must be a complete {header.Modality}, got an unreadable one ({what}). Export it again."
+        msg = f"{path} must be a complete {kind}, got an unreadable one ({what}). Export it again."
         raise InputError(msg) from error
 
 
@@ -62,7 +67,12 @@ def _segments(path: Path, header: Header, image: Scan, wanted: Mapping[str, int]
     import highdicom
 
     _require_frame(path, {str(header.get("FrameOfReferenceUID") or "")}, image)
+    require_pixels(path, header)
     seg = highdicom.seg.segread(path)
+    grid = seg.get_volume_geometry(allow_missing_positions=True)
+    if grid is not None and math.prod(grid.spatial_shape) > _LARGER * image.data.size:
+        msg = f"{path} must lie on the voxels of its image, got slices far apart. Resample it to the image."
+        raise InputError(msg)
     fractional = header.get("SegmentationType") == "FRACTIONAL"
     for number in seg.segment_numbers:
         name = str(seg.get_segment_description(number).segment_label)

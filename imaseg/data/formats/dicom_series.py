@@ -13,9 +13,10 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
-from imaseg.data.formats.dicom_files import Header, broken, read_header, read_whole
+from imaseg.data.formats.dicom_files import Header, broken, read_header, read_whole, require_pixels
 from imaseg.data.formats.dicom_slices import Slice, difference, refuse, require_alike, require_grey, series_slices
 from imaseg.data.formats.itk import LPS_TO_RAS
+from imaseg.data.formats.itk_apart import ItkError, read_apart
 from imaseg.data.formats.scan import Scan
 from imaseg.errors import InputError
 
@@ -37,6 +38,8 @@ def read_series(path: Path) -> Scan:
         several = [file.name for file, header in slices if str(header.get("NumberOfFrames") or 1) != "1"]
         if several and len(slices) > 1:
             refuse(path, "single frames, or one file of all frames", f"{several[0]} among {len(slices)} files")
+        for member in slices:
+            require_pixels(*member)
         require_grey(path, slices)
         flags += _about_values([header for _, header in slices])
         return _multiframe(path, flags) if several else _stack(path, slices, flags)
@@ -127,23 +130,13 @@ def _about_padding(data: NDArray[np.float32], slices: list[Slice]) -> list[str]:
 
 def _pixels(path: Path, slices: list[Slice]) -> NDArray[np.float32]:
     """Grey values (X, Y, Z) of sorted slices."""
-    import SimpleITK
-
-    reader = SimpleITK.ImageSeriesReader()
-    # The first slice would choose the type, and in PET every slice has a slope of its own.
-    reader.SetOutputPixelType(SimpleITK.sitkFloat32)
-    before = SimpleITK.ProcessObject.GetGlobalWarningDisplay()
-    SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)
     try:
         with TemporaryDirectory() as folder:
-            reader.SetFileNames([str(_for_gdcm(file, header, Path(folder))) for file, header in slices])
-            return np.asarray(SimpleITK.GetArrayFromImage(reader.Execute())).T
-    except RuntimeError as error:
-        what = [line.strip() for line in str(error).splitlines() if line.strip()][-1]
-        msg = f"{path} must be one of a readable DICOM series, got an unreadable one ({what}). Copy it again."
+            files = [_for_gdcm(file, header, Path(folder)) for file, header in slices]
+            return np.asarray(read_apart("series", files).voxels, np.float32).T
+    except ItkError as error:
+        msg = f"{path} must be one of a readable DICOM series, got an unreadable one ({error}). Copy it again."
         raise InputError(msg) from error
-    finally:
-        SimpleITK.ProcessObject.SetGlobalWarningDisplay(before)
 
 
 def _for_gdcm(file: Path, header: Header, folder: Path) -> Path:

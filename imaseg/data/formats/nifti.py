@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import gzip
+import math
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import nibabel as nib
 import numpy as np
@@ -15,6 +15,8 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import DTypeLike, NDArray
 
 from imaseg.data.files import files_behind, header_of, whole_file
+from imaseg.data.formats.claims import DEFLATE, require_room, require_unpacked, unpacked_start
+from imaseg.data.formats.quiet import quiet
 from imaseg.data.formats.scan import Scan, as_volume
 from imaseg.errors import InputError
 
@@ -23,6 +25,11 @@ _UNREADABLE = (
     ValueError, TypeError, OverflowError, MemoryError, IndexError, KeyError,
 )  # fmt: skip
 _GZIP = b"\x1f\x8b"
+_MAT = 64 << 10
+"""Bytes of the file of SPM that may lie beside an Analyze file."""
+_ORDERS: tuple[Literal["little", "big"], ...] = ("little", "big")
+_EXTENSIONS = 64 << 20
+"""Bytes that a header with its extensions may have."""
 _UNITS = {1: ("metre", 1e3), 3: ("micrometre", 1e-3)}
 """Lengths in a header by the low three bits of `xyzt_units`; everything else is or is taken for mm."""
 
@@ -40,12 +47,13 @@ def read_nifti(path: Path, dtype: DTypeLike | None) -> Scan:
         msg = f"{path} must have its header {header_of(path).name} beside it, got none."
         raise InputError(msg)
     try:
-        with _quiet(), np.errstate(all="ignore"):  # what overflows is infinite, and `checks.finite` says so
+        pixdim = _checked(path)
+        # Repairs of headers are reported by `checks.spacing`, and numbers that overflow by `checks.finite`.
+        with quiet(nib.imageglobals.logger), np.errstate(all="ignore"):
             image = nib.load(path)
             if not isinstance(image, nib.AnalyzeImage):  # NIfTI is a kind of it
                 msg = f"{path} must be a NIfTI file, got {type(image).__name__}."
                 raise InputError(msg)
-            pixdim = _raw_pixdim(path, image)
             # Scaling an integer file by slope and intercept in float32 would round before the cast.
             data = as_volume(path, np.asarray(image.dataobj))
             data = data.astype(dtype or data.dtype.newbyteorder("="), copy=False)
@@ -60,17 +68,6 @@ def read_nifti(path: Path, dtype: DTypeLike | None) -> Scan:
         )
         msg = f"{path} must be a complete NIfTI file, got an unreadable one ({what}). Copy it again."
         raise InputError(msg) from error
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence nibabel's log of header repairs, which `checks.spacing` reports as faults."""
-    logger = nib.imageglobals.logger
-    before, logger.disabled = logger.disabled, True
-    try:
-        yield
-    finally:
-        logger.disabled = before
 
 
 def _reject_other_compression(path: Path) -> None:
@@ -89,26 +86,55 @@ def _reject_other_compression(path: Path) -> None:
 
 
 def _twice(path: Path) -> bool:
-    with contextlib.suppress(*_UNREADABLE), gzip.open(path, "rb") as file:
-        return file.read(2) == _GZIP
+    with contextlib.suppress(*_UNREADABLE):
+        return unpacked_start(path, 2) == _GZIP
     return False
 
 
-def _raw_pixdim(path: Path, image: nib.AnalyzeImage) -> tuple[float, ...]:
-    """Voxel sizes as stored in the file: nibabel turns zeros into 1 and drops signs.
+def _checked(path: Path) -> tuple[float, ...]:
+    """Check what the header claims against the file, and return the voxel sizes as stored.
 
-    A packed file is read to its end, since gzip then verifies the checksum, which nibabel does not.
+    nibabel takes memory for any claim, turns sizes of zero into 1 and drops their signs.
     """
-    header_file = header_of(path)
-    packed = path.name.lower().endswith(".gz")
-    opener = gzip.open if packed else Path.open
-    with opener(header_file, "rb") as file:
-        header = type(image.header).from_fileobj(file, check=False)
+    header = _raw_header(header_of(path))
+    pixdim = tuple(float(side) for side in header["pixdim"][1 : min(3, int(header["dim"][0])) + 1])
+    voxels, packed = _voxel_file(path), path.name.lower().endswith(".gz")
+    sides = [max(int(side), 0) for side in header["dim"][1 : int(header["dim"][0]) + 1]]
+    mats = [part for part in files_behind(path) if part.suffix == ".mat"]
+    if any(mat.stat().st_size > _MAT for mat in mats):
+        msg = f"{mats[0]} must be a small file with an affine, got one above {_MAT >> 10} KB. Remove it."
+        raise InputError(msg)
+    claimed, offset = math.prod(sides) * header.get_data_dtype().itemsize, float(header["vox_offset"])
+    if not 0 <= offset <= _EXTENSIONS:
+        msg = f"{path} must have its voxels behind the header, got a vox_offset of {offset:g}. Copy it again."
+        raise InputError(msg)
+    if voxels is None:  # which nibabel says
+        return pixdim
+    require_room(path, claimed + int(offset), voxels.stat().st_size, ratio=DEFLATE if packed else 1)
     if packed:
-        with gzip.open(path, "rb") as file:
-            while file.read(1 << 20):
-                pass
-    return tuple(float(size) for size in header["pixdim"][1 : min(3, int(header["dim"][0])) + 1])
+        require_unpacked(path, claimed + int(offset), voxels)
+    return pixdim
+
+
+def _raw_header(path: Path) -> nib.Nifti1Header:
+    """The header of NIfTI-1, NIfTI-2 or Analyze; the three agree on the fields that are looked at."""
+    large = nib.Nifti2Header.sizeof_hdr
+    if path.name.lower().endswith(".gz"):
+        start = unpacked_start(path, large)
+    else:
+        with path.open("rb") as file:
+            start = file.read(large)
+    kind = nib.Nifti2Header if large in (int.from_bytes(start[:4], order) for order in _ORDERS) else nib.Nifti1Header
+    if len(start) < kind.sizeof_hdr:
+        raise EOFError
+    return kind(start[: kind.sizeof_hdr], check=False)
+
+
+def _voxel_file(path: Path) -> Path | None:
+    """The file itself, or of a pair its `.img`; None if that is not there."""
+    if path.name.lower().endswith((".nii", ".nii.gz")):
+        return path
+    return next((part for part in files_behind(path) if part.name.lower().endswith((".img", ".img.gz"))), None)
 
 
 def _with_geometry(scan: Scan, image: nib.AnalyzeImage) -> Scan:

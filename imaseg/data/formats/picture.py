@@ -6,19 +6,27 @@ orientation says, images and masks alike, which is how viewers show them.
 
 from __future__ import annotations
 
+import struct
 import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from PIL import Image, UnidentifiedImageError
 
+from imaseg.data.formats.claims import require_packed_room
 from imaseg.data.formats.scan import Scan, as_volume
 from imaseg.errors import InputError
 
 PICTURE_AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])
 """Affine under which viewers show a picture upright: columns run to the left, rows to the back."""
-UNREADABLE = (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError, EOFError)
+UNREADABLE = (
+    UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError, EOFError, struct.error,
+    zlib.error, KeyError, IndexError, TypeError, AttributeError, ArithmeticError, AssertionError,
+    MemoryError, RuntimeError,
+)  # fmt: skip
+"""What Pillow and tifffile raise for files that are damaged."""
 _AS_RGB = ("P", "PA", "CMYK", "YCbCr", "HSV", "LAB", "RGBa", "RGBX")
 _EXIF_ORIENTATION = 0x0112
 
@@ -41,9 +49,12 @@ def read_picture(path: Path, dtype: DTypeLike | None, *, label: bool = False, al
             # Twice the size that is warned of is refused, which is what the warning is for.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as picture:
+                require_packed_room(path, picture.width * picture.height * len(picture.getbands()))
                 _refuse_animation(path, picture, flags)
                 code = picture.getexif().get(_EXIF_ORIENTATION, 1)
                 pixels = pixels_of(picture, flags, label=label)
+    except InputError:
+        raise
     except UNREADABLE as error:
         raise unreadable(path, error) from error
     return scan_of(path, pixels[None], dtype, flags, orientation=code, alpha=alpha)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imaseg.data.formats.itk import read_itk
+from imaseg.data.formats.itk_header import nrrd_pairs
 from imaseg.data.formats.names import chosen_structures, first_spellings
 from imaseg.data.formats.scan import Scan
 from imaseg.data.formats.structures import join_structures, placed
@@ -29,15 +30,10 @@ class Segment:
 
 def slicer_segments(path: Path) -> list[Segment]:
     """Segments that the header of a file names, in its order; none if it is unreadable or names none."""
-    import SimpleITK
-
-    reader = SimpleITK.ImageFileReader()
-    reader.SetFileName(str(path))
     try:
-        reader.ReadImageInformation()
-    except RuntimeError:
+        entries = {key: text.strip() for key, text in nrrd_pairs(path).items()}
+    except InputError:
         return []
-    entries = {key: reader.GetMetaData(key).strip() for key in reader.GetMetaDataKeys()}
     numbers = sorted(int(match[1]) for key in entries if (match := re.fullmatch(r"Segment(\d+)_Name", key)))
     found = []
     for n in numbers:

@@ -16,12 +16,16 @@ from numpy.typing import DTypeLike, NDArray
 from PIL import Image
 
 from imaseg.data.files import read_json, side_files
+from imaseg.data.formats.claims import require_packed_room
 from imaseg.data.formats.picture import UNREADABLE, pixels_of, scan_of, unreadable
+from imaseg.data.formats.quiet import quiet
 from imaseg.data.formats.scan import Scan
 from imaseg.errors import InputError
 
 _PLAIN = (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.RGB)
 _ORIENTATION = 274
+_MANY = 20_000
+"""Pages beyond which a file is refused: looking at them alone takes long."""
 
 
 def read_tiff(path: Path, dtype: DTypeLike | None, *, label: bool = False, alpha: bool = False) -> Scan:
@@ -39,10 +43,15 @@ def read_tiff(path: Path, dtype: DTypeLike | None, *, label: bool = False, alpha
     """
     flags: list[str] = []
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), quiet(tifffile.logger()):
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             pages, orientation = _pages(path, flags, label=label)
-    except (*UNREADABLE, tifffile.TiffFileError, KeyError, IndexError, TypeError, MemoryError) as error:
+            if not len(pages):
+                msg = "no page"
+                raise ValueError(msg)
+    except InputError:
+        raise
+    except (*UNREADABLE, tifffile.TiffFileError) as error:
         raise unreadable(path, error) from error
     spacing = _spacing(path)
     if len(pages) > 1 and spacing is None:
@@ -54,6 +63,7 @@ def _pages(path: Path, flags: list[str], *, label: bool) -> tuple[NDArray[np.gen
     """Pixels (slices, rows, columns[, samples]), and the orientation that is still to be applied."""
     with tifffile.TiffFile(path) as file:
         first = file.pages[0].aspage()
+        _require_room(path, file)
         shape = _stack(path, file, flags)
         tag = first.tags.get(_ORIENTATION)
         orientation = int(tag.value) if tag else 1
@@ -73,6 +83,17 @@ def _pages(path: Path, flags: list[str], *, label: bool) -> tuple[NDArray[np.gen
             picture.load()  # turns it
             frames.append(pixels_of(picture, flags, label=label))
     return np.stack(frames), 1
+
+
+def _require_room(path: Path, file: tifffile.TiffFile) -> None:
+    """Raise if the pages together claim more pixels than the file can hold, or there are absurdly many."""
+    if len(file.pages) > _MANY:
+        msg = f"{path} must hold {_MANY} pages at most, got {len(file.pages)}. Save a part of them."
+        raise InputError(msg)
+    pages = [series.keyframe for series in file.series]
+    tiles = [math.prod(page.chunks) * page.dtype.itemsize for page in pages if page.dtype is not None]
+    plain = all(page.compression == tifffile.COMPRESSION.NONE and page.bitspersample >= 8 for page in pages)
+    require_packed_room(path, max(sum(series.nbytes for series in file.series), *tiles, 0), plain=plain)
 
 
 def _stack(path: Path, file: tifffile.TiffFile, flags: list[str]) -> tuple[int, ...]:

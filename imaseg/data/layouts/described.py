@@ -11,6 +11,7 @@ from typing import Any
 from imaseg.data.cases import Case, CaseSet
 from imaseg.data.files import ITK_SUFFIXES, NIFTI_SUFFIXES, PICTURE_SUFFIXES, TIFF_SUFFIXES, read_json, stem
 from imaseg.data.layouts.channels import checked_channels, split_name
+from imaseg.data.layouts.links import listed_inside
 from imaseg.data.layouts.paired import Declared, Pairs, channels_of, paired_cases
 from imaseg.errors import InputError
 
@@ -26,10 +27,14 @@ _READERS = {
 """nnU-Net's readers, and the suffixes of files that imaseg reads alike."""
 
 
-def described_cases(root: Path) -> CaseSet:
+def described_cases(root: Path, *, follow_links: bool = False) -> CaseSet:
     """Cases of a folder with a `dataset.json`.
 
     Those that it lists under `training` (MSD) or `dataset` (nnU-Net), else those of imagesTr (nnU-Net).
+
+    Args:
+        root: the folder.
+        follow_links: let listed files be links to other folders; else such a case has a fault.
 
     Raises:
         InputError: if `dataset.json` is malformed.
@@ -37,7 +42,8 @@ def described_cases(root: Path) -> CaseSet:
     content = read_json(root / "dataset.json")
     modality = _modality(root, content)
     pairs = _pairs(root, content, len(modality))
-    whole = [replace(case, channels=len(modality)) for case in pairs.cases]
+    cases = pairs.cases if follow_links or not pairs.listed else listed_inside(root, pairs.cases)
+    whole = [replace(case, channels=len(modality)) for case in cases]
     return CaseSet(
         root=root,
         name=str(content.get("name") or root.resolve().name),
@@ -51,9 +57,9 @@ def described_cases(root: Path) -> CaseSet:
 def _pairs(root: Path, content: dict[str, Any], channels: int) -> Pairs:
     listed, by_id = content.get("training"), content.get("dataset")
     if isinstance(listed, list) and listed:
-        return Pairs(_listed(root, listed, channels))
+        return Pairs(_listed(root, listed, channels), listed=True)
     if isinstance(by_id, dict) and by_id:
-        return Pairs([_by_id(root, name, entry) for name, entry in by_id.items()])
+        return Pairs([_by_id(root, name, entry) for name, entry in by_id.items()], listed=True)
     _warn_of_reader(root, content)
     return paired_cases(root, Declared(channels or None, str(content.get("file_ending") or "")))
 

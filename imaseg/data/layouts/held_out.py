@@ -8,17 +8,19 @@ from pathlib import Path
 from imaseg.data.cases import Case
 from imaseg.data.files import list_volumes, read_json, stem
 from imaseg.data.layouts.channels import split_name
+from imaseg.data.layouts.links import listed_inside, voxels_inside
 from imaseg.data.layouts.paired import channels_of
 
 FOLDER = "imagesTs"
 
 
-def held_out_images(root: Path, patient: str | None = None) -> list[Case]:
+def held_out_images(root: Path, patient: str | None = None, *, follow_links: bool = False) -> list[Case]:
     """Images that `dataset.json` lists as `test`, or those of `imagesTs`, if their files exist.
 
     Args:
         root: folder of the data set.
         patient: regular expression that finds the patient in a name.
+        follow_links: as in `load_cases`.
     """
     described = root / "dataset.json"
     listed = read_json(described).get("test") if described.is_file() else None
@@ -37,4 +39,4 @@ def held_out_images(root: Path, patient: str | None = None) -> list[Case]:
         match = re.search(patient, name) if patient else None
         if all(path.is_file() for path in paths):
             cases.append(Case(f"{FOLDER}-{name}", tuple(paths), None, patient=match[0] if match else ""))
-    return cases
+    return cases if follow_links else voxels_inside(root, listed_inside(root, cases) if listed else cases)

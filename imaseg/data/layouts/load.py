@@ -12,6 +12,7 @@ from imaseg.data.files import list_volumes, read_json
 from imaseg.data.layouts.accounting import reasons_counted
 from imaseg.data.layouts.described import described_cases
 from imaseg.data.layouts.dicom_tree import dicom_cases
+from imaseg.data.layouts.links import voxels_inside
 from imaseg.data.layouts.mask_folders import mask_folder_cases
 from imaseg.data.layouts.paired import FOLDER_PAIRS, paired_cases
 from imaseg.data.layouts.patterns import Layout, matched, named_pairs
@@ -20,7 +21,9 @@ from imaseg.data.layouts.slicer_names import by_segment_names
 from imaseg.errors import InputError
 
 
-def load_cases(path: Path | str, *, missing_ok: bool = False, layout: Layout | None = None) -> CaseSet:
+def load_cases(
+    path: Path | str, *, missing_ok: bool = False, layout: Layout | None = None, follow_links: bool = False
+) -> CaseSet:
     """List the cases of a folder, whatever its layout.
 
     Supported are MSD and nnU-Net raw folders, `imagesTr` + `labelsTr`, `images` + `labels` (or `masks`), `x_image` +
@@ -32,6 +35,8 @@ def load_cases(path: Path | str, *, missing_ok: bool = False, layout: Layout | N
         path: the folder.
         missing_ok: list these cases, too; they then fail when read.
         layout: patterns of file names; None tells the layout by looking at the folder.
+        follow_links: let files that `dataset.json` lists, and voxel files that `.mhd` and `.nhdr` headers name, be
+            symbolic links to other folders; else such a case has a fault. `path` itself may be a link.
 
     Raises:
         InputError: if the folder has no supported layout or no whole case, or one of its descriptions is malformed; or
@@ -42,7 +47,9 @@ def load_cases(path: Path | str, *, missing_ok: bool = False, layout: Layout | N
         what = "a file" if root.is_file() else "nothing there"
         msg = f"data must be a folder with imagesTr/ and labelsTr/, got {what}: {root}."
         raise InputError(msg)
-    cohort = _inspected(root) if layout is None else _unnamed(root, matched(root, layout))
+    cohort = _inspected(root, follow_links=follow_links) if layout is None else _unnamed(root, matched(root, layout))
+    if not follow_links:
+        cohort = replace(cohort, cases=tuple(voxels_inside(root, cohort)))
     cohort = replace(by_segment_names(cohort), split=_split(root), prepared=_prepared(root))
     if not cohort.cases and layout is not None:
         wanted = f"files that match {layout.images[0]!r}, as the recipe says"
@@ -57,10 +64,10 @@ def load_cases(path: Path | str, *, missing_ok: bool = False, layout: Layout | N
     return cohort if missing_ok else _whole(cohort)
 
 
-def _inspected(root: Path) -> CaseSet:
+def _inspected(root: Path, *, follow_links: bool) -> CaseSet:
     """Cases by the first layout that fits; the order matters, since folders may fit several."""
     if (root / "dataset.json").is_file():
-        return described_cases(root)
+        return described_cases(root, follow_links=follow_links)
     if any((root / images).is_dir() and list_volumes(root / images) for images, _ in FOLDER_PAIRS):
         paired = paired_cases(root)
         return replace(_unnamed(root, paired.cases), ignored=paired.ignored)

@@ -40,6 +40,8 @@ class Pairs:
 
     cases: list[Case]
     ignored: dict[Path, str] = field(default_factory=dict)
+    listed: bool = False
+    """Whether paths of a `dataset.json` led to them, rather than the names of what lies in the folders."""
 
 
 def paired_cases(root: Path, declared: Declared | None = None) -> Pairs:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
+import traceback
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
-from imaseg.errors import InputError
+from imaseg.errors import how_ended
 
 Result = TypeVar("Result")
 _WORTH = 50_000_000
@@ -21,7 +22,9 @@ _MOST = 8
 
 
 class Workers:
-    """A pool of processes, or this process alone, that runs a function on many arguments.
+    """Processes, or this process alone, that run a function on many arguments.
+
+    A process that dies loses its own job only, which is tried once more when nothing else takes memory.
 
     Args:
         count: number of processes; 1 starts none.
@@ -29,40 +32,90 @@ class Workers:
 
     def __init__(self, count: int) -> None:
         self._count = count
-        self._pool: ProcessPoolExecutor | None = None
+        self._idle: list[_Worker] = []
+        self._busy: dict[connection.Connection, tuple[_Worker, int]] = {}
 
     def __enter__(self) -> Workers:
-        if self._count > 1:
-            self._pool = ProcessPoolExecutor(self._count, mp_context=get_context("spawn"), initializer=_begin)
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        for worker in self._idle:
+            worker.connection.close()  # at which it ends
+        for worker, _job in self._busy.values():
+            worker.process.terminate()
+        for worker in (*self._idle, *(worker for worker, _job in self._busy.values())):
+            worker.process.join()
 
-    def each(self, function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, Result]]:
+    def each(
+        self, function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]], lost: Callable[..., Result]
+    ) -> Iterator[tuple[int, Result]]:
         """Index and result of `function(*job)` for every job, in the order of completion.
 
         Args:
             function: with several workers, it must be importable by name.
             jobs: arguments of each call.
-
-        Raises:
-            InputError: if a worker is killed, most likely for want of memory.
+            lost: called as `lost(how, *job)` for the result of a job on which a process died twice; `how` it ended
+                follows "a process that was".
         """
-        if self._pool is None:
+        if self._count == 1:
             yield from ((i, function(*job)) for i, job in enumerate(jobs))
             return
+        waiting, again = deque(range(len(jobs))), deque[int]()
+        tried = set()
+        while waiting or again or self._busy:
+            while waiting and len(self._busy) < self._count:
+                self._give(waiting.popleft(), function, jobs)
+            if again and not self._busy:
+                self._give(again.popleft(), function, jobs)
+            for ready in connection.wait(list(self._busy)):
+                worker, job = self._busy.pop(cast("connection.Connection", ready))
+                try:
+                    result, error = worker.connection.recv()
+                except (EOFError, OSError):
+                    worker.process.join()
+                    if job in tried:
+                        yield job, lost(how_ended(worker.process.exitcode or 0), *jobs[job])
+                    else:
+                        tried.add(job)
+                        again.append(job)
+                    continue
+                self._idle.append(worker)
+                if error is not None:
+                    raise error
+                yield job, result
+
+    def _give(self, job: int, function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]]) -> None:
+        worker = self._idle.pop() if self._idle else _Worker()
+        self._busy[worker.connection] = worker, job
+        with contextlib.suppress(BrokenPipeError):  # it died idle: reading says so
+            worker.connection.send((function, jobs[job]))
+
+
+class _Worker:
+    """A process that waits for jobs at the other end of a pipe."""
+
+    def __init__(self) -> None:
+        context = get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=_work, args=(theirs,))
+        self.process.start()
+        theirs.close()
+
+
+def _work(jobs: connection.Connection) -> None:
+    _begin()
+    while True:
         try:
-            futures = {self._pool.submit(function, *job): i for i, job in enumerate(jobs)}
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        except BrokenProcessPool as error:
-            msg = (
-                f"workers must be few enough for the memory, got {self._count} and one of them was killed. What is "
-                "done is kept: run again with fewer, such as --workers 1."
-            )
-            raise InputError(msg) from error
+            function, arguments = jobs.recv()
+        except EOFError:
+            return
+        result, failure = None, None
+        try:
+            result = function(*arguments)
+        except Exception as error:
+            error.add_note(traceback.format_exc())
+            failure = error
+        jobs.send((result, failure))
 
 
 def usual_workers(files: Sequence[Path]) -> int:

@@ -7,6 +7,7 @@ missing or changed. `prepare.json` is written last: if it exists, the folder is 
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -18,7 +19,17 @@ from imaseg.data.cohort.flags import cohort_flags, unlike_most_in_scale
 from imaseg.data.cohort.notes import Notes, OutLayout
 from imaseg.data.cohort.statistics import CohortStatistics
 from imaseg.data.cohort.survey import Survey, survey_case
-from imaseg.data.files import PICTURE_SUFFIXES, SUFFIXES, files_behind, read_json, sole_writer, sweep, walk, write_json
+from imaseg.data.files import (
+    LONGEST_NAME,
+    PICTURE_SUFFIXES,
+    SUFFIXES,
+    files_behind,
+    read_json,
+    sole_writer,
+    sweep,
+    walk,
+    write_json,
+)
 from imaseg.data.layouts.held_out import held_out_images
 from imaseg.data.layouts.load import load_cases
 from imaseg.data.preparation.division import divide
@@ -26,13 +37,15 @@ from imaseg.data.preparation.jobs import Workers, usual_workers
 from imaseg.data.preparation.labels import allowed_values, by_recipe
 from imaseg.data.preparation.outcome import PrepareSummary, finish
 from imaseg.data.preparation.recipe import Recipe, parse_recipe
-from imaseg.data.preparation.writing import set_aside, write_case
+from imaseg.data.preparation.writing import lost_by, set_aside, write_case, write_lost
 from imaseg.data.splitting import Parts, Splitting
 from imaseg.errors import InputError
 from imaseg.version import __version__
 
 __all__ = ["PrepareSummary", "prepare", "usual_recipe"]
 
+_LONGEST_ENDING = len(".survey.json")
+"""Of the files that are written for a case."""
 Progress = Callable[[int, int, str], None]
 
 
@@ -46,6 +59,7 @@ def prepare(
     workers: int | None = 1,
     splitting: Splitting | None = None,
     patients: Mapping[str, str] | None = None,
+    follow_links: bool = False,
 ) -> PrepareSummary:
     """Check every case of `source`, prepare the usable ones, and record why the others are not.
 
@@ -59,6 +73,7 @@ def prepare(
             that asks for several must be importable (`if __name__ == "__main__":`).
         splitting: how to split the usable cases by patient; None keeps the split of `source`, if it has one.
         patients: patient by case id, where the data and the recipe do not say or are wrong.
+        follow_links: as in `load_cases`.
 
     Returns:
         Which cases were prepared and which not; `OUT/prepare.json` holds the same.
@@ -66,8 +81,9 @@ def prepare(
     Raises:
         InputError: if `source` has no supported layout or no usable case, or `out` holds something else.
     """
-    listed = load_cases(source, missing_ok=True, layout=recipe.layout)
+    listed = load_cases(source, missing_ok=True, layout=recipe.layout, follow_links=follow_links)
     cohort = _with_patients(by_recipe(listed, recipe), patients)
+    _reject_long_names(cohort)
     notes = _open(source, out, recipe, layout, [splitting.text, splitting.seed, patients] if splitting else None)
     if workers is None:
         workers = usual_workers([path for case in cohort for named in case.files for path in files_behind(named)])
@@ -85,7 +101,8 @@ def prepare(
         if splitting is not None:
             cohort, folds, told = divide(cohort, fit, splitting)
             remarks = [*remarks, told]
-        held_out = [replace(case, channels=len(cohort.modality)) for case in held_out_images(source, recipe.patient)]
+        tests = held_out_images(source, recipe.patient, follow_links=follow_links)
+        held_out = [replace(case, channels=len(cohort.modality)) for case in tests]
         unseen = _survey_all(replace(cohort, cases=tuple(held_out)), recipe, None, notes, team, _silent)
         statistics = CohortStatistics.of(_reference(fit, cohort), cohort.modality) if fit else None
         done = _write_all(cohort, recipe, statistics, fit, notes, team, tell)
@@ -127,6 +144,14 @@ def usual_recipe(source: Path, layout: OutLayout = "msd") -> str:
 
 def _silent(*_: object) -> None:
     pass
+
+
+def _reject_long_names(cohort: CaseSet) -> None:
+    for name in cohort.ids:
+        if len(os.fsencode(name)) > LONGEST_NAME - _LONGEST_ENDING:
+            most = LONGEST_NAME - _LONGEST_ENDING
+            msg = f"case ids must have {most} bytes at most, got {len(os.fsencode(name))} in {name}. Rename its files."
+            raise InputError(msg)
 
 
 def _with_patients(cohort: CaseSet, patients: Mapping[str, str] | None) -> CaseSet:
@@ -193,7 +218,7 @@ def _survey_all(
 ) -> dict[str, Survey]:
     jobs = [(case, recipe, allowed, notes, f"{cohort.root}/") for case in cohort]
     surveys = {}
-    for count, (i, survey) in enumerate(team.each(_survey, jobs), 1):
+    for count, (i, survey) in enumerate(team.each(_survey, jobs, _survey_lost), 1):
         surveys[cohort[i].id] = survey
         tell(count, 2 * len(cohort), f"checked {cohort[i].id}")
     return {case.id: surveys[case.id] for case in cohort}
@@ -213,6 +238,10 @@ def _survey(case: Case, recipe: Recipe, allowed: Mapping[int, str] | None, notes
     return survey
 
 
+def _survey_lost(how: str, case: Case, *_: object) -> Survey:
+    return Survey(reasons=[lost_by(how, case)])
+
+
 def _write_all(
     cohort: CaseSet,
     recipe: Recipe,
@@ -226,7 +255,7 @@ def _write_all(
     before = 2 * len(cohort) - len(cases)
     jobs = [(case, recipe, statistics, notes) for case in cases]
     done = {}
-    for count, (i, outcome) in enumerate(team.each(write_case, jobs), 1):
+    for count, (i, outcome) in enumerate(team.each(write_case, jobs, write_lost), 1):
         done[cases[i].id] = outcome
         tell(before + count, 2 * len(cohort), f"prepared {cases[i].id}")
     return done

@@ -57,6 +57,19 @@ def write_case(case: Case, recipe: Recipe, statistics: CohortStatistics, notes: 
     return record, True
 
 
+def write_lost(how: str, case: Case, *_: object) -> tuple[dict[str, Any], bool]:
+    """What `write_case` returns of a case on which its process died; `how` it ended."""
+    return set_aside([lost_by(how, case)]), False
+
+
+def lost_by(how: str, case: Case) -> str:
+    """Why a case on which processes died is set aside."""
+    return (
+        f"{case.id} must be prepared without a fault, got a process that was {how} at it, also when it was tried again "
+        "alone. Run again with fewer workers or more memory, or take its files out of the data."
+    )
+
+
 def set_aside(reasons: list[str]) -> dict[str, Any]:
     """Record of a case that cannot be used."""
     return {"status": "quarantined", "reasons": reasons, "flags": [], "steps": []}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
+from imaseg.data.formats import dicom_contours
 from imaseg.data.formats.dicom_labels import read_structures
 from imaseg.data.formats.read import read_scan
 from imaseg.errors import InputError
@@ -186,3 +189,41 @@ def test_coordinates_that_are_no_triples_are_one_sentence(fill, tmp_path):
     header.save_as(tmp_path / "rs.dcm")
     with pytest.raises(InputError, match=r"rs.dcm must be a complete RTSTRUCT, got an unreadable one"):
         read_structures((tmp_path / "rs.dcm",), read_scan(tmp_path / "ct" / "000.dcm"), {"GTV": 1})
+
+
+@pytest.mark.parametrize(
+    ("contours", "sentence"),
+    [
+        ([circle(3, 8.0, n=1001)], r"rs\.dcm must hold contours of 1000 points at most, got 1001 for 'GTV'\."),
+        ([circle(3, 0.1 + 0.01 * i, n=3) for i in range(501)], r"rs\.dcm must hold 500 contours in a slice .* got 501"),
+    ],
+    ids=["points", "contours"],
+)
+def test_absurd_numbers_are_refused(fill, contours, sentence, monkeypatch):
+    monkeypatch.setattr(dicom_contours, "_POINTS", 1000)  # what pydicom writes cannot hold more than 2000
+    with pytest.raises(InputError, match=sentence):
+        fill(*contours)
+
+
+def test_comparing_large_contours_takes_little_memory(fill):
+    """The distances of all points from all sides would take gigabytes."""
+    tracemalloc.start()
+    mask, notes = fill(circle(3, 8.0, n=2000), circle(3, 8.0001, n=2001))
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert notes == ["contours given twice, counted once (1)"]
+    assert mask[:, :, 3].tolist() == enclosed(circle(3, 8.0)).tolist()
+    assert most < 100e6
+
+
+def test_contours_of_many_slices_take_the_memory_of_one(tmp_path):
+    slices = write_series(tmp_path / "ct", np.zeros((200, 200, 24)))
+    image = read_scan(tmp_path / "ct" / "000.dcm")
+    drawn = [circle(k, 1.0 + 0.01 * i, n=4) + ORIGIN for k in range(24) for i in range(30)]
+    write_rtstruct(tmp_path / "rs.dcm", slices, {"GTV": drawn})
+    read_structures((tmp_path / "rs.dcm",), image, {"GTV": 1})
+    tracemalloc.start()
+    read_structures((tmp_path / "rs.dcm",), image, {"GTV": 1})
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 720 * 200 * 200 / 2

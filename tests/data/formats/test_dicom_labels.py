@@ -198,3 +198,16 @@ def test_voxels_of_a_segment_outside_the_image_are_said(tmp_path, slices, read):
     label = read_structures((tmp_path / "raw" / "seg.dcm",), image, {"Left": 1})
     np.testing.assert_array_equal(label.data, LEFT[:, :, 3:])
     assert label.flags == ["structure 'Left' of seg.dcm: 25 voxels outside the image, left out"]
+
+
+def test_a_segmentation_with_slices_far_apart_is_refused_before_it_takes_memory(tmp_path):
+    slices = write_series(tmp_path / "ct", np.random.default_rng(0).integers(0, 2000, SHAPE))
+    image = read_scan(tmp_path / "ct" / "000.dcm")
+    path = tmp_path / "seg.dcm"
+    write_seg(path, slices, {"GTV": box((2, 5), (2, 5), (0, 4))})
+    header = pydicom.dcmread(path)
+    position = header.PerFrameFunctionalGroupsSequence[-1].PlanePositionSequence[0]
+    position.ImagePositionPatient = [*position.ImagePositionPatient[:2], 2.5e8 - 100]
+    header.save_as(path)
+    with pytest.raises(InputError, match=r"seg\.dcm must lie on the voxels of its image, got slices far apart"):
+        read_structures((path,), image, {"GTV": 1})

@@ -6,25 +6,29 @@ import gzip
 import json
 import random
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK
+import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from imaseg.data.cases import Case
 from imaseg.data.cohort.survey import survey_case
+from imaseg.data.formats.dicom_labels import read_structures
 from imaseg.data.formats.read import read_scan
+from imaseg.data.formats.scan import Scan
 from imaseg.data.preparation.prepare import prepare
 from imaseg.data.preparation.recipe import Recipe
 from imaseg.errors import InputError
 
 from ..conftest import ball, picture
-from ..dicom_writer import write_series
+from ..dicom_writer import write_rtstruct, write_seg, write_series
 
 HEADER = 352
 FIELDS = {
@@ -128,13 +132,56 @@ def test_other_formats(tmp_path, suffix, seed):
         for _ in range(rng.choice([1, 2, 8, 30])):
             content[rng.randrange(len(content))] = rng.choice([*NASTY, rng.randrange(256)])
         path.write_bytes(content[: rng.choice([len(content), len(content), rng.randrange(len(content))])])
-        sentence = _refusal(path)
+        sentence = _refusal(lambda: read_scan(path))
         assert sentence is None or (f"x{suffix}" in sentence and "\n" not in sentence)
 
 
-def _refusal(path: Path) -> str | None:
+@pytest.mark.parametrize("kind", ["seg", "rtstruct"])
+def test_structures_of_dicom(tmp_path, kind):
+    mask = np.zeros((20, 16, 4), bool)
+    mask[3:9, 4:10, 1:3] = True
+    slices = write_series(tmp_path / "ct", np.random.default_rng(0).integers(0, 2000, mask.shape))
+    image = read_scan(tmp_path / "ct" / "000.dcm")
+    path, rng = tmp_path / "x.dcm", random.Random(0)
+    if kind == "seg":
+        write_seg(path, slices, {"GTV": mask})
+    else:
+        square = np.array([[-17, 33, -100], [-11, 33, -100], [-11, 39, -100]])
+        write_rtstruct(path, slices, {"GTV": [square]})
+    whole, refused = path.read_bytes(), 0
+    assert read_structures((path,), image, {"GTV": 1}).data.any()
+    for _ in range(120):
+        content = bytearray(whole)
+        for _ in range(rng.choice([1, 2, 8, 30])):
+            content[rng.randrange(len(content))] = rng.choice([*NASTY, rng.randrange(256)])
+        path.write_bytes(content[: rng.choice([len(content), len(content), rng.randrange(len(content))])])
+        sentence = _refusal(lambda: read_structures((path,), image, {"GTV": 1}))
+        assert sentence is None or ("x.dcm" in sentence and "\n" not in sentence)
+        refused += sentence is not None
+    assert 0 < refused < 120
+
+
+@pytest.mark.parametrize("stored", [{"imagej": True}, {"compression": "zlib", "tile": (16, 16)}])
+def test_stacks_of_tiff(tmp_path, capfd, stored):
+    path, rng = tmp_path / "x.tif", random.Random(1)
+    tifffile.imwrite(path, np.random.default_rng(0).integers(0, 255, (5, 40, 30), np.uint8), **stored)
+    whole, read = path.read_bytes(), 0
+    for _ in range(150):
+        content = bytearray(whole)
+        for _ in range(rng.choice([1, 2, 8, 30])):
+            within = rng.choice([64, 512, len(content)])
+            content[rng.randrange(within)] = rng.choice([*NASTY, rng.randrange(256)])
+        path.write_bytes(content)
+        sentence = _refusal(lambda: read_scan(path))
+        assert sentence is None or ("x.tif" in sentence and "\n" not in sentence)
+        read += sentence is None
+    assert 0 < read < 150
+    assert "Tiff" not in capfd.readouterr().err
+
+
+def _refusal(read: Callable[[], Scan]) -> str | None:
     try:
-        assert read_scan(path).data.ndim in (3, 4)
+        assert read().data.ndim in (3, 4)
     except InputError as error:
         return str(error)
     return None

@@ -8,13 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from imaseg.data.preparation.jobs import Workers, usual_workers
 from imaseg.data.preparation.prepare import prepare
 from imaseg.data.preparation.recipe import Recipe
-from imaseg.errors import InputError
 
 RECIPE = Recipe(crop_margin=1)
 
@@ -24,15 +24,32 @@ def double(number: int, pause: float = 0.0) -> int:
     return 2 * number
 
 
-def die(number: int) -> int:
+def die(number: int, how: int) -> int:
     if number == 2:
+        os.kill(os.getpid(), how)
+    return number
+
+
+def die_once(number: int, folder: Path) -> int:
+    if number == 2 and not (folder / "died").exists():
+        (folder / "died").touch()
         os.kill(os.getpid(), signal.SIGKILL)
     return number
 
 
+def fail(number: int) -> int:
+    if number == 2:
+        raise KeyError(number)
+    return number
+
+
+def lost(how: str, number: int, *_: object) -> str:
+    return f"{number} was {how}"
+
+
 def test_here_jobs_are_done_in_order():
     with Workers(1) as team:
-        assert list(team.each(double, [(i,) for i in range(4)])) == [(0, 0), (1, 2), (2, 4), (3, 6)]
+        assert list(team.each(double, [(i,) for i in range(4)], lost)) == [(0, 0), (1, 2), (2, 4), (3, 6)]
 
 
 def test_workers_are_worth_it_for_much_data_only(tmp_path):
@@ -55,10 +72,61 @@ def test_several_workers_write_the_same_bytes(raw, tmp_path, save, ball):
             assert (tmp_path / "out2" / path.relative_to(tmp_path / "out1")).read_bytes() == path.read_bytes(), path
 
 
-def test_a_killed_worker_is_one_sentence():
-    sentence = r"workers must be few enough for the memory, got 2 .* --workers 1"
-    with Workers(2) as team, pytest.raises(InputError, match=sentence):
-        list(team.each(die, [(i,) for i in range(6)]))
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        (signal.SIGKILL, "killed by signal 9 (by the system for want of memory, or by somebody)"),
+        (signal.SIGSEGV, "ended by signal 11 (Segmentation fault)"),
+    ],
+)
+def test_a_worker_that_dies_loses_its_own_job_only(how, words):
+    with Workers(2) as team:
+        for _ in range(2):  # the team goes on
+            done = dict(team.each(die, [(i, how) for i in range(6)], lost))
+            assert done == {i: i for i in range(6) if i != 2} | {2: f"2 was {words}"}
+
+
+def test_a_job_is_tried_again_alone_before_it_is_lost(tmp_path):
+    with Workers(3) as team:
+        assert dict(team.each(die_once, [(i, tmp_path) for i in range(6)], lost)) == {i: i for i in range(6)}
+    assert (tmp_path / "died").exists()
+
+
+def test_an_exception_of_a_worker_is_raised_here():
+    with pytest.raises(KeyError) as caught, Workers(2) as team:
+        list(team.each(fail, [(i,) for i in range(6)], lost))
+    assert "in fail" in caught.value.__notes__[0]
+
+
+KILLED = """
+import os, signal
+from imaseg.data.formats import nifti
+from imaseg.data.preparation import prepare, writing
+real = nifti.read_nifti
+def read(path, dtype):
+    if path.name == "case_3.nii.gz":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return real(path, dtype)
+import imaseg.data.formats.read as r
+r.read_nifti = read
+if __name__ == "__main__":
+    import sys
+    from pathlib import Path
+    from imaseg.data.preparation.recipe import Recipe
+    summary = prepare.prepare(Path(sys.argv[1]), Path(sys.argv[2]), Recipe(crop_margin=1), workers=2)
+    print(summary.kept, summary.quarantined)
+"""
+
+
+def test_a_case_that_kills_its_worker_is_set_aside_and_the_others_are_prepared(raw, tmp_path):
+    (tmp_path / "script.py").write_text(KILLED)
+    command = [sys.executable, str(tmp_path / "script.py"), str(raw), str(tmp_path / "out")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("['case_0', 'case_1', 'case_2', 'case_4', 'case_5'] {'case_3': [")
+    assert "case_3 must be prepared without a fault, got a process that was ended by signal 11" in done.stdout
+    assert "fewer workers or more memory, or take its files out of the data." in done.stdout
 
 
 def test_killed_with_workers_it_leaves_nobody_and_resumes(raw, tmp_path):

@@ -9,8 +9,10 @@ import sys
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK
 from PIL import Image
 
+from imaseg.cli.prepare import prepare as prepare_by_command
 from imaseg.data import invert_file
 from imaseg.data.cases import Case
 from imaseg.data.cohort.survey import survey_case
@@ -24,6 +26,8 @@ from imaseg.data.preparation.prepare import prepare, usual_recipe
 from imaseg.data.preparation.recipe import Recipe
 from imaseg.data.reading import read_volume
 from imaseg.errors import InputError
+
+from ..conftest import ball, picture
 
 AS_IT_IS = Recipe(spacing=None, crop=None)
 
@@ -165,3 +169,40 @@ def test_a_recipe_of_another_data_set_is_told_by_its_pattern(raw, tmp_path):
     layout = Layout(("{id:Case.*}/ct.nii.gz",))
     with pytest.raises(InputError, match=r"raw must hold files that match '\{id:Case.*/ct.nii.gz', as the recipe says"):
         prepare(raw, tmp_path / "out", AS_IT_IS.model_copy(update={"layout": layout}))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="such names need a file system of Linux")
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".png"])
+def test_long_names_and_names_that_a_terminal_would_obey(tmp_path, suffix, capsys):
+    names = ["x" * 243, "line\nbreak \x1b[2J", os.fsdecode(b"M\xfcller"), "broken\nname"]
+    for i, name in enumerate(names):
+        for folder, array in (("images", picture(ball(), i)), ("labels", ball())):
+            path = tmp_path / "raw" / folder / f"a{suffix}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if suffix == ".nii.gz":
+                nib.save(nib.Nifti1Image(array, np.eye(4)), path)
+            elif suffix == ".png":
+                Image.fromarray(array[:, :, 6].astype(np.uint8)).save(path)
+            else:
+                SimpleITK.WriteImage(SimpleITK.GetImageFromArray(array), str(path))
+            if name.startswith("broken"):
+                path.write_bytes(path.read_bytes()[:50])
+            path.rename(path.with_name(name + suffix))
+    how = {"recipe": None, "config": None, "layout": "msd", "workers": 1, "download": False}
+    code = prepare_by_command(tmp_path / "raw", tmp_path / "out", **how)
+    lines = capsys.readouterr().out.splitlines()
+    assert code == 1
+    aside = [line.split(": ")[0] for line in lines if line.startswith("quarantined")]
+    by_itk = ["quarantined M\\udcfcller"] if suffix == ".nrrd" else []  # takes names of UTF-8 only
+    assert aside == [*by_itk, "quarantined broken\\nname"]
+    assert not any("\x1b" in line for line in lines)
+    done = json.loads((tmp_path / "out" / "prepare.json").read_text())
+    assert {case["id"]: case["status"] for case in done["cases"]}["x" * 243] == "ok"
+
+
+def test_names_too_long_for_the_files_to_write_are_refused(tmp_path, ball, picture):
+    for folder, array in (("images", picture(ball())), ("labels", ball())):
+        (tmp_path / "raw" / folder).mkdir(parents=True)
+        Image.fromarray(array[:, :, 6].astype(np.uint8)).save(tmp_path / "raw" / folder / f"{'x' * 250}.png")
+    with pytest.raises(InputError, match=r"case ids must have 243 bytes at most, got 250 in xxx.*Rename its files\."):
+        prepare(tmp_path / "raw", tmp_path / "out", AS_IT_IS)
