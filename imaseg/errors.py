@@ -1,4 +1,4 @@
-"""The one exception that means "your input", as opposed to a defect of imaseg, and a hint for its message."""
+"""The one exception that means "your input", as opposed to a defect of imaseg, and what its messages are made of."""
 
 from __future__ import annotations
 
@@ -6,26 +6,44 @@ import difflib
 import signal
 from collections.abc import Iterable
 
+_LONGEST = 1000
+_CUT = " [...] "
+
 
 class InputError(ValueError):
     """Wrong usage or unusable input; the message is one sentence that names the file and the fix.
 
-    The command line prints it without a traceback and exits with 2. Line breaks and other characters that a name of a
-    file may hold and a terminal would obey are escaped.
+    The command line prints it without a traceback and exits with 2. Characters that a terminal would obey are escaped,
+    and what is too long is cut.
     """
 
     def __init__(self, message: object = "") -> None:
-        super().__init__(printable(str(message)))
+        super().__init__(one_line(str(message)))
 
 
-def printable(text: str) -> str:
-    r"""Text on one line: control characters, and bytes that are not text, as escapes.
+def one_line(message: str) -> str:
+    r"""A message of 1,000 characters at most, without what moves the cursor of a terminal or is no text.
 
-    >>> print(printable("a\nb\x1b[2J \udcff ä"))
-    a\nb\x1b[2J \udcff ä
+    What a file holds may be of any length and any characters, its name too. The middle is cut: a message begins with
+    the file and ends with the mend.
+
+    >>> print(one_line("a\nb\x1b[2J \udcff ä"))
+    a b\x1b[2J \udcff ä
+    >>> len(one_line("file" + 2000 * "x" + "mend")), one_line("file" + 2000 * "x" + "mend")[-8:]
+    (1000, 'xxxxmend')
     """
-    escaped = "".join(c if c.isprintable() or c == " " else c.encode("unicode_escape").decode() for c in text)
-    return escaped.encode("utf-8", "backslashreplace").decode()
+    plain = "".join(
+        " " if c in "\n\t\r" else c if c.isprintable() or c == " " else c.encode("unicode_escape").decode()
+        for c in (_cut(message, 2 * _LONGEST))  # escapes lengthen
+    )
+    return _cut(plain.encode("utf-8", "backslashreplace").decode(), _LONGEST)
+
+
+def _cut(text: str, most: int) -> str:
+    if len(text) <= most:
+        return text
+    half = (most - len(_CUT)) // 2
+    return text[: most - len(_CUT) - half] + _CUT + text[-half:]
 
 
 def how_ended(code: int) -> str:

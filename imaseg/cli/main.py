@@ -21,7 +21,7 @@ from typer import Argument, Option
 
 from imaseg.cli.nnunet import nnunet
 from imaseg.cli.wrapped import say
-from imaseg.errors import InputError
+from imaseg.errors import InputError, one_line
 
 if TYPE_CHECKING:
     from imaseg.auditing import Plan
@@ -98,7 +98,7 @@ def _terminate(number: int, _: object) -> NoReturn:
 
 
 def _one_line(message: Warning | str, *_: object, **__: object) -> str:
-    return f"imaseg: {message}\n"
+    return f"imaseg: {one_line(str(message))}\n"
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from imaseg.data.preparation.prepare import prepare as run
 from imaseg.data.preparation.prepare import usual_recipe
 from imaseg.data.preparation.recipe import Recipe, load_recipe, parse_recipe
 from imaseg.data.splitting import Splitting, read_patients
-from imaseg.errors import InputError, printable
+from imaseg.errors import InputError, one_line
 from imaseg.progress import bar, counted
 
 
@@ -67,13 +67,13 @@ def prepare(
             msg = "workers must be few enough for the memory, got none left. Finished cases are kept: try --workers 1."
             raise InputError(msg) from error
     for case, reasons in summary.quarantined.items():
-        say(printable(f"quarantined {case}: {' '.join(reasons)}"))
+        say(one_line(f"quarantined {case}: {' '.join(reasons)}"))
     for case, flags in summary.flagged.items():
-        say(printable(f"flagged {case}: {' '.join(flags)}"))
+        say(one_line(f"flagged {case}: {' '.join(flags)}"))
     kept, aside, flagged = (len(group) for group in (summary.kept, summary.quarantined, summary.flagged))
     say(f"{counted(kept, 'case')} prepared, {aside} quarantined, {flagged} flagged.")
     for remark in (*summary.remarks, summary.files.summary()):
-        say(printable(remark))
+        say(one_line(remark))
     if recipe is None:
         say(f"Prepared by the recipe {name}, since none was named (--recipe; prepare.json holds its keys).")
     for file in ("prepare.html", "prepare.json"):

@@ -1,4 +1,4 @@
-"""Which files are volumes or pictures, and reading and atomic writing of text and JSON files."""
+"""Which files are volumes or pictures, and atomic writing of text and JSON files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -124,26 +123,6 @@ def side_files(path: Path) -> list[Path]:
     """JSON files beside a TIFF that may state its voxel size, as nnU-Net has them: `a_0000.json`, or `a.json`."""
     names = dict.fromkeys((stem(path), re.sub(r"_\d{4}$", "", stem(path))))
     return [file for file in (path.with_name(f"{name}.json") for name in names) if file.is_file()]
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        InputError: if the file cannot be read, is not JSON, or holds something else than an object.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError) as error:
-        msg = f"{path} must be a readable text file, got {error}."
-        raise InputError(msg) from error
-    except (ValueError, RecursionError) as error:
-        msg = f"{path} must be valid JSON, got {error}. Correct that line."
-        raise InputError(msg) from error
-    if not isinstance(content, dict):
-        msg = f"{path} must hold a JSON object {{...}}, got {type(content).__name__}."
-        raise InputError(msg)
-    return content
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from imaseg.errors import InputError
 from imaseg.models.card import Card
+from imaseg.models.finite import require_finite
 from imaseg.models.layout import Layout, lay_out
 from imaseg.models.outputs.ending import Ending, Seen, doubt
 from imaseg.models.outputs.logits import OneOutput, as_classes, undo_activation
@@ -156,6 +157,7 @@ def adapt(
     Raises:
         InputError: if the network does not take the images that the card promises, or returns other channels.
     """
+    require_finite(network, source=name)
     network, more = _in_single_precision(network)
     single = OneOutput(network.eval(), card.output)
     channels, dims = guess_input(network)

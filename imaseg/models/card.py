@@ -5,23 +5,29 @@ docs/models.md says where the card of each kind of model is and which keys it ne
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from imaseg.data.plain import read_text
 from imaseg.data.preparation.recipe import load_recipe, parse_recipe
 from imaseg.data.yaml_file import read_yaml
 from imaseg.errors import InputError
 from imaseg.models.outputs.regions import painted
+from imaseg.models.places import inside
 from imaseg.validated import validated
 
-Side = Annotated[int, Field(ge=1)]
-Channel = Annotated[int, Field(ge=0)]
+Side = Annotated[int, Field(ge=1, le=2**12)]
+Channel = Annotated[int, Field(ge=0, le=2**16)]
+Values = Annotated[list[Side], Field(min_length=1)]
 Stated = Literal["auto", "none", "softmax", "sigmoid", "log-softmax", "log-sigmoid"]
 UNTOUCHED = {"orientation": None, "spacing": None, "crop": None, "normalise": "none"}
 """Defaults of a card's recipe: every step that it does not name is skipped."""
+_MOST_IDS = 2**24
+_MOST_VOXELS = 2**25
 BESIDE = "imaseg.yaml"
 """Name of the card in a folder."""
 
@@ -34,7 +40,7 @@ class Card(BaseModel):
         class_: (key `class`) class of the network, for weights files: `monai.networks.nets.X`,
             `segmentation_models_pytorch.X`, or your own as `module:Class`, which is code and needs trust.
         arguments: arguments of that class.
-        weights: weights file, relative to the card; environment `$VARIABLES` are expanded.
+        weights: weights file in the folder of the card; elsewhere only with trust. `$VARIABLES` are expanded.
         labels: names by class, background included.
         in_channels: channels of the image.
         spatial_dims: 2 or 3 dimensions of the network. A 2D network processes volumes slice by slice.
@@ -76,14 +82,14 @@ class Card(BaseModel):
     flip: Annotated[str, Field(pattern="^[xyz]{0,3}$")] = ""
     divisor: Side | None = None
     pad_value: Annotated[float, Field(allow_inf_nan=False)] | None = None
-    roi_size: list[Annotated[int, Field(ge=-1)]] | None = None
+    roi_size: list[Annotated[int, Field(ge=-1, le=2**14)]] | None = None
     overlap: Annotated[float, Field(ge=0, lt=1)] = 0.25
     mode: Literal["gaussian", "constant"] = "gaussian"
     padding_mode: Literal["constant", "reflect", "replicate", "circular"] = "constant"
     batch_size: Side = 4
     output: str | int | None = None
     activation: Stated = "auto"
-    regions: dict[Channel, Side] | dict[str, Side | Annotated[list[Side], Field(min_length=1)]] | None = None
+    regions: Annotated[dict[Channel, Side] | dict[str, Side | Values], Field(min_length=1)] | None = None
     recipe: dict[str, Any] | None = None
     label_map: dict[Channel, Channel] = {}
     train_ids: list[str] = []
@@ -99,6 +105,9 @@ class Card(BaseModel):
     def _whole(cls, value: Any) -> Any:
         if isinstance(value, str):
             return load_recipe(value).model_dump(mode="json")
+        if not isinstance(value, dict | None):
+            msg = "it must be keys and values, or the name of a recipe"
+            raise ValueError(msg)
         return parse_recipe(UNTOUCHED | value, source="recipe").model_dump(mode="json") if value is not None else None
 
     @model_validator(mode="after")
@@ -111,6 +120,9 @@ class Card(BaseModel):
             self.spatial_dims = dims = 3 if len(self.axes) == 3 else 2
         if self.roi_size is not None and len(self.roi_size) != (dims or len(self.roi_size)):
             msg = f"roi_size must have {dims} numbers, got {self.roi_size}"
+            raise ValueError(msg)
+        if 0 in (self.roi_size or ()) or math.prod(self.roi_size or ()) > _MOST_VOXELS:
+            msg = f"roi_size must be sides >= 1, or -1, of at most {_MOST_VOXELS} voxels, got {self.roi_size}"
             raise ValueError(msg)
         if self.named_regions:
             painted(self.named_regions, source="the card")
@@ -142,8 +154,12 @@ def _gapless(numbers: list[int]) -> bool:
     return sorted({*numbers}) == list(range(1, len({*numbers}) + 1))
 
 
-def read_card(path: Path) -> Card:
+def read_card(path: Path, *, trust: bool = False) -> Card:
     """Read a card.
+
+    Args:
+        path: the card.
+        trust: whether files that it names may be outside of its folder.
 
     Raises:
         InputError: if it cannot be read, or a key or value is refused.
@@ -151,7 +167,9 @@ def read_card(path: Path) -> Card:
     content = read_yaml(path)
     for key in ("train_ids", "val_ids"):
         if isinstance(content.get(key), str):
-            content[key] = _lines(path.parent / content[key])
+            named = inside(path.parent, content[key], source=f"{key} in {path}", trust=trust)
+            content[key] = read_text(named, "text", most=_MOST_IDS).split("\n")
+            content[key] = [line.strip() for line in content[key] if line.strip()]
     return parse_card(content, source=str(path))
 
 
@@ -164,18 +182,19 @@ def parse_card(content: dict[str, Any], *, source: str) -> Card:
     return validated(Card, content, source=source)
 
 
-def card_beside(*paths: Path, unused: Sequence[str] = ("class_", "arguments", "weights")) -> Card:
+def card_beside(*paths: Path, unused: Sequence[str] = ("class_", "arguments", "weights"), trust: bool = False) -> Card:
     """Read the card at the first of these paths that exists; an empty card if none does.
 
     Args:
         paths: where it may be.
         unused: attributes of which the checkpoint itself has the say.
+        trust: as in `read_card`.
 
     Raises:
         InputError: as `read_card`, or if it says one of those.
     """
     card_file = next((path for path in paths if path.is_file()), None)
-    return Card() if card_file is None else without(read_card(card_file), unused, source=str(card_file))
+    return Card() if card_file is None else without(read_card(card_file, trust=trust), unused, source=str(card_file))
 
 
 def without(card: Card, unused: Sequence[str], *, source: str) -> Card:
@@ -189,11 +208,3 @@ def without(card: Card, unused: Sequence[str], *, source: str) -> Card:
         msg = f"{source} must not say {' or '.join(said)}, which the checkpoint beside it does. Take it out."
         raise InputError(msg)
     return card
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        msg = f"{path} must be a readable text file with one case per line, got {type(error).__name__}."
-        raise InputError(msg) from error

@@ -11,7 +11,9 @@ from torch import nn
 
 from imaseg.errors import InputError
 from imaseg.models.adapted import AdaptedModel, adapt
+from imaseg.models.budget import no_larger_than
 from imaseg.models.card import Card, read_card
+from imaseg.models.places import inside
 from imaseg.models.trusted import call_factory, import_object, require_trust
 from imaseg.models.weights import load_state, read_state
 
@@ -41,16 +43,18 @@ def load_card_model(spec: str, *, trust: bool = False) -> AdaptedModel:
     """
     match = _CARD.match(spec)
     path = Path(match["card"] if match else spec)
-    card = read_card(path)
+    card = read_card(path, trust=trust)
     if card.class_ is None:
         msg = f"{path} must name the network's class, got a card without `class:`."
         raise InputError(msg)
     if card.weights is None and not (match and match["weights"]):
         msg = f"{path} must name a file of `weights:`, got none. Write it into the card, or {path}@FILE."
         raise InputError(msg)
-    weights = Path(match["weights"]) if match and match["weights"] else _beside(path, str(card.weights))
-    network = make_network(card, path, trust=trust)
-    load_state(network, read_state(weights), source=str(weights))
+    weights = Path(match["weights"]) if match and match["weights"] else _beside(path, str(card.weights), trust=trust)
+    state = read_state(weights)
+    with no_larger_than(weights, source=str(path)):
+        network = make_network(card, path, trust=trust)
+    load_state(network, state, source=str(weights))
     return adapt(network, card, kind="card", name=path.stem)
 
 
@@ -81,7 +85,7 @@ def make_network(card: Card, path: Path, *, trust: bool) -> nn.Module:
     return network
 
 
-def _beside(card: Path, weights: str) -> Path:
+def _beside(card: Path, weights: str, *, trust: bool) -> Path:
     filled = os.path.expandvars(weights)
     unset = re.findall(r"\$\{?(\w+)", filled)
     if unset:
@@ -89,4 +93,4 @@ def _beside(card: Path, weights: str) -> Path:
             f"{card}: weights must be a path, got {weights!r}, and {unset[0]} is not set. Set it, or write {card}@FILE."
         )
         raise InputError(msg)
-    return card.parent / filled
+    return inside(card.parent, filled, source=f"weights in {card}", mend=f"or write {card}@FILE.", trust=trust)

@@ -72,7 +72,7 @@ def _by_kind(kind: str, rest: str, *, trust: bool) -> SegmentationModel:
     if kind == "smp":
         from imaseg.models.smp import load_smp
 
-        return load_smp(rest)
+        return load_smp(rest, trust=trust)
     from imaseg.models.python import load_python
 
     return load_python(rest, trust=trust)

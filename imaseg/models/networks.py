@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from imaseg.errors import InputError
 from imaseg.models.declared import declared
+from imaseg.models.finite import require_finite
 
 SEGMENTERS = frozenset(
     (
@@ -69,6 +70,8 @@ def monai_network(name: str, arguments: Mapping[str, Any], *, source: str) -> nn
     given = declared(kind, arguments, source=source)
     try:
         return kind(**{key: value for key, value in given.items() if not key.startswith("pretrained")})
+    except InputError:
+        raise
     except Exception as error:  # MONAI checks its arguments in many ways
         told = " ".join(str(error).split())[:200]
         msg = f"{source} must hold arguments that {name} takes, got {dict(arguments)}: {told}."
@@ -80,7 +83,11 @@ def divisor_of(spec: Mapping[str, Any]) -> int:
     strides = spec.get("strides")
     if not isinstance(strides, list | tuple) or not strides:
         return 32
-    return math.prod(max(stride) if isinstance(stride, list | tuple) else stride for stride in strides)
+    sides: list[Any] = [max(stride, default=None) if isinstance(stride, list | tuple) else stride for stride in strides]
+    if not all(isinstance(side, int) and side > 0 for side in sides):
+        msg = f"network.strides must be whole numbers >= 1, got {strides}. Correct them."
+        raise InputError(msg)
+    return math.prod(sides)
 
 
 def load_weights(network: nn.Module, weights: Mapping[str, Tensor], *, source: str) -> None:
@@ -95,6 +102,7 @@ def load_weights(network: nn.Module, weights: Mapping[str, Tensor], *, source: s
     misshapen = [name for name in own.keys() & weights.keys() if own[name].shape != weights[name].shape]
     if not (missing or extra or misshapen):
         network.load_state_dict(dict(weights))
+        require_finite(network, source=source)
         return
     first = (missing or extra or sorted(misshapen))[0]
     msg = (

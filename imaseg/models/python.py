@@ -46,7 +46,7 @@ def _card(given: Any, text: str) -> Card:
     if isinstance(given, Card):
         return given
     if isinstance(given, str | Path):
-        return read_card(Path(given))
+        return read_card(Path(given), trust=True)
     if not isinstance(given, Mapping):
         msg = f"card of python:{text} must be a mapping or the path of a YAML file, got {type(given).__name__}."
         raise InputError(msg)

@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
-from imaseg.data.files import read_json, whole_file
+from imaseg.data.files import whole_file
+from imaseg.data.plain import read_json
 from imaseg.errors import InputError
+from imaseg.models.budget import no_larger_than
 from imaseg.models.networks import build_network, load_weights
 from imaseg.models.segmentation import ModelCard, SegmentationModel
+from imaseg.models.weights import read_state
 from imaseg.validated import validated
 
 CARD = "model.json"
@@ -47,8 +49,10 @@ def load_run_model(folder: Path) -> SegmentationModel:
         InputError: if a file is missing, unreadable, or does not fit the network.
     """
     card = validated(ModelCard, read_json(folder / CARD), source=str(folder / CARD))
-    model = build_model(card)
-    load_weights(model.network, read_weights(folder), source=str(folder / WEIGHTS))
+    weights = read_weights(folder)
+    with no_larger_than(folder / WEIGHTS, source=str(folder / CARD)):
+        model = build_model(card)
+    load_weights(model.network, weights, source=str(folder / WEIGHTS))
     model.no_own = ""
     return model
 
@@ -60,11 +64,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
         InputError: if the file is missing or damaged.
     """
     path = folder / WEIGHTS
-    try:
-        return load_file(path)
-    except FileNotFoundError as error:
+    if not path.is_file():
         msg = f"{path} must exist, got nothing there. Give a folder that `imaseg train` wrote and finished an epoch in."
-        raise InputError(msg) from error
-    except SafetensorError as error:
-        msg = f"{path} must be a safetensors file, got a damaged one ({error}). Restore it or train again."
-        raise InputError(msg) from error
+        raise InputError(msg)
+    return read_state(path)

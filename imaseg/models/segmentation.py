@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from imaseg.data.volume import Step, Volume
@@ -44,9 +44,9 @@ class ModelCard(BaseModel):
     name: str
     network: dict[str, Any]
     labels: dict[int, str]
-    in_channels: int
-    spatial_dims: int
-    divisor: int = 1
+    in_channels: Annotated[int, Field(ge=1, le=2**12)]
+    spatial_dims: Annotated[int, Field(ge=1, le=3)]
+    divisor: Annotated[int, Field(ge=1, le=2**10)] = 1
     pad_value: float | None = 0.0
     method: dict[str, Any] = {}
     recipe: dict[str, Any] | None = None

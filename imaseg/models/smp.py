@@ -9,9 +9,10 @@ from typing import Any
 
 from torch import nn
 
-from imaseg.data.files import read_json
+from imaseg.data.plain import read_json
 from imaseg.errors import InputError
 from imaseg.models.adapted import AdaptedModel, adapt
+from imaseg.models.budget import no_larger_than
 from imaseg.models.card import BESIDE, card_beside
 from imaseg.models.declared import declared
 from imaseg.models.smp_own import SMPPipeline
@@ -22,11 +23,12 @@ _WEIGHTS = "model.safetensors"
 _TIMM = re.compile(r"(?:tu|timm)-(?P<name>[\w.-]+)")
 
 
-def load_smp(text: str) -> AdaptedModel:
+def load_smp(text: str, *, trust: bool = False) -> AdaptedModel:
     """Load such a folder; nothing in it is executed and nothing is downloaded.
 
     Args:
         text: the folder. A card beside the weights (`imaseg.yaml`) gives labels and preparation.
+        trust: whether files that the card names may be outside of the folder.
 
     Raises:
         InputError: if a file is missing or damaged, or the class is none of the library.
@@ -39,15 +41,17 @@ def load_smp(text: str) -> AdaptedModel:
     config = read_json(folder / _CONFIG)
     kind = config.get("_model_class") or config.get("model_class")
     arguments = {key: value for key, value in config.items() if not key.startswith("_") and key != "model_class"}
-    network = smp_network(str(kind), arguments, source=str(folder / _CONFIG))
-    load_state(network, read_state(folder / _WEIGHTS), source=str(folder / _WEIGHTS))
+    state = read_state(folder / _WEIGHTS)
+    with no_larger_than(folder / _WEIGHTS, source=str(folder / _CONFIG)):
+        network = smp_network(str(kind), arguments, source=str(folder / _CONFIG))
+    load_state(network, state, source=str(folder / _WEIGHTS))
     notes = []
     if config.get("encoder_weights"):
         notes.append(
             f"The encoder began with {config['encoder_weights']} weights: such models are often given images "
             "normalised for those. Only the author knows; the card's recipe says it."
         )
-    card = card_beside(folder / BESIDE)
+    card = card_beside(folder / BESIDE, trust=trust)
     if card.divisor is None:  # newer versions take any sides, but networks are trained on multiples of the stride
         card.divisor = getattr(network.encoder, "output_stride", None)
     model = adapt(network, card, kind="smp", name=folder.resolve().name, notes=notes)
@@ -85,6 +89,8 @@ def smp_network(name: str, arguments: Mapping[str, Any], *, source: str) -> nn.M
         raise InputError(msg)
     try:
         network: nn.Module = architectures[name](**given)
+    except InputError:
+        raise
     except Exception as error:  # SMP and timm check their arguments in many ways
         told = " ".join(str(error).split())[:200]
         msg = f"{source} must hold arguments that {name} takes, got {dict(arguments)}: {told}."

@@ -29,7 +29,7 @@ def load_torchscript(text: str, *, trust: bool = False) -> AdaptedModel:
         msg = f"{path} must be a TorchScript file, got nothing there."
         raise InputError(msg)
     require_trust(f"TorchScript file {path}", trust=trust)
-    card = card_beside(path.with_name(f"{path.name}.yaml"), path.with_suffix(".yaml"))
+    card = card_beside(path.with_name(f"{path.name}.yaml"), path.with_suffix(".yaml"), trust=trust)
     try:
         script = torch.jit.load(path, map_location="cpu")
     except (RuntimeError, ValueError, OSError, EOFError) as error:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from imaseg.errors import InputError
+from imaseg.models.archive import check_tensors, read_archive
+from imaseg.models.finite import require_finite
 
 _INSIDE = ("model_state_dict", "state_dict", "network_weights", "model", "net", "network", "weights", "params")
 """Keys under which trainers keep the weights in a checkpoint."""
 _WRAPPERS = ("module.", "_orig_mod.", "network.", "model.", "net.")
 """Prefixes that training frameworks add to the name of each weight."""
+
+
+_MOST_HEADER = 2**23
+_DEEPEST = 5
+_MEND = "Save `model.state_dict()` alone, or load it in a factory of yours: python:module:factory."
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -29,16 +33,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         msg = f"{path} must hold weights, got nothing there. Name the file in the card's `weights:`."
         raise InputError(msg)
-    try:
-        content = load_file(path) if path.suffix == ".safetensors" else _unpickled(path)
-    except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        if isinstance(error, InputError):
-            raise
-        what = " ".join(str(error).split())[:200]
-        msg = (
-            f"{path} must be a file of weights, got an unreadable one ({type(error).__name__}: {what}). Copy it again."
-        )
-        raise InputError(msg) from error
+    content = _safetensors(path) if path.suffix == ".safetensors" else read_archive(path, mend=_MEND)
     state = _weights_in(content)
     if state is None:
         keys = (
@@ -46,30 +41,33 @@ def read_state(path: Path) -> dict[str, Tensor]:
         )
         msg = f"{path} must hold weights by name, or such a mapping under {', '.join(_INSIDE[:3])}, got {keys}."
         raise InputError(msg)
+    check_tensors(state, source=str(path))
     return state
 
 
-def _unpickled(path: Path) -> Any:
+def _safetensors(path: Path) -> dict[str, Tensor]:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "Unsupported global" not in str(error) and "GLOBAL" not in str(error):
-            raise
-        foreign = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-        msg = (
-            f"{path} must hold tensors, numbers and names only, got {', '.join(foreign) or 'other objects'}, which "
-            "would run code when read. Save `model.state_dict()` alone, or load it in a factory of yours: "
-            "python:module:factory."
-        )
+        with path.open("rb") as file:
+            header = int.from_bytes(file.read(8), "little")
+        if header > _MOST_HEADER:
+            msg = f"{path} must be a file of weights, got a header of {header} bytes. Copy it again."
+            raise InputError(msg)
+        return load_file(path)
+    except InputError:
+        raise
+    except Exception as error:  # what is damaged may fail anywhere
+        what = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        msg = f"{path} must be a file of weights, got an unreadable one ({what}). Copy it again."
         raise InputError(msg) from error
 
 
-def _weights_in(content: Any) -> dict[str, Tensor] | None:
-    if not isinstance(content, Mapping):
+def _weights_in(content: Any, depth: int = 0) -> dict[str, Tensor] | None:
+    if not isinstance(content, Mapping) or depth > _DEEPEST:
         return None
     if content and all(isinstance(value, Tensor) for value in content.values()):
         return {str(name): tensor for name, tensor in content.items()}
-    return next((state for key in _INSIDE if (state := _weights_in(content.get(key))) is not None), None)
+    inside = (_weights_in(content.get(key), depth + 1) for key in _INSIDE)
+    return next((state for state in inside if state is not None), None)
 
 
 def load_state(network: nn.Module, state: Mapping[str, Tensor], *, source: str) -> None:
@@ -85,6 +83,7 @@ def load_state(network: nn.Module, state: Mapping[str, Tensor], *, source: str) 
     misshapen = [name for name in own if name in state and own[name].shape != state[name].shape]
     if not (missing or extra or misshapen):
         network.load_state_dict(dict(state))
+        require_finite(network, source=source)
         return
     shapes = [f"{name} {tuple(state[name].shape)} for {tuple(own[name].shape)}" for name in misshapen]
     parts = [("missing", missing), ("unexpected", extra), ("of another shape", shapes)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from imaseg.data.plain import parse_json, read_text
 from imaseg.errors import InputError
 from imaseg.results.base import FORMAT, MISSING_PLUGIN, Record, score_lines
 from imaseg.results.case import CaseRecord
@@ -18,6 +18,7 @@ from imaseg.results.summary import Summary
 from imaseg.validated import first_mistake
 
 _Record = TypeVar("_Record", bound=Record)
+_MOST_BYTES = 2**28
 _WRITERS = "`imaseg audit`, `attack` or `margin`"
 
 
@@ -79,10 +80,11 @@ def read_record(path: Path, kind: type[_Record]) -> _Record:
         msg = f"{path} must exist, got no such file. {way}, or give a folder that {_WRITERS} wrote."
         raise InputError(msg)
     try:
-        text = path.read_text(encoding="utf-8")
-        content = json.loads(text)
-    except (OSError, ValueError, RecursionError) as error:
-        msg = f"{path} must be readable JSON, got {error}. {_remedy(path)}"
+        text = read_text(path, "JSON", most=_MOST_BYTES)
+        content = parse_json(text)
+    except (ValueError, RecursionError) as error:
+        told = str(error) if isinstance(error, InputError) else f"{path} must be readable JSON, got {error}."
+        msg = f"{told} {_remedy(path)}"
         raise InputError(msg) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         written = content.get("imaseg") if isinstance(content, dict) else None

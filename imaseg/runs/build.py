@@ -36,7 +36,7 @@ def build_loss(spec: Mapping[str, Any]) -> Loss:
         raise InputError(msg)
     try:
         loss = kind(**arguments)
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # MONAI checks its arguments in many ways
         msg = f"loss must be arguments that {name} takes, got {arguments}: {error}."
         raise InputError(msg) from error
 

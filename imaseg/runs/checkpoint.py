@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from imaseg.data.files import whole_file
 from imaseg.errors import InputError
+from imaseg.models.archive import read_archive
 from imaseg.training import TrainingMethod
 
 CHECKPOINT = "checkpoint.pt"
@@ -58,14 +58,15 @@ class RunState:
         """
         path = folder / CHECKPOINT
         try:
-            saved = torch.load(path, map_location="cpu", weights_only=True)
+            saved = read_archive(path, mend="Use another --out.")
             for name, part in self._parts().items():
                 # Without mixed precision on a GPU there is no scale, and a scaler refuses an empty state.
                 if saved[name] or name != "scaler":
                     part.load_state_dict(saved[name])
             self.history = list(saved["history"])
-        except (OSError, RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
-            msg = f"{path} must be the checkpoint of this configuration, got {type(error).__name__}. Use another --out."
+        except Exception as error:  # optimisers and schedules check little of what they load
+            got = "a damaged file" if isinstance(error, InputError) else type(error).__name__
+            msg = f"{path} must be the checkpoint of this configuration, got {got}. Use another --out."
             raise InputError(msg) from error
 
     def _parts(self) -> dict[str, Any]:

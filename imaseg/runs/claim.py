@@ -6,12 +6,15 @@ from pathlib import Path
 
 import yaml
 
-from imaseg.data.files import occupied, read_json, sweep, whole_file
+from imaseg.data.files import occupied, sweep, whole_file
+from imaseg.data.plain import read_json
 from imaseg.data.preparation.recipe import parse_recipe
+from imaseg.data.yaml_file import read_yaml
 from imaseg.errors import InputError
 from imaseg.models.run_folder import CARD
 from imaseg.models.segmentation import ModelCard
 from imaseg.runs.config import TrainConfig
+from imaseg.validated import validated
 
 
 def claim(out: Path, config: TrainConfig, card: ModelCard, *, resume: bool) -> None:
@@ -31,9 +34,9 @@ def claim(out: Path, config: TrainConfig, card: ModelCard, *, resume: bool) -> N
     if not resume:
         msg = f"{out} must be a new folder, got one with a run in it. Add --resume, or name another --out."
         raise InputError(msg)
-    _same(out, "settings", yaml.safe_load(path.read_text()), config.model_dump())
+    _same(out, "settings", read_yaml(path), config.model_dump())
     if (out / CARD).is_file():
-        before = ModelCard.model_validate(read_json(out / CARD))
+        before = validated(ModelCard, read_json(out / CARD), source=str(out / CARD))
         _same(out, "data", _whole(before, source=str(out / CARD)), _whole(card, source=str(out / CARD)))
     sweep(out)
 

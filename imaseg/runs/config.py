@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from imaseg.data.yaml_file import read_yaml
+from imaseg.data.yaml_file import parse_yaml, read_yaml
 from imaseg.errors import InputError
 from imaseg.validated import validated
 
@@ -90,8 +90,8 @@ def _override(settings: dict[str, Any], override: str) -> None:
             msg = f"override must reach into a mapping, got {override!r}: {parent!r} is a value."
             raise InputError(msg)
     try:
-        mapping[last] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
+        mapping[last] = parse_yaml(value)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         msg = f"override must have a YAML value, got {override!r}."
         raise InputError(msg) from error
 

@@ -4,7 +4,8 @@ import shutil
 
 import pytest
 
-from imaseg.data.files import read_json, whole_file, write_json
+from imaseg.data.files import whole_file, write_json
+from imaseg.data.plain import read_json
 from imaseg.errors import InputError
 
 

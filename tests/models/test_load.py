@@ -85,7 +85,7 @@ def test_a_network_with_other_layers_is_refused(copy):
         (lambda run: (run / "model.json").write_text("{"), "must be valid JSON"),
         (lambda run: (run / "model.json").write_text('{"name": "x"}'), "network must be given"),
         (lambda run: (run / "weights.safetensors").unlink(), r"weights\.safetensors must exist"),
-        (lambda run: (run / "weights.safetensors").write_bytes(b"\x00" * 40), "got a damaged one"),
+        (lambda run: (run / "weights.safetensors").write_bytes(b"\x00" * 40), "got an unreadable one"),
     ],
 )
 def test_damaged_runs_are_one_clear_line(copy, damage, text):

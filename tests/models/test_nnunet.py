@@ -370,7 +370,7 @@ def test_misspelt_folders_folds_and_checkpoints_are_one_clear_line(tmp_path):
 def test_damaged_files_are_one_clear_line(tmp_path):
     folder = write_results(tmp_path / "r", plans())
     (folder / "fold_0" / "checkpoint_final.pth").write_bytes(b"PK\x03\x04 cut short")
-    with pytest.raises(InputError, match=r"checkpoint_final.pth must be a readable checkpoint"):
+    with pytest.raises(InputError, match=r"checkpoint_final.pth must be a file that torch.save wrote"):
         load_model(f"nnunet:{folder}")
     torch.save({"weights": {}}, folder / "fold_0" / "checkpoint_final.pth")
     with pytest.raises(InputError, match="must be a checkpoint of nnU-Net v2"):

@@ -266,5 +266,5 @@ def test_a_file_ending_is_no_path(tmp_path, ending):
     folder = write_results(tmp_path / "r", plans(), dataset())
     content = json.loads((folder / "dataset.json").read_text())
     (folder / "dataset.json").write_text(json.dumps(content | {"file_ending": ending}))
-    with pytest.raises(InputError, match="file_ending in .* must be like .nii.gz"):
+    with pytest.raises(InputError, match="dataset.json: file_ending must be like .nii.gz"):
         load_model(f"nnunet:{folder}")

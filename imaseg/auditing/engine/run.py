@@ -27,6 +27,7 @@ from imaseg.data.files import write_json
 from imaseg.errors import InputError
 from imaseg.frozen import frozen
 from imaseg.models import SegmentationModel
+from imaseg.models.finite import require_finite
 from imaseg.progress import counted
 from imaseg.ranks import rank, world
 from imaseg.report import write_report
@@ -102,6 +103,7 @@ def audit(
     """
     settings, folder, started = load_plan(plan, trust=trust), Path(out), time.perf_counter()
     subject = Subject.of(model, cases, select=select, device=device, trust=trust)
+    require_finite(subject.model, source=f"model {subject.model.card.name}")
     _try(subject, settings)
     run = describe(subject, settings, subject.preparation())
     claim(folder, run, resume=resume, follow=rank() > 0)

@@ -18,7 +18,7 @@ from imaseg.frozen import frozen
 from imaseg.models import SegmentationModel, load_model
 from imaseg.models.adapted import AdaptedModel
 from imaseg.models.card import UNTOUCHED
-from imaseg.models.outputs.probe import gradient_reaches, noise, seen_on_noise
+from imaseg.models.outputs.probe import gradient_reaches, noise, seen_on_noise, trying
 from imaseg.models.outputs.regions import masks, region_logits
 from imaseg.scores import hard_dice
 from imaseg.tiling import TiledModel
@@ -44,7 +44,8 @@ def examine_model(spec: str, *, trust: bool = False) -> tuple[SegmentationModel,
     """
     model = load_model(spec, trust=trust)
     card = model.card
-    gradient = gradient_reaches(model, card.in_channels, _sides(model))
+    with trying(card.name):
+        gradient = gradient_reaches(model, card.in_channels, _sides(model))
     facts: dict[str, Any] = {
         "spec": spec,
         "kind": _kind(model, spec),
@@ -152,7 +153,7 @@ def _tried(model: SegmentationModel, loaded: Loaded, problems: list[str]) -> dic
     """A case as the model takes it, and its clean Dice by the names of the classes; adds what the outputs show."""
     image = torch.from_numpy(loaded.volume.image)[None]
     unknown = model.ending.activation == "unknown"
-    with torch.no_grad(), watched(model) as watch:
+    with torch.no_grad(), trying(model.card.name), watched(model) as watch:
         logits = model(image)
     found = (settle(model, watch.seen), crossing(model, watch))
     problems += [problem for problem in found if problem is not None and problem not in problems]
@@ -225,7 +226,7 @@ def _activation(model: SegmentationModel, sides: list[int]) -> dict[str, Any]:
         found = model.ending.activation
         undone = found not in ("none", "unknown")
         return {"found": found, "said": model.found.card.activation, "undone": undone, "by": model.ending.by}
-    with frozen(model), torch.no_grad():
+    with frozen(model), torch.no_grad(), trying(model.card.name):
         found = seen_on_noise(model, noise(1, model.card.in_channels, *sides)).activation
     return {"found": found, "said": "auto", "undone": False, "by": model.ending.by}
 

@@ -44,8 +44,8 @@ class AttackProbe(Budgeted, Probe):
     attack: str
     eps: Annotated[list[Eps], BeforeValidator(_ladder), Sorted, Field(min_length=1)]
     objective: str | None = None
-    steps: int | None = Field(None, ge=1, le=10**9)
-    restarts: int | None = Field(None, ge=1, le=10**9)
+    steps: int | None = Field(None, ge=1, le=10**6)
+    restarts: int | None = Field(None, ge=1, le=10**6)
     write: Literal["nifti"] | None = None
 
     def names(self) -> list[str]:

@@ -56,12 +56,12 @@ class CertificateProbe(Probe):
     kind: Literal["certificate"] = "certificate"
     sigma: Eps = Field(gt=0)
     unit: Literal["std"] | None = None
-    samples: int = Field(100, ge=1, le=10**9)
+    samples: int = Field(100, ge=1, le=10**6)
     alpha: Eps = 0.001
     tau: list[Eps] = [0.6, 0.75]
     write: Literal["nifti"] | None = None
     attack: Eps | None = Field(None, gt=0)
-    groups: int = Field(16, ge=0, le=10**9)
+    groups: int = Field(16, ge=0, le=10**6)
 
     def names(self) -> list[str]:
         """After the norm."""

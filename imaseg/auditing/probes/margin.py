@@ -49,7 +49,7 @@ class MarginProbe(Budgeted, Probe):
     eps: Eps = Field(gt=0)
     criterion: dict[str, Any] = {"name": "dice-below", "threshold": 0.5}
     per_class: bool = False
-    steps: int = Field(10, ge=1, le=10**9)
+    steps: int = Field(10, ge=1, le=10**6)
     rtol: Eps = 0.05
     confirm: bool = False
     write: Literal["csv"] | None = None

@@ -45,8 +45,8 @@ class VoxelMarginProbe(Budgeted, Probe):
     cases: Annotated[int, Field(ge=1)] | None = 2
     eps: Eps = Field(gt=0)
     methods: list[Method] = Field(["attack"], min_length=1)
-    rungs: int = Field(24, ge=1, le=10**9)
-    focus: int = Field(64, ge=0, le=10**9)
+    rungs: int = Field(24, ge=1, le=10**6)
+    focus: int = Field(64, ge=0, le=10**6)
     write: Literal["nifti"] | None = None
 
     def names(self) -> list[str]:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from imaseg.data.cases import Case
-from imaseg.data.files import files_behind, read_json, write_json
+from imaseg.data.files import files_behind, write_json
+from imaseg.data.plain import read_json
 from imaseg.errors import InputError
 
 _VERSION = 4

@@ -15,11 +15,12 @@ import tifffile
 from numpy.typing import DTypeLike, NDArray
 from PIL import Image
 
-from imaseg.data.files import read_json, side_files
+from imaseg.data.files import side_files
 from imaseg.data.formats.claims import require_packed_room
 from imaseg.data.formats.picture import UNREADABLE, pixels_of, scan_of, unreadable
 from imaseg.data.formats.quiet import quiet
 from imaseg.data.formats.scan import Scan
+from imaseg.data.plain import read_json
 from imaseg.errors import InputError
 
 _PLAIN = (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.RGB)

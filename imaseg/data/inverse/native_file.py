@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from imaseg.data.files import read_json
 from imaseg.data.formats.checks import same_place, same_shape
 from imaseg.data.formats.nifti import write_nifti
 from imaseg.data.formats.read import read_scan
 from imaseg.data.formats.scan import on_grid_of
 from imaseg.data.inverse.invert import invert_image, invert_label
 from imaseg.data.layouts.prepared import checked_preparation
+from imaseg.data.plain import read_json
 from imaseg.errors import InputError
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from imaseg.data.cases import Case, CaseSet
-from imaseg.data.files import ITK_SUFFIXES, NIFTI_SUFFIXES, PICTURE_SUFFIXES, TIFF_SUFFIXES, read_json, stem
+from imaseg.data.files import ITK_SUFFIXES, NIFTI_SUFFIXES, PICTURE_SUFFIXES, TIFF_SUFFIXES, stem
 from imaseg.data.layouts.channels import checked_channels, split_name
-from imaseg.data.layouts.links import listed_inside
+from imaseg.data.layouts.links import listed_inside, tell_outside
 from imaseg.data.layouts.paired import Declared, Pairs, channels_of, paired_cases
+from imaseg.data.plain import read_json
 from imaseg.errors import InputError
 
 _VOLUMES = (*NIFTI_SUFFIXES, *ITK_SUFFIXES)
@@ -42,6 +43,8 @@ def described_cases(root: Path, *, follow_links: bool = False) -> CaseSet:
     content = read_json(root / "dataset.json")
     modality = _modality(root, content)
     pairs = _pairs(root, content, len(modality))
+    if pairs.listed:
+        tell_outside(root, pairs.cases)
     cases = pairs.cases if follow_links or not pairs.listed else listed_inside(root, pairs.cases)
     whole = [replace(case, channels=len(modality)) for case in cases]
     return CaseSet(

@@ -6,10 +6,11 @@ import re
 from pathlib import Path
 
 from imaseg.data.cases import Case
-from imaseg.data.files import list_volumes, read_json, stem
+from imaseg.data.files import list_volumes, stem
 from imaseg.data.layouts.channels import split_name
 from imaseg.data.layouts.links import listed_inside, voxels_inside
 from imaseg.data.layouts.paired import channels_of
+from imaseg.data.plain import read_json
 
 FOLDER = "imagesTs"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +13,27 @@ from imaseg.data.cases import Case
 from imaseg.errors import InputError
 
 _DETACHED = (".mhd", ".nhdr")
+_NAMED = 3
+"""Most folders that a warning names."""
 
 
 def listed_inside(root: Path, cases: Iterable[Case]) -> list[Case]:
     """Cases of a list of paths; one with a file that is a link out of its folder has a fault that says so."""
     return [_inside(root, case, lambda case: case.files) for case in cases]
+
+
+def tell_outside(root: Path, cases: Iterable[Case]) -> None:
+    """Warn of files that a list of paths takes from elsewhere: it may name any image on this machine."""
+    inside = os.path.normpath(root.absolute())
+    paths = {Path(os.path.normpath(path.absolute())) for case in cases for path in case.files}
+    outside = sorted({str(path.parent) for path in paths if not _is_below(str(path), inside)})
+    if outside:
+        named = ", ".join(outside[:_NAMED]) + (" and others" if len(outside) > _NAMED else "")
+        warnings.warn(
+            f"{root / 'dataset.json'} lists files outside of its folder: in {named}. Go on only if they are meant to "
+            "be read.",
+            stacklevel=2,
+        )
 
 
 def voxels_inside(root: Path, cases: Iterable[Case]) -> list[Case]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from imaseg.data.cases import Case, CaseSet
-from imaseg.data.files import list_volumes, read_json
+from imaseg.data.files import list_volumes
 from imaseg.data.layouts.accounting import reasons_counted
 from imaseg.data.layouts.described import described_cases
 from imaseg.data.layouts.dicom_tree import dicom_cases
@@ -18,6 +18,7 @@ from imaseg.data.layouts.paired import FOLDER_PAIRS, paired_cases
 from imaseg.data.layouts.patterns import Layout, matched, named_pairs
 from imaseg.data.layouts.prepared import checked_preparation
 from imaseg.data.layouts.slicer_names import by_segment_names
+from imaseg.data.plain import read_json
 from imaseg.errors import InputError
 
 

@@ -24,7 +24,6 @@ from imaseg.data.files import (
     PICTURE_SUFFIXES,
     SUFFIXES,
     files_behind,
-    read_json,
     sole_writer,
     sweep,
     walk,
@@ -32,6 +31,7 @@ from imaseg.data.files import (
 )
 from imaseg.data.layouts.held_out import held_out_images
 from imaseg.data.layouts.load import load_cases
+from imaseg.data.plain import read_json
 from imaseg.data.preparation.division import divide
 from imaseg.data.preparation.jobs import Workers, usual_workers
 from imaseg.data.preparation.labels import allowed_values, by_recipe

@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from imaseg.data.files import read_json
+from imaseg.data.plain import read_json
 from imaseg.data.yaml_file import read_yaml
 from imaseg.errors import InputError
 from imaseg.models.bundle.expression import NotDataError, followed
@@ -26,6 +26,8 @@ _ELSEWHERE = re.compile(r"^%(?P<file>[^:#]+\.(?:json|ya?ml))(?:(?:::|#)(?P<id>[\
 _SEPARATOR = re.compile("#|::")
 _COMPOSE = ("Compose", "monai.transforms.Compose", "monai.transforms.compose.Compose")
 _DEEP = 20
+_MOST = 50_000
+"""Values that an entry may stand for."""
 _SUFFIXES = ("json", "yaml", "yml")
 KeyPath = tuple[str | int, ...]
 
@@ -59,6 +61,8 @@ class BundleConfig:
             for key, value in _read(file).items():
                 _put(self.content, _keys(key), value)
         self._parser: Any = None
+        self._others: dict[Path, dict[str, Any]] = {}
+        self._left = _MOST
 
     def entry(self, *where: str | int) -> tuple[Any, KeyPath]:
         """Return the entry at a path of keys, following references on the way, and its own path; None if there is none.
@@ -69,8 +73,8 @@ class BundleConfig:
         value: Any = self.content
         at: KeyPath = ()
         for key in where:
-            there = key in value if isinstance(value, dict) else isinstance(value, list) and int(key) < len(value)
-            if not there:
+            known = range(len(value)) if isinstance(value, list) else value if isinstance(value, dict) else ()
+            if key not in known:
                 return None, where
             value, at = self._followed(value[key], (*at, key))
         return value, at
@@ -82,7 +86,11 @@ class BundleConfig:
             InputError: if a reference leads nowhere, or an expression needs trust.
         """
         value, keys = self.entry(*where)
-        return self._resolved(value, keys, 0)
+        outer, self._left = self._left, _MOST
+        try:
+            return self._resolved(value, keys, 0)
+        finally:
+            self._left = outer
 
     def parts(self, *where: str | int) -> list[KeyPath]:
         """The paths of all objects in an entry, which may be a list, nest lists in `transforms`, or join others.
@@ -91,6 +99,7 @@ class BundleConfig:
             NotDataError: if it is code.
             InputError: if a reference leads nowhere.
         """
+        self._left = _MOST
         return self._parts(*self.entry(*where), 0)
 
     def build(self, *where: str | int) -> Any:
@@ -128,9 +137,17 @@ class BundleConfig:
         self._in_circles(where)
         return None, where
 
-    def _resolved(self, value: Any, where: KeyPath, depth: int) -> Any:
+    def _count(self, where: KeyPath, depth: int) -> None:
+        """Stop following references that lead in circles, or to ever more of themselves."""
         if depth > _DEEP:
             self._in_circles(where)
+        self._left -= 1
+        if self._left < 0:
+            msg = f"{self.path} must stand for {_MOST} values at most, got more at {'#'.join(map(str, where))}."
+            raise InputError(msg)
+
+    def _resolved(self, value: Any, where: KeyPath, depth: int) -> Any:
+        self._count(where, depth)
         if isinstance(value, dict):
             return {key: self._resolved(part, (*where, key), depth + 1) for key, part in value.items()}
         if isinstance(value, list):
@@ -150,8 +167,7 @@ class BundleConfig:
         return value
 
     def _parts(self, value: Any, where: KeyPath, depth: int) -> list[KeyPath]:
-        if depth > _DEEP:
-            self._in_circles(where)
+        self._count(where, depth)
         value, where = self._followed(value, where)
         if isinstance(value, dict) and str(value.get("_target_", "Compose")) in _COMPOSE and "transforms" in value:
             if str(self.get(*where, "_disabled_")).lower() == "true":
@@ -198,7 +214,9 @@ class BundleConfig:
         if not path.is_file():
             msg = f"{self.path} must refer to files in configs/, got {file!r} at {'#'.join(map(str, where))}."
             raise InputError(msg)
-        value: Any = _read(path)
+        if path not in self._others:
+            self._others[path] = _read(path)
+        value: Any = self._others[path]
         for key in _keys(name) if name else ():
             value = value.get(key) if isinstance(value, dict) else None
         _put(self.content, where, value)

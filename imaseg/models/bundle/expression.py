@@ -31,6 +31,8 @@ _CALLS: Mapping[str, Callable[[Any], Any]] = {
 _TYPES = re.compile(r"(?:torch|np|numpy)\.((?:u?int|float)(?:8|16|32|64)|float|long|half|double)")
 _KEYS = re.compile(r"(?:monai\.utils\.)?(?:enums\.)?CommonKeys\.(IMAGE|LABEL|PRED)")
 _LONGEST = 1000
+_LONGEST_TEXT = 10_000
+_LARGEST = 2**63
 
 
 class NotDataError(Exception):
@@ -57,6 +59,8 @@ def followed(text: str, reference: Callable[[str], Any]) -> Any:
         return f"_reference_{len(names) - 1}_"
 
     try:
+        if len(text) > _LONGEST_TEXT:
+            raise NotDataError(text)
         tree = ast.parse(_REFERENCE.sub(placeholder, text).strip(), mode="eval")
         return _value(tree.body, {f"_reference_{i}_": name for i, name in enumerate(names)}, reference)
     except InputError:  # a reference that leads nowhere
@@ -71,7 +75,7 @@ def _value(node: ast.expr, names: Mapping[str, str], reference: Callable[[str], 
 
     match node:
         case ast.Constant(value=value):
-            return value
+            return _bounded(value)
         case ast.Name(id=name) if name in names:
             return reference(names[name])
         case ast.List(elts=parts):
@@ -113,7 +117,14 @@ def _combined(operation: Callable[[Any, Any], Any], one: Any, other: Any) -> Any
     numbers = all(isinstance(value, int | float) for value in (one, other))
     if not numbers and (operation is not operator.add or len(one) + len(other) > _LONGEST):
         raise NotDataError(str(operation))
-    return operation(one, other)
+    return _bounded(operation(one, other))
+
+
+def _bounded(value: Any) -> Any:
+    """The value; a whole number is squared to any length in a few steps, and Python refuses to print it then."""
+    if isinstance(value, int) and abs(value) > _LARGEST:
+        raise NotDataError
+    return value
 
 
 def _constant(text: str) -> str:

@@ -55,4 +55,9 @@ def _tiles(config: BundleConfig, where: KeyPath, dims: int) -> dict[str, Any]:
     said = {key: config.get(*where, key) for key in (*_USUAL, "padding_mode")}
     tiles = _USUAL | {key: value for key, value in said.items() if value is not None}
     tiles["batch_size"] = tiles.pop("sw_batch_size")
-    return tiles | {"roi_size": list(size) if isinstance(size, list | tuple) else [size] * dims}
+    return tiles | {"roi_size": [_side(side) for side in (size if isinstance(size, list | tuple) else [size] * dims)]}
+
+
+def _side(side: Any) -> Any:
+    """A side of a tile; MONAI takes the whole axis for 0 and all below."""
+    return -1 if isinstance(side, int) and side <= 0 else side

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from imaseg.data.files import read_json
+from pydantic import BaseModel
+
+from imaseg.data.plain import read_json
 from imaseg.models.adapted import AdaptedModel, adapt
 from imaseg.models.bundle.config import BundleConfig
 from imaseg.models.bundle.inferer import Inferer
@@ -14,6 +16,14 @@ from imaseg.models.bundle.own import BundleSoftware
 from imaseg.models.bundle.postprocessing import Postprocessing
 from imaseg.models.bundle.transforms import Preprocessing
 from imaseg.models.card import BESIDE, UNTOUCHED, card_beside, parse_card
+from imaseg.validated import validated
+
+
+class _Metadata(BaseModel):
+    """`metadata.json`, as far as its types matter here."""
+
+    name: str | None = None
+    network_data_format: dict[str, Any] | None = None
 
 
 def load_bundle(text: str, *, trust: bool = False) -> AdaptedModel:
@@ -28,7 +38,7 @@ def load_bundle(text: str, *, trust: bool = False) -> AdaptedModel:
     """
     folder = Path(text)
     config = BundleConfig(folder, trust=trust)
-    own = card_beside(folder / BESIDE, unused=("class_", "arguments"))
+    own = card_beside(folder / BESIDE, unused=("class_", "arguments"), trust=trust)
     from_card = own.model_dump(by_alias=True, exclude_unset=True)
     notes = list(config.notes)
     after = Postprocessing(config)
@@ -85,7 +95,7 @@ def _card_keys(config: BundleConfig, *, exclusive: bool) -> dict[str, Any]:
     """
     path = config.folder / "configs" / "metadata.json"
     metadata = read_json(path) if path.is_file() else {}
-    formats = metadata.get("network_data_format") or {}
+    formats = validated(_Metadata, metadata, source=str(path)).network_data_format or {}
     # Of several inputs the metadata count the channels of each by itself.
     channels = _network_argument(config, "in_channels") or _first(formats.get("inputs")).get("num_channels")
     card_keys: dict[str, Any] = {"name": str(metadata["name"])} if metadata.get("name") else {}

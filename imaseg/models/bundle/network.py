@@ -10,8 +10,10 @@ from typing import Any
 from torch import nn
 
 from imaseg.errors import InputError
+from imaseg.models.budget import no_larger_than
 from imaseg.models.bundle.config import BundleConfig, KeyPath
 from imaseg.models.networks import monai_network, segmenter
+from imaseg.models.places import inside
 from imaseg.models.weights import load_state, read_state
 
 _NETS = "monai.networks.nets."
@@ -39,8 +41,10 @@ def loaded_network(config: BundleConfig, notes: list[str], weights: Path) -> nn.
         InputError: as `make_network`, or if the weights do not fit.
     """
     outer = wrapper_at(config) if config.trust else None
-    network = make_network(config, notes, by_monai=outer is not None)
-    load_state(network, read_state(weights), source=str(weights))
+    state = read_state(weights)
+    with no_larger_than(weights, source=str(config.path)):
+        network = make_network(config, notes, by_monai=outer is not None)
+    load_state(network, state, source=str(weights))
     if outer is None:
         return network
     whole = config.build(*outer)
@@ -85,7 +89,7 @@ def make_network(config: BundleConfig, notes: list[str], *, by_monai: bool = Fal
     plain = target.startswith(_NETS) or (target and "." not in target)
     kind = target.rpartition(".")[2]
     other = config.trust and segmenter(kind) is None
-    if by_monai or other or not plain or _nested(config, where, 0):
+    if by_monai or other or not plain or _nested(config, where):
         made = config.build(name)
         if not isinstance(made, nn.Module):
             msg = f"{name} in {config.path} must make an nn.Module, got {type(made).__name__}."
@@ -121,9 +125,10 @@ def weights_file(config: BundleConfig, card: str | None = None) -> Path:
         card: what the card says, relative to the bundle.
     """
     if card is not None:
-        return config.folder / card
+        return inside(config.folder, card, source=f"weights in the card of {config.folder}", trust=config.trust)
     if loaded := _load_path(config):
-        return config.folder / "models" / _below_models(loaded)
+        models = config.folder / "models"
+        return inside(models, str(_below_models(loaded)), source=f"load_path in {config.path}", trust=config.trust)
     usual = [config.folder / name for name in _WEIGHTS]
     return next((path for path in usual if path.is_file()), usual[0])
 
@@ -157,14 +162,20 @@ def _load_path(config: BundleConfig) -> str | None:
     return None
 
 
-def _nested(config: BundleConfig, where: KeyPath, depth: int) -> bool:
-    """Whether an entry describes further objects inside."""
-    written, where = config.entry(*where)
-    parts = written if isinstance(written, dict) else range(len(written)) if isinstance(written, list) else ()
-    inside = [config.entry(*where, part) for part in parts]
-    return depth < 9 and any(
-        (isinstance(value, dict) and "_target_" in value) or _nested(config, path, depth + 1) for value, path in inside
-    )
+def _nested(config: BundleConfig, where: KeyPath) -> bool:
+    """Whether an entry describes further objects inside; each place is looked at once, however often it is named."""
+    top = config.entry(*where)[1]
+    waiting, seen = [top], set[KeyPath]()
+    while waiting:
+        written, at = config.entry(*waiting.pop())
+        if at in seen:
+            continue
+        seen.add(at)
+        if isinstance(written, dict) and "_target_" in written and at != top:
+            return True
+        parts = written if isinstance(written, dict) else range(len(written)) if isinstance(written, list) else ()
+        waiting += [(*at, part) for part in parts]
+    return False
 
 
 def _meta(key: str) -> bool:

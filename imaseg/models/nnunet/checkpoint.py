@@ -6,7 +6,6 @@ that needs anything else is read only with `trust`.
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from imaseg.errors import InputError
+from imaseg.models.archive import check_tensors, read_archive
+from imaseg.models.nnunet.documents import CheckpointDocument
+from imaseg.validated import validated
 
 _WRAPPERS = ("module.", "_orig_mod.")
 
@@ -51,39 +52,19 @@ def read_checkpoint(path: Path, *, trust: bool) -> Checkpoint:
     Raises:
         InputError: if it cannot be read, is no checkpoint of nnU-Net, or needs trust.
     """
-    content = _load(path, trust=trust)
-    try:
-        weights = {_bare(name): tensor for name, tensor in content["network_weights"].items()}
-        return Checkpoint(
-            path=path,
-            weights=weights,
-            trainer=str(content["trainer_name"]),
-            configuration=str(content["init_args"]["configuration"]),
-            mirror_axes=tuple(int(axis) for axis in content.get("inference_allowed_mirroring_axes") or ()),
-            method=dict(content["init_args"].get("imaseg", {}).get("config", {}).get("method", {})),
-        )
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        msg = f"{path} must be a checkpoint of nnU-Net v2, got one without {error}. Name another with @FOLD/CHECKPOINT."
-        raise InputError(msg) from error
-
-
-def _load(path: Path, *, trust: bool) -> Any:
-    try:
-        with torch.serialization.safe_globals(_numbers()):
-            try:
-                return torch.load(path, map_location="cpu", weights_only=True)
-            except pickle.UnpicklingError as error:
-                if trust:
-                    return torch.load(path, map_location="cpu", weights_only=False)
-                foreign = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-                msg = (
-                    f"{path} must hold tensors, numbers and names only, got {', '.join(foreign) or 'other objects'}. "
-                    "Reading those runs code of the file's author: add --trust if you trust them."
-                )
-                raise InputError(msg) from error
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ImportError, AttributeError) as error:
-        msg = f"{path} must be a readable checkpoint, got {type(error).__name__}: {error}. Restore it or train again."
-        raise InputError(" ".join(msg.split())) from error
+    with torch.serialization.safe_globals(_numbers()):
+        content = read_archive(path, mend="Only if you trust their author, add --trust.", trust=trust)
+    document = validated(CheckpointDocument, content, source=f"{path} must be a checkpoint of nnU-Net v2")
+    weights = {_bare(name): tensor for name, tensor in document.network_weights.items()}
+    check_tensors(weights, source=str(path))
+    return Checkpoint(
+        path=path,
+        weights=weights,
+        trainer=document.trainer_name,
+        configuration=document.init_args.configuration,
+        mirror_axes=tuple(document.inference_allowed_mirroring_axes or ()),
+        method=document.init_args.method,
+    )
 
 
 def _numbers() -> list[Any]:

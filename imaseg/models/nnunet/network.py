@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from imaseg.errors import InputError
+from imaseg.models.budget import no_larger_than
 from imaseg.models.networks import load_weights
 from imaseg.models.nnunet.checkpoint import Checkpoint
 
@@ -29,7 +30,10 @@ def build_network(plans: Plans, checkpoint: Checkpoint) -> nn.Module:
         InputError: if nnU-Net refuses the plans, or the weights belong to another architecture.
     """
     try:
-        network = _builder(checkpoint.trainer)(plans)
+        with no_larger_than(checkpoint.path, source=str(plans.source)):
+            network = _builder(checkpoint.trainer)(plans)
+    except InputError:
+        raise
     except Exception as error:  # whatever nnU-Net and its trainers raise
         told = " ".join(str(error).split())[:200]
         msg = f"{plans.source} must describe a network that nnU-Net can make, got {type(error).__name__}: {told}."

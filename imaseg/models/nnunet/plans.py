@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from imaseg.data.files import read_json
+from imaseg.data.plain import read_json
 from imaseg.errors import InputError
+from imaseg.models.nnunet.documents import ConfigurationDocument, DatasetDocument, PlansDocument
 from imaseg.models.nnunet.names import check_names
-
-_ENDING = re.compile(r"(\.\w+)+")
+from imaseg.validated import validated
 
 
 @dataclass(frozen=True)
@@ -49,32 +48,39 @@ class Plans:
         except ImportError as error:
             msg = 'nnunetv2 must be installed to read nnU-Net\'s folders, got none. Run pip install "imaseg[nnunet]".'
             raise InputError(msg) from error
-        source, dataset = folder / "plans.json", read_json(folder / "dataset.json")
-        ending = dataset.get("file_ending") if isinstance(dataset, dict) else None
-        if ending is not None and not (
-            isinstance(ending, str) and _ENDING.fullmatch(ending)
-        ):  # it becomes part of a path
-            msg = f"file_ending in {folder / 'dataset.json'} must be like .nii.gz, got {ending!r:.80}."
+        source, described = folder / "plans.json", folder / "dataset.json"
+        plans, dataset = read_json(source), read_json(described)
+        document = validated(PlansDocument, plans, source=str(source))
+        validated(DatasetDocument, dataset, source=str(described), constraint=_constraint)
+        if configuration not in document.configurations:
+            known = ", ".join(document.configurations)
+            msg = f"{source} must describe the checkpoint's configuration, {configuration!r}, got only {known}."
             raise InputError(msg)
         try:
-            manager = PlansManager(read_json(source))
+            manager = PlansManager(plans)
             chosen = manager.get_configuration(configuration)
+            typed = validated(ConfigurationDocument, chosen.configuration, source=f"{source}, {configuration}")
             if not trust:
-                check_names(manager.plans, chosen, source=source)
+                check_names(plans, chosen, source=source)
             labels = manager.get_label_manager(dataset)
-            previous = chosen.previous_stage_name
         except InputError:
             raise
-        except (KeyError, RuntimeError, ValueError, TypeError, AttributeError, AssertionError) as error:
+        except Exception as error:  # nnU-Net trusts what it reads
             msg = f"{source} and dataset.json must fit nnU-Net v2, got {type(error).__name__}: {error}."
             raise InputError(msg) from error
-        if previous is not None:
+        if (previous := typed.previous_stage) is not None:
             msg = (
                 f"{folder} must be a model of its own, got {configuration}, a cascade's second stage that needs the "
                 f"prediction of {previous}. Use {previous} or 3d_fullres."
             )
             raise InputError(msg)
-        return cls(source, manager, chosen, labels, dataset)
+        whole = cls(source, manager, chosen, labels, dataset)
+        if (schemes := len(typed.normalization_schemes)) != whole.in_channels:
+            msg = (
+                f"{described} must have the {schemes} channels that {source.name} normalises, got {whole.in_channels}."
+            )
+            raise InputError(msg)
+        return whole
 
     @property
     def in_channels(self) -> int:
@@ -110,3 +116,7 @@ class Plans:
         """Name of each label value from 0 on; a value that occurs only inside regions is named by its number."""
         own = {int(value): str(name) for name, value in self.dataset["labels"].items() if isinstance(value, int | str)}
         return {int(value): own.get(int(value), str(value)) for value in self.labels.all_labels}
+
+
+def _constraint(key: str) -> str | None:
+    return {"file_ending": "like .nii.gz"}.get(key)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from imaseg.data.files import read_json, stem
+from imaseg.data.files import stem
+from imaseg.data.plain import read_any_json, read_json
 from imaseg.errors import InputError
 from imaseg.models.nnunet.folder import ResultsFolder
 
@@ -49,9 +49,9 @@ def _split(folder: Path, dataset: str) -> list[dict[str, list[str]]]:
     if path is None:
         return []
     try:
-        content: list[dict[str, list[str]]] = json.loads(path.read_text(encoding="utf-8"))
+        content: list[dict[str, list[str]]] = read_any_json(path)
         return [{key: [str(name) for name in fold[key]] for key in ("train", "val")} for fold in content]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         msg = f"{path} must list train and val of each fold, got {type(error).__name__}: {error}. Restore or remove it."
         raise InputError(msg) from error
 

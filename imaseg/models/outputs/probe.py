@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -102,6 +103,23 @@ def _answered(network: Model, image: Tensor, sides: tuple[int, ...], divisor: in
         )
         raise InputError(msg)
     return Probe(sides, divisor, seen.channels, seen)
+
+
+@contextmanager
+def trying(name: str) -> Iterator[None]:
+    """Context in which a model is run for the first time: whatever goes wrong in it is said in one sentence.
+
+    Raises:
+        InputError: if the model does not take the image.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # any error of the network's code
+        told = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        msg = f"model {name} must take images as its files promise, got {told}. Correct the settings of its network."
+        raise InputError(msg) from error
 
 
 def gradient_reaches(network: nn.Module, in_channels: int, sides: Sequence[int]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 
 import pytest
 import SimpleITK
@@ -65,6 +66,7 @@ def test_links_that_no_file_lists_are_followed(linked):
     assert len(load_cases(linked)) == 6
 
 
+@pytest.mark.filterwarnings("ignore:.*lists files outside of its folder")
 def test_paths_that_openly_lead_elsewhere_are_read_and_links_there_are_not(linked):
     elsewhere = linked.parent / "elsewhere"
     (elsewhere / "own.nii.gz").write_bytes((elsewhere / "secret.nii.gz").read_bytes())
@@ -103,3 +105,18 @@ def test_images_of_the_test_part_are_held_to_it_too(linked):
     (linked / "dataset.json").write_text(json.dumps(content))
     assert [bool(case.fault) for case in held_out_images(linked)] == [True, False]
     assert not any(case.fault for case in held_out_images(linked, follow_links=True))
+
+
+def test_paths_that_lead_elsewhere_are_told(raw):
+    content = json.loads((raw / "dataset.json").read_text())
+    (raw / "imagesTr" / "case_0.nii.gz").rename(raw.parent / "case_0.nii.gz")
+    content["training"][0]["image"] = "../case_0.nii.gz"
+    (raw / "dataset.json").write_text(json.dumps(content))
+    with pytest.warns(UserWarning, match=rf"dataset\.json lists files outside of its folder: in {raw.parent}\. Go on"):
+        assert len(load_cases(raw)) == 6
+
+
+def test_paths_that_stay_inside_are_not(raw):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(load_cases(raw)) == 6

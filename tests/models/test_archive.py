@@ -1,0 +1,140 @@
+"""Files of weights that claim more than they hold, or are not what they seem, are refused in one sentence."""
+
+from __future__ import annotations
+
+import pickle
+import time
+import zipfile
+from collections import OrderedDict
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from imaseg.errors import InputError
+from imaseg.models.archive import read_archive
+from imaseg.models.weights import read_state
+
+_RECORD = b"M\xe8\x03"
+"""1,000 in a pickle."""
+_HUNDRED_MILLION = b"J\x00\xe1\xf5\x05"
+
+
+def _rewritten(path, *, data=lambda pickled: pickled, compression=zipfile.ZIP_STORED, more=()):
+    """A file of 1,000 zeros whose records are changed."""
+    torch.save({"w": torch.zeros(1000)}, path)
+    with zipfile.ZipFile(path) as archive:
+        records = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, content in (*records.items(), *more):
+            archive.writestr(name, data(content) if name.endswith("data.pkl") else content)
+    return path
+
+
+def _claiming(pickled):
+    assert pickled.count(_RECORD) == 2
+    return pickled.replace(_RECORD, _HUNDRED_MILLION)
+
+
+def _sizes_only(pickled):
+    before, after = pickled.rsplit(_RECORD, 1)
+    return before + _HUNDRED_MILLION + after
+
+
+def _asking(pickled):
+    return b"\x80\x02cbuiltins\nbytearray\n\x8a\x05\x00\x00\x00\x00\x19\x85R."
+
+
+def _doubling(pickled):
+    text = b"X\x03\x00\x00\x00hex\x86R"
+    return (
+        b"\x80\x02" + 40 * b"c_codecs\nencode\n" + b"X\x01\x00\x00\x00aX\x06\x00\x00\x00latin1\x86R" + 39 * text + b"."
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"data": _claiming}, "unreadable"),
+        ({"data": _sizes_only}, "unreadable"),
+        ({"data": _asking}, "a pickle that asks for memory"),
+        ({"data": _doubling}, "a pickle that asks for memory"),
+        ({"data": lambda pickled: pickled[:2] + 600_000 * b"N0" + pickled[2:]}, "more than 200000 steps"),
+        ({"compression": zipfile.ZIP_DEFLATED}, "compressed records"),
+        ({"more": [("archive/../../../etc/x", b"")]}, "records that lead out of it"),
+        ({"more": [("/etc/x", b"")]}, "records that lead out of it"),
+    ],
+)
+def test_an_archive_that_claims_too_much_is_refused(tmp_path, changes, told):
+    path = _rewritten(tmp_path / "w.pt", **changes)
+    begin = time.perf_counter()
+    with pytest.raises(InputError, match=told) as caught:
+        read_state(path)
+    assert time.perf_counter() - begin < 2
+    assert str(caught.value).startswith(str(path))
+
+
+def test_an_archive_with_a_huge_table_of_contents_is_refused(tmp_path):
+    path = tmp_path / "w.pt"
+    _rewritten(path, more=[(f"archive/{'x' * 4000}{i}", b"") for i in range(2200)])
+    with pytest.raises(InputError, match="a table of contents of"):
+        read_state(path)
+
+
+def test_a_tensor_that_repeats_one_number_is_refused(tmp_path):
+    torch.save({"w": torch.zeros(1).expand(10**12)}, tmp_path / "w.pt")
+    with pytest.raises(InputError, match=r"got \(1000000000000,\), which is more than the file holds as 'w'"):
+        read_state(tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize(
+    ("tensor", "told"),
+    [
+        (torch.eye(3).to_sparse(), "nested or sparse"),
+        (torch.eye(3).to_sparse_csr(), "nested or sparse"),
+        (torch.zeros(3, dtype=torch.complex64), "complex"),
+        (torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8), "quantised"),
+        (torch.zeros(3, device="meta"), "without values"),
+    ],
+)
+def test_tensors_that_are_no_weights_are_refused(tmp_path, tensor, told):
+    torch.save({"state_dict": {"w": tensor}}, tmp_path / "w.pt")
+    with pytest.raises(InputError, match=told):
+        read_state(tmp_path / "w.pt")
+
+
+def test_files_that_are_something_else_are_refused(tmp_path):
+    inside_itself = {}
+    inside_itself["state_dict"] = inside_itself
+    torch.save(inside_itself, tmp_path / "itself.pt")
+    torch.save({"w": torch.zeros(9)}, tmp_path / "whole.pt")
+    contents = {
+        "passwd.pt": b"root:x:0:0:root:/root:/bin/bash\n",
+        "empty.pt": b"",
+        "cut.pt": (tmp_path / "whole.pt").read_bytes()[:300],
+        "bare.pt": pickle.dumps(OrderedDict(a=1)),
+        "zip.pt": b"PK\x03\x04" + bytes(100),
+        "header.safetensors": (2**40).to_bytes(8, "little") + b"{}",
+        "shape.safetensors": (72).to_bytes(8, "little")
+        + b'{"a":{"dtype":"F32","shape":[1000000000000],"data_offsets":[0,4000000]}}',
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "folder.pt").mkdir()
+    for name in (*contents, "itself.pt", "folder.pt", "none.pt"):
+        with pytest.raises(InputError, match=name):
+            read_state(tmp_path / name)
+
+
+@pytest.mark.parametrize("new", [True, False])
+def test_real_files_of_both_forms_are_read(tmp_path, new):
+    torch.manual_seed(0)
+    state = torch.nn.BatchNorm2d(3).state_dict() | {"shared": torch.rand(5)}
+    torch.save({"state_dict": state, "log": [1, "x"]}, tmp_path / "w.pt", _use_new_zipfile_serialization=new)
+    read = read_archive(tmp_path / "w.pt", mend="")["state_dict"]
+    assert all(torch.equal(read[name], tensor) for name, tensor in state.items())
+
+
+def test_safetensors_are_read(tmp_path):
+    save_file({"a": torch.arange(3)}, tmp_path / "w.safetensors")
+    assert read_state(tmp_path / "w.safetensors")["a"].tolist() == [0, 1, 2]
