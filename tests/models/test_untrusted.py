@@ -19,6 +19,8 @@ import yaml
 from safetensors.torch import save_file
 
 import imaseg
+import imaseg.models.bundle
+import imaseg.models.nnunet  # before calls are watched: pydantic evaluates annotations of classes as they are defined
 from imaseg import InputError, load_model
 from imaseg.models.networks import monai_network
 from imaseg.models.smp import smp_network

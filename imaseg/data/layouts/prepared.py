@@ -31,6 +31,11 @@ class _Threshold(_Part):
     name: Literal["threshold"]
 
 
+class _Relabel(_Part):
+    name: Literal["relabel"]
+    map: dict[str, int]
+
+
 class _Orient(_Part):
     name: Literal["orient"]
     from_: _Axes = Field(alias="from")
@@ -83,7 +88,7 @@ class _Normalise(_Part):
         return self
 
 
-_Step = Annotated[_Threshold | _Orient | _Resample | _Crop | _N4 | _Normalise, Field(discriminator="name")]
+_Step = Annotated[_Threshold | _Relabel | _Orient | _Resample | _Crop | _N4 | _Normalise, Field(discriminator="name")]
 
 
 class _Case(_Part):
