@@ -28,13 +28,12 @@ def one_line(message: str) -> str:
     the file and ends with the mend.
 
     >>> print(one_line("a\nb\x1b[2J \udcff ä"))
-    a b\x1b[2J \udcff ä
+    a\nb\x1b[2J \udcff ä
     >>> len(one_line("file" + 2000 * "x" + "mend")), one_line("file" + 2000 * "x" + "mend")[-8:]
     (1000, 'xxxxmend')
     """
     plain = "".join(
-        " " if c in "\n\t\r" else c if c.isprintable() or c == " " else c.encode("unicode_escape").decode()
-        for c in (_cut(message, 2 * _LONGEST))  # escapes lengthen
+        c if c.isprintable() else c.encode("unicode_escape").decode() for c in _cut(message.strip(), 2 * _LONGEST)
     )
     return _cut(plain.encode("utf-8", "backslashreplace").decode(), _LONGEST)
 

@@ -98,7 +98,7 @@ def _terminate(number: int, _: object) -> NoReturn:
 
 
 def _one_line(message: Warning | str, *_: object, **__: object) -> str:
-    return f"imaseg: {one_line(str(message))}\n"
+    return f"imaseg: {one_line(' '.join(str(message).split()))}\n"
 
 
 @contextmanager
