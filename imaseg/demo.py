@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
 from imaseg.auditing import AuditResult, audit
 from imaseg.auditing.table import ladder_table
+from imaseg.data.files import told_if_unwritable
 from imaseg.data.phantom import write_phantom
 from imaseg.data.preparation.prepare import prepare
 from imaseg.data.preparation.recipe import load_recipe
@@ -31,7 +33,11 @@ def demo(out: Path) -> Path:
     _say("A phantom cohort, two models, two audits and a page: a few minutes on two cores.")
     raw, prepared = out / "raw", out / "prepared"
     if not (raw / "dataset.json").is_file():
-        write_phantom(raw, cases=_CASES)
+        part = out / ".raw"
+        shutil.rmtree(part, ignore_errors=True)
+        write_phantom(part, cases=_CASES)
+        with told_if_unwritable(raw):
+            part.replace(raw)  # in one go: a phantom that is there is whole
     with bar("prepare phantom") as tell:
         prepare(raw, prepared, load_recipe("msd"), progress=tell)
     standard, ima = out / "standard", out / "ima"

@@ -1,4 +1,4 @@
-"""The one exception that means "your input", as opposed to a defect of imaseg, and what its messages are made of."""
+"""The exceptions that mean "your input", as opposed to a defect of imaseg, and what their messages are made of."""
 
 from __future__ import annotations
 
@@ -56,6 +56,10 @@ def how_ended(code: int) -> str:
     if code == -9:
         return "killed by signal 9 (by the system for want of memory, or by somebody)"
     return f"ended by signal {-code} ({signal.strsignal(-code)})"
+
+
+class OutputError(InputError):
+    """A file cannot be written (disk full, folder gone or read-only): that ends the job, not one case of it."""
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:

@@ -43,7 +43,7 @@ def joined(device: str) -> Iterator[torch.device]:
         device: as in `TrainConfig`; with several processes each takes the GPU of its own rank.
 
     Raises:
-        InputError: if the device does not exist, or one GPU is named for several processes.
+        InputError: if the device does not exist, one GPU is named for several processes, or another process ends early.
     """
     if world() == 1 or distributed.is_initialized():
         yield pick_device(device)
@@ -58,8 +58,20 @@ def joined(device: str) -> Iterator[torch.device]:
     distributed.init_process_group("nccl" if mine.type == "cuda" else "gloo")
     try:
         yield mine
+    except RuntimeError as error:
+        if not _is_about_others(error):
+            raise
+        msg = (
+            "every process of torchrun must live until the end, got one that ended. Run the same command with --resume."
+        )
+        raise InputError(msg) from error
     finally:
         distributed.destroy_process_group()
+
+
+def _is_about_others(error: RuntimeError) -> bool:
+    """Whether it says that another process cannot be reached any more."""
+    return isinstance(error, distributed.DistError) or "gloo" in str(error) or "closed by peer" in str(error)
 
 
 def several() -> bool:

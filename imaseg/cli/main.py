@@ -1,14 +1,15 @@
 """`imaseg COMMAND`: defines the commands and their exit codes.
 
-0 done; 1 finished, but some cases failed (they are listed); 2 wrong usage or input (one line, no traceback);
-130 and 143 stopped by Ctrl-C and by SIGTERM.
+0 done; 1 finished, but some cases failed (they are listed); 2 wrong usage or input, or an output that cannot be written
+(one line, no traceback); 129, 130 and 143 stopped by SIGHUP, Ctrl-C and SIGTERM.
 """
 
 from __future__ import annotations
 
 import logging
-import signal
+import os
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ import typer
 from typer import Argument, Option
 
 from imaseg.cli.nnunet import nnunet
+from imaseg.cli.stopping import end_on_signals, told_when_stopped
 from imaseg.cli.wrapped import say
 from imaseg.errors import InputError, one_line
 
@@ -71,30 +73,51 @@ Seed = Annotated[int, Option(help="Seed of all random numbers.")]
 def run() -> None:
     """Entry point: prints each warning and each `InputError` as one line on stderr; an `InputError` exits with 2.
 
-    SIGTERM, as a job scheduler sends it, ends a command as Ctrl-C does, with 143.
+    SIGTERM, as a job scheduler sends it, ends a command as Ctrl-C does, with 143; SIGHUP, of a closed terminal, too.
     """
     warnings.formatwarning = _one_line
     warnings.filterwarnings("ignore", module=r"(monai|torch|ignite|tensorboard|pydicom)\b.*")
     logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)  # it misses an optional part
-    signal.signal(signal.SIGTERM, _terminate)
+    logging.getLogger("ignite").setLevel(logging.CRITICAL)  # it would say once more why a training ends
+    threading.excepthook = _of_thread
+    end_on_signals()
     try:
-        app(standalone_mode=True)
+        with told_when_stopped("stopped."):
+            try:
+                app(standalone_mode=True)
+            finally:
+                sys.stdout.flush()
     except InputError as error:
-        say(f"imaseg: {error}", err=True)
+        _refuse(str(error))
+    except BrokenPipeError:
+        _drop_output()
+        sys.exit(1)
+    except OSError as error:  # of a library that writes by itself, or of stdout
+        what = error.filename or "the output"
+        _refuse(f"{what} must be readable and writable, got {error.strerror or error}. Correct this and run it again.")
+
+
+def _of_thread(failed: threading.ExceptHookArgs) -> None:
+    """Say nothing of a thread that cannot write (TensorBoard's): the main thread gets the same error."""
+    if failed.exc_type is None or not issubclass(failed.exc_type, OSError):
+        threading.__excepthook__(failed)
+
+
+def _refuse(text: str) -> NoReturn:
+    try:
+        say(f"imaseg: {text}", err=True)
+    finally:
+        _drop_output()
         sys.exit(2)
-    except _TerminatedError as stop:
-        typer.echo(f"imaseg: {stop.told}", err=True)
-        raise
 
 
-class _TerminatedError(SystemExit):
-    """Raised where the program is when SIGTERM comes, so that it cleans up as after Ctrl-C."""
-
-    told = "stopped."
-
-
-def _terminate(number: int, _: object) -> NoReturn:
-    raise _TerminatedError(128 + number)
+def _drop_output() -> None:
+    """Forget what stdout still holds, if it cannot be written: Python would complain of it once more at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with open(os.devnull, "w") as nowhere:  # noqa: PTH123
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def _one_line(message: Warning | str, *_: object, **__: object) -> str:
@@ -103,16 +126,9 @@ def _one_line(message: Warning | str, *_: object, **__: object) -> str:
 
 @contextmanager
 def stoppable(how: str = "the same command with --resume") -> Iterator[None]:
-    """Context that tells the user after Ctrl-C or SIGTERM how to continue the command."""
-    told = f"stopped. Finished work is kept; {how} goes on."
-    try:
+    """Context that tells the user after Ctrl-C, SIGTERM or SIGHUP how to continue the command."""
+    with told_when_stopped(f"stopped. Finished work is kept; {how} goes on."):
         yield
-    except KeyboardInterrupt as stop:
-        typer.echo(f"imaseg: {told}", err=True)
-        raise typer.Exit(130) from stop
-    except _TerminatedError as stop:
-        stop.told = told
-        raise
 
 
 @app.command()
@@ -203,6 +219,7 @@ def train(
 
     A checkpoint is written after every epoch; --resume continues from the last one.
     """
+    from imaseg.ranks import rank
     from imaseg.runs import load_config
     from imaseg.runs import train as run_train
 
@@ -210,6 +227,8 @@ def train(
         settings = load_config(config, overrides or [])
         told = partial(typer.echo, err=True)
         run_train(settings, data, out, resume=resume, announce=told, follow_links=follow_links)
+    if rank() > 0:
+        return
     for name in ("weights.safetensors", "metrics.csv", "margins.csv", "margin_trajectories.csv"):
         if (out / name).is_file():
             typer.echo(f"Created {out / name}")

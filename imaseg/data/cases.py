@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
 
+from imaseg.data.files import files_behind
 from imaseg.data.splitting import Splitting
 from imaseg.errors import InputError
 
@@ -113,6 +115,15 @@ class CaseSet(Sequence[Case]):
         labels = [case.label for case in self.cases if case.label is not None and case.label.is_file()]
         values = set().union(*map(label_values, labels))
         return {0: "background"} | {value: str(value) for value in sorted(values - {0})}
+
+    def sha256(self) -> str:
+        """Hash over names and contents of all images and labels, in order."""
+        digest = hashlib.sha256()
+        for path in (inner for case in self.cases for named in case.files for inner in files_behind(named)):
+            digest.update(path.name.encode())
+            if path.is_file():
+                digest.update(path.read_bytes())
+        return digest.hexdigest()
 
     def select(self, ids: Iterable[str]) -> CaseSet:
         """Return the cases with these ids, in the order given; label names stay those of the whole cohort.

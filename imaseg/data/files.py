@@ -13,7 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from imaseg.errors import InputError
+from imaseg.errors import InputError, OutputError
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii", ".hdr.gz", ".hdr", ".img.gz", ".img")
 ITK_SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr")
@@ -133,14 +133,13 @@ def whole_file(path: Path) -> Iterator[Path]:
     choose the format.
 
     Raises:
-        InputError: if the folder cannot be made, or `path` cannot be replaced.
+        OutputError: if the folder cannot be made, or the file not be written whole; the block should only write.
     """
-    with _told_if_unwritable(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(_temporary_name(path.name))
     try:
-        yield temporary
-        with _told_if_unwritable(path):
+        with told_if_unwritable(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
             temporary.replace(path)
     finally:
         with contextlib.suppress(OSError):  # gone together with its folder
@@ -156,12 +155,27 @@ def _temporary_name(name: str) -> str:
 
 
 @contextlib.contextmanager
-def _told_if_unwritable(path: Path) -> Iterator[None]:
+def told_if_unwritable(path: Path) -> Iterator[None]:
+    """Turn an error of the system inside the block into an `OutputError` about `path`."""
     try:
         yield
     except OSError as error:
-        msg = f"{path} must be writable, got {error.strerror or error}. Name another folder, or free this one."
-        raise InputError(msg) from error
+        msg = (
+            f"{path} must be writable, got {error.strerror or error}. Free space or give access and run the command "
+            "again (with --resume where it has that), or name another folder."
+        )
+        raise OutputError(msg) from error
+
+
+def must_remain(mark: Path) -> None:
+    """Check that the folder of a job still holds the file that the job began with.
+
+    Raises:
+        OutputError: if it is gone, and with it what was finished before.
+    """
+    if not mark.is_file():
+        msg = f"{mark.parent} must stay while it is written to, got {mark.name} removed. Start again in a new folder."
+        raise OutputError(msg)
 
 
 def occupied(folder: Path) -> bool:
@@ -197,7 +211,7 @@ def write_text(path: Path, text: str) -> None:
     content = text.encode("utf-8", "backslashreplace")
     if path.is_file() and path.read_bytes() == content:
         return
-    with whole_file(path) as temporary, _told_if_unwritable(path):
+    with whole_file(path) as temporary:
         temporary.write_bytes(content)
 
 
@@ -208,7 +222,8 @@ def sole_writer(folder: Path) -> Iterator[None]:
     Raises:
         InputError: if another process holds the lock.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    with told_if_unwritable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
     try:
         lock.acquire(blocking=False)

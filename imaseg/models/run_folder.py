@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from imaseg.data.files import whole_file
@@ -39,7 +39,7 @@ def save_run_model(model: SegmentationModel, folder: Path) -> None:
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in state.items()
     }
     with whole_file(folder / WEIGHTS) as part:
-        save_file(weights, part)
+        part.write_bytes(save(weights))  # whose own writer says of a full disk only that it failed
 
 
 def load_run_model(folder: Path) -> SegmentationModel:

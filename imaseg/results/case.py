@@ -63,6 +63,7 @@ class CaseRecord(Record):
         files: SHA-256 of what was written for the case, by name below the audit folder.
         forward_calls, backward_calls: passes of the model spent on the case.
         seconds: wall time.
+        process: random name of the process that did the case; empty where an earlier version did it.
         peak_memory_mb: largest memory of the process so far; on a GPU, of this case there.
     """
 
@@ -78,6 +79,7 @@ class CaseRecord(Record):
     forward_calls: int = 0
     backward_calls: int = 0
     seconds: float = 0.0
+    process: str = ""
     peak_memory_mb: float = 0.0
 
     @model_validator(mode="after")

@@ -39,8 +39,9 @@ class Run(Record):
         seed: of every random number.
         hardware: device, processor, threads.
         command: that was typed.
-        seconds: wall time of the last process that finished the run; None while it is not finished.
-        case_seconds, cost_per_case, forward_calls, backward_calls: over the finished cases.
+        seconds: wall time of the process that finished the run, since its start; None while it is not finished.
+        case_seconds, cost_per_case, forward_calls, backward_calls: over the finished cases, whichever process did them.
+        processes: how many did cases, those of earlier, interrupted runs included; 0 if not recorded.
         failed: cases that could not be finished.
     """
 
@@ -59,6 +60,7 @@ class Run(Record):
     command: str
     seconds: float | None = None
     case_seconds: float | None = None
+    processes: int = 0
     cost_per_case: dict[str, CaseCost] = {}
     forward_calls: int | None = None
     backward_calls: int | None = None

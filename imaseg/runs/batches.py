@@ -34,6 +34,7 @@ from imaseg.ranks import rank, world
 from imaseg.runs.config import TrainConfig
 
 _BOTH = ["image", "label"]
+_KEPT = (*_BOTH, "id")
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
@@ -81,7 +82,11 @@ class SeededDataset(Dataset[dict[str, Any]]):
         epoch, index = key
         state = np.random.default_rng([self.seed, epoch, index]).integers(2**31)
         self.transform.set_random_state(seed=int(state))
-        return self.transform(dict(self.data[index]))
+        # MONAI's transforms note themselves in lists beside the arrays. Those of the cache would grow with every visit,
+        # and cases that were visited unequally often, as under `torchrun`, would not fit into one batch.
+        item = self.data[index]
+        done = self.transform({name: item[name] for name in _KEPT})
+        return {name: done[name] for name in _KEPT}
 
 
 def training_loader(cases: CaseSet, config: TrainConfig, *, start: int) -> DataLoader:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ class RunState:
         schedule: its epoch.
         method: margins and counters.
         scaler: loss scaling under mixed precision on a GPU.
+        data: hash of the files that are trained on.
         history: one row of metrics per finished epoch.
     """
 
@@ -37,6 +39,7 @@ class RunState:
     schedule: LRScheduler
     method: TrainingMethod
     scaler: torch.amp.GradScaler
+    data: str = ""
     history: list[dict[str, float]] = field(default_factory=list)
 
     @property
@@ -47,14 +50,16 @@ class RunState:
     def save(self, folder: Path) -> None:
         """Write the checkpoint atomically."""
         parts: dict[str, Any] = {name: part.state_dict() for name, part in self._parts().items()}
+        content = io.BytesIO()  # on a full disk torch's own writer fails without saying why
+        torch.save({**parts, "history": self.history, "data": self.data}, content)
         with whole_file(folder / CHECKPOINT) as path:
-            torch.save({**parts, "history": self.history}, path)
+            path.write_bytes(content.getbuffer())
 
     def load(self, folder: Path) -> None:
         """Load the checkpoint of `folder`.
 
         Raises:
-            InputError: if it is damaged or belongs to another configuration.
+            InputError: if it is damaged, or belongs to another configuration or to other data.
         """
         path = folder / CHECKPOINT
         try:
@@ -65,9 +70,15 @@ class RunState:
                     part.load_state_dict(saved[name])
             self.history = list(saved["history"])
         except Exception as error:  # optimisers and schedules check little of what they load
-            got = "a damaged file" if isinstance(error, InputError) else type(error).__name__
-            msg = f"{path} must be the checkpoint of this configuration, got {got}. Use another --out."
+            got = "a damaged one" if isinstance(error, InputError) else f"a damaged one ({type(error).__name__})"
+            msg = (
+                f"{path} must be the checkpoint of this run, got {got}. Restore it, or delete it and run the same "
+                "command with --resume to train from the first epoch."
+            )
             raise InputError(msg) from error
+        if saved.get("data", self.data) != self.data:  # those of earlier versions do not say
+            msg = f"{folder} must be resumed with the data it was started with, got changed files. Name another --out."
+            raise InputError(msg)
 
     def _parts(self) -> dict[str, Any]:
         return {

@@ -16,6 +16,8 @@ from imaseg.models.segmentation import ModelCard
 from imaseg.runs.config import TrainConfig
 from imaseg.validated import validated
 
+CONFIG = "config.yaml"
+
 
 def claim(out: Path, config: TrainConfig, card: ModelCard, *, resume: bool) -> None:
     """Make `out` the folder of this run, without overwriting another run.
@@ -23,7 +25,7 @@ def claim(out: Path, config: TrainConfig, card: ModelCard, *, resume: bool) -> N
     Raises:
         InputError: if it holds something else, a run while `resume` is off, or a run with other settings or data.
     """
-    path = out / "config.yaml"
+    path = out / CONFIG
     if not path.is_file():
         if occupied(out):
             msg = f"{out} must be a new or empty folder, got one with other content. Name another --out."

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
-from monai.engines import SupervisedEvaluator
-from monai.handlers import MeanDice, from_engine
-from monai.transforms import AsDiscreted, Compose
+from monai.metrics import compute_dice
+from monai.networks import one_hot
 
 from imaseg.data import CaseSet
 from imaseg.models.segmentation import SegmentationModel
@@ -15,7 +12,9 @@ from imaseg.runs.batches import monitor_loader
 
 
 class Monitor:
-    """Computes the mean foreground Dice over `cases`.
+    """Computes the mean foreground Dice over `cases`, in this process alone.
+
+    MONAI's evaluator would wait for the other processes of `torchrun`, which do not evaluate.
 
     Args:
         model: the model in training; its mode (train or eval) is restored afterwards.
@@ -23,25 +22,19 @@ class Monitor:
     """
 
     def __init__(self, model: SegmentationModel, cases: CaseSet) -> None:
-        classes = len(model.card.labels)
-        discrete = Compose(
-            [AsDiscreted("pred", argmax=True, to_onehot=classes), AsDiscreted("label", to_onehot=classes)]
-        )
-        self.model = model
-        self.evaluator = SupervisedEvaluator(
-            device=next(model.parameters()).device,
-            val_data_loader=monitor_loader(cases),
-            network=model,
-            postprocessing=discrete,
-            key_val_metric={
-                "dice": MeanDice(include_background=False, output_transform=from_engine(["pred", "label"]))
-            },
-        )
+        self.model, self.classes = model, len(model.card.labels)
+        self.loader = monitor_loader(cases)
 
     def mean_dice(self) -> float:
         """Return the current mean Dice; NaN if no case has foreground."""
-        training = self.model.training
+        training, device = self.model.training, next(self.model.parameters()).device
+        self.model.eval()
         with torch.no_grad():
-            self.evaluator.run()
+            scores = [self._dice(batch["image"].to(device), batch["label"].to(device)) for batch in self.loader]
         self.model.train(training)
-        return float(self.evaluator.state.metrics.get("dice", math.nan))
+        return float(torch.cat(scores).nanmean())
+
+    def _dice(self, image: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        """Mean over the foreground classes that a case holds (B,); NaN where it holds none."""
+        decision = one_hot(self.model(image).argmax(1, keepdim=True), self.classes)
+        return compute_dice(decision, one_hot(label, self.classes), include_background=False).nanmean(1)

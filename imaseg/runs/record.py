@@ -14,12 +14,13 @@ from ignite.engine import Engine, Events
 from monai.engines import SupervisedTrainer
 from torch.utils.tensorboard import SummaryWriter
 
-from imaseg.data.files import whole_file
+from imaseg.data.files import must_remain, told_if_unwritable, whole_file
 from imaseg.integrations.trajectories import write_trajectories
 from imaseg.models.run_folder import save_run_model
 from imaseg.models.segmentation import SegmentationModel
 from imaseg.progress import bar
 from imaseg.runs.checkpoint import RunState
+from imaseg.runs.claim import CONFIG
 from imaseg.runs.monitor import Monitor
 from imaseg.training import IMA
 
@@ -36,16 +37,22 @@ class EpochRecord:
 
     def __init__(self, model: SegmentationModel, state: RunState, out: Path, *, monitor: Monitor | None) -> None:
         self.model, self.state, self.out, self.monitor = model, state, out, monitor
+        self.board = out / "tensorboard"
         self._losses: list[float] = []
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        self.writer = SummaryWriter(str(self.out / "tensorboard"), purge_step=self.state.epoch + 1)
-        self._stack.callback(self.writer.close)
+        with told_if_unwritable(self.board):
+            self.writer = SummaryWriter(str(self.board), purge_step=self.state.epoch + 1)
+        self._stack.callback(self._close)
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self._stack.close()
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
+
+    def _close(self) -> None:
+        with told_if_unwritable(self.board):
+            self.writer.close()
 
     def attach(self, trainer: SupervisedTrainer) -> None:
         """Attach the handler to a trainer that has not started."""
@@ -69,6 +76,7 @@ class EpochRecord:
         self._tell(engine.state.iteration, total, note)
 
     def _epoch(self, engine: Engine) -> None:
+        must_remain(self.out / CONFIG)
         row: dict[str, float] = {
             "epoch": float(engine.state.epoch),
             "learning_rate": self._rate,
@@ -82,10 +90,12 @@ class EpochRecord:
             row |= method.last_epoch
             write_rows(self.out / "margins.csv", [{"case": k, "margin": v} for k, v in sorted(method.margins.items())])
             write_trajectories(self.out / "margin_trajectories.csv", engine.state.epoch, method.table)
-            self.writer.add_histogram("margins", torch.tensor(list(method.margins.values())), engine.state.epoch)
         self.state.history.append(row)
-        for key, value in row.items():
-            self.writer.add_scalar(key, value, engine.state.epoch)
+        with told_if_unwritable(self.board):
+            if isinstance(method, IMA):
+                self.writer.add_histogram("margins", torch.tensor(list(method.margins.values())), engine.state.epoch)
+            for key, value in row.items():
+                self.writer.add_scalar(key, value, engine.state.epoch)
         write_rows(self.out / "metrics.csv", self.state.history)
         save_run_model(self.model, self.out)
         # The checkpoint comes last: a run killed before it repeats the epoch, one killed after it has all files.

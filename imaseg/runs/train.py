@@ -81,7 +81,7 @@ def _train(
     model = build_model(card).to(device)
     if config.init is not None:
         load_weights(model.network, read_weights(Path(config.init)), source=config.init)
-    state = _state(config, model)
+    state = _state(config, model, cases)
     check_fit(config, model, state.method)
     if first:
         claim(out, config, card, resume=resume)
@@ -153,10 +153,11 @@ def _card(config: TrainConfig, cases: CaseSet, train_ids: list[str], name: str) 
     )
 
 
-def _state(config: TrainConfig, model: SegmentationModel) -> RunState:
+def _state(config: TrainConfig, model: SegmentationModel, cases: CaseSet) -> RunState:
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     scaler = torch.amp.GradScaler(enabled=config.amp and torch.cuda.is_available())
-    return RunState(model.network, optimizer, build_schedule(config, optimizer), build_method(config), scaler)
+    schedule, method = build_schedule(config, optimizer), build_method(config)
+    return RunState(model.network, optimizer, schedule, method, scaler, data=cases.sha256())
 
 
 def _trainer(config: TrainConfig, model: SegmentationModel, state: RunState, cases: CaseSet) -> SupervisedTrainer:

@@ -214,3 +214,31 @@ def test_the_help_of_nested_commands_prints(command):
     done = imaseg(*command, "--help")
     assert done.returncode == 0, done.stderr
     assert f"imaseg {' '.join(command)}" in done.stdout
+
+
+def test_a_demo_stopped_while_it_draws_its_phantom_goes_on(tmp_path, monkeypatch):
+    from imaseg import demo
+
+    def stopped(out, *, cases):
+        (out / "imagesTr").mkdir(parents=True)
+        raise KeyboardInterrupt
+
+    def drawn(out, *, cases):
+        assert not out.exists()
+        out.mkdir()
+
+    class Reached(Exception):
+        pass
+
+    def prepare(raw, *_, **__):
+        assert raw.is_dir()
+        raise Reached
+
+    monkeypatch.setattr(demo, "prepare", prepare)
+    monkeypatch.setattr(demo, "write_phantom", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        demo.demo(tmp_path)
+    assert not (tmp_path / "raw").exists()
+    monkeypatch.setattr(demo, "write_phantom", drawn)
+    with pytest.raises(Reached):
+        demo.demo(tmp_path)

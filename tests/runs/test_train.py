@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 
+import nibabel as nib
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -13,7 +16,9 @@ from torch.utils._pytree import tree_flatten
 
 from imaseg import InputError, load_model
 from imaseg.runs import load_config, train
+from imaseg.runs.batches import training_loader
 from imaseg.runs.record import EpochRecord, write_rows
+from imaseg.runs.train import training_cases
 from tests.conftest import IMA_METHOD
 
 
@@ -194,7 +199,9 @@ def test_a_damaged_checkpoint_is_one_clear_line(prepared_phantom, tiny_config, t
     config = load_config(tiny_config, ["epochs=1"])
     run = train(config, prepared_phantom, tmp_path / "run")
     (run / "checkpoint.pt").write_bytes(b"not a checkpoint")
-    with pytest.raises(InputError, match=r"checkpoint\.pt must be the checkpoint of this configuration"):
+    with pytest.raises(
+        InputError, match=r"checkpoint\.pt must be the checkpoint of this run, got a damaged.* delete it"
+    ):
         train(config, prepared_phantom, run, resume=True)
 
 
@@ -236,3 +243,59 @@ def test_rows_of_an_earlier_version_may_lack_columns(tmp_path):
             {"epoch": "1", "loss": "0.5", "failed_clean": ""},
             {"epoch": "2", "loss": "0.4", "failed_clean": "0.1"},
         ]
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "model.json", "checkpoint.pt", "margin_trajectories.csv"])
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\x00", b"[1]"])
+def test_any_damaged_file_of_a_run_is_named(name, content, prepared_phantom, tiny_config, tmp_path):
+    run = train(load_config(tiny_config, [IMA_METHOD, "epochs=1"]), prepared_phantom, tmp_path / "run")
+    if name == "margin_trajectories.csv":  # read when the next epoch ends
+        (run / "checkpoint.pt").unlink()
+        content = b"epoch,case\n" + content + b"x,y\n"
+    (run / name).write_bytes(content)
+    with pytest.raises(InputError, match=re.escape(name)) as refused:
+        train(load_config(tiny_config, [IMA_METHOD, "epochs=1"]), prepared_phantom, run, resume=True)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_deleted_checkpoint_starts_the_run_again(prepared_phantom, tiny_config, tmp_path):
+    run = train(load_config(tiny_config), prepared_phantom, tmp_path / "run")
+    before = _weights(run)
+    (run / "checkpoint.pt").unlink()
+    assert _same(before, _weights(train(load_config(tiny_config), prepared_phantom, run, resume=True)))
+
+
+def test_a_run_whose_folder_is_removed_does_not_go_on(prepared_phantom, tiny_config, tmp_path, monkeypatch):
+    finish = EpochRecord._iteration
+
+    def robbed(self, engine):
+        finish(self, engine)
+        shutil.rmtree(tmp_path / "run")
+
+    monkeypatch.setattr(EpochRecord, "_iteration", robbed)
+    config = load_config(tiny_config, ["batch_size=4"])
+    with pytest.raises(InputError, match=r"run must stay while it is written to, got config\.yaml removed"):
+        train(config, prepared_phantom, tmp_path / "run")
+
+
+def test_a_changed_voxel_does_not_continue_a_run(prepared_phantom, tiny_config, tmp_path):
+    data = shutil.copytree(prepared_phantom, tmp_path / "data")
+    config = load_config(tiny_config, ["epochs=1"])
+    run = train(config, data, tmp_path / "run")
+    label = data / "labelsTr" / "phantom_001.nii.gz"
+    image = nib.load(label)
+    values = np.asanyarray(image.dataobj).copy()
+    values[0, 0, 0] = 1
+    nib.save(nib.Nifti1Image(values, image.affine, image.header), label)
+    with pytest.raises(InputError, match="run must be resumed with the data it was started with, got changed files"):
+        train(config, data, run, resume=True)
+
+
+def test_items_hold_no_more_after_many_epochs(prepared_phantom, tiny_config):
+    cases = training_cases(prepared_phantom)
+    loader = training_loader(cases, load_config(tiny_config), start=0)
+    cached = loader.dataset.data
+    notes = [len(item["image_transforms"]) for item in cached]
+    for _ in range(3):
+        assert {key for batch in loader for key in batch} == {"image", "label", "id"}
+    assert [len(item["image_transforms"]) for item in cached] == notes

@@ -18,8 +18,7 @@ import torch
 from imaseg.auditing.engine.sharing import Claims, wait_for
 from imaseg.auditing.inputs.subject import Subject
 from imaseg.auditing.plan import Plan
-from imaseg.data import CaseSet
-from imaseg.data.files import files_behind, occupied, sweep, write_json
+from imaseg.data.files import occupied, sweep, write_json
 from imaseg.errors import InputError
 from imaseg.models import SegmentationModel
 from imaseg.models.adapted import AdaptedModel
@@ -59,7 +58,7 @@ def describe(subject: Subject, plan: Plan, preparation: Preparation) -> Run:
         ),
         card=card,
         preparation=preparation,
-        data_sha256=_hash_files(subject.cases),
+        data_sha256=subject.cases.sha256(),
         plan=content,
         plan_sha256=_hash_json(content),
         seed=plan.seed,
@@ -166,17 +165,6 @@ def _hash_weights(model: SegmentationModel) -> str:
     for name, tensor in sorted(model.network.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _hash_files(cases: CaseSet) -> str:
-    """Over names and contents of images and labels, in order."""
-    digest = hashlib.sha256()
-    for case in cases:
-        for path in (inner for named in case.files for inner in files_behind(named)):
-            digest.update(path.name.encode())
-            if path.is_file():
-                digest.update(path.read_bytes())
     return digest.hexdigest()
 
 

@@ -23,7 +23,7 @@ from imaseg.auditing.plan import Plan, load_plan
 from imaseg.auditing.probes import Cost
 from imaseg.auditing.validity.checks import CAUSES, missed
 from imaseg.data import CaseSet
-from imaseg.data.files import write_json
+from imaseg.data.files import must_remain, write_json
 from imaseg.errors import InputError
 from imaseg.frozen import frozen
 from imaseg.models import SegmentationModel
@@ -167,6 +167,8 @@ def _try(subject: Subject, plan: Plan) -> None:
 
 def _write(folder: Path, plan: Plan, records: Sequence[CaseRecord], summary: Summary, run: Run) -> None:
     """Tables, run, summary, page."""
+    for mark in ("run.json", *(f"cases/{record.case}.json" for record in records)):
+        must_remain(folder / mark)
     write_tables(folder, plan, records, summary)
     write_json(folder / "run.json", run.model_dump(mode="json"))
     write_json(folder / "summary.json", summary.model_dump(mode="json"))
@@ -174,9 +176,10 @@ def _write(folder: Path, plan: Plan, records: Sequence[CaseRecord], summary: Sum
 
 
 def _spent(records: Sequence[CaseRecord]) -> dict[str, Any]:
-    """Time, memory and calls, in all and by case."""
+    """Time, memory and calls, in all and by case, over all processes that did cases."""
     return {
-        "case_seconds": round(sum(record.seconds for record in records), 1),
+        "case_seconds": round(sum(record.seconds for record in records), 2),
+        "processes": len({record.process for record in records if record.process}),
         "cost_per_case": {
             record.case: CaseCost(seconds=record.seconds, peak_memory_mb=record.peak_memory_mb) for record in records
         },

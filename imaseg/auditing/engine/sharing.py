@@ -15,6 +15,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from imaseg.data.files import told_if_unwritable
+
 _PAUSE = 0.2
 
 
@@ -45,7 +47,8 @@ class Claims:
 
     def _acquire(self, lock: FileLock) -> None:
         while True:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            with told_if_unwritable(self.folder):
+                self.folder.mkdir(exist_ok=True)  # not the folders above: it would hide that they were removed
             with contextlib.suppress(FileNotFoundError):  # a process that is done may just have removed the folder
                 lock.acquire(blocking=False)
                 return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,8 +17,8 @@ from imaseg.auditing.probes import Cost
 from imaseg.auditing.probes.scene import Scene, sha256
 from imaseg.auditing.validity.case import CHECKS, CaseChecks
 from imaseg.data import Case
-from imaseg.data.files import write_json
-from imaseg.errors import InputError
+from imaseg.data.files import must_remain, write_json
+from imaseg.errors import InputError, OutputError
 from imaseg.progress import Tell, bar
 from imaseg.results.case import CaseRecord
 from imaseg.results.load import read_case
@@ -41,6 +42,7 @@ class Work:
         self.records: dict[str, CaseRecord] = {}
         self.failed: dict[str, str] = {}
         self._calls: dict[str, int] = {}
+        self._process = uuid.uuid4().hex[:12]
 
     def run(self, *, wait: bool) -> tuple[list[CaseRecord], list[FailedCase]]:
         """Until no case is left that is neither finished nor failed nor another process's.
@@ -95,6 +97,8 @@ class Work:
                 showcase=self.plan.shown,
             )
             self._examine(scene, place, tell, begin)
+        except OutputError:  # the next case would not be written either
+            raise
         except Exception as error:  # a plug-in may raise anything, and the other cases go on
             self.failed[case.id] = shortage(shape, device) if is_shortage(error) else _reason(error)
             if device.type == "cuda":
@@ -130,8 +134,10 @@ class Work:
                 forward_calls=scene.forward_calls,
                 backward_calls=scene.backward_calls,
                 seconds=round(time.perf_counter() - begin, 2),
+                process=self._process,
                 peak_memory_mb=peak_mb(scene.image.device),
             )
+            must_remain(self.folder / "run.json")
             write_json(self.folder / "cases" / f"{name}.json", record.model_dump(mode="json"))
         except BaseException:
             scene.forget_files()

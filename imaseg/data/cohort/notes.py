@@ -31,6 +31,11 @@ class Notes:
     out: Path
     layout: OutLayout = "msd"
 
+    @property
+    def job(self) -> Path:
+        """What is prepared here and how: written first."""
+        return self.out / ".prepare" / "job.json"
+
     @staticmethod
     def key(case: Case, settings: object) -> str:
         """Digest of what a note depends on: size and time of the files of the case, and the settings."""

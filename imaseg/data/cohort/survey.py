@@ -20,7 +20,7 @@ from imaseg.data.orient import orient
 from imaseg.data.reading import read_images, read_label, to_volume
 from imaseg.data.relabel import relabel
 from imaseg.data.volume import Volume
-from imaseg.errors import InputError
+from imaseg.errors import InputError, OutputError
 
 _SAMPLE = 2000
 _PLENTY = 1 << 22
@@ -81,6 +81,8 @@ def survey_case(
     """
     try:
         volume, reasons, flags = inspect_case(case, labels, mapping=mapping, threshold=threshold, thumbnail=thumbnail)
+    except OutputError:
+        raise
     except InputError as error:
         return Survey(reasons=[str(error)])
     if volume is None:

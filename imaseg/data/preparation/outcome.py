@@ -12,7 +12,7 @@ from imaseg.data.cohort.notes import Notes
 from imaseg.data.cohort.sheet import write_sheet
 from imaseg.data.cohort.statistics import CohortStatistics
 from imaseg.data.cohort.survey import Survey
-from imaseg.data.files import write_json
+from imaseg.data.files import must_remain, write_json
 from imaseg.data.layouts.accounting import FileAccount, account_for_files
 from imaseg.data.preparation.recipe import Recipe
 from imaseg.data.splitting import Parts
@@ -61,6 +61,7 @@ def finish(
         InputError: if no case can be used; `prepare.json` then lists why.
     """
     out = notes.out
+    must_remain(notes.job)
     kept = [record["id"] for record in records if record["status"] == "ok"]
     files = account_for_files(cohort, kept)
     removed = {part: [i for i in ids if i not in kept] for part, ids in cohort.split.items()}

@@ -170,7 +170,8 @@ def _open(source: Path, out: Path, recipe: Recipe, layout: OutLayout, split: lis
     if outside == inside or inside in outside.parents or outside in inside.parents:
         msg = f"out must lie outside of the source, got {out}. Choose an empty folder elsewhere."
         raise InputError(msg)
-    note = out / ".prepare" / "job.json"
+    notes = Notes(out, layout)
+    note = notes.job
     empty = not out.exists() or (out.is_dir() and all(p.name == ".prepare" for p in out.iterdir()))
     ours = note.is_file() and _same_job(read_json(note), inside, recipe, layout, split)
     if not ours and not empty:
@@ -180,7 +181,7 @@ def _open(source: Path, out: Path, recipe: Recipe, layout: OutLayout, split: lis
         raise InputError(msg)
     job = {"source": str(inside), "recipe": recipe.model_dump(mode="json"), "layout": layout}
     write_json(note, job | ({"split": split} if split else {}))
-    return Notes(out, layout)
+    return notes
 
 
 def _same_job(job: Mapping[str, Any], source: Path, recipe: Recipe, layout: OutLayout, split: list[Any] | None) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -57,11 +58,14 @@ def export_nnunet(text: str, out: Path, *, trust: bool = False) -> list[Path]:
         }
     written = []
     for fold, content in checkpoints.items():
+        packed = io.BytesIO()
+        torch.save(content, packed)
         with whole_file(out / f"fold_{fold}" / FINAL) as part:
-            torch.save(content, part)
+            part.write_bytes(packed.getbuffer())
         written.append(out / f"fold_{fold}" / FINAL)
     for name in _COPIED:
         if (folder.path / name).is_file():
-            shutil.copyfile(folder.path / name, out / name)
+            with whole_file(out / name) as part:
+                shutil.copyfile(folder.path / name, part)
             written.append(out / name)
     return written

@@ -219,7 +219,7 @@ def test_training_cases_are_flagged(tiny_run, prepared_phantom, tmp_path):
 def _content(folder):
     cases = {path.name: json.loads(path.read_text()) for path in sorted((folder / "cases").glob("*.json"))}
     for record in cases.values():
-        del record["seconds"], record["peak_memory_mb"]
+        del record["seconds"], record["peak_memory_mb"], record["process"]
     summary = json.loads((folder / "summary.json").read_text())
     del summary["cost"]
     return cases, summary, (folder / "cases.csv").read_text()

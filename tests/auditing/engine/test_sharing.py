@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import shutil
 import signal
@@ -10,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -22,10 +25,12 @@ from imaseg.auditing.engine import work
 from imaseg.auditing.engine.cost import announcement, costs
 from imaseg.auditing.engine.memory import is_shortage
 from imaseg.auditing.engine.sharing import Claims
+from imaseg.auditing.engine.work import Work
 from imaseg.auditing.inputs.subject import Subject
 from imaseg.auditing.probes.scene import Scene
 from imaseg.auditing.shortcuts import attack_plan, margin_plan
 from imaseg.cli.main import app
+from imaseg.errors import InputError, OutputError
 from imaseg.ranks import local_rank, rank, world
 
 SPEC = {
@@ -85,6 +90,10 @@ def test_killed_for_good_it_resumes_to_the_same_bytes(whole, command, tiny_run, 
     assert not (tmp_path / "a" / "summary.json").exists()
     audit(tiny_run, prepared_phantom, PLAN, tmp_path / "a", select="all", resume=True)
     assert _results(tmp_path / "a") == _results(whole)
+    run = json.loads((tmp_path / "a" / "run.json").read_text())
+    seconds = [json.loads(path.read_text())["seconds"] for path in (tmp_path / "a" / "cases").glob("*.json")]
+    assert run["case_seconds"] == pytest.approx(sum(seconds)), "those of the killed process count too"
+    assert run["processes"] == 2
     for name, written in before.items():
         assert (tmp_path / "a" / "cases" / f"{name}.json").stat().st_mtime_ns == written
     assert {path.name for path in (tmp_path / "a").iterdir()} == {path.name for path in whole.iterdir()}
@@ -101,6 +110,10 @@ def test_two_processes_of_torchrun_come_to_the_same_bytes(whole, command, tmp_pa
     assert "6 cases (all), plan test: about" in said
     assert "shared by 2 processes" in said
     assert said.count("Created ") == 4, "one of them speaks"
+    run = json.loads((tmp_path / "a" / "run.json").read_text())
+    records = [json.loads(path.read_text()) for path in (tmp_path / "a" / "cases").glob("*.json")]
+    assert run["case_seconds"] == pytest.approx(sum(record["seconds"] for record in records))
+    assert run["processes"] == len({record["process"] for record in records}) == 2
 
 
 @pytest.mark.slow
@@ -183,6 +196,7 @@ def test_the_dead_hold_nothing(tmp_path):
 
 def test_what_another_process_gives_up_is_done_here(whole, tiny_run, prepared_phantom, tmp_path):
     held, release = threading.Event(), threading.Event()
+    (tmp_path / "a").mkdir()
 
     def hold():
         with Claims(tmp_path / "a").claim("phantom_001"):
@@ -201,7 +215,7 @@ def test_what_another_process_gives_up_is_done_here(whole, tiny_run, prepared_ph
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Claims, "rest", resting)
-        (tmp_path / "a" / "run.json").write_bytes((whole / "run.json").read_bytes())
+        shutil.copyfile(whole / "run.json", tmp_path / "a" / "run.json")
         audit(tiny_run, prepared_phantom, PLAN, tmp_path / "a", select="all", resume=True)
     assert _results(tmp_path / "a") == _results(whole)
 
@@ -261,6 +275,71 @@ def test_a_case_short_of_memory_fails_alone(plan, tiny_run, prepared_phantom, tm
 )
 def test_shortages_are_told_from_other_errors(error, short):
     assert is_shortage(error) == short
+
+
+def test_a_full_disk_ends_the_audit_and_leaves_what_is_finished(
+    whole, tiny_run, prepared_phantom, tmp_path, monkeypatch
+):
+    write = Path.write_bytes
+
+    def full(self, content):
+        if "phantom_003.json" in self.name:
+            write(self, content[: len(content) // 2])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self))
+        return write(self, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(OutputError, match=r"phantom_003\.json must be writable, got No space left on device"):
+            audit(tiny_run, prepared_phantom, PLAN, tmp_path / "a", select="all")
+    assert _finished(tmp_path / "a") == ["phantom_001", "phantom_002"]
+    audit(tiny_run, prepared_phantom, PLAN, tmp_path / "a", select="all", resume=True)
+    assert _results(tmp_path / "a") == _results(whole)
+
+
+@pytest.mark.parametrize("gone", ["run.json", "cases/phantom_001.json", "."])
+def test_what_is_removed_while_it_runs_is_not_summed_up(gone, tiny_run, prepared_phantom, tmp_path, monkeypatch):
+    out, run = tmp_path / "a", Work.run
+
+    def robbed(self, *, wait):
+        found = run(self, wait=wait)
+        (shutil.rmtree if gone == "." else os.unlink)(out / gone)
+        return found
+
+    monkeypatch.setattr(Work, "run", robbed)
+    name = "run.json" if gone == "." else Path(gone).name
+    with pytest.raises(OutputError, match=rf"(must stay while it is written to, got {name} removed|must be writable)"):
+        audit(tiny_run, prepared_phantom, PLAN, out, select=["phantom_001", "phantom_002"])
+    assert not (out / "summary.json").exists()
+
+
+def test_a_case_is_not_written_into_a_folder_that_was_removed(tiny_run, prepared_phantom, tmp_path, monkeypatch):
+    out, score = tmp_path / "a", Scene.score
+
+    def robbed(self, *arguments):
+        shutil.rmtree(out, ignore_errors=True)
+        return score(self, *arguments)
+
+    plan = Plan.model_validate(SPEC | {"verify": False, "validity": None, "showcase": None, "margins": []})
+    monkeypatch.setattr(Scene, "score", robbed)
+    with pytest.raises(OutputError, match="must stay while it is written to"):
+        audit(tiny_run, prepared_phantom, plan, out, select=["phantom_001"])
+    assert list(out.rglob("*.json")) == []
+
+
+@pytest.mark.parametrize("name", ["run.json", "cases/phantom_002.json"])
+@pytest.mark.parametrize("left", [0, 100])
+def test_a_file_cut_short_is_named_with_the_way_out(name, left, whole, tiny_run, prepared_phantom, tmp_path):
+    out = shutil.copytree(whole, tmp_path / "a")
+    os.truncate(out / name, left)
+    way = "into a new folder" if name == "run.json" else "Delete it and run the same command with --resume"
+    with pytest.raises(InputError, match=rf"{name} must be readable JSON, got .*{way}") as refused:
+        audit(tiny_run, prepared_phantom, PLAN, out, select="all", resume=True)
+    assert "\n" not in str(refused.value)
+    if name != "run.json":
+        (out / name).unlink()
+        audit(tiny_run, prepared_phantom, PLAN, out, select="all", resume=True)
+        assert _results(out) == _results(whole)
 
 
 def test_control_c_keeps_what_is_finished_and_says_how_to_go_on(command, tmp_path, monkeypatch):

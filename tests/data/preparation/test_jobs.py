@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +17,7 @@ import pytest
 from imaseg.data.preparation.jobs import Workers, usual_workers
 from imaseg.data.preparation.prepare import prepare
 from imaseg.data.preparation.recipe import Recipe
+from imaseg.errors import OutputError
 
 RECIPE = Recipe(crop_margin=1)
 
@@ -176,3 +179,43 @@ def test_cases_taken_out_of_the_source_leave_the_folder_too(raw, tmp_path):
     assert len(summary.kept) == 5
     assert not (out / "imagesTr" / "case_5.nii.gz").exists()
     assert not (out / ".prepare" / "case_5.png").exists()
+
+
+@pytest.mark.parametrize("written", [".survey.json", ".png", ".nii.gz"])
+def test_a_full_disk_ends_the_preparation_and_sets_no_case_aside(written, raw, tmp_path, save, ball, monkeypatch):
+    save(raw / "labelsTr" / "case_0.nii.gz", ball()[:-1])  # unfit, so that its picture is drawn when it is checked
+    replace = Path.replace
+
+    def full(self, target):
+        if str(target).endswith(written):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return replace(self, target)
+
+    with monkeypatch.context() as patch, pytest.raises(OutputError, match="must be writable, got No space left"):
+        patch.setattr(Path, "replace", full)
+        prepare(raw, tmp_path / "out", RECIPE)
+    assert not (tmp_path / "out" / "prepare.json").exists()
+    reasons = prepare(raw, tmp_path / "out", RECIPE).quarantined
+    assert reasons == prepare(raw, tmp_path / "fresh", RECIPE).quarantined
+    assert list(reasons) == ["case_0"]
+
+
+def test_a_folder_removed_while_it_is_written_is_not_finished(raw, tmp_path):
+    out = tmp_path / "out"
+
+    def rob(done, total, _):
+        if done == total - 1:
+            shutil.rmtree(out)
+
+    with pytest.raises(OutputError, match=r"\.prepare must stay while it is written to, got job\.json removed"):
+        prepare(raw, out, RECIPE, rob)
+    assert not (out / "prepare.json").exists()
+
+
+def test_an_error_ends_workers_in_the_middle_of_a_case():
+    begin = time.monotonic()
+    with pytest.raises(ValueError, match="enough"), Workers(2) as team:
+        results = team.each(double, [(1, 0.0), (2, 60.0), (3, 60.0)], lost)
+        assert next(results) == (0, 2)
+        raise ValueError("enough")
+    assert time.monotonic() - begin < 40

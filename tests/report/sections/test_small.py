@@ -6,6 +6,7 @@ import pytest
 
 from imaseg.report.sections import budgets, build_sections, certified, clean, files, sizes
 from imaseg.report.sections.context import limits, methods, provenance, summary, validity
+from imaseg.report.wording import short
 from imaseg.results.attack import AttackRow
 from imaseg.results.base import MEAN
 from tests.report.vary import blocks_of, entries, texts, vary, with_dice
@@ -181,8 +182,9 @@ def test_equal_sound_audits_give_no_notice(tiny):
 
 
 def test_provenance_has_a_column_per_model_and_the_plans(tiny):
-    table, plan, _ = provenance.build([tiny, vary(tiny, "b", run={"seconds": None})]).blocks
+    table, plan, _ = provenance.build([tiny, vary(tiny, "b", run={"case_seconds": None, "processes": 0})]).blocks
     rows = {row[0]: row[1:] for row in texts(table)}
     assert rows["Model SHA-256"] == [tiny.summary.model.sha256] * 2
-    assert rows["Time (s)"][1] == "not recorded"
+    assert rows["Time over all cases, of all processes (s)"] == [short(tiny.run.case_seconds), "not recorded"]
+    assert rows["Processes that did cases"] == ["1", "not recorded"]
     assert '"name": "tiny"' in plan.blocks[0].text
