@@ -15,6 +15,7 @@ import argparse
 import ctypes
 import gc
 import json
+import math
 import multiprocessing
 import os
 import platform
@@ -70,7 +71,12 @@ _PACKAGES = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("work/fuzz"))
-    parser.add_argument("--inputs", type=int, default=20_000, help="shared evenly by the kinds")
+    parser.add_argument(
+        "--inputs",
+        type=int,
+        default=20_000,
+        help="slow kinds get a tenth of the others'",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1, help="inputs at a time")
     parser.add_argument("--kinds", nargs="+", default=[*KINDS], choices=KINDS, metavar="NAME")
@@ -120,12 +126,13 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
     path = options.out / "inputs.jsonl"
     before = [one for one in finished(path) if one["kind"] in options.kinds and one["seed"] == options.seed]
     done_before = {(one["kind"], one["number"]) for one in before}
-    each = -(-options.inputs // len(options.kinds))
-    wanted = [(kind, number) for number in range(each) for kind in options.kinds]
+    each = options.inputs / sum(KINDS[kind].share for kind in options.kinds)
+    most = {kind: math.ceil(each * KINDS[kind].share) for kind in options.kinds}
+    wanted = [(kind, number) for number in range(math.ceil(each)) for kind in options.kinds if number < most[kind]]
     left = [key for key in wanted if key not in done_before]
     gc.collect()
     gc.freeze()
-    begin, results = time.perf_counter(), [one for one in before if one["number"] < each]
+    begin, results = time.perf_counter(), [one for one in before if one["number"] < most[one["kind"]]]
     with (
         path.open("a") as file,
         ProcessPoolExecutor(options.jobs, multiprocessing.get_context("fork"), _end_with_parent) as pool,

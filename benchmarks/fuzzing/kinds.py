@@ -32,12 +32,14 @@ class Kind:
         read: reads the folder and returns a digest of what it holds.
         files: patterns of the files that are damaged.
         alone: whether a damaged file is read or refused; some commands set its case or picture aside and say so.
+        share: of the inputs that a kind gets; kinds that take seconds each get fewer.
     """
 
     make: Callable[[Path], Any]
     read: Callable[[Path], str]
     files: tuple[str, ...]
     alone: bool = True
+    share: float = 1.0
 
 
 def digest(folder: Path, *parts: Any) -> str:
@@ -174,11 +176,11 @@ KINDS = {
     "results": Kind(seeds.audit, _results, ("audit/*.json", "audit/cases/*.json")),
     "report": Kind(
         seeds.audit, _command("report", "@audit", "--out", "@page.html", made="page.html"),
-        ("audit/*.json", "audit/cases/*"), alone=False,
+        ("audit/*.json", "audit/cases/*"), alone=False, share=0.1,
     ),
     "comparison": Kind(
         seeds.audit, _command("report", "@audit", "@audit", "--out", "@page.html", made="comparison.csv"),
-        ("audit/*.json", "audit/cases/*"), alone=False,
+        ("audit/*.json", "audit/cases/*"), alone=False, share=0.1,
     ),
     "audit --resume": Kind(
         seeds.audit,
@@ -186,6 +188,6 @@ KINDS = {
             "audit", "@run", "@data", "--plan", "@plan.yaml", "--out", "@audit", "--cases", "all", "--resume",
             made="audit/cases.csv",
         ),
-        ("audit/*.json", "audit/cases/*", "data/*.json"), alone=False,
+        ("audit/*.json", "audit/cases/*", "data/*.json"), alone=False, share=0.1,
     ),
 }  # fmt: skip
