@@ -14,4 +14,4 @@ def test_a_message_keeps_the_file_and_the_mend():
 
 def test_a_message_does_not_move_the_cursor():
     told = str(InputError("got '\x1b]0;title\x07\r\n\x9b2J'. Mend é it."))
-    assert told == r"got '\x1b]0;title\x07  \x9b2J'. Mend é it."
+    assert told == r"got '\x1b]0;title\x07\r\n\x9b2J'. Mend é it."

@@ -30,6 +30,13 @@ def _raise(error):
     raise error
 
 
+def _refuse(told):
+    """With a message that is not what `InputError` makes of every message."""
+    error = InputError()
+    error.args = (told,)
+    raise error
+
+
 def _spin():
     while True:
         pass
@@ -43,8 +50,8 @@ def _child_left_behind():
 ENDS = {
     "accepted": lambda: "x",
     "refused": lambda: _raise(InputError("a.nii must be whole.")),
-    "badly refused, several lines": lambda: _raise(InputError("a.nii must be whole,\ngot half.")),
-    "badly refused, long": lambda: _raise(InputError("a.nii must be whole, got " + "x" * 1000)),
+    "badly refused, several lines": lambda: _refuse("a.nii must be whole,\ngot half."),
+    "badly refused, long": lambda: _refuse("a.nii must be whole, got " + "x" * 1000),
     "badly refused, nameless": lambda: _raise(InputError("The file must be whole.")),
     "traceback": lambda: _raise(KeyError("spam")),
     "traceback, exit": lambda: sys.exit(0),

@@ -71,7 +71,7 @@ def test_a_folder_in_which_every_case_misses_a_file_is_refused(raw):
 
 
 def test_a_prepared_folder_that_misses_a_file_is_refused(raw):
-    (raw / "prepare.json").write_text("{}")
+    (raw / "prepare.json").write_text(json.dumps({"recipe": {}, "fingerprint": None, "cases": []}))
     (raw / "labelsTr" / "case_2.nii.gz").unlink()
     with pytest.raises(InputError, match=r"labelsTr/case_2.nii.gz must exist \(case case_2\)"):
         load_cases(raw)

@@ -16,7 +16,6 @@ from imaseg.data.layouts.links import voxels_inside
 from imaseg.data.layouts.mask_folders import mask_folder_cases
 from imaseg.data.layouts.paired import FOLDER_PAIRS, paired_cases
 from imaseg.data.layouts.patterns import Layout, matched, named_pairs
-from imaseg.data.layouts.prepared import checked_preparation
 from imaseg.data.layouts.slicer_names import by_segment_names
 from imaseg.data.plain import read_json
 from imaseg.errors import InputError
@@ -112,6 +111,8 @@ def _split(root: Path) -> dict[str, list[str]]:
 
 
 def _prepared(root: Path) -> dict[str, Any] | None:
+    from imaseg.data.layouts.prepared import checked_preparation  # pydantic, which most cohorts need not
+
     path = root / "prepare.json"
     return checked_preparation(read_json(path), path) if path.is_file() else None
 

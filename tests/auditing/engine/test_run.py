@@ -371,7 +371,7 @@ def test_a_model_with_undefined_weights_is_one_clear_line(tiny_run, prepared_pha
     model = load_model(tiny_run)
     with torch.no_grad():
         next(model.parameters()).fill_(torch.nan)
-    with pytest.raises(InputError, match="the model must give finite logits on case phantom_005"):
+    with pytest.raises(InputError, match="model tiny must hold weights that are numbers, got NaN in"):
         audit(model, prepared_phantom, PLAN, tmp_path / "a", announce=_mute)
 
 
