@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from imaseg.data.preparation.recipe import parse_recipe
 from imaseg.errors import InputError
 from imaseg.models.card_file import is_card
 from imaseg.models.run_folder import CARD, load_run_model
@@ -32,16 +33,30 @@ def load_model(spec: str | Path, *, trust: bool = False) -> SegmentationModel:
         InputError: if there is no model at `spec`, it cannot be read, or it needs trust.
     """
     text = str(spec)
+    try:
+        model = _load(text, trust=trust)
+        if model.card.recipe is not None:
+            parse_recipe(dict(model.card.recipe), source="recipe")
+    except InputError as error:
+        place = text.removeprefix(f"{text.partition(':')[0]}:" if ":" in text else "").partition("@")[0]
+        if place in str(error):
+            raise
+        msg = f"{text}: {error}"  # whoever raised it knew a part of the model, and not whose
+        raise InputError(msg) from error
+    return model.eval()
+
+
+def _load(text: str, *, trust: bool) -> SegmentationModel:
     kind, colon, rest = text.partition(":")
     if colon and kind in KINDS:
-        return _by_kind(kind, rest, trust=trust).eval()
+        return _by_kind(kind, rest, trust=trust)
     if colon and (load := plugins("imaseg.models").get(kind)) is not None:
         model: SegmentationModel = load(rest, trust=trust)
-        return model.eval()
+        return model
     if is_card(text):
         from imaseg.models.card_file import load_card_model
 
-        return load_card_model(text, trust=trust).eval()
+        return load_card_model(text, trust=trust)
     folder = Path(text)
     if not folder.is_dir():
         kinds = ", ".join(f"{kind}:..." for kind in (*KINDS, *plugins("imaseg.models")))
@@ -53,7 +68,7 @@ def load_model(spec: str | Path, *, trust: bool = False) -> SegmentationModel:
     if not (folder / CARD).is_file():
         msg = f"{folder} must be a folder that `imaseg train` wrote, got one without {CARD}. {_hint_for(folder)}"
         raise InputError(msg)
-    return load_run_model(folder).eval()
+    return load_run_model(folder)
 
 
 def _by_kind(kind: str, rest: str, *, trust: bool) -> SegmentationModel:
