@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import pickle
 import pickletools
+import struct
 import zipfile
 from collections.abc import Mapping
 from encodings import aliases, normalize_encoding
@@ -19,13 +20,17 @@ from torch import Tensor
 
 from imaseg.errors import InputError
 
-_END = b"PK\x05\x06"
+_END = struct.Struct("<4s4H2LH")
+"""The end of an archive; behind its mark and four counts the size and the place of the table of contents."""
+_END_64 = struct.Struct("<4sQ2H2L4Q4sLQL")
+"""What stands before it in archives of 64 bits: the same in its last fields, and its own place."""
 _MOST_LISTED = 2**23
 """Bytes of an archive's table of contents: about 100,000 records."""
 _MOST_STEPS = 200_000
 """Steps of a pickle: a network of a thousand tensors, with its optimiser, takes 50,000."""
 _PICKLES = 5
 """Pickles at the start of a file in the form that PyTorch wrote before 1.6."""
+_LARGEST_TUPLE = 1000
 _FILLING = {"builtins bytearray", "__builtin__ bytearray"}
 """Asks for memory by a number; no weights need it."""
 _DOUBLING = {f"{name}_codec" for name in ("base64", "bz2", "hex", "quopri", "uu", "zlib")}
@@ -103,21 +108,26 @@ def _checked(path: Path) -> bool:
         with zipfile.ZipFile(file) as archive:
             _check_records(archive.infolist(), path)
             for name in archive.namelist():
-                if name.endswith("/data.pkl"):
+                if name.lower().endswith("/data.pkl"):  # PyTorch takes small and large letters for the same
                     with archive.open(name) as stream:
                         _check_pickle(stream, path)
     return True
 
 
 def _check_listing(file: IO[bytes], path: Path) -> None:
-    """Look at the size of the table of contents before it is read."""
+    """Look at the table of contents before it is read: Python and PyTorch search for it by different rules."""
     size = path.stat().st_size
-    file.seek(max(0, size - 2**16))
-    end = file.read()
-    at = end.rfind(_END)
-    listed = int.from_bytes(end[at + 12 : at + 16], "little")
-    if at < 0 or listed > min(size, _MOST_LISTED):
-        _refuse(path, "no table of contents" if at < 0 else f"a table of contents of {listed} bytes")
+    file.seek(max(0, size - _END_64.size - _END.size))
+    tail = file.read().rjust(_END_64.size + _END.size, b"\0")
+    mark, *_, listed, start, _ = _END.unpack(tail[_END_64.size :])
+    end = size - _END.size
+    *_, listed_64, start_64, locator, _, there, _ = _END_64.unpack(tail[: _END_64.size])
+    if locator == b"PK\x06\x07":
+        end, listed, start = there, listed_64, start_64
+    if mark != b"PK\x05\x06" or listed > min(size, _MOST_LISTED):
+        _refuse(path, "no table of contents" if mark != b"PK\x05\x06" else f"a table of contents of {listed} bytes")
+    if start + listed != end or size - end not in (_END.size, _END_64.size + _END.size):
+        _refuse(path, "a table of contents that lies elsewhere than the file says")
     file.seek(0)
 
 
@@ -126,6 +136,8 @@ def _check_records(records: list[zipfile.ZipInfo], path: Path) -> None:
         _refuse(path, "records that lead out of it")
     if any(record.compress_type != zipfile.ZIP_STORED for record in records):
         _refuse(path, "compressed records, which PyTorch does not write")
+    if len({record.filename.lower() for record in records}) < len(records):
+        _refuse(path, "records of one name, of which PyTorch takes any")
     claimed = sum(record.file_size for record in records)
     if claimed > path.stat().st_size:
         _refuse(path, f"records of {claimed} bytes in {path.stat().st_size}")
@@ -133,8 +145,10 @@ def _check_records(records: list[zipfile.ZipInfo], path: Path) -> None:
 
 def _check_pickle(stream: IO[bytes], path: Path) -> None:
     """Look through one pickle without following it."""
-    names, texts = set(), set()
+    names, texts, sizes = set(), set(), _Sizes()
     for step, value, _ in itertools.islice(pickletools.genops(stream), _MOST_STEPS):
+        if sizes.after(step, value) > _LARGEST_TUPLE:
+            _refuse(path, f"a tuple that stands for more than {_LARGEST_TUPLE} values")
         if step.name == "GLOBAL":
             names.add(value)
         elif isinstance(value, str) and len(value) < _LONGEST_NAME:
@@ -146,6 +160,43 @@ def _check_pickle(stream: IO[bytes], path: Path) -> None:
     doubles = "_codecs encode" in names and {aliases.aliases.get(text, text) for text in texts} & _DOUBLING
     if doubles or names & _FILLING:
         _refuse(path, "a pickle that asks for memory")
+
+
+class _Sizes:
+    """How many values the tuples of a pickle stand for: hashing one goes through all, though they be the same one."""
+
+    def __init__(self) -> None:
+        self._stack: list[int | None] = []
+        """Sizes; None is a mark."""
+        self._memo: dict[Any, int | None] = {}
+
+    def after(self, step: pickletools.OpcodeInfo, value: Any) -> int:
+        """The size of what the next step leaves on top."""
+        if step.name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
+            self._memo[len(self._memo) if value is None else value] = self._stack[-1]
+            return 0
+        taken = self._taken(step)
+        size = 1
+        if step.name.startswith("TUPLE"):
+            size += sum(one or 0 for one in taken)
+        elif step.name in ("GET", "BINGET", "LONG_BINGET"):
+            size = self._memo[value] or 0
+        elif step.name == "DUP":
+            taken = [*taken, *taken]
+        marked = pickletools.markobject in step.stack_after
+        self._stack += taken if step.name == "DUP" else [None if marked else size] * len(step.stack_after)
+        return size
+
+    def _taken(self, step: pickletools.OpcodeInfo) -> list[int | None]:
+        before = step.stack_before
+        number = len(before)
+        if pickletools.markobject in before:
+            number = before.index(pickletools.markobject)
+            mark = len(self._stack) - 1 - self._stack[::-1].index(None)
+            number += len(self._stack) - mark
+        taken = self._stack[len(self._stack) - number :]
+        del self._stack[len(self._stack) - number :]
+        return taken
 
 
 def _refuse(path: Path, got: str) -> None:

@@ -138,3 +138,56 @@ def test_real_files_of_both_forms_are_read(tmp_path, new):
 def test_safetensors_are_read(tmp_path):
     save_file({"a": torch.arange(3)}, tmp_path / "w.safetensors")
     assert read_state(tmp_path / "w.safetensors")["a"].tolist() == [0, 1, 2]
+
+
+def _memo(number):
+    return b"q" + bytes([number]) + b"h" + bytes([number])
+
+
+def _deep_key(pickled):
+    return b"\x80\x02}K\x01" + b"".join(_memo(level) + b"\x86" for level in range(40)) + b"K\x02s."
+
+
+def _wide_key(pickled):
+    return b"\x80\x02}K\x01q\x00" + b"(" + 100 * b"h\x00" + b"tq\x01" + b"(" + 100 * b"h\x01" + b"tK\x02s."
+
+
+@pytest.mark.parametrize("key", [_deep_key, _wide_key])
+def test_a_key_that_takes_forever_to_hash_is_refused(tmp_path, key):
+    begin = time.perf_counter()
+    with pytest.raises(InputError, match="a tuple that stands for more than 1000 values"):
+        read_state(_rewritten(tmp_path / "w.pt", data=key))
+    (tmp_path / "bare.pt").write_bytes(key(b""))
+    with pytest.raises(InputError, match="a tuple that stands for more than 1000 values"):
+        read_state(tmp_path / "bare.pt")
+    assert time.perf_counter() - begin < 2
+
+
+def test_pickles_are_found_whatever_the_case_of_their_name(tmp_path):
+    path = _rewritten(tmp_path / "w.pt")
+    with zipfile.ZipFile(path) as archive:
+        records = {name.replace("data.pkl", "DATA.PKL"): archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in records.items():
+            archive.writestr(name, _asking(content) if name.endswith("DATA.PKL") else content)
+    with pytest.raises(InputError, match="a pickle that asks for memory"):
+        read_state(path)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("w/data.pkl", pickle.dumps({}, protocol=2))
+    with pytest.raises(InputError, match="records of one name"):
+        read_state(path)
+
+
+def test_a_second_table_of_contents_is_refused(tmp_path):
+    """Python reads the table right before the end, PyTorch the one at the place that the end states."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    sound = _rewritten(tmp_path / "a" / "w.pt").read_bytes()
+    hostile = _rewritten(tmp_path / "b" / "w.pt", data=lambda data: _asking(data).ljust(len(data), b".")).read_bytes()
+    path = tmp_path / "both.pt"
+    path.write_bytes(hostile[:-22] + sound)  # of 32 bits, as long as each other
+    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(tmp_path / "a" / "w.pt") as other:
+        assert archive.read("w/data.pkl") == other.read("w/data.pkl")
+    assert torch._C.PyTorchFileReader(str(path)).get_record("data.pkl").startswith(_asking(b"")[:10])
+    with pytest.raises(InputError, match="a table of contents that lies elsewhere"):
+        read_state(path)
