@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 import random
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from imaseg.data.plain import MOST_BYTES, read_text
 from imaseg.errors import InputError
 
 Parts = dict[str, list[str]]
@@ -84,14 +86,13 @@ def read_patients(path: Path) -> dict[str, str]:
         InputError: if it cannot be read, lacks a column, or names two patients for a case.
     """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            if not {"case", "patient"} <= set(reader.fieldnames or ()):
-                got = ", ".join(reader.fieldnames or ()) or "none"
-                msg = f"{path} must have the columns case and patient, got {got}."
-                raise InputError(msg)
-            rows = [((row["case"] or "").strip(), (row["patient"] or "").strip()) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reader = csv.DictReader(io.StringIO(read_text(path, "CSV", most=MOST_BYTES), newline=""))
+        if not {"case", "patient"} <= set(reader.fieldnames or ()):
+            got = ", ".join(reader.fieldnames or ()) or "none"
+            msg = f"{path} must have the columns case and patient, got {got}."
+            raise InputError(msg)
+        rows = [((row["case"] or "").strip(), (row["patient"] or "").strip()) for row in reader]
+    except csv.Error as error:
         msg = f"{path} must be a readable CSV file with the columns case and patient, got {error}."
         raise InputError(msg) from error
     patients: dict[str, str] = {}

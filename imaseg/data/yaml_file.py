@@ -46,7 +46,11 @@ def parse_yaml(text: str) -> Any:
         ValueError: if a date or number is none.
     """
     _check_size(text)
-    return yaml.load(text, _Loader)
+    try:
+        return yaml.load(text, _Loader)
+    except (AttributeError, LookupError, TypeError) as error:  # of `!!timestamp`, `!!bool` or `!!int` before other text
+        msg = f"a value that is not what its tag (!!) says ({type(error).__name__}: {error})"
+        raise yaml.YAMLError(msg) from error
 
 
 class _Loader(_Parser):

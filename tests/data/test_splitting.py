@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from imaseg.data.splitting import Splitting, read_patients
@@ -75,3 +77,9 @@ def test_a_table_that_does_not_tell_is_refused(tmp_path, text, message):
         read_patients(tmp_path / "p.csv")
     with pytest.raises(InputError, match="must be a readable CSV file"):
         read_patients(tmp_path / "gone.csv")
+
+
+def test_a_table_that_never_ends_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "p.csv")
+    with pytest.raises(InputError, match="got no regular file"):
+        read_patients(tmp_path / "p.csv")

@@ -25,6 +25,8 @@ def _laughs(of: str) -> str:
         (f"a: {'9' * 100_000}", "a number of 100000 digits"),
         ("a: 1\nb: {c: 1, d: 2, c: 3}", "key 'c' twice"),
         ("a: 2026-13-45", "must be valid YAML"),
+        *((f"a: !!{tag} x", "a value that is not what its tag") for tag in ("timestamp", "bool")),
+        ("a: !!int ''", "a value that is not what its tag"),
         ("x" * 3 * 2**20, "2 MB at most"),
     ],
 )
