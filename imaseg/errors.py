@@ -32,10 +32,18 @@ def one_line(message: str) -> str:
     >>> len(one_line("file" + 2000 * "x" + "mend")), one_line("file" + 2000 * "x" + "mend")[-8:]
     (1000, 'xxxxmend')
     """
-    plain = "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode() for c in _cut(message.strip(), 2 * _LONGEST)
-    )
+    plain = printable(_cut(message.strip(), 2 * _LONGEST).replace("\n", "\\n"))
     return _cut(plain.encode("utf-8", "backslashreplace").decode(), _LONGEST)
+
+
+def printable(text: str) -> str:
+    r"""Lines of text in which what a terminal would obey is escaped: names in files of others may hold it.
+
+    >>> print(printable("a\nb\x1b[2J"))
+    a
+    b\x1b[2J
+    """
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
 def _cut(text: str, most: int) -> str:

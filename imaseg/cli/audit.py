@@ -17,6 +17,7 @@ from imaseg.auditing.table import ladder_table, margin_table, written_table
 from imaseg.auditing.validity.gate import Gate
 from imaseg.cli.wrapped import say
 from imaseg.data import load_cases
+from imaseg.errors import printable
 from imaseg.progress import counted
 from imaseg.ranks import own_device
 from imaseg.results import Audit
@@ -54,7 +55,7 @@ def audit(
     if not result.finished:
         return 0  # only the first process reports: with exit code 1 from another one `torchrun` would kill it
     for text in _tables(result.audit):
-        typer.echo(text)
+        typer.echo(printable(text))
     passed = _verdicts(result, gates)
     for name in _MADE:
         if (out / name).exists():
@@ -96,7 +97,9 @@ def _verdicts(result: AuditResult, gates: Sequence[Gate]) -> bool:
     if result.audit.run.plan["validity"] is not None:
         silent = sum(check.ok is None for check in checks)
         why = f", {silent} not run (report.html says why)" if silent else ""
-        typer.echo(f"Validity: {sum(check.ok is True for check in checks)} of {len(checks)} checks passed{why}.")
+        typer.echo(
+            f"Validity: {sum(check.ok is True for check in checks)} of {len(checks)} checks passed{printable(why)}."
+        )
     for passes, line in judged:
-        typer.echo(line, err=not passes)
+        typer.echo(printable(line), err=not passes)
     return all(passes for passes, _ in judged)

@@ -17,7 +17,7 @@ from typing import Any
 import typer
 
 from imaseg.cli.wrapped import say
-from imaseg.errors import InputError
+from imaseg.errors import InputError, printable
 from imaseg.results.preparation import Agreement
 from imaseg.version import __version__
 
@@ -77,7 +77,7 @@ def doctor_model(
         typer.echo(json.dumps(facts, indent=1, ensure_ascii=False))
     else:
         _sentences("look at", problems)
-        typer.echo(f"{'next':<11}{facts['next']}")  # to be copied, so in one line
+        typer.echo(printable(f"{'next':<11}{facts['next']}"))  # to be copied, so in one line
     return 1 if problems else 0
 
 

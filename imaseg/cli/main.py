@@ -105,7 +105,7 @@ def _of_thread(failed: threading.ExceptHookArgs) -> None:
 
 def _refuse(text: str) -> NoReturn:
     try:
-        say(f"imaseg: {text}", err=True)
+        say(one_line(f"imaseg: {text}"), err=True)
     finally:
         _drop_output()
         sys.exit(2)

@@ -8,6 +8,8 @@ import textwrap
 
 import typer
 
+from imaseg.errors import printable
+
 
 def say(text: str, *, err: bool = False, indent: int = 0) -> None:
     """Print text; on a terminal, break lines that are wider than it between words.
@@ -17,6 +19,7 @@ def say(text: str, *, err: bool = False, indent: int = 0) -> None:
         err: whether it goes to stderr.
         indent: blanks before the lines that follow a broken one.
     """
+    text = printable(text)
     stream = sys.stderr if err else sys.stdout
     width = shutil.get_terminal_size().columns if stream.isatty() else 0
     lines = [broken(line, width, indent) for line in text.split("\n")] if width else [text]

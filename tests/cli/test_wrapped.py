@@ -23,3 +23,9 @@ def test_what_fits_or_has_no_blank_stays_as_it_is(text):
 def test_what_a_script_reads_keeps_its_lines(capsys):
     say("word " * 100)
     assert capsys.readouterr().out == "word " * 100 + "\n"
+
+
+def test_names_do_not_rule_the_terminal(capsys, monkeypatch):
+    monkeypatch.setattr("typer.echo", lambda text, **how: print(text))  # typer drops some of them off a terminal
+    say("model \x1b[2J\u202e\nä")
+    assert capsys.readouterr().out == "model \\x1b[2J\\u202e\nä\n"
