@@ -24,6 +24,7 @@ SUFFIXES = (*NIFTI_SUFFIXES, *ITK_SUFFIXES, *PICTURE_SUFFIXES)
 LONGEST_NAME = 255
 """Bytes that the name of a file may have on common systems."""
 _ENDING = 12
+_DEEPEST = 100
 _DETACHED = (".mhd", ".nhdr")
 """Header files, whose voxels are in another file in the same folder, which the header names."""
 _PAIRS = {".img": ".hdr", ".img.gz": ".hdr.gz"}
@@ -87,6 +88,9 @@ def walk(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[tuple[Pa
     real = os.path.realpath(folder)
     if real in above:
         return
+    if len(above) > _DEEPEST:  # each level costs more than the one before
+        msg = f"{folder} must lie at most {_DEEPEST} folders deep in the data, got more. Take it out of the data."
+        raise InputError(msg)
     try:
         entries = sorted(path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX")))
     except OSError as error:

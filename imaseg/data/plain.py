@@ -86,6 +86,15 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+def is_number(text: str) -> bool:
+    """Whether a key is digits, and no more of them than Python turns into a number.
+
+    >>> is_number("12"), is_number("x"), is_number(5000 * "9")
+    (True, False, False)
+    """
+    return text.isdecimal() and len(text) <= LONGEST_NUMBER
+
+
 def is_plain(content: Any, *, most: int = 10_000) -> bool:
     """Whether it is plain data, and little of it: what was unpickled may hold itself, or one list many times over."""
     waiting = [(content, 0)]

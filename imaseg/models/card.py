@@ -80,7 +80,7 @@ class Card(BaseModel):
     spatial_dims: Literal[2, 3] | None = None
     axes: Annotated[str, Field(pattern="^[xyz]{2,3}$")] | None = None
     flip: Annotated[str, Field(pattern="^[xyz]{0,3}$")] = ""
-    divisor: Side | None = None
+    divisor: Annotated[int, Field(ge=1, le=2**10)] | None = None
     pad_value: Annotated[float, Field(allow_inf_nan=False)] | None = None
     roi_size: list[Annotated[int, Field(ge=-1, le=2**14)]] | None = None
     overlap: Annotated[float, Field(ge=0, lt=1)] = 0.25

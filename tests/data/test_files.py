@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from imaseg.data.files import must_remain, whole_file, write_json
+from imaseg.data.files import must_remain, walk, whole_file, write_json
 from imaseg.data.plain import read_json
 from imaseg.errors import InputError, OutputError
 
@@ -73,3 +73,9 @@ def test_a_folder_whose_first_file_is_gone_is_refused(tmp_path):
     (tmp_path / "mark").unlink()
     with pytest.raises(OutputError, match="must stay while it is written to, got mark removed"):
         must_remain(tmp_path / "mark")
+
+
+def test_folders_without_end_are_refused(tmp_path):
+    (tmp_path / "/".join(120 * "d")).mkdir(parents=True)
+    with pytest.raises(InputError, match="must lie at most 100 folders deep"):
+        list(walk(tmp_path))

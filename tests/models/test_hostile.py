@@ -65,6 +65,7 @@ def test_plans_of_a_network_far_larger_than_its_weights_are_refused(tmp_path):
         ({"roi_size": [2**14, 2**14]}, "at most 33554432 voxels"),
         ({"roi_size": [0, 16]}, "roi_size must be sides"),
         ({"divisor": 10**9}, "divisor must be valid"),
+        ({"divisor": 2**12}, "divisor must be valid"),
         ({"in_channels": 10**9}, "in_channels must be valid"),
         ({"recipe": [1]}, "recipe must be valid"),
         ({"regions": {}}, "regions"),

@@ -176,9 +176,10 @@ def _spread(image: NDArray[np.float32], label: NDArray[np.int64]) -> list[float]
 
 def _pooled_std(grey: NDArray[np.float32], label: NDArray[np.int64]) -> float:
     inside = label > 0
-    values, classes = grey[inside].astype(np.float64), label[inside]
-    squares = sum(((v := values[classes == k]) - v.mean()) @ (v - v.mean()) for k in np.unique(classes))
-    return float(np.sqrt(squares / len(values)))
+    values = grey[inside].astype(np.float64)
+    _, classes = np.unique(label[inside], return_inverse=True)  # one pass, however many classes there are
+    apart = values - (np.bincount(classes, values) / np.bincount(classes))[classes]
+    return float(np.sqrt(apart @ apart / len(values)))
 
 
 def _sha256(array: NDArray[np.generic], dtype: DTypeLike | None = None) -> str:

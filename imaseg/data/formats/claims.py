@@ -68,7 +68,7 @@ def require_memory(path: Path, claimed: int) -> None:
     Raises:
         InputError: if they do not.
     """
-    if claimed > SMALL and claimed > (free := _free_memory()):
+    if claimed > SMALL and claimed > (free := free_memory()):
         msg = (
             f"{path} must fit into memory, got voxels of {claimed / 1e9:.1f} GB with {free / 1e9:.1f} GB free. Take it "
             "out of the data, or read it on a larger machine."
@@ -159,7 +159,7 @@ def require_inflated(path: Path, start: int, most: int) -> None:
                 raise InputError(msg)
 
 
-def _free_memory() -> float:
+def free_memory() -> float:
     """Bytes that a process may still take; infinite where the system does not say."""
     free = float("inf")
     with contextlib.suppress(OSError, ValueError, IndexError):

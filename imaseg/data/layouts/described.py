@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterable
 from dataclasses import replace
@@ -13,7 +14,7 @@ from imaseg.data.files import ITK_SUFFIXES, NIFTI_SUFFIXES, PICTURE_SUFFIXES, TI
 from imaseg.data.layouts.channels import checked_channels, split_name
 from imaseg.data.layouts.links import listed_inside, tell_outside
 from imaseg.data.layouts.paired import Declared, Pairs, channels_of, paired_cases
-from imaseg.data.plain import read_json
+from imaseg.data.plain import is_number, read_json
 from imaseg.errors import InputError
 
 _VOLUMES = (*NIFTI_SUFFIXES, *ITK_SUFFIXES)
@@ -111,8 +112,8 @@ def _listed(root: Path, entries: list[Any], channels: int) -> list[Case]:
 def _is_path(root: Path, value: Any) -> bool:
     """Whether a value is text that the file system takes as a path: names may be too long for it."""
     try:
-        return isinstance(value, str) and ((root / value).is_file() or True)
-    except OSError:
+        return isinstance(value, str) and b"\0" not in os.fsencode(value) and ((root / value).is_file() or True)
+    except (OSError, ValueError):  # ValueError: half a character
         return False
 
 
@@ -150,7 +151,7 @@ def _labels(root: Path, declared: Any) -> dict[int, str] | None:
         if isinstance(value, list) and value and all(isinstance(member, int) and member >= 0 for member in value):
             inside |= {*value}
             continue
-        if str(key).strip().isdecimal():
+        if is_number(key.strip()):
             number, name = int(key), str(value)
         elif isinstance(value, int) and not isinstance(value, bool) and value >= 0:
             number, name = value, str(key)
@@ -167,7 +168,7 @@ def _modality(root: Path, content: dict[str, Any]) -> tuple[str, ...]:
     declared = content.get("channel_names") or content.get("modality") or {}
     if isinstance(declared, str):
         return (declared,)
-    if not isinstance(declared, dict) or not all(str(key).isdecimal() for key in declared):
+    if not isinstance(declared, dict) or not all(is_number(key) for key in declared):
         _malformed(root, "modality", 'an object such as {"0": "MRI"}', declared)
     return tuple(str(declared[key]) for key in sorted(declared, key=int))
 

@@ -171,7 +171,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     parts.append(re.escape(pattern[end:]))
     try:
         expression = re.compile("".join(parts))
-    except re.error as error:
+    except (re.error, RecursionError, OverflowError) as error:
         msg = f"layout pattern must be readable, got {pattern!r} ({error})."
         raise InputError(msg) from error
     if "id" not in seen:

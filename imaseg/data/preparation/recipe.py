@@ -21,7 +21,7 @@ Directions = Annotated[
 Within = Literal["nonzero", "body", "image"]
 ClassValue = Annotated[int, Field(ge=0, le=65535)]
 Side = Annotated[int, Field(ge=1)]
-Number = Annotated[float, Field(allow_inf_nan=False)]
+Number = Annotated[float, Field(ge=-1e30, le=1e30, allow_inf_nan=False)]
 Percent = Annotated[float, Field(ge=0, le=100)]
 
 
@@ -80,7 +80,7 @@ class Recipe(BaseModel):
     modality: tuple[str, ...] | None = None
     patient: str | None = None
     labels: dict[ClassValue, str] | None = None
-    label_threshold: float | None = None
+    label_threshold: Number | None = None
     label_map: dict[ClassValue, ClassValue] | None = None
     orientation: Directions | None = "RAS"
     n4: bool = False
@@ -102,7 +102,7 @@ class Recipe(BaseModel):
     def _readable(cls, value: str | None) -> str | None:
         try:
             re.compile(value or "")
-        except re.error as error:
+        except (re.error, RecursionError, OverflowError) as error:
             raise ValueError(str(error)) from error
         return value
 

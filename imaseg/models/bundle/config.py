@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from imaseg.data.plain import read_json
+from imaseg.data.plain import is_number, read_json
 from imaseg.data.yaml_file import read_yaml
 from imaseg.errors import InputError
 from imaseg.models.bundle.expression import NotDataError, followed
@@ -242,7 +242,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _keys(name: str) -> KeyPath:
-    return tuple(int(key) if key.isdecimal() else key for key in _SEPARATOR.split(name))
+    return tuple(int(key) if is_number(key) else key for key in _SEPARATOR.split(name))
 
 
 def _put(content: Any, keys: KeyPath, value: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from imaseg.data.plain import read_json
+from imaseg.data.plain import is_number, read_json
 from imaseg.models.adapted import AdaptedModel, adapt
 from imaseg.models.bundle.config import BundleConfig
 from imaseg.models.bundle.inferer import Inferer
@@ -126,7 +126,7 @@ def _labels(said: dict[str, Any], *, one_each: bool, channels: Any) -> dict[str,
         one_each: whether the largest channel wins.
         channels: number of output channels; None if unknown.
     """
-    names = {int(key): str(name) for key, name in said.items() if str(key).isdecimal()}
+    names = {int(key): str(name) for key, name in said.items() if is_number(str(key))}
     if not names:
         return {}
     one_each = one_each and len(names) > 1 and channels in (None, len(names))

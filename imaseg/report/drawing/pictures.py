@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw
 from PIL.ImageColor import getrgb
 from skimage.measure import find_contours
 
+from imaseg.data.plain import is_number
 from imaseg.report.audits import Audits
 from imaseg.report.drawing.stored import read_arrays
 
@@ -89,7 +90,7 @@ def grey_levels(image: np.ndarray, low: float, high: float) -> np.ndarray:
 
 def outlined_classes(audits: Audits) -> list[tuple[str, str]]:
     """Name and outline colour of every labelled class."""
-    names = {int(n): name for a in audits[::-1] for n, name in a.summary.data.labels.items() if n.isdigit() and int(n)}
+    names = {int(n): name for a in audits[::-1] for n, name in a.summary.data.labels.items() if is_number(n) and int(n)}
     return [(name, outline_colour(value)) for value, name in sorted(names.items())]
 
 

@@ -171,3 +171,10 @@ def test_zero_pixdim_survives_reading(tmp_path, ball, picture):
 def test_a_singular_affine_is_not_reordered(image, label):
     label.affine = np.zeros((4, 4))
     assert on_grid_of(label, image) is label
+
+
+def test_a_label_that_numbers_objects_is_refused(image):
+    many = np.arange(20 * 20 * 20).reshape(20, 20, 20)
+    assert checks.whole_numbers(Scan(Path("l/a.nii"), many, np.eye(4), (1, 1, 1))) == [
+        "l/a.nii must hold at most 4096 label values, got 8000. If they number objects, map them to classes first."
+    ]

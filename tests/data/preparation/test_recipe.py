@@ -37,6 +37,9 @@ def test_unknown_key_names_file_key_and_known_keys(tmp_path):
             "normalise: transforms",
             "transforms must be a list of MONAI's transforms, each with",
         ),
+        ("label_threshold: .nan", "label_threshold must be a number, got nan"),
+        ("window: {low: -1.0e+308, high: 1.0e+308}", "window must be"),
+        (f"patient: '{500 * '('}{500 * ')'}'", "patient must be a regular expression"),
         ("crop: tight", "crop must be foreground, body or null, got 'tight'"),
         ("crop_margin: -1", "crop_margin must be a whole number of voxels from 0, got -1"),
         (

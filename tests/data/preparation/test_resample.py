@@ -6,6 +6,7 @@ import torch
 
 from imaseg.data.preparation.resample import resample, sample_grid
 from imaseg.data.volume import Volume
+from imaseg.errors import InputError
 
 
 def big_ball(spacing, radius=18.0, extent=48.0) -> Volume:
@@ -99,3 +100,10 @@ def test_nearest_with_halves_to_even_is_that_of_pytorch(ratio):
     given = torch.from_numpy(image).double()[None, None]
     wanted = grid_sample(given, grid, mode="nearest", padding_mode="border", align_corners=True)
     np.testing.assert_allclose(taken, wanted[0, 0].numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize(("side", "spacing"), [(1.0, 1e-9), (1.0, 1e-320), (1e30, 1.0), (1e-300, 1e30)])
+def test_a_grid_that_no_memory_holds_is_refused(side, spacing):
+    volume = Volume("case7", np.ones((1, 4, 4, 4), np.float32), None, np.diag([side] * 3 + [1.0]))
+    with pytest.raises(InputError, match=r"case7: spacing must give a grid that fits into memory, got .* x .* voxels"):
+        resample(volume, (spacing,) * 3)
