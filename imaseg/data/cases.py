@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,9 @@ from typing import Any, overload
 from imaseg.data.files import files_behind
 from imaseg.data.splitting import Splitting
 from imaseg.errors import InputError
+
+_NAME = re.compile("[^./\\\\\0\ud800-\udc7f\udd00-\udfff][^/\\\\\0\ud800-\udc7f\udd00-\udfff]*")
+"""Names of files; of halves of characters only those stay that Python writes for bytes that are no UTF-8."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,19 @@ class Case:
     modality: str = ""
     channels: int = 0
     fault: str = ""
+
+    def __post_init__(self) -> None:
+        """Check the id.
+
+        Raises:
+            InputError: if a file named after it would lie in another folder, be hidden, or not be there at all.
+        """
+        if _NAME.fullmatch(self.id) is None:
+            msg = (
+                f"case ids must name files: no / or \\, no null byte, no dot at the start, got {self.id!r:.300} for "
+                f"{self.image[0] if self.image else 'no file'}. Rename the case."
+            )
+            raise InputError(msg)
 
     @property
     def files(self) -> tuple[Path, ...]:

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from imaseg.data.cases import Case
 from imaseg.data.layouts.load import load_cases
 from imaseg.errors import InputError
 
@@ -104,3 +105,17 @@ def test_listing_cases_loads_no_imaging_library():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", ["../../over", "/tmp/over", "a/b", "a\\b", "", ".", "..", ".hidden", "a\0b", "\ud800"])
+def test_an_id_that_leads_elsewhere_is_refused(raw, tmp_path, name):
+    entry = {"images": ["imagesTr/case_0.nii.gz"], "label": "labelsTr/case_0.nii.gz"}
+    content = {"channel_names": {"0": "MRI"}, "labels": {"background": 0, "a": 1, "b": 2}, "file_ending": ".nii.gz"}
+    (raw / "dataset.json").write_text(json.dumps(content | {"dataset": {"first": entry, name: entry}}))
+    with pytest.raises(InputError, match=r"case ids must name files: .* for .*case_0.nii.gz. Rename the case"):
+        load_cases(raw)
+
+
+@pytest.mark.parametrize("name", ["a.b", "é", "=1", "two words", "a\udcff"])
+def test_ids_that_name_files_are_taken(name):
+    assert Case(name, (), None).id == name
