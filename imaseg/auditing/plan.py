@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -209,7 +210,7 @@ def _listed(kind: str, given: Any) -> list[Any]:
 
 
 def _repeated(names: Sequence[str]) -> str | None:
-    return next((name for name in names if names.count(name) > 1), None)
+    return next((name for name, times in Counter(names).items() if times > 1), None)
 
 
 def _probe(kind: str, entry: Any) -> Any:

@@ -14,6 +14,8 @@ LONGEST_NUMBER = 20
 MOST_BYTES = 32 * 2**20
 """Size of a JSON file. Values take up to thirty times the memory of their text."""
 _DEEPEST = 50
+_LARGEST = 1e100
+"""Sums and products of a few such numbers are still finite."""
 
 
 def read_text(path: Path, what: str, *, most: int) -> str:
@@ -64,9 +66,9 @@ def parse_json(text: str) -> Any:
     """The plain data that a text in JSON stands for.
 
     Raises:
-        ValueError, RecursionError: if it is no JSON, nested too deep, or holds a number beyond 64 bits.
+        ValueError, RecursionError: if it is no JSON, nested too deep, or holds a number beyond 64 bits or 1e100.
     """
-    content = json.loads(text, parse_int=_whole)
+    content = json.loads(text, parse_int=_whole, parse_float=_real)
     if not _shallow(content):
         msg = f"lists in lists more than {_DEEPEST} deep"
         raise ValueError(msg)
@@ -116,6 +118,14 @@ def _whole(digits: str) -> int:
         msg = f"a number of {len(digits)} digits"
         raise ValueError(msg)
     return int(digits)
+
+
+def _real(digits: str) -> float:
+    value = float(digits)
+    if abs(value) > _LARGEST:
+        msg = f"a number beyond {_LARGEST:g}: {digits:.80}"
+        raise ValueError(msg)
+    return value
 
 
 def _shallow(content: Any) -> bool:

@@ -17,6 +17,8 @@ from imaseg.errors import InputError
         ("[" * 200_000, "must be valid JSON"),
         (f'{{"a": {"[" * 60}{"]" * 60}}}', "more than 50 deep"),
         (f'{{"a": {"9" * 100_000}}}', "a number of 100000 digits"),
+        ('{"a": 1e308}', "a number beyond 1e"),
+        ('{"a": -1e999}', "a number beyond 1e"),
         ("[1, 2]", "must hold a JSON object"),
         ("{", "must be valid JSON"),
     ],
