@@ -15,7 +15,7 @@ from imaseg.errors import InputError
 
 Parts = dict[str, list[str]]
 """Ids of the cases in `train` and `val`."""
-_FOLDS = re.compile(r"^(?P<count>\d+)-fold(?::(?P<fold>\d+))?$")
+_FOLDS = re.compile(r"^(?P<count>\d{1,9})-fold(?::(?P<fold>\d{1,9}))?$")
 
 
 @dataclass(frozen=True)

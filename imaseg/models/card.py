@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from imaseg.data.plain import read_text
 from imaseg.data.preparation.recipe import load_recipe, parse_recipe
+from imaseg.data.resources import resource_names
 from imaseg.data.yaml_file import read_yaml
 from imaseg.errors import InputError
 from imaseg.models.outputs.regions import painted
@@ -104,6 +105,9 @@ class Card(BaseModel):
     @classmethod
     def _whole(cls, value: Any) -> Any:
         if isinstance(value, str):
+            if value not in (known := resource_names("data_prep")):  # a path could lead anywhere
+                msg = f"it must be keys and values, or the name of a recipe: {', '.join(known)}"
+                raise ValueError(msg)
             return load_recipe(value).model_dump(mode="json")
         if not isinstance(value, dict | None):
             msg = "it must be keys and values, or the name of a recipe"

@@ -46,7 +46,7 @@ def test_a_fold_is_chosen():
     assert [Splitting(text).chosen for text in ("0.8", "5-fold", "5-fold:2")] == [0, 0, 2]
 
 
-@pytest.mark.parametrize("text", ["1", "0", "80", "-0.5", "half", "1-fold", "5-fold:5", "nan"])
+@pytest.mark.parametrize("text", ["1", "0", "80", "-0.5", "half", "1-fold", "5-fold:5", "nan", 5000 * "9" + "-fold"])
 def test_what_is_no_split_is_refused(text):
     with pytest.raises(InputError, match=r"split must be a share between 0 and 1 \(0.8\), 5-fold"):
         Splitting(text).folds(PATIENTS)

@@ -68,6 +68,8 @@ def test_plans_of_a_network_far_larger_than_its_weights_are_refused(tmp_path):
         ({"divisor": 2**12}, "divisor must be valid"),
         ({"in_channels": 10**9}, "in_channels must be valid"),
         ({"recipe": [1]}, "recipe must be valid"),
+        ({"recipe": "/etc/netplan/secret.yaml"}, "recipe must be valid, .* or the name of a recipe: 2d"),
+        ({"recipe": "../../configs/demo_standard"}, "recipe must be valid, .* or the name of a recipe: 2d"),
         ({"regions": {}}, "regions"),
     ],
 )
