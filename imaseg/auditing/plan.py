@@ -72,7 +72,7 @@ class Plan(BaseModel, extra="forbid"):
 
     name: str
     imports: list[str] = []
-    probes: list[AnyProbe] = Field(min_length=1)
+    probes: list[AnyProbe] = Field(min_length=1, max_length=1000)
     validity: ValidityPlan | None = None
     showcase: Showcase | None = None
     verify: bool = True

@@ -86,11 +86,10 @@ def make_network(card: Card, path: Path, *, trust: bool) -> nn.Module:
 
 
 def _beside(card: Path, weights: str, *, trust: bool) -> Path:
-    filled = os.path.expandvars(weights)
+    filled = os.path.expandvars(weights) if trust else weights
     unset = re.findall(r"\$\{?(\w+)", filled)
     if unset:
-        msg = (
-            f"{card}: weights must be a path, got {weights!r}, and {unset[0]} is not set. Set it, or write {card}@FILE."
-        )
+        why = f"{unset[0]} is not set. Set it" if trust else "variables take --trust. Add it if you trust the author"
+        msg = f"{card}: weights must be a path, got {weights!r:.80}, and {why}, or write {card}@FILE."
         raise InputError(msg)
     return inside(card.parent, filled, source=f"weights in {card}", mend=f"or write {card}@FILE.", trust=trust)

@@ -191,3 +191,22 @@ def test_a_second_table_of_contents_is_refused(tmp_path):
     assert torch._C.PyTorchFileReader(str(path)).get_record("data.pkl").startswith(_asking(b"")[:10])
     with pytest.raises(InputError, match="a table of contents that lies elsewhere"):
         read_state(path)
+
+
+def test_a_flipped_bit_of_a_weight_is_found(tmp_path):
+    path = tmp_path / "w.pt"
+    torch.save({"weight": torch.arange(100.0)}, path)
+    whole = bytearray(path.read_bytes())
+    whole[whole.index(torch.tensor([42.0]).numpy().tobytes())] ^= 1
+    path.write_bytes(whole)
+    with pytest.raises(InputError, match=r"w\.pt must be .* got a damaged one, whose record w/data/0 differs"):
+        read_archive(path, mend="")
+
+
+def test_files_without_checksums_are_read(tmp_path):
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save({"weight": torch.arange(100.0)}, tmp_path / "w.pt")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert torch.equal(read_archive(tmp_path / "w.pt", mend="")["weight"], torch.arange(100.0))

@@ -83,9 +83,11 @@ def test_weights_may_lie_where_a_variable_says(unet_card, tmp_path, monkeypatch)
     card = yaml.safe_load(unet_card.read_text()) | {"weights": "$SOMEWHERE/weights.pt"}
     other = _card(tmp_path / "other.yaml", **card)
     with pytest.raises(InputError, match="SOMEWHERE is not set"):
-        load_model(other)
+        load_model(other, trust=True)
     monkeypatch.setenv("SOMEWHERE", str(tmp_path))
-    assert load_model(other).card.name == "other"
+    assert load_model(other, trust=True).card.name == "other"
+    with pytest.raises(InputError, match=r"got '\$SOMEWHERE/weights.pt', and variables take --trust"):
+        load_model(other)
 
 
 def test_other_weights_are_one_line_that_lists_what_differs(unet_card, tmp_path):
