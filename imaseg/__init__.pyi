@@ -38,6 +38,7 @@ from .margins import (
     CertifiedMarginResult as CertifiedMarginResult,
     Criterion as Criterion,
     DiceBelow as DiceBelow,
+    MaxDiceBelow as MaxDiceBelow,
     Misclassified as Misclassified,
     SampleMargin as SampleMargin,
     SampleMarginResult as SampleMarginResult,

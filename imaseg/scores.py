@@ -9,7 +9,7 @@ Classifiers are softmax models with one voxel.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 import torch
@@ -44,6 +44,14 @@ class Target:
     def volumes(self) -> Tensor:
         """Labelled voxels (B, K) of each channel."""
         return self.onehot.sum(2)
+
+    def held(self, classes: Sequence[int] | None = None) -> Tensor:
+        """Which of `classes`, or of all foreground channels for None, count (B, K'): those that the label holds.
+
+        A sample whose label holds none of them counts them all: whatever is found there is wrong.
+        """
+        present = self.volumes[:, self.channels(classes)] > 0
+        return present | ~present.any(1, keepdim=True)
 
     @cached_property
     def _numbers(self) -> Tensor:
@@ -156,9 +164,47 @@ def hard_dice(logits: Tensor, label: Tensor, *, ignore_index: int | None = None)
 
 def dice_of(logits: Tensor, target: Target) -> Tensor:
     """As `hard_dice`, for a label that is encoded already."""
+    return dice_and_phantoms(logits, target)[0]
+
+
+def dice_and_phantoms(logits: Tensor, target: Target) -> tuple[Tensor, Tensor]:
+    """Hard Dice, and the voxels decided for channels that the label does not hold, both (B, K) float32."""
     overlap, volume = _counts(logits, target)
     total = volume + target.volumes
-    return torch.where(total > 0, 2 * overlap / total.clamp(min=1), 1.0).float()
+    dice = torch.where(total > 0, 2 * overlap / total.clamp(min=1), 1.0).float()
+    return dice, volume.float().where(target.volumes == 0, 0.0)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the hard decision of each sample is worth.
+
+    Attributes:
+        dice: (B, K) hard Dice per channel.
+        foreground: (B,) mean of `dice` over the foreground that the label holds (`mean_over_held`).
+        phantoms: (B,) voxels decided for foreground classes that the label does not hold.
+        rank: (B,) what attacks bring down: `foreground`, or where the label holds no foreground the share of voxels
+            that are decided for none.
+    """
+
+    dice: Tensor
+    foreground: Tensor
+    phantoms: Tensor
+    rank: Tensor
+
+    def replaced(self, index: Tensor, other: Judged, chosen: Tensor) -> Judged:
+        """These samples with those at `index` (n,) replaced by `other`'s where `chosen` (B',) is True."""
+        pairs = [(getattr(self, field.name), getattr(other, field.name)) for field in fields(self)]
+        return Judged(*(mine.index_put((index,), theirs[chosen].to(mine.dtype)) for mine, theirs in pairs))
+
+
+def judged(logits: Tensor, target: Target) -> Judged:
+    """Judge the hard decision of logits (B, K, *spatial)."""
+    dice, phantoms = dice_and_phantoms(logits, target)
+    foreground, invented = mean_over_held(dice, target), phantoms[:, target.foreground].sum(1)
+    empty = (target.volumes[:, target.foreground] == 0).all(1)
+    voxels = target.valid.sum((1, 2)) * (dice.shape[1] if target.regions else 1)
+    return Judged(dice, foreground, invented, torch.where(empty, 1 - invented / voxels.clamp(min=1), foreground))
 
 
 def _counts(logits: Tensor, target: Target) -> tuple[Tensor, Tensor]:
@@ -176,6 +222,22 @@ def _counts(logits: Tensor, target: Target) -> tuple[Tensor, Tensor]:
 
 
 def foreground_dice(logits: Tensor, label: Tensor, *, ignore_index: int | None = None) -> Tensor:
-    """Mean of the hard Dice over foreground classes, (B,)."""
+    """Mean of the hard Dice over the foreground classes that the label holds, (B,).
+
+    Where it holds none, the mean over all: the share of classes of which nothing was found.
+
+    >>> logits = torch.tensor([[[2.0, 0.0, 0.0], [0.0, 2.0, 1.0], [0.0, 0.0, 0.0]]])
+    >>> foreground_dice(logits, torch.tensor([[0, 1, 0]])), foreground_dice(logits, torch.tensor([[0, 0, 0]]))
+    (tensor([0.6667]), tensor([0.5000]))
+    """
     target = encode(logits, label, ignore_index=ignore_index)
-    return dice_of(logits, target)[:, target.foreground].mean(1)
+    return mean_over_held(dice_of(logits, target), target)
+
+
+def mean_over_held(dice: Tensor, target: Target, classes: Sequence[int] | None = None) -> Tensor:
+    """Mean (B,) of Dice (B, K) over the channels that `Target.held` counts.
+
+    Dice of a class that the label lacks is 1, and 0 after one voxel: a mean over it too would be decided by that voxel.
+    """
+    held = target.held(classes)
+    return (dice[:, target.channels(classes)] * held).sum(1) / held.sum(1)

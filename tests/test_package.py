@@ -16,8 +16,9 @@ PUBLIC = {
     "CertifiedMargin", "CertifiedMarginResult", "CosPGDLoss", "Criterion", "CrossEntropy", "Deformation", "Dice",
     "DiceBelow", "DiceCE", "Erase", "FreeTraining", "Frequency", "Gamma", "GaussianNoise", "Grow", "InputError",
     "JensenShannon", "Linf", "LogitMargin", "MarginTable", "MaskedCE", "MaskedSpherical", "MinimumNorm",
-    "Misclassified", "Objective", "PGDTraining", "Perturbation", "SampleMargin", "SampleMarginResult", "SegPGDLoss",
-    "ShrinkingSetPGD", "Smoothed", "Square", "Standard", "Strong", "Swap", "TemperedDice", "TiledModel", "Towards",
+    "MaxDiceBelow", "Misclassified", "Objective", "PGDTraining", "Perturbation", "SampleMargin", "SampleMarginResult",
+    "SegPGDLoss", "ShrinkingSetPGD", "Smoothed", "Square", "Standard", "Strong", "Swap", "TemperedDice", "TiledModel",
+    "Towards",
     "TrainingMethod", "UniformNoise", "VoxelMargin", "VoxelMarginResult", "VoxelsFlipped", "WeakestVoxels", "WorstCase",
     "__version__", "audit", "certified_gap", "corruptions", "load_cases", "load_model", "objectives",
 }  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Self
 
 import torch
@@ -14,7 +14,7 @@ from imaseg.frozen import Model, full_resolution, seed_all, unwrap_ddp
 from imaseg.objectives import Objective
 from imaseg.perturbations import Perturbation
 from imaseg.perturbations.base import expand
-from imaseg.scores import Target, dice_of, encode
+from imaseg.scores import Judged, Target, encode, judged
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,13 @@ class Point:
     Attributes:
         logits: (len(index), K, *spatial), mean over the draws of a random model.
         values: (len(index),) objective, mean over draws.
-        dice: (len(index), K) hard Dice per channel, mean over draws.
+        judged: of the hard decision, mean over draws.
         gradient: like the parameters, of the objective; None unless asked for.
     """
 
     logits: Tensor
     values: Tensor
-    dice: Tensor
+    judged: Judged
     gradient: Tensor | None = None
 
 
@@ -70,7 +70,7 @@ class Evaluator:
         """The unperturbed image; its forward passes have been made already."""
         draws, self._clean_draws = self._clean_draws, []
         return _mean(
-            [Point(logits, objective.of(logits, self.target), dice_of(logits, self.target)) for logits in draws]
+            [Point(logits, objective.of(logits, self.target), judged(logits, self.target)) for logits in draws]
         )
 
     def rated(self, logits: Tensor, params: Tensor, objective: Objective) -> Tensor:
@@ -106,7 +106,7 @@ class Evaluator:
             with torch.enable_grad():
                 target = self.target_of(index, leaf)
                 point = self._score(self._apply(leaf, index), target, objective, progress, draw)
-                detached = Point(point.logits.detach(), point.values.detach(), point.dice)
+                detached = replace(point, logits=point.logits.detach(), values=point.values.detach())
                 if self.samples == 1 and not keep(detached):
                     return detached
                 if not point.logits.requires_grad:
@@ -172,7 +172,7 @@ class Evaluator:
 
     def _score(self, image: Tensor, target: Target, objective: Objective, progress: float, draw: int) -> Point:
         logits = self._forward(image, draw)
-        return Point(logits, objective.of(logits, target, progress), dice_of(logits, target))
+        return Point(logits, objective.of(logits, target, progress), judged(logits, target))
 
     def _forward(self, image: Tensor, draw: int) -> Tensor:
         self.forward_calls += 1
@@ -212,8 +212,14 @@ def _mean(drawn: list[Point]) -> Point:
     if len(drawn) == 1:
         return drawn[0]
 
-    def mean(name: str) -> Tensor:
-        return torch.stack([getattr(point, name) for point in drawn]).mean(0)
+    def mean(values: list[Tensor]) -> Tensor:
+        return torch.stack(values).mean(0)
 
-    gradient = None if drawn[0].gradient is None else mean("gradient")
-    return Point(mean("logits"), mean("values"), mean("dice"), gradient)
+    scores = {field.name: mean([getattr(point.judged, field.name) for point in drawn]) for field in fields(Judged)}
+    gradients = [point.gradient for point in drawn if point.gradient is not None]
+    return Point(
+        mean([point.logits for point in drawn]),
+        mean([point.values for point in drawn]),
+        Judged(**scores),
+        mean(gradients) if gradients else None,
+    )

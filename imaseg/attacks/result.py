@@ -21,7 +21,10 @@ class AttackResult:
         objective: (B,) objective at `image`; `objective_clean` at the unperturbed image.
         dice: (B, K) hard Dice per logits channel at `image` (column 0 is the background of softmax models);
             `dice_clean` at the unperturbed image.
-        foreground_dice: (B,) mean of `dice` over foreground classes; `foreground_dice_clean` likewise.
+        foreground_dice: (B,) mean of `dice` over the foreground classes that the label holds, or over all where it
+            holds none; `foreground_dice_clean` likewise.
+        false_positives: (B,) voxels decided for foreground classes that the label does not hold;
+            `false_positives_clean` likewise.
         prediction: (B, *spatial) int64 decided label at `image`; (B, K, *spatial) bool for region-based models.
         success: (B,) bool, whether the call's `criterion` holds at `image` (always False without it).
         sizes: the change of the image in further units, each (B,): "l2", "rms", "linf" in image units, and
@@ -45,6 +48,8 @@ class AttackResult:
     dice_clean: Tensor
     foreground_dice: Tensor
     foreground_dice_clean: Tensor
+    false_positives: Tensor
+    false_positives_clean: Tensor
     prediction: Tensor = field(repr=False)
     success: Tensor
     sizes: dict[str, Tensor]
@@ -56,11 +61,16 @@ class AttackResult:
     attack: str = ""
 
 
-def measure(change: Tensor, image: Tensor) -> dict[str, Tensor]:
-    """Size of a change (B, C, *spatial) of an image in every intensity unit, each (B,)."""
+def measure(change: Tensor, image: Tensor, share: Tensor | None = None) -> dict[str, Tensor]:
+    """Size of a change (B, C, *spatial) of an image in every intensity unit, each (B,).
+
+    RMS is over the `share` (B,) of the values that may change, over all for None.
+    """
     flat = change.flatten(1).float()
     length = torch.linalg.vector_norm(flat, dim=1)
     highest = flat.abs().amax(1)
     values = image.flatten(1).float()
     spread = (values.amax(1) - values.amin(1)).clamp(min=torch.finfo(torch.float32).tiny)
-    return {"l2": length, "rms": length / flat.shape[1] ** 0.5, "linf": highest, "range": highest / spread}
+    rms = length / flat.shape[1] ** 0.5
+    rms = rms if share is None else rms / share.to(rms).sqrt().clamp(min=1e-30)
+    return {"l2": length, "rms": rms, "linf": highest, "range": highest / spread}

@@ -17,7 +17,7 @@ from imaseg.attacks.result import AttackResult, measure
 from imaseg.frozen import Model
 from imaseg.objectives import Objective
 from imaseg.perturbations import Perturbation
-from imaseg.scores import Target, decide
+from imaseg.scores import Judged, Target, decide
 
 CriterionFn = Callable[[Tensor, Tensor, Tensor], Tensor]
 """`(logits, label, clean_logits) -> (B,) bool`: whether the prediction of each sample counts as broken."""
@@ -26,10 +26,11 @@ CriterionFn = Callable[[Tensor, Tensor, Tensor], Tensor]
 class Search:
     """State of one attack on one batch.
 
-    Worse means: lower mean foreground hard Dice; among equals, a higher objective. For targeted objectives it means
-    a higher objective. A sample is finished, and leaves the batch, once `criterion` holds for it or, without
-    `criterion`, once its Dice is 0 (targeted objectives never finish). With `smallest`, samples stay, and among points
-    at which `criterion` holds the smallest counts.
+    Worse means: a lower mean of the hard Dice over the foreground classes that the label holds, which is what is
+    reported of an attack; where it holds none, more voxels found; among equals, a higher objective. For targeted
+    objectives it means a higher objective. A sample is finished, and leaves the batch, once `criterion` holds for it
+    or, without `criterion`, once its Dice is 0 (targeted objectives never finish). With `smallest`, samples stay, and
+    among points at which `criterion` holds the smallest counts.
 
     Args:
         model: image (B, C, *spatial) -> logits, frozen by the caller (`imaseg.frozen`).
@@ -50,7 +51,8 @@ class Search:
     _active: Tensor | None = None
     _confined: Tensor | None = None
     _best_values: Tensor
-    _best_dice: Tensor
+    _best_judged: Judged
+    _clean: Judged
 
     def __init__(
         self,
@@ -201,13 +203,15 @@ class Search:
             size=self.perturbation.size(params),
             objective=point.values,
             objective_clean=self.objective_clean,
-            dice=point.dice,
-            dice_clean=self.dice_clean,
-            foreground_dice=self._foreground(point.dice),
-            foreground_dice_clean=self._foreground(self.dice_clean),
+            dice=point.judged.dice,
+            dice_clean=self._clean.dice,
+            foreground_dice=point.judged.foreground,
+            foreground_dice_clean=self._clean.foreground,
+            false_positives=point.judged.phantoms,
+            false_positives_clean=self._clean.phantoms,
             prediction=prediction_of(point.logits, self.target),
             success=self.success if self.criterion is None else self._judge(point.logits, index, params),
-            sizes=measure(image - self.image, self.image),
+            sizes=measure(image - self.image, self.image, self.perturbation.share),
             seed=self.seed,
             forward_calls=evaluator.forward_calls,
             backward_calls=evaluator.backward_calls,
@@ -218,7 +222,7 @@ class Search:
     def _best_point(self) -> Point:
         """Scores of the worst points as stored when they were found; makes no pass."""
         values = self._evaluator.rated(self._best_logits, self.best, self._first_objective)
-        return Point(self._best_logits, values, self._best_channels)
+        return Point(self._best_logits, values, self._best_judged)
 
     def label_of(self, params: Tensor) -> Tensor:
         """The label at params (B, ...), moved if the set moves it."""
@@ -231,13 +235,13 @@ class Search:
     def _start_clean(self) -> None:
         """Enter the clean image as the first candidate."""
         clean = self._evaluator.clean(self.objective)
-        self.objective_clean, self.dice_clean = clean.values, clean.dice
+        self.objective_clean, self._clean = clean.values, clean.judged
         self.best = self.perturbation.zeros(self.image)
         self.last_good, self.last = self.best.clone(), self.best.clone()
         self.values = clean.values.clone()
         self.last_success = torch.zeros_like(self.values, dtype=torch.bool)
-        self._best_logits, self._best_channels = clean.logits.clone(), clean.dice.clone()
-        self._best_values, self._best_dice = clean.values.clone(), self._foreground(clean.dice)
+        self._best_logits, self._best_values = clean.logits.clone(), clean.values.clone()
+        self._best_judged = clean.judged
         self.success = self._judge(clean.logits, self._all_samples, self.best)
         self.failed_clean = self.success.clone()
         self.smallest_size = torch.full_like(clean.values, torch.inf).where(~self.success, 0.0)
@@ -247,6 +251,7 @@ class Search:
         for name, value in vars(previous).items():
             if isinstance(value, Tensor) and name not in ("image", "start", "_zero", "_nonfinite", "_gradients"):
                 setattr(self, name, value.clone())
+        self._clean, self._best_judged = previous._clean, previous._best_judged
         self._active = None
 
     def _unfinished(self) -> Tensor:
@@ -257,11 +262,8 @@ class Search:
         elif self.objective.targeted:
             left = torch.ones_like(self.success)
         else:
-            left = self._best_dice > 0
+            left = self._best_judged.rank > 0
         return self._all_samples[left if self._confined is None else left & self._confined]
-
-    def _foreground(self, dice: Tensor) -> Tensor:
-        return dice[:, self.target.foreground].mean(1)
 
     def _judge(self, logits: Tensor, index: Tensor, params: Tensor) -> Tensor:
         if self.criterion is None:
@@ -286,19 +288,18 @@ class Search:
             return
         current = self._some(params, index)
         success = self._judge(point.logits, index, current)
-        dice = self._foreground(point.dice)
-        better = self._better(index, current, point, dice, success)
+        better = self._better(index, current, point, success)
         chosen = index[better]
         updates = {
             "best": current,
             # A clone: a tensor kept amid those of a pass fragments the memory that is freed and slows the next pass.
             "_best_logits": point.logits.clone() if len(chosen) else point.logits,
-            "_best_channels": point.dice,
-            "_best_dice": dice,
             "_best_values": point.values,
         }
         for name, values in updates.items():
             self._put(name, chosen, values if len(chosen) == len(index) else values[better])
+        if len(chosen):
+            self._best_judged = self._best_judged.replaced(chosen, point.judged, better)
         if self.criterion is not None:
             self._put("last_success", index, success)
             self._put("last", index, current)
@@ -306,13 +307,14 @@ class Search:
             self._put("success", index, success | self.success[index] if self._smallest else success)
         self._active = None
 
-    def _better(self, index: Tensor, params: Tensor, point: Point, dice: Tensor, success: Tensor) -> Tensor:
+    def _better(self, index: Tensor, params: Tensor, point: Point, success: Tensor) -> Tensor:
         """Which samples have not seen a point this bad."""
-        best_values, best_dice = self._some(self._best_values, index), self._some(self._best_dice, index)
+        best_values, best = self._some(self._best_values, index), self._some(self._best_judged.rank, index)
         higher = point.values > best_values
         worse = higher
         if not self.objective.targeted:
-            worse = (dice < best_dice) | ((dice == best_dice) & higher)
+            rank = point.judged.rank
+            worse = (rank < best) | ((rank == best) & higher)
         if not self._smallest:
             return worse | success
         size = self.perturbation.take(index).size(params)

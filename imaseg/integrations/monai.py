@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ class RobustIteration:
         method: training method, such as `Standard`, `PGDTraining`, `TRADES` or `IMA`.
         id_key: key of the batch that holds the case ids, a list of strings. Batches without it need images that are
             `MetaTensor`s with the file they were read from.
+        inside_key: key of the batch that holds a mask (B, 1, *spatial), 0 where an image was padded; without it every
+            voxel counts.
 
     Example::
 
@@ -44,9 +46,9 @@ class RobustIteration:
         CheckpointSaver(folder, save_dict={"net": net, "ima": ima}, save_interval=1).attach(trainer)
     """
 
-    def __init__(self, method: TrainingMethod, *, id_key: str = "id") -> None:
+    def __init__(self, method: TrainingMethod, *, id_key: str = "id", inside_key: str = "inside") -> None:
         self.method = method
-        self.id_key = id_key
+        self.id_key, self.inside_key = id_key, inside_key
         self._ended = 0
 
     def attach(self, trainer: SupervisedTrainer) -> None:
@@ -71,22 +73,26 @@ class RobustIteration:
         if accumulated > 1 and self.method.replays > 1:
             msg = f"accumulation_steps must be 1 where batches are replayed, got {accumulated}. Use a larger batch."
             raise ValueError(msg)
-        ids = batchdata.get(self.id_key) if isinstance(batchdata, Mapping) else None
+        given = batchdata if isinstance(batchdata, Mapping) else {}
+        named = {"ids": given.get(self.id_key)}
+        inside = given.get(self.inside_key)
+        if inside is not None and not bool(inside.all()):
+            named["inside"] = inside.to(engine.state.device, non_blocking=engine.non_blocking).bool()
         engine.state.output = {Keys.IMAGE: batch[0], Keys.LABEL: batch[1]}
         engine.network.train()
         for _ in range(self.method.replays):
-            self._step(engine, ids, accumulated)
+            self._step(engine, named, accumulated)
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
         return engine.state.output
 
-    def _step(self, engine: SupervisedTrainer, ids: Sequence[str] | None, accumulated: int) -> None:
+    def _step(self, engine: SupervisedTrainer, named: Mapping[str, Any], accumulated: int) -> None:
         image, label = engine.state.output[Keys.IMAGE], engine.state.output[Keys.LABEL]
         length = engine.state.epoch_length
         batch_index = engine.state.iteration - 1 if length is None else (engine.state.iteration - 1) % length
         if batch_index % accumulated == 0:
             engine.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(engine.state.device.type, enabled=bool(engine.amp), **engine.amp_kwargs):
-            loss = self.method(engine.network, image, label, ids)
+            loss = self.method(engine.network, image, label, **named)
         engine.state.output[Keys.LOSS] = loss.detach()
         engine.fire_event(IterationEvents.FORWARD_COMPLETED)
         engine.fire_event(IterationEvents.LOSS_COMPLETED)

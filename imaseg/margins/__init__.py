@@ -1,7 +1,7 @@
 """Margins: the smallest budget at which a case, a structure or a voxel meets a failure criterion."""
 
 from imaseg.margins.certified import CertifiedMargin, CertifiedMarginResult
-from imaseg.margins.criteria import Criterion, DiceBelow, Misclassified, VoxelsFlipped
+from imaseg.margins.criteria import Criterion, DiceBelow, MaxDiceBelow, Misclassified, VoxelsFlipped
 from imaseg.margins.gap import CertifiedGap, certified_gap
 from imaseg.margins.sample import SampleMargin, SampleMarginResult, default_challenger
 from imaseg.margins.smoothed import Smoothed
@@ -13,6 +13,7 @@ __all__ = [
     "CertifiedMarginResult",
     "Criterion",
     "DiceBelow",
+    "MaxDiceBelow",
     "Misclassified",
     "SampleMargin",
     "SampleMarginResult",

@@ -5,14 +5,17 @@ Any function of that form serves; those here decide on hard labels at full resol
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from typing import Literal, Self
 
+import torch
 from torch import Tensor
 
 from imaseg.objectives import Dice, Objective, WeakestVoxels
 from imaseg.registry import Registered
-from imaseg.scores import Target, decide, dice_of, encode
+from imaseg.scores import Target, decide, dice_and_phantoms, dice_of, encode, mean_over_held
 
 
 class Criterion(Registered, ABC):
@@ -20,7 +23,12 @@ class Criterion(Registered, ABC):
 
     Args:
         ignore_index: label value that does not count. Negative labels never do.
+
+    Attributes:
+        voxel_volume: of a voxel in mm3, for limits in mm3; 1 unless set by `in_voxels_of`.
     """
+
+    voxel_volume: float = 1.0
 
     def __init__(self, *, ignore_index: int | None = None) -> None:
         self.ignore_index = ignore_index
@@ -36,8 +44,13 @@ class Criterion(Registered, ABC):
         Returns:
             (B,) bool.
         """
-        target = encode(logits, label, ignore_index=self.ignore_index)
-        return self._broken(logits, target, clean_logits)
+        return self._broken(logits, encode(logits, label, ignore_index=self.ignore_index), clean_logits)
+
+    def in_voxels_of(self, volume: float) -> Self:
+        """The same criterion for voxels of another volume in mm3."""
+        other = copy.copy(self)
+        other.voxel_volume = volume
+        return other
 
     def objective(self) -> Objective:
         """The loss whose maximisation leads to the criterion."""
@@ -57,16 +70,23 @@ def _fraction(name: str, value: float, *, below_one: bool) -> float:
 
 
 class DiceBelow(Criterion):
-    """The mean foreground hard Dice is below `threshold`, or below that share of the clean Dice.
+    """The mean hard Dice of the structures in the label is too low, or too much is found of those that it lacks.
+
+    Dice of a class that the label lacks is 1, and 0 after one voxel of it. A mean over it too would call a sample
+    broken by that one voxel, so the mean is taken over the classes that the label holds, and what is found of others
+    is limited by its volume. Where the label holds none, only that limit counts.
 
     Args:
-        threshold: in (0, 1].
-        relative: compare with threshold times the sample's own clean Dice.
-        classes: channels of the logits over which the mean is taken; None for all of the foreground.
+        threshold: the mean must not fall below it; in (0, 1].
+        relative: compare with threshold times the sample's own clean Dice, and limit the volume that is found beyond
+            that of the clean prediction.
+        classes: channels of the logits that are judged; None for all of the foreground.
+        absent: volume in mm3 up to which classes that the label lacks may be found, all of them together; 100 mm3 is a
+            ball of 5.8 mm, 0 allows no voxel. "ignore" sets no limit. "count" takes the mean over all classes.
         ignore_index: label value that does not count.
 
     Raises:
-        ValueError: if threshold is outside (0, 1].
+        ValueError: if threshold is outside (0, 1] or absent is negative or another word.
     """
 
     def __init__(
@@ -75,27 +95,81 @@ class DiceBelow(Criterion):
         relative: bool = False,
         *,
         classes: Sequence[int] | None = None,
+        absent: float | Literal["ignore", "count"] = 100.0,
         ignore_index: int | None = None,
     ) -> None:
         super().__init__(ignore_index=ignore_index)
         self.threshold = _fraction("threshold", threshold, below_one=False)
         self.relative = relative
         self.classes = None if classes is None else tuple(classes)
+        if absent not in ("ignore", "count") and not (isinstance(absent, int | float) and absent >= 0):
+            msg = f"absent must be a volume in mm3, 0 or more, 'ignore' or 'count', got {absent!r}."
+            raise ValueError(msg)
+        self.absent = absent
 
     def objective(self) -> Objective:
         """Soft Dice of the same classes."""
-        return Dice(classes=self.classes, ignore_index=self.ignore_index)
+        counted: Literal["count", "ignore"] = "count" if self.absent == "count" else "ignore"
+        return Dice(classes=self.classes, absent=counted, ignore_index=self.ignore_index)
 
     def _broken(self, logits: Tensor, target: Target, clean_logits: Tensor) -> Tensor:
+        if logits.ndim == 2:
+            msg = "DiceBelow must judge logits (B, K, *spatial), got those of a classifier. Use Misclassified()."
+            raise ValueError(msg)
+        dice, invented = self._judge(logits, target)
+        threshold, before = torch.full_like(dice, self.threshold), torch.zeros_like(dice)
+        if self.relative:
+            clean, before = self._judge(clean_logits, target)
+            threshold = self.threshold * clean
+        broken = dice < threshold
+        if isinstance(self.absent, str):
+            return broken
+        return broken | ((invented - before) * self.voxel_volume > self.absent)
+
+    def _judge(self, logits: Tensor, target: Target) -> tuple[Tensor, Tensor]:
+        """Mean Dice, and voxels found of classes that the label lacks, both (B,)."""
         channels = target.channels(self.classes)
-        dice = dice_of(logits, target)[:, channels].mean(1)
-        if not self.relative:
-            return dice < self.threshold
-        return dice < self.threshold * dice_of(clean_logits, target)[:, channels].mean(1)
+        dice, phantoms = dice_and_phantoms(logits, target)
+        invented = phantoms[:, channels].sum(1)
+        if self.absent == "count":
+            return dice[:, channels].mean(1), invented
+        some = (target.volumes[:, channels] > 0).any(1)
+        return mean_over_held(dice, target, self.classes).where(some, 1.0), invented
 
     def __repr__(self) -> str:
-        text = f"Dice below {self.threshold:g}" + (" of the clean Dice" if self.relative else "")
-        return text + _of(self.classes)
+        text = f"Dice below {self.threshold:g}" + (" of the clean Dice" if self.relative else "") + _of(self.classes)
+        if self.absent == "count":
+            return f"{text}, structures that the label lacks counted"
+        if isinstance(self.absent, str):
+            return text
+        added = " beyond the clean prediction's" if self.relative else ""
+        return f"{text}, or more than {self.absent:g} mm3{added} of structures that the label lacks"
+
+
+class MaxDiceBelow(Criterion):
+    """The hard Dice of every structure in the label is below `threshold`: one good class is enough to hold.
+
+    As the code that Ma & Liang published with IMA (CMPB 2023) judges, but for structures that the label lacks: those
+    count there with a Dice of 0, here not at all. Where the label holds none, every class must have been found.
+
+    Args:
+        threshold: in (0, 1].
+        ignore_index: label value that does not count.
+
+    Raises:
+        ValueError: if threshold is outside (0, 1].
+    """
+
+    def __init__(self, threshold: float, *, ignore_index: int | None = None) -> None:
+        super().__init__(ignore_index=ignore_index)
+        self.threshold = _fraction("threshold", threshold, below_one=False)
+
+    def _broken(self, logits: Tensor, target: Target, clean_logits: Tensor) -> Tensor:
+        dice = dice_of(logits, target)[:, target.foreground]
+        return (dice.where(target.held(), 0.0) < self.threshold).all(1)
+
+    def __repr__(self) -> str:
+        return f"Dice of every structure below {self.threshold:g}"
 
 
 class VoxelsFlipped(Criterion):

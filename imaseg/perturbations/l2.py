@@ -19,8 +19,9 @@ class L2(_Additive):
 
     Args:
         eps: radius. unit="norm": the norm over all values of a sample. unit="rms": that norm divided by
-            sqrt(number of values of the whole image), in the units of the image, so that the radius does not
-            depend on the number of voxels.
+            sqrt(number of values that may change), in the units of the image, so that the radius does not depend on
+            the number of voxels. It still is no threat that is free of size: at equal RMS a field of view eight times
+            as large holds a norm 2.8 times as large, all of which may be spent on one structure. `region` bounds that.
         unit: "norm" or "rms".
         bounds: (low, high) of the perturbed image; the projection on to ball and box together is exact.
         region: boolean mask, broadcasts to the image; only there may it change.
@@ -77,8 +78,11 @@ class L2(_Additive):
     def size(self, params: Tensor) -> Tensor:
         return norm(params) / self._norm_per_unit(params)
 
-    def _norm_per_unit(self, params: Tensor) -> float:
-        return 1.0 if self.unit == "norm" else math.sqrt(per_sample_count(params))
+    def _norm_per_unit(self, params: Tensor) -> float | Tensor:
+        if self.unit == "norm":
+            return 1.0
+        whole = math.sqrt(per_sample_count(params))
+        return whole if self.share is None else whole * self.share.to(params).sqrt().clamp(min=1e-30)
 
 
 def _safe_scale(gradient: Tensor) -> Tensor | None:

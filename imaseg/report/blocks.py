@@ -127,7 +127,7 @@ def with_interval(value: float | None, interval: Sequence[float] | None, *, sign
     >>> with_interval(0.5, [0.4, 0.6]).note
     '[0.400, 0.600]'
     """
-    return Cell(decimal(value, sign=sign), f"{bracket(interval, sign=sign)} {more}".strip())
+    return Cell(decimal(value, sign=sign), f"{'' if value is None else bracket(interval, sign=sign)} {more}".strip())
 
 
 @dataclass(frozen=True)

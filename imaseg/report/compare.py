@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from imaseg.progress import counted
 from imaseg.report.audits import Audit, Audits
 from imaseg.report.blocks import Cell, with_interval
+from imaseg.report.intervals import patients_of
 from imaseg.report.wording import about_attack, attack_name, decimal, in_words, listing, set_name, unit_name
 from imaseg.results.attack import AttackEntry
 from imaseg.results.base import MEAN, CaseScores, Interval, Metrics
-from imaseg.statistics import bootstrap
+from imaseg.statistics import mean_interval
 
 _Scores = dict[tuple[str, float], float]
 
@@ -55,7 +57,7 @@ class Series(NamedTuple):
 
 
 class Point(NamedTuple):
-    """Mean foreground metrics of one audit at one budget (0 is the clean image)."""
+    """Mean foreground metrics of one audit at one budget (0 is the clean image), and patients by case if named."""
 
     eps: float
     n: int
@@ -63,6 +65,7 @@ class Point(NamedTuple):
     ci95: dict[str, Interval]
     cases: list[CaseScores]
     probe: AttackEntry | None
+    units: Mapping[str, str] = {}
 
     @property
     def dice(self) -> float | None:
@@ -94,7 +97,7 @@ class Curve(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """Paired mean difference over the cases that both audits hold, with a bootstrap interval."""
+    """Paired mean difference over the cases that both audits hold, with its interval."""
 
     mean: float
     ci95: Interval
@@ -111,13 +114,13 @@ def clean_point(audit: Audit) -> Point:
     found = audit.summary
     cases = found.metric_per_case
     intervals = found.ci95 | {"dice": found.clean_dice_ci95}
-    return Point(0.0, len(cases), found.foreground_mean, intervals, cases, None)
+    return Point(0.0, len(cases), found.foreground_mean, intervals, cases, None, patients_of(audit))
 
 
 def ladder(audit: Audit, series: Series) -> list[Point]:
     """Points of one probe by rising eps, without the clean one; empty if this audit does not hold it."""
     points = [
-        Point(entry.eps, entry.n, entry.foreground_mean, entry.ci95, entry.metric_per_case, entry)
+        Point(entry.eps, entry.n, entry.foreground_mean, entry.ci95, entry.metric_per_case, entry, patients_of(audit))
         for entry in audit.summary.probes
         if Series.of(entry) == series
     ]
@@ -197,8 +200,10 @@ def paired(reference: Point | None, other: Point | None) -> Difference | None:
     if reference is None or other is None:
         return None
     before, after = reference.values("dice"), other.values("dice")
-    gaps = [after[case] - before[case] for case in after if case in before]
-    return Difference(sum(gaps) / len(gaps), bootstrap(gaps), len(gaps)) if gaps else None
+    gaps = {case: after[case] - before[case] for case in after if case in before}
+    units = [other.units.get(case) or reference.units.get(case, case) for case in gaps]
+    change = [*gaps.values()]
+    return Difference(sum(change) / len(change), mean_interval(change, units), len(change)) if change else None
 
 
 def against(audits: Audits, audit: Audit, reference: Point | None, point: Point) -> str:

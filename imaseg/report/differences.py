@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from imaseg.data.files import whole_file
+from imaseg.progress import counted
 from imaseg.report.audits import Audits, read_audits
 from imaseg.report.blocks import Cell, Table, table, with_interval
 from imaseg.report.compare import strongest
@@ -17,13 +18,14 @@ from imaseg.statistics import paired
 
 Row = dict[str, Any]
 _COLUMNS = (
-    "a", "b", "probe", "eps", "unit", "metric", "mean_a", "mean_b", "difference", "ci95_low", "ci95_high", "n", "p",
+    "a", "b", "probe", "eps", "unit", "metric", "mean_a", "mean_b", "difference", "ci95_low", "ci95_high", "n",
+    "patients", "p",
 )  # fmt: skip
 _NAMES = {metric.name: metric.head for metric in METRICS}
-_USED = {"model", "metric_per_case", "probes", "corruptions"}
+_USED = {"model", "intervals", "metric_per_case", "probes", "corruptions"}
 _TEST = (
-    "p: two-sided Wilcoxon signed-rank test, adjusted by Holm's method over the rows of a metric. Marked *: p below "
-    "0.05, which few cases cannot reach whatever they show"
+    "p: two-sided Wilcoxon signed-rank test over the same, adjusted by Holm's method over the rows of a metric. Marked "
+    "*: p below 0.05, which few cases cannot reach whatever they show"
 )
 _LEVEL = 0.05
 
@@ -71,9 +73,11 @@ def main_rows(audits: Audits, rows: Iterable[Row]) -> list[Row]:
 def difference_table(rows: Sequence[Row]) -> Table:
     """A table of such rows, with p-values where any row has one."""
     tested = any(row["p"] is not None for row in rows)
+    patients = max((row["patients"] or 0 for row in rows), default=0)
+    over_patients = f" over {counted(patients, 'patient')}" if patients else " over cases"
     caption = (
         "Paired differences over the cases that both models hold: mean over cases of the second model minus the first, "
-        "with a 95 % bootstrap interval, not corrected for the number of rows. "
+        f"with a 95 % interval{over_patients}, not corrected for the number of rows. "
         + (_TEST if tested else "Marked *: the interval does not hold 0")
     )
     return table(caption, [_cells(row, tested) for row in rows])

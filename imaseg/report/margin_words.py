@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from imaseg.report.wording import UNDEFINED, percent, short
+from imaseg.report.wording import NO_INTERVAL, UNDEFINED, percent, short
 from imaseg.results.margin import CaseMargin, MarginEntry
 
 
@@ -58,6 +58,6 @@ def _factor(value: float) -> str:
 
 
 def median_interval(entry: MarginEntry) -> str:
-    """Interval of the median; an end at the ceiling is a lower bound. Empty if there is none."""
+    """Interval of the median; an end at the ceiling is a lower bound."""
     ends = [f"above {short(entry.eps)}" if end >= entry.eps else short(end) for end in entry.median_ci95 or []]
-    return f"[{', '.join(ends)}]" if ends else ""
+    return f"[{', '.join(ends)}]" if ends else NO_INTERVAL if entry.n else ""

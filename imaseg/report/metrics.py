@@ -41,7 +41,8 @@ METRICS = (
     Metric("dice", "Dice", "Dice", "Dice"),
     Metric(
         "hd95", "HD95 (mm)", "HD95", "the 95th percentile of the Hausdorff distance (mm)", 2,
-        "HD95: 95th percentile of the Hausdorff distance",
+        "HD95: 95th percentile of the Hausdorff distance; where a structure is missing on one side, which leaves it "
+        "undefined, means take the diagonal of the image (penalised)",
     ),
     Metric(
         "surface_dice", "Surface Dice (1 voxel)", "surface Dice",
@@ -73,8 +74,10 @@ METRICS = (
 
 
 def metric_cells(means: Metrics, columns: Sequence[Metric]) -> dict[str, str]:
-    """Means by head of column, and in how many cases each is undefined."""
-    undefined = [f"{m.short} {int(lost)}" for m in columns if (lost := means.get(f"{m.name}_undefined"))]
+    """Means by head of column, and how many values of each are undefined or penalties."""
+    ends = {"_undefined": "", "_penalised": " penalised"}
+    counts = [(m.short, means.get(f"{m.name}{end}"), said) for m in columns for end, said in ends.items()]
+    undefined = [f"{name} {int(lost)}{said}" for name, lost, said in counts if lost]
     cells = {metric.head: metric.write(means.get(metric.name)) for metric in columns}
     return {**cells, "Undefined in (cases)": ", ".join(undefined) or "none"}
 

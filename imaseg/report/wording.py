@@ -15,8 +15,11 @@ from imaseg.objectives import Objective
 from imaseg.perturbations import Perturbation
 from imaseg.results.attack import AttackEntry
 from imaseg.results.base import Spread
+from imaseg.statistics import FEWEST
 
 UNDEFINED = "undefined"
+NO_INTERVAL = f"no interval below n = {FEWEST}"
+"""What a table says where there are too few cases or patients."""
 _UNITS = {
     "rms": "RMS per voxel",
     "norm": "L2 norm",
@@ -72,13 +75,13 @@ def amount(eps: float, unit: str) -> str:
 
 
 def bracket(interval: Sequence[float | None] | None, *, sign: bool = False) -> str:
-    """Interval for a table cell; empty when there is none.
+    """Interval for a table cell.
 
     >>> bracket((0.58, 0.6401)), bracket(None)
-    ('[0.580, 0.640]', '')
+    ('[0.580, 0.640]', 'no interval below n = 7')
     """
     ends = _ends(interval, sign=sign)
-    return f"[{', '.join(ends)}]" if ends else ""
+    return f"[{', '.join(ends)}]" if ends else NO_INTERVAL
 
 
 def in_words(interval: Sequence[float | None] | None, *, sign: bool = False) -> str:
@@ -88,7 +91,7 @@ def in_words(interval: Sequence[float | None] | None, *, sign: bool = False) -> 
     '95 % CI 0.580 to 0.640'
     """
     ends = _ends(interval, sign=sign)
-    return f"95 % CI {' to '.join(ends)}" if ends else "no interval"
+    return f"95 % CI {' to '.join(ends)}" if ends else f"no interval: fewer than {FEWEST} cases or patients"
 
 
 def _ends(interval: Sequence[float | None] | None, *, sign: bool) -> list[str]:

@@ -21,11 +21,17 @@ MEAN = "foreground_mean"
 """Key of the mean over the foreground classes, next to the classes."""
 
 Metrics = dict[str, float | None]
-"""Value by metric; None where it is undefined. `<metric>_undefined` counts the values that a mean leaves out."""
+"""Value by metric; None where it is undefined.
+
+`<metric>_undefined` counts the values that a mean leaves out, `<metric>_penalised` those for which it takes the
+`<metric>_penalty` that stands beside the undefined value.
+"""
+COUNTS = ("_undefined", "_penalised")
+"""Endings of what counts values, and is no metric itself."""
 Scores = dict[str, Metrics]
 """Metrics by class number, and under `MEAN` their mean over the foreground."""
 Interval = list[float] | None
-"""Ends of a 95 % interval; None where there are too few cases."""
+"""Ends of a 95 % interval; None where there are too few cases or patients."""
 
 
 class Record(BaseModel):
@@ -178,10 +184,10 @@ AnyEntry = Annotated[SerializeAsAny[Entry], BeforeValidator(Entry.of_kind)]
 
 
 def score_lines(eps: float, scores: Scores) -> list[tuple[float | str, str, str, float | None]]:
-    """Lines of `cases.csv` for the metrics of a prediction, counts of undefined values left out."""
+    """Lines of `cases.csv` for the metrics of a prediction, counts left out."""
     return [
         (eps, kind, metric, value)
         for kind, values in scores.items()
         for metric, value in values.items()
-        if not metric.endswith("_undefined")
+        if not metric.endswith(COUNTS)
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, Self, TypeVar
 
 from pydantic import model_validator
@@ -53,6 +54,7 @@ class CaseRecord(Record):
     Attributes:
         format: of the file.
         case: id.
+        patient: the same for all cases of one person; empty where the data do not say.
         clean: scores of the clean prediction.
         native_dice: Dice of the clean prediction by class, and "mean", counted on the grid of the files; empty for
             prepared cases.
@@ -69,6 +71,7 @@ class CaseRecord(Record):
 
     format: Literal[2] = FORMAT
     case: str
+    patient: str = ""
     clean: Scores
     native_dice: dict[str, float] = {}
     volumes: dict[str, float]
@@ -90,6 +93,16 @@ class CaseRecord(Record):
             raise ValueError(msg)
         return self
 
+    @property
+    def unit(self) -> str:
+        """The patient, or the case itself where the data do not say."""
+        return self.patient or self.case
+
     def rows_of(self, kind: type[_Row], probe: str | None = None) -> list[_Row]:
         """The rows of one kind, of one probe if that is named."""
         return [row for row in self.rows if isinstance(row, kind) and probe in (None, row.probe)]
+
+
+def units_of(records: Sequence[CaseRecord]) -> dict[str, str]:
+    """What intervals are over, by case: its patient, or the case itself where the data do not say."""
+    return {record.case: record.unit for record in records}

@@ -75,7 +75,7 @@ class MarginEntry(Entry):
         steps: of the attack inside.
         n: cases with a margin; `absent` counts those whose label does not hold the structure.
         q25, median, q75: of the margins; None without any.
-        median_ci95: bootstrap interval of the median.
+        median_ci95: interval of the median.
         median_share_of_range: median margin as a share of each case's intensity range, where the unit is an intensity.
         censored: cases that nothing broke.
         clean_failures: cases that meet the criterion unattacked.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, Self, TypeVar
 
 from imaseg.results.attack import AttackEntry
 from imaseg.results.base import FORMAT, AnyEntry, Block, Interval, Record
+from imaseg.results.case import CaseRecord
 from imaseg.results.certificate import CertificateEntry
 from imaseg.results.corruption import CorruptionEntry, Degradation
 from imaseg.results.margin import MarginEntry
@@ -59,6 +61,30 @@ class DataFacts(Record):
     labels: dict[str, str]
     selected_because: str = ""
     held_out_missing: bool = False
+
+
+class Intervals(Record):
+    """What the 95 % intervals are over.
+
+    Attributes:
+        over: "patients" where the data name them, else "cases".
+        n: how many of them.
+        patients: of each case, where they are named; a case without one counts as a patient of its own.
+        unnamed: how many such cases there are; 0 where no patient is named.
+    """
+
+    over: Literal["cases", "patients"]
+    n: int
+    patients: dict[str, str] = {}
+    unnamed: int = 0
+
+    @classmethod
+    def of(cls, records: Sequence[CaseRecord]) -> Self:
+        """Of these cases."""
+        named = {record.case: record.patient for record in records if record.patient}
+        n = len({record.unit for record in records})
+        unnamed = len(records) - len(named) if named else 0
+        return cls(over="patients" if named else "cases", n=n, patients=named, unnamed=unnamed)
 
 
 class SizeProbe(Record):
@@ -125,6 +151,8 @@ class Summary(Block):
         agreement: of a clean prediction with that of the model's own software.
         native_dice: mean clean Dice by class, and "mean", counted on the grid of the files; empty for cases that
             were prepared before, whose files are on another grid.
+        intervals: what the intervals are over; None in audits of earlier versions, whose intervals are percentile
+            bootstraps over cases.
         clean_dice_ci95: interval of the clean mean foreground Dice.
         probes: attacks and noise at each budget, and the worst case over several.
         margins, voxel_margins, certified, corruptions: of the other kinds of probes.
@@ -142,6 +170,7 @@ class Summary(Block):
     preparation: Preparation
     agreement: Agreement
     native_dice: dict[str, float] = {}
+    intervals: Intervals | None = None
     clean_dice_ci95: Interval
     probes: list[AttackEntry] = []
     margins: list[MarginEntry] = []

@@ -34,7 +34,8 @@ from imaseg.ranks import rank, world
 from imaseg.runs.config import TrainConfig
 
 _BOTH = ["image", "label"]
-_KEPT = (*_BOTH, "id")
+_ALL = [*_BOTH, "inside"]
+_KEPT = [*_ALL, "id"]
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
@@ -90,7 +91,10 @@ class SeededDataset(Dataset[dict[str, Any]]):
 
 
 def training_loader(cases: CaseSet, config: TrainConfig, *, start: int) -> DataLoader:
-    """Loader of batches with keys image (B, C, *patch), label (B, 1, *patch) and id, starting at epoch `start`."""
+    """Loader of batches with keys image (B, C, *patch), label, inside (B, 1, *patch) and id, from epoch `start` on.
+
+    `inside` is 1 on the image and 0 on padding.
+    """
     data = CacheDataset([_item(case) for case in cases], Compose(_reading(config)), progress=False)
     seeded = SeededDataset(data, Compose(_augmentation(config)), seed=config.seed)
     return DataLoader(
@@ -119,23 +123,31 @@ def _reading(config: TrainConfig) -> list[Transform]:
         LoadImaged(_BOTH, image_only=True),
         EnsureChannelFirstd(_BOTH),
         ToTensord(_BOTH, track_meta=False),
-        SpatialPadd(_BOTH, config.patch),
+        _Inside(),
+        SpatialPadd(_ALL, config.patch),
     ]
 
 
 def _augmentation(config: TrainConfig) -> list[Transform]:
     if not config.augment:
-        return [CenterSpatialCropd(_BOTH, config.patch), ToTensord(_BOTH, track_meta=False)]
+        return [CenterSpatialCropd(_ALL, config.patch), ToTensord(_ALL, track_meta=False)]
     turn, grow = [0.15] * len(config.patch), [0.1] * len(config.patch)
     return [
-        RandSpatialCropd(_BOTH, config.patch, random_size=False),
-        RandFlipd(_BOTH, prob=0.5, spatial_axis=0),
-        RandAffined(_BOTH, prob=0.3, rotate_range=turn, scale_range=grow, mode=("bilinear", "nearest")),
+        RandSpatialCropd(_ALL, config.patch, random_size=False),
+        RandFlipd(_ALL, prob=0.5, spatial_axis=0),
+        RandAffined(_ALL, prob=0.3, rotate_range=turn, scale_range=grow, mode=("bilinear", "nearest", "nearest")),
         RandGaussianNoised("image", prob=0.2, std=0.05),
         RandScaleIntensityd("image", factors=0.1, prob=0.3),
         RandAdjustContrastd("image", prob=0.2, gamma=(0.8, 1.25), retain_stats=True),
-        ToTensord(_BOTH, track_meta=False),
+        ToTensord(_ALL, track_meta=False),
     ]
+
+
+class _Inside(Transform):
+    """Marks where the image is, before padding."""
+
+    def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
+        return {**item, "inside": torch.ones_like(item["label"][:1], dtype=torch.uint8)}
 
 
 def held_out(ids: list[str], share: float, seed: int) -> tuple[list[str], list[str]]:

@@ -5,6 +5,7 @@ Under `torchrun` the processes share the cases of each epoch, and the first proc
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -157,7 +158,16 @@ def _state(config: TrainConfig, model: SegmentationModel, cases: CaseSet) -> Run
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     scaler = torch.amp.GradScaler(enabled=config.amp and torch.cuda.is_available())
     schedule, method = build_schedule(config, optimizer), build_method(config)
+    method.in_voxels_of(_voxel_volume(model.card))
     return RunState(model.network, optimizer, schedule, method, scaler, data=cases.sha256())
+
+
+def _voxel_volume(card: ModelCard) -> float:
+    """Volume of a voxel in mm3, of the median case where the recipe does not resample."""
+    usual = (card.fingerprint or {}).get("spacing", [1.0])
+    wanted = (card.recipe or {}).get("spacing")
+    sizes = wanted if isinstance(wanted, list | tuple) else [None] * len(usual)
+    return math.prod(size or kept for size, kept in zip(sizes, usual, strict=False))
 
 
 def _trainer(config: TrainConfig, model: SegmentationModel, state: RunState, cases: CaseSet) -> SupervisedTrainer:

@@ -1,6 +1,13 @@
-"""Confidence intervals of means over cases, and paired comparisons of two models."""
+"""Confidence intervals of means and medians over cases or patients, and paired comparisons of two models."""
 
 from imaseg.statistics.comparison import paired
-from imaseg.statistics.interval import DRAWS, FEWEST, bootstrap, bootstrap_each
+from imaseg.statistics.interval import (
+    FEWEST,
+    jackknife,
+    mean_interval,
+    mean_intervals,
+    median_interval,
+    membership,
+)
 
-__all__ = ["DRAWS", "FEWEST", "bootstrap", "bootstrap_each", "paired"]
+__all__ = ["FEWEST", "jackknife", "mean_interval", "mean_intervals", "median_interval", "membership", "paired"]

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.stats
 
-from imaseg.statistics.interval import FEWEST, bootstrap_each
+from imaseg.statistics.interval import FEWEST, Ends, mean_interval, membership
 
 Row = dict[str, Any]
 _Key = tuple[Any, ...]
 _MEAN = "foreground_mean"
+_COUNTS = ("_undefined", "_penalised")
 
 
 def paired(
@@ -30,14 +31,15 @@ def paired(
         One row per probe, eps and metric with at least one case in common: `probe` ("clean" for unchanged images, or
         the name of a corruption), `eps` (0 for clean, the severity of a corruption), `unit` of eps, `metric` (mean over
         the foreground of a case), `a` and `b` (names), `mean_a` and `mean_b` (over the cases for which both are
-        defined), `difference` (b minus a), `ci95` (bootstrap interval of the difference, cases drawn in pairs; None for
-        fewer than 3), `n` (those cases), and `p` (two-sided Wilcoxon signed-rank test, adjusted by Holm's method over
-        the rows of the same metric; None for fewer than 3 cases).
+        defined), `difference` (b minus a), `ci95` (interval of the difference, cases in pairs), `n` (those cases),
+        `patients` (of those cases, where the audits name them, else None), and `p` (two-sided Wilcoxon signed-rank test
+        of the cases, or of the means of the patients, adjusted by Holm's method over the rows of the same metric).
+        `ci95` and `p` are over the patients, else over the cases; None for fewer than `FEWEST` of them.
     """
     first, second = names or (summary_a["model"]["name"], summary_b["model"]["name"])
     blocks_a = dict(_blocks(summary_a))
     rows: list[Row] = []
-    gaps: dict[int, list[float]] = {}
+    named = {case: name for one in (summary_a, summary_b) for case, name in _patients(one).items()}
     for key, block in _blocks(summary_b):
         if key not in blocks_a:
             continue
@@ -46,20 +48,12 @@ def paired(
             shared = [case for case in values if case in before.get(metric, {})]
             if shared:
                 pairs = [(before[metric][case], values[case]) for case in shared]
-                gaps[len(rows)] = [b - a for a, b in pairs]
+                change = _Change([b - a for a, b in pairs], [named.get(case, case) for case in shared])
                 a, b = (sum(side) / len(pairs) for side in zip(*pairs, strict=True))
                 probe, eps, unit, *_ = key
                 row = {"probe": probe, "eps": eps, "unit": unit, "metric": metric, "a": first, "b": second}
-                rows.append(row | {"mean_a": a, "mean_b": b})
-    intervals = bootstrap_each(gaps)
-    for row_index, row in enumerate(rows):
-        change = gaps[row_index]
-        row |= {
-            "difference": sum(change) / len(change),
-            "ci95": intervals[row_index],
-            "n": len(change),
-            "p": _signed_rank(change),
-        }
+                row |= {"mean_a": a, "mean_b": b, "difference": change.mean, "ci95": change.interval, "n": len(pairs)}
+                rows.append(row | {"patients": len({*change.units}) if named else None, "p": change.p})
     _adjust(rows)
     return rows
 
@@ -76,6 +70,32 @@ def holm(values: Sequence[float]) -> list[float]:
     return [float(value) for value in adjusted.clip(max=1.0)]
 
 
+class _Change(NamedTuple):
+    """Differences of cases, and the patient of each case, or the case itself."""
+
+    gaps: list[float]
+    units: list[str]
+
+    @property
+    def mean(self) -> float:
+        """Over the cases."""
+        return sum(self.gaps) / len(self.gaps)
+
+    @property
+    def interval(self) -> Ends:
+        """Of the mean."""
+        return mean_interval(self.gaps, self.units)
+
+    @property
+    def p(self) -> float | None:
+        """Of the signed-rank test over the units."""
+        member = membership(self.units)
+        change = np.asarray(self.gaps) @ member / member.sum(0)
+        if len(change) < FEWEST:
+            return None
+        return float(scipy.stats.wilcoxon(change).pvalue) if change.any() else 1.0
+
+
 def _blocks(summary: Mapping[str, Any]) -> Iterator[tuple[_Key, Mapping[str, Any]]]:
     """Yield the comparable parts of a summary, each with the key that both audits must share."""
     yield ("clean", 0.0, ""), summary
@@ -90,17 +110,14 @@ def _values(block: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     by_metric: dict[str, dict[str, float]] = {}
     for entry in block["metric_per_case"]:
         for metric, value in entry["metrics"].get(_MEAN, {}).items():
-            if value is not None and math.isfinite(value) and not metric.endswith("_undefined"):
+            if value is not None and math.isfinite(value) and not metric.endswith(_COUNTS):
                 by_metric.setdefault(metric, {})[entry["case"]] = value
     return by_metric
 
 
-def _signed_rank(change: Sequence[float]) -> float | None:
-    if len(change) < FEWEST:
-        return None
-    if not any(change):
-        return 1.0
-    return float(scipy.stats.wilcoxon(change).pvalue)
+def _patients(summary: Mapping[str, Any]) -> Mapping[str, str]:
+    """Patient by case, as far as the audit names them."""
+    return (summary.get("intervals") or {}).get("patients", {})
 
 
 def _adjust(rows: Sequence[Row]) -> None:

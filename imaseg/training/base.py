@@ -37,7 +37,15 @@ class TrainingMethod(Registered, ABC):
             self.starts = Starts()
 
     @abstractmethod
-    def __call__(self, model: Model, image: Tensor, label: Tensor, ids: Sequence[str] | None = None) -> Tensor:
+    def __call__(
+        self,
+        model: Model,
+        image: Tensor,
+        label: Tensor,
+        ids: Sequence[str] | None = None,
+        *,
+        inside: Tensor | None = None,
+    ) -> Tensor:
         """Return the scalar loss of a batch, with the graph to the weights.
 
         Args:
@@ -45,6 +53,8 @@ class TrainingMethod(Registered, ABC):
             image: (B, C, *spatial).
             label: as the loss takes it; methods that attack need a form that `imaseg.scores.encode` takes.
             ids: one name per sample, for methods that keep something per case.
+            inside: boolean mask (B, 1, *spatial) of what is image and no padding; only there is it perturbed, and only
+                these voxels count in an RMS. None for images without padding.
         """
 
     @property
@@ -56,6 +66,9 @@ class TrainingMethod(Registered, ABC):
     def replays(self) -> int:
         """How many times the caller must repeat each batch: loss, backward pass, optimiser's step."""
         return 1
+
+    def in_voxels_of(self, volume: float) -> None:
+        """Say how large a voxel of the images is in mm3, for criteria that limit a volume."""
 
     def end_epoch(self) -> None:
         """End an epoch; the caller must call this once per epoch."""

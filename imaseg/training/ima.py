@@ -34,7 +34,7 @@ from imaseg.attacks import PGD
 from imaseg.attacks.search import CriterionFn, Search
 from imaseg.frozen import Model, as_plain_tensor, frozen, unwrap_ddp
 from imaseg.margins.bisection import bisect
-from imaseg.margins.criteria import DiceBelow, leading_to
+from imaseg.margins.criteria import Criterion, DiceBelow, leading_to
 from imaseg.objectives import Objective
 from imaseg.perturbations import Perturbation
 from imaseg.perturbations.base import expand
@@ -127,7 +127,15 @@ class IMA(TrainingMethod):
         self.last_epoch: dict[str, float] = {}
         self.seed, self._calls = seed, 0
 
-    def __call__(self, model: Model, image: Tensor, label: Tensor, ids: Sequence[str] | None = None) -> Tensor:
+    def __call__(
+        self,
+        model: Model,
+        image: Tensor,
+        label: Tensor,
+        ids: Sequence[str] | None = None,
+        *,
+        inside: Tensor | None = None,
+    ) -> Tensor:
         """Return the mixed loss of the batch; records in `margins` how far each case could be pushed.
 
         Raises:
@@ -138,9 +146,13 @@ class IMA(TrainingMethod):
         if (self._calls - 1) % self.every:
             return self._mean_loss(model, image, label)
         weights = self.table.weights(names, self.weighting) if self.weighting else None
-        perturbed, moved = self._perturb(model, image, label, names)
+        perturbed, moved = self._perturb(model, image, label, names, inside)
         loss = (1 - self.beta) * self._mean_loss(model, image, label)
         return loss + self.beta * self._perturbed_loss(model, perturbed, moved, weights)
+
+    def in_voxels_of(self, volume: float) -> None:
+        if isinstance(self.criterion, Criterion):
+            self.criterion = self.criterion.in_voxels_of(volume)
 
     @property
     def passes(self) -> int:
@@ -166,12 +178,14 @@ class IMA(TrainingMethod):
         self.table.load_state_dict(state["table"])
         self._calls = int(state["calls"])
 
-    def _perturb(self, model: Model, image: Tensor, label: Tensor, ids: list[str]) -> tuple[Tensor, Tensor]:
+    def _perturb(
+        self, model: Model, image: Tensor, label: Tensor, ids: list[str], inside: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Perturb each sample up to its margin, or to its boundary if that is nearer; returns images and labels."""
         image, label = as_plain_tensor(image), as_plain_tensor(label)
         margins, seed = self.table.look_up(ids).to(image.device), self.seed + self._calls
         radii = self._radii(margins, seed)
-        perturbation = self.attack.perturbation.with_eps(radii)
+        perturbation = self.attack.perturbation.with_eps(radii).within(inside)
         start = None if self.starts is None else self.starts.begin(ids, image, perturbation, seed)
         with frozen(model):
             search = Search(

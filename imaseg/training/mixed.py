@@ -34,10 +34,18 @@ class _MixedTraining(TrainingMethod):
         self.random_eps = random_eps
         self.seed, self._epoch, self._calls = seed, 0, 0
 
-    def __call__(self, model: Model, image: Tensor, label: Tensor, ids: Sequence[str] | None = None) -> Tensor:
+    def __call__(
+        self,
+        model: Model,
+        image: Tensor,
+        label: Tensor,
+        ids: Sequence[str] | None = None,
+        *,
+        inside: Tensor | None = None,
+    ) -> Tensor:
         """Return the mixed loss of the batch."""
         self._calls += 1
-        attacked, moved = self._attacked(self._budget(image), model, image, label, ids)
+        attacked, moved = self._attacked(self._budget(image).within(inside), model, image, label, ids)
         loss = self.mix * self._mean_loss(model, attacked, moved)
         return loss if self.mix == 1 else loss + (1 - self.mix) * self._mean_loss(unwrap_ddp(model), image, label)
 

@@ -16,6 +16,14 @@ class Standard(TrainingMethod):
     def __init__(self, loss: Loss) -> None:
         super().__init__(loss)  # nothing is searched, so nothing can start warm
 
-    def __call__(self, model: Model, image: Tensor, label: Tensor, ids: Sequence[str] | None = None) -> Tensor:
+    def __call__(
+        self,
+        model: Model,
+        image: Tensor,
+        label: Tensor,
+        ids: Sequence[str] | None = None,
+        *,
+        inside: Tensor | None = None,
+    ) -> Tensor:
         """Return the mean loss of the batch."""
         return self._mean_loss(model, image, label)

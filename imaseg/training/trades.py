@@ -66,11 +66,19 @@ class TRADES(TrainingMethod):
         self.attack = PGD(perturbation, steps=steps)
         self.seed, self._calls = seed, 0
 
-    def __call__(self, model: Model, image: Tensor, label: Tensor, ids: Sequence[str] | None = None) -> Tensor:
+    def __call__(
+        self,
+        model: Model,
+        image: Tensor,
+        label: Tensor,
+        ids: Sequence[str] | None = None,
+        *,
+        inside: Tensor | None = None,
+    ) -> Tensor:
         """Return clean loss and weighted drift of the batch."""
         self._calls += 1
         names = [] if self.starts is None else case_ids(image, ids)
-        attacked = self._furthest(model, as_plain_tensor(image), as_plain_tensor(label), names)
+        attacked = self._furthest(model, as_plain_tensor(image), as_plain_tensor(label), names, inside)
         output = model(image)
         before = heads(output, image)[0].detach()
         after = heads(unwrap_ddp(model)(attacked), image)[0]
@@ -90,9 +98,12 @@ class TRADES(TrainingMethod):
         super().load_state_dict(state)
         self._calls = int(state["calls"])
 
-    def _furthest(self, model: Model, image: Tensor, label: Tensor, names: list[str]) -> Tensor:
+    def _furthest(
+        self, model: Model, image: Tensor, label: Tensor, names: list[str], inside: Tensor | None = None
+    ) -> Tensor:
         """The image whose prediction drifted most among those that the search evaluated."""
-        drift, within, seed = _Drift(ignore_index=self.ignore_index), self.attack.perturbation, self.seed + self._calls
+        drift, seed = _Drift(ignore_index=self.ignore_index), self.seed + self._calls
+        within = self.attack.perturbation.within(inside)
         start = None if self.starts is None else self.starts.begin(names, image, within, seed)
         with frozen(model):
             search = Search(model, image, label, within, drift, seed=seed, start=start)

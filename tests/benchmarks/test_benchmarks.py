@@ -13,6 +13,9 @@ import pytest
 import torch
 from PIL import Image
 
+from imaseg import statistics
+from imaseg.statistics import interval
+
 pytestmark = pytest.mark.slow
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 
@@ -168,6 +171,13 @@ def test_the_figure_of_the_front_has_a_panel_for_each_budget(monkeypatch, tmp_pa
     text = (tmp_path / "front.svg").read_text()
     assert all(text.count(f"<!-- {name} -->") == 1 for name in ("L2 1", "L2 15", "IMA"))
     assert "<!-- PGD -->" not in text
+
+
+def test_coverage(bench):
+    text = bench("coverage.py", "--small")
+    assert all(text.count(f"| {name} | 7 | ") == times for name, times in (("normal", 2), ("10 % ones", 1)))
+    assert "| normal | 5 | " in text
+    assert statistics.FEWEST == interval.FEWEST > 2
 
 
 def test_two_moons(bench):

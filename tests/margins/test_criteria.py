@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from imaseg.margins import Criterion, DiceBelow, Misclassified, VoxelsFlipped
+from imaseg import IMA, L2, SampleMargin
+from imaseg.margins import Criterion, DiceBelow, MaxDiceBelow, Misclassified, VoxelsFlipped
 
 
 def _logits(decided, classes=3):
@@ -16,23 +17,83 @@ LABEL = torch.tensor([[0, 1, 1, 1]])
 CLEAN = _logits([[0, 1, 1, 0]])
 
 
-def test_dice_below_uses_the_mean_over_foreground_classes():
-    # Class 1: 2*2/(3+2) = 0.8; class 2 is empty on both sides and scores 1; mean 0.9.
-    assert not DiceBelow(0.9)(CLEAN, LABEL, CLEAN).item()
-    assert DiceBelow(0.91)(CLEAN, LABEL, CLEAN).item()
+def test_dice_below_uses_the_mean_over_the_classes_in_the_label():
+    # Class 1: 2*2/(3+2) = 0.8; class 2 is in neither and does not count.
+    assert not DiceBelow(0.8)(CLEAN, LABEL, CLEAN).item()
+    assert DiceBelow(0.81)(CLEAN, LABEL, CLEAN).item()
+    # Counted, it scores 1: mean 0.9.
+    assert not DiceBelow(0.9, absent="count")(CLEAN, LABEL, CLEAN).item()
+    assert DiceBelow(0.91, absent="count")(CLEAN, LABEL, CLEAN).item()
 
 
-def test_a_painted_structure_counts():
+@pytest.mark.parametrize(
+    ("absent", "voxel", "broken"),
+    [
+        ("ignore", 1.0, False),
+        ("count", 1.0, True),
+        (0.0, 1.0, True),
+        (0.9, 1.0, True),
+        (1.0, 1.0, False),
+        (3.9, 4.0, True),
+        (4.0, 4.0, False),
+        (100.0, 1.0, False),
+    ],
+)
+def test_a_voxel_of_a_class_that_the_label_lacks(absent, voxel, broken):
+    # Class 1 is all right; one voxel of class 2, in neither before, halves the mean over both.
     painted = _logits([[2, 1, 1, 1]])
-    assert DiceBelow(0.51)(painted, LABEL, CLEAN).item()
-    assert not DiceBelow(0.49)(painted, LABEL, CLEAN).item()
+    assert DiceBelow(0.51, absent=absent).in_voxels_of(voxel)(painted, LABEL, CLEAN).item() is broken
+
+
+def test_one_voxel_breaks_no_case_by_default():
+    painted = _logits([[2, 1, 1, 1]])
+    assert not DiceBelow(0.99)(painted, LABEL, CLEAN).item()
+    assert not SampleMargin(L2(1.0)).criterion(painted, LABEL, CLEAN).item()
+    assert not IMA(None, L2(1.0)).criterion(painted, LABEL, CLEAN).item()
+
+
+def test_a_label_without_structures_is_broken_by_volume_alone():
+    empty, found = torch.zeros(1, 4, dtype=torch.long), _logits([[0, 1, 2, 2]])
+    assert not DiceBelow(1.0, absent=3.0)(found, empty, found).item()
+    assert DiceBelow(0.1, absent=2.9)(found, empty, found).item()
+    assert not DiceBelow(1.0, absent="ignore")(found, empty, found).item()
+    # Relative to the clean prediction, only what is added counts.
+    assert not DiceBelow(0.1, relative=True, absent=2.9)(found, empty, found).item()
+    assert DiceBelow(0.1, relative=True, absent=1.9)(found, empty, _logits([[0, 0, 0, 2]])).item()
+
+
+def test_the_loss_that_leads_to_dice_below_paints_no_class_that_the_label_lacks():
+    logits = CLEAN.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(DiceBelow(0.5).objective()(logits, LABEL).sum(), logits)
+    (counted,) = torch.autograd.grad(DiceBelow(0.5, absent="count").objective()(logits, LABEL).sum(), logits)
+    # On the background voxel, raising class 2 lowers class 1's share of it, which helps class 1; counted, it harms.
+    assert gradient[0, 2, 0] < 0 < counted[0, 2, 0]
+
+
+def test_the_best_class_decides_as_in_the_published_code():
+    label = torch.tensor([[0, 1, 1, 2]])
+    one_good = _logits([[2, 1, 1, 0]])  # class 1: 1, class 2: 0
+    assert not MaxDiceBelow(1.0)(one_good, label, one_good).item()
+    assert DiceBelow(0.6)(one_good, label, one_good).item()
+    none_good = _logits([[2, 1, 0, 0]])  # class 1: 2/3
+    assert MaxDiceBelow(0.67)(none_good, label, none_good).item()
+    assert not MaxDiceBelow(0.66)(none_good, label, none_good).item()
+    # A class that is in neither has Dice 1, but does not hold a case whose one structure is lost.
+    lost = _logits([[0, 0, 0, 0]])
+    assert MaxDiceBelow(0.1)(lost, LABEL, CLEAN).item()
+
+
+def test_a_classifier_is_refused():
+    logits = torch.tensor([[1.0, 0.0]])
+    with pytest.raises(ValueError, match=r"got those of a classifier. Use Misclassified\(\)"):
+        DiceBelow(0.5)(logits, torch.tensor([0]), logits)
 
 
 def test_relative_dice_compares_with_the_clean_one():
-    # Clean 0.9, now class 1 2*1/(3+1) = 0.5, mean 0.75 = 0.833 of clean.
+    # Clean 0.8, now class 1 2*1/(3+1) = 0.5 = 0.625 of clean.
     now = _logits([[0, 1, 0, 0]])
-    assert DiceBelow(0.84, relative=True)(now, LABEL, CLEAN).item()
-    assert not DiceBelow(0.83, relative=True)(now, LABEL, CLEAN).item()
+    assert DiceBelow(0.63, relative=True)(now, LABEL, CLEAN).item()
+    assert not DiceBelow(0.62, relative=True)(now, LABEL, CLEAN).item()
 
 
 @pytest.mark.parametrize(("fraction", "broken"), [(0.0, True), (0.3, True), (0.34, False)])
@@ -49,7 +110,8 @@ def test_classes_are_judged_by_themselves():
     assert not DiceBelow(0.9, classes=[0])(now, LABEL, CLEAN).item()
     assert VoxelsFlipped(0.5, classes=[1])(now, LABEL, CLEAN).item()
     assert not VoxelsFlipped(0.0, classes=[0])(now, LABEL, CLEAN).item()
-    assert repr(DiceBelow(0.1, classes=[1])) == "Dice below 0.1 (class 1)"
+    assert repr(DiceBelow(0.1, classes=[1], absent="ignore")) == "Dice below 0.1 (class 1)"
+    assert repr(DiceBelow(0.5)) == "Dice below 0.5, or more than 100 mm3 of structures that the label lacks"
 
 
 def test_relative_dice_of_a_class_compares_with_its_own():
@@ -94,6 +156,8 @@ def test_samples_are_judged_one_by_one(criterion):
     [
         ({"name": "dice-below", "threshold": 0.0}, r"threshold must be in \(0, 1\], got 0"),
         ({"name": "dice-below", "threshold": 1.2}, r"threshold must be in \(0, 1\], got 1.2"),
+        ({"name": "dice-below", "threshold": 0.5, "absent": -1.0}, "absent must be a volume in mm3, 0 or more"),
+        ({"name": "dice-below", "threshold": 0.5, "absent": "some"}, "'ignore' or 'count', got 'some'"),
         ({"name": "voxels-flipped", "fraction": 1.0}, r"fraction must be in \[0, 1\), got 1.0"),
     ],
 )

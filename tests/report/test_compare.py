@@ -15,6 +15,7 @@ from imaseg.report.compare import (
     telling,
 )  # fmt: skip
 from imaseg.results.base import MEAN, CaseScores
+from imaseg.statistics import mean_interval
 from tests.report.vary import entries, vary, with_dice
 
 
@@ -78,11 +79,24 @@ def test_ladders_rise_and_noise_has_draws_not_steps(tiny):
 
 
 def test_paired_difference_uses_shared_defined_cases_only():
-    change = paired(point(a=0.8, b=0.9, c=0.1, d=None, e=0.5), point(b=0.6, a=0.7, x=1.0, d=0.5, e=0.3))
-    assert change.mean == pytest.approx(-0.2)
-    assert change.n == 3
-    low, high = change.ci95
-    assert -0.3 - 1e-9 <= low <= change.mean <= high <= -0.1 + 1e-9
+    more = {f"m{place}": 0.5 + place / 100 for place in range(6)}
+    before = point(a=0.8, b=0.9, c=0.1, d=None, e=0.5, **more)
+    after = point(b=0.6, a=0.7, x=1.0, d=0.5, e=0.3, **dict.fromkeys(more, 0.3))
+    change, gaps = paired(before, after), [-0.1, -0.3, -0.2, *(0.3 - value for value in more.values())]
+    assert change.mean == pytest.approx(sum(gaps) / 9)
+    assert change.n == 9
+    assert change.ci95 == pytest.approx(mean_interval(gaps))
+
+
+def test_cases_of_one_patient_count_as_one_in_a_difference():
+    dice = {f"c{place:02d}": 0.5 + place**2 / 1000 for place in range(16)}
+    before, after = point(**dict.fromkeys(dice, 0.4)), point(**dice)
+    patients = {case: f"p{place // 2}" for place, case in enumerate(dice)}
+    found = [paired(before._replace(units=own), after._replace(units=other)).ci95 for own, other in
+             ((patients, {}), ({}, patients))]  # fmt: skip
+    expected = mean_interval([value - 0.4 for value in dice.values()], [*patients.values()])
+    assert found == [pytest.approx(expected)] * 2
+    assert expected != pytest.approx(paired(before, after).ci95)
 
 
 def test_few_shared_cases_have_no_interval_and_none_no_difference():

@@ -10,14 +10,18 @@ from imaseg.report.differences import write_comparison
 from imaseg.statistics import paired
 
 
-def test_each_model_is_compared_with_the_first(write_variant, real_audit, tmp_path):
+def test_each_model_is_compared_with_the_first(write_variant, tmp_path):
+    def twice(summary, run):
+        summary["metric_per_case"] += [case | {"case": f"{case['case']} again"} for case in summary["metric_per_case"]]
+
     def edit(summary, run):
         for case in summary["metric_per_case"]:
             case["metrics"]["foreground_mean"]["dice"] -= 0.02
+        twice(summary, run)
 
-    folders = [real_audit, write_variant("b", edit), write_variant("c")]
+    folders = [write_variant("a", twice), write_variant("b", edit), write_variant("c")]
     rows = list(csv.DictReader(write_comparison(folders, tmp_path / "out" / "comparison.csv").open()))
-    assert {(row["a"], row["b"]) for row in rows} == {("tiny", "b"), ("tiny", "c")}
+    assert {(row["a"], row["b"]) for row in rows} == {("a", "b"), ("a", "c")}
     clean = {row["b"]: row for row in rows if row["probe"] == "clean" and row["metric"] == "dice"}
     assert [float(clean["b"][key]) for key in ("difference", "ci95_low")] == pytest.approx([-0.02, -0.02])
     assert float(clean["c"]["difference"]) == 0

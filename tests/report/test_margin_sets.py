@@ -57,7 +57,7 @@ def test_margins_in_words(entry):
     ]
     assert texts == ["0 (fails unattacked)", "0.25", "above 1"]
     assert median_interval(entry.model_copy(update={"median_ci95": [0.1, 1.0], "eps": 1.0})) == "[0.1, above 1]"
-    assert median_interval(entry.model_copy(update={"median_ci95": None})) == ""
+    assert median_interval(entry.model_copy(update={"median_ci95": None})) == "no interval below n = 7"
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,9 @@ def test_the_page_holds_the_numbers_of_the_summary(tiny, page):
     assert page.open == []
     for entry in tiny.summary.probes:
         assert f"{entry.dice:.3f}" in page.text
-        assert "[{:.3f}, {:.3f}]".format(*entry.dice_ci95) in page.text
+    assert "no interval below n = 7" in page.text
+    assert "95 % intervals over 6 cases" in page.text
+    assert "each counts as a patient of its own" in page.text
     facts = [tiny.summary.model.sha256, tiny.run.data_sha256, tiny.run.plan_sha256, f"{tiny.run.forward_calls:,}"]
     for fact in (*facts, *tiny.run.versions.values(), *(check.number for check in tiny.summary.validity if check.ok)):
         assert fact in page.text

@@ -31,8 +31,8 @@ def test_minus_signs_are_typographic_and_zero_has_none():
 
 
 def test_half_known_intervals_are_no_intervals():
-    assert bracket((0.1, None)) == ""
-    assert in_words(None) == "no interval"
+    assert bracket((0.1, None)) == "no interval below n = 7"
+    assert in_words(None) == "no interval: fewer than 7 cases or patients"
 
 
 def test_words():

@@ -14,6 +14,20 @@ def vary(audit, name="other", *, run=None, **summary):
     return replace(audit, name=name, summary=changed, run=audit.run.model_copy(update=run or {}))
 
 
+def with_intervals(audit):
+    """The audit as if of so many cases that every mean has an interval, from its half to 0.1 above it."""
+
+    def ends(block):
+        return {name: [value / 2, value + 0.1] for name, value in block.foreground_mean.items() if value is not None}
+
+    lists = {
+        name: [entry.model_copy(update={"ci95": ends(entry)}) for entry in getattr(audit.summary, name)]
+        for name in ("probes", "corruptions")
+    }
+    clean = ends(audit.summary)
+    return vary(audit, audit.name, ci95=clean, clean_dice_ci95=clean["dice"], **lists)
+
+
 def with_dice(block, dice):
     """A block of metrics with this Dice for each case, its mean, and no interval."""
     cases = [

@@ -297,5 +297,5 @@ def test_items_hold_no_more_after_many_epochs(prepared_phantom, tiny_config):
     cached = loader.dataset.data
     notes = [len(item["image_transforms"]) for item in cached]
     for _ in range(3):
-        assert {key for batch in loader for key in batch} == {"image", "label", "id"}
+        assert {key for batch in loader for key in batch} == {"image", "label", "inside", "id"}
     assert [len(item["image_transforms"]) for item in cached] == notes

@@ -10,7 +10,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imaseg.statistics import bootstrap, paired
+from imaseg.statistics import mean_interval, paired
 from imaseg.statistics.comparison import holm
 
 
@@ -51,7 +51,8 @@ def test_difference_interval_and_test_are_those_of_the_gaps():
     gaps = [after[case] - before[case] for case in before]
     assert row["difference"] == pytest.approx(np.mean(gaps))
     assert row["difference"] == pytest.approx(row["mean_b"] - row["mean_a"])
-    assert row["ci95"] == bootstrap(gaps)
+    assert row["ci95"] == pytest.approx(mean_interval(gaps))
+    assert row["patients"] is None
     assert row["p"] == pytest.approx(scipy.stats.wilcoxon(gaps).pvalue)
 
 
@@ -62,6 +63,20 @@ def test_only_cases_that_both_hold_count():
     assert row["mean_a"] == pytest.approx(0.55)
     assert row["ci95"] is None
     assert row["p"] is None
+
+
+def test_cases_of_one_patient_count_as_one():
+    before, after = _cases(0, 24), _cases(1, 24, centre=0.82)
+    named = {"intervals": {"patients": {case: f"p{place // 3}" for place, case in enumerate(before)}}}
+    (row,) = paired(summary(before, **named), summary(after))
+    gaps = [after[case] - before[case] for case in before]
+    means = np.reshape(gaps, (8, 3)).mean(1)
+    assert (row["n"], row["patients"], row["difference"]) == (24, 8, pytest.approx(np.mean(gaps)))
+    assert row["ci95"] == pytest.approx(mean_interval(means))
+    assert row["p"] == pytest.approx(scipy.stats.wilcoxon(means).pvalue)
+    few = {"intervals": {"patients": {case: f"p{place // 6}" for place, case in enumerate(before)}}}
+    (row,) = paired(summary(before), summary(after, **few))
+    assert (row["patients"], row["ci95"], row["p"]) == (4, None, None)
 
 
 def test_metrics_have_rows_of_their_own_over_the_cases_where_both_are_defined():

@@ -14,9 +14,10 @@ from imaseg.auditing.probes import CorruptionProbe
 from imaseg.auditing.probes.attack import worst_cases
 from imaseg.auditing.validity.checks import valid, validity
 from imaseg.results import CaseRecord, Summary
+from imaseg.results.case import units_of
 from imaseg.results.preparation import Agreement
 from imaseg.results.run import Run
-from imaseg.results.summary import Cost, DataFacts
+from imaseg.results.summary import Cost, DataFacts, Intervals
 
 
 def summarise(records: Sequence[CaseRecord], plan: Plan, *, run: Run, data: DataFacts) -> Summary:
@@ -25,7 +26,8 @@ def summarise(records: Sequence[CaseRecord], plan: Plan, *, run: Run, data: Data
     `cost` is of the machine; all else is the same however often and by how many processes the audit was run.
     """
     labels = {int(k): name for k, name in data.labels.items()}
-    clean = block({record.case: record.clean for record in records}, labels)
+    units = units_of(records)
+    clean = block({record.case: record.clean for record in records}, labels, units)
     entries: dict[str, Any] = _entries(records, plan, labels)
     agreed = run.agreement or Agreement()
     checks = validity(records, plan, data, agreed)
@@ -40,10 +42,11 @@ def summarise(records: Sequence[CaseRecord], plan: Plan, *, run: Run, data: Data
         agreement=agreed,
         native_dice=_mean_over_cases([record.native_dice for record in records]),
         **clean,
+        intervals=Intervals.of(records),
         clean_dice_ci95=clean["ci95"]["dice"],
         **entries,
         degradation=degradation(records) if plan.of(CorruptionProbe) else None,
-        by_size=by_size(volumes, clean["metric_per_case"], scored, list(clean["mean"])),
+        by_size=by_size(volumes, clean["metric_per_case"], scored, list(clean["mean"]), units),
         by_size_rule=RULE,
         validity=checks,
         valid=valid(checks),

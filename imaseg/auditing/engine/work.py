@@ -124,6 +124,7 @@ class Work:
                 part_done(CHECKS)
             record = CaseRecord(
                 case=name,
+                patient=scene.source.patient(scene.case),
                 clean=clean,
                 native_dice=scene.native_dice,
                 volumes=scene.volumes,

@@ -111,6 +111,10 @@ class CaseSource:
             steps = recipe.model_copy(update={"label_map": None})  # `_raw` has done that
             self._recipe, self._prepare = recipe, lambda volume: apply_recipe(volume, steps, statistics)
 
+    def patient(self, case: Case) -> str:
+        """Of a case, as the data or the model's recipe name it; empty where neither does."""
+        return self._known[case.id].patient
+
     def load(self, case: Case) -> Loaded:
         """The case in the model's units, with what is needed to go back to the files.
 

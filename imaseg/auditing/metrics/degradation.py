@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imaseg.progress import counted
-from imaseg.results.base import MEAN, Interval, Scores
+from imaseg.results.base import MEAN, Scores
 from imaseg.results.case import CaseRecord
 from imaseg.results.corruption import CorruptionRow, Degradation, LeftOutRow, Losses
-from imaseg.statistics import FEWEST
+from imaseg.statistics import jackknife, membership
 
 ALPHA = 2 / 3
 DEFINITION = (
@@ -26,27 +26,26 @@ DEFINITION = (
     "(Boone et al., NeuroImage 2023), then over corruptions; relative: divided by the clean Dice; unweighted: all "
     "severities alike. Positive is worse."
 )
-_DRAWS = 2000
 Values = NDArray[np.float64]
 
 
 def degradation(records: Sequence[CaseRecord]) -> Degradation:
-    """Degradation per corruption and over all, each with a 95 % bootstrap interval over cases."""
+    """Degradation per corruption and over all, each with a 95 % interval over cases or patients."""
     rows = {record.case: record.rows_of(CorruptionRow) for record in records}
     names = list(dict.fromkeys(row.corruption for each in rows.values() for row in each))
     left_out = {row.corruption: row.reason for record in records for row in record.rows_of(LeftOutRow)}
     clean = np.array([_dice(record.clean) for record in records])
     weighted = np.array([[_loss(record, name, ALPHA) for name in names] for record in records])
     plain = np.array([[_loss(record, name, 1.0) for name in names] for record in records])
-    index = np.random.default_rng(0).integers(len(records), size=(_DRAWS, len(records)))
-    main = _figures(weighted, index, names)
+    units = membership([record.unit for record in records])
+    main = _figures(weighted, units, names)
     worst = max(names, key=lambda name: main.per_corruption[name], default=None)
     return Degradation(
         **dict(main),
         worst=main.per_corruption[worst] if worst is not None else None,
         worst_corruption=worst,
-        relative=_figures(weighted, index, names, clean),
-        unweighted=_figures(plain, index, names),
+        relative=_figures(weighted, units, names, clean),
+        unweighted=_figures(plain, units, names),
         left_out={name: reason for name, reason in left_out.items() if name not in names},
         definition=DEFINITION,
     )
@@ -63,16 +62,18 @@ def degradation_line(scores: Degradation | None) -> str:
     )
 
 
-def _figures(losses: Values, index: NDArray[np.int64], names: Sequence[str], clean: Values | None = None) -> Losses:
-    """Means over cases, and their intervals over resampled ones, of losses (cases, corruptions); NaN: did not occur."""
+def _figures(losses: Values, units: Values, names: Sequence[str], clean: Values | None = None) -> Losses:
+    """Means over cases of losses (cases, corruptions), NaN where one does not occur, and their intervals.
+
+    `units` (cases, patients) is 1 where a case is of a patient.
+    """
     if not names:
         return Losses(per_corruption={}, per_corruption_ci95={}, mean=None, ci95=None)
-    mean = _over_cases(losses, np.arange(len(losses))[None], clean)[0]
-    intervals: list[Interval] = [None] * (len(names) + 1)
-    if len(losses) >= FEWEST:
-        drawn = _over_cases(losses, index, clean)
-        drawn = np.where(np.isfinite(drawn), drawn, mean)  # none of the cases that it occurs in was drawn
-        intervals = np.percentile(np.column_stack([drawn, drawn.mean(axis=1)]), [2.5, 97.5], axis=0).T.tolist()
+    mean = _over_cases(losses, np.ones((1, len(losses))), clean)[0]
+    without = _over_cases(losses, 1 - units.T, clean)
+    over_all = np.where(np.isfinite(without), without, mean).mean(axis=1)  # it may occur in one patient only
+    concerned = np.where(units.T @ np.isfinite(losses) > 0, without, np.nan)
+    intervals = jackknife(np.append(mean, mean.mean()), np.vstack([concerned.T, over_all]))
     return Losses(
         per_corruption=dict(zip(names, mean.tolist(), strict=True)),
         per_corruption_ci95=dict(zip(names, intervals, strict=False)),
@@ -81,15 +82,15 @@ def _figures(losses: Values, index: NDArray[np.int64], names: Sequence[str], cle
     )
 
 
-def _over_cases(losses: Values, index: NDArray[np.int64], clean: Values | None) -> Values:
-    """(draws, corruptions): mean loss over the drawn cases, divided by their mean clean Dice if that is given."""
+def _over_cases(losses: Values, chosen: Values, clean: Values | None) -> Values:
+    """(choices, corruptions): mean loss over each choice of cases, divided by their mean clean Dice if that is given.
+
+    `chosen` (choices, cases) is 1 for cases that are taken, else 0.
+    """
     there = np.isfinite(losses)
+    base = there if clean is None else there * clean[:, None]
     with np.errstate(invalid="ignore", divide="ignore"):
-        count = there[index].sum(1)
-        mean = np.where(there, losses, 0.0)[index].sum(1) / count
-        if clean is None:
-            return mean
-        return mean / ((there * clean[:, None])[index].sum(1) / count)
+        return (chosen @ np.where(there, losses, 0.0)) / (chosen @ base)
 
 
 def _loss(record: CaseRecord, name: str, alpha: float) -> float:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+import statistics
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from imaseg.auditing.metrics.surfaces import SurfaceScores, Volume, cropped, surface_scores
-from imaseg.results.base import MEAN, CaseScores, Metrics, Scores
-from imaseg.statistics import bootstrap_each
+from imaseg.results.base import COUNTS, MEAN, CaseScores, Metrics, Scores
+from imaseg.statistics import mean_intervals
 
 
 class Pair(NamedTuple):
@@ -25,6 +26,7 @@ class Pair(NamedTuple):
         dice: (K,) hard Dice per channel.
         painted, real, both: voxels by class: predicted, labelled, and both at once.
         surfaces: by class.
+        diagonal: of the whole image, in mm.
     """
 
     found: Volume
@@ -35,6 +37,7 @@ class Pair(NamedTuple):
     real: NDArray[np.intp]
     both: NDArray[np.intp]
     surfaces: Mapping[int, SurfaceScores]
+    diagonal: float
 
     @property
     def voxel(self) -> float:
@@ -43,22 +46,38 @@ class Pair(NamedTuple):
 
 
 class Metric(NamedTuple):
-    """How a metric is measured, per class; None for one that is taken of the whole case (`Scene.score`)."""
+    """How a metric is measured and averaged.
+
+    Attributes:
+        measure: per class; None for a metric that is taken of the whole case (`Scene.score`).
+        higher_is_better: its direction.
+        of_held: whether the mean of a case is over the classes that its label holds. Of others it would be decided by
+            one voxel.
+        within: range of its values, which intervals do not leave.
+        penalty: what means take for an undefined value; None if they leave it out.
+    """
 
     measure: Callable[[Pair, int], float | None] | None
     higher_is_better: bool = False
+    of_held: bool = False
+    within: tuple[float, float] = (-math.inf, math.inf)
+    penalty: Callable[[Pair], float] | None = None
 
 
+_SHARE, _SIZE = (0.0, 1.0), (0.0, math.inf)
 METRICS: dict[str, Metric] = {
-    "dice": Metric(lambda pair, k: float(pair.dice[k]), higher_is_better=True),
-    "surface_dice": Metric(lambda pair, k: pair.surfaces[k].surface_dice, higher_is_better=True),
-    "surface_dice_2mm": Metric(lambda pair, k: pair.surfaces[k].surface_dice_2mm, higher_is_better=True),
-    "hd95": Metric(lambda pair, k: pair.surfaces[k].hd95),
+    "dice": Metric(lambda pair, k: float(pair.dice[k]), True, True, _SHARE),
+    "surface_dice": Metric(lambda pair, k: pair.surfaces[k].surface_dice, True, True, _SHARE),
+    "surface_dice_2mm": Metric(lambda pair, k: pair.surfaces[k].surface_dice_2mm, True, True, _SHARE),
+    # Left out of a mean, a structure that was missed altogether would be better than one found badly.
+    "hd95": Metric(
+        lambda pair, k: pair.surfaces[k].hd95, of_held=True, within=_SIZE, penalty=lambda pair: pair.diagonal
+    ),
     "volume_error": Metric(lambda pair, k: float(pair.painted[k] - pair.real[k]) * pair.voxel / 1000),
-    "fp_volume": Metric(lambda pair, k: 0.0 if pair.real[k] else float(pair.painted[k]) * pair.voxel),
-    "missed": Metric(lambda pair, k: float(pair.real[k] > 0 and not pair.both[k])),
-    "false_positive": Metric(lambda pair, k: float(pair.painted[k] > 0 and not pair.real[k])),
-    "ece": Metric(None),
+    "fp_volume": Metric(lambda pair, k: 0.0 if pair.real[k] else float(pair.painted[k]) * pair.voxel, within=_SIZE),
+    "missed": Metric(lambda pair, k: float(pair.real[k] > 0 and not pair.both[k]), of_held=True, within=_SHARE),
+    "false_positive": Metric(lambda pair, k: float(pair.painted[k] > 0 and not pair.real[k]), within=_SHARE),
+    "ece": Metric(None, within=_SHARE),
 }
 """By name. What a page says of each stands in `report/metrics.py`."""
 
@@ -77,10 +96,11 @@ def score(
 
     Returns:
         By class: `dice`; `surface_dice` at one voxel and `surface_dice_2mm`; `hd95` in mm, None if the class is absent
-        on one side only, 0 if on both; `volume_error` in ml, predicted minus true; `fp_volume` in mm^3, predicted of a
-        class that the label does not have; `missed`, 1 if the label has the class and no voxel of it was found; and
-        `false_positive`, 1 if a class was predicted that the label does not have. Under "foreground_mean" the mean of
-        each over the classes for which it is defined.
+        on one side only (`hd95_penalty`, the diagonal of the image, then stands beside it), 0 if on both;
+        `volume_error` in ml, predicted minus true; `fp_volume` in mm^3, predicted of a class that the label does not
+        have; `missed`, 1 if the label has the class and no voxel of it was found; and `false_positive`, 1 if a class
+        was predicted that the label does not have. Under "foreground_mean" the mean of
+        each (`foreground_scores`).
     """
     ignored = label < 0
     found, truth = cropped(*(volume.masked_fill(ignored, 0).numpy() for volume in (prediction, label)))
@@ -92,12 +112,18 @@ def score(
     for k in classes:
         agree = float(painted[k] == real[k])  # for classes that are not in both
         surfaces.setdefault(k, SurfaceScores(agree, agree, 0.0 if agree else None))
-    pair = Pair(found, truth, spacing, dice, painted, real, both, surfaces)
-    scores: Scores = {
-        str(k): {name: metric.measure(pair, k) for name, metric in METRICS.items() if metric.measure} for k in classes
-    }
-    scores[MEAN] = mean_scores(list(scores.values()))
+    diagonal = math.hypot(*(n * size for n, size in zip(label.shape, spacing, strict=True)))
+    pair = Pair(found, truth, spacing, dice, painted, real, both, surfaces, diagonal)
+    scores: Scores = {str(k): _measured(pair, k) for k in classes}
+    scores[MEAN] = foreground_scores(scores, [k for k in classes if real[k]])
     return scores
+
+
+def _measured(pair: Pair, k: int) -> Metrics:
+    """Every metric of a class, and beside undefined ones what means take instead."""
+    found = {name: metric.measure(pair, k) for name, metric in METRICS.items() if metric.measure}
+    lost = [name for name, value in found.items() if value is None]
+    return found | {f"{name}_penalty": penalty(pair) for name in lost if (penalty := METRICS[name].penalty)}
 
 
 def score_regions(
@@ -117,7 +143,9 @@ def score_regions(
         found, truth = (torch.isin(volume, torch.tensor(inside)).long() for volume in (prediction, label))
         truth = truth.masked_fill(label < 0, -1)
         scores[str(k)] = score(found, truth, dice[[0, k]], spacing=spacing, classes=[1])["1"]
-    scores[MEAN] = mean_scores(list(scores.values()))
+    scores[MEAN] = foreground_scores(
+        scores, [k for k, inside in groups.items() if torch.isin(label, torch.tensor(inside)).any()]
+    )
     return scores
 
 
@@ -127,35 +155,63 @@ def volumes_ml(label: Tensor, *, spacing: Sequence[float], groups: Mapping[int, 
     return {str(k): int(torch.isin(label, label.new_tensor(inside)).sum()) * ml for k, inside in groups.items()}
 
 
-def mean_scores(rows: Sequence[Mapping[str, float | None]]) -> Metrics:
-    """Mean of each metric over the rows where it is defined; `<metric>_undefined` counts the others."""
-    means: Metrics = {}
-    for metric, values in _columns(rows).items():
-        means[metric] = sum(values) / len(values) if values else None
-        if len(values) < len(rows):
-            means[f"{metric}_undefined"] = float(len(rows) - len(values))
+def foreground_scores(scores: Scores, held: Collection[int]) -> Metrics:
+    """Mean of each metric of a case over its classes, or over those `held` by its label where `Metric.of_held` says so.
+
+    Where the label holds none, over all: what is found there is wrong.
+    """
+    every, present = list(scores.values()), [scores[str(k)] for k in held]
+    means, of_held = mean_scores(every), mean_scores(present or every)
+    names = [name for name, metric in METRICS.items() if metric.of_held]
+    for name in (name + end for name in names for end in ("", *COUNTS)):
+        means.pop(name, None)
+        means |= {name: of_held[name]} if name in of_held else {}
     return means
 
 
-def interval_scores(blocks: Mapping[str, Sequence[Mapping[str, float | None]]]) -> dict[str, dict[str, Any]]:
-    """95 % bootstrap interval of each mean that `mean_scores` gives, for several lists of rows by name."""
+def mean_of_held(dice: Mapping[str, float], held: Collection[str]) -> float:
+    """Mean Dice of a case over the structures that its label holds, over all where it holds none."""
+    return statistics.fmean([dice[k] for k in held] or dice.values())
+
+
+def mean_scores(rows: Sequence[Mapping[str, float | None]]) -> Metrics:
+    """Mean of each metric over the rows where it is defined or has a penalty.
+
+    `<metric>_undefined` counts the other rows, `<metric>_penalised` the penalties in the mean.
+    """
+    means: Metrics = {}
+    for metric, column in _columns(rows).items():
+        values = [value for value in column if value is not None]
+        means[metric] = sum(values) / len(values) if values else None
+        counts = (len(rows) - len(values), sum(_penalised(row, metric) for row in rows))
+        means |= {metric + end: float(count) for end, count in zip(COUNTS, counts, strict=True) if count}
+    return means
+
+
+def interval_scores(
+    blocks: Mapping[str, Sequence[Mapping[str, float | None]]], patients: Sequence[str] | None = None
+) -> dict[str, dict[str, Any]]:
+    """95 % interval of each mean that `mean_scores` gives, for several lists of rows, of the same cases, by name."""
     columns = {(name, metric): values for name, rows in blocks.items() for metric, values in _columns(rows).items()}
+    within = [METRICS[metric].within for _, metric in columns]
     found: dict[str, dict[str, Any]] = {name: {} for name in blocks}
-    for (name, metric), interval in bootstrap_each(columns).items():
+    intervals = mean_intervals(list(columns.values()), patients, within=within)
+    for (name, metric), interval in zip(columns, intervals, strict=True):
         found[name][metric] = interval
     return found
 
 
-def block(scores: Mapping[str, Scores], labels: Mapping[int, str]) -> dict[str, Any]:
+def block(scores: Mapping[str, Scores], labels: Mapping[int, str], units: Mapping[str, str]) -> dict[str, Any]:
     """Means of all metrics over cases, with intervals: the fields of `imaseg.results.base.Block`.
 
     Args:
         scores: by case.
         labels: name by class number.
+        units: patient of each case, or whatever the intervals are over (`imaseg.results.case.units_of`).
     """
     rows = {k: [case[k] for case in scores.values()] for k in (MEAN, *(str(k) for k in labels if k > 0))}
     means = {k: mean_scores(of) for k, of in rows.items()}
-    intervals = interval_scores(rows)
+    intervals = interval_scores(rows, [units[case] for case in scores])
     return {
         "foreground_mean": means.pop(MEAN),
         "ci95": intervals.pop(MEAN),
@@ -165,13 +221,18 @@ def block(scores: Mapping[str, Scores], labels: Mapping[int, str]) -> dict[str, 
     }
 
 
-def _columns(rows: Sequence[Mapping[str, float | None]]) -> dict[str, list[float]]:
-    """Defined values of each metric that any row has."""
+def _columns(rows: Sequence[Mapping[str, float | None]]) -> dict[str, list[float | None]]:
+    """Each metric that any row has, the penalty where it is undefined, None where it has none."""
     return {
-        metric: [value for row in rows if (value := row.get(metric)) is not None]
+        metric: [row.get(f"{metric}_penalty") if row.get(metric) is None else row[metric] for row in rows]
         for metric in METRICS
         if any(metric in row for row in rows)
     }
+
+
+def _penalised(row: Mapping[str, float | None], metric: str) -> float:
+    """How many penalties are in a value, which may be a mean itself."""
+    return row.get(f"{metric}_penalised") or float(row.get(metric) is None and f"{metric}_penalty" in row)
 
 
 def dice_of_maps(prediction: Volume, label: Volume, groups: Mapping[int, Sequence[int]]) -> dict[str, float]:

@@ -6,13 +6,16 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from imaseg.auditing.metrics.scores import METRICS
 from imaseg.results.base import CaseScores
 from imaseg.results.summary import SizeGroup, SizeProbe
-from imaseg.statistics import FEWEST, bootstrap_each
+from imaseg.statistics import mean_intervals
 
+_FEWEST = 3
+"""Smallest group."""
 RULE = (
-    f"Thirds of the reference volume of each structure over the cases that hold it; halves below {3 * FEWEST} such "
-    f"cases, all together below {2 * FEWEST}."
+    f"Thirds of the reference volume of each structure over the cases that hold it; halves below {3 * _FEWEST} such "
+    f"cases, all together below {2 * _FEWEST}."
 )
 _NAMES = {1: ("all",), 2: ("small", "large"), 3: ("small", "medium", "large")}
 
@@ -22,6 +25,7 @@ def by_size(
     clean: Sequence[CaseScores],
     probes: Sequence[tuple[str, float, Sequence[CaseScores]]],
     classes: Sequence[str],
+    units: Mapping[str, str],
 ) -> list[SizeGroup]:
     """Mean Dice of each class in each group of sizes.
 
@@ -30,15 +34,17 @@ def by_size(
         clean: scores of the unchanged images.
         probes: name, budget and scores of each attack.
         classes: to report.
+        units: what intervals are over, by case (`imaseg.results.case.units_of`).
     """
     tables = [_dice(scores) for scores in (clean, *(scores for _, _, scores in probes))]
     entries = []
     for k in classes:
         sizes = {case: of[k] for case, of in volumes.items() if of.get(k, 0.0) > 0}
         for name, cases in groups(sizes).items():
-            columns = {step: [table[case][k] for case in cases] for step, table in enumerate(tables)}
-            intervals = bootstrap_each(columns)
-            clean_mean, *means = (sum(values) / len(values) for values in columns.values())
+            rows = [[table[case][k] for case in cases] for table in tables]
+            patients = [units[case] for case in cases]
+            intervals = mean_intervals(rows, patients, within=[METRICS["dice"].within] * len(rows))
+            clean_mean, *means = (sum(values) / len(values) for values in rows)
             attacked = [
                 SizeProbe(probe=probe, eps=eps, dice=mean, ci95=intervals[step])
                 for step, ((probe, eps, _), mean) in enumerate(zip(probes, means, strict=True), start=1)
@@ -64,7 +70,7 @@ def groups(volumes: Mapping[str, float]) -> dict[str, list[str]]:
     {'small': ['b', 'c', 'a'], 'large': ['f', 'e', 'd']}
     """
     ordered = sorted(volumes, key=lambda case: (volumes[case], case))
-    names = _NAMES[min(3, max(1, len(ordered) // FEWEST))]
+    names = _NAMES[min(3, max(1, len(ordered) // _FEWEST))]
     found: dict[str, list[str]] = {}
     if ordered:
         edges = np.quantile([*volumes.values()], np.arange(1, len(names)) / len(names))

@@ -16,7 +16,7 @@ from imaseg.auditing.probes.scene import Scene, number
 from imaseg.auditing.probes.written import write_attacked
 from imaseg.results.attack import AttackEntry, AttackRow
 from imaseg.results.base import Spread
-from imaseg.results.case import CaseRecord, CaseScale
+from imaseg.results.case import CaseRecord, CaseScale, units_of
 
 Pairs = Sequence[tuple[CaseRecord, AttackRow]]
 """Rows of one budget, next to the records of their cases."""
@@ -190,7 +190,7 @@ def figures(probe: AttackProbe, pairs: Pairs, labels: Labels, seed: int) -> dict
         "eps_native": native_budget(records, eps, probe),
         "sizes": {unit: statistics.median(row.sizes[unit] for row in rows) for unit in units},
         "n": len(pairs),
-        **block({record.case: row.scores for record, row in pairs}, labels),
+        **block({record.case: row.scores for record, row in pairs}, labels, units_of(records)),
     }
 
 

@@ -15,7 +15,7 @@ from imaseg.auditing.probes.scene import Scene
 from imaseg.corruptions import SEVERITIES, Corrupted, Corruption
 from imaseg.errors import InputError
 from imaseg.results.base import Row, Scores, Spread
-from imaseg.results.case import CaseRecord
+from imaseg.results.case import CaseRecord, units_of
 from imaseg.results.corruption import CorruptionEntry, CorruptionRow, LeftOutRow
 
 
@@ -93,15 +93,21 @@ class CorruptionProbe(Probe):
         found: dict[tuple[str, int], dict[str, CorruptionRow]] = {}
         for record, row in self.rows(records, CorruptionRow):
             found.setdefault((row.corruption, row.severity), {})[record.case] = row
+        units = units_of(records)
         return [
-            self._entry(corruption, severity, found[corruption.name, severity], labels)
+            self._entry(corruption, severity, found[corruption.name, severity], labels, units)
             for corruption in self.build(seed)
             for severity in self.severities
             if (corruption.name, severity) in found
         ]
 
     def _entry(
-        self, corruption: Corruption, severity: int, rows: dict[str, CorruptionRow], labels: Labels
+        self,
+        corruption: Corruption,
+        severity: int,
+        rows: dict[str, CorruptionRow],
+        labels: Labels,
+        units: dict[str, str],
     ) -> CorruptionEntry:
         found = list(rows.values())
         values = {name: [row.parameters[name] for row in found] for name in found[0].parameters}
@@ -119,7 +125,7 @@ class CorruptionProbe(Probe):
             before_normalisation=all(row.before_normalisation for row in found),
             seed=corruption.seed,
             n=len(found),
-            **block({case: row.scores for case, row in rows.items()}, labels),
+            **block({case: row.scores for case, row in rows.items()}, labels, units),
         )
 
 

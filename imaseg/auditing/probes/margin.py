@@ -23,7 +23,7 @@ from imaseg.perturbations import Perturbation
 from imaseg.results.base import MEAN
 from imaseg.results.case import CaseRecord, CaseScale
 from imaseg.results.margin import CaseMargin, MarginEntry, MarginRow
-from imaseg.statistics import bootstrap
+from imaseg.statistics import median_interval
 
 WHOLE = "whole"
 """What the whole case, all foreground structures together, is called among the structures."""
@@ -59,21 +59,24 @@ class MarginProbe(Budgeted, Probe):
         base, told = f"margin-{self.perturbation}", "-".join(_told(value) for value in self.criterion.values())
         return [base, f"{base}-{told}", f"{base}-{told}-{self.stated_unit}"]
 
-    def judge(self, structure: int | None = None) -> Criterion:
-        """When the whole case, or one structure, counts as broken.
+    def judge(self, structure: int | None = None, voxel: float = 1.0) -> Criterion:
+        """When the whole case, or one structure, counts as broken, in voxels of so many mm3.
 
         Raises:
             ValueError: if the criterion does not fit.
         """
-        return Criterion.build(self.criterion | ({} if structure is None else {"classes": (structure,)}))
+        which = {} if structure is None else {"classes": (structure,)}
+        return Criterion.build(self.criterion | which).in_voxels_of(voxel)
 
-    def search(self, perturbation: Perturbation, seed: int, structure: int | None = None) -> SampleMargin:
-        """The margin search on one set, of the whole case or of one structure.
+    def search(
+        self, perturbation: Perturbation, seed: int, structure: int | None = None, voxel: float = 1.0
+    ) -> SampleMargin:
+        """The margin search on one set, of the whole case or of one structure, in voxels of so many mm3.
 
         Raises:
             ValueError: if criterion, steps or rtol do not fit.
         """
-        criterion = self.judge(structure)
+        criterion = self.judge(structure, voxel)
         attack = PGD(perturbation, steps=self.steps, objective=criterion.objective(), seed=seed)
         return SampleMargin(
             perturbation, criterion=criterion, attack=attack, challenger=default_challenger(attack), rtol=self.rtol
@@ -105,7 +108,7 @@ class MarginProbe(Budgeted, Probe):
             row = MarginRow(probe=self.name, structure=structure, eps=self.eps)
             if structure is None or scene.volumes[str(structure)] > 0:
                 channel = structure if structure is None or not scene.model.card.regions else structure - 1
-                search = self.search(perturbation, scene.seed, channel)
+                search = self.search(perturbation, scene.seed, channel, math.prod(scene.spacing))
                 result = _searched(search, scene, whole)
                 whole = result if structure is None else whole
                 scene.count(result)
@@ -147,7 +150,7 @@ class MarginProbe(Budgeted, Probe):
             n=len(cases),
             absent=len(pairs) - len(cases),
             **quartiles(cases),
-            median_ci95=bootstrap([case.margin for case in cases], median=True),
+            median_ci95=median_interval([case.margin for case in cases], [record.unit for record, _ in known]),
             median_share_of_range=self._share_of_range(known),
             censored=sum(case.censored for case in cases),
             clean_failures=sum(case.margin == 0 for case in cases),

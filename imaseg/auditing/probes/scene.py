@@ -18,7 +18,7 @@ from imaseg.auditing.inputs.budget import Room, room_of, scale_of
 from imaseg.auditing.inputs.own import native_decision
 from imaseg.auditing.inputs.source import CaseSource, Loaded
 from imaseg.auditing.metrics.calibration import calibration_error
-from imaseg.auditing.metrics.scores import dice_of_maps, score, score_regions, volumes_ml
+from imaseg.auditing.metrics.scores import dice_of_maps, mean_of_held, score, score_regions, volumes_ml
 from imaseg.data import Case
 from imaseg.data.files import whole_file
 from imaseg.errors import InputError
@@ -114,7 +114,7 @@ class Scene:
             return {}
         decided = native_decision(self.model, self.image, self.clean_logits[0], self.loaded.steps)
         scores = dice_of_maps(decided, self.loaded.native_label, self.groups)
-        return scores | {MEAN: sum(scores.values()) / len(scores)}
+        return scores | {MEAN: mean_of_held(scores, self.held)}
 
     @cached_property
     def search_label(self) -> Tensor:
@@ -151,6 +151,11 @@ class Scene:
     def volumes(self) -> dict[str, float]:
         """Reference volume in ml by class."""
         return volumes_ml(self.label[0], spacing=self.spacing, groups=self.groups)
+
+    @property
+    def held(self) -> list[str]:
+        """Structures that the label holds."""
+        return [k for k, ml in self.volumes.items() if ml > 0]
 
     def count(self, result: Any, *, copies: int = 1) -> None:
         """Add the passes that a search took, on a model each of whose passes is as many `copies` of the real one."""
@@ -195,8 +200,8 @@ class Scene:
         self.write_arrays(f"cases/{self.case.id}.npz", self._slices(result))
         if self.checked:
             decided = self.logits(result.image.clone()).argmax(0).cpu().numpy()
-            truth, told = result.label[0].cpu().numpy(), result.dice[0, self.classes].mean()
-            self.checks["replay"] = abs(dice_by_counting(decided, truth, self.groups) - float(told))
+            truth, told = result.label[0].cpu().numpy(), float(result.foreground_dice[0])
+            self.checks["replay"] = abs(dice_by_counting(decided, truth, self.groups) - told)
 
     def shown(self, classes: Tensor) -> Tensor:
         """A map of classes as one of structures, smaller regions over larger ones; ignored voxels are background."""
@@ -267,5 +272,6 @@ def sha256(path: Path) -> str:
 
 
 def dice_by_counting(prediction: NDArray[Any], label: NDArray[Any], groups: Groups) -> float:
-    """Mean Dice over structures of two label maps, 1 where one is on neither side; negative labels are ignored."""
-    return float(np.mean([*dice_of_maps(np.where(label < 0, -1, prediction), label, groups).values()]))
+    """Mean Dice over the structures that the label holds, over all if it holds none; negative labels are ignored."""
+    dice = dice_of_maps(np.where(label < 0, -1, prediction), label, groups)
+    return mean_of_held(dice, [str(k) for k, inside in groups.items() if np.isin(label, inside).any()])

@@ -50,7 +50,7 @@ def load_cases(
     cohort = _inspected(root, follow_links=follow_links) if layout is None else _unnamed(root, matched(root, layout))
     if not follow_links:
         cohort = replace(cohort, cases=tuple(voxels_inside(root, cohort)))
-    cohort = replace(by_segment_names(cohort), split=_split(root), prepared=_prepared(root))
+    cohort = _with_patients(replace(by_segment_names(cohort), split=_split(root), prepared=_prepared(root)))
     if not cohort.cases and layout is not None:
         wanted = f"files that match {layout.images[0]!r}, as the recipe says"
         msg = f"{root} must hold {wanted}, got none. Name another recipe."
@@ -115,6 +115,12 @@ def _prepared(root: Path) -> dict[str, Any] | None:
 
     path = root / "prepare.json"
     return checked_preparation(read_json(path), path) if path.is_file() else None
+
+
+def _with_patients(cohort: CaseSet) -> CaseSet:
+    """The cohort with the patients that `prepare.json` names."""
+    named = {entry["id"]: entry.get("patient") for entry in (cohort.prepared or {}).get("cases", ())}
+    return replace(cohort, cases=tuple(replace(case, patient=named.get(case.id) or case.patient) for case in cohort))
 
 
 def _whole(cohort: CaseSet) -> CaseSet:

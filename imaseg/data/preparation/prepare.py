@@ -120,7 +120,8 @@ def prepare(
                 }
             if record["status"] == "quarantined":
                 notes.discard(case.id, survey.channels)
-            records.append({"id": case.id} | record)
+            known = {"patient": case.patient} if case.patient else {}
+            records.append({"id": case.id} | known | record)
         written = [case.id for case in cohort if case.id in done and done[case.id][1]]
         return finish(cohort, source, notes, recipe, statistics, records, surveys, written, remarks, folds)
 

@@ -22,13 +22,14 @@ def build(audits: Audits) -> Section:
         "clean",
         "Clean metrics per structure",
         [_table(audits)],
-        f"{meanings}Undefined: cases in which a metric has no value (for instance HD95 of an empty prediction); they "
-        "are left out of its mean.",
+        f"{meanings}Undefined: cases in which a metric has no value; they are left out of its mean, unless it says "
+        "penalised.",
         "Clean metrics",
         sentences=[Sentence("Mean foreground Dice on unchanged images:", points)],
         methods=[
             f"Segmentations were scored by {listing(metric.said for metric in metrics)}, each averaged over the "
-            "foreground structures of a case and then over cases, undefined values left out and counted."
+            "foreground structures of a case and then over cases; undefined values are left out, those of HD95 taken "
+            "as the diagonal of the image, and both are counted."
         ],
         works=["surface"],
         limits=_limits(audits),
@@ -63,6 +64,6 @@ def _limits(audits: Audits) -> list[str]:
     if not any(value for block in blocks for name, value in block.items() if name.endswith("_undefined")):
         return []
     return [
-        "A metric is undefined where it has no value, such as HD95 where a structure is missing on one side. Means "
-        "leave those cases out, so they look better than the segmentation is; the counts are stated."
+        "A metric is undefined where it has no value. Means leave those cases out, so they may look better than the "
+        "segmentation is; the counts are stated."
     ]

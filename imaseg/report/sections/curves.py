@@ -9,7 +9,7 @@ from imaseg.report.compare import all_series, strongest
 from imaseg.report.eps_curves import curve_figure
 
 _LEAD = (
-    "Line: mean over cases of the mean foreground Dice. Band: its 95 % bootstrap interval. Points: single cases, "
+    "Line: mean over cases of the mean foreground Dice. Band: its 95 % interval. Points: single cases, "
     "shifted sideways so that models do not hide each other. eps 0 is the unchanged image. Large: the strongest attack."
 )
 _DICE = ("dice", "mean foreground Dice")

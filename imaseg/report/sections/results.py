@@ -10,12 +10,13 @@ from imaseg.report.blocks import MISSING, Block, Cell, Details, Heading, Section
 from imaseg.report.breaking import budget_text, halves_at
 from imaseg.report.compare import Point, Series, all_series, at, clean_point, holders, ladder, settings, strongest
 from imaseg.report.differences import difference_table, main_rows, paired_rows
+from imaseg.report.intervals import over
 from imaseg.report.metrics import metric_cells, shown_metrics
 from imaseg.report.wording import about, amount, bracket, decimal, in_words, listing, short, source_of, unit_name
 
 _LEAD = (
     "The strongest attack of a perturbation set is the one that leaves a lower mean Dice than the others do, over the "
-    "models and budgets they share. In brackets: 95 % interval."
+    "models and budgets they share. In brackets: 95 % interval"
 )
 _UPPER = (
     "An attack that fails proves nothing: a stronger one may lower these numbers. Dice under attack is an upper bound "
@@ -35,7 +36,8 @@ def build(audits: Audits) -> Section | None:
         blocks.append(Details("Every probe at every budget, all metrics", [_probes(audits)]))
     if not blocks:
         return None
-    said = _LEAD + (" Clean change: paired by case, with its own interval." if len(audits) > 1 else "")
+    change = " Clean change: paired by case, with its own interval." if len(audits) > 1 else ""
+    said = f"{_LEAD} over {over(audits)}.{change}"
     return Section(
         30,
         "results",
@@ -56,7 +58,7 @@ def _models(audits: Audits, series: Series) -> Table:
     details = {settings(ladder(audit, series)[0]) for audit in holders(audits, series)}
     how = details.pop() if len(details) == 1 else "settings differ between models, see the notes"
     caption = (
-        "Mean foreground Dice (0 to 1) with 95 % bootstrap interval over n cases, clean and under "
+        f"Mean foreground Dice (0 to 1) over n cases with 95 % interval over {over(audits)}, clean and under "
         f"{series.name} in the {series.set} (probe {series.probe}: {how}); "
         f"eps in {unit_name(series.unit)}"
     )

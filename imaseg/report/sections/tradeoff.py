@@ -15,8 +15,7 @@ from imaseg.report.wording import amount, decimal, in_words, short
 
 _LEAD = "Robustness often costs some Dice on unchanged images. Robust: under the worst attack of the set."
 _READ = (
-    "Bars: 95 % intervals over cases. On the dotted line an attack costs nothing; the higher and the further right, "
-    "the better."
+    "Bars: 95 % intervals. On the dotted line an attack costs nothing; the higher and the further right, the better."
 )
 _DOTTED: dict[str, Any] = {"mode": "lines", "hoverinfo": "skip", "line_color": "#808890", "line_dash": "dot"}
 

@@ -26,6 +26,7 @@ from imaseg.auditing.table import ladder_table, strongest
 from imaseg.data.files import write_json
 from imaseg.data.reading import read_volume
 from imaseg.margins import default_challenger
+from imaseg.results.base import COUNTS
 
 PLAN = Plan.model_validate(
     {
@@ -114,7 +115,7 @@ def test_the_table_is_tidy_and_agrees_with_the_summary(done):
 
 def test_every_mean_has_its_interval_and_sizes_their_volumes(done, prepared_phantom):
     for block in (done.summary, *done.summary["probes"]):
-        means = {metric for metric in block["foreground_mean"] if not metric.endswith("_undefined")}
+        means = {metric for metric in block["foreground_mean"] if not metric.endswith(COUNTS)}
         assert block["ci95"].keys() == means
         assert {"surface_dice_2mm", "volume_error", "missed", "false_positive", "ece"} <= means
         assert block["mean_ci95"].keys() == block["mean"].keys() == {"1", "2"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from imaseg.auditing.metrics.degradation import ALPHA, degradation, degradation_line
 from imaseg.results import CaseRecord
@@ -66,6 +67,45 @@ def test_degradation_is_that_of_rood_mri():
     assert ALPHA == 2 / 3
 
 
+def _without_each(records, of):
+    return np.array([of([r for r in records if r.unit != unit]) for unit in sorted({r.unit for r in records})])
+
+
+def _t_interval(mean, without):
+    n = len(without)
+    half = scipy.stats.t(n - 1).ppf(0.975) * np.sqrt((n - 1) / n * ((without - mean) ** 2).sum())
+    return [mean - half, mean + half]
+
+
+def test_intervals_are_those_of_leaving_out_one_patient_at_a_time():
+    rng = np.random.default_rng(0)
+    losses = [{n: rng.uniform(0, 0.4, 5) for n in ("a", "b")} for _ in range(12)]
+    for case in range(9):
+        del losses[case]["b"]
+    records = [
+        _record(f"c{i}", 0.9 - i / 100, found).model_copy(update={"patient": f"p{max(3, i)}"})
+        for i, found in enumerate(losses)
+    ]
+    found = degradation(records)
+    without = _without_each(records, lambda some: _as_published(some, "a"))
+    assert len(without) == 9
+    assert found.per_corruption_ci95["a"] == pytest.approx(_t_interval(found.per_corruption["a"], without))
+    assert found.per_corruption_ci95["b"] is None, "it occurs in three patients only"
+    both = _without_each(records, lambda some: degradation(some).mean)
+    assert found.ci95 == pytest.approx(_t_interval(found.mean, both))
+    relative = _without_each(records, lambda some: degradation(some).relative.mean)
+    assert found.relative.ci95 == pytest.approx(_t_interval(found.relative.mean, relative))
+
+
+def test_a_corruption_of_one_patient_leaves_the_mean_an_interval():
+    records = [
+        _record(f"c{i}", 0.9, {"a": [0.1 + i / 100] * 5} | ({"b": [0.2] * 5} if not i else {})) for i in range(8)
+    ]
+    found = degradation(records)
+    assert np.isfinite(found.ci95).all()
+    assert found.per_corruption_ci95["b"] is None
+
+
 def test_degradation_by_hand():
     record = _record("one", 0.8, {"a": [0.1, 0.2], "b": [0.0, -0.1]})
     found = degradation([record])
@@ -87,7 +127,6 @@ def test_cases_where_a_corruption_does_not_occur_do_not_count():
     assert found.per_corruption == pytest.approx({"a": 0.2, "b": 0.2})
     assert found.relative.per_corruption == pytest.approx({"a": 0.2 / 0.7, "b": 0.25})
     assert found.left_out == {}
-    assert np.isfinite(found.ci95).all(), "also where none of the cases that a corruption occurs in was drawn"
     nothing = degradation([_record("z", 0.5, {}, b="it has one slice")])
     assert (nothing.mean, nothing.worst, nothing.per_corruption) == (None, None, {})
     assert nothing.left_out == {"b": "it has one slice"}

@@ -12,13 +12,14 @@ from hypothesis.extra.numpy import arrays
 from monai.metrics import HausdorffDistanceMetric, SurfaceDiceMetric
 
 from imaseg.auditing.metrics.scores import METRICS, interval_scores, mean_scores, score, score_regions, volumes_ml
-from imaseg.statistics import bootstrap
+from imaseg.statistics import mean_interval
 
 PERFECT = {
     "dice": 1.0, "surface_dice": 1.0, "surface_dice_2mm": 1.0, "hd95": 0.0, "volume_error": 0.0, "fp_volume": 0.0,
     "missed": 0.0, "false_positive": 0.0,
 }  # fmt: skip
 LOST = PERFECT | {"dice": 0.0, "surface_dice": 0.0, "surface_dice_2mm": 0.0, "hd95": None}
+SIDES = (12, 10, 8)
 
 
 def _volumes():
@@ -61,16 +62,37 @@ def test_a_painted_structure_is_a_volume_and_has_no_distance():
     bare = torch.where(label == 2, 0, label)
     scores = _scores(label, bare, spacing=(1.0, 2.0, 0.5))
     voxels = float((label == 2).sum())
-    assert scores["2"] == LOST | {"volume_error": voxels / 1000, "fp_volume": voxels, "false_positive": 1.0}
-    assert scores["foreground_mean"]["hd95_undefined"] == 1.0
-    assert scores["foreground_mean"]["hd95"] == 0.0
+    found = {"volume_error": voxels / 1000, "fp_volume": voxels, "false_positive": 1.0}
+    assert scores["2"] == LOST | found | {"hd95_penalty": pytest.approx(math.sqrt(12**2 + 20**2 + 4**2))}
+    assert scores["foreground_mean"]["hd95"] == 0.0, "the label does not hold it"
+    assert "hd95_penalised" not in scores["foreground_mean"]
     assert scores["foreground_mean"]["false_positive"] == 0.5
 
 
 def test_a_missed_structure_scores_zero_without_a_distance():
     label, _ = _volumes()
     scores = _scores(torch.where(label == 2, 0, label), label)
-    assert scores["2"] == LOST | {"volume_error": -3.0 * float((label == 2).sum()) / 1000, "missed": 1.0}
+    penalty = math.dist((0, 0, 0), [n * size for n, size in zip(SIDES, (1.0, 1.5, 2.0), strict=True)])
+    lost = {"volume_error": -3.0 * float((label == 2).sum()) / 1000, "missed": 1.0, "hd95_penalty": penalty}
+    assert scores["2"] == LOST | lost
+
+
+def test_erasing_a_structure_makes_mean_hd95_worse_than_any_segmentation_of_it():
+    label, shifted = _volumes()
+    one = torch.where(shifted == 2, 0, shifted)
+    clean, erased, empty = (_scores(volume, label) for volume in (shifted, one, torch.zeros_like(label)))
+    penalty = erased["2"]["hd95_penalty"]
+    means = [scores["foreground_mean"] for scores in (clean, erased, empty)]
+    assert means[0]["hd95"] < means[1]["hd95"] < means[2]["hd95"] == penalty
+    assert means[1]["hd95"] == pytest.approx((clean["1"]["hd95"] + penalty) / 2)
+    assert [mean.get("hd95_penalised") for mean in means] == [None, 1.0, 2.0]
+    assert [mean.get("hd95_undefined") for mean in means] == [None] * 3
+    over_cases = mean_scores(means)
+    assert over_cases["hd95"] == pytest.approx(sum(mean["hd95"] for mean in means) / 3)
+    assert over_cases["hd95_penalised"] == 3.0
+    of_class = mean_scores([clean["2"], erased["2"], empty["2"]])
+    assert of_class["hd95"] == pytest.approx((clean["2"]["hd95"] + 2 * penalty) / 3)
+    assert of_class["hd95_penalised"] == 2.0
 
 
 def test_a_structure_found_only_elsewhere_is_missed_too():
@@ -155,11 +177,26 @@ def test_means_leave_undefined_values_out_and_count_them():
     assert mean_scores([{"hd95": None}]) == {"hd95": None, "hd95_undefined": 1.0}
 
 
+def test_intervals_take_the_penalty_and_stay_within_the_range():
+    rows = [{"dice": 1.0, "hd95": 1.0}] * 8 + [{"dice": 0.2, "hd95": None, "hd95_penalty": 100.0}]
+    found = interval_scores({"1": rows})["1"]
+    assert found["hd95"] == pytest.approx([0.0, mean_interval([1.0] * 8 + [100.0])[1]])
+    assert found["dice"][1] == 1.0
+
+
+def test_cases_of_one_patient_are_one():
+    rows = [{"dice": 0.1 * i} for i in range(9)]
+    assert interval_scores({"1": rows}, ["a", "a", *"bcdefgh"])["1"]["dice"] == pytest.approx(
+        mean_interval([0.1 * i for i in range(9)], ["a", "a", *"bcdefgh"])
+    )
+    assert interval_scores({"1": rows}, [*"aaabbbccc"])["1"]["dice"] is None
+
+
 def test_every_mean_has_the_interval_of_its_defined_values():
-    rows = [{"dice": 0.1 * i, "hd95": None if i == 2 else float(i)} for i in range(6)]
-    found = interval_scores({"foreground_mean": rows, "1": rows[:2]})
-    assert found["foreground_mean"]["dice"] == pytest.approx(bootstrap([0.1 * i for i in range(6)]))
-    assert found["foreground_mean"]["hd95"] == bootstrap([0.0, 1.0, 3.0, 4.0, 5.0])
+    rows = [{"dice": 0.1 * i, "hd95": None if i == 2 else float(i)} for i in range(9)]
+    found = interval_scores({"foreground_mean": rows, "1": [*rows[:2], *[{"dice": None, "hd95": None}] * 7]})
+    assert found["foreground_mean"]["dice"] == pytest.approx(mean_interval([0.1 * i for i in range(9)]))
+    assert found["foreground_mean"]["hd95"] == pytest.approx(mean_interval([0, 1, 3, 4, 5, 6, 7, 8]))
     assert found["1"] == {"dice": None, "hd95": None}
 
 

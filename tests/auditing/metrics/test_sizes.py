@@ -6,6 +6,7 @@ import pytest
 
 from imaseg.auditing.metrics.sizes import by_size, groups
 from imaseg.results.base import CaseScores
+from imaseg.statistics import mean_interval
 
 
 def _scores(dice):
@@ -34,19 +35,21 @@ def test_equal_volumes_are_never_torn_apart():
 
 
 def test_means_are_those_of_the_cases_in_the_group():
-    cases = _names(9)
+    cases = _names(21)
+    units = dict(zip(cases, cases, strict=True))
     volumes = {case: {"1": 1.0 + place, "2": 0.0} for place, case in enumerate(cases)}
-    clean = _scores({case: 0.1 * place for place, case in enumerate(cases)})
+    clean = _scores({case: 0.04 * place for place, case in enumerate(cases)})
     attacked = ("pgd-l2", 0.1, _scores(dict.fromkeys(cases, 0.05)))
-    small, medium, large = by_size(volumes, clean, [attacked], ["1", "2"])
+    small, medium, large = by_size(volumes, clean, [attacked], ["1", "2"], units)
     assert [entry.group for entry in (small, medium, large)] == ["small", "medium", "large"]
     assert small.structure == "1"
-    assert small.volume_ml == [1.0, 3.0]
-    assert large.volume_ml == [7.0, 9.0]
-    assert small.n == 3
-    assert small.clean == pytest.approx(0.1)
-    assert large.clean == pytest.approx(0.7)
-    assert large.clean_ci95 == pytest.approx([0.6, 0.8])
+    assert small.volume_ml == [1.0, 7.0]
+    assert large.volume_ml == [15.0, 21.0]
+    assert small.n == 7
+    assert small.clean == pytest.approx(0.12)
+    assert large.clean == pytest.approx(0.68)
+    assert large.clean_ci95 == pytest.approx(mean_interval([0.04 * place for place in range(14, 21)]))
+    assert by_size(volumes, clean, [], ["1"], dict.fromkeys(cases, "one patient"))[2].clean_ci95 is None
     (entry,) = small.probes
     assert (entry.probe, entry.eps, entry.dice, entry.ci95) == (
         "pgd-l2", 0.1, pytest.approx(0.05), pytest.approx([0.05, 0.05])
@@ -56,7 +59,7 @@ def test_means_are_those_of_the_cases_in_the_group():
 def test_cases_without_the_structure_or_a_known_volume_are_left_out():
     cases = _names(4)
     volumes = {cases[0]: {"1": 0.0}, cases[1]: {}, cases[2]: {"1": 2.0}, cases[3]: {"1": 1.0}}
-    (entry,) = by_size(volumes, _scores(dict.fromkeys(cases, 0.5)), [], ["1"])
+    (entry,) = by_size(volumes, _scores(dict.fromkeys(cases, 0.5)), [], ["1"], dict(zip(cases, cases, strict=True)))
     assert entry.n == 2
     assert entry.volume_ml == [1.0, 2.0]
     assert entry.clean_ci95 is None

@@ -81,13 +81,13 @@ def test_counts_and_share_of_the_range():
         record("d", 0.3, confirmed=True),
         record("e", None),
         record("f", 0.3, confirmed=True),
+        *(record(case, 0.3) for case in "gh"),
     )
     counts = (entry.n, entry.absent, entry.censored, entry.clean_failures, entry.held, entry.tested)
-    assert counts == (5, 1, 1, 1, 3, 4)
+    assert counts == (7, 1, 1, 1, 3, 4)
     assert entry.median == pytest.approx(0.3)
     assert entry.median_share_of_range == pytest.approx(0.06)
-    low, high = entry.median_ci95
-    assert 0 <= low <= 0.3 <= high <= 1
+    assert entry.median_ci95 == [0.0, 1.0], "of seven values the extremes"
     assert entry_of(record("a", 0.1)).median_ci95 is None
 
 

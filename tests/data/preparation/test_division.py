@@ -46,6 +46,7 @@ def test_cases_of_a_patient_stay_together_by_a_pattern(prepare):
     assert code == 0
     assert sorted(split["train"] + split["val"]) == sorted(CASES)
     assert not patients(split["train"]) & patients(split["val"])
+    assert {case.id: case.patient for case in load_cases(out)} == {name: name.partition("_")[0] for name in CASES}
     assert len(patients(split["val"])) == 2
     remark = "8 cases of 4 patients to train on, 4 of 2 held out; cases of one patient stay together."
     assert remark in told

@@ -7,12 +7,13 @@ import pytest
 
 from imaseg.report.sections import calibration, curves, tradeoff
 from imaseg.results.base import MEAN
-from tests.report.vary import blocks_of, entries, vary
+from tests.report.vary import blocks_of, entries, vary, with_intervals
 
 WITHOUT_ATTACKS = (tradeoff, curves, calibration)
 
 
 def test_a_dot_per_model_between_its_intervals(tiny):
+    tiny = with_intervals(tiny)
     figure, gamma = blocks_of(tradeoff.build([tiny, vary(tiny, "ima")]), "figure")
     _, dot, other = figure.plot["data"]
     entry = entries(tiny, probe="worst-case-l2", eps=0.5)[0]
@@ -25,6 +26,7 @@ def test_a_dot_per_model_between_its_intervals(tiny):
 
 
 def test_each_attack_has_a_curve_of_means_cases_and_interval(tiny):
+    tiny = with_intervals(tiny)
     section = curves.build([tiny, vary(tiny, "ima", probes=entries(tiny, attack="fgsm"))])
     figures = {figure.title: figure for figure in blocks_of(section, "figure")}
     assert list(figures)[:2] == ["Worst case over all attacks, L2 ball", "PGD, contrast (gamma)"]
@@ -43,6 +45,7 @@ def test_each_attack_has_a_curve_of_means_cases_and_interval(tiny):
 
 
 def test_calibration_is_drawn_where_it_was_measured(tiny):
+    tiny = with_intervals(tiny)
     unmeasured = [e.model_copy(update={"foreground_mean": {"dice": 0.5}}) for e in entries(tiny, perturbation="gamma")]
     figures = blocks_of(calibration.build([tiny, vary(tiny, "b", probes=unmeasured)]), "figure")
     assert [figure.title for figure in figures] == ["Worst case over all attacks, L2 ball", "PGD, contrast (gamma)"]

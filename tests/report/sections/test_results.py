@@ -3,7 +3,7 @@ from __future__ import annotations
 from imaseg.report.sections.results import build
 from imaseg.report.wording import short
 from imaseg.results.base import Spread
-from tests.report.vary import blocks_of, entries, texts, vary, with_dice
+from tests.report.vary import blocks_of, entries, texts, vary, with_dice, with_intervals
 
 
 def said(audits):
@@ -25,6 +25,7 @@ def falling(tiny, dice, clean=0.8):
 
 
 def test_one_row_per_model_with_intervals_and_the_change_of_clean_dice(tiny):
+    plain, tiny = tiny, with_intervals(tiny)
     lower = with_dice(tiny.summary, [case.dice - 0.1 for case in tiny.summary.metric_per_case])
     other = vary(tiny, "ima", metric_per_case=lower.metric_per_case, probes=tiny.summary.probes[:-1])
     first, *_ = blocks_of(build([tiny, other]), "table")
@@ -37,6 +38,9 @@ def test_one_row_per_model_with_intervals_and_the_change_of_clean_dice(tiny):
     changed = dict(zip(first.head, first.rows[1], strict=True))
     assert changed["Clean change vs tiny"].text == "\N{MINUS SIGN}0.100"
     assert changed["eps 0.5"].text == "not audited"
+    few, *_ = blocks_of(build([plain]), "table")
+    assert few.rows[0][2].note == "no interval below n = 7"
+    assert "with 95 % interval over 6 cases" in few.caption
 
 
 def test_paired_differences_of_the_worst_attacks_stand_in_the_open_and_all_others_are_folded(tiny):
@@ -77,8 +81,11 @@ def test_where_dice_halves(tiny):
 
 def test_differences_between_models_are_paired_and_noted(tiny):
     a, b = falling(tiny, [0.6, 0.2]), vary(falling(tiny, [0.6, 0.3]), "b")
-    assert "0.300 (95 % CI 0.189" not in said([a, b])[0]
-    assert "is left at 2, +0.100 against a case by case (95 % CI +0.100 to +0.100, n = 6)" in said([a, b])[0]
+    assert "0.300 (95 % CI" not in said([a, b])[0]
+    assert (
+        "is left at 2, +0.100 against a case by case (no interval: fewer than 7 cases or patients, n = 6)"
+        in said([a, b])[0]
+    )
     assert build([a, b]).notices == []
     fewer = [entry.model_copy(update={"steps": 5}) for entry in b.summary.probes[:1]]
     notices = build([a, vary(b, "b", probes=fewer)]).notices

@@ -46,7 +46,7 @@ def test_clean_metrics_of_every_structure(tiny):
     assert [row[1] for row in texts(table)] == ["Front", "Back", "mean over foreground"] * 2
     assert texts(table)[0][2] == f"{tiny.summary.mean['1']['dice']:.3f}"
     said = section.sentences[0].points
-    assert said[0].startswith(f"tiny: {tiny.summary.dice:.3f} (95 % CI")
+    assert said[0].startswith(f"tiny: {tiny.summary.dice:.3f} (no interval: fewer than 7 cases or patients, n = 6)")
     assert "+0.000 against tiny case by case" in said[1]
 
 
@@ -56,6 +56,9 @@ def test_undefined_values_are_counted_and_named_as_a_limit(tiny):
     row = texts(section.blocks[0])[-1]
     assert (row[3], row[-1]) == ("undefined", "HD95 2")
     assert "leave those cases out" in section.limits[0]
+    erased = vary(tiny, foreground_mean=tiny.summary.foreground_mean | {"hd95": 9.0, "hd95_penalised": 2.0})
+    row = texts(clean.build([erased]).blocks[0])[-1]
+    assert (row[3], row[-1]) == ("9.00", "HD95 2 penalised")
     kept = {key: value for key, value in tiny.summary.foreground_mean.items() if not key.endswith("_undefined")}
     blocks = {k: {m: v for m, v in b.items() if not m.endswith("_undefined")} for k, b in tiny.summary.mean.items()}
     assert clean.build([vary(tiny, foreground_mean=kept, mean=blocks, probes=[])]).limits == []

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from imaseg.progress import counted
 from imaseg.report.audits import Audits
 from imaseg.report.blocks import Bullets, Section
+from imaseg.report.intervals import doubts
 from imaseg.report.wording import listing
 
 
@@ -23,7 +24,7 @@ def collect(audits: Audits, sections: Sequence[Section]) -> Section:
         f"The numbers hold for {data} as prepared here, on {counted(smallest, 'case')}"
         + (" in the smallest set" if len(audits) > 1 else "")
         + "; other scanners, populations and protocols may give others.",
-        "The 95 % intervals describe the choice of cases only, not what another training run would give.",
+        *doubts(audits),
     ]
     if len(seeds) == 1:
         limits.append(f"All random draws come from one seed ({seeds[0]}).")

@@ -7,22 +7,21 @@ from collections.abc import Sequence
 from imaseg.progress import counted
 from imaseg.report.audits import Audits
 from imaseg.report.blocks import Bullets, Heading, Section, Text
+from imaseg.report.intervals import how_made
 from imaseg.report.wording import listing
 from imaseg.report.works import WORKS
-from imaseg.statistics import DRAWS
 
 
 def collect(audits: Audits, sections: Sequence[Section]) -> Section:
     """What was done, in the past tense, with the numbers a reviewer asks for."""
     versions = listing(sorted({audit.run.imaseg for audit in audits}))
     data = [f"{counted(a.summary.data.cases, 'case')} of {a.summary.data.name}" for a in audits]
-    pairing = f"; differences between models are paired by case ({DRAWS} resamples)" if len(audits) > 1 else ""
     by_ima = [audit.name for audit in audits if audit.summary.model.trained_by.lower() == "ima"]
     text = [
         f"Robustness was audited with imaseg {versions}, which builds on MONAI (Cardoso et al. 2022), on "
         f"{listing(data)}.",
         *(method for section in sections for method in section.methods),
-        f"Intervals are 95 % bootstrap intervals over cases{pairing}.",
+        how_made(audits),
     ]
     if by_ima:
         text.append(f"Trained with Increasing-Margin Adversarial training (Ma and Liang 2023): {listing(by_ima)}.")

@@ -1,0 +1,53 @@
+"""What the intervals of a page are over, and how they were made, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from imaseg.progress import counted
+from imaseg.report.audits import Audit, Audits
+from imaseg.report.wording import listing
+from imaseg.statistics import FEWEST
+
+
+def patients_of(audit: Audit) -> Mapping[str, str]:
+    """Patient by case, as far as the data named them."""
+    return {} if audit.summary.intervals is None else audit.summary.intervals.patients
+
+
+def over(audits: Audits) -> str:
+    """Such as `12 patients`, of each audit by name where they differ."""
+    units = {audit.name: _units(audit) for audit in audits}
+    return listing(units.values() if len({*units.values()}) == 1 else (f"{n} ({name})" for name, n in units.items()))
+
+
+def how_made(audits: Audits) -> str:
+    """A sentence for the methods."""
+    pairing = "; differences between models are paired by case" if len(audits) > 1 else ""
+    made = (
+        f"Intervals are 95 % intervals over {over(audits)}: of means by Student's t, where cases share a patient with "
+        f"the variance of leaving out one patient at a time, of medians between order statistics{pairing}; none for "
+        f"fewer than {FEWEST}."
+    )
+    old = [audit.name for audit in audits if audit.summary.intervals is None]
+    return made + (f" Those of {listing(old)} are percentile bootstraps of an earlier version." if old else "")
+
+
+def doubts(audits: Audits) -> Iterator[str]:
+    """What the page says of patients who are not known."""
+    yield "The 95 % intervals describe the choice of cases or patients only, not what another training run would give."
+    told = [(audit.name, audit.summary.intervals) for audit in audits]
+    if unknown := [name for name, of in told if of is None or of.over == "cases"]:
+        yield (
+            f"Nothing says which cases of {listing(unknown)} are of one patient, so each counts as a patient of its "
+            "own: intervals are too narrow if some are."
+        )
+    for name, of in told:
+        if of is not None and of.unnamed:
+            yield f"{name}: {counted(of.unnamed, 'case')} without a patient, each of which counts as one of its own."
+
+
+def _units(audit: Audit) -> str:
+    found = audit.summary.intervals
+    n = audit.summary.data.cases if found is None else found.n
+    return counted(n, "patient" if found is not None and found.over == "patients" else "case")
