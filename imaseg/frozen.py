@@ -53,6 +53,12 @@ def seed_all(seed: int) -> None:
         torch.default_generator.manual_seed(seed)
 
 
+def random_state(device: torch.device) -> list[Tensor]:
+    """State of the generators that a model on `device` may draw from; it moves when the model draws."""
+    states = [torch.get_rng_state()]
+    return [*states, torch.cuda.get_rng_state(device)] if device.type == "cuda" else states
+
+
 def unwrap_ddp(model: Model) -> Model:
     """The network inside `DistributedDataParallel`; any other model as it is.
 

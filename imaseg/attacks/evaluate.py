@@ -10,7 +10,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from imaseg.frozen import Model, full_resolution, seed_all, unwrap_ddp
+from imaseg.frozen import Model, full_resolution, random_state, seed_all, unwrap_ddp
 from imaseg.objectives import Objective
 from imaseg.perturbations import Perturbation
 from imaseg.perturbations.base import expand
@@ -45,6 +45,9 @@ class Evaluator:
         ignore_index: label value that does not count.
         samples: passes per point over which a random model is averaged.
         seed: seed of the model's own random numbers; every point gets fresh ones.
+
+    Attributes:
+        is_random: whether the model drew from torch's generators when it saw the image.
     """
 
     def __init__(
@@ -61,9 +64,12 @@ class Evaluator:
         self.model, self.image, self.label, self.perturbation = unwrap_ddp(model), image, label, perturbation
         self.samples, self._seed = samples, seed
         self.forward_calls = self.backward_calls = self._points = 0
+        self._drawn = False
         with torch.no_grad():
             self._clean_draws = [self._forward(image, draw) for draw in range(samples)]
             self.clean_logits = torch.stack(self._clean_draws).mean(0)
+        self.is_random = self._drawn
+        self._clean_fresh: dict[tuple[Objective, int], Point] = {}
         self.target = encode(self.clean_logits, label, ignore_index=ignore_index)
 
     def clean(self, objective: Objective) -> Point:
@@ -73,18 +79,28 @@ class Evaluator:
             [Point(logits, objective.of(logits, self.target), judged(logits, self.target)) for logits in draws]
         )
 
+    def clean_again(self, objective: Objective, draws: int) -> Point:
+        """The unperturbed image under fresh draws of a random model; found once for all budgets of a ladder."""
+        key = (objective, draws)
+        if key not in self._clean_fresh:
+            everything = torch.arange(len(self.image), device=self.image.device)
+            self._clean_fresh[key] = self.at(self.perturbation.zeros(self.image), everything, objective, draws=draws)
+        return self._clean_fresh[key]
+
     def rated(self, logits: Tensor, params: Tensor, objective: Objective) -> Tensor:
         """Objective (B,) for logits already computed at params (B, ...); makes no pass."""
         with torch.no_grad():
             all_samples = torch.arange(len(self.image), device=self.image.device)
             return objective.of(logits, self.target_of(all_samples, params))
 
-    def at(self, params: Tensor, index: Tensor, objective: Objective, progress: float = 1.0) -> Point:
-        """Evaluate params (len(index), ...) with `samples` forward passes."""
+    def at(
+        self, params: Tensor, index: Tensor, objective: Objective, progress: float = 1.0, *, draws: int | None = None
+    ) -> Point:
+        """Evaluate params (len(index), ...) with `draws` forward passes, `samples` of them if not given."""
         self._points += 1
         with torch.no_grad():
             image, target = self._apply(params, index), self.target_of(index, params)
-            drawn = [self._score(image, target, objective, progress, draw) for draw in range(self.samples)]
+            drawn = [self._score(image, target, objective, progress, draw) for draw in range(draws or self.samples)]
         return _mean(drawn)
 
     def with_gradient(
@@ -178,7 +194,12 @@ class Evaluator:
         self.forward_calls += 1
         # A random model must be replayable, and the same for every order of evaluations before this one.
         seed_all(((self._seed * 1_000_003 + self._points) * 1_000_003 + draw) % 2**63)
-        return full_resolution(self.model(image))
+        if self._points:
+            return full_resolution(self.model(image))
+        before = random_state(image.device)
+        logits = full_resolution(self.model(image))
+        self._drawn |= not all(map(torch.equal, before, random_state(image.device)))
+        return logits
 
 
 def _gradient(point: Point, leaf: Tensor, target: Target, objective: Objective, progress: float) -> Tensor:

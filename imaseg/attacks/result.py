@@ -34,6 +34,8 @@ class AttackResult:
         backward_calls: backward passes, likewise.
         zero_gradients: (B,) fraction of exactly zero values in the gradients seen, high when a model masks them.
         nonfinite_gradients: (B,) fraction of infinite or undefined ones.
+        draws: passes over which objective and Dice are means: 1, or `samples` of the attack; at least `FRESH_DRAWS` of
+            a random model, none of which the search has seen.
         attack: the attack with all its settings, perturbation set included, as it would be written in Python.
     """
 
@@ -58,13 +60,14 @@ class AttackResult:
     backward_calls: int
     zero_gradients: Tensor
     nonfinite_gradients: Tensor
+    draws: int = 1
     attack: str = ""
 
 
 def measure(change: Tensor, image: Tensor, share: Tensor | None = None) -> dict[str, Tensor]:
     """Size of a change (B, C, *spatial) of an image in every intensity unit, each (B,).
 
-    RMS is over the `share` (B,) of the values that may change, over all for None.
+    RMS is over the `share` (B,) of the values that is no padding, over all for None.
     """
     flat = change.flatten(1).float()
     length = torch.linalg.vector_norm(flat, dim=1)

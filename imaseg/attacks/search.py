@@ -23,6 +23,10 @@ CriterionFn = Callable[[Tensor, Tensor, Tensor], Tensor]
 """`(logits, label, clean_logits) -> (B,) bool`: whether the prediction of each sample counts as broken."""
 
 
+FRESH_DRAWS = 16
+"""Passes over which the result of a random model is a mean."""
+
+
 class Search:
     """State of one attack on one batch.
 
@@ -184,14 +188,23 @@ class Search:
         self.failed_clean = self._judge(self._evaluator.clean_logits, self._all_samples, no_change)
 
     def result(self) -> AttackResult:
-        """Return the worst point of each sample; a random model is scored again with new draws."""
+        """Return the worst point of each sample.
+
+        Of a random model the search kept it for a draw that happened to be bad, so that both it and the clean image
+        are scored again, as means over at least `FRESH_DRAWS` new draws.
+        """
         evaluator, index = self._evaluator, self._all_samples
+        draws = max(evaluator.samples, FRESH_DRAWS) if evaluator.is_random else evaluator.samples
         params = self.perturbation.project(self.image, self.best)
         point = (
             self._best_point()
-            if torch.equal(params, self.best) and evaluator.samples == 1
-            else evaluator.at(params, index, self._first_objective)
+            if torch.equal(params, self.best) and draws == 1
+            else evaluator.at(params, index, self._first_objective, draws=draws)
         )
+        value, clean = self.objective_clean, self._clean
+        if evaluator.is_random:
+            fresh = evaluator.clean_again(self._first_objective, draws)
+            value, clean = fresh.values, fresh.judged
         with torch.no_grad():
             image = self.perturbation.apply(self.image, params)
         gradients = self._gradients.clamp(min=1)
@@ -202,17 +215,18 @@ class Search:
             eps=self.perturbation.radius(self.image),
             size=self.perturbation.size(params),
             objective=point.values,
-            objective_clean=self.objective_clean,
+            objective_clean=value,
             dice=point.judged.dice,
-            dice_clean=self._clean.dice,
+            dice_clean=clean.dice,
             foreground_dice=point.judged.foreground,
-            foreground_dice_clean=self._clean.foreground,
+            foreground_dice_clean=clean.foreground,
             false_positives=point.judged.phantoms,
-            false_positives_clean=self._clean.phantoms,
+            false_positives_clean=clean.phantoms,
             prediction=prediction_of(point.logits, self.target),
             success=self.success if self.criterion is None else self._judge(point.logits, index, params),
             sizes=measure(image - self.image, self.image, self.perturbation.share),
             seed=self.seed,
+            draws=draws,
             forward_calls=evaluator.forward_calls,
             backward_calls=evaluator.backward_calls,
             zero_gradients=self._zero / gradients,

@@ -107,6 +107,14 @@ class Plan(BaseModel, extra="forbid"):
         """The first probe with this attack."""
         return next(probe for probe in self.attacks if probe.attack == name)
 
+    def averaged(self, samples: int) -> Plan:
+        """The same with so many draws in every probe that can average over draws and names no number."""
+        probes = [
+            probe.model_copy(update={"samples": samples}) if getattr(probe, "samples", samples) is None else probe
+            for probe in self.probes
+        ]
+        return self.model_copy(update={"probes": probes})
+
     @property
     def shown(self) -> Shown | None:
         """The probe that is shown as pictures, and the budget."""

@@ -194,6 +194,7 @@ def _print_model(facts: Mapping[str, Any]) -> None:
             ("output", "logits" if facts["activation"]["found"] == "none" else facts["activation"]["found"]),
             ("recipe", "unknown" if facts["preparation"] is None else _words(facts["preparation"])),
             ("trained on", f"{facts['train_ids']} known cases" if facts["train_ids"] else "unknown cases"),
+            ("passes", "all alike" if facts["random"] is None else "random: no two are alike"),
             ("gradient", "reaches the image" if facts["gradient_reaches_image"] else "does not reach the image"),
         ]
     )  # fmt: skip

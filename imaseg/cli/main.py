@@ -248,6 +248,13 @@ def audit(
             "e.g. dice@linf-0.05=0.6, dice@clean=0.8 or margin@l2=0.05. Repeatable."
         ),
     ] = None,
+    allow_invalid: Annotated[
+        bool,
+        Option(
+            "--allow-invalid",
+            help="Judge an audit that calls itself invalid by its numbers (else: code 3, and no gate passes).",
+        ),
+    ] = False,
     resume: Resume = False,
     device: Device = "auto",
     trust: Trust = False,
@@ -263,7 +270,7 @@ def audit(
     settings = load_plan(plan, trust=trust)
     gates = parse_gates(fail_below or (), settings)
     how: dict[str, Any] = {"cases": cases, "resume": resume, "device": device, "trust": trust}
-    how |= {"follow_links": follow_links, "gates": gates, "judged": True}
+    how |= {"follow_links": follow_links, "gates": gates, "judged": True, "allow_invalid": allow_invalid}
     _run_plan(model, data, out, settings, **how)
 
 

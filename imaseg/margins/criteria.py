@@ -142,8 +142,8 @@ class DiceBelow(Criterion):
             return f"{text}, structures that the label lacks counted"
         if isinstance(self.absent, str):
             return text
-        added = " beyond the clean prediction's" if self.relative else ""
-        return f"{text}, or more than {self.absent:g} mm3{added} of structures that the label lacks"
+        more = " more" if self.relative else ""
+        return f"{text}, or over {self.absent:g} mm3{more} of absent structures"
 
 
 class MaxDiceBelow(Criterion):

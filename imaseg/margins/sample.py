@@ -22,18 +22,19 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from imaseg.attacks import PGD, Attack, ShrinkingSetPGD
+from imaseg.attacks import APGD, PGD, Attack, ShrinkingSetPGD
 from imaseg.attacks.search import CriterionFn, Search
 from imaseg.frozen import Model, as_plain_tensor, frozen
 from imaseg.margins.bisection import bisect
 from imaseg.margins.criteria import DiceBelow, leading_to
-from imaseg.objectives import Dice, TemperedDice
+from imaseg.objectives import Dice, MaskedCE, TemperedDice
 from imaseg.perturbations import Perturbation
 from imaseg.perturbations.base import expand
 
 _LINE_STEPS = 5
 _ROUNDS = 8
-_RESTARTS = 3
+CONFIRM_STEPS, CONFIRM_RESTARTS, LONGER = 40, 2, 4
+"""Of the searches that confirm a margin: steps and restarts of APGD, and how much longer `ShrinkingSetPGD` is."""
 _STARTS = 2
 _STARTS_OF_FEW = 10
 """Number of random starts of a challenge, for sets with as many parameters as voxels and for sets with few."""
@@ -123,7 +124,10 @@ class SampleMargin:
             return bracket.result()
 
     def confirm(self, model: Model, image: Tensor, label: Tensor, result: SampleMarginResult) -> Tensor:
-        """Check each margin: PGD with three new restarts at (1 - rtol) * margin must fail to break the sample.
+        """Check each margin by searches that had no part in it: none may break the sample at (1 - rtol) * margin.
+
+        APGD on the cross-entropy of voxels still right (larger sets first), and `ShrinkingSetPGD` four times as long as
+        the challenger; both with new random starts.
 
         Args:
             model: as in the call that gave `result`, like the next two.
@@ -135,18 +139,30 @@ class SampleMargin:
             (B,) bool; True where the clean image fails already, as no smaller margin exists.
         """
         below = self.perturbation.with_eps(result.margin * (1 - self.rtol))
-        fresh = PGD(below, objective=self.attack.objective, restarts=_RESTARTS, seed=self.attack.seed + 1)
-        return ~fresh(model, image, label, criterion=self.criterion).success | (result.margin == 0)
+        stands = torch.ones_like(result.censored)
+        for search in self._others(below):
+            stands &= ~search(model, image, label, criterion=self.criterion).success
+        return stands | (result.margin == 0)
+
+    def _others(self, below: Perturbation) -> tuple[Attack, Attack]:
+        """Searches of other kinds than the one inside, on other losses."""
+        mine = self.attack
+        how = {"steps": CONFIRM_STEPS, "restarts": CONFIRM_RESTARTS, "samples": mine.samples}
+        right = MaskedCE(ignore_index=mine.objective.ignore_index)
+        longer = default_challenger(mine.on(below)).with_steps(LONGER * mine.steps).on(below, seed=mine.seed + 2)
+        return APGD(below, objective=right, seed=mine.seed + 1, larger_first=True, **how), longer
 
 
 def default_challenger(attack: Attack) -> ShrinkingSetPGD:
-    """`ShrinkingSetPGD` with the length, seed and objective of another attack; soft Dice is sharpened on the way."""
+    """`ShrinkingSetPGD` with length, seed, samples and objective of another attack; soft Dice sharpens on the way."""
     objective = attack.objective
     if type(objective) is Dice:
         objective = TemperedDice(
             smooth=objective.smooth, classes=objective.classes, ignore_index=objective.ignore_index
         )
-    return ShrinkingSetPGD(attack.perturbation, steps=attack.steps, objective=objective, seed=attack.seed)
+    return ShrinkingSetPGD(
+        attack.perturbation, steps=attack.steps, objective=objective, seed=attack.seed, samples=attack.samples
+    )
 
 
 class _Bracket:
@@ -155,7 +171,13 @@ class _Bracket:
     def __init__(self, model: Model, image: Tensor, label: Tensor, margin: SampleMargin) -> None:
         self.model, self.image, self.label, self.margin = model, image, label, margin
         self.search = Search(
-            model, image, label, margin.perturbation, margin.attack.objective, criterion=margin.criterion
+            model,
+            image,
+            label,
+            margin.perturbation,
+            margin.attack.objective,
+            criterion=margin.criterion,
+            samples=margin.attack.samples,
         )
         self.ceiling = margin.perturbation.radius(image)
         self.low = torch.zeros_like(self.ceiling)

@@ -41,7 +41,7 @@ class Perturbation(Registered, ABC):
         eps: radius in the set's own unit, one float or a tensor (B,) with one radius per sample.
         bounds: (lowest, highest) value of the perturbed image, floats or tensors (B,); None leaves it free.
         region: boolean mask that broadcasts to the image (B, C, *spatial); only there may it change. Means over the
-            image, such as RMS, are over the region: padding is not the patient.
+            image, such as RMS, are over all of it; `within` says what of it is padding.
 
     Raises:
         ValueError: if eps is negative or not finite, or bounds are out of order.
@@ -72,7 +72,7 @@ class Perturbation(Registered, ABC):
         self.eps = eps if isinstance(eps, int | float | Tensor) else torch.as_tensor(eps)
         self.bounds = bounds
         self.region = region
-        self._share: Tensor | None = None
+        self._inside: Tensor | None = None
 
     @abstractmethod
     def zeros(self, image: Tensor) -> Tensor:
@@ -158,27 +158,28 @@ class Perturbation(Registered, ABC):
         if self.bounds is not None:
             other.bounds = (_take(self.bounds[0], index), _take(self.bounds[1], index))
         if self.region is not None and len(self.region) > 1:
-            other.region, other._share = self.region[index.to(self.region.device)], None
+            other.region = self.region[index.to(self.region.device)]
+        if self._inside is not None and len(self._inside) > 1:
+            other._inside = self._inside[index.to(self._inside.device)]
         return other
 
     def within(self, inside: Tensor | None) -> Self:
-        """Return the same set restricted to `inside` as well, a mask like `region`; the whole for None.
+        """Return the same set for padded images: only what is `inside`, a mask like `region`, changes and counts.
 
-        A deformation is not restricted: it moves tissue, and padding along with it.
+        An RMS is then a mean over the voxels inside: padding is not the patient. None stands for images without
+        padding. A deformation is not restricted: it moves tissue, and padding along with it.
         """
         if inside is None or self.moves_label:
             return self
         other = copy.copy(self)
         other.region = inside if self.region is None else inside & self.region
-        other._share = None
+        other._inside = inside.float().flatten(1).mean(1)
         return other
 
     @property
     def share(self) -> Tensor | None:
-        """Part of each sample's values (B,) or (1,) that may change; None without a region."""
-        if self.region is not None and self._share is None:
-            self._share = self.region.float().flatten(1).mean(1)
-        return self._share
+        """Part of each sample's values (B,) or (1,) that is no padding; None where none was named."""
+        return self._inside
 
     def masked(self, values: Tensor) -> Tensor:
         """Set `values`, shaped like parameters, to 0 outside of the region."""

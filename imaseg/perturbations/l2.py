@@ -19,9 +19,10 @@ class L2(_Additive):
 
     Args:
         eps: radius. unit="norm": the norm over all values of a sample. unit="rms": that norm divided by
-            sqrt(number of values that may change), in the units of the image, so that the radius does not depend on
-            the number of voxels. It still is no threat that is free of size: at equal RMS a field of view eight times
-            as large holds a norm 2.8 times as large, all of which may be spent on one structure. `region` bounds that.
+            sqrt(number of values of the whole image, padding aside), in the units of the image, so that the radius
+            does not depend on the number of voxels. It still is no threat that is free of size: at equal RMS a field
+            of view eight times as large holds a norm 2.8 times as large, all of which may be spent on one structure.
+            `region` bounds that.
         unit: "norm" or "rms".
         bounds: (low, high) of the perturbed image; the projection on to ball and box together is exact.
         region: boolean mask, broadcasts to the image; only there may it change.

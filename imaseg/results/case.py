@@ -36,7 +36,10 @@ class Checks(Record):
         large_eps: Dice at a budget that must destroy any segmentation.
         scaled_logits: Dice under the checked attack, by the factor that the logits were multiplied with.
         black_box: Dice under an attack without gradients.
-        transfer: Dice under an attack that was made on a smoothed copy.
+        transfer: Dice under an attack that was made with gradients averaged over noisy copies of each point.
+        gains: for each length of a step along the gradient: gain of the objective that it predicts, gain there, and
+            gain along the mean gradient over noisy copies.
+        afresh: Dice at each budget of the checked attack's ladder, each search by itself.
         converged: Dice before and after the strongest attack spent four times its calls.
     """
 
@@ -45,6 +48,8 @@ class Checks(Record):
     scaled_logits: dict[str, float] = {}
     black_box: float | None = None
     transfer: float | None = None
+    gains: list[list[float]] = []
+    afresh: list[float] = []
     converged: list[float] | None = None
 
 

@@ -37,6 +37,7 @@ class Run(Record):
         data_sha256: over names and contents of images and labels.
         plan, plan_sha256: what was asked for.
         seed: of every random number.
+        random: whether the model gives another output each time, so that figures are means over draws.
         hardware: device, processor, threads.
         command: that was typed.
         seconds: wall time of the process that finished the run, since its start; None while it is not finished.
@@ -56,6 +57,7 @@ class Run(Record):
     plan: dict[str, Any]
     plan_sha256: str
     seed: int
+    random: bool = False
     hardware: dict[str, Any]
     command: str
     seconds: float | None = None

@@ -118,12 +118,26 @@ class SizeGroup(Record):
 
 
 class Check(Record):
-    """A check on the attacks, with the number behind it; `ok` is None where it could not be run."""
+    """A check on the attacks, with the number behind it.
+
+    Attributes:
+        check: what must hold.
+        ok: whether it does; None where it could not be run.
+        number: that decides.
+        detail: what the number is of, or why there is none; where `ok` is not True, what to do next.
+        finding: where it failed, what was found instead.
+    """
 
     check: str
     ok: bool | None
     number: str
     detail: str
+    finding: str = ""
+
+    @property
+    def said(self) -> str:
+        """What was found, as a title."""
+        return self.finding or self.check
 
 
 class Shown(Record):

@@ -8,6 +8,7 @@ from torch.nn.functional import dropout
 
 from imaseg import APGD, FGSM, IFGSM, L2, PGD, DiceBelow, Linf, ShrinkingSetPGD, WorstCase
 from imaseg.attacks import Attack
+from imaseg.attacks.search import FRESH_DRAWS
 from imaseg.objectives import Erase, Grow
 from imaseg.scores import foreground_dice
 from tests.attacks.models import trained_model
@@ -65,7 +66,8 @@ def test_the_gradient_is_the_mean_over_draws(trained, kind):
     model = _Random(net, **KINDS[kind])
     attack = FGSM(L2(1.0), samples=4)
     result = attack(model, image, label)
-    assert len(model.states) == result.forward_calls == 4 * 4  # clean image, gradient, last point, result
+    # Clean image, gradient and last point; then the result and the clean image once more.
+    assert len(model.states) == result.forward_calls == 4 * 3 + 2 * FRESH_DRAWS
     assert result.backward_calls == 4
     states = model.states[4:8]
     assert all(torch.equal(one, image) for one in model.given[:8])
@@ -91,7 +93,9 @@ def test_calls_multiply_with_the_samples(trained, attack):
     net, image, label = trained
     one, four = (attack(L2(0.5), steps=5, samples=n)(_Random(net, noise=0.2), image, label) for n in (1, 4))
     assert four.backward_calls == 4 * one.backward_calls
-    assert four.forward_calls == 4 * (one.forward_calls + 1), "the result is scored with draws of its own"
+    one_searched, four_searched = (result.forward_calls - 2 * FRESH_DRAWS for result in (one, four))
+    assert four_searched == 4 * one_searched
+    assert (one.draws, four.draws) == (FRESH_DRAWS, FRESH_DRAWS), "both are scored with draws of their own"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -135,16 +139,26 @@ def test_averaging_over_draws_is_stronger_than_a_single_draw(trained, kind, gain
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("eps", [0.0, 2.0])
-def test_dice_is_reported_without_the_luck_of_the_search(trained, kind, eps):
+@pytest.mark.parametrize("samples", [1, 12, 20])
+def test_dice_is_reported_without_the_luck_of_the_search(trained, kind, eps, samples):
     """The reported means, clean and attacked, lie within four standard errors of those over many fresh draws."""
     net, image, label = trained
-    model, samples = _Random(net, **KINDS[kind]), 12
+    model = _Random(net, **KINDS[kind])
     result = PGD(L2(eps), steps=6, samples=samples, seed=3)(model, image, label)
+    assert result.draws == max(samples, FRESH_DRAWS)
     for reported, where in ((result.foreground_dice_clean, image), (result.foreground_dice, result.image)):
         draws = _true_dice(model, where, label, draws=150)
         per_draw = draws.mean(1)  # all samples of a batch share the flips
-        error = (per_draw.var() * (1 / samples + 1 / 150)).sqrt() + 1e-3
+        error = (per_draw.var() * (1 / result.draws + 1 / 150)).sqrt() + 1e-3
         assert (reported.mean() - draws.mean()).abs() < 4 * error, (reported.mean(), draws.mean(), error)
+
+
+def test_a_model_that_draws_nothing_is_not_scored_again(trained):
+    net, image, label = trained
+    model = _Random(net)  # dropout at rate 0 draws all the same
+    result = PGD(L2(1.0), steps=3)(net, image, label)
+    assert (result.draws, result.forward_calls) == (1, 5)
+    assert PGD(L2(1.0), steps=3)(model, image, label).draws == FRESH_DRAWS
 
 
 def test_a_random_model_is_not_left_unharmed_because_its_clean_score_was_lucky(trained):

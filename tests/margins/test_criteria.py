@@ -111,7 +111,7 @@ def test_classes_are_judged_by_themselves():
     assert VoxelsFlipped(0.5, classes=[1])(now, LABEL, CLEAN).item()
     assert not VoxelsFlipped(0.0, classes=[0])(now, LABEL, CLEAN).item()
     assert repr(DiceBelow(0.1, classes=[1], absent="ignore")) == "Dice below 0.1 (class 1)"
-    assert repr(DiceBelow(0.5)) == "Dice below 0.5, or more than 100 mm3 of structures that the label lacks"
+    assert repr(DiceBelow(0.5)) == "Dice below 0.5, or over 100 mm3 of absent structures"
 
 
 def test_relative_dice_of_a_class_compares_with_its_own():

@@ -62,6 +62,7 @@ def describe(subject: Subject, plan: Plan, preparation: Preparation) -> Run:
         plan=content,
         plan_sha256=_hash_json(content),
         seed=plan.seed,
+        random=subject.random,
         hardware={
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
             "cpu": _cpu_name(),

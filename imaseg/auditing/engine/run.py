@@ -17,6 +17,7 @@ from imaseg.auditing.engine.summary import summarise
 from imaseg.auditing.engine.tables import write_tables
 from imaseg.auditing.engine.work import Work, finished_record
 from imaseg.auditing.inputs.budget import Budgeted, scale_of
+from imaseg.auditing.inputs.randomness import SAMPLES
 from imaseg.auditing.inputs.source import training_cases_among
 from imaseg.auditing.inputs.subject import Subject
 from imaseg.auditing.plan import Plan, load_plan
@@ -103,6 +104,7 @@ def audit(
     """
     settings, folder, started = load_plan(plan, trust=trust), Path(out), time.perf_counter()
     subject = Subject.of(model, cases, select=select, device=device, trust=trust)
+    settings = settings.averaged(SAMPLES) if subject.random else settings
     require_finite(subject.model, source=f"model {subject.model.card.name}")
     _try(subject, settings)
     run = describe(subject, settings, subject.preparation())

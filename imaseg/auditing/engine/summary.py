@@ -30,7 +30,7 @@ def summarise(records: Sequence[CaseRecord], plan: Plan, *, run: Run, data: Data
     clean = block({record.case: record.clean for record in records}, labels, units)
     entries: dict[str, Any] = _entries(records, plan, labels)
     agreed = run.agreement or Agreement()
-    checks = validity(records, plan, data, agreed)
+    checks = validity(records, plan, data, agreed, random=run.random)
     volumes = {record.case: record.volumes for record in records}
     # Attacks that were run on every case: groups of sizes compare the same cases.
     attacks = [one for one in entries.get("probes", []) if one.n == len(records)]

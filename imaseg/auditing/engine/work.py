@@ -95,6 +95,7 @@ class Work:
                 seed=self.plan.seed,
                 checked=self.plan.validity is not None and place < self.plan.validity.cases,
                 showcase=self.plan.shown,
+                random=self.subject.random,
             )
             self._examine(scene, place, tell, begin)
         except OutputError:  # the next case would not be written either

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from imaseg.auditing.inputs.outputs import crossing, settle, watched
+from imaseg.auditing.inputs.randomness import random_note, redecided
 from imaseg.auditing.inputs.source import Loaded, held_out_missing, reason_for, training_cases_among
 from imaseg.auditing.inputs.subject import Subject
 from imaseg.data import load_cases
@@ -46,6 +47,7 @@ def examine_model(spec: str, *, trust: bool = False) -> tuple[SegmentationModel,
     card = model.card
     with trying(card.name):
         gradient = gradient_reaches(model, card.in_channels, _sides(model))
+        share = redecided(model, noise(1, card.in_channels, *_sides(model)))
     facts: dict[str, Any] = {
         "spec": spec,
         "kind": _kind(model, spec),
@@ -62,6 +64,7 @@ def examine_model(spec: str, *, trust: bool = False) -> tuple[SegmentationModel,
         "train_ids": len(card.train_ids),
         "val_ids": len(card.val_ids),
         "gradient_reaches_image": gradient,
+        "random": None if share is None else round(share, 4),
     }
     judge_outputs(model, facts)
     facts["notes"] = _notes(model, facts)
@@ -275,6 +278,8 @@ def _notes(model: SegmentationModel, facts: dict[str, Any]) -> list[str]:
         notes.append(
             "Nobody says how its images are prepared: use data prepared the same way, or write `recipe:` into a card."
         )
+    if note := random_note(facts["random"]):
+        notes.append(note)
     if not model.card.train_ids:
         notes.append("Which cases it was trained on is unknown: audit it on cases that you know it has not seen.")
     return notes

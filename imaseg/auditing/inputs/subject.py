@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +14,7 @@ from imaseg.auditing.inputs.described import describe_preparation
 from imaseg.auditing.inputs.fitting import fit
 from imaseg.auditing.inputs.outputs import warnings_of
 from imaseg.auditing.inputs.own import agreement
+from imaseg.auditing.inputs.randomness import random_note, redecided
 from imaseg.auditing.inputs.source import CaseSource, Loaded, choose, held_out_missing, reason_for
 from imaseg.data import CaseSet, load_cases
 from imaseg.data.layouts.accounting import reasons_counted
@@ -34,6 +36,7 @@ class Subject:
         notes: on how labels of the data and classes of the model were matched, and on doubts about the outputs.
         because: why these cases were chosen.
         held_out_missing: whether none of the cases that the model held out is among the data.
+        random: whether two passes over the first case differ.
     """
 
     model: SegmentationModel
@@ -44,6 +47,7 @@ class Subject:
     notes: tuple[str, ...] = ()
     because: str = ""
     held_out_missing: bool = False
+    random: bool = False
 
     @classmethod
     def of(
@@ -78,15 +82,18 @@ class Subject:
         left = (f"Files read for no case: {reasons_counted(_short(cohort))}.",) if cohort.ignored else ()
         first = next(source.readable(), None)
         warnings = warnings_of(fitted.model, first) if fitted.model.ending.by != "framework" else []
+        share = _redecided(fitted.model, first)
+        randomness = [note] if (note := random_note(share)) else []
         subject = cls(
             fitted.model,
             spec,
             chosen,
             selection,
             source,
-            (*fitted.notes, *warnings, *left),
+            (*fitted.notes, *warnings, *left, *randomness),
             because=reason_for(cohort, network.card, selection),
             held_out_missing=held_out_missing(cohort, network.card),
+            random=share is not None,
         )
         vars(subject)["first"] = first  # it has just been read
         return subject
@@ -126,6 +133,16 @@ class Subject:
             return Agreement(reason="no case could be read.")
         case = self.cases[self.cases.ids.index(self.first.volume.id)]
         return agreement(self.model, case, self.first, prepared=self.cases.prepared is not None)
+
+
+def _redecided(model: SegmentationModel, first: Loaded | None) -> float | None:
+    """How random a model is on the first case; None also where a pass fails, which the cases will report."""
+    if first is None:
+        return None
+    image = torch.from_numpy(first.volume.image)[None].to(next(model.parameters()).device)
+    with contextlib.suppress(Exception):
+        return redecided(model, image)
+    return None
 
 
 def _short(cohort: CaseSet) -> dict[str, str]:

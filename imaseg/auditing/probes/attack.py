@@ -36,6 +36,7 @@ class AttackProbe(Budgeted, Probe):
         eps: the ladder; a single number is a ladder of one.
         objective: what the attack maximises; its own if not given.
         steps, restarts: of the attack; its own default if not given.
+        samples: draws of a random model over which each gradient and score is a mean; None is 4 for a random model.
         write: "nifti" writes the attacked image of the largest budget on the grid and in the units of its source, reads
             it back and scores it again.
     """
@@ -46,6 +47,7 @@ class AttackProbe(Budgeted, Probe):
     objective: str | None = None
     steps: int | None = Field(None, ge=1, le=10**6)
     restarts: int | None = Field(None, ge=1, le=10**6)
+    samples: int | None = Field(None, ge=1, le=10**4)
     write: Literal["nifti"] | None = None
 
     def names(self) -> list[str]:
@@ -72,6 +74,7 @@ class AttackProbe(Budgeted, Probe):
             ValueError: if names or numbers do not fit together or to the case.
         """
         given = {"steps": self.steps, "objective": self.objective, "restarts": self.restarts}
+        given["samples"] = self.samples
         spec = {"name": self.attack} | {key: value for key, value in given.items() if value is not None}
         return Attack.build(spec, self.build_set(eps, scale, room, reach=self.eps[-1]), seed=seed)
 

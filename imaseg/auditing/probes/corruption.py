@@ -133,6 +133,7 @@ def _scores(scene: Scene, corrupted: Corrupted, *, prepared: bool) -> Scores:
     """Scores of the plain prediction of a corrupted case."""
     volume = corrupted.volume if prepared else scene.source.fit(corrupted.volume)[0]
     loaded = replace(scene.loaded, volume=volume)
-    other = Scene(scene.model, scene.source, scene.case, loaded, folder=scene.folder)
-    scene.forward_calls += 1
-    return other.clean_scores
+    other = Scene(scene.model, scene.source, scene.case, loaded, folder=scene.folder, random=scene.random)
+    scores = other.clean_scores
+    scene.forward_calls += other.forward_calls
+    return scores

@@ -41,6 +41,7 @@ class MarginProbe(Budgeted, Probe):
         per_class: also the margin of each structure by itself.
         steps: of the PGD inside.
         rtol: relative width of the bracket.
+        samples: draws of a random model over which each gradient and score is a mean; None is 4 for a random model.
         confirm: challenge every margin by three new attacks just below it; else only those of checked cases.
         write: "csv" writes `margins.csv`.
     """
@@ -51,6 +52,7 @@ class MarginProbe(Budgeted, Probe):
     per_class: bool = False
     steps: int = Field(10, ge=1, le=10**6)
     rtol: Eps = 0.05
+    samples: int | None = Field(None, ge=1, le=10**4)
     confirm: bool = False
     write: Literal["csv"] | None = None
 
@@ -77,7 +79,9 @@ class MarginProbe(Budgeted, Probe):
             ValueError: if criterion, steps or rtol do not fit.
         """
         criterion = self.judge(structure, voxel)
-        attack = PGD(perturbation, steps=self.steps, objective=criterion.objective(), seed=seed)
+        attack = PGD(
+            perturbation, steps=self.steps, objective=criterion.objective(), seed=seed, samples=self.samples or 1
+        )
         return SampleMargin(
             perturbation, criterion=criterion, attack=attack, challenger=default_challenger(attack), rtol=self.rtol
         )
@@ -96,7 +100,7 @@ class MarginProbe(Budgeted, Probe):
 
     def cost(self, classes: int, seed: int) -> Cost:
         """Halvings of the bracket, each an attack, for the whole and each structure."""
-        calls = self.steps * (math.ceil(math.log2(1 / self.rtol)) + _BESIDES)
+        calls = (self.samples or 1) * self.steps * (math.ceil(math.log2(1 / self.rtol)) + _BESIDES)
         return Cost(self.name, calls * (1 + classes * self.per_class), perturbation=self.perturbation, first=self.cases)
 
     def run(self, scene: Scene) -> list[MarginRow]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from imaseg.attacks import AttackResult
+from imaseg.attacks.search import FRESH_DRAWS
 from imaseg.auditing.inputs.budget import Room, room_of, scale_of
 from imaseg.auditing.inputs.own import native_decision
 from imaseg.auditing.inputs.source import CaseSource, Loaded
@@ -22,7 +24,7 @@ from imaseg.auditing.metrics.scores import dice_of_maps, mean_of_held, score, sc
 from imaseg.data import Case
 from imaseg.data.files import whole_file
 from imaseg.errors import InputError
-from imaseg.frozen import Model
+from imaseg.frozen import Model, seed_all
 from imaseg.models.outputs.regions import Groups, classes_in, masks, region_logits
 from imaseg.models.segmentation import SegmentationModel
 from imaseg.results.base import MEAN, Row, Scores
@@ -43,12 +45,14 @@ class Scene:
         seed: of every random number.
         checked: whether this case gets the extra attacks that show whether the attacks can be believed.
         showcase: the attack and the budget that the page shows as pictures.
+        random: whether the model gives another output each time.
 
     Attributes:
         image: (1, C, *spatial).
         label: (1, *spatial).
         spacing: voxel size in mm, in the order of `spatial`.
         scale: converts budgets.
+        random: as given; logits are then means over `FRESH_DRAWS` passes, and so is Dice.
         classes: numbers of the structures that are scored: foreground classes, or regions.
         groups: classes inside each structure.
         rows: what the probes before have found.
@@ -68,10 +72,12 @@ class Scene:
         seed: int = 0,
         checked: bool = False,
         showcase: Shown | None = None,
+        random: bool = False,
     ) -> None:
         self.model, self.source, self.case, self.loaded = model, source, case, loaded
         self.folder, self.seed, self.checked, self.showcase = folder, seed, checked, showcase
         self.image, self.label = tensors(model, loaded)
+        self.random = random
         self.spacing = loaded.volume.spacing[: self.label.ndim - 1]
         self.scale = scale_of(loaded)
         self.groups = model.card.groups
@@ -93,8 +99,19 @@ class Scene:
         Raises:
             InputError: if one of them is not finite.
         """
-        self.forward_calls += 1
-        return finite_logits(self.model, self.image, self.case.id)
+        return torch.stack(self._clean_draws).mean(0)
+
+    @cached_property
+    def _clean_draws(self) -> list[Tensor]:
+        return [finite_logits(self.model, self.image, self.case.id) for _ in self._draws()]
+
+    def _draws(self) -> Iterator[int]:
+        """Passes that a figure is the mean of, each counted and, of a random model, seeded."""
+        for draw in range(FRESH_DRAWS if self.random else 1):
+            self.forward_calls += 1
+            if self.random:
+                seed_all(self.seed + draw)
+            yield draw
 
     @cached_property
     def clean(self) -> Tensor:
@@ -104,7 +121,8 @@ class Scene:
     @cached_property
     def clean_scores(self) -> Scores:
         """Metrics of the decision on the unchanged image."""
-        dice = self.by_number(hard_dice(self._rated(self.clean_logits), self.search_label))
+        drawn = [hard_dice(self.rated(logits), self.search_label) for logits in self._clean_draws]
+        dice = self.by_number(torch.stack(drawn).mean(0))
         return self.score(self.clean, dice, self.label[0], self.clean_logits[0])
 
     @cached_property
@@ -123,7 +141,7 @@ class Scene:
 
     def searched(self, model: Model) -> Model:
         """What searches run on: the model, or one whose channels are the regions that are scored."""
-        return (lambda image: self._rated(model(image))) if self.model.card.regions else model
+        return (lambda image: self.rated(model(image))) if self.model.card.regions else model
 
     def told(self, result: AttackResult) -> AttackResult:
         """Label and prediction of a search as maps of classes, Dice by the numbers of the structures."""
@@ -142,7 +160,8 @@ class Scene:
         """Dice (B, 1 + structures) whose column k is that of structure k; column 0 says nothing of regions."""
         return torch.cat([torch.full_like(dice[:, :1], torch.nan), dice], 1) if self.model.card.regions else dice
 
-    def _rated(self, logits: Tensor) -> Tensor:
+    def rated(self, logits: Tensor) -> Tensor:
+        """Logits of the channels that are scored: classes, or regions."""
         if not self.model.card.regions:
             return logits
         return region_logits(logits, self.groups, independent=self.model.independent)
@@ -163,11 +182,13 @@ class Scene:
         self.backward_calls += getattr(result, "backward_calls", 0) * copies
 
     def logits(self, image: Tensor) -> Tensor:
-        """Logits (K, *spatial) of another image (1, C, *spatial); one pass."""
-        self.forward_calls += 1
+        """Logits (K, *spatial) of another image (1, C, *spatial); one pass, or the mean of several."""
+        return torch.stack(self.passes(image)).mean(0)[0]
+
+    def passes(self, image: Tensor) -> list[Tensor]:
+        """Logits (1, K, *spatial) of another image (1, C, *spatial): of one pass, or of several if they are random."""
         with torch.no_grad():
-            logits: Tensor = self.model(image)
-        return logits[0]
+            return [self.model(image) for _ in self._draws()]
 
     def score(self, prediction: Tensor, dice: Tensor, label: Tensor, logits: Tensor) -> Scores:
         """All metrics of a prediction (*spatial) with its Dice (1, K), against a label (*spatial), both of classes."""
@@ -198,7 +219,7 @@ class Scene:
     def show(self, result: AttackResult) -> None:
         """Store the slice that the page shows of an attack; on checked cases evaluate its image anew."""
         self.write_arrays(f"cases/{self.case.id}.npz", self._slices(result))
-        if self.checked:
+        if self.checked and not self.random:
             decided = self.logits(result.image.clone()).argmax(0).cpu().numpy()
             truth, told = result.label[0].cpu().numpy(), float(result.foreground_dice[0])
             self.checks["replay"] = abs(dice_by_counting(decided, truth, self.groups) - told)

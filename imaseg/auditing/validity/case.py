@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from statistics import fmean
 from typing import Any
 
 from torch import Tensor
 
+from imaseg.attacks import Attack
 from imaseg.auditing.plan import Plan
 from imaseg.auditing.probes import AttackProbe, CertificateProbe, Cost, MarginProbe
 from imaseg.auditing.probes import certificate as smoothing
 from imaseg.auditing.probes.scene import Scene
+from imaseg.auditing.validity.gradients import DRAWS, gains, noise_level, noisy
 from imaseg.frozen import Model
-from imaseg.margins import Smoothed
+from imaseg.margins.sample import CONFIRM_RESTARTS, CONFIRM_STEPS
+from imaseg.margins.sample import LONGER as LONGER_CHALLENGE
 from imaseg.results.attack import AttackRow
 from imaseg.scores import foreground_dice
 
 CHECKS = "checks"
 BLACK_BOX_STEPS = 50
 """Windows that the attack without gradients tries."""
-COPY_DRAWS = 4
-COPY_NOISE = 0.05
-"""Noise of the smoothed copy, in standard deviations of the image."""
+_AFRESH = 100
+"""Added to the seed of searches that share nothing with those of the plan."""
 LONGER, REPEATED = 2, 2
 """How many times the steps and the restarts of the strongest attack are multiplied."""
-_CONFIRM = 60
-"""Calls that ask whether a margin stands."""
 
 
 class CaseChecks:
@@ -40,7 +41,7 @@ class CaseChecks:
         self.scene, self.plan = scene, plan
 
     def run(self) -> None:
-        """A budget that must destroy any model, scaled logits, no gradients, a smoothed copy, four times the calls."""
+        """A budget that must destroy any model, scaled logits, no gradients, mean gradients, four times the calls."""
         validity, checks, model = self.plan.validity, self.scene.checks, self.scene.model
         if validity is None:
             return
@@ -51,26 +52,46 @@ class CaseChecks:
         }
         square = {"attack": "square", "steps": BLACK_BOX_STEPS, "restarts": 1, "objective": None}
         checks["black_box"] = self._dice_under(model, probe.model_copy(update=square), eps)
-        checks["transfer"] = self._transferred(probe, eps)
         checks["converged"] = self._longer(eps)
+        checks["transfer"] = self._transferred(probe, eps)
+        checks["gains"] = self._gains(probe, eps)
+        checks["afresh"] = [self._afresh(probe, rung) for rung in range(len(probe.eps))] if len(probe.eps) > 1 else []
 
-    def _attacked(self, model: Model, probe: AttackProbe, eps: float, *, later: int = 0, copies: int = 1) -> Any:
+    def _attacked(self, model: Model, probe: AttackProbe, eps: float, *, later: int = 0) -> Any:
         scene = self.scene
         attack = probe.build(eps, scene.seed + later, scene.scale, scene.room)
         result = attack(scene.searched(model), scene.image, scene.search_label)
-        scene.count(result, copies=copies)
+        scene.count(result)
         return result
 
     def _dice_under(self, model: Model, probe: AttackProbe, eps: float) -> float:
         return float(self._attacked(model, probe, eps).foreground_dice)
 
+    def _afresh(self, probe: AttackProbe, rung: int) -> float:
+        """Dice at one budget of the ladder, searched from a start of its own."""
+        found = self._attacked(self.scene.model, probe, probe.eps[rung], later=_AFRESH + rung)
+        return float(found.foreground_dice)
+
     def _transferred(self, probe: AttackProbe, eps: float) -> float:
-        """Dice of the model on an image made to break a smoothed copy, whose gradients no rough spot can hide."""
+        """Dice of the model on an image made with mean gradients over noisy copies, which no rough spot can hide."""
         scene = self.scene
-        copy = Smoothed(scene.model, COPY_NOISE * scene.scale.std or COPY_NOISE, COPY_DRAWS, seed=scene.seed)
-        result = self._attacked(copy, probe, eps, copies=COPY_DRAWS)
-        again = scene.searched(lambda image: scene.logits(image)[None])
-        return float(foreground_dice(again(result.image), result.label))
+        attack = probe.build(eps, scene.seed, scene.scale, scene.room)
+        attack.samples = max(DRAWS, attack.samples)
+        copy = noisy(scene.searched(scene.model), self._noise(attack))
+        result = attack(copy, scene.image, scene.search_label)
+        scene.count(result)
+        again = [scene.rated(logits) for logits in scene.passes(result.image)]
+        return fmean(float(foreground_dice(logits, result.label)) for logits in again)
+
+    def _gains(self, probe: AttackProbe, eps: float) -> list[list[float]]:
+        """What steps along gradients bring, held against what these predict."""
+        scene = self.scene
+        attack = probe.build(eps, scene.seed, scene.scale, scene.room)
+        model = scene.searched(scene.model)
+        return gains(model, scene.image, scene.search_label, attack, sigma=self._noise(attack))
+
+    def _noise(self, attack: Attack) -> float:
+        return noise_level(attack.perturbation, self.scene.image, self.scene.seed)
 
     def _longer(self, eps: float) -> list[float]:
         """The lowest Dice known at a budget, and the lowest after the strongest attack spent four times its calls."""
@@ -94,9 +115,11 @@ def checks_cost(plan: Plan) -> list[Cost]:
         return []
     probe, longest = plan.attack(plan.validity.attack), strongest(plan)
     checked, strong = (one.build(one.eps[-1], plan.seed) for one in (probe, longest))
-    gradients = checked.steps * checked.restarts * (4 + COPY_DRAWS * 2)
+    gradients = checked.steps * checked.restarts * (4 + DRAWS)
+    gradients += 1 + DRAWS
     gradients += strong.steps * strong.restarts * LONGER * REPEATED
-    gradients += _CONFIRM * len(plan.of(MarginProbe))
+    gradients += checked.steps * checked.restarts * (len(probe.eps) if len(probe.eps) > 1 else 0)
+    gradients += sum(CONFIRM_STEPS * CONFIRM_RESTARTS + LONGER_CHALLENGE * one.steps for one in plan.of(MarginProbe))
     certified = len(plan.of(CertificateProbe))
     gradients += certified * smoothing.STEPS * smoothing.DRAWS * 2
     forwards = BLACK_BOX_STEPS + certified * smoothing.VOTES

@@ -6,7 +6,8 @@
     dice@rician-noise-3=0.7   under a corruption at a severity
     margin@l2=0.05            lowest median margin in a set; margin@NAME of one margin of the plan
 
-METRIC is `margin`, or a metric of which more is better. Names are checked against the plan before anything runs.
+METRIC is `margin`, or a metric of which more is better. Names are checked against the plan before anything runs. No
+gate passes on an audit that calls itself invalid, unless its numbers are asked for all the same.
 """
 
 from __future__ import annotations
@@ -73,12 +74,19 @@ class Gate:
         found = [value for value in self._values(summary) if value is not None]
         return min(found, default=None)
 
-    def judge(self, summary: Summary) -> tuple[bool, str]:
-        """Whether it passes, and a line that says so."""
+    def judge(self, summary: Summary, *, allow_invalid: bool = False) -> tuple[bool, str]:
+        """Whether it passes, and a line that says so.
+
+        Args:
+            summary: of the audit.
+            allow_invalid: judge by the numbers even where the audit says that they are no evidence.
+        """
         value = self.value(summary)
         got = "no value" if value is None else f"{value:.4g}"
         passes = value is not None and value >= self.least
         text = f"{self.text.partition('=')[0]} must be at least {self.least:g}, got {got}"
+        if not (summary.valid or allow_invalid):
+            return False, f"gate failed: the audit calls itself invalid ({text}, n = {summary.data.cases})"
         return passes, f"gate {'passed' if passes else 'failed'}: {text} (n = {summary.data.cases})"
 
     def _values(self, summary: Summary) -> Iterator[float | None]:

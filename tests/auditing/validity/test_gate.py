@@ -90,6 +90,14 @@ def test_the_line_says_what_was_wanted_and_what_came():
     assert (passes, line) == (False, "gate failed: dice@linf-0.05 must be at least 0.6, got 0.55 (n = 4)")
 
 
+def test_no_gate_passes_on_an_audit_that_calls_itself_invalid():
+    gate, invalid = Gate.parse("dice@linf-0.05=0.5", PLAN), SUMMARY.model_copy(update={"valid": False})
+    passes, line = gate.judge(invalid)
+    assert not passes
+    assert line.startswith("gate failed: the audit calls itself invalid (dice@linf-0.05 must be at least 0.5, got 0.55")
+    assert gate.judge(invalid, allow_invalid=True) == gate.judge(SUMMARY)
+
+
 def test_a_number_that_is_missing_does_not_pass():
     passes, line = Gate.parse("margin@l2=0", PLAN).judge(SUMMARY.model_copy(update={"margins": []}))
     assert not passes

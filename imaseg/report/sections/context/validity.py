@@ -21,12 +21,13 @@ def build(audits: Audits) -> Section | None:
     if not names:
         return None
     unknown = any(check.ok is None for audit in audits for check in audit.summary.validity)
+    several = len(audits) > 1
     said = "A check that could not be run says nothing, neither good nor bad; it is shown grey."
     return Section(
         140,
         "validity",
         "Validity of the attacks",
-        [Checks([(name, [_verdict(audit, name) for audit in audits]) for name in names], len(audits) > 1)],
+        [Checks([(_title(audits, n), [_verdict(one, n, several=several) for one in audits]) for n in names], several)],
         "A weak or broken attack makes a model look robust. These checks are there to catch it. A grey one could not "
         "be run and says nothing.",
         "Validity",
@@ -36,12 +37,23 @@ def build(audits: Audits) -> Section | None:
     )
 
 
-def _verdict(audit: Audit, name: str) -> Verdict:
-    check = next((check for check in audit.summary.validity if check.check == name), None)
+def _of(audit: Audit, name: str) -> Check | None:
+    return next((check for check in audit.summary.validity if check.check == name), None)
+
+
+def _title(audits: Audits, name: str) -> str:
+    """What was found; of several models, which need not agree, what must hold."""
+    found = [check.said for audit in audits if (check := _of(audit, name)) is not None]
+    return found[0] if len(audits) == 1 else name
+
+
+def _verdict(audit: Audit, name: str, *, several: bool) -> Verdict:
+    check = _of(audit, name)
     if check is None:
         return Verdict(audit.name, *_MARKS[None], "not part of this audit", "")
     number = "" if check.ok is None and check.number == "not run" else check.number
-    return Verdict(audit.name, *_MARKS[check.ok], number, check.detail)
+    found = f"{check.finding}. " if several and check.finding else ""
+    return Verdict(audit.name, *_MARKS[check.ok], number, found + check.detail)
 
 
 def failed_checks(audits: Audits) -> list[tuple[str, Check]]:
@@ -60,7 +72,7 @@ def verdict_text(audits: Audits) -> str:
     if not checks:
         return "No validity checks were recorded, so nothing here shows that the attacks worked as they should."
     names = {audit.name: audit.name if len(audits) > 1 else "" for audit in audits}
-    failed = [_named(check.check, names[name], check.number) for name, check in checks if check.ok is False]
+    failed = [_named(check.said, names[name], check.number) for name, check in checks if check.ok is False]
     unknown = [_named(check.check, names[name]) for name, check in checks if check.ok is None]
     text = _result(len(checks), failed, unknown)
     if unknown:

@@ -1,0 +1,36 @@
+"""What an audit that calls itself invalid does to exit codes and gates."""
+
+from __future__ import annotations
+
+import pytest
+from typer.testing import CliRunner
+
+from imaseg import load_model
+from imaseg.cli.main import app
+
+
+@pytest.fixture
+def invalid(tiny_run, prepared_phantom, tmp_path):
+    """A command whose case was trained on, which one check holds against it."""
+    plan = tmp_path / "plan.yaml"
+    plan.write_text("name: p\nprobes:\n  - {attack: gaussian-noise, unit: std, eps: 0.01}\n")
+    seen = load_model(tiny_run).card.train_ids[0]
+    words = ["audit", tiny_run, prepared_phantom, "--out", tmp_path / "a", "--plan", plan, "--cases", seen]
+    return [*map(str, words)]
+
+
+def test_an_invalid_audit_ends_with_3_and_passes_no_gate(invalid):
+    done = CliRunner().invoke(app, [*invalid, "--fail-below", "dice@clean=0.0"])
+    assert done.exit_code == 3, done.output
+    assert "gate failed: the audit calls itself invalid" in done.output
+    assert "not valid: 1 of 1 audited cases were in the training set" in done.output
+
+
+def test_on_request_the_numbers_of_an_invalid_audit_decide_and_that_is_said(invalid):
+    free = CliRunner().invoke(app, [*invalid, "--allow-invalid", "--fail-below", "dice@clean=0.0"])
+    assert free.exit_code == 0, free.output
+    assert "gate passed: dice@clean" in free.output
+    assert "calls itself invalid: gates are judged by its numbers, as --allow-invalid asks" in free.stderr
+    failed = CliRunner().invoke(app, [*invalid, "--resume", "--allow-invalid", "--fail-below", "dice@clean=1.01"])
+    assert failed.exit_code == 1
+    assert CliRunner().invoke(app, [*invalid, "--resume"]).exit_code == 3
