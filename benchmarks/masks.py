@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, one_hot
+from torch.nn.functional import interpolate, one_hot, pad
 
 from imaseg import audit, load_model
 from imaseg.auditing import Plan
@@ -82,11 +82,13 @@ def jpeg_like(net: Network, x: Tensor) -> Tensor:
     place = torch.arange(8, dtype=x.dtype)
     basis = torch.cos(math.pi / 8 * (place[None] + 0.5) * place[:, None]) / 2
     basis[0] /= math.sqrt(2)
-    b, c, width, height, depth = x.shape
-    blocks = x.reshape(b, c, width // 8, 8, height // 8, 8, depth)
+    missing = [-side % 8 for side in x.shape[2:4]]
+    padded = pad(x, (0, 0, 0, missing[1], 0, missing[0]))
+    b, c, width, height, depth = padded.shape
+    blocks = padded.reshape(b, c, width // 8, 8, height // 8, 8, depth)
     waves = torch.einsum("ui,vj,bcxiyjz->bcxuyvz", basis, basis, blocks)
     blocks = torch.einsum("ui,vj,bcxuyvz->bcxiyjz", basis, basis, (5 * waves).round() / 5)
-    return net(blocks.reshape(x.shape))
+    return net(blocks.reshape(padded.shape)[:, :, : x.shape[2], : x.shape[3]])
 
 
 def argmax_straight_through(net: Network, x: Tensor) -> Tensor:

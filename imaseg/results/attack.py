@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from imaseg.results.base import Block, Entry, Record, Row, Scored, Spread, score_lines
+from imaseg.results.base import MEAN, Block, Entry, Record, Row, Scored, Spread, score_lines
 
 
 class WrittenFile(Record):
@@ -59,6 +59,8 @@ class AttackRow(Scored, Row):
         sizes: of the change: "l2", "rms", "linf" in units of the model's input, "range" as a share of the case's range,
             "rms_native" and "linf_native" in native units (HU ...) where those are known.
         free: share of the values of the image that the search could change.
+        near: share of the change's energy (its squares) within 10 mm of a structure; None if nothing is labelled or
+            nothing changed, and in audits of earlier versions.
         objective, objective_clean: value maximised; None if not finite.
         zero_gradients, nonfinite_gradients: share of the gradient's values.
         forward_calls, backward_calls: of the search.
@@ -71,6 +73,7 @@ class AttackRow(Scored, Row):
     size: float
     sizes: dict[str, float]
     free: float
+    near: float | None = None
     objective: float | None
     objective_clean: float | None
     zero_gradients: float
@@ -80,10 +83,12 @@ class AttackRow(Scored, Row):
     written: Written | None = None
 
     def table(self) -> list[tuple[float | str, str, str, float | None]]:
-        """Every metric by class; of written files the Dice of each stage."""
+        """Every metric by class, where the change lies, and of written files the Dice of each stage."""
         stages = self.written.dice if self.written is not None else {}
-        return score_lines(self.eps, self.scores) + [
-            (self.eps, k, f"dice_{stage}", value) for k, each in stages.items() for stage, value in each.items()
+        return [
+            *score_lines(self.eps, self.scores),
+            (self.eps, MEAN, "near", self.near),
+            *((self.eps, k, f"dice_{stage}", value) for k, each in stages.items() for stage, value in each.items()),
         ]
 
 
@@ -100,6 +105,7 @@ class AttackEntry(Block, Entry):
         eps: budget.
         eps_native: the same in native intensity units; None where eps is no intensity or the units are not known.
         sizes: median over cases of the size of the change, in all units.
+        near: mean over cases of the share of the change's energy within 10 mm of a structure; None if it has none.
         n: cases.
         written: mean Dice of each stage of written files by class, and cases whose files do not hold the attack.
     """
@@ -117,5 +123,6 @@ class AttackEntry(Block, Entry):
     eps: float
     eps_native: Spread | None
     sizes: dict[str, float]
+    near: float | None = None
     n: int
     written: dict[str, Any] | None = None

@@ -123,6 +123,7 @@ class AttackProbe(Budgeted, Probe):
             scores=scene.score(result.prediction[0], result.dice, result.label[0], logits),
             sizes=sizes_in_all_units({unit: float(size) for unit, size in result.sizes.items()}, scene.scale),
             free=1.0 if region is None else float(region.float().mean()),
+            near=scene.share_near(result.image[0] - scene.image[0]),
             objective=number(result.objective),
             objective_clean=number(result.objective_clean),
             zero_gradients=float(result.zero_gradients),
@@ -184,6 +185,7 @@ def _lowest(records: Sequence[CaseRecord], names: Collection[str], eps: float) -
 def figures(probe: AttackProbe, pairs: Pairs, labels: Labels, seed: int) -> dict[str, Any]:
     """What is stated of every attack at one budget: set and budget in all units, means and intervals, cases."""
     (records, rows), eps = zip(*pairs, strict=True), pairs[0][1].eps
+    near = [row.near for row in rows if row.near is not None]
     units = [unit for unit in rows[0].sizes if all(unit in row.sizes for row in rows)]
     return {
         "perturbation": probe.perturbation,
@@ -192,6 +194,7 @@ def figures(probe: AttackProbe, pairs: Pairs, labels: Labels, seed: int) -> dict
         "eps": eps,
         "eps_native": native_budget(records, eps, probe),
         "sizes": {unit: statistics.median(row.sizes[unit] for row in rows) for unit in units},
+        "near": statistics.fmean(near) if near else None,
         "n": len(pairs),
         **block({record.case: row.scores for record, row in pairs}, labels, units_of(records)),
     }

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from imaseg.attacks import AttackResult
@@ -31,6 +32,9 @@ from imaseg.results.base import MEAN, Row, Scores
 from imaseg.results.case import Checks
 from imaseg.results.summary import Shown
 from imaseg.scores import hard_dice
+
+NEAR_MM = 10.0
+"""How far from a structure a change still is near it."""
 
 
 class Scene:
@@ -170,6 +174,21 @@ class Scene:
     def volumes(self) -> dict[str, float]:
         """Reference volume in ml by class."""
         return volumes_ml(self.label[0], spacing=self.spacing, groups=self.groups)
+
+    @cached_property
+    def near(self) -> Tensor | None:
+        """Which voxels (*spatial) lie within 10 mm of a structure; None if nothing is labelled."""
+        labelled = self.shown(self.label[0]).cpu().numpy() > 0
+        if not labelled.any():
+            return None
+        far = distance_transform_edt(~labelled, sampling=self.spacing)
+        return torch.from_numpy(far <= NEAR_MM)
+
+    def share_near(self, change: Tensor) -> float | None:
+        """Share of the energy of a change (C, *spatial) that lies there; None without either."""
+        energy = change.detach().double().square().sum(0).cpu()
+        total = float(energy.sum())
+        return None if self.near is None or not total else float(energy[self.near].sum()) / total
 
     @property
     def held(self) -> list[str]:
