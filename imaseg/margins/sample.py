@@ -34,7 +34,7 @@ from imaseg.perturbations.base import expand
 _LINE_STEPS = 5
 _ROUNDS = 8
 CONFIRM_STEPS, CONFIRM_RESTARTS, LONGER = 40, 2, 4
-"""Of the searches that confirm a margin: steps and restarts of APGD, and how much longer `ShrinkingSetPGD` is."""
+"""Steps and restarts of the APGD that confirms a margin, and how much longer than the attack a challenger is."""
 _STARTS = 2
 _STARTS_OF_FEW = 10
 """Number of random starts of a challenge, for sets with as many parameters as voxels and for sets with few."""
@@ -74,7 +74,7 @@ class SampleMargin:
         attack: search used at each budget; if not given, `PGD` with 20 steps on the loss that leads to the criterion.
             Only its own perturbation is replaced.
         challenger: search of another kind that must fail just below each margin too; if neither this nor `attack` is
-            given, `ShrinkingSetPGD` of the same length.
+            given, `ShrinkingSetPGD`, four times as long.
         rtol: the bracket around each margin ends narrower than rtol times the margin.
 
     Raises:
@@ -126,8 +126,8 @@ class SampleMargin:
     def confirm(self, model: Model, image: Tensor, label: Tensor, result: SampleMarginResult) -> Tensor:
         """Check each margin by searches that had no part in it: none may break the sample at (1 - rtol) * margin.
 
-        APGD on the cross-entropy of voxels still right (larger sets first), and `ShrinkingSetPGD` four times as long as
-        the challenger; both with new random starts.
+        APGD on the cross-entropy of voxels still right (larger sets first), and `ShrinkingSetPGD` from other random
+        starts than the challenger's.
 
         Args:
             model: as in the call that gave `result`, like the next two.
@@ -149,19 +149,19 @@ class SampleMargin:
         mine = self.attack
         how = {"steps": CONFIRM_STEPS, "restarts": CONFIRM_RESTARTS, "samples": mine.samples}
         right = MaskedCE(ignore_index=mine.objective.ignore_index)
-        longer = default_challenger(mine.on(below)).with_steps(LONGER * mine.steps).on(below, seed=mine.seed + 2)
-        return APGD(below, objective=right, seed=mine.seed + 1, larger_first=True, **how), longer
+        again = default_challenger(mine).on(below, seed=mine.seed + 2)
+        return APGD(below, objective=right, seed=mine.seed + 1, larger_first=True, **how), again
 
 
 def default_challenger(attack: Attack) -> ShrinkingSetPGD:
-    """`ShrinkingSetPGD` with length, seed, samples and objective of another attack; soft Dice sharpens on the way."""
+    """`ShrinkingSetPGD` with seed, samples and objective of another attack, four times as long; soft Dice sharpens."""
     objective = attack.objective
     if type(objective) is Dice:
         objective = TemperedDice(
             smooth=objective.smooth, classes=objective.classes, ignore_index=objective.ignore_index
         )
     return ShrinkingSetPGD(
-        attack.perturbation, steps=attack.steps, objective=objective, seed=attack.seed, samples=attack.samples
+        attack.perturbation, steps=LONGER * attack.steps, objective=objective, seed=attack.seed, samples=attack.samples
     )
 
 

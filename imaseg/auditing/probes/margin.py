@@ -28,7 +28,7 @@ from imaseg.statistics import median_interval
 WHOLE = "whole"
 """What the whole case, all foreground structures together, is called among the structures."""
 _COLUMNS = ("margin", "censored", "confirmed", "clean_dice", "volume_ml", "forward_calls", "backward_calls")
-_BESIDES = 8
+_BESIDES = 12
 """Lengths of the search's attack spent outside of halving: first look, drawing back, challenges."""
 
 

@@ -23,6 +23,7 @@ from imaseg.scores import foreground_dice
 CHECKS = "checks"
 BLACK_BOX_STEPS = 50
 """Windows that the attack without gradients tries."""
+_USUAL_LEAD = 4.0
 _AFRESH = 100
 """Added to the seed of searches that share nothing with those of the plan."""
 LONGER, REPEATED = 2, 2
@@ -50,6 +51,7 @@ class CaseChecks:
         checks["scaled_logits"] = {
             f"{factor:g}": self._dice_under(_scaled(model, factor), probe, eps) for factor in (0.1, 1.0, 10.0)
         }
+        checks["scaled_logits"]["usual"] = self._dice_under(_scaled(model, self._to_usual_size()), probe, eps)
         square = {"attack": "square", "steps": BLACK_BOX_STEPS, "restarts": 1, "objective": None}
         checks["black_box"] = self._dice_under(model, probe.model_copy(update=square), eps)
         checks["converged"] = self._longer(eps)
@@ -66,6 +68,16 @@ class CaseChecks:
 
     def _dice_under(self, model: Model, probe: AttackProbe, eps: float) -> float:
         return float(self._attacked(model, probe, eps).foreground_dice)
+
+    def _to_usual_size(self) -> float:
+        """What brings the mean lead of the decided class over the next one to that of an ordinary network."""
+        logits = self.scene.clean_logits
+        if self.scene.model.independent or logits.shape[1] == 1:
+            lead = float(logits.abs().mean())
+        else:
+            first, second = logits.topk(2, dim=1).values.unbind(1)
+            lead = float((first - second).mean())
+        return _USUAL_LEAD / lead if lead > 0 else 1.0
 
     def _afresh(self, probe: AttackProbe, rung: int) -> float:
         """Dice at one budget of the ladder, searched from a start of its own."""
@@ -115,7 +127,7 @@ def checks_cost(plan: Plan) -> list[Cost]:
         return []
     probe, longest = plan.attack(plan.validity.attack), strongest(plan)
     checked, strong = (one.build(one.eps[-1], plan.seed) for one in (probe, longest))
-    gradients = checked.steps * checked.restarts * (4 + DRAWS)
+    gradients = checked.steps * checked.restarts * (5 + DRAWS)
     gradients += 1 + DRAWS
     gradients += strong.steps * strong.restarts * LONGER * REPEATED
     gradients += checked.steps * checked.restarts * (len(probe.eps) if len(probe.eps) > 1 else 0)

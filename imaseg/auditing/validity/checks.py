@@ -265,11 +265,12 @@ def _budgets_afresh(at: _Evidence, settings: ValidityPlan) -> Finding:
 
 def _scales(at: _Evidence, settings: ValidityPlan) -> Finding:
     unscaled, small, big = (at.scaled(factor) for factor in ("1", "0.1", "10"))
+    usual = _mean(one.scaled_logits.get("usual", one.scaled_logits["1"]) for one in at.checked)
     return (
-        min(small, big) >= unscaled - _SCALE_TOLERANCE,
-        f"Dice {unscaled:.3f}; scaled {small:.3f} and {big:.3f}",
+        min(small, big, usual) >= unscaled - _SCALE_TOLERANCE,
+        f"Dice {unscaled:.3f}; scaled {small:.3f} and {big:.3f}, to a usual size {usual:.3f}",
         f"{at.attack_of(settings)}, mean of n = {len(at.checked)}; a fall of more than {_SCALE_TOLERANCE} would mean "
-        "that saturated logits hid gradients",
+        "that saturated or small logits hid gradients",
     )
 
 
@@ -439,9 +440,9 @@ _CHECKS: list[_Question] = [
         _MASK,
     ),
     _Question(
-        "Scaling the logits by 0.1 or 10 does not make the attack stronger",
+        "Scaling the logits does not make the attack stronger",
         _extra(_scales),
-        "Scaling the logits by 0.1 or 10 makes the attack stronger",
+        "Scaling the logits makes the attack stronger",
         "Rely on `strong`, which brings logits to scale, or divide the logits.",
     ),
     _Question(

@@ -116,7 +116,11 @@ def test_a_sound_audit_is_green_throughout():
         ({"checks": CHECKS | {"large_eps": 0.4}}, LARGE),
         (
             {"checks": CHECKS | {"scaled_logits": {"1": 0.5, "0.1": 0.3, "10": 0.49}}},
-            "Scaling the logits by 0.1 or 10 does not make the attack stronger",
+            "Scaling the logits does not make the attack stronger",
+        ),
+        (
+            {"checks": CHECKS | {"scaled_logits": {"1": 0.5, "0.1": 0.5, "10": 0.5, "usual": 0.4}}},
+            "Scaling the logits does not make the attack stronger",
         ),
         ({"checks": CHECKS | {"transfer": 0.37}}, "Gradients averaged over noisy copies make no stronger attack"),
         ({"checks": CHECKS | {"gains": [[0.03, 0.002, 0.002], [0.14, 0.01, 0.01]]}}, TOLD),
