@@ -19,7 +19,7 @@ from imaseg.data.files import list_volumes
 from imaseg.data.formats.read import read_scan
 from imaseg.data.reading import read_volume
 from imaseg.results import load
-from imaseg.runs.build import build_loss, build_method
+from imaseg.runs.build import build_method
 from imaseg.runs.config import load_config
 
 
@@ -95,7 +95,6 @@ def _command(*arguments: str, made: str = "") -> Callable[[Path], str]:
 
 def _config(folder: Path) -> str:
     settings = load_config(folder / "config.yaml")
-    build_loss(settings.loss)
     build_method(settings)
     return digest(folder, settings)
 
