@@ -42,7 +42,7 @@ class MarginProbe(Budgeted, Probe):
         steps: of the PGD inside.
         rtol: relative width of the bracket.
         samples: draws of a random model over which each gradient and score is a mean; None is 4 for a random model.
-        confirm: challenge every margin by three new attacks just below it; else only those of checked cases.
+        confirm: challenge every margin by two searches of other kinds just below it; else only those of checked cases.
         write: "csv" writes `margins.csv`.
     """
 
