@@ -78,7 +78,7 @@ def test_a_case_that_memory_does_not_suffice_for_is_set_aside(job, imaseg, prepa
     monkeypatch.setattr(CaseSource, "load", short)
     out = tmp_path / "a"
     code, _, stderr = imaseg(*command, prepared_phantom, "--out", out, *options)
-    assert code == 1
+    assert code == (3 if command[0] == "audit" else 1)  # of the other case alone an audit is invalid
     assert "failed phantom_005: it ran out of memory on cpu (while it was read" in stderr
     assert [path.name for path in (out / "cases").glob("*.json")] == ["phantom_006.json"]
     short.armed = False
