@@ -364,7 +364,7 @@ def _margins(at: _Evidence) -> Finding:
     allowed = max(_FALLING * tried, float(tried >= _FEW))
     where = (
         f"APGD on masked cross-entropy, {CONFIRM_STEPS} steps with {CONFIRM_RESTARTS} restarts, and a strong search of "
-        f"another seed, one tolerance below; one in ten may fall, and one of {_FEW} to 9"
+        f"another seed, two tolerances below; one in ten may fall, and one of {_FEW} to 9"
     )
     fell = f"{tried - stood} of {tried} margins fell to searches of another kind just below them"
     return tried - stood <= allowed, f"{stood} of {tried}", where, fell

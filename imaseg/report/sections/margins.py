@@ -120,7 +120,7 @@ def _results(audits: Audits) -> Table:
     ]
     caption = (
         "Margins: the smallest budget found that breaks a case. Not broken: cases that withstood every budget up to "
-        "the search limit (censored). Held: margins just below which three new attacks failed. Below the limit: how "
+        "the search limit (censored). Held: margins just below which two new searches failed. Below the limit: how "
         "closely margins are known"
     )
     return table(caption, rows)
@@ -193,7 +193,7 @@ def _cases(audits: Audits) -> Table:
             found = {title: margins.margin(name, case) if margins else None for title, margins in sets.items()}
             who = {"Case": case, **model_column(audits, audit), "Structure": structure_name(name)}
             rows.append({**who, **_facts(found.values()), **{title: _marked(one) for title, one in found.items()}})
-    return table("Every margin; those marked did not hold against three new attacks just below them", rows)
+    return table("Every margin; those marked did not hold against two new searches just below them", rows)
 
 
 def _marked(margin: CaseMargin | None) -> Cell:
@@ -284,10 +284,7 @@ def _methods(entries: Sequence[MarginEntry], *, challenged: bool) -> Iterator[st
         f"{widths}, each attack starting from the last change that broke the case{began if structures else ''}."
     )
     if challenged:
-        yield (
-            "Margins were challenged by three new attacks from random starts just below them (after Carlini et al. "
-            "2019)."
-        )
+        yield "Margins were challenged by two new searches just below them (after Carlini et al. 2019)."
     yield "Cases that no attack broke were censored at the ceiling; curves are Kaplan-Meier estimates."
 
 
