@@ -10,6 +10,7 @@ from imaseg.data.files import list_volumes, stem
 from imaseg.data.layouts.channels import split_name
 from imaseg.data.layouts.links import listed_inside, voxels_inside
 from imaseg.data.layouts.paired import channels_of
+from imaseg.data.layouts.time_limit import matching_ends
 from imaseg.data.plain import read_json
 
 FOLDER = "imagesTs"
@@ -36,8 +37,10 @@ def held_out_images(root: Path, patient: str | None = None, *, follow_links: boo
         for path in files:
             images.setdefault(split_name(stem(path))[0] if channels else stem(path), []).append(path)
     cases = []
+    with matching_ends(patient or ""):
+        found = {name: re.search(patient, name) if patient else None for name in images}
     for name, paths in images.items():
-        match = re.search(patient, name) if patient else None
+        match = found[name]
         if all(path.is_file() for path in paths):
             cases.append(Case(f"{FOLDER}-{name}", tuple(paths), None, patient=match[0] if match else ""))
     return cases if follow_links else voxels_inside(root, listed_inside(root, cases) if listed else cases)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from imaseg.data.cases import Case
 from imaseg.data.files import images_among, is_picture, stem, walk
+from imaseg.data.layouts.time_limit import matching_ends
 from imaseg.errors import InputError
 
 _TOKEN = re.compile(r"\{(?P<name>[a-z]+)(?::(?P<regex>(?:[^{}]|\{\d*,?\d*\})+))?\}|(?P<deep>\*\*/)|(?P<star>\*)")
@@ -121,11 +122,10 @@ def _files(root: Path) -> Iterator[str]:
 
 def _index(root: Path, pattern: str, files: list[str]) -> dict[str, tuple[Path, dict[str, str]]]:
     expression = _compiled(pattern)
+    with matching_ends(pattern):
+        matches = [(name, match) for name in files if (match := expression.fullmatch(name)) is not None]
     files_by_case: dict[str, tuple[Path, dict[str, str]]] = {}
-    for name in files:
-        match = expression.fullmatch(name)
-        if match is None:
-            continue
+    for name, match in matches:
         case = _flat(match["id"])
         if case in files_by_case:
             here, there = files_by_case[case][0].relative_to(root), name

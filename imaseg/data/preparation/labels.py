@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from imaseg.data.cases import CaseSet
+from imaseg.data.layouts.time_limit import matching_ends
 from imaseg.data.preparation.recipe import Recipe
 
 
@@ -17,7 +18,8 @@ def by_recipe(cohort: CaseSet, recipe: Recipe) -> CaseSet:
         wanted = {name: value for value, name in recipe.labels.items() if value > 0}
         cases = tuple(replace(case, segments=wanted if case.segments else {}) for case in cases)
     if recipe.patient is not None:
-        matches = ((case, re.search(recipe.patient, case.id)) for case in cases)
+        with matching_ends(recipe.patient):
+            matches = [(case, re.search(recipe.patient, case.id)) for case in cases]
         cases = tuple(replace(case, patient=match[0]) if match else case for case, match in matches)
     modality = recipe.modality or cohort.modality
     return replace(
