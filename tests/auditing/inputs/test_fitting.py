@@ -193,7 +193,7 @@ def test_prepared_data_of_another_recipe_are_refused(data, tmp_path_factory):
     labels = {1: "liver", 2: "kidney", 3: "spleen"}
     with pytest.raises(InputError, match="must be prepared as the model's training cases were"):
         CaseSource(cases, fit(_model(4, labels, recipe={"normalise": "zscore"}), cases).model.card)
-    for key, value, text in (("size", "x", "size must be"), ("siez", None, "key must be one of")):
+    for key, value, text in (("size", "x", "size must be"), ("sizes", None, "key must be one of")):
         odd = replace(cases, prepared=cases.prepared | {"recipe": {key: value}})
         with pytest.raises(InputError, match=rf"^{out / 'prepare.json'}: {text}"):
             CaseSource(odd, fit(_model(4, labels, recipe={}), cases).model.card)
