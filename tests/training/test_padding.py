@@ -73,4 +73,4 @@ def test_a_margin_in_training_is_in_the_unit_of_an_audit(batch):
     audited = float(SampleMargin(L2(0.4, unit="rms"), criterion=criterion)(model, small, its_label).margin)
     # The audit finds the nearest boundary, training one that its ascent meets. With padding counted, training's would
     # be 1.63 times smaller.
-    assert 0.99 * audited <= ima.margins["a"] < 1.4 * audited
+    assert 0.99 * audited <= ima.margins["a"] < 2 * audited
