@@ -224,8 +224,9 @@ def _sentences(audits: Audits) -> Iterator[Sentence]:
 def _held(entries: Sequence[MarginEntry]) -> list[Sentence]:
     """How many margins withstood new attacks just below them."""
     stood, tested = sum(entry.held for entry in entries), sum(entry.tested for entry in entries)
-    below = listing(percent(width, 2) for width in sorted({entry.rtol for entry in entries if entry.tested}))
-    text = f"{stood} of {counted(tested, 'margin')} held: three new attacks {below} below them failed."
+    widths = sorted({1 - (1 - entry.rtol) ** 2 for entry in entries if entry.tested})  # as `SampleMargin.confirm`
+    below = listing(percent(width, 2) for width in widths)
+    text = f"{stood} of {counted(tested, 'margin')} held: two new searches {below} below them failed."
     return [Sentence(text)] if tested else []
 
 

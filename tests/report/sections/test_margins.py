@@ -108,7 +108,7 @@ def test_sets_whose_margins_did_not_hold_are_noted(tiny, held, notices):
     ]
     said = build([vary(tiny, margins=margins)]).notices
     assert len(said) == notices
-    text = f"{held} of 6 margins held: three new attacks 30 % below them failed."
+    text = f"{held} of 6 margins held: two new searches 51 % below them failed."
     assert build([vary(tiny, margins=margins)]).sentences[-1].text == text
     assert all("In the L2 ball only 5 of 6 margins held" in notice for notice in said)
 
