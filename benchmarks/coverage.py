@@ -11,6 +11,7 @@ zeros, patients differ in their share), and in `more slices, better` Dice grows 
 from __future__ import annotations
 
 import argparse
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -129,9 +130,9 @@ def order_statistics(values: Values) -> Ends:
 
 def bootstrap(statistic: Any, draws: int, method: Any, values: Values) -> Ends:
     """Samples that are all one value have none by BCa; they are given that value."""
-    found = scipy.stats.bootstrap(
-        (values,), statistic, axis=1, n_resamples=draws, batch=50, method=method, rng=np.random.default_rng(0)
-    ).confidence_interval
+    how = {"axis": 1, "n_resamples": draws, "batch": 50, "method": method, "rng": np.random.default_rng(0)}
+    with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings(action="ignore"):
+        found = scipy.stats.bootstrap((values,), statistic, **how).confidence_interval
     same = np.isnan(found.low)
     return np.where(same, values[:, 0], found.low), np.where(same, values[:, 0], found.high)
 
