@@ -158,7 +158,7 @@ def _state(config: TrainConfig, model: SegmentationModel, cases: CaseSet) -> Run
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     scaler = torch.amp.GradScaler(enabled=config.amp and torch.cuda.is_available())
     schedule, method = build_schedule(config, optimizer), build_method(config)
-    method.in_voxels_of(_voxel_volume(model.card))
+    method.set_voxel_volume(_voxel_volume(model.card))
     return RunState(model.network, optimizer, schedule, method, scaler, data=cases.sha256())
 
 

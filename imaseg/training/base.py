@@ -67,7 +67,7 @@ class TrainingMethod(Registered, ABC):
         """How many times the caller must repeat each batch: loss, backward pass, optimiser's step."""
         return 1
 
-    def in_voxels_of(self, volume: float) -> None:
+    def set_voxel_volume(self, volume: float) -> None:
         """Say how large a voxel of the images is in mm3, for criteria that limit a volume."""
 
     def end_epoch(self) -> None:

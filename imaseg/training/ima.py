@@ -150,7 +150,7 @@ class IMA(TrainingMethod):
         loss = (1 - self.beta) * self._mean_loss(model, image, label)
         return loss + self.beta * self._perturbed_loss(model, perturbed, moved, weights)
 
-    def in_voxels_of(self, volume: float) -> None:
+    def set_voxel_volume(self, volume: float) -> None:
         if isinstance(self.criterion, Criterion):
             self.criterion = self.criterion.in_voxels_of(volume)
 

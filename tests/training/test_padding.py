@@ -74,3 +74,12 @@ def test_a_margin_in_training_is_in_the_unit_of_an_audit(batch):
     # The audit finds the nearest boundary, training one that its ascent meets. With padding counted, training's would
     # be 1.63 times smaller.
     assert 0.99 * audited <= ima.margins["a"] < 2 * audited
+
+
+def test_a_method_tells_its_criterion_how_large_a_voxel_is():
+    given = DiceBelow(0.9)
+    ima = IMA(_loss, L2(0.2), criterion=given)
+    ima.set_voxel_volume(2.5)
+    assert ima.criterion.voxel_volume == 2.5
+    assert given.voxel_volume == 1.0  # the caller's own stays as it was
+    Standard(_loss).set_voxel_volume(2.5)  # which has none

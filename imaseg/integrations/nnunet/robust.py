@@ -80,7 +80,7 @@ class RobustTrainer(nnUNetTrainer):
         seed = (self.config.seed or 0) + self.local_rank * _RANKS_APART
         try:
             self.method: TrainingMethod = build_method(self._method_settings(), self._nnunet_loss, seed=seed)
-            self.method.in_voxels_of(math.prod(self.configuration_manager.spacing))
+            self.method.set_voxel_volume(math.prod(self.configuration_manager.spacing))
             perturbation = Perturbation.build(self.config.robust_best.perturbation or self._perturbation())
         except ValueError as error:
             msg = f"method of {type(self).__name__}: {error}"
