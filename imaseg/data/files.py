@@ -25,6 +25,8 @@ LONGEST_NAME = 255
 """Bytes that the name of a file may have on common systems."""
 _ENDING = 12
 _DEEPEST = 100
+_TIMES = 5
+"""How often folders are walked again by other ways, per folder and link that there is."""
 _DETACHED = (".mhd", ".nhdr")
 """Header files, whose voxels are in another file in the same folder, which the header names."""
 _PAIRS = {".img": ".hdr", ".img.gz": ".hdr.gz"}
@@ -77,30 +79,65 @@ def header_of(path: Path) -> Path:
     return path
 
 
-def walk(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[tuple[Path, list[str]]]:
+def walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
     """Yield `folder` and all folders below it, sorted, each with the names of its files; hidden ones are left out.
 
     Symbolic links are followed, unless they lead back to a folder that they lie in.
 
     Raises:
-        InputError: if a folder cannot be listed: cases might be missing.
+        InputError: if a folder cannot be listed, for cases might be missing; or if links lead to the same folders so
+            often that the walk would take forever.
     """
-    real = os.path.realpath(folder)
-    if real in above:
-        return
-    if len(above) > _DEEPEST:  # each level costs more than the one before
-        msg = f"{folder} must lie at most {_DEEPEST} folders deep in the data, got more. Take it out of the data."
-        raise InputError(msg)
-    try:
-        entries = sorted(path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX")))
-    except OSError as error:
-        got = "nothing there" if isinstance(error, FileNotFoundError) else error.strerror
-        msg = f"{folder} must be a folder that can be listed, got {got}."
-        raise InputError(msg) from error
-    inner = {path: path.is_dir() for path in entries}
-    yield folder, [path.name for path in entries if not inner[path]]
-    for path in (path for path in entries if inner[path]):
-        yield from walk(path, above | {real})
+    yield from _Walk(folder).below(folder, os.path.realpath(folder), frozenset())
+
+
+class _Walk:
+    """Lists each folder once; links that lead from folder to folder make exponentially many paths of a few folders."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._listed: dict[str, tuple[list[str], list[tuple[str, str]]]] = {}
+        """By real path: names of files; of folders names and real paths."""
+        self._met, self._again = 0, 0
+
+    def below(self, folder: Path, real: str, above: frozenset[str]) -> Iterator[tuple[Path, list[str]]]:
+        """A folder and what lies below it; `above` are the real paths that it lies in."""
+        if len(above) > _DEEPEST:  # each level costs more than the one before
+            msg = f"{folder} must lie at most {_DEEPEST} folders deep in the data, got more. Take it out of the data."
+            raise InputError(msg)
+        self._again += real in self._listed
+        if real not in self._listed:
+            self._listed[real] = self._list(folder, real)
+        if self._again > _TIMES * self._met:
+            msg = (
+                f"{self._root} must hold symbolic links that lead to each of its folders a few times only, got more "
+                f"than {_TIMES * self._met} ways to {len(self._listed)} folders, {folder} among them. Take links "
+                "between its folders out."
+            )
+            raise InputError(msg)
+        files, folders = self._listed[real]
+        yield folder, list(files)
+        for name, there in folders:
+            if there != real and there not in above:
+                yield from self.below(folder / name, there, above | {real})
+
+    def _list(self, folder: Path, real: str) -> tuple[list[str], list[tuple[str, str]]]:
+        try:
+            with os.scandir(folder) as listing:
+                entries = sorted((e for e in listing if not e.name.startswith((".", "__MACOSX"))), key=lambda e: e.name)
+        except OSError as error:
+            got = "nothing there" if isinstance(error, FileNotFoundError) else error.strerror
+            msg = f"{folder} must be a folder that can be listed, got {got}."
+            raise InputError(msg) from error
+        links = {entry.name for entry in entries if entry.is_symlink()}
+        self._met += 1 + len(links)
+        inner = {e.name: Path(e).is_dir() if e.name in links else e.is_dir() for e in entries}
+        reals = {
+            name: os.path.realpath(folder / name) if name in links else f"{real}{os.sep}{name}"
+            for name, is_folder in inner.items()
+            if is_folder
+        }
+        return [name for name, is_folder in inner.items() if not is_folder], list(reals.items())
 
 
 def is_picture(path: Path) -> bool:

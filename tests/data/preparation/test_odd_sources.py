@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 
 import nibabel as nib
 import numpy as np
@@ -42,6 +43,28 @@ def test_links_in_circles_are_walked_once(tmp_path, save, ball, picture):
     (root / "b" / "beside").symlink_to(root / "a")
     assert [folder.relative_to(root).as_posix() for folder, _ in walk(root)] == [".", "a", "a/beside", "b", "b/beside"]
     assert usual_recipe(root) == "msd"
+
+
+@pytest.mark.parametrize("count", [9, 20])
+def test_links_between_all_folders_are_refused_at_once(tmp_path, count):
+    names = [f"f{number}" for number in range(count)]
+    for name in names:
+        (tmp_path / "raw" / name).mkdir(parents=True)
+        for other in names:
+            (tmp_path / "raw" / name / f"to_{other}").symlink_to(tmp_path / "raw" / other)
+    begin = time.perf_counter()
+    with pytest.raises(InputError, match=r"raw must hold symbolic links that lead to each of its folders a few times"):
+        prepare(tmp_path / "raw", tmp_path / "out", AS_IT_IS)
+    assert time.perf_counter() - begin < 2
+
+
+def test_what_many_cases_share_by_links_is_walked_in_each(tmp_path):
+    (tmp_path / "raw" / "shared" / "deep" / "er").mkdir(parents=True)
+    for number in range(50):
+        (tmp_path / "raw" / f"case{number}").mkdir()
+        for name in ("a", "b"):
+            (tmp_path / "raw" / f"case{number}" / name).symlink_to(tmp_path / "raw" / "shared")
+    assert sum(folder.name == "er" for folder, _ in walk(tmp_path / "raw")) == 101
 
 
 def test_a_folder_that_cannot_be_listed_is_named(tmp_path):
