@@ -80,7 +80,8 @@ def test_cards_that_ask_for_the_impossible_are_refused(tmp_path, changes, told):
 @pytest.mark.parametrize(
     ("place", "value", "told"),
     [
-        (("patch_size",), [2**12] * 3, "at most 33554432 voxels"),
+        (("patch_size",), [2**12] * 3, "at most 16777216 voxels"),
+        (("patch_size",), [2**9, 2**8, 2**8], "at most 16777216 voxels"),
         (("patch_size",), None, "patch_size must be valid"),
         (("spacing",), [1.0, -1.0, 1.0], "spacing.1 must be valid"),
         (("spacing",), [1.0, 1.0], "a value for each of patch_size"),

@@ -21,6 +21,7 @@ from imaseg.data.inverse.invert import native_scale
 from imaseg.data.preparation.intensity import shift_and_scale
 from imaseg.data.reading import read_volume
 from imaseg.models.nnunet.folder import ResultsFolder
+from imaseg.models.nnunet.model import _tile_weight
 from imaseg.models.nnunet.split import cases_of
 from imaseg.models.outputs.decision import class_of_label, classes_of_regions
 from tests.nnunet_folder import REGIONS, Harmful, dataset, plans, write_raw, write_results
@@ -375,3 +376,11 @@ def test_damaged_files_are_one_clear_line(tmp_path):
     torch.save({"weights": {}}, folder / "fold_0" / "checkpoint_final.pth")
     with pytest.raises(InputError, match="must be a checkpoint of nnU-Net v2"):
         load_model(f"nnunet:{folder}")
+
+
+@pytest.mark.parametrize("patch", [(16, 16, 12), (5, 64, 33), (64, 96, 96), (512, 320), (31, 17), (1, 8, 8)])
+def test_weights_of_a_tile_are_those_of_nnunet(patch):
+    from nnunetv2.inference.sliding_window_prediction import compute_gaussian
+
+    theirs = compute_gaussian(patch, sigma_scale=1 / 8, value_scaling_factor=10, device=torch.device("cpu"))
+    assert torch.equal(_tile_weight(patch), theirs.float())

@@ -16,8 +16,8 @@ from imaseg.data.plain import is_plain
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Size = Annotated[float, Field(gt=0, le=1e6)]
 Side = Annotated[int, Field(ge=1, le=2**16)]
-_MOST_VOXELS = 2**25
-"""Of a patch: twice what nnU-Net plans for the largest GPUs."""
+_MOST_VOXELS = 2**24
+"""Of a patch: 256 along each axis, more than nnU-Net plans for GPUs of 40 GB."""
 
 
 def _permutation(axes: list[int]) -> list[int]:
