@@ -20,6 +20,7 @@ from imaseg.data.inverse.grid import GridMap
 from imaseg.data.inverse.invert import native_scale
 from imaseg.data.preparation.intensity import shift_and_scale
 from imaseg.data.reading import read_volume
+from imaseg.data.volume import Volume
 from imaseg.models.nnunet.folder import ResultsFolder
 from imaseg.models.nnunet.model import _tile_weight
 from imaseg.models.nnunet.split import cases_of
@@ -384,3 +385,13 @@ def test_weights_of_a_tile_are_those_of_nnunet(patch):
 
     theirs = compute_gaussian(patch, sigma_scale=1 / 8, value_scaling_factor=10, device=torch.device("cpu"))
     assert torch.equal(_tile_weight(patch), theirs.float())
+
+
+def test_a_voxel_size_that_multiplies_the_voxels_is_refused(tmp_path):
+    model = load_model(f"nnunet:{write_results(tmp_path / 'r', plans((16, 16), transpose=(1, 0, 2)))}")
+    image = np.ones((1, 90, 80, 70), np.float32)
+    model.prepare(Volume("case7", image, None, np.diag([1.0, 5.0, 1.0, 1.0])))  # along which slices lie
+    with pytest.raises(
+        InputError, match=r"case7: spacing must give a grid .* got 13500 x 80 x 10500 from 90 x 80 x 70"
+    ):
+        model.prepare(Volume("case7", image, None, np.diag([150.0, 5.0, 150.0, 1.0])))

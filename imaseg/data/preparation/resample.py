@@ -10,16 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
-from imaseg.data.formats.claims import SMALL, free_memory
 from imaseg.data.preparation.axes import along_axes, axis_weights
+from imaseg.data.preparation.room import require_grid
 from imaseg.data.volume import Step, Volume
-from imaseg.errors import InputError
 
 _THICK = 3.0
 """A voxel side this many times the shortest side counts as thick (anisotropic slices)."""
-
-_BYTES, _BYTES_OF_CHANNEL = 16, 4
-"""What a voxel of the new grid takes while its label is found, and in the image."""
 _AROUND = 5
 _CONTESTED = 0.5
 """To keep volumes, voxels are reassigned only where the shares of two structures differ by at most this."""
@@ -42,12 +38,15 @@ def resample(
         label_order: 0 nearest voxel, 1 the label with the largest interpolated share, volumes kept.
         thick_order: order along an axis whose voxels are three times as long as the shortest side, in image and
             label; None as along the others.
+
+    Raises:
+        InputError: if that makes too many voxels of it.
     """
     with np.errstate(all="ignore"):
         ratio = np.asarray(spacing) / np.asarray(volume.spacing)
     if np.allclose(ratio, 1, rtol=1e-3):
         ratio = np.ones(3)
-    shape = _new_shape(volume, ratio)
+    shape = require_grid(volume.id, volume.shape, ratio, len(volume.image))
     start = (np.asarray(volume.shape) - 1 - (np.asarray(shape) - 1) * ratio) / 2
     thick = _thick(volume.spacing) if thick_order is not None else (False, False, False)
     orders, label_orders = (
@@ -81,22 +80,6 @@ def resample(
         affine=volume.affine @ to_old,
     )
     return moved, step
-
-
-def _new_shape(volume: Volume, ratio: NDArray[np.float64]) -> tuple[int, ...]:
-    """Voxels along each axis; raises if there is no memory for so many."""
-    free = free_memory()
-    with np.errstate(all="ignore"):
-        sides = np.maximum(1, np.rint(np.asarray(volume.shape) / ratio))
-        claimed = float(np.prod(sides)) * (_BYTES + _BYTES_OF_CHANNEL * len(volume.image))
-    if not np.isfinite(ratio).all() or not claimed <= max(SMALL, free):
-        grid = " x ".join(f"{side:.6g}" for side in sides)
-        msg = (
-            f"{volume.id}: spacing must give a grid that fits into memory, got {grid} voxels with {free / 1e9:.1f} GB "
-            "free. Correct the voxel size in the header, or ask for a larger spacing."
-        )
-        raise InputError(msg)
-    return tuple(int(side) for side in sides)
 
 
 def _thick(spacing: tuple[float, ...]) -> tuple[bool, ...]:

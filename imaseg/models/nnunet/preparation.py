@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imaseg.data.orient import orient
+from imaseg.data.preparation.room import require_grid
 from imaseg.data.volume import Step, Volume
 from imaseg.errors import InputError
 from imaseg.models.nnunet.plans import Plans
@@ -88,6 +89,11 @@ class Preparation:
         plans = self.plans
         pictures = plans.manager.plans["image_reader_writer"] == "NaturalImage2DIO"
         spacing = _OF_PICTURES if pictures else tuple(float(size) for size in reversed(volume.spacing))
+        wanted = self.plans.configuration.spacing
+        ratio = np.ones(3)
+        for axis, size in zip(self.plans.axes[3 - len(wanted) :], wanted, strict=True):
+            ratio[axis] = size / spacing[2 - axis]
+        require_grid(volume.id, volume.shape, ratio, len(volume.image))
         properties: dict[str, Any] = {"spacing": list(spacing)}
         preprocessor = plans.configuration.preprocessor_class(verbose=False)
         try:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from imaseg.data.preparation import room
 from imaseg.data.preparation.resample import resample, sample_grid
 from imaseg.data.volume import Volume
 from imaseg.errors import InputError
@@ -102,8 +103,20 @@ def test_nearest_with_halves_to_even_is_that_of_pytorch(ratio):
     np.testing.assert_allclose(taken, wanted[0, 0].numpy(), atol=1e-6)
 
 
+def test_a_header_that_makes_a_thousand_voxels_of_one_is_refused_though_they_would_fit(monkeypatch):
+    monkeypatch.setattr(room, "free_memory", lambda: 1e15)
+    assert room.require_grid("case7", (64, 64, 64), np.full(3, 0.25), 1) == (256, 256, 256)
+    assert room.require_grid("case7", (12, 12, 12), np.full(3, 0.1), 1) == (120, 120, 120)  # which harms nobody
+    told = r"at most 100 times as many voxels as before, got 640 x 640 x 640 from 64 x 64 x 64, 5\.24 GB with"
+    with pytest.raises(InputError, match=told):
+        room.require_grid("case7", (64, 64, 64), np.full(3, 0.1), 1)
+    monkeypatch.setattr(room, "free_memory", lambda: 3e8)
+    with pytest.raises(InputError, match=r"256 x 256 x 256 from 64 x 64 x 64, 0\.336 GB with 0\.3 GB free"):
+        room.require_grid("case7", (64, 64, 64), np.full(3, 0.25), 1)
+
+
 @pytest.mark.parametrize(("side", "spacing"), [(1.0, 1e-9), (1.0, 1e-320), (1e30, 1.0), (1e-300, 1e30)])
 def test_a_grid_that_no_memory_holds_is_refused(side, spacing):
     volume = Volume("case7", np.ones((1, 4, 4, 4), np.float32), None, np.diag([side] * 3 + [1.0]))
-    with pytest.raises(InputError, match=r"case7: spacing must give a grid that fits into memory, got .* x .* voxels"):
+    with pytest.raises(InputError, match=r"case7: spacing must give a grid that fits into memory .* got .* x .* from"):
         resample(volume, (spacing,) * 3)

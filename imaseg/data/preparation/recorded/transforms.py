@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from imaseg.data.preparation.recorded.grid import grid_steps, moved_affine, moved_array
 from imaseg.data.preparation.recorded.values import Scale, fitted
+from imaseg.data.preparation.room import require_grid
 from imaseg.data.volume import Step, Volume
 from imaseg.errors import InputError
 
@@ -153,12 +154,25 @@ def _loaded(volume: Volume, keys: Sequence[str], *, flat: bool) -> tuple[dict[st
 
 
 def _applied(transform: Transform, items: dict[str, Any], case: str) -> dict[str, Any]:
+    if type(transform).__name__ == "Spacingd":
+        _require_grids(transform, items, case)
     copied = {key: value.clone() if hasattr(value, "clone") else value for key, value in items.items()}
     try:
         return dict(transform(copied))
     except Exception as error:  # whatever MONAI raises on an image that it does not take
         msg = f"{case}: {_failed(type(transform).__name__, 'run', error)}"
         raise InputError(msg) from error
+
+
+def _require_grids(transform: Any, items: Mapping[str, Any], case: str) -> None:
+    """Check the voxels that `Spacingd` would make of each image; sizes that are not above 0 stay as they are."""
+    for key in transform.key_iterator(items):
+        image, wanted = items[key], np.asarray(transform.spacing_transform.pixdim, np.float64)
+        here = np.asarray(image.pixdim, np.float64)
+        wanted = np.resize(wanted, here.shape) if wanted.size == 1 else np.append(wanted, here[wanted.size :])
+        with np.errstate(all="ignore"):
+            ratio = np.where(wanted > 0, wanted / here, 1.0)[: len(here)]
+        require_grid(case, image.shape[1:], ratio, len(image))
 
 
 def _failed(name: str, what: str, error: Exception) -> str:

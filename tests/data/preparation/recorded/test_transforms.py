@@ -173,3 +173,10 @@ def test_channels_may_not_change_places():
     again = [{"_target_": "ConcatItemsd", "keys": ["b", "a"], "name": "image"}]
     with pytest.raises(InputError, match="must keep all channels in their order"):
         apply_transforms(volume, [*chain, *joined, *again])
+
+
+@pytest.mark.parametrize("pixdim", [(0.1, 0.1, 0.1), (0.001, -1, -1), 0.1])
+def test_spacing_that_multiplies_the_voxels_is_refused(pixdim):
+    volume = Volume("case7", np.ones((1, 48, 48, 48), np.float32), None, np.eye(4))
+    with pytest.raises(InputError, match=r"case7: spacing must give a grid .* at most 100 times"):
+        apply_transforms(volume, [{"_target_": "Spacingd", "keys": "image", "pixdim": pixdim}])
