@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imaseg.data.plain import MOST_BYTES, read_text
+from imaseg.data.table_file import unescaped
 from imaseg.errors import InputError
 
 Parts = dict[str, list[str]]
@@ -91,7 +92,7 @@ def read_patients(path: Path) -> dict[str, str]:
             got = ", ".join(reader.fieldnames or ()) or "none"
             msg = f"{path} must have the columns case and patient, got {got}."
             raise InputError(msg)
-        rows = [((row["case"] or "").strip(), (row["patient"] or "").strip()) for row in reader]
+        rows = [[unescaped((row[name] or "").strip()) for name in ("case", "patient")] for row in reader]
     except csv.Error as error:
         msg = f"{path} must be a readable CSV file with the columns case and patient, got {error}."
         raise InputError(msg) from error

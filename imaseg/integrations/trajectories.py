@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
-from imaseg.data.files import whole_file
+from imaseg.data.table_file import unescaped, write_table
 from imaseg.errors import InputError
 from imaseg.training import MarginTable
 
@@ -23,19 +24,17 @@ def write_trajectories(path: Path, epoch: int, table: MarginTable) -> None:
         epoch: that has ended.
         table: margins and counts.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     if path.is_file():
         try:
-            with path.open(newline="") as file:
-                rows = [row for row in csv.DictReader(file) if int(row["epoch"]) < epoch]
-        except (KeyError, TypeError, ValueError, csv.Error) as error:
+            with path.open(newline="", encoding="utf-8") as file:
+                rows = [
+                    row | {"case": unescaped(row["case"])} for row in csv.DictReader(file) if int(row["epoch"]) < epoch
+                ]
+        except (AttributeError, KeyError, TypeError, ValueError, csv.Error) as error:
             msg = f"{path} must be a table of margins, got a damaged one. Delete it to begin a new one."
             raise InputError(msg) from error
-    with whole_file(path) as part, part.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=_FIELDS)
-        writer.writeheader()
-        writer.writerows(rows)
-        for case, margin in sorted(table.margins.items()):
-            visits, broken = table.counts.get(case, (0, 0))
-            values = (epoch, case, margin, visits, broken)
-            writer.writerow(dict(zip(_FIELDS, values, strict=True)))
+    for case, margin in sorted(table.margins.items()):
+        visits, broken = table.counts.get(case, (0, 0))
+        rows.append(dict(zip(_FIELDS, (epoch, case, margin, visits, broken), strict=True)))
+    write_table(path, _FIELDS, rows)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from imaseg.data.files import whole_file
+from imaseg.data.table_file import write_table
 from imaseg.progress import counted
 from imaseg.report.audits import Audits, read_audits
 from imaseg.report.blocks import Cell, Table, table, with_interval
@@ -50,12 +49,9 @@ def write_comparison(folders: Sequence[Path], path: Path) -> Path:
         InputError: as `read_audits`.
     """
     rows = paired_rows(read_audits(folders))
-    with whole_file(path) as part, part.open("w", encoding="utf-8", newline="") as file:
-        table = csv.DictWriter(file, _COLUMNS, extrasaction="ignore")
-        table.writeheader()
-        for row in rows:
-            low, high = row["ci95"] or (None, None)
-            table.writerow({**row, "ci95_low": low, "ci95_high": high})
+    for row in rows:
+        row["ci95_low"], row["ci95_high"] = row["ci95"] or (None, None)
+    write_table(path, _COLUMNS, [{name: row.get(name) for name in _COLUMNS} for row in rows])
     return path
 
 

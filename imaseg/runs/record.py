@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,7 +12,8 @@ from ignite.engine import Engine, Events
 from monai.engines import SupervisedTrainer
 from torch.utils.tensorboard import SummaryWriter
 
-from imaseg.data.files import must_remain, told_if_unwritable, whole_file
+from imaseg.data.files import must_remain, told_if_unwritable
+from imaseg.data.table_file import write_table
 from imaseg.integrations.trajectories import write_trajectories
 from imaseg.models.run_folder import save_run_model
 from imaseg.models.segmentation import SegmentationModel
@@ -104,10 +103,5 @@ class EpochRecord:
 
 def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Write rows as a CSV file, atomically."""
-    text = io.StringIO()
     # Rows of a run that an earlier version of imaseg began may lack columns.
-    writer = csv.DictWriter(text, fieldnames=list(dict.fromkeys(name for row in rows for name in row)))
-    writer.writeheader()
-    writer.writerows(rows)
-    with whole_file(path) as part:
-        part.write_text(text.getvalue())
+    write_table(path, list(dict.fromkeys(name for row in rows for name in row)), rows)

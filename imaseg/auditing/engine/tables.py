@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from imaseg.auditing.plan import Plan
-from imaseg.data.files import whole_file
+from imaseg.data.table_file import write_table
 from imaseg.results import CaseRecord, Summary
 from imaseg.results.load import case_table
 
@@ -22,12 +20,4 @@ def write_tables(folder: Path, plan: Plan, records: Sequence[CaseRecord], summar
             lines.setdefault(name, []).extend(more)
     for name, rows in lines.items():
         if rows:
-            _write_csv(folder / name, rows)
-
-
-def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """A CSV file with the columns of the first row, whole or not at all; None is an empty cell."""
-    with whole_file(path) as part, part.open("w", newline="") as file:
-        table = csv.DictWriter(file, list(rows[0]))
-        table.writeheader()
-        table.writerows(rows)
+            write_table(folder / name, list(rows[0]), rows)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import quantiles
@@ -12,6 +10,7 @@ from typing import Any
 import yaml
 
 from imaseg.data.files import whole_file
+from imaseg.data.table_file import write_table
 
 SETTINGS, MARGINS, EPOCHS, PLOT = "imaseg.yaml", "margins.csv", "robustness.csv", "margins.png"
 _SHARES = ("q10", "q25", "q50", "q75", "q90")
@@ -35,8 +34,9 @@ def write_settings(folder: Path, content: Mapping[str, Any]) -> None:
 def write_tables(folder: Path, margins: Mapping[str, float], history: Sequence[Mapping[str, float]]) -> None:
     """Write `margins.csv` (if margins are kept) and `robustness.csv`, each atomically."""
     if margins:
-        _write(folder / MARGINS, [{"case": case, "margin": margin} for case, margin in sorted(margins.items())])
-    _write(folder / EPOCHS, history)
+        rows = [{"case": case, "margin": margin} for case, margin in sorted(margins.items())]
+        write_table(folder / MARGINS, ("case", "margin"), rows)
+    write_table(folder / EPOCHS, list(dict.fromkeys(name for row in history for name in row)), history)
 
 
 def plot_margins(folder: Path, margins: Mapping[str, float], history: Sequence[Mapping[str, float]], unit: str) -> None:
@@ -62,13 +62,3 @@ def _draw(path: Path, margins: Mapping[str, float], history: Sequence[Mapping[st
     now.set(xlabel=f"margin ({unit})", ylabel="cases", title=f"after epoch {epochs[-1]:.0f}")
     with whole_file(path) as part:
         figure.savefig(part)
-
-
-def _write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=names)
-    writer.writeheader()
-    writer.writerows(rows)
-    with whole_file(path) as part:
-        part.write_text(text.getvalue())
