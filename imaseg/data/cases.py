@@ -19,6 +19,15 @@ _NAME = re.compile("[^./\\\\\0\ud800-\udc7f\udd00-\udfff][^/\\\\\0\ud800-\udc7f\
 """Names of files; of halves of characters only those stay that Python writes for bytes that are no UTF-8."""
 
 
+def names_file(text: str) -> bool:
+    r"""Whether a text is the id of a case: a file named after it lies in its folder, and is not hidden.
+
+    >>> [names_file(text) for text in ("case.1", "../case", "a/b", ".x", "", "a\0")]
+    [True, False, False, False, False, False]
+    """
+    return _NAME.fullmatch(text) is not None
+
+
 @dataclass(frozen=True)
 class Case:
     """The files of one image and of its label, if any.
@@ -53,7 +62,7 @@ class Case:
         Raises:
             InputError: if a file named after it would lie in another folder, be hidden, or not be there at all.
         """
-        if _NAME.fullmatch(self.id) is None:
+        if not names_file(self.id):
             msg = (
                 f"case ids must name files: no / or \\, no null byte, no dot at the start, got {self.id!r:.300} for "
                 f"{self.image[0] if self.image else 'no file'}. Rename the case."

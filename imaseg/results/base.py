@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializeAsAny
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, SerializeAsAny
 
+from imaseg.data.cases import names_file
 from imaseg.errors import did_you_mean
 from imaseg.plugins import plugins
 
@@ -20,6 +22,14 @@ MISSING_PLUGIN = (
 MEAN = "foreground_mean"
 """Key of the mean over the foreground classes, next to the classes."""
 
+
+def _case_id(text: str) -> str:
+    if not names_file(text):
+        msg = "it must name a file: no / or \\, no null byte, no dot at the start"
+        raise ValueError(msg)
+    return text
+
+
 Metrics = dict[str, float | None]
 """Value by metric; None where it is undefined.
 
@@ -30,6 +40,18 @@ COUNTS = ("_undefined", "_penalised")
 """Endings of what counts values, and is no metric itself."""
 Scores = dict[str, Metrics]
 """Metrics by class number, and under `MEAN` their mean over the foreground."""
+
+
+def _below(text: str) -> str:
+    if "\0" in text or PurePath(text).is_absolute() or ".." in PurePath(text).parts:
+        msg = "it must be a path below the audit folder"
+        raise ValueError(msg)
+    return text
+
+
+Below = Annotated[str, AfterValidator(_below)]
+CaseId = Annotated[str, AfterValidator(_case_id)]
+"""Names the files of a case; results of others may hold anything there."""
 Interval = list[float] | None
 """Ends of a 95 % interval; None where there are too few cases or patients."""
 
@@ -51,7 +73,7 @@ class Spread(Record):
 class CaseScores(Record):
     """Metrics of one case, by class and in the mean over the foreground."""
 
-    case: str
+    case: CaseId
     metrics: Scores
 
     @property

@@ -7,7 +7,7 @@ from typing import Literal, Self, TypeVar
 
 from pydantic import model_validator
 
-from imaseg.results.base import FORMAT, MEAN, AnyRow, Record, Row, Scores
+from imaseg.results.base import FORMAT, MEAN, AnyRow, CaseId, Record, Row, Scores
 
 _Row = TypeVar("_Row", bound=Row)
 
@@ -75,7 +75,7 @@ class CaseRecord(Record):
     """
 
     format: Literal[2] = FORMAT
-    case: str
+    case: CaseId
     patient: str = ""
     clean: Scores
     native_dice: dict[str, float] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from imaseg.results.base import MEAN, Entry, Record, Row
+from imaseg.results.base import MEAN, CaseId, Entry, Record, Row
 from imaseg.results.maps import CaseMaps, VoxelMap
 
 
@@ -55,7 +55,7 @@ class CertificateRow(Certificate, Row):
 class CaseCertificate(Certificate):
     """Certificates of a case, by its id."""
 
-    case: str
+    case: CaseId
 
 
 class CertificateEntry(Certificate, Entry):

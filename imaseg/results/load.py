@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from imaseg.data.cases import names_file
 from imaseg.data.plain import parse_json, read_text
 from imaseg.errors import InputError
 from imaseg.results.base import FORMAT, MISSING_PLUGIN, Record, score_lines
@@ -109,6 +110,9 @@ def read_case(folder: Path, case: str) -> CaseRecord:
     Raises:
         InputError: as in `read_record`, or if the file holds another case.
     """
+    if not names_file(case):
+        msg = f"case ids of {folder} must name files in its folder cases, got {case!r:.300}. Name one that it lists."
+        raise InputError(msg)
     path = folder / "cases" / f"{case}.json"
     record = read_record(path, CaseRecord)
     if record.case != case:

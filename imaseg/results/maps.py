@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imaseg.results.base import Record
+from imaseg.results.base import Below, CaseId, Record
 
 
 class BandSummary(Record):
@@ -73,7 +73,7 @@ class VoxelMap(Record):
     method: str
     eps: float
     rms: float | None = None
-    view: str
+    view: Below
     array: str
     file: str | None
     right: int
@@ -86,5 +86,5 @@ class VoxelMap(Record):
 class CaseMaps(Record):
     """The maps of one case."""
 
-    case: str
+    case: CaseId
     maps: list[VoxelMap]

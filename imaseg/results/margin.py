@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from imaseg.results.base import MEAN, Entry, Interval, Record, Row
+from imaseg.results.base import MEAN, CaseId, Entry, Interval, Record, Row
 
 
 class MarginRow(Row):
@@ -50,7 +50,7 @@ class CaseMargin(Record):
         forward_calls, backward_calls: of the search.
     """
 
-    case: str
+    case: CaseId
     eps: float
     margin: float
     censored: bool

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from imaseg.results.base import FORMAT, Record
+from imaseg.results.base import FORMAT, CaseId, Record
 from imaseg.results.preparation import Agreement, Preparation
 from imaseg.results.summary import ModelFacts
 
@@ -12,7 +12,7 @@ from imaseg.results.summary import ModelFacts
 class FailedCase(Record):
     """A case that could not be finished, and why."""
 
-    case: str
+    case: CaseId
     reason: str
 
 

@@ -14,6 +14,7 @@ from imaseg.results import Audit, CaseRecord, Run, Summary, load
 from imaseg.results.attack import AttackEntry, AttackRow
 from imaseg.results.certificate import CertificateEntry
 from imaseg.results.corruption import CorruptionEntry
+from imaseg.results.load import read_case
 from imaseg.results.margin import MarginEntry
 from imaseg.results.voxel_margin import VoxelMarginEntry
 
@@ -252,3 +253,31 @@ def test_nobody_is_told_to_delete_what_resuming_needs(folder, tmp_path):
     (out / "run.json").unlink()
     with pytest.raises(InputError, match="run.json must exist, .* Run the audit again into a new folder, or give"):
         load(out)
+
+
+@pytest.mark.parametrize("name", ["../../x", "/x", "a/x", ".x", "", "a\0b"])
+def test_names_of_cases_lead_nowhere_else(folder, tmp_path, name):
+    """`x.json` holds a sound record of a case of that name, wherever the name leads."""
+    out = tmp_path / "deep" / "a"
+    shutil.copytree(folder, out)
+    case = min((out / "cases").glob("*.json"))
+    (tmp_path / "x.json").write_text(json.dumps(json.loads(case.read_text()) | {"case": name}))
+    with pytest.raises(InputError, match=r"case ids of .* must name files in its folder cases, got"):
+        read_case(out, name)
+    summary = json.loads((out / "summary.json").read_text())
+    summary["metric_per_case"][0]["case"] = name
+    (out / "summary.json").write_text(json.dumps(summary))
+    with pytest.raises(InputError, match=r"summary\.json, metric_per_case\.0\.case must be valid, got") as caught:
+        load(out)
+    assert "must name a file" in str(caught.value)
+
+
+@pytest.mark.parametrize("view", ["../../x.npz", "/x.npz", "cases/../../x.npz"])
+def test_maps_of_a_page_come_from_the_folder(folder, tmp_path, view):
+    shutil.copytree(folder, tmp_path / "a")
+    summary = json.loads((tmp_path / "a" / "summary.json").read_text())
+    place = next(entry for entry in summary["voxel_margins"] if entry["per_case"][0]["maps"])
+    place["per_case"][0]["maps"][0]["view"] = view
+    (tmp_path / "a" / "summary.json").write_text(json.dumps(summary))
+    with pytest.raises(InputError, match=r"view must be valid, got .* it must be a path below the audit folder"):
+        load(tmp_path / "a")
