@@ -14,6 +14,8 @@ from imaseg.errors import InputError, did_you_mean
 _Model = TypeVar("_Model", bound=BaseModel)
 _CLASSES = re.compile(r" or (?:instance of \w+|object to extract fields from)$")
 """What pydantic says of a mapping, and no file can hold."""
+_MANY = 1000
+"""Entries that are counted and not shown."""
 Written = Mapping[tuple[Any, ...], str]
 
 
@@ -66,7 +68,9 @@ def first_mistake(error: ValidationError, written: Written | None = None) -> str
         return f"{place} must be given, got nothing"
     if mistake["type"] == "value_error" and not mistake["loc"]:
         return reason
-    return f"{place} must be valid, got {mistake['input']!r:.80}: {reason[:1].lower()}{reason[1:]}"
+    value = mistake["input"]
+    got = f"{len(value)} entries" if isinstance(value, dict | list) and len(value) > _MANY else f"{value!r:.80}"
+    return f"{place} must be valid, got {got}: {reason[:1].lower()}{reason[1:]}"
 
 
 def _place(steps: tuple[Any, ...], written: Written | None) -> str:

@@ -15,7 +15,8 @@ _LOSSY = (".jpg", ".jpeg")
 _SMALL = 32
 """Values below are taken for class numbers in a picture."""
 _MANY_VALUES = 32
-_MOST_VALUES = 4096
+MOST_VALUES = 4096
+"""Label values of a cohort."""
 _THRESHOLD_KEY = "label_threshold: 128 into a recipe (--config)"
 _FAR = 0.5
 """Largest distance between the corners of two grids at the same place, as a share of the smallest voxel side."""
@@ -127,9 +128,9 @@ def whole_numbers(label: Scan) -> list[str]:
     """A label holds whole numbers of at least 0; others mean it was interpolated."""
     values = np.unique(label.data)
     wrong = values[(values != np.rint(values)) | (values < 0) | (values > np.iinfo(np.int32).max)]
-    if wrong.size == 0 and values.size > _MOST_VALUES:  # each costs a pass over all voxels
+    if wrong.size == 0 and values.size > MOST_VALUES:  # each costs a pass over all voxels
         mend = "If they number objects, map them to classes first"
-        return [f"{label.name} must hold at most {_MOST_VALUES} label values, got {values.size}. {mend}."]
+        return [f"{label.name} must hold at most {MOST_VALUES} label values, got {values.size}. {mend}."]
     if wrong.size == 0:
         return []
     few = ", ".join(f"{value:g}" for value in wrong[:3])

@@ -11,6 +11,7 @@ from typing import Any
 
 from imaseg.data.cases import Case, CaseSet
 from imaseg.data.files import ITK_SUFFIXES, NIFTI_SUFFIXES, PICTURE_SUFFIXES, TIFF_SUFFIXES, stem
+from imaseg.data.formats.checks import MOST_VALUES
 from imaseg.data.layouts.channels import checked_channels, split_name
 from imaseg.data.layouts.links import listed_inside, tell_outside
 from imaseg.data.layouts.paired import Declared, Pairs, channels_of, paired_cases
@@ -145,6 +146,9 @@ def _labels(root: Path, declared: Any) -> dict[int, str] | None:
         return None
     if not isinstance(declared, dict):
         _malformed(root, "labels", 'an object such as {"0": "background", "1": "tumour"}', declared)
+    members = sum(len(value) if isinstance(value, list) else 1 for value in declared.values())
+    if members > MOST_VALUES:
+        _malformed(root, "labels", f"{MOST_VALUES} values at most, those of regions among them", members)
     labels: dict[int, str] = {}
     inside: set[int] = set()
     for key, value in declared.items():

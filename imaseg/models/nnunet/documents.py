@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from imaseg.data.formats.checks import MOST_VALUES
 from imaseg.data.plain import is_plain
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -34,6 +35,15 @@ def _within_memory(sides: list[int]) -> list[int]:
     return sides
 
 
+def _few(entries: Any) -> Any:
+    if isinstance(entries, dict | list) and len(entries) > MOST_VALUES:
+        msg = f"it must have {MOST_VALUES} entries at most"
+        raise ValueError(msg)
+    return entries
+
+
+Few = BeforeValidator(_few)
+"""Told before each entry is looked at, which takes minutes of a million that are wrong."""
 Label = Annotated[int, Field(ge=0, lt=2**15)] | Annotated[str, Field(pattern=r"^\d{1,4}$")]
 MirrorAxes = Annotated[tuple[Annotated[int, Field(ge=0, le=2)], ...], Field(max_length=3, strict=False)]
 Axes = Annotated[list[int], AfterValidator(_permutation)]
@@ -59,8 +69,8 @@ class ConfigurationDocument(Document):
 
     patch_size: Patch
     spacing: Annotated[list[Size], Field(min_length=2, max_length=3)]
-    normalization_schemes: list[str]
-    use_mask_for_norm: list[bool]
+    normalization_schemes: Annotated[list[str], Few]
+    use_mask_for_norm: Annotated[list[bool], Few]
     preprocessor_name: str
     architecture: Architecture
     previous_stage: str | None = None
@@ -98,17 +108,17 @@ class PlansDocument(Document):
     transpose_forward: Axes
     image_reader_writer: str
     label_manager: str | None = None
-    configurations: dict[str, dict[str, Any]]
-    foreground_intensity_properties_per_channel: dict[str, Intensities] = {}
+    configurations: Annotated[dict[str, dict[str, Any]], Few]
+    foreground_intensity_properties_per_channel: Annotated[dict[str, Intensities], Few] = {}
 
 
 class DatasetDocument(Document):
     """`dataset.json` of nnU-Net v2."""
 
-    channel_names: Annotated[dict[str, str], Field(min_length=1)] | None = None
-    modality: Annotated[dict[str, str], Field(min_length=1)] | None = None
-    labels: Annotated[dict[str, Label | Annotated[list[Label], Field(min_length=1)]], Field(min_length=2)]
-    regions_class_order: Annotated[list[Label], Field(min_length=1)] | None = None
+    channel_names: Annotated[dict[str, str], Field(min_length=1), Few] | None = None
+    modality: Annotated[dict[str, str], Field(min_length=1), Few] | None = None
+    labels: Annotated[dict[str, Label | Annotated[list[Label], Field(min_length=1), Few]], Field(min_length=2), Few]
+    regions_class_order: Annotated[list[Label], Field(min_length=1), Few] | None = None
     file_ending: Annotated[str, Field(pattern=r"^(\.\w+)+$")] | None = None
 
     @model_validator(mode="after")

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+import time
 
 import numpy as np
 import pytest
 
 from imaseg.data.layouts.load import load_cases
 from imaseg.errors import InputError
+from imaseg.models.nnunet.documents import DatasetDocument
+from imaseg.validated import validated
 
 
 def test_images_and_labels_are_paired_by_stem(tmp_path, save, ball, picture):
@@ -94,6 +97,26 @@ def test_malformed_descriptions_are_named(raw, describe, change, message):
 def test_labels_of_regions_are_the_values_inside_them(raw, describe):
     describe(raw, ["case_0"], labels={"background": 0, "whole": [1, 2, 3], "core": [2, 3], "tip": 3, "ignore": 4})
     assert load_cases(raw).labels == {0: "background", 1: "1", 2: "2", 3: "tip", 4: "ignore"}
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {f"l{i}": i for i in range(200_000)},
+        {str(i): f"l{i}" for i in range(200_000)},
+        {"background": 0, "region": [*range(200_000)]},
+    ],
+)
+def test_labels_without_end_are_refused_before_each_is_looked_at(raw, describe, labels):
+    describe(raw, ["case_0"], labels=labels)
+    told = r"labels in .*dataset\.json must be 4096 values at most, those of regions among them, got 20000[01]\."
+    with pytest.raises(InputError, match=told):
+        load_cases(raw)
+    described = {"channel_names": {"0": "MRI"}, "labels": labels}
+    begin = time.process_time()
+    with pytest.raises(InputError, match=r"labels.* must be valid, got 200000 entries"):
+        validated(DatasetDocument, described, source="dataset.json")
+    assert time.process_time() - begin < 0.5
 
 
 def test_the_same_case_twice_is_refused(raw, describe):
