@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -83,3 +85,46 @@ def test_export_writes_and_says_what(tmp_path):
     done = _run("export", f"nnunet:{folder}@0", tmp_path / "out")
     assert done.exit_code == 0, done.output
     assert f"Created {tmp_path / 'out' / 'fold_0' / 'checkpoint_final.pth'}" in done.output.replace("\n", "")
+
+
+def _failing(monkeypatch, number, at):
+    """From the `at`-th file on, no byte is written, as on a full or read-only disk."""
+    write, count = Path.write_bytes, iter(range(100))
+
+    def fail(self, content):
+        if next(count) < at:
+            return write(self, content)
+        write(self, bytes(content)[:100])
+        raise OSError(number, os.strerror(number), str(self))
+
+    monkeypatch.setattr(Path, "write_bytes", fail)
+
+
+@pytest.mark.parametrize("at", [0, 1, 2, 3])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES])
+def test_an_export_that_cannot_be_written_leaves_nothing(number, at, two_folds, here, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        _failing(patch, number, at)
+        done = here("nnunet", "export", two_folds, tmp_path / "out")
+    assert (done.returncode, done.stdout) == (2, "")
+    name = ("checkpoint_final.pth", "checkpoint_final.pth", "plans.json", "dataset.json")[at]
+    assert re.fullmatch(
+        rf"imaseg: \S+{name} must be writable, got {os.strerror(number)}\. Free space .*\n", done.stderr
+    )
+    assert not (tmp_path / "out").exists()
+    assert here("nnunet", "export", two_folds, tmp_path / "out").returncode == 0
+
+
+def test_an_export_into_a_folder_that_may_not_be_made_is_one_line(two_folds, here, tmp_path, monkeypatch):
+    def refuse(self, *_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(self))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    done = here("nnunet", "export", two_folds, tmp_path / "out")
+    assert done.returncode == 2
+    assert re.fullmatch(r"imaseg: \S+ must be writable, got Read-only file system\. .*\n", done.stderr)
+
+
+@pytest.fixture(scope="module")
+def two_folds(tmp_path_factory):
+    return write_results(tmp_path_factory.mktemp("results") / "r", plans(), folds=("0", "1"))

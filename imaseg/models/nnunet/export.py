@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
-import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -34,6 +35,7 @@ def export_nnunet(text: str, out: Path, *, trust: bool = False) -> list[Path]:
         The files written.
 
     Raises:
+        OutputError: if it cannot be written; what was written of it is deleted.
         InputError: if there is no such model, its network is not the one that the plans describe, or `out` is taken.
     """
     folder = ResultsFolder.parse(text)
@@ -56,16 +58,32 @@ def export_nnunet(text: str, out: Path, *, trust: bool = False) -> list[Path]:
             },
             "inference_allowed_mirroring_axes": checkpoint.mirror_axes or None,
         }
-    written = []
-    for fold, content in checkpoints.items():
-        packed = io.BytesIO()
-        torch.save(content, packed)
-        with whole_file(out / f"fold_{fold}" / FINAL) as part:
-            part.write_bytes(packed.getbuffer())
-        written.append(out / f"fold_{fold}" / FINAL)
-    for name in _COPIED:
-        if (folder.path / name).is_file():
+    copied = [name for name in _COPIED if (folder.path / name).is_file()]
+    made = [out / f"fold_{fold}" / FINAL for fold in checkpoints] + [out / name for name in copied]
+    try:
+        for path, content in zip(made, checkpoints.values(), strict=False):
+            _save(content, path)
+        for name in copied:
             with whole_file(out / name) as part:
-                shutil.copyfile(folder.path / name, part)
-            written.append(out / name)
-    return written
+                part.write_bytes((folder.path / name).read_bytes())
+    except BaseException:
+        _forget(out, made)
+        raise
+    return made
+
+
+def _save(content: dict[str, Any], path: Path) -> None:
+    packed = io.BytesIO()
+    torch.save(content, packed)
+    with whole_file(path) as part:
+        part.write_bytes(packed.getbuffer())
+
+
+def _forget(out: Path, made: list[Path]) -> None:
+    """Take away the files of an export that did not come to its end, and the folders that are empty then."""
+    for path in made:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+    for folder in (*{path.parent for path in made} - {out}, out):
+        with contextlib.suppress(OSError):
+            folder.rmdir()
