@@ -6,13 +6,14 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -81,9 +82,13 @@ def run() -> None:
     logging.getLogger("ignite").setLevel(logging.CRITICAL)  # it would say once more why a training ends
     threading.excepthook = _of_thread
     end_on_signals()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may be bytes that are no text
+        with suppress(OSError):  # it is not what it was when Python began
+            sys.stdout.reconfigure(errors="surrogateescape")
     try:
         with told_when_stopped("stopped."):
             try:
+                _require_words(sys.argv[1:])
                 app(standalone_mode=True)
             finally:
                 sys.stdout.flush()
@@ -95,6 +100,18 @@ def run() -> None:
     except OSError as error:  # of a library that writes by itself, or of stdout
         what = error.filename or "the output"
         _refuse(f"{what} must be readable and writable, got {error.strerror or error}. Correct this and run it again.")
+
+
+def _require_words(arguments: Sequence[str]) -> None:
+    """Refuse what no system takes as the name of a file; names that are too long are refused where they are used."""
+    for word in arguments:
+        try:
+            fit = b"\0" not in os.fsencode(word)
+        except UnicodeEncodeError:
+            fit = False
+        if not fit:
+            msg = f"arguments must be text without null bytes and halves of characters, got {word!r:.300}. Correct it."
+            raise InputError(msg)
 
 
 def _of_thread(failed: threading.ExceptHookArgs) -> None:

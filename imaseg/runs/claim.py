@@ -23,8 +23,14 @@ def claim(out: Path, config: TrainConfig, card: ModelCard, *, resume: bool) -> N
     """Make `out` the folder of this run, without overwriting another run.
 
     Raises:
-        InputError: if it holds something else, a run while `resume` is off, or a run with other settings or data.
+        InputError: if its name is no text, or it holds something else, a run while `resume` is off, or a run with
+            other settings or data.
     """
+    if str(out).encode("utf-8", "replace").decode() != str(out):
+        msg = (
+            f"{out} must be a name in UTF-8, since TensorBoard writes to no other, got other bytes. Name another --out."
+        )
+        raise InputError(msg)
     path = out / CONFIG
     if not path.is_file():
         if occupied(out):
