@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import time
 import zipfile
 from collections import OrderedDict
 
@@ -14,6 +13,7 @@ from safetensors.torch import save_file
 from imaseg.errors import InputError
 from imaseg.models.archive import read_archive
 from imaseg.models.weights import read_state
+from tests.hostile import refused_cheaply
 
 _RECORD = b"M\xe8\x03"
 """1,000 in a pickle."""
@@ -67,24 +67,31 @@ def _doubling(pickled):
 )
 def test_an_archive_that_claims_too_much_is_refused(tmp_path, changes, told):
     path = _rewritten(tmp_path / "w.pt", **changes)
-    begin = time.perf_counter()
-    with pytest.raises(InputError, match=told) as caught:
-        read_state(path)
-    assert time.perf_counter() - begin < 2
-    assert str(caught.value).startswith(str(path))
+    assert refused_cheaply(lambda: read_state(path), told).startswith(str(path))
+
+
+def test_a_bomb_is_refused_without_being_unpacked(tmp_path):
+    path = tmp_path / "w.pt"
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive,
+        archive.open("archive/data.pkl", "w", force_zip64=True) as record,
+    ):
+        for _ in range(500):
+            record.write(bytes(2**20))
+    assert path.stat().st_size < 2**20
+    refused_cheaply(lambda: read_state(path), "compressed records")
 
 
 def test_an_archive_with_a_huge_table_of_contents_is_refused(tmp_path):
     path = tmp_path / "w.pt"
     _rewritten(path, more=[(f"archive/{'x' * 4000}{i}", b"") for i in range(2200)])
-    with pytest.raises(InputError, match="a table of contents of"):
-        read_state(path)
+    refused_cheaply(lambda: read_state(path), "a table of contents of")
 
 
 def test_a_tensor_that_repeats_one_number_is_refused(tmp_path):
     torch.save({"w": torch.zeros(1).expand(10**12)}, tmp_path / "w.pt")
-    with pytest.raises(InputError, match=r"got \(1000000000000,\), which is more than the file holds as 'w'"):
-        read_state(tmp_path / "w.pt")
+    told = r"got \(1000000000000,\), which is more than the file holds as 'w'"
+    refused_cheaply(lambda: read_state(tmp_path / "w.pt"), told)
 
 
 @pytest.mark.parametrize(
@@ -122,8 +129,7 @@ def test_files_that_are_something_else_are_refused(tmp_path):
         (tmp_path / name).write_bytes(content)
     (tmp_path / "folder.pt").mkdir()
     for name in (*contents, "itself.pt", "folder.pt", "none.pt"):
-        with pytest.raises(InputError, match=name):
-            read_state(tmp_path / name)
+        refused_cheaply(lambda name=name: read_state(tmp_path / name), name)
 
 
 @pytest.mark.parametrize("new", [True, False])
@@ -154,13 +160,10 @@ def _wide_key(pickled):
 
 @pytest.mark.parametrize("key", [_deep_key, _wide_key])
 def test_a_key_that_takes_forever_to_hash_is_refused(tmp_path, key):
-    begin = time.perf_counter()
-    with pytest.raises(InputError, match="a tuple that stands for more than 1000 values"):
-        read_state(_rewritten(tmp_path / "w.pt", data=key))
-    (tmp_path / "bare.pt").write_bytes(key(b""))
-    with pytest.raises(InputError, match="a tuple that stands for more than 1000 values"):
-        read_state(tmp_path / "bare.pt")
-    assert time.perf_counter() - begin < 2
+    path, bare = _rewritten(tmp_path / "w.pt", data=key), tmp_path / "bare.pt"
+    bare.write_bytes(key(b""))
+    for each in (path, bare):
+        refused_cheaply(lambda each=each: read_state(each), "a tuple that stands for more than 1000 values")
 
 
 def test_pickles_are_found_whatever_the_case_of_their_name(tmp_path):
