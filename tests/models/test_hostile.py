@@ -49,6 +49,7 @@ def _refused(spec, told, **how):
     "arguments",
     [
         {"channels": [10**6] * 5, "strides": [2] * 4},
+        {"channels": [3000, 3000]},
         {"channels": [4] * 3000, "strides": [1] * 2999},
         {"num_res_units": 10**9},
     ],
