@@ -30,6 +30,7 @@ def attack_plan(
     eps: float,
     *,
     unit: str | None = None,
+    within: str | None = None,
     steps: int | None = None,
     objective: str | None = None,
     restarts: int | None = None,
@@ -42,6 +43,7 @@ def attack_plan(
         perturbation: registered name of the set.
         eps: budget in `unit`.
         unit: as in a plan.
+        within: distance from a structure, such as "20 mm", within which alone may change; None for the whole image.
         steps: of the attack; its own or the preset's if None, like the next two.
         objective: that it maximises.
         restarts: of the search.
@@ -51,7 +53,7 @@ def attack_plan(
         InputError: if a name is unknown, or settings do not fit together.
     """
     probe: dict[str, Any] = {"attack": attack, "perturbation": perturbation, "eps": [eps], "unit": unit}
-    probe |= {"write": "nifti", "steps": steps, "objective": objective, "restarts": restarts}
+    probe |= {"within": within, "write": "nifti", "steps": steps, "objective": objective, "restarts": restarts}
     content = {"name": "attack", "probes": [probe], "showcase": {"attack": attack, "eps": eps}, "seed": seed}
     return checked_plan(content, "attack")
 
@@ -96,6 +98,7 @@ def margin_plan(
     sets: Sequence[str] | None,
     *,
     criterion: dict[str, Any],
+    within: str | None = None,
     steps: int = 20,
     rtol: float = 0.05,
     methods: Sequence[Method] = (),
@@ -110,6 +113,7 @@ def margin_plan(
     Args:
         sets: NAME, NAME:EPS or NAME:EPS:UNIT, each set once; `USUAL` if None.
         criterion: registered name and arguments.
+        within: as in `attack_plan`; certificates are of the whole image.
         steps: of each attack inside.
         rtol: relative width of a margin's bracket.
         methods: of voxel margins, of `METHODS`; none for no maps. They are made of `sets`, or of `MAPPED` if None.
@@ -131,9 +135,10 @@ def margin_plan(
     voxel = {"cases": None, "methods": list(methods), "rungs": _RUNGS, "focus": focus, "write": "nifti"}
     probes: list[dict[str, Any]] = []
     for ceiling in ceilings:
-        probes.append({"kind": "margin", **vars(ceiling), **margin})
+        asked = {**vars(ceiling), "within": within}
+        probes.append({"kind": "margin", **asked, **margin})
         if methods and ceiling.perturbation in (names if sets else MAPPED):
-            probes.append({"kind": "voxel-margin", **vars(ceiling), **voxel})
+            probes.append({"kind": "voxel-margin", **asked, **voxel})
     if certify is not None:
         l2 = next((c.eps for c in ceilings if (c.perturbation, c.unit) == ("l2", "rms")), None)
         attacked = {"attack": l2 if "attack" in methods else None, "groups": min(focus, _GROUPS)}

@@ -11,7 +11,7 @@ from imaseg.auditing.probes.margin import WHOLE
 from imaseg.progress import counted
 from imaseg.results import CaseRecord, Summary
 from imaseg.results.attack import AttackRow
-from imaseg.results.base import MEAN
+from imaseg.results.base import MEAN, near_words
 from imaseg.results.margin import MarginEntry
 
 _WIDTH = 120
@@ -31,10 +31,10 @@ def plain(heads: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1)
 
 
 def strongest(summary: Summary) -> dict[tuple[str, str, float], float]:
-    """Lowest mean foreground Dice, by perturbation set, unit and eps; the worst case over attacks where several ran."""
+    """Lowest mean foreground Dice, by set (`in_set`), unit and eps; the worst case over attacks where several ran."""
     lowest: dict[tuple[str, str, float], float] = {}
     for entry in summary.probes:
-        key = (entry.perturbation, entry.unit, entry.eps)
+        key = (entry.in_set, entry.unit, entry.eps)
         lowest[key] = min(lowest.get(key, 1.0), entry.dice if entry.dice is not None else 1.0)
     return lowest
 
@@ -42,10 +42,12 @@ def strongest(summary: Summary) -> dict[tuple[str, str, float], float]:
 def ladder_table(summaries: Sequence[Summary]) -> str:
     """Rows are budgets, columns are models; mean foreground Dice over cases."""
     worst = [strongest(summary) for summary in summaries]
+    sets = {e.in_set: (e.perturbation, near_words(e.within)) for e in summaries[0].probes}
     rows = [["clean", *(_dice(summary.dice) for summary in summaries)]]
     rows += [
-        [f"{kind} {eps:g} {unit}", *(_dice(lowest.get((kind, unit, eps))) for lowest in worst)]
+        [f"{name} {eps:g} {unit}{where}", *(_dice(lowest.get((kind, unit, eps))) for lowest in worst)]
         for kind, unit, eps in worst[0]
+        for name, where in [sets[kind]]
     ]
     title = f"Mean foreground Dice over {counted(summaries[0].data.cases, 'case')}, each under its worst attack"
     return f"{title}\n{plain(['', *(summary.model.name for summary in summaries)], rows)}"
@@ -59,7 +61,8 @@ def margin_table(margins: Sequence[MarginEntry]) -> str:
         low, middle, high = (_quantile(entry, name) for name in ("q25", "median", "q75"))
         held = f"{entry.held} of {entry.tested}" if entry.tested else "not tested"
         counts = [f"{entry.censored} of {entry.n}", str(entry.clean_failures), held]
-        rows.append([entry.perturbation, entry.structure or WHOLE, middle, entry.unit, f"{low} to {high}", *counts])
+        name = entry.perturbation + near_words(entry.within)
+        rows.append([name, entry.structure or WHOLE, middle, entry.unit, f"{low} to {high}", *counts])
     return plain(heads, rows, left=len(heads))
 
 

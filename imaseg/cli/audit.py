@@ -83,6 +83,9 @@ def _tables(audit: Audit) -> list[str]:
         over = counted(summary.data.cases, "case")
         tables.append(f"Smallest change found that breaks a case ({criteria}), over {over}")
         tables.append(margin_table(summary.margins))
+    bare = max([*(e.unrestricted for e in summary.probes), *(e.unrestricted for e in summary.margins)], default=0)
+    if bare:
+        tables.append(f"{counted(bare, 'case')} without a labelled structure: there the whole image could change.")
     line = degradation_line(summary.degradation)
     return [*tables, line] if line else tables
 

@@ -68,6 +68,13 @@ FollowLinks = Annotated[
         ".mhd and .nhdr headers.",
     ),
 ]
+Within = Annotated[
+    str | None,
+    Option(
+        help='Let only what lies so near to a labelled structure change, such as "20 mm"; an RMS is then over these '
+        "voxels (default: the whole image)."
+    ),
+]
 Seed = Annotated[int, Option(help="Seed of all random numbers.")]
 
 
@@ -306,6 +313,7 @@ def attack(
             "mm for deformation (default: the set's own)."
         ),
     ] = None,
+    within: Within = None,
     steps: Annotated[int | None, Option(help="Number of steps (default: the attack's own).")] = None,
     objective: Annotated[
         str | None,
@@ -325,7 +333,9 @@ def attack(
     """
     from imaseg.auditing.shortcuts import attack_plan
 
-    plan = attack_plan(name, norm, eps, unit=unit, steps=steps, objective=objective, restarts=restarts, seed=seed)
+    plan = attack_plan(
+        name, norm, eps, unit=unit, within=within, steps=steps, objective=objective, restarts=restarts, seed=seed
+    )
     how: dict[str, Any] = {"cases": cases, "resume": resume, "device": device, "trust": trust}
     _run_plan(model, data, out, plan, follow_links=follow_links, **how)
 
@@ -342,6 +352,7 @@ def margin(
             "(default: l2, linf, bias-field, gamma and deformation)."
         ),
     ] = None,
+    within: Within = None,
     criterion: Annotated[
         str, Option(help="When a case counts as broken: dice-below or voxels-flipped.")
     ] = "dice-below",
@@ -393,6 +404,7 @@ def margin(
 
     plan = margin_plan(
         perturbation,
+        within=within,
         criterion=criterion_of(criterion, threshold=threshold, relative=relative, fraction=fraction),
         steps=steps,
         rtol=rtol,

@@ -7,6 +7,7 @@ from imaseg.perturbations.frequency import Frequency
 from imaseg.perturbations.gamma import Gamma
 from imaseg.perturbations.l2 import L2
 from imaseg.perturbations.linf import Linf
+from imaseg.perturbations.near import millimetres, near
 from imaseg.perturbations.units import eps_of_native, eps_of_range
 
 __all__ = [
@@ -19,4 +20,6 @@ __all__ = [
     "Perturbation",
     "eps_of_native",
     "eps_of_range",
+    "millimetres",
+    "near",
 ]

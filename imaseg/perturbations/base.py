@@ -164,10 +164,11 @@ class Perturbation(Registered, ABC):
         return other
 
     def within(self, inside: Tensor | None) -> Self:
-        """Return the same set for padded images: only what is `inside`, a mask like `region`, changes and counts.
+        """Return the same set for a part of the image: only what is `inside`, a mask like `region`, changes and counts.
 
-        An RMS is then a mean over the voxels inside: padding is not the patient. None stands for images without
-        padding. A deformation is not restricted: it moves tissue, and padding along with it.
+        An RMS is then a mean over the voxels inside: padding is not the patient, and with the mask that `near` gives a
+        budget does not grow with the field of view. None stands for whole images. A deformation is not restricted: it
+        moves tissue, and padding along with it; give it a `region`.
         """
         if inside is None or self.moves_label:
             return self
@@ -178,7 +179,7 @@ class Perturbation(Registered, ABC):
 
     @property
     def share(self) -> Tensor | None:
-        """Part of each sample's values (B,) or (1,) that is no padding; None where none was named."""
+        """Part of each sample's values (B,) or (1,) that is inside; None where no mask was named."""
         return self._inside
 
     def masked(self, values: Tensor) -> Tensor:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from imaseg import results
 from imaseg.errors import InputError
+from imaseg.progress import counted
 from imaseg.report.wording import listing
 
 
@@ -67,6 +68,16 @@ def lacking(audits: Audits, held: Sequence[Audit], said: str) -> str:
 def owner(audits: Audits, audit: Audit) -> str:
     """Whose number follows, where there are several models."""
     return f"{audit.name}: " if len(audits) > 1 else ""
+
+
+def unrestricted(audits: Audits, place: str) -> Iterator[str]:
+    """Of how many cases all could change though a distance to structures was given; `place` is of the entries."""
+    for audit in audits:
+        if bare := max((entry.unrestricted for entry in getattr(audit.summary, place)), default=0):
+            yield (
+                f"{owner(audits, audit)}{counted(bare, 'case')} without a labelled structure: there nothing can lie "
+                "near one, and the whole image could change."
+            )
 
 
 def model_column(audits: Audits, audit: Audit) -> dict[str, str]:

@@ -18,17 +18,18 @@ _Scores = dict[tuple[str, float], float]
 
 
 class Series(NamedTuple):
-    """What is comparable across budgets: one named probe in one perturbation set and unit."""
+    """What is comparable across budgets: one named probe in one perturbation set, unit and part of the images."""
 
     probe: str
     attack: str
     perturbation: str
     unit: str
+    within: float | None
 
     @classmethod
     def of(cls, entry: AttackEntry) -> Series:
         """That an entry belongs to."""
-        return cls(entry.probe, entry.attack, entry.perturbation, entry.unit)
+        return cls(entry.probe, entry.attack, entry.perturbation, entry.unit, entry.within)
 
     @property
     def noise(self) -> bool:
@@ -48,7 +49,12 @@ class Series(NamedTuple):
     @property
     def set(self) -> str:
         """What the perturbation set is called."""
-        return set_name(self.perturbation)
+        return set_name(self.perturbation, self.within)
+
+    @property
+    def searched(self) -> tuple[str, str, float | None]:
+        """Set, unit, and where it may change: what must agree before budgets mean the same."""
+        return self.perturbation, self.unit, self.within
 
     @property
     def axis(self) -> str:
@@ -152,20 +158,20 @@ def at(audit: Audit, series: Series, eps: float) -> Point | None:
 
 
 def strongest(audits: Audits) -> list[Series]:
-    """For each perturbation set and unit, the attack with the lower mean Dice than most others at shared budgets."""
-    sets: dict[tuple[str, str], dict[Series, _Scores]] = {}
+    """For each set, unit and place, the attack with the lower mean Dice than most others at shared budgets."""
+    sets: dict[tuple[str, str, float | None], dict[Series, _Scores]] = {}
     for series in all_series(audits):
         if not series.noise:
             dice = {(a.name, p.eps): p.dice for a in audits for p in ladder(a, series) if p.dice is not None}
-            sets.setdefault((series.perturbation, series.unit), {})[series] = dice
+            sets.setdefault(series.searched, {})[series] = dice
     return [_best(rivals) for rivals in sets.values()]
 
 
 def main_series(audits: Audits) -> Series | None:
     """The strongest attack of the set that the reference's pictures show, else of the first set."""
     lead, shown = strongest(audits), showcased(audits[0])
-    here = (shown.perturbation, shown.unit) if shown is not None else None
-    return next((series for series in lead if (series.perturbation, series.unit) == here), lead[0] if lead else None)
+    here = Series.of(shown).searched if shown is not None else None
+    return next((series for series in lead if series.searched == here), lead[0] if lead else None)
 
 
 def _best(rivals: dict[Series, _Scores]) -> Series:
@@ -182,7 +188,7 @@ def telling(audits: Audits, series: Series) -> float | None:
     ladders = [{point.eps for point in ladder(audit, series)} for audit in holders(audits, series)]
     shared = sorted(set.intersection(*ladders)) if ladders else []
     shown = showcased(audits[0])
-    if shown is not None and (shown.perturbation, shown.unit) == (series.perturbation, series.unit):
+    if shown is not None and Series.of(shown).searched == series.searched:
         shared = [eps for eps in shared if eps == shown.eps] or shared
     return shared[len(shared) // 2] if shared else None
 

@@ -13,7 +13,7 @@ from imaseg.report.audits import Audits, lacking
 from imaseg.report.blocks import Figure, Table, table, with_interval
 from imaseg.report.breaking import native_text
 from imaseg.report.compare import Curve, Point, Series, all_series, curves_of, settings
-from imaseg.report.wording import ADDED, about_set, amount, decimal, listing, short, unit_name
+from imaseg.report.wording import ADDED, amount, decimal, listing, set_meaning, short, unit_name
 
 _DODGE = 0.012
 
@@ -57,7 +57,7 @@ def _caption(audits: Audits, series: Series, curves: Sequence[Curve]) -> list[st
     how = "; ".join(dict.fromkeys(settings(point) for point in points if point.probe))
     return [
         f"Probe {series.probe}: {how}. n = {listing(sorted({point.n for point in points}))}.",
-        "" if series.unit in ADDED else about_set(series.perturbation).meaning,
+        "" if series.unit in ADDED and series.within is None else set_meaning(series.perturbation, series.within),
         lacking(audits, [curve.audit for curve in curves], "Not measured with this probe"),
     ]
 

@@ -13,7 +13,7 @@ from imaseg.report import plot
 from imaseg.report.blocks import Figure, Table, table
 from imaseg.report.margin_sets import MarginSet, Question
 from imaseg.report.margin_words import margin_text, quantile_text, structure_name
-from imaseg.report.wording import about_set, decimal, listing, short, unit_name
+from imaseg.report.wording import decimal, listing, set_meaning, short, unit_name
 from imaseg.results.margin import CaseMargin, MarginEntry
 
 _FEWEST = 5
@@ -71,7 +71,7 @@ def survival_figure(key: str, title: str, head: str, question: Question, lines: 
         plot.axis(f"budget ({unit}, {question.set})", range=[0, 1.05 * right], nticks=7),
         plot.axis("still unbroken", range=[-0.03, 1.05], tickformat=".0%", dtick=0.25),
         caption=[
-            about_set(question.perturbation).meaning,
+            set_meaning(question.perturbation, question.within),
             f"Searched up to {ceilings} ({unit}).",
             f"Probe {question.probe}; criterion: {question.criterion}.",
             more,

@@ -18,12 +18,18 @@ class Question(NamedTuple):
     probe: str
     perturbation: str
     unit: str
+    within: float | None
     criterion: str
 
     @property
     def set(self) -> str:
         """What the perturbation set is called."""
-        return set_name(self.perturbation)
+        return set_name(self.perturbation, self.within)
+
+    @property
+    def searched(self) -> tuple[str, str, float | None]:
+        """Set, unit, and where it may change, as `Series` has them."""
+        return self.perturbation, self.unit, self.within
 
     @property
     def title(self) -> str:
@@ -57,7 +63,8 @@ def margin_sets(audit: Audit) -> list[MarginSet]:
     sets: list[MarginSet] = []
     for entry in audit.summary.margins:
         if entry.structure is None or not sets:
-            sets.append(MarginSet(Question(entry.probe, entry.perturbation, entry.unit, entry.criterion), []))
+            question = Question(entry.probe, entry.perturbation, entry.unit, entry.within, entry.criterion)
+            sets.append(MarginSet(question, []))
         sets[-1].entries.append(entry)
     return sets
 

@@ -38,7 +38,7 @@ class Band(NamedTuple):
     @property
     def set(self) -> str:
         """What the perturbation set is called."""
-        return set_name(self.map.perturbation)
+        return set_name(self.map.perturbation, self.map.within)
 
     @property
     def method(self) -> str:
@@ -87,7 +87,7 @@ def maps_by_set(audit: Audit) -> dict[str, dict[str, list[VoxelMap]]]:
     sets: dict[str, dict[str, list[VoxelMap]]] = {}
     for case in case_maps(audit):
         for shown in case.maps:
-            sets.setdefault(shown.perturbation, {}).setdefault(case.case, []).append(shown)
+            sets.setdefault(shown.in_set, {}).setdefault(case.case, []).append(shown)
     return sets
 
 
@@ -105,7 +105,7 @@ def bands(audits: Audits, *, whole: bool) -> list[Band]:
         for shown in (shown for case in case_maps(audit) for shown in case.maps):
             for one in shown.bands:
                 if (one.from_mm is None and one.to_mm is None) == whole:
-                    key = (audit.name, shown.perturbation, shown.method, one.structure, one.from_mm)
+                    key = (audit.name, shown.in_set, shown.method, one.structure, one.from_mm)
                     groups.setdefault(key, Band(audit, shown, [])).cases.append(one)
     maps = list(dict.fromkeys(key[:3] for key in groups))
     structures = sorted(dict.fromkeys(key[3] for key in groups), key="background".__eq__)  # it comes last

@@ -14,7 +14,7 @@ from imaseg.attacks.about import About
 from imaseg.objectives import Objective
 from imaseg.perturbations import Perturbation
 from imaseg.results.attack import AttackEntry
-from imaseg.results.base import Spread
+from imaseg.results.base import Spread, near_words
 from imaseg.statistics import FEWEST
 
 UNDEFINED = "undefined"
@@ -158,9 +158,19 @@ def about(entry: AttackEntry) -> tuple[About, type[Objective] | Unknown, type[Pe
     return about_attack(entry.attack), about_objective(entry.objective), about_set(entry.perturbation)
 
 
-def set_name(perturbation: str) -> str:
-    """What a perturbation set is called on the page."""
-    return about_set(perturbation).title
+def set_name(perturbation: str, within: float | None = None) -> str:
+    """What a perturbation set is called on the page.
+
+    >>> set_name("l2", 20.0)
+    'L2 ball within 20 mm of the structures'
+    """
+    return about_set(perturbation).title + near_words(within)
+
+
+def set_meaning(perturbation: str, within: float | None = None) -> str:
+    """What changes and what a budget of it measures, in sentences."""
+    where = "" if within is None else f"Only what lies{near_words(within)} may change, and an RMS is over these voxels."
+    return " ".join(filter(None, [about_set(perturbation).meaning, where]))
 
 
 def attack_name(attack: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from imaseg.results.base import MEAN, Block, Entry, Record, Row, Scored, Spread, score_lines
+from imaseg.results.base import MEAN, Block, Entry, Record, Row, Scored, Spread, in_set, score_lines
 
 
 class WrittenFile(Record):
@@ -98,6 +98,8 @@ class AttackEntry(Block, Entry):
     Attributes:
         attack, perturbation: registered names; "worst-case" stands for the lowest Dice over `members`.
         unit: of `eps`.
+        within: mm from a structure within which alone may change; None for the whole image.
+        unrestricted: cases without a structure, of which all may change though `within` is given.
         objective, steps, restarts: of the attack; None for the worst case over several, and for an objective that has
             no name outside of its attack.
         seed: of every random number.
@@ -115,6 +117,8 @@ class AttackEntry(Block, Entry):
     attack: str
     perturbation: str
     unit: str
+    within: float | None = None
+    unrestricted: int = 0
     objective: str | None = None
     steps: int | None = None
     restarts: int | None = None
@@ -126,3 +130,8 @@ class AttackEntry(Block, Entry):
     near: float | None = None
     n: int
     written: dict[str, Any] | None = None
+
+    @property
+    def in_set(self) -> str:
+        """Set, and where it may change, as names of probes hold it."""
+        return in_set(self.perturbation, self.within)

@@ -205,6 +205,24 @@ AnyRow = Annotated[SerializeAsAny[Row], BeforeValidator(Row.of_kind)]
 AnyEntry = Annotated[SerializeAsAny[Entry], BeforeValidator(Entry.of_kind)]
 
 
+def in_set(perturbation: str, within: float | None) -> str:
+    """A perturbation set and where it may change, as names of probes, gates and folders hold it.
+
+    >>> in_set("l2", None), in_set("l2", 20.0)
+    ('l2', 'l2-within-20mm')
+    """
+    return perturbation if within is None else f"{perturbation}-within-{within:g}mm"
+
+
+def near_words(within: float | None) -> str:
+    """Where a set may change, as tables and sentences say it after the name of the set.
+
+    >>> near_words(20.0)
+    ' within 20 mm of the structures'
+    """
+    return "" if within is None else f" within {within:g} mm of the structures"
+
+
 def score_lines(eps: float, scores: Scores) -> list[tuple[float | str, str, str, float | None]]:
     """Lines of `cases.csv` for the metrics of a prediction, counts left out."""
     return [

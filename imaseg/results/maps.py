@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imaseg.results.base import Below, CaseId, Record
+from imaseg.results.base import Below, CaseId, Record, in_set
 
 
 class BandSummary(Record):
@@ -55,6 +55,7 @@ class VoxelMap(Record):
 
     Attributes:
         perturbation, unit: the set, and the unit of the values.
+        within: mm from a structure within which alone may change; None for the whole image.
         method: "attack", "gradient" (an estimate) or "certified".
         eps: largest value looked at; of certificates the largest radius.
         rms: of certificates the largest radius as RMS per voxel.
@@ -70,6 +71,7 @@ class VoxelMap(Record):
 
     perturbation: str
     unit: str
+    within: float | None = None
     method: str
     eps: float
     rms: float | None = None
@@ -81,6 +83,11 @@ class VoxelMap(Record):
     median: float | None
     bands: list[BandSummary]
     against_attack: dict[str, Compared] = {}
+
+    @property
+    def in_set(self) -> str:
+        """Set, and where it may change, as names of probes hold it."""
+        return in_set(self.perturbation, self.within)
 
 
 class CaseMaps(Record):

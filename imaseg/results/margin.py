@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from imaseg.results.base import MEAN, CaseId, Entry, Interval, Record, Row
+from imaseg.results.base import MEAN, CaseId, Entry, Interval, Record, Row, in_set
 
 
 class MarginRow(Row):
@@ -69,6 +69,8 @@ class MarginEntry(Entry):
     Attributes:
         structure: name; None for whole cases.
         perturbation, unit: the set, and the unit of all budgets.
+        within: mm from a structure within which alone may change; None for the whole image.
+        unrestricted: cases without a structure, of which all may change though `within` is given.
         criterion: as it would be written in Python.
         eps: largest budget looked at, over the cases.
         rtol: relative width of a margin's bracket.
@@ -88,6 +90,8 @@ class MarginEntry(Entry):
     structure: str | None
     perturbation: str
     unit: str
+    within: float | None = None
+    unrestricted: int = 0
     criterion: str
     eps: float
     rtol: float
@@ -107,3 +111,8 @@ class MarginEntry(Entry):
     held: int
     tested: int
     per_case: list[CaseMargin]
+
+    @property
+    def in_set(self) -> str:
+        """Set, and where it may change, as names of probes hold it."""
+        return in_set(self.perturbation, self.within)

@@ -22,6 +22,7 @@ class VoxelMarginEntry(Entry):
 
     Attributes:
         perturbation, unit: the set, and the unit of `eps` and of the maps.
+        within: mm from a structure within which alone may change; None for the whole image.
         eps: largest change looked at.
         rungs, focus: effort, as in `imaseg.VoxelMargin`.
         per_case: the maps.
@@ -31,6 +32,7 @@ class VoxelMarginEntry(Entry):
     kind: Literal["voxel-margin"] = "voxel-margin"
     perturbation: str
     unit: str
+    within: float | None = None
     eps: float
     rungs: int
     focus: int

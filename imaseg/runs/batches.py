@@ -6,6 +6,7 @@ workers.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -30,6 +31,7 @@ from monai.transforms import (
 from torch.utils.data import Dataset, Sampler
 
 from imaseg.data import Case, CaseSet
+from imaseg.perturbations import near
 from imaseg.ranks import rank, world
 from imaseg.runs.config import TrainConfig
 
@@ -93,7 +95,7 @@ class SeededDataset(Dataset[dict[str, Any]]):
 def training_loader(cases: CaseSet, config: TrainConfig, *, start: int) -> DataLoader:
     """Loader of batches with keys image (B, C, *patch), label, inside (B, 1, *patch) and id, from epoch `start` on.
 
-    `inside` is 1 on the image and 0 on padding.
+    `inside` is 1 on what may be perturbed: the image, or what of it lies near a structure; 0 on padding.
     """
     data = CacheDataset([_item(case) for case in cases], Compose(_reading(config)), progress=False)
     seeded = SeededDataset(data, Compose(_augmentation(config)), seed=config.seed)
@@ -122,8 +124,8 @@ def _reading(config: TrainConfig) -> list[Transform]:
     return [
         LoadImaged(_BOTH, image_only=True),
         EnsureChannelFirstd(_BOTH),
-        ToTensord(_BOTH, track_meta=False),
-        _Inside(),
+        _Inside(config.within),
+        ToTensord(_ALL, track_meta=False),
         SpatialPadd(_ALL, config.patch),
     ]
 
@@ -144,10 +146,24 @@ def _augmentation(config: TrainConfig) -> list[Transform]:
 
 
 class _Inside(Transform):
-    """Marks where the image is, before padding."""
+    """Marks what may change, before padding: the image, or what of it lies so near to a structure (mm).
+
+    Args:
+        within: distance in mm; None for all.
+    """
+
+    def __init__(self, within: float | None) -> None:
+        self.within = within
 
     def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
-        return {**item, "inside": torch.ones_like(item["label"][:1], dtype=torch.uint8)}
+        label = torch.as_tensor(np.asarray(item["label"][:1]))
+        inside = torch.ones_like(label, dtype=torch.uint8)
+        if self.within is not None:
+            spacing = np.linalg.norm(np.asarray(item["label"].affine)[:3, :3], axis=0).tolist()
+            if not bool((label > 0).any()):
+                warnings.warn(f"{item['id']} has no labelled structure: all of it may be perturbed.", stacklevel=2)
+            inside = near(label, self.within, spacing)[0].to(torch.uint8)
+        return {**item, "inside": inside}
 
 
 def held_out(ids: list[str], share: float, seed: int) -> tuple[list[str], list[str]]:

@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from imaseg.errors import InputError
 from imaseg.integrations.monai import deep_supervision
+from imaseg.perturbations import Perturbation
 from imaseg.runs.config import TrainConfig, named
 from imaseg.training import TrainingMethod
 from imaseg.training import build_method as build_from_settings
@@ -51,10 +52,22 @@ def build_method(config: TrainConfig) -> TrainingMethod:
     """
     try:
         named(config.method, "method")
-        return build_from_settings(config.method, build_loss(config.loss), seed=config.seed)
+        return build_from_settings(_without_place(config), build_loss(config.loss), seed=config.seed)
     except ValueError as error:
         msg = f"{config.where}{'' if isinstance(error, InputError) else 'method: '}{error}"
         raise InputError(msg) from error
+
+
+def _without_place(config: TrainConfig) -> dict[str, Any]:
+    """Settings of the method; where images may change is told with each batch."""
+    method = dict(config.method)
+    if config.within is not None:
+        name = method["perturbation"].get("name")
+        if isinstance(name, str) and Perturbation.named(name).moves_label:
+            msg = f"within must go with a set that changes intensities, got {name}. Leave `within` out."
+            raise ValueError(msg)
+        method["perturbation"] = {key: value for key, value in method["perturbation"].items() if key != "within"}
+    return method
 
 
 def build_schedule(config: TrainConfig, optimizer: Optimizer) -> LRScheduler:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from imaseg.data.yaml_file import parse_yaml, read_yaml
 from imaseg.errors import InputError
+from imaseg.perturbations import millimetres
 from imaseg.validated import validated
 
 
@@ -56,6 +57,20 @@ class TrainConfig(BaseModel):
     workers: int = Field(0, ge=0)
     device: str = "auto"
     _file: str = ""
+
+    @property
+    def within(self) -> float | None:
+        """Distance in mm from a structure within which alone `method.perturbation` may change images; None for all.
+
+        Raises:
+            InputError: if it is no such distance.
+        """
+        spec = self.method.get("perturbation")
+        try:
+            return millimetres(spec.get("within")) if isinstance(spec, Mapping) else None
+        except ValueError as error:
+            msg = f"{self.where}method.perturbation: {error}"
+            raise InputError(msg) from error
 
     @property
     def where(self) -> str:

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import torch
 from ignite.engine import Events
 from monai.engines import SupervisedTrainer
@@ -18,6 +20,7 @@ from monai.handlers import LrScheduleHandler
 from torch.nn.parallel import DistributedDataParallel
 
 from imaseg.data import CaseSet, load_cases
+from imaseg.data.spacing import states_spacing
 from imaseg.errors import InputError
 from imaseg.integrations.monai import RobustIteration
 from imaseg.models.networks import divisor_of, load_weights
@@ -76,6 +79,8 @@ def _train(
     announce: Callable[[str], None] | None,
 ) -> None:
     first = rank() == 0
+    if config.within is not None:
+        _require_spacing(cases)
     train_ids, monitor_ids = held_out(cases.ids, config.monitor, config.seed)
     seed_everything(config.seed, 0)
     card = _card(config, cases, train_ids, out.name)
@@ -137,6 +142,22 @@ def training_cases(data: Path, *, follow_links: bool = False) -> CaseSet:
         )
         raise InputError(msg)
     return cohort
+
+
+def _require_spacing(cases: CaseSet) -> None:
+    """Refuse distances in mm on cases whose files do not say how large a voxel is.
+
+    Raises:
+        InputError: if there is such a case.
+    """
+    for case in cases:
+        spacing = np.linalg.norm(nib.nifti1.load(case.image[0]).affine[:3, :3], axis=0).tolist()
+        if not states_spacing(cases, case, spacing):
+            msg = (
+                f"within must go with voxel sizes in mm, got case {case.id} of {cases.root}, which was prepared from "
+                "pictures, which state none. Leave `within` out, or write the images as NIfTI."
+            )
+            raise InputError(msg)
 
 
 def _card(config: TrainConfig, cases: CaseSet, train_ids: list[str], name: str) -> ModelCard:

@@ -26,6 +26,12 @@ def build_method(spec: Mapping[str, Any], loss: Loss, *, seed: int = 0) -> Train
         ValueError: if a name or an argument is unknown or refused.
     """
     arguments = dict(spec)
+    if isinstance(place := arguments.get("perturbation"), Mapping) and place.get("within") is not None:
+        msg = (
+            f"within must be told with each batch, which alone shows the structures, got {place['within']!r} among the "
+            "settings. Pass inside=near(label, 20, spacing) (imaseg.perturbations.near) to the method."
+        )
+        raise ValueError(msg)
     for key, family in _PARTS.items():
         if key in arguments:
             arguments[key] = family.build(arguments[key])

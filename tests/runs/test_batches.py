@@ -6,6 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import distance_transform_edt
 
 from imaseg.data import Case, CaseSet
 from imaseg.runs.batches import training_loader
@@ -31,8 +32,7 @@ def _batches(cases, **settings):
         batch_size=2,
         epochs=1,
         loss={"name": "DiceCELoss"},
-        method={"name": "standard"},
-        **settings,
+        **{"method": {"name": "standard"}, **settings},
     )
     return list(training_loader(cases, config, start=0))
 
@@ -49,3 +49,40 @@ def test_the_mask_is_where_the_image_is(cases):
 def test_the_mask_moves_with_the_image(cases):
     (batch,) = _batches(cases, augment=True, seed=3)
     assert torch.equal(batch["inside"] > 0, batch["label"] > 0)
+
+
+def _near(cases, **settings):
+    method = {"name": "pgd-training", "perturbation": {"name": "l2", "eps": 0.1, "unit": "rms", "within": "3 mm"}}
+    return _batches(cases, method=method, **settings)
+
+
+@pytest.fixture
+def spots(tmp_path):
+    """Two cases with voxels of 2 x 1 x 1 mm: a structure of one voxel, and none."""
+    made = []
+    for name in ("one", "none"):
+        files = tmp_path / f"{name}.nii.gz", tmp_path / f"{name}_label.nii.gz"
+        label = np.zeros((6, 9, 8), np.uint8)
+        label[3, 4, 4] = name == "one"
+        affine = np.diag([-2.0, 1.0, 1.0, 1.0])
+        nib.save(nib.Nifti1Image(np.ones(label.shape, np.float32), affine), files[0])
+        nib.save(nib.Nifti1Image(label, affine), files[1])
+        made.append(Case(name, (files[0],), files[1]))
+    return CaseSet(tmp_path, "two", ("MRI",), tuple(made), declared_labels={0: "background", 1: "spot"})
+
+
+@pytest.mark.filterwarnings("ignore:none has no labelled structure")
+def test_the_mask_is_what_lies_near_a_structure(spots):
+    (batch,) = _near(spots, augment=False)
+    by_id = dict(zip(batch["id"], batch["inside"][:, 0] > 0, strict=True))
+    spot = batch["label"][batch["id"].index("one"), 0].numpy() > 0
+    assert spot.sum() == 1
+    expected = distance_transform_edt(~spot, sampling=(2.0, 1.0, 1.0)) <= 3
+    expected[0], expected[-1] = False, False  # 6 voxels are padded to 8
+    assert np.array_equal(by_id["one"].numpy(), expected)
+    assert int(by_id["none"].sum()) == 6 * 8 * 8
+
+
+def test_a_case_without_a_structure_is_named(spots):
+    with pytest.warns(UserWarning, match="none has no labelled structure: all of it may be perturbed"):
+        _near(spots, augment=False)

@@ -69,7 +69,7 @@ def _measured(subject: Subject, case: Case, plan: Plan) -> Seconds:
     for probe in plan.probes:
         kind = getattr(probe, "perturbation", "l2")
         if isinstance(probe, Budgeted) and kind not in (*slow, "linf"):
-            trial = PGD(probe.build_set(1e-3, scene.scale, scene.room), steps=_TRIAL)
+            trial = PGD(probe.build_set(1e-3, scene.scale, scene.room(probe.within)), steps=_TRIAL)
             slow[kind] = max(0.0, _seconds(trial, model, scene.image, scene.label) - 2 * forward) / _TRIAL
     return Seconds(forward, slow, scoring, reading, case.id)
 

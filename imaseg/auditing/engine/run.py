@@ -16,7 +16,7 @@ from imaseg.auditing.engine.identity import claim, describe
 from imaseg.auditing.engine.summary import summarise
 from imaseg.auditing.engine.tables import write_tables
 from imaseg.auditing.engine.work import Work, finished_record
-from imaseg.auditing.inputs.budget import Budgeted, scale_of
+from imaseg.auditing.inputs.budget import Budgeted, require_spacing, scale_of
 from imaseg.auditing.inputs.randomness import SAMPLES
 from imaseg.auditing.inputs.source import training_cases_among
 from imaseg.auditing.inputs.subject import Subject
@@ -162,6 +162,8 @@ def _try(subject: Subject, plan: Plan) -> None:
         try:
             if isinstance(probe, Budgeted):
                 probe.build_set(0.0, scale_of(first))
+                if probe.within is not None:
+                    require_spacing(first)
         except ValueError as error:
             msg = f"{probe.name}: {error} (case {first.volume.id})"
             raise InputError(msg) from error

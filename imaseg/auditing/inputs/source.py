@@ -19,6 +19,7 @@ from imaseg.data.preparation.recipe import READING, Recipe, parse_recipe
 from imaseg.data.preparation.steps import apply_recipe
 from imaseg.data.reading import read_volume
 from imaseg.data.relabel import relabel
+from imaseg.data.spacing import states_spacing
 from imaseg.data.volume import Step, Volume
 from imaseg.errors import InputError
 from imaseg.models.segmentation import ModelCard
@@ -36,6 +37,7 @@ class Loaded:
         steps: what was done in between; none if the files are prepared.
         native_scale: native units per unit of the model; None if unknown.
         classes: class of the model by label value, where label values are not its classes.
+        spaced: whether the files state how large a voxel is, as pictures do not.
     """
 
     native: Volume
@@ -43,6 +45,7 @@ class Loaded:
     steps: list[Step]
     native_scale: float | None
     classes: Mapping[int, int] = field(default_factory=dict)
+    spaced: bool = True
 
     @property
     def label(self) -> NDArray[np.int64]:
@@ -76,7 +79,7 @@ class CaseSource:
     def __init__(self, cases: CaseSet, card: ModelCard, prepare: Prepare | None = None) -> None:
         self._card, self._prepare, self._recipe = card, prepare, None
         recipe = recipe_of(cases, card, prepare)
-        cases = as_read(cases, recipe)
+        self._cases = cases = as_read(cases, recipe)
         self.labels = cases.labels
         self._known = {case.id: case for case in cases}
         self._values = {*card.labels, *card.other_labels}
@@ -124,7 +127,8 @@ class CaseSource:
         volume = self.open(case)
         prepared, steps = self.fit(volume)
         known = steps if self.prepares else (self._prepared or {}).get(case.id, [])
-        return Loaded(volume, prepared, steps, native_scale(known), getattr(self._prepare, "classes", {}))
+        classes, spaced = getattr(self._prepare, "classes", {}), states_spacing(self._cases, case, volume.spacing)
+        return Loaded(volume, prepared, steps, native_scale(known), classes, spaced)
 
     def steps(self, loaded: Loaded) -> list[Step]:
         """All that was done to a case since it was raw, by whomever."""

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
+from torch import Tensor
 
 from imaseg.attacks import Attack, AttackResult
 from imaseg.auditing.inputs.budget import UNIT_SCALE, Budgeted, Eps, Room
@@ -55,7 +56,7 @@ class AttackProbe(Budgeted, Probe):
         objective = [] if self.objective in (None, "dice") else [str(self.objective)]
         # "worst-case-SET" is what results call the lowest Dice over all attacks in a set.
         attack = "worst-of-several" if self.attack == "worst-case" else self.attack
-        return ["-".join([attack, self.perturbation, *objective])]
+        return ["-".join([attack, self.in_set, *objective])]
 
     @property
     def is_noise(self) -> bool:
@@ -96,7 +97,7 @@ class AttackProbe(Budgeted, Probe):
 
     def run(self, scene: Scene) -> list[AttackRow]:
         """Search at every budget, score, and write what is asked for."""
-        attack = self.build(self.eps[0], scene.seed, scene.scale, scene.room)
+        attack = self.build(self.eps[0], scene.seed, scene.scale, scene.room(self.within))
         factor = self.factor(scene.scale)
         budgets = [eps * factor for eps in self.eps]
         results = attack.ladder(scene.searched(scene.model), scene.image, scene.search_label, budgets)
@@ -104,7 +105,7 @@ class AttackProbe(Budgeted, Probe):
         rows = []
         for eps, result in zip(self.eps, results, strict=True):
             scene.count(result)
-            rows.append(self._row(scene, eps, result))
+            rows.append(self._row(scene, eps, result, attack.perturbation.region))
             if scene.showcase and (scene.showcase.probe, scene.showcase.eps) == (self.name, eps):
                 scene.show(result)
         if self.write == "nifti":
@@ -112,9 +113,8 @@ class AttackProbe(Budgeted, Probe):
             rows[-1] = rows[-1].model_copy(update={"written": written})
         return rows
 
-    def _row(self, scene: Scene, eps: float, result: AttackResult) -> AttackRow:
+    def _row(self, scene: Scene, eps: float, result: AttackResult, region: Tensor | None) -> AttackRow:
         logits = scene.logits(result.image)
-        region = scene.room.get("region")
         return AttackRow(
             probe=self.name,
             eps=eps,
@@ -159,10 +159,10 @@ def worst_cases(
     A model is as robust as the worst attack says, which need not be the same one for all cases. Cases that one of the
     attacks was not run on do not count.
     """
-    rivals: dict[tuple[str, str, float], set[str]] = {}
+    rivals: dict[tuple[str, str, float], set[str]] = {}  # set, unit, budget
     for probe in probes:
         for eps in [] if probe.is_noise else probe.eps:
-            rivals.setdefault((probe.perturbation, probe.stated_unit, eps), set()).add(probe.name)
+            rivals.setdefault((*probe.searched, eps), set()).add(probe.name)
     entries = []
     for (kind, _, eps), names in rivals.items():
         pairs = _lowest(records, names, eps) if len(names) > 1 else []
@@ -190,6 +190,7 @@ def figures(probe: AttackProbe, pairs: Pairs, labels: Labels, seed: int) -> dict
     return {
         "perturbation": probe.perturbation,
         "unit": probe.stated_unit,
+        **probe.confined(records),
         "seed": seed,
         "eps": eps,
         "eps_native": native_budget(records, eps, probe),

@@ -143,7 +143,7 @@ def write_map(path: Path, values: NDArray[Any], case: Loaded) -> None:
 def band_lines(cases: Iterable[CaseMaps]) -> dict[str, Lines]:
     """`voxel_margins.csv`: one line per case, map, structure and band; nothing where no map was written."""
     lines = [
-        {"case": each.case, **one.model_dump(include={"perturbation", "unit", "method"}), **band.model_dump()}
+        {"case": each.case, "perturbation": one.in_set, "unit": one.unit, "method": one.method, **band.model_dump()}
         for each in cases
         for one in each.maps
         for band in one.bands

@@ -58,7 +58,7 @@ class MarginProbe(Budgeted, Probe):
 
     def names(self) -> list[str]:
         """By the set, then the criterion, then the unit."""
-        base, told = f"margin-{self.perturbation}", "-".join(_told(value) for value in self.criterion.values())
+        base, told = f"margin-{self.in_set}", "-".join(_told(value) for value in self.criterion.values())
         return [base, f"{base}-{told}", f"{base}-{told}-{self.stated_unit}"]
 
     def judge(self, structure: int | None = None, voxel: float = 1.0) -> Criterion:
@@ -105,7 +105,7 @@ class MarginProbe(Budgeted, Probe):
 
     def run(self, scene: Scene) -> list[MarginRow]:
         """The whole case first, then the structures that its label holds."""
-        perturbation = self.ceiling(scene.scale, scene.room)
+        perturbation = self.ceiling(scene.scale, scene.room(self.within))
         factor = self.factor(scene.scale) or 1.0  # an image without contrast has no std and no range
         rows, whole = [], None
         for structure in (None, *(scene.classes if self.per_class else ())):
@@ -149,6 +149,7 @@ class MarginProbe(Budgeted, Probe):
             probe=self.name if structure is None else f"{self.name}-class-{structure}",
             structure=None if structure is None else labels[structure],
             unit=self.stated_unit,
+            **self.confined([record for record, _ in known]),
             criterion=repr(self.judge(structure)),
             **self.model_dump(include={"perturbation", "eps", "rtol", "steps"}),
             n=len(cases),
@@ -178,7 +179,7 @@ class MarginProbe(Budgeted, Probe):
         """`margins.csv`: one line per case, set and structure; cells without a value are empty."""
         if self.write is None:
             return {}
-        names, same = structure_names(labels), {"perturbation": self.perturbation, "unit": self.stated_unit}
+        names, same = structure_names(labels), {"perturbation": self.in_set, "unit": self.stated_unit}
         lines = []
         for record, row in self.rows(records, MarginRow):
             stated = _stated(record, row)

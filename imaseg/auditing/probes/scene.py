@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from imaseg.attacks import AttackResult
 from imaseg.attacks.search import FRESH_DRAWS
-from imaseg.auditing.inputs.budget import Room, room_of, scale_of
+from imaseg.auditing.inputs.budget import Room, require_spacing, room_of, scale_of
 from imaseg.auditing.inputs.own import native_decision
 from imaseg.auditing.inputs.source import CaseSource, Loaded
 from imaseg.auditing.metrics.calibration import calibration_error
@@ -28,6 +27,7 @@ from imaseg.errors import InputError
 from imaseg.frozen import Model, seed_all
 from imaseg.models.outputs.regions import Groups, classes_in, masks, region_logits
 from imaseg.models.segmentation import SegmentationModel
+from imaseg.perturbations import near
 from imaseg.results.base import MEAN, Row, Scores
 from imaseg.results.case import Checks
 from imaseg.results.summary import Shown
@@ -91,9 +91,19 @@ class Scene:
         self.files: dict[str, str] = {}
         self.forward_calls = self.backward_calls = 0
 
+    def room(self, within: float | None = None) -> Room:
+        """What may change: what the files of the case can hold and, where that is asked, so near to a structure (mm).
+
+        Raises:
+            InputError: if the case has no voxel size in mm.
+        """
+        if within is None:
+            return self._held
+        require_spacing(self.loaded)
+        return self._held if self.near(within) is None else {**self._held, "inside": self.near(within)}
+
     @cached_property
-    def room(self) -> Room:
-        """What the files of the case can hold of a change."""
+    def _held(self) -> Room:
         return room_of(self.loaded)
 
     @cached_property
@@ -175,20 +185,22 @@ class Scene:
         """Reference volume in ml by class."""
         return volumes_ml(self.label[0], spacing=self.spacing, groups=self.groups)
 
+    def near(self, mm: float) -> Tensor | None:
+        """Which voxels (1, 1, *spatial) lie so near to a structure; None if nothing is labelled."""
+        if mm not in self._near:
+            labelled = self.shown(self.label) > 0
+            self._near[mm] = near(labelled, mm, self.spacing) if bool(labelled.any()) else None
+        return self._near[mm]
+
     @cached_property
-    def near(self) -> Tensor | None:
-        """Which voxels (*spatial) lie within 10 mm of a structure; None if nothing is labelled."""
-        labelled = self.shown(self.label[0]).cpu().numpy() > 0
-        if not labelled.any():
-            return None
-        far = distance_transform_edt(~labelled, sampling=self.spacing)
-        return torch.from_numpy(far <= NEAR_MM)
+    def _near(self) -> dict[float, Tensor | None]:
+        return {}
 
     def share_near(self, change: Tensor) -> float | None:
-        """Share of the energy of a change (C, *spatial) that lies there; None without either."""
-        energy = change.detach().double().square().sum(0).cpu()
+        """Share of the energy of a change (C, *spatial) within 10 mm of a structure; None without either."""
+        energy, here = change.detach().double().square().sum(0), self.near(NEAR_MM)
         total = float(energy.sum())
-        return None if self.near is None or not total else float(energy[self.near].sum()) / total
+        return None if here is None or not total else float(energy[here[0, 0]].sum()) / total
 
     @property
     def held(self) -> list[str]:

@@ -51,7 +51,7 @@ class VoxelMarginProbe(Budgeted, Probe):
 
     def names(self) -> list[str]:
         """After the set, then the unit."""
-        base = f"voxel-margin-{self.perturbation}"
+        base = f"voxel-margin-{self.in_set}"
         return [base, f"{base}-{self.stated_unit}", f"{base}-{self.stated_unit}-{self.eps:g}"]
 
     def build(
@@ -70,7 +70,7 @@ class VoxelMarginProbe(Budgeted, Probe):
         return [self._folder(method) for method in self.methods] if self.write else []
 
     def _folder(self, method: str) -> str:
-        return f"voxel_margins/{self.perturbation}" + ("" if method == "attack" else f"-{method}")
+        return f"voxel_margins/{self.in_set}" + ("" if method == "attack" else f"-{method}")
 
     def check(self, seed: int) -> None:
         """Build every method."""
@@ -89,12 +89,12 @@ class VoxelMarginProbe(Budgeted, Probe):
     def run(self, scene: Scene) -> list[VoxelMarginRow]:
         """A map per method that knows the set, and how the estimate agrees with the attacks."""
         factor = self.factor(scene.scale) or 1.0
-        stated = {"perturbation": self.perturbation, "unit": self.stated_unit, "eps": self.eps}
+        stated = {"unit": self.stated_unit, **self.model_dump(include={"perturbation", "within", "eps"})}
         writer = MapWriter(scene, self.name, nifti=self.write == "nifti", **stated)
         results: dict[str, VoxelMarginResult] = {}
         maps = []
         for method in self.methods:
-            search = self.build(scene.seed, scene.scale, scene.room, method)
+            search = self.build(scene.seed, scene.scale, scene.room(self.within), method)
             if method == "gradient" and not supports(search.perturbation):
                 continue  # the estimate needs the dual of the set's size
             result = search(scene.model, scene.image, scene.label)
@@ -110,7 +110,7 @@ class VoxelMarginProbe(Budgeted, Probe):
 
     def summarise(self, records: Sequence[CaseRecord], labels: Labels, seed: int) -> list[VoxelMarginEntry]:
         """Which cases have maps, and how they were made."""
-        settings: dict[str, Any] = self.model_dump(include={"perturbation", "eps", "rungs", "focus"})
+        settings: dict[str, Any] = self.model_dump(include={"perturbation", "within", "eps", "rungs", "focus"})
         per_case = self._maps(records)
         return [VoxelMarginEntry(probe=self.name, unit=self.stated_unit, per_case=per_case, **settings)]
 

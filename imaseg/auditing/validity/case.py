@@ -61,7 +61,7 @@ class CaseChecks:
 
     def _attacked(self, model: Model, probe: AttackProbe, eps: float, *, later: int = 0) -> Any:
         scene = self.scene
-        attack = probe.build(eps, scene.seed + later, scene.scale, scene.room)
+        attack = probe.build(eps, scene.seed + later, scene.scale, scene.room(probe.within))
         result = attack(scene.searched(model), scene.image, scene.search_label)
         scene.count(result)
         return result
@@ -87,7 +87,7 @@ class CaseChecks:
     def _transferred(self, probe: AttackProbe, eps: float) -> float:
         """Dice of the model on an image made with mean gradients over noisy copies, which no rough spot can hide."""
         scene = self.scene
-        attack = probe.build(eps, scene.seed, scene.scale, scene.room)
+        attack = probe.build(eps, scene.seed, scene.scale, scene.room(probe.within))
         attack.samples = max(DRAWS, attack.samples)
         copy = noisy(scene.searched(scene.model), self._noise(attack))
         result = attack(copy, scene.image, scene.search_label)
@@ -98,7 +98,7 @@ class CaseChecks:
     def _gains(self, probe: AttackProbe, eps: float) -> list[list[float]]:
         """What steps along gradients bring, held against what these predict."""
         scene = self.scene
-        attack = probe.build(eps, scene.seed, scene.scale, scene.room)
+        attack = probe.build(eps, scene.seed, scene.scale, scene.room(probe.within))
         model = scene.searched(scene.model)
         return gains(model, scene.image, scene.search_label, attack, sigma=self._noise(attack))
 
@@ -112,7 +112,7 @@ class CaseChecks:
         rows = [row for row in scene.rows if isinstance(row, AttackRow)]
         known = [row.dice for row in rows if row.probe in rivals and row.eps == eps]
         before = min(known) if known else self._dice_under(scene.model, probe, eps)
-        attack = probe.build(eps, scene.seed + 1, scene.scale, scene.room)
+        attack = probe.build(eps, scene.seed + 1, scene.scale, scene.room(probe.within))
         longer: dict[str, Any] = {"steps": LONGER * attack.steps, "restarts": REPEATED * attack.restarts}
         if attack.steps == 1:  # FGSM has no longer form
             longer = {"attack": "pgd", "steps": LONGER * REPEATED, "restarts": attack.restarts}

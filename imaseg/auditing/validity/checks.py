@@ -220,7 +220,7 @@ def _ordered(
 ) -> Finding:
     """Mean Dice under every weak probe must not lie below that under the strong one, at equal set and eps."""
     gaps = [
-        (pair[0] - pair[1], eps, *pair, a.perturbation)
+        (pair[0] - pair[1], eps, *pair, a.in_set)
         for a in at.plan.attacks
         for b in at.plan.attacks
         if (a.is_noise if weak == "noise" else a.attack == weak) and b.attack == strong and a.same_set(b)

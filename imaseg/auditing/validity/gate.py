@@ -5,6 +5,7 @@
     dice@pgd-l2-0.1=0.5       under one probe of the plan
     dice@rician-noise-3=0.7   under a corruption at a severity
     margin@l2=0.05            lowest median margin in a set; margin@NAME of one margin of the plan
+    dice@l2-within-20mm-0.05=0.6   of attacks that may change only what is so near to a structure
 
 METRIC is `margin`, or a metric of which more is better. Names are checked against the plan before anything runs. No
 gate passes on an audit that calls itself invalid, unless its numbers are asked for all the same.
@@ -92,7 +93,7 @@ class Gate:
     def _values(self, summary: Summary) -> Iterator[float | None]:
         if self.metric == MARGIN:
             for entry in summary.margins:
-                if entry.probe == self.name or (entry.perturbation == self.name and entry.structure is None):
+                if entry.probe == self.name or (entry.in_set == self.name and entry.structure is None):
                     yield entry.median
         elif self.name == _CLEAN:
             yield summary.foreground_mean[self.metric]
@@ -102,7 +103,7 @@ class Gate:
 
     def _blocks(self, summary: Summary) -> Iterator[Block]:
         for entry in summary.probes:
-            attacked = entry.perturbation == self.name and entry.probe not in self.noise
+            attacked = entry.in_set == self.name and entry.probe not in self.noise
             if entry.eps == self.eps and (entry.probe == self.name or attacked):
                 yield entry
         for corruption in summary.corruptions:
@@ -140,12 +141,12 @@ def _targets(metric: str, plan: Plan) -> dict[tuple[str, float | None], str]:
     """What a gate may name, by name and budget or severity."""
     if metric == MARGIN:
         margins = plan.of(MarginProbe)
-        names = [*(margin.perturbation for margin in margins), *(margin.name for margin in margins)]
+        names = [*(margin.in_set for margin in margins), *(margin.name for margin in margins)]
         return {(name, None): name for name in names}
     ladders: dict[str, set[float]] = {}
     for probe in plan.attacks:
         if not probe.is_noise:
-            ladders.setdefault(probe.perturbation, set()).update(probe.eps)
+            ladders.setdefault(probe.in_set, set()).update(probe.eps)
     measured = [*ladders.items(), *((probe.name, probe.eps) for probe in plan.attacks)]
     measured += [(one.name, probe.severities) for probe in plan.of(CorruptionProbe) for one in probe.build(plan.seed)]
     steps: dict[tuple[str, float | None], str] = {

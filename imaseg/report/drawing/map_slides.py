@@ -62,8 +62,8 @@ def make_viewer(
     look, shown = Look(case, maps, scale, grey_window(view.image)), maps[0]
     unit = unit_name(shown.unit)
     return Viewer(
-        key="slices-" + re.sub(r"\W|_", "-", "-".join(filter(None, [shown.perturbation, case, model]))),
-        title=f"{f'{model}, ' if model else ''}{case}: {set_name(shown.perturbation)}",
+        key="slices-" + re.sub(r"\W|_", "-", "-".join(filter(None, [shown.in_set, case, model]))),
+        title=f"{f'{model}, ' if model else ''}{case}: {set_name(shown.perturbation, shown.within)}",
         note=(
             f"Searched up to {short(shown.eps)} ({unit}). Bright voxels flip first; grey voxels were flipped by "
             "nothing that was tried."

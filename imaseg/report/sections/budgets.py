@@ -18,7 +18,7 @@ _CAPTION = (
 
 def build(audits: Audits) -> Section | None:
     """Every budget of one probe per set, the strongest attack if there is one."""
-    lead = {(series.perturbation, series.unit): series for series in (*all_series(audits)[::-1], *strongest(audits))}
+    lead = {series.searched: series for series in (*all_series(audits)[::-1], *strongest(audits))}
     points = [(a, point.probe) for series in lead.values() for a in audits for point in ladder(a, series)]
     rows = [_row(audit, entry) for audit, entry in points if entry is not None]
     return Section(150, "budgets", "Budgets in all units", [table(_CAPTION, rows)], name="Budgets") if rows else None

@@ -56,12 +56,13 @@ def _means(entries: list[tuple[Audit, AttackEntry]]) -> Table:
     rows = [
         {
             "Model": audit.name,
-            "Attack": Cell(f"{set_name(entry.perturbation)}, {amount(entry.eps, entry.unit)}", entry.probe),
+            "Attack": Cell(f"{name}, {amount(entry.eps, entry.unit)}", entry.probe),
             "Structure": "mean over foreground" if structure == MEAN else audit.structure(structure),
             "n": entry.n,
             **_stages(stages),
         }
         for audit, entry in entries
+        for name in [set_name(entry.perturbation, entry.within)]
         for structure, stages in (entry.written or {})["dice"].items()
     ]
     return table("Mean Dice (0 to 1) over n cases, in the model's space and on the grid of the files", rows)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from imaseg.attacks import PGD
 from imaseg.progress import counted
-from imaseg.report.audits import Audit, Audits, lacking, model_column, owner
+from imaseg.report.audits import Audit, Audits, lacking, model_column, owner, unrestricted
 from imaseg.report.blocks import Block, Cell, Details, Figure, Grid, Heading, Section, Sentence, Table, Text, table
 from imaseg.report.breaking import native, own_unit
 from imaseg.report.margin_figures import Line, scatter_figures, survival_figure
@@ -100,7 +100,7 @@ def _results(audits: Audits) -> Table:
     """One row per set, structure and model."""
     rows = [
         {
-            "Set (unit)": Cell(set_name(entry.perturbation), unit_name(entry.unit)),
+            "Set (unit)": Cell(set_name(entry.perturbation, entry.within), unit_name(entry.unit)),
             **model_column(audits, audit),
             "Structure": structure_name(entry.structure),
             "Median [95 % CI]": Cell(quantile_text(entry), median_interval(entry)),
@@ -254,6 +254,7 @@ def _first_structure(margins: MarginSet) -> str:
 
 def _notices(audits: Audits) -> Iterator[str]:
     """Sets whose margins did not hold."""
+    yield from unrestricted(audits, "margins")
     sets = [(audit, *margins) for audit in audits for margins in margin_sets(audit)]
     for audit, question, entries in sets:
         stood, tested = sum(entry.held for entry in entries), sum(entry.tested for entry in entries)
@@ -267,7 +268,8 @@ def _notices(audits: Audits) -> Iterator[str]:
 def _methods(entries: Sequence[MarginEntry], *, challenged: bool) -> Iterator[str]:
     whole = [entry for entry in entries if entry.structure is None]
     searched = dict.fromkeys(
-        f"{set_name(e.perturbation)}{source_of(e.perturbation)}, criterion {e.criterion}, up to {amount(e.eps, e.unit)}"
+        f"{set_name(e.perturbation, e.within)}{source_of(e.perturbation)}, criterion {e.criterion}, "
+        f"up to {amount(e.eps, e.unit)}"
         for e in whole
     )
     steps = listing(sorted({entry.steps for entry in whole}))
@@ -296,7 +298,7 @@ def _limits(entries: Sequence[MarginEntry]) -> Iterator[str]:
     )
     if any(entry.censored for entry in entries):
         yield "A case that nothing broke is not proven robust. It withstood these searches up to their ceiling."
-    if len({(entry.perturbation, entry.unit) for entry in entries}) > 1:
+    if len({(entry.in_set, entry.unit) for entry in entries}) > 1:
         yield "Margins on different sets are in different units and do not compare with each other."
     if any(entry.absent for entry in entries):
         yield "A structure that the label does not hold has no margin; such cases are left out and counted."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from imaseg.report import compare
-from imaseg.report.audits import Audit, Audits, owner
+from imaseg.report.audits import Audit, Audits, owner, unrestricted
 from imaseg.report.blocks import MISSING, Block, Cell, Details, Heading, Section, Sentence, Table, table, with_interval
 from imaseg.report.breaking import budget_text, halves_at
 from imaseg.report.compare import Point, Series, all_series, at, clean_point, holders, ladder, settings, strongest
@@ -13,6 +13,7 @@ from imaseg.report.differences import difference_table, main_rows, paired_rows
 from imaseg.report.intervals import over
 from imaseg.report.metrics import metric_cells, shown_metrics
 from imaseg.report.wording import about, amount, bracket, decimal, in_words, listing, short, source_of, unit_name
+from imaseg.results.base import near_words
 
 _LEAD = (
     "The strongest attack of a perturbation set is the one that leaves a lower mean Dice than the others do, over the "
@@ -103,7 +104,7 @@ def _probes(audits: Audits) -> Table:
     rows = [
         {
             "Model": audit.name,
-            "Probe": f"{series.probe} ({series.name}, {series.perturbation})",
+            "Probe": f"{series.probe} ({series.name}, {series.perturbation}{near_words(series.within)})",
             "Settings": settings(point),
             "eps": amount(point.eps, series.unit),
             "n": point.n,
@@ -176,6 +177,7 @@ def _notices(audits: Audits) -> Iterator[str]:
         if len(set(how.values())) > 1:
             each = "; ".join(f"{name}: {text}" for name, text in how.items())
             yield f"{one.probe} was run with different settings ({each})."
+    yield from unrestricted(audits, "probes")
     for audit in audits:
         if missing := [one.probe for one, ladders in series.items() if audit.name not in ladders]:
             yield f"{audit.name} was not audited with {listing(missing)}."

@@ -100,7 +100,7 @@ def _side_by_side(case: str, stored: _Stored, most: int, *, named: bool) -> list
     return [
         make_viewer(case, view, maps, scale, model=audit.name if named else "", group=group)
         for view, (audit, maps) in zip(views, stored, strict=True)
-        for group in [f"{maps[0].perturbation} {case}" if same and len(stored) > 1 else ""]
+        for group in [f"{maps[0].in_set} {case}" if same and len(stored) > 1 else ""]
     ]
 
 
@@ -134,7 +134,7 @@ def _distances(audits: Audits) -> list[Figure]:
     kinds: dict[tuple[str, str], list[Band]] = {}
     for band in bands(audits, whole=False):
         if band.map.method != "certified":
-            kinds.setdefault((band.audit.name, band.map.perturbation), []).append(band)
+            kinds.setdefault((band.audit.name, band.map.in_set), []).append(band)
     attacks = [[band for band in here if band.map.method == "attack"] or here for here in kinds.values()]
     return [_distance_figure(audits, number, here) for number, here in enumerate(attacks)]
 
@@ -165,7 +165,7 @@ def _distance_figure(audits: Audits, number: int, here: Sequence[Band]) -> Figur
 
 
 def _alike(shown: VoxelMap, band: Band) -> bool:
-    return (shown.perturbation, shown.method) == (band.map.perturbation, band.map.method)
+    return (shown.in_set, shown.method) == (band.map.in_set, band.map.method)
 
 
 def _quartiles(band: Band) -> list[float | None]:
@@ -210,7 +210,7 @@ def _estimates(audits: Audits) -> Table:
     """The estimate against what attacks found, case by case."""
     rows = [
         {
-            "Set": set_name(shown.perturbation),
+            "Set": set_name(shown.perturbation, shown.within),
             **model_column(audits, audit),
             "Case": case,
             "Where": where,
@@ -264,7 +264,7 @@ def _methods(audits: Audits, methods: set[str]) -> Iterator[str]:
     entries = [entry for audit in audits for entry in audit.summary.voxel_margins]
     if "attack" in methods:
         searched = dict.fromkeys(
-            f"{set_name(e.perturbation)} up to {amount(e.eps, e.unit)} on {counted(len(e.per_case), 'case')}"
+            f"{set_name(e.perturbation, e.within)} up to {amount(e.eps, e.unit)} on {counted(len(e.per_case), 'case')}"
             for e in entries
         )
         groups = listing(sorted({entry.focus for entry in entries}))

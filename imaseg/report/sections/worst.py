@@ -87,7 +87,7 @@ def _margin(audit: Audit, series: Series, case: str) -> str:
     found = [
         margin_text(margin)
         for margins in margin_sets(audit)
-        if margins.question[1:3] == series[2:] and (margin := margins.margin(None, case)) is not None
+        if margins.question.searched == series.searched and (margin := margins.margin(None, case)) is not None
     ]
     return found[0] if found else "not measured"
 
@@ -117,7 +117,7 @@ def _showcase(number: int, audit: Audit) -> _Showcase | None:
 
 def _common(shown: Sequence[_Showcase]) -> str | None:
     """The reference's worst case that every model stored, if all show the same probe and budget."""
-    probes = {(e.probe.probe, e.probe.perturbation, e.probe.unit, e.probe.eps) for e in shown}
+    probes = {(e.probe.probe, e.probe.in_set, e.probe.unit, e.probe.eps) for e in shown}
     if len(shown) < 2 or len(probes) > 1:
         return None
     return next((case for case in shown[0].ranked if all(case in each.stored for each in shown)), None)
@@ -127,7 +127,7 @@ def _gallery(shown: _Showcase, most: int, above: str | None) -> Gallery:
     probe, worst = shown.probe, list(shown.stored)[:most]
     note = (
         f"Lowest mean foreground Dice among {len(shown.ranked)} cases under {attack_name(probe.attack)} "
-        f"({probe.probe}, {set_name(probe.perturbation)}, eps {shown.budget}, seed {probe.seed})."
+        f"({probe.probe}, {set_name(probe.perturbation, probe.within)}, eps {shown.budget}, seed {probe.seed})."
     ) + (f" {above} is shown above." if above in worst else "")
     cases = [case for case in worst if case != above]
     return Gallery(shown.audit.name, note, [_sight(shown, case, case, n) for n, case in enumerate(cases, start=1)])

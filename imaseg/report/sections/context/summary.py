@@ -19,7 +19,7 @@ def collect(audits: Audits, sections: Sequence[Section]) -> Section:
     found = [sentence for sentences in said.values() for sentence in sentences] or [_NOTHING]
     sentences = [Sentence(_subject(audits)), *clean, *found, Sentence(verdict_text(audits))]
     notices = [*_cases(audits), *_differences(audits), *_unshown(audits)]
-    notices += [text for section in sections for text in section.notices]
+    notices = list(dict.fromkeys([*notices, *(text for section in sections for text in section.notices)]))
     blocks: list[Block] = [Sentences(sentences)]
     if notices:
         blocks.append(Notice("Before you read on", notices))
