@@ -11,6 +11,7 @@ from imaseg.attacks.presets import PRESETS, Preset
 from imaseg.attacks.result import AttackResult
 from imaseg.attacks.shrinking_set_pgd import ShrinkingSetPGD
 from imaseg.attacks.square import Square
+from imaseg.attacks.universal import Universal, UniversalPGD
 from imaseg.attacks.worst_case import WorstCase
 
 Strong = ShrinkingSetPGD
@@ -31,5 +32,7 @@ __all__ = [
     "Square",
     "Strong",
     "UniformNoise",
+    "Universal",
+    "UniversalPGD",
     "WorstCase",
 ]
