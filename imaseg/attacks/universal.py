@@ -92,6 +92,14 @@ class UniversalPGD:
     (torch.Size([4, 1, 6, 6]), True)
     """
 
+    name = "universal-pgd"
+    title = "universal PGD"
+    reference = (
+        "Moosavi-Dezfooli SM, Fawzi A, Fawzi O, Frossard P. Universal adversarial perturbations. CVPR 2017. "
+        "arXiv:1610.08401."
+    )
+    cited = "Moosavi-Dezfooli et al. 2017"
+
     def __init__(
         self,
         perturbation: Perturbation,

@@ -15,6 +15,8 @@ USUAL = ("l2", "linf", "bias-field", "gamma", "deformation")
 MAPPED = ("l2", "linf")
 """Sets that voxel maps are made of where nobody says: a map takes minutes."""
 METHODS: tuple[Method, ...] = ("attack", "gradient")
+UNIVERSAL = "universal"
+"""Stands for an attack that finds one perturbation for all cases."""
 _NUMBERS: dict[str, dict[str, Any]] = {
     "dice-below": {"threshold": 0.5, "relative": False},
     "voxels-flipped": {"fraction": 0.1},
@@ -36,7 +38,7 @@ def attack_plan(
     restarts: int | None = None,
     seed: int = 0,
 ) -> Plan:
-    """One attack at one budget, written as NIfTI files.
+    """One attack at one budget, written as NIfTI files; `UNIVERSAL` is one perturbation for all cases, and no files.
 
     Args:
         attack: registered name or preset.
@@ -52,10 +54,21 @@ def attack_plan(
     Raises:
         InputError: if a name is unknown, or settings do not fit together.
     """
+    if attack == UNIVERSAL:
+        if restarts is not None:
+            msg = f"restarts must be left out of a universal attack, got {restarts}. Take more steps instead."
+            raise InputError(msg)
+        return _universal_plan(perturbation, eps, unit=unit, within=within, steps=steps, objective=objective, seed=seed)
     probe: dict[str, Any] = {"attack": attack, "perturbation": perturbation, "eps": [eps], "unit": unit}
     probe |= {"within": within, "write": "nifti", "steps": steps, "objective": objective, "restarts": restarts}
     content = {"name": "attack", "probes": [probe], "showcase": {"attack": attack, "eps": eps}, "seed": seed}
     return checked_plan(content, "attack")
+
+
+def _universal_plan(perturbation: str, eps: float, *, seed: int, **given: Any) -> Plan:
+    probe = {"kind": UNIVERSAL, "perturbation": perturbation, "eps": [eps]}
+    probe |= {key: value for key, value in given.items() if value is not None}
+    return checked_plan({"name": "attack", "probes": [probe], "seed": seed}, "attack")
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ def plain(heads: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1)
 def strongest(summary: Summary) -> dict[tuple[str, str, float], float]:
     """Lowest mean foreground Dice, by set (`in_set`), unit and eps; the worst case over attacks where several ran."""
     lowest: dict[tuple[str, str, float], float] = {}
-    for entry in summary.probes:
+    for entry in (entry for entry in summary.probes if not entry.fitted_on):
         key = (entry.in_set, entry.unit, entry.eps)
         lowest[key] = min(lowest.get(key, 1.0), entry.dice if entry.dice is not None else 1.0)
     return lowest
@@ -49,8 +49,17 @@ def ladder_table(summaries: Sequence[Summary]) -> str:
         for kind, unit, eps in worst[0]
         for name, where in [sets[kind]]
     ]
+    rows += [
+        [f"{name} {eps:g} {unit}", *(_dice(_universal(summary).get((name, eps, unit))) for summary in summaries)]
+        for name, eps, unit in _universal(summaries[0])
+    ]
     title = f"Mean foreground Dice over {counted(summaries[0].data.cases, 'case')}, each under its worst attack"
     return f"{title}\n{plain(['', *(summary.model.name for summary in summaries)], rows)}"
+
+
+def _universal(summary: Summary) -> dict[tuple[str, float, str], float | None]:
+    """Dice under one perturbation for many cases, by probe, which says whether it was fitted on them, and budget."""
+    return {(entry.probe, entry.eps, entry.unit): entry.dice for entry in summary.probes if entry.fitted_on}
 
 
 def margin_table(margins: Sequence[MarginEntry]) -> str:

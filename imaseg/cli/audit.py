@@ -24,8 +24,8 @@ from imaseg.results import Audit
 from imaseg.results.attack import AttackRow
 
 _MADE = (
-    "images", "labels", "predictions", "clean_predictions", "voxel_margins", "certified", "cases", "summary.json",
-    "cases.csv", "margins.csv", "voxel_margins.csv", "report.html",
+    "images", "labels", "predictions", "clean_predictions", "voxel_margins", "certified", "universal", "cases",
+    "summary.json", "cases.csv", "margins.csv", "voxel_margins.csv", "report.html",
 )  # fmt: skip
 
 

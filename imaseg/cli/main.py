@@ -304,7 +304,7 @@ def attack(
     data: Data,
     out: Out,
     eps: Annotated[float, Option(help="Budget: the largest size of the perturbation.")],
-    name: Annotated[str, Option("--attack", help="Attack to run; see `imaseg list attacks`.")] = "pgd",
+    name: Annotated[str, Option("--attack", help="Attack to run; see `imaseg list attacks`, or universal.")] = "pgd",
     norm: Annotated[str, Option(help="Perturbation set: what may change; see `imaseg list perturbations`.")] = "l2",
     unit: Annotated[
         str | None,

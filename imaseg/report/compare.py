@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from imaseg.attacks import UniversalPGD
 from imaseg.progress import counted
 from imaseg.report.audits import Audit, Audits
 from imaseg.report.blocks import Cell, with_interval
@@ -35,6 +36,11 @@ class Series(NamedTuple):
     def noise(self) -> bool:
         """Whether this probe draws at random instead of searching for the worst change."""
         return about_attack(self.attack).is_noise
+
+    @property
+    def universal(self) -> bool:
+        """Whether one change is judged on many cases, which no attack on each case alone can be measured against."""
+        return self.attack == UniversalPGD.name
 
     @property
     def title(self) -> str:
@@ -161,7 +167,7 @@ def strongest(audits: Audits) -> list[Series]:
     """For each set, unit and place, the attack with the lower mean Dice than most others at shared budgets."""
     sets: dict[tuple[str, str, float | None], dict[Series, _Scores]] = {}
     for series in all_series(audits):
-        if not series.noise:
+        if not (series.noise or series.universal):
             dice = {(a.name, p.eps): p.dice for a in audits for p in ladder(a, series) if p.dice is not None}
             sets.setdefault(series.searched, {})[series] = dice
     return [_best(rivals) for rivals in sets.values()]
@@ -234,6 +240,11 @@ def settings(point: Point) -> str:
         f"objective {probe.objective}" if probe.objective and not noise else "",
         counted(probe.steps, "step") if probe.steps is not None and not noise else "",
         counted(probe.restarts, "draw" if noise else "restart") if probe.restarts is not None else "",
+        f"fitted on {listing(probe.fitted_on)} and judged on {_judged_on(probe)}" if probe.fitted_on else "",
         f"seed {probe.seed}",
     ]
     return ", ".join(part for part in parts if part)
+
+
+def _judged_on(probe: AttackEntry) -> str:
+    return "these" if {case.case for case in probe.metric_per_case} <= {*probe.fitted_on} else "other cases"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from imaseg.attacks import Attack
+from imaseg.attacks import Attack, UniversalPGD
 from imaseg.attacks.about import About
 from imaseg.objectives import Objective
 from imaseg.perturbations import Perturbation
@@ -137,6 +137,8 @@ def about_attack(name: str) -> About:
     >>> about_attack("pgd").title, about_attack("theirs").title
     ('PGD', 'theirs')
     """
+    if name == UniversalPGD.name:
+        return About(UniversalPGD.title, UniversalPGD.reference, UniversalPGD.cited)
     try:
         return Attack.about(name)
     except ValueError:
@@ -175,6 +177,8 @@ def set_meaning(perturbation: str, within: float | None = None) -> str:
 
 def attack_name(attack: str) -> str:
     """What an attack is called on the page; a preset keeps the name that plans know it by."""
+    if attack == UniversalPGD.name:
+        return UniversalPGD.title
     search = Attack.find(attack)
     return attack if search is None else search.title
 

@@ -61,6 +61,7 @@ class AttackRow(Scored, Row):
         free: share of the values of the image that the search could change.
         near: share of the change's energy (its squares) within 10 mm of a structure; None if nothing is labelled or
             nothing changed, and in audits of earlier versions.
+        fitted_on: of one perturbation for many cases, those that it was fitted on; none for attacks on this case alone.
         objective, objective_clean: value maximised; None if not finite.
         zero_gradients, nonfinite_gradients: share of the gradient's values.
         forward_calls, backward_calls: of the search.
@@ -74,6 +75,7 @@ class AttackRow(Scored, Row):
     sizes: dict[str, float]
     free: float
     near: float | None = None
+    fitted_on: list[str] = []
     objective: float | None
     objective_clean: float | None
     zero_gradients: float
@@ -104,6 +106,7 @@ class AttackEntry(Block, Entry):
             no name outside of its attack.
         seed: of every random number.
         members: probes that the worst case was taken over.
+        fitted_on: of one perturbation for many cases, those that it was fitted on: either none or all of the `n` cases.
         eps: budget.
         eps_native: the same in native intensity units; None where eps is no intensity or the units are not known.
         sizes: median over cases of the size of the change, in all units.
@@ -124,6 +127,7 @@ class AttackEntry(Block, Entry):
     restarts: int | None = None
     seed: int
     members: list[str] = []
+    fitted_on: list[str] = []
     eps: float
     eps_native: Spread | None
     sizes: dict[str, float]

@@ -46,9 +46,10 @@ class Seconds:
         return part.gradients * slow + part.forwards * self.forward + part.scored * self.scoring
 
 
-def costs(plan: Plan, classes: int) -> list[Cost]:
+def costs(plan: Plan, classes: int, cases: int = 1) -> list[Cost]:
     """Every part of a plan with the calls it takes; searches that succeed early take fewer."""
-    return [*(probe.cost(classes, plan.seed) for probe in plan.probes), *checks_cost(plan)]
+    first = [part for probe in plan.probes if (part := probe.once(cases)) is not None]
+    return [*first, *(probe.cost(classes, plan.seed) for probe in plan.probes), *checks_cost(plan)]
 
 
 def measure(subject: Subject, plan: Plan) -> Seconds | None:

@@ -110,7 +110,7 @@ def audit(
     run = describe(subject, settings, subject.preparation())
     claim(folder, run, resume=resume, follow=rank() > 0)
     with frozen(subject.model):
-        parts = costs(settings, len(subject.model.card.structures))
+        parts = costs(settings, len(subject.model.card.structures), len(subject.cases))
         if announce is not None and rank() == 0:
             _announce(announce, subject, settings, parts, folder)
         agreed = _agreement(folder, subject, settings, announce) if rank() == 0 else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any, cast
 
 import numpy as np
@@ -144,6 +145,15 @@ class CaseSource:
         if self._recipe is not None and self._recipe.label_map:
             steps.append({"name": "relabel", "map": {str(old): new for old, new in self._recipe.label_map.items()}})
         return steps
+
+    @property
+    def ids(self) -> list[str]:
+        """Of the cases."""
+        return [*self._known]
+
+    def some(self, most: int) -> list[tuple[Case, Loaded]]:
+        """The first cases that can be read, so many at most."""
+        return [(self._known[one.volume.id], one) for one in islice(self.readable(), most)]
 
     def readable(self) -> Iterator[Loaded]:
         """The cases that can be read; the others are set aside later."""

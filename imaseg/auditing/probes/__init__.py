@@ -5,6 +5,7 @@ from imaseg.auditing.probes.base import AnyProbe, Cost, Probe
 from imaseg.auditing.probes.certificate import CertificateProbe
 from imaseg.auditing.probes.corruption import CorruptionProbe
 from imaseg.auditing.probes.margin import MarginProbe
+from imaseg.auditing.probes.universal import UniversalProbe
 from imaseg.auditing.probes.voxel_margin import VoxelMarginProbe
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "Cost",
     "MarginProbe",
     "Probe",
+    "UniversalProbe",
     "VoxelMarginProbe",
 ]

@@ -25,7 +25,8 @@ _LOOKS = 3
 """Forward passes per budget besides those of the search."""
 
 
-def _ladder(eps: Any) -> Any:
+def ladder_of(eps: Any) -> Any:
+    """A ladder of budgets, of one where a plan gives a single number."""
     return [eps] if isinstance(eps, int | float | str) else eps
 
 
@@ -44,7 +45,7 @@ class AttackProbe(Budgeted, Probe):
 
     kind: Literal["attack"] = "attack"
     attack: str
-    eps: Annotated[list[Eps], BeforeValidator(_ladder), Sorted, Field(min_length=1)]
+    eps: Annotated[list[Eps], BeforeValidator(ladder_of), Sorted, Field(min_length=1)]
     objective: str | None = None
     steps: int | None = Field(None, ge=1, le=10**6)
     restarts: int | None = Field(None, ge=1, le=10**6)
@@ -182,7 +183,7 @@ def _lowest(records: Sequence[CaseRecord], names: Collection[str], eps: float) -
     return [(record, min(rows, key=lambda row: row.dice)) for record, rows in by_case if len(rows) == len(names)]
 
 
-def figures(probe: AttackProbe, pairs: Pairs, labels: Labels, seed: int) -> dict[str, Any]:
+def figures(probe: Budgeted, pairs: Pairs, labels: Labels, seed: int) -> dict[str, Any]:
     """What is stated of every attack at one budget: set and budget in all units, means and intervals, cases."""
     (records, rows), eps = zip(*pairs, strict=True), pairs[0][1].eps
     near = [row.near for row in rows if row.near is not None]

@@ -93,6 +93,10 @@ class Probe(Kinds, ABC, extra="forbid"):
             seed: of the plan.
         """
 
+    def once(self, cases: int) -> Cost | None:
+        """What it takes once, of an audit of so many cases, counted with the first of them; None for nothing."""
+        return None
+
     @abstractmethod
     def run(self, scene: Scene) -> Sequence[Row]:
         """Ask the question of one case.

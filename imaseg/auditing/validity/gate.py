@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from imaseg.auditing.metrics.scores import METRICS
 from imaseg.auditing.plan import Plan
-from imaseg.auditing.probes import CorruptionProbe, MarginProbe
+from imaseg.auditing.probes import CorruptionProbe, MarginProbe, UniversalProbe
 from imaseg.errors import InputError
 from imaseg.results.base import Block
 from imaseg.results.summary import Summary
@@ -103,7 +103,7 @@ class Gate:
 
     def _blocks(self, summary: Summary) -> Iterator[Block]:
         for entry in summary.probes:
-            attacked = entry.in_set == self.name and entry.probe not in self.noise
+            attacked = entry.in_set == self.name and entry.probe not in self.noise and not entry.fitted_on
             if entry.eps == self.eps and (entry.probe == self.name or attacked):
                 yield entry
         for corruption in summary.corruptions:
@@ -148,6 +148,7 @@ def _targets(metric: str, plan: Plan) -> dict[tuple[str, float | None], str]:
         if not probe.is_noise:
             ladders.setdefault(probe.in_set, set()).update(probe.eps)
     measured = [*ladders.items(), *((probe.name, probe.eps) for probe in plan.attacks)]
+    measured += [(probe.name, probe.eps) for probe in plan.of(UniversalProbe)]
     measured += [(one.name, probe.severities) for probe in plan.of(CorruptionProbe) for one in probe.build(plan.seed)]
     steps: dict[tuple[str, float | None], str] = {
         (name, eps): f"{name}-{eps:g}" for name, ladder in measured for eps in sorted(ladder)
