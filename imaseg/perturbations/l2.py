@@ -35,7 +35,7 @@ class L2(_Additive):
     """
 
     title = "L2 ball"
-    meaning = "A change of any shape; its budget is the root mean square over all voxels."
+    meaning = "A change of any shape; its budget is the root mean square over the voxels."
     usual_unit = "rms"
     shared_budget = True
 

@@ -171,8 +171,10 @@ def set_name(perturbation: str, within: float | None = None) -> str:
 
 def set_meaning(perturbation: str, within: float | None = None) -> str:
     """What changes and what a budget of it measures, in sentences."""
-    where = "" if within is None else f"Only what lies{near_words(within)} may change, and an RMS is over these voxels."
-    return " ".join(filter(None, [about_set(perturbation).meaning, where]))
+    known = about_set(perturbation)
+    where = "" if within is None else f"Only what lies{near_words(within)} may change."
+    over = "A mean is over that part alone." if where and getattr(known, "is_intensity", False) else ""
+    return " ".join(filter(None, [known.meaning, where, over]))
 
 
 def attack_name(attack: str) -> str:

@@ -128,7 +128,7 @@ def test_gates_tell_them_apart(done):
 def test_the_page_says_where_and_draws_a_curve_of_each(done):
     page = (done.folder / "report.html").read_text()
     assert "PGD, L2 ball within 5 mm of the structures" in page
-    assert "Only what lies within 5 mm of the structures may change" in page
+    assert "Only what lies within 5 mm of the structures may change. A mean is over that part alone." in page
     for title in ("PGD, L2 ball", "L2 ball", "L2 ball within 5 mm of the structures"):
         assert f">{title}<" in page
 
