@@ -115,6 +115,15 @@ class Plan(BaseModel, extra="forbid"):
         ]
         return self.model_copy(update={"probes": probes})
 
+    def transferred(self) -> Plan:
+        """The same with every attack once more, made on another model; as it is if it says itself which are."""
+        if any(probe.transferred for probe in self.attacks):
+            return self
+        changes = {"transferred": True, "write": None, "name": ""}
+        more = [probe.model_copy(update=changes) for probe in self.attacks if not probe.is_noise]
+        content = self.model_dump() | {"probes": [probe.model_dump() for probe in (*self.probes, *more)]}
+        return type(self).model_validate(content)
+
     @property
     def shown(self) -> Shown | None:
         """The probe that is shown as pictures, and the budget."""

@@ -33,6 +33,7 @@ def attack_plan(
     *,
     unit: str | None = None,
     within: str | None = None,
+    transferred: bool = False,
     steps: int | None = None,
     objective: str | None = None,
     restarts: int | None = None,
@@ -46,6 +47,7 @@ def attack_plan(
         eps: budget in `unit`.
         unit: as in a plan.
         within: distance from a structure, such as "20 mm", within which alone may change; None for the whole image.
+        transferred: whether it is made on another model.
         steps: of the attack; its own or the preset's if None, like the next two.
         objective: that it maximises.
         restarts: of the search.
@@ -55,12 +57,16 @@ def attack_plan(
         InputError: if a name is unknown, or settings do not fit together.
     """
     if attack == UNIVERSAL:
+        if transferred:
+            msg = "a universal attack must be made on the audited model, got another one (--from). Leave --from out."
+            raise InputError(msg)
         if restarts is not None:
             msg = f"restarts must be left out of a universal attack, got {restarts}. Take more steps instead."
             raise InputError(msg)
         return _universal_plan(perturbation, eps, unit=unit, within=within, steps=steps, objective=objective, seed=seed)
     probe: dict[str, Any] = {"attack": attack, "perturbation": perturbation, "eps": [eps], "unit": unit}
-    probe |= {"within": within, "write": "nifti", "steps": steps, "objective": objective, "restarts": restarts}
+    probe |= {"within": within, "transferred": transferred}
+    probe |= {"write": "nifti", "steps": steps, "objective": objective, "restarts": restarts}
     content = {"name": "attack", "probes": [probe], "showcase": {"attack": attack, "eps": eps}, "seed": seed}
     return checked_plan(content, "attack")
 

@@ -11,7 +11,7 @@ from imaseg.auditing.probes.margin import WHOLE
 from imaseg.progress import counted
 from imaseg.results import CaseRecord, Summary
 from imaseg.results.attack import AttackRow
-from imaseg.results.base import MEAN, near_words
+from imaseg.results.base import MEAN, made_words, near_words
 from imaseg.results.margin import MarginEntry
 
 _WIDTH = 120
@@ -42,7 +42,7 @@ def strongest(summary: Summary) -> dict[tuple[str, str, float], float]:
 def ladder_table(summaries: Sequence[Summary]) -> str:
     """Rows are budgets, columns are models; mean foreground Dice over cases."""
     worst = [strongest(summary) for summary in summaries]
-    sets = {e.in_set: (e.perturbation, near_words(e.within)) for e in summaries[0].probes}
+    sets = {e.in_set: (e.perturbation, near_words(e.within) + made_words(e.made_on)) for e in summaries[0].probes}
     rows = [["clean", *(_dice(summary.dice) for summary in summaries)]]
     rows += [
         [f"{name} {eps:g} {unit}{where}", *(_dice(lowest.get((kind, unit, eps))) for lowest in worst)]

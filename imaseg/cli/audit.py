@@ -40,6 +40,7 @@ def audit(
     device: str,
     trust: bool,
     follow_links: bool = False,
+    attacker: str | None = None,
     gates: Sequence[Gate] = (),
     judged: bool = False,
     allow_invalid: bool = False,
@@ -51,6 +52,7 @@ def audit(
         gates judged by them all the same; else 1 if a case or a gate failed; else 0.
     """
     how: dict[str, Any] = {"select": cases, "resume": resume, "device": own_device(device), "trust": trust}
+    how["attacker"] = attacker
     subjects = load_cases(data, missing_ok=True, follow_links=True) if follow_links else data
     result = run(model, subjects, plan, out, announce=partial(say, err=True), **how)
     if not result.finished:

@@ -75,6 +75,13 @@ Within = Annotated[
         "voxels (default: the whole image)."
     ),
 ]
+From = Annotated[
+    str | None,
+    Option(
+        "--from",
+        help="Another model, as MODEL, of the same input: adversarial images are made on it and judged on MODEL.",
+    ),
+]
 Seed = Annotated[int, Option(help="Seed of all random numbers.")]
 
 
@@ -279,6 +286,7 @@ def audit(
             help="Judge an audit that calls itself invalid by its numbers (else: code 3, and no gate passes).",
         ),
     ] = False,
+    made_on: From = None,
     resume: Resume = False,
     device: Device = "auto",
     trust: Trust = False,
@@ -295,6 +303,7 @@ def audit(
     gates = parse_gates(fail_below or (), settings)
     how: dict[str, Any] = {"cases": cases, "resume": resume, "device": device, "trust": trust}
     how |= {"follow_links": follow_links, "gates": gates, "judged": True, "allow_invalid": allow_invalid}
+    how["attacker"] = made_on
     _run_plan(model, data, out, settings, **how)
 
 
@@ -314,6 +323,7 @@ def attack(
         ),
     ] = None,
     within: Within = None,
+    made_on: From = None,
     steps: Annotated[int | None, Option(help="Number of steps (default: the attack's own).")] = None,
     objective: Annotated[
         str | None,
@@ -333,11 +343,10 @@ def attack(
     """
     from imaseg.auditing.shortcuts import attack_plan
 
-    plan = attack_plan(
-        name, norm, eps, unit=unit, within=within, steps=steps, objective=objective, restarts=restarts, seed=seed
-    )
+    search: dict[str, Any] = {"steps": steps, "objective": objective, "restarts": restarts, "seed": seed}
+    plan = attack_plan(name, norm, eps, unit=unit, within=within, transferred=made_on is not None, **search)
     how: dict[str, Any] = {"cases": cases, "resume": resume, "device": device, "trust": trust}
-    _run_plan(model, data, out, plan, follow_links=follow_links, **how)
+    _run_plan(model, data, out, plan, follow_links=follow_links, attacker=made_on, **how)
 
 
 @app.command()

@@ -26,11 +26,12 @@ class Series(NamedTuple):
     perturbation: str
     unit: str
     within: float | None
+    made_on: str
 
     @classmethod
     def of(cls, entry: AttackEntry) -> Series:
         """That an entry belongs to."""
-        return cls(entry.probe, entry.attack, entry.perturbation, entry.unit, entry.within)
+        return cls(entry.probe, entry.attack, entry.perturbation, entry.unit, entry.within, entry.made_on)
 
     @property
     def noise(self) -> bool:
@@ -55,12 +56,12 @@ class Series(NamedTuple):
     @property
     def set(self) -> str:
         """What the perturbation set is called."""
-        return set_name(self.perturbation, self.within)
+        return set_name(self.perturbation, self.within, self.made_on)
 
     @property
-    def searched(self) -> tuple[str, str, float | None]:
-        """Set, unit, and where it may change: what must agree before budgets mean the same."""
-        return self.perturbation, self.unit, self.within
+    def searched(self) -> tuple[str, str, float | None, str]:
+        """Set, unit, where it may change, model that was attacked: what must agree before budgets mean the same."""
+        return self.perturbation, self.unit, self.within, self.made_on
 
     @property
     def axis(self) -> str:
@@ -165,7 +166,7 @@ def at(audit: Audit, series: Series, eps: float) -> Point | None:
 
 def strongest(audits: Audits) -> list[Series]:
     """For each set, unit and place, the attack with the lower mean Dice than most others at shared budgets."""
-    sets: dict[tuple[str, str, float | None], dict[Series, _Scores]] = {}
+    sets: dict[tuple[str, str, float | None, str], dict[Series, _Scores]] = {}
     for series in all_series(audits):
         if not (series.noise or series.universal):
             dice = {(a.name, p.eps): p.dice for a in audits for p in ladder(a, series) if p.dice is not None}

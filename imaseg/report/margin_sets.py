@@ -27,9 +27,9 @@ class Question(NamedTuple):
         return set_name(self.perturbation, self.within)
 
     @property
-    def searched(self) -> tuple[str, str, float | None]:
-        """Set, unit, and where it may change, as `Series` has them."""
-        return self.perturbation, self.unit, self.within
+    def searched(self) -> tuple[str, str, float | None, str]:
+        """Set, unit, where it may change, as `Series` has them; margins are always of the audited model."""
+        return self.perturbation, self.unit, self.within, ""
 
     @property
     def title(self) -> str:

@@ -14,7 +14,7 @@ from imaseg.attacks.about import About
 from imaseg.objectives import Objective
 from imaseg.perturbations import Perturbation
 from imaseg.results.attack import AttackEntry
-from imaseg.results.base import Spread, near_words
+from imaseg.results.base import Spread, made_words, near_words
 from imaseg.statistics import FEWEST
 
 UNDEFINED = "undefined"
@@ -160,13 +160,13 @@ def about(entry: AttackEntry) -> tuple[About, type[Objective] | Unknown, type[Pe
     return about_attack(entry.attack), about_objective(entry.objective), about_set(entry.perturbation)
 
 
-def set_name(perturbation: str, within: float | None = None) -> str:
+def set_name(perturbation: str, within: float | None = None, made_on: str = "") -> str:
     """What a perturbation set is called on the page.
 
     >>> set_name("l2", 20.0)
     'L2 ball within 20 mm of the structures'
     """
-    return about_set(perturbation).title + near_words(within)
+    return about_set(perturbation).title + near_words(within) + made_words(made_on)
 
 
 def set_meaning(perturbation: str, within: float | None = None) -> str:

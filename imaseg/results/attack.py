@@ -62,6 +62,7 @@ class AttackRow(Scored, Row):
         near: share of the change's energy (its squares) within 10 mm of a structure; None if nothing is labelled or
             nothing changed, and in audits of earlier versions.
         fitted_on: of one perturbation for many cases, those that it was fitted on; none for attacks on this case alone.
+        made_on: name of the model that was attacked, if it is not the audited one, which only judges.
         objective, objective_clean: value maximised; None if not finite.
         zero_gradients, nonfinite_gradients: share of the gradient's values.
         forward_calls, backward_calls: of the search.
@@ -76,6 +77,7 @@ class AttackRow(Scored, Row):
     free: float
     near: float | None = None
     fitted_on: list[str] = []
+    made_on: str = ""
     objective: float | None
     objective_clean: float | None
     zero_gradients: float
@@ -107,6 +109,7 @@ class AttackEntry(Block, Entry):
         seed: of every random number.
         members: probes that the worst case was taken over.
         fitted_on: of one perturbation for many cases, those that it was fitted on: either none or all of the `n` cases.
+        made_on: name of the model that was attacked, if it is not the audited one, which only judges.
         eps: budget.
         eps_native: the same in native intensity units; None where eps is no intensity or the units are not known.
         sizes: median over cases of the size of the change, in all units.
@@ -128,6 +131,7 @@ class AttackEntry(Block, Entry):
     seed: int
     members: list[str] = []
     fitted_on: list[str] = []
+    made_on: str = ""
     eps: float
     eps_native: Spread | None
     sizes: dict[str, float]
@@ -138,4 +142,4 @@ class AttackEntry(Block, Entry):
     @property
     def in_set(self) -> str:
         """Set, and where it may change, as names of probes hold it."""
-        return in_set(self.perturbation, self.within)
+        return in_set(self.perturbation, self.within, transferred=bool(self.made_on))

@@ -205,13 +205,14 @@ AnyRow = Annotated[SerializeAsAny[Row], BeforeValidator(Row.of_kind)]
 AnyEntry = Annotated[SerializeAsAny[Entry], BeforeValidator(Entry.of_kind)]
 
 
-def in_set(perturbation: str, within: float | None) -> str:
-    """A perturbation set and where it may change, as names of probes, gates and folders hold it.
+def in_set(perturbation: str, within: float | None, *, transferred: bool = False) -> str:
+    """A perturbation set, where it may change and if on another model, as names of probes, gates and folders hold it.
 
-    >>> in_set("l2", None), in_set("l2", 20.0)
-    ('l2', 'l2-within-20mm')
+    >>> in_set("l2", None), in_set("l2", 20.0), in_set("l2", None, transferred=True)
+    ('l2', 'l2-within-20mm', 'l2-transferred')
     """
-    return perturbation if within is None else f"{perturbation}-within-{within:g}mm"
+    place = "" if within is None else f"-within-{within:g}mm"
+    return f"{perturbation}{place}{'-transferred' if transferred else ''}"
 
 
 def near_words(within: float | None) -> str:
@@ -221,6 +222,15 @@ def near_words(within: float | None) -> str:
     ' within 20 mm of the structures'
     """
     return "" if within is None else f" within {within:g} mm of the structures"
+
+
+def made_words(made_on: str) -> str:
+    """Which model was attacked, after the name of a set; empty if it is the audited one.
+
+    >>> made_words("other")
+    ', attacked on other'
+    """
+    return f", attacked on {made_on}" if made_on else ""
 
 
 def score_lines(eps: float, scores: Scores) -> list[tuple[float | str, str, str, float | None]]:

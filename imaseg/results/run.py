@@ -31,6 +31,7 @@ class Run(Record):
         imaseg: version.
         versions: of Python and the main libraries.
         model: that was audited.
+        attacker: the model that transferred attacks were made on; None without any.
         card: all that is said about it besides its weights, which `model.card_sha256` is of.
         preparation: what was done to the cases and to the model's output.
         agreement: of a clean prediction with that of the model's own software; None until it was tried.
@@ -50,6 +51,7 @@ class Run(Record):
     imaseg: str
     versions: dict[str, str]
     model: ModelFacts
+    attacker: ModelFacts | None = None
     card: dict[str, Any]
     preparation: Preparation
     agreement: Agreement | None = None

@@ -100,7 +100,7 @@ def _blocks(summary: Mapping[str, Any]) -> Iterator[tuple[_Key, Mapping[str, Any
     """Yield the comparable parts of a summary, each with the key that both audits must share."""
     yield ("clean", 0.0, ""), summary
     for entry in summary.get("probes", ()):
-        searched = (entry["attack"], entry["perturbation"], entry.get("within"))
+        searched = (entry["attack"], entry["perturbation"], entry.get("within"), entry.get("made_on", ""))
         yield (entry["probe"], entry["eps"], entry["unit"], *searched), entry
     for entry in summary.get("corruptions", ()):
         yield (entry["corruption"], entry["severity"], "severity"), entry

@@ -42,20 +42,13 @@ def describe(subject: Subject, plan: Plan, preparation: Preparation) -> Run:
         preparation: how the cases reach the model.
     """
     model, content = subject.model, plan.model_dump(mode="json")
-    card = _card(model, preparation)
+    card, attacker = _card(model, preparation), subject.attacker
     device = next(model.parameters()).device
     return Run(
         imaseg=metadata.version("imaseg"),
         versions={"python": platform.python_version()} | {name: metadata.version(name) for name in _PACKAGES},
-        model=ModelFacts(
-            spec=subject.spec,
-            name=model.card.name,
-            network=str(model.card.network.get("name", type(model.network).__name__)),
-            parameters=sum(parameter.numel() for parameter in model.network.parameters()),
-            sha256=_hash_weights(model),
-            card_sha256=_hash_json(card),
-            trained_by=str(model.card.method.get("name", "unknown")),
-        ),
+        model=_facts(model, subject.spec, card),
+        attacker=_facts(attacker.model, attacker.spec, _card(attacker.model, preparation)) if attacker else None,
         card=card,
         preparation=preparation,
         data_sha256=subject.cases.sha256(),
@@ -69,6 +62,18 @@ def describe(subject: Subject, plan: Plan, preparation: Preparation) -> Run:
             "threads": torch.get_num_threads(),
         },
         command=" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+    )
+
+
+def _facts(model: SegmentationModel, spec: str, card: Mapping[str, Any]) -> ModelFacts:
+    return ModelFacts(
+        spec=spec,
+        name=model.card.name,
+        network=str(model.card.network.get("name", type(model.network).__name__)),
+        parameters=sum(parameter.numel() for parameter in model.network.parameters()),
+        sha256=_hash_weights(model),
+        card_sha256=_hash_json(card),
+        trained_by=str(model.card.method.get("name", "unknown")),
     )
 
 
@@ -110,6 +115,11 @@ def _same(folder: Path, before: Run, run: Run) -> None:
         (before.data_sha256 == run.data_sha256, "with the same data", "another"),
         (before.plan_sha256 == run.plan_sha256, "with the same plan", f"another{_keys(before.plan, run.plan)}"),
         (before.model.sha256 == run.model.sha256, "of the same weights", "others"),
+        (
+            (before.attacker and before.attacker.sha256) == (run.attacker and run.attacker.sha256),
+            "with attacks made on the same model",
+            "another",
+        ),
         (
             before.model.card_sha256 == run.model.card_sha256,
             "of the same model card and preparation",

@@ -78,6 +78,7 @@ def audit(
     device: str | torch.device | None = None,
     announce: Callable[[str], None] | None = None,
     trust: bool = False,
+    attacker: str | Path | SegmentationModel | None = None,
 ) -> AuditResult:
     """Audit a checkpoint.
 
@@ -95,6 +96,7 @@ def audit(
         announce: told, before the first case, how many cases there are, what each part of the plan will take, and
             whether the model was trained on some of them; after the last, which structures are next to never found.
         trust: as in `load_model`.
+        attacker: another model of the same input; every attack of the plan is made on it too, and judged here.
 
     Returns:
         Where the results lie; `.summary` and `.audit` read them.
@@ -103,13 +105,14 @@ def audit(
         InputError: if something does not fit, `out` holds another audit, or no case could be audited.
     """
     settings, folder, started = load_plan(plan, trust=trust), Path(out), time.perf_counter()
-    subject = Subject.of(model, cases, select=select, device=device, trust=trust)
+    subject = Subject.of(model, cases, select=select, device=device, trust=trust, attacker=attacker)
+    settings = settings if attacker is None else settings.transferred()
     settings = settings.averaged(SAMPLES) if subject.random else settings
     require_finite(subject.model, source=f"model {subject.model.card.name}")
     _try(subject, settings)
     run = describe(subject, settings, subject.preparation())
     claim(folder, run, resume=resume, follow=rank() > 0)
-    with frozen(subject.model):
+    with frozen(subject.model), frozen(subject.attacker.model if subject.attacker else subject.model):
         parts = costs(settings, len(subject.model.card.structures), len(subject.cases))
         if announce is not None and rank() == 0:
             _announce(announce, subject, settings, parts, folder)
@@ -156,8 +159,13 @@ def _try(subject: Subject, plan: Plan) -> None:
         InputError: if one does not fit.
     """
     first = subject.first
+    if subject.attacker is None and any(probe.transferred for probe in plan.attacks):
+        msg = "transferred attacks must be made on another model, got none. Name it with --from."
+        raise InputError(msg)
     if first is None:
         return
+    if subject.attacker is not None:
+        subject.attacker.require_same_input(subject.cases.select([first.volume.id])[0], first)
     for probe in plan.probes:
         try:
             if isinstance(probe, Budgeted):

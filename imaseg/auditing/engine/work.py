@@ -96,6 +96,7 @@ class Work:
                 checked=self.plan.validity is not None and place < self.plan.validity.cases,
                 showcase=self.plan.shown,
                 random=self.subject.random,
+                attacker=self.subject.attacker,
             )
             self._examine(scene, place, tell, begin)
         except OutputError:  # the next case would not be written either

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from imaseg.auditing.inputs.attacker import Attacker
 from imaseg.auditing.inputs.described import describe_preparation
 from imaseg.auditing.inputs.fitting import fit
 from imaseg.auditing.inputs.outputs import warnings_of
@@ -37,6 +38,7 @@ class Subject:
         because: why these cases were chosen.
         held_out_missing: whether none of the cases that the model held out is among the data.
         random: whether two passes over the first case differ.
+        attacker: another model, on which transferred attacks are made; None without.
     """
 
     model: SegmentationModel
@@ -48,6 +50,7 @@ class Subject:
     because: str = ""
     held_out_missing: bool = False
     random: bool = False
+    attacker: Attacker | None = None
 
     @classmethod
     def of(
@@ -58,6 +61,7 @@ class Subject:
         select: str | Sequence[str] | None,
         device: str | torch.device | None,
         trust: bool = False,
+        attacker: str | Path | SegmentationModel | None = None,
     ) -> Subject:
         """Load what has to be loaded.
 
@@ -67,6 +71,7 @@ class Subject:
             select: which cases: None for those held out of training, "all", the name of a split, or ids.
             device: where the model runs; None leaves it where it is.
             trust: as in `load_model`.
+            attacker: as `model`, one that transferred attacks are made on.
 
         Raises:
             InputError: if something cannot be loaded or does not fit.
@@ -94,6 +99,9 @@ class Subject:
             because=reason_for(cohort, network.card, selection),
             held_out_missing=held_out_missing(cohort, network.card),
             random=share is not None,
+            attacker=None
+            if attacker is None
+            else Attacker.of(attacker, chosen, fitted.model, device=device, trust=trust),
         )
         vars(subject)["first"] = first  # it has just been read
         return subject

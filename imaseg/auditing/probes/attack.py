@@ -16,7 +16,7 @@ from imaseg.auditing.probes.base import Cost, Labels, Probe, Sorted
 from imaseg.auditing.probes.scene import Scene, number
 from imaseg.auditing.probes.written import write_attacked
 from imaseg.results.attack import AttackEntry, AttackRow
-from imaseg.results.base import Spread
+from imaseg.results.base import Spread, in_set
 from imaseg.results.case import CaseRecord, CaseScale, units_of
 
 Pairs = Sequence[tuple[CaseRecord, AttackRow]]
@@ -39,6 +39,7 @@ class AttackProbe(Budgeted, Probe):
         objective: what the attack maximises; its own if not given.
         steps, restarts: of the attack; its own default if not given.
         samples: draws of a random model over which each gradient and score is a mean; None is 4 for a random model.
+        transferred: attack the other model that the audit is given (`--from`); the audited one judges the images.
         write: "nifti" writes the attacked image of the largest budget on the grid and in the units of its source, reads
             it back and scores it again.
     """
@@ -50,6 +51,7 @@ class AttackProbe(Budgeted, Probe):
     steps: int | None = Field(None, ge=1, le=10**6)
     restarts: int | None = Field(None, ge=1, le=10**6)
     samples: int | None = Field(None, ge=1, le=10**4)
+    transferred: bool = False
     write: Literal["nifti"] | None = None
 
     def names(self) -> list[str]:
@@ -58,6 +60,11 @@ class AttackProbe(Budgeted, Probe):
         # "worst-case-SET" is what results call the lowest Dice over all attacks in a set.
         attack = "worst-of-several" if self.attack == "worst-case" else self.attack
         return ["-".join([attack, self.in_set, *objective])]
+
+    @property
+    def in_set(self) -> str:
+        """Set, where it may change, and whether on another model."""
+        return in_set(self.perturbation, self.within, transferred=self.transferred)
 
     @property
     def is_noise(self) -> bool:
@@ -101,8 +108,9 @@ class AttackProbe(Budgeted, Probe):
         attack = self.build(self.eps[0], scene.seed, scene.scale, scene.room(self.within))
         factor = self.factor(scene.scale)
         budgets = [eps * factor for eps in self.eps]
-        results = attack.ladder(scene.searched(scene.model), scene.image, scene.search_label, budgets)
-        results = [scene.told(result) for result in results]
+        attacked = scene.attacked if self.transferred else scene.model
+        results = attack.ladder(scene.searched(attacked), scene.image, scene.search_label, budgets)
+        results = [scene.told(scene.judged(result) if self.transferred else result) for result in results]
         rows = []
         for eps, result in zip(self.eps, results, strict=True):
             scene.count(result)
@@ -125,6 +133,7 @@ class AttackProbe(Budgeted, Probe):
             sizes=sizes_in_all_units({unit: float(size) for unit, size in result.sizes.items()}, scene.scale),
             free=1.0 if region is None else float(region.float().mean()),
             near=scene.share_near(result.image[0] - scene.image[0]),
+            made_on=scene.attacked.card.name if self.transferred else "",
             objective=number(result.objective),
             objective_clean=number(result.objective_clean),
             zero_gradients=float(result.zero_gradients),
@@ -197,6 +206,7 @@ def figures(probe: Budgeted, pairs: Pairs, labels: Labels, seed: int) -> dict[st
         "eps_native": native_budget(records, eps, probe),
         "sizes": {unit: statistics.median(row.sizes[unit] for row in rows) for unit in units},
         "near": statistics.fmean(near) if near else None,
+        "made_on": rows[0].made_on,
         "n": len(pairs),
         **block({record.case: row.scores for record, row in pairs}, labels, units_of(records)),
     }

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from imaseg.attacks import AttackResult
 from imaseg.attacks.search import FRESH_DRAWS
+from imaseg.auditing.inputs.attacker import Attacker
 from imaseg.auditing.inputs.budget import Room, require_spacing, room_of, scale_of
 from imaseg.auditing.inputs.own import native_decision
 from imaseg.auditing.inputs.source import CaseSource, Loaded
@@ -31,7 +32,7 @@ from imaseg.perturbations import near
 from imaseg.results.base import MEAN, Row, Scores
 from imaseg.results.case import Checks
 from imaseg.results.summary import Shown
-from imaseg.scores import hard_dice
+from imaseg.scores import foreground_dice, hard_dice
 
 NEAR_MM = 10.0
 """How far from a structure a change still is near it."""
@@ -50,6 +51,7 @@ class Scene:
         checked: whether this case gets the extra attacks that show whether the attacks can be believed.
         showcase: the attack and the budget that the page shows as pictures.
         random: whether the model gives another output each time.
+        attacker: another model, for images that are made on it.
 
     Attributes:
         image: (1, C, *spatial).
@@ -77,11 +79,12 @@ class Scene:
         checked: bool = False,
         showcase: Shown | None = None,
         random: bool = False,
+        attacker: Attacker | None = None,
     ) -> None:
         self.model, self.source, self.case, self.loaded = model, source, case, loaded
         self.folder, self.seed, self.checked, self.showcase = folder, seed, checked, showcase
         self.image, self.label = tensors(model, loaded)
-        self.random = random
+        self.random, self._attacker = random, attacker
         self.spacing = loaded.volume.spacing[: self.label.ndim - 1]
         self.scale = scale_of(loaded)
         self.groups = model.card.groups
@@ -156,6 +159,37 @@ class Scene:
     def searched(self, model: Model) -> Model:
         """What searches run on: the model, or one whose channels are the regions that are scored."""
         return (lambda image: self.rated(model(image))) if self.model.card.regions else model
+
+    @cached_property
+    def attacked(self) -> SegmentationModel:
+        """The other model, once it is known to take this case as the audited one does.
+
+        Raises:
+            InputError: if it does not, or none was given.
+        """
+        if self._attacker is None:
+            msg = "transferred attacks must be made on another model, got none. Name it with --from."
+            raise InputError(msg)
+        self._attacker.require_same_input(self.case, self.loaded)
+        return self._attacker.model
+
+    def judged(self, result: AttackResult) -> AttackResult:
+        """What a search on another model found, with the prediction and Dice of this one."""
+        drawn = [self.rated(logits) for logits in self.passes(result.image)]
+        clean = [self.rated(logits) for logits in self._clean_draws]
+        here = torch.stack(drawn).mean(0)
+
+        def mean(score: Any, logits: list[Tensor], label: Tensor) -> Tensor:
+            return torch.stack([score(one, label) for one in logits]).mean(0)
+
+        return replace(
+            result,
+            prediction=here > 0 if self.model.card.regions else here.max(1).indices,
+            dice=mean(hard_dice, drawn, result.label),
+            dice_clean=mean(hard_dice, clean, self.search_label),
+            foreground_dice=mean(foreground_dice, drawn, result.label),
+            foreground_dice_clean=mean(foreground_dice, clean, self.search_label),
+        )
 
     def told(self, result: AttackResult) -> AttackResult:
         """Label and prediction of a search as maps of classes, Dice by the numbers of the structures."""

@@ -62,7 +62,7 @@ def _means(entries: list[tuple[Audit, AttackEntry]]) -> Table:
             **_stages(stages),
         }
         for audit, entry in entries
-        for name in [set_name(entry.perturbation, entry.within)]
+        for name in [set_name(entry.perturbation, entry.within, entry.made_on)]
         for structure, stages in (entry.written or {})["dice"].items()
     ]
     return table("Mean Dice (0 to 1) over n cases, in the model's space and on the grid of the files", rows)

@@ -125,9 +125,10 @@ def _common(shown: Sequence[_Showcase]) -> str | None:
 
 def _gallery(shown: _Showcase, most: int, above: str | None) -> Gallery:
     probe, worst = shown.probe, list(shown.stored)[:most]
+    named = set_name(probe.perturbation, probe.within, probe.made_on)
     note = (
         f"Lowest mean foreground Dice among {len(shown.ranked)} cases under {attack_name(probe.attack)} "
-        f"({probe.probe}, {set_name(probe.perturbation, probe.within)}, eps {shown.budget}, seed {probe.seed})."
+        f"({probe.probe}, {named}, eps {shown.budget}, seed {probe.seed})."
     ) + (f" {above} is shown above." if above in worst else "")
     cases = [case for case in worst if case != above]
     return Gallery(shown.audit.name, note, [_sight(shown, case, case, n) for n, case in enumerate(cases, start=1)])
