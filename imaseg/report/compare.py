@@ -165,12 +165,15 @@ def at(audit: Audit, series: Series, eps: float) -> Point | None:
 
 
 def strongest(audits: Audits) -> list[Series]:
-    """For each set, unit and place, the attack with the lower mean Dice than most others at shared budgets."""
+    """For each set, unit and place, the attack with the lower mean Dice than most others at shared budgets.
+
+    Attacks that were made on other models are left out, unless there are no others.
+    """
     sets: dict[tuple[str, str, float | None, str], dict[Series, _Scores]] = {}
-    for series in all_series(audits):
-        if not (series.noise or series.universal):
-            dice = {(a.name, p.eps): p.dice for a in audits for p in ladder(a, series) if p.dice is not None}
-            sets.setdefault(series.searched, {})[series] = dice
+    searches = [series for series in all_series(audits) if not (series.noise or series.universal)]
+    for series in [one for one in searches if not one.made_on] or searches:
+        dice = {(a.name, p.eps): p.dice for a in audits for p in ladder(a, series) if p.dice is not None}
+        sets.setdefault(series.searched, {})[series] = dice
     return [_best(rivals) for rivals in sets.values()]
 
 

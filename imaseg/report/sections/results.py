@@ -179,7 +179,8 @@ def _notices(audits: Audits) -> Iterator[str]:
             yield f"{one.probe} was run with different settings ({each})."
     yield from unrestricted(audits, "probes")
     for audit in audits:
-        if missing := [one.probe for one, ladders in series.items() if audit.name not in ladders]:
+        own = {one: ladders for one, ladders in series.items() if not one.made_on}  # others are of single models
+        if missing := [one.probe for one, ladders in own.items() if audit.name not in ladders]:
             yield f"{audit.name} was not audited with {listing(missing)}."
     budgets = {one.probe: {tuple(p.eps for p in points) for points in each.values()} for one, each in series.items()}
     if uneven := [probe for probe, each in budgets.items() if len(each) > 1]:
