@@ -53,9 +53,10 @@ def test_the_best_change_of_a_linear_model_is_found(shape, split):
         assert bool((allowed.size(change) <= allowed.eps * (1 + 1e-5)).all())
 
 
-def test_cases_that_pull_apart_are_hurt_in_the_mean():
-    """Of two models, w for one image and u for the other, the best common change lies along w + u."""
-    shape, (w, u) = (1, 4, 4), (_weights(1, 4, 4, seed=2), _weights(1, 4, 4, seed=3))
+@pytest.mark.parametrize("together", [True, False])
+def test_cases_that_pull_apart_are_hurt_in_the_mean(together):
+    """Of two models, w for one image and u for the other, the best common change lies along w + u, as it is long."""
+    shape, (w, u) = (1, 4, 4), (5 * _weights(1, 4, 4, seed=2), _weights(1, 4, 4, seed=3))
 
     def model(image):
         which = torch.where(image.detach()[:, :1, :1, :1] > 5, w, u)  # the second image is 10 brighter
@@ -63,7 +64,8 @@ def test_cases_that_pull_apart_are_hurt_in_the_mean():
         return torch.stack([lead, torch.zeros_like(lead)], 1)
 
     images = torch.stack([torch.zeros(shape), torch.full(shape, 10.0)])
-    found = UniversalPGD(L2(0.5), steps=30, objective=LogitMargin()).fit(model, [(images, _label(2))])
+    batches = [(images, _label(2))] if together else [(image[None], _label(1)) for image in images]
+    found = UniversalPGD(L2(0.5), steps=30, objective=LogitMargin()).fit(model, batches)
     change = found.apply(images)[0] - images[0]
     assert torch.allclose(change, 0.5 * (w + u) / (w + u).norm(), atol=2e-3)
 
