@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from imaseg.results.base import MEAN, Block, Entry, Record, Row, Scored, Spread, in_set, score_lines
+from imaseg.results.base import MEAN, Block, CaseId, Entry, Record, Row, Scored, Spread, in_set, score_lines
 
 
 class WrittenFile(Record):
@@ -76,7 +76,7 @@ class AttackRow(Scored, Row):
     sizes: dict[str, float]
     free: float
     near: float | None = None
-    fitted_on: list[str] = []
+    fitted_on: list[CaseId] = []
     made_on: str = ""
     objective: float | None
     objective_clean: float | None
@@ -130,7 +130,7 @@ class AttackEntry(Block, Entry):
     restarts: int | None = None
     seed: int
     members: list[str] = []
-    fitted_on: list[str] = []
+    fitted_on: list[CaseId] = []
     made_on: str = ""
     eps: float
     eps_native: Spread | None
