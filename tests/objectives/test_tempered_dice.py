@@ -1,4 +1,4 @@
-"""Tempered Dice: Dice at the temperature announced, blind to the scale of saturated logits."""
+"""Tempered Dice: Dice at the temperature announced, blind to the scale of logits."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ def _sample(channels=3, batch=4, shape=(5, 6), seed=0, scale=3.0):
     return logits, torch.randint(channels, (batch, *shape), generator=generator)
 
 
-def _reference(logits, label, progress, sharpest):
+def _reference(logits, label, progress, softest, sharpest):
     """Loops over samples, classes and voxels; label integer with -1 for ignored voxels."""
     results = []
     for z, y in zip(logits.flatten(2).double().tolist(), label.flatten(1).tolist(), strict=True):
         voxels = [n for n in range(len(y)) if y[n] >= 0]
         rivals = {n: max(z[k][n] for k in range(len(z)) if k != y[n]) for n in voxels}
-        gaps = [abs(z[y[n]][n] - rivals[n]) for n in voxels if y[n] > 0]
-        mean = sum(gaps) / len(gaps) if gaps else 0.0
-        temperature = max(1.0, mean / 2.5) ** (1 - progress) * (sharpest * max(1.0, mean / 10)) ** progress
+        counted = [n for n in voxels if y[n] > 0] or voxels
+        mean = sum(abs(z[y[n]][n] - rivals[n]) for n in counted) / len(counted)
+        temperature = mean / softest ** (1 - progress) / sharpest**progress
         scores = []
         for k in range(1, len(z)):
             overlap = total = 0.0
@@ -47,28 +47,40 @@ def _reference(logits, label, progress, sharpest):
 def test_equals_loops_over_voxels(channels, scale, progress):
     logits, label = _sample(channels, scale=scale)
     label[:, 0] = -1
-    label[3] = 0  # no foreground, ordinary logits
-    logits[3] /= scale
-    found = TemperedDice(sharpest=0.3)(logits, label, progress)
-    torch.testing.assert_close(found, _reference(logits, label, progress, 0.3), rtol=1e-4, atol=1e-5)
+    label[2] = 0  # no foreground
+    label[2, 0] = -1
+    found = TemperedDice(softest=2.0, sharpest=12.0)(logits[:3], label[:3], progress)
+    torch.testing.assert_close(found, _reference(logits[:3], label[:3], progress, 2.0, 12.0), rtol=1e-4, atol=1e-5)
 
 
-def test_is_dice_at_the_start_of_a_search_with_ordinary_logits():
-    logits, label = _sample(scale=1.0)
-    torch.testing.assert_close(TemperedDice()(logits, label, 0.0), Dice()(logits, label))
-    torch.testing.assert_close(TemperedDice(sharpest=1.0)(logits, label, 1.0), Dice()(logits, label))
-    hotter = TemperedDice(sharpest=0.25)(logits, label, 1.0)
-    torch.testing.assert_close(hotter, Dice()(4 * logits, label))
+def test_is_dice_of_logits_whose_gap_has_the_named_size():
+    """One voxel per class and sample with a gap of 4: at 4 units T is 1, at 8 it is a half."""
+    logits = torch.tensor([[[4.0, -1.0], [0.0, 3.0]]])
+    label = torch.tensor([[0, 1]])
+    same = TemperedDice(softest=4.0, sharpest=8.0)
+    torch.testing.assert_close(same(logits, label, 0.0), Dice()(logits, label))
+    torch.testing.assert_close(same(logits, label, 1.0), Dice()(2 * logits, label))
+    torch.testing.assert_close(same(logits, label, 0.5), Dice()(2**0.5 * logits, label))
 
 
 @pytest.mark.parametrize("regions", [False, True], ids=["softmax", "regions"])
-@pytest.mark.parametrize("factor", [10.0, 1000.0, 1e6])
-def test_saturated_logits_count_like_any_multiple_of_them(regions, factor):
-    logits, label = _sample(scale=30.0)
+@pytest.mark.parametrize("factor", [1e-6, 1e-3, 0.1, 10.0, 1000.0, 1e6])
+def test_any_multiple_of_the_logits_counts_like_them(regions, factor):
+    logits, label = _sample()
     label = torch.stack([label == k for k in range(3)], 1) if regions else label
-    usual = TemperedDice()(logits, label, 0.5)
-    torch.testing.assert_close(TemperedDice()(factor * logits, label, 0.5), usual, rtol=1e-4, atol=1e-5)
-    assert not torch.allclose(Dice()(factor * logits, label), usual, atol=1e-2)
+    for progress in (0.0, 0.5, 1.0):
+        usual = TemperedDice()(logits, label, progress)
+        torch.testing.assert_close(TemperedDice()(factor * logits, label, progress), usual, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(Dice()(factor * logits, label), TemperedDice()(logits, label, 0.0), atol=1e-2)
+
+
+@pytest.mark.parametrize("value", [0.0, 5.0, 1e30])
+def test_logits_without_any_gap_are_finite(value):
+    logits = torch.full((1, 2, 3, 3), value, requires_grad=True)
+    found = TemperedDice()(logits, torch.ones(1, 3, 3, dtype=torch.long))
+    (gradient,) = torch.autograd.grad(found.sum(), logits)
+    torch.testing.assert_close(found, Dice()(torch.zeros(1, 2, 3, 3), torch.ones(1, 3, 3, dtype=torch.long)))
+    assert torch.isfinite(gradient).all()
 
 
 @pytest.mark.parametrize("regions", [False, True], ids=["softmax", "regions"])
@@ -91,10 +103,9 @@ def test_the_temperature_carries_no_gradient():
         right = z.gather(0, y[None])[0]
         other = z.scatter(0, y[None], -math.inf).amax(0)
         gap.append((right - other).abs()[y > 0].mean())
-    temperature = (torch.stack(gap) / 2.5).clamp(min=1).view(-1, 1, 1, 1)
-    assert temperature.min() > 1
+    temperature = (torch.stack(gap) / 2.5).view(-1, 1, 1, 1)
     left, right = (logits.clone().requires_grad_() for _ in range(2))
-    (found,) = torch.autograd.grad(TemperedDice()(left, label, 0.0).sum(), left)
+    (found,) = torch.autograd.grad(TemperedDice(softest=2.5)(left, label, 0.0).sum(), left)
     (expected,) = torch.autograd.grad(Dice()(right / temperature, label).sum(), right)
     torch.testing.assert_close(found, expected)
 
@@ -133,16 +144,16 @@ def test_a_saturated_model_cannot_hide_behind_an_empty_label():
 
 
 def test_it_is_registered_and_takes_plain_data():
-    built = Objective.build({"name": "tempered-dice", "sharpest": 0.5, "ignore_index": 9})
-    assert (built.sharpest, built.ignore_index, built.smooth) == (0.5, 9, 1.0)
-    assert repr(built) == "TemperedDice(sharpest=0.5, smooth=1.0, classes=None, ignore_index=9)"
+    built = Objective.build({"name": "tempered-dice", "softest": 2, "sharpest": 9.0, "ignore_index": 9})
+    assert (built.softest, built.sharpest, built.ignore_index, built.smooth) == (2, 9.0, 9, 1.0)
+    assert repr(built) == "TemperedDice(softest=2, sharpest=9.0, smooth=1.0, classes=None, ignore_index=9)"
 
 
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ({"sharpest": 0.0}, r"sharpest must be in \(0, 1\], got 0.0. Use 0.3"),
-        ({"sharpest": 1.5}, r"sharpest must be in \(0, 1\], got 1.5"),
+        ({"softest": 0.0}, r"must be 0 < softest <= sharpest, got 0.0 and"),
+        ({"softest": 9.0, "sharpest": 8.0}, r"must be 0 < softest <= sharpest, got 9.0 and 8.0. Use"),
         ({"smooth": 0.0}, "smooth must be > 0"),
     ],
 )
