@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from imaseg.objectives import CosPGDLoss, SegPGDLoss
-from imaseg.objectives.sea import CITED, SEA
+from imaseg.objectives.sea import CITED, CITED_V1, SEA, SEA_V1
 from imaseg.perturbations import Frequency
 
 
@@ -33,16 +33,27 @@ class Preset:
 
 
 _BEST = "The worst point by Dice over all iterates is kept, not the last one."
-_OBJECTIVES = ("masked-ce", "segpgd", "jensen-shannon", "masked-spherical")
+_V1 = ("masked-ce", "segpgd", "jensen-shannon", "masked-spherical")
+_ECCV = ("balanced-masked-ce", "masked-ce", "jensen-shannon")
+_CHOSEN = "The worst attack per image is chosen by mean foreground Dice instead of accuracy."
+_BALANCED = "Classes are balanced by their voxels in the image instead of in the data set."
 
 
 def _apgd(title: str, objective: str, differs: str = "") -> Preset:
     return Preset("apgd", title, {"objective": objective, "steps": 100}, differs=differs)
 
 
-def _sea(title: str, objective: str) -> Preset:
-    """One of the four attacks of SEA."""
-    return Preset("apgd", title, {"objective": objective, "steps": 300, "larger_first": True}, (SEA, CITED))
+def _sea(title: str, objective: str, differs: str = "") -> Preset:
+    """One of the attacks of SEA, of its first version unless the published one has it too."""
+    published = (SEA, CITED) if objective in _ECCV else (SEA_V1, CITED_V1)
+    return Preset("apgd", title, {"objective": objective, "steps": 300, "larger_first": True}, published, differs)
+
+
+def _ensemble(title: str, objectives: tuple[str, ...], published: tuple[str, str], differs: str) -> Preset:
+    """Worst of APGD with 300 steps on each objective."""
+    members = [{"name": "apgd", "objective": name, "larger_first": True} for name in objectives]
+    settings = {"members": members, "steps": 300 * len(members)}
+    return Preset("worst-case", title, settings, published, differs)
 
 
 PRESETS: dict[str, Preset] = {
@@ -72,16 +83,9 @@ PRESETS: dict[str, Preset] = {
     "apgd-segpgd": _sea("APGD on SegPGD's loss", "segpgd"),
     "apgd-js": _sea("APGD on Jensen-Shannon divergence", "jensen-shannon"),
     "apgd-spherical": _sea("APGD on the masked spherical loss", "masked-spherical"),
-    "sea": Preset(
-        "worst-case",
-        "SEA",
-        {
-            "members": [{"name": "apgd", "objective": name, "larger_first": True} for name in _OBJECTIVES],
-            "steps": 1200,
-        },
-        (SEA, CITED),
-        "The worst attack per image is chosen by mean foreground Dice instead of accuracy.",
-    ),
+    "apgd-balanced-ce": _sea("APGD on balanced masked cross-entropy", "balanced-masked-ce", _BALANCED),
+    "sea": _ensemble("SEA (four losses, arXiv v1)", _V1, (SEA_V1, CITED_V1), _CHOSEN),
+    "sea-eccv": _ensemble("SEA (three losses, ECCV 2024)", _ECCV, (SEA, CITED), f"{_CHOSEN} {_BALANCED}"),
     "vafa": Preset(
         "ifgsm",
         "VAFA",

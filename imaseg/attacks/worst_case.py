@@ -25,7 +25,7 @@ class WorstCase(Attack):
     Args:
         perturbation: what may change, for all members.
         members: attacks, or what `Attack.build` takes (names, presets, mappings); the perturbation sets and seeds of
-            attacks are replaced by this one's. APGD on the four objectives of SEA if not given.
+            attacks are replaced by this one's. APGD on the four objectives of SEA (arXiv v1) if not given.
         steps: total over members, shared out evenly, the first members taking the remainder; None leaves each
             member its own.
         objective: by which points of equal Dice are told apart, and which the result states; members have their own.

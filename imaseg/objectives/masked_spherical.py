@@ -8,7 +8,7 @@ from torch.nn.functional import logsigmoid
 
 from imaseg.objectives.base import Objective
 from imaseg.objectives.decisions import decided_right, decision_margin, decision_mean
-from imaseg.objectives.sea import CITED, SEA
+from imaseg.objectives.sea import CITED_V1, SEA_V1
 from imaseg.scores import Target
 
 _SHORTEST = 1e-6
@@ -29,8 +29,8 @@ class MaskedSpherical(Objective):
     """
 
     title = "spherical loss of voxels still right"
-    reference = SEA
-    cited = CITED
+    reference = SEA_V1
+    cited = CITED_V1
 
     def _loss(self, logits: Tensor, target: Target, progress: float) -> Tensor:
         score = _of_probabilities(logits, target) if target.regions else _of_logits(logits, target)

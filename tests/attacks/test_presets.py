@@ -57,7 +57,7 @@ def test_a_preset_says_where_it_comes_from(name):
 
 
 def test_published_settings():
-    """PGD: 2/255 at 8/255; SegPGD and CosPGD: 0.01 at 8/255, 20 steps each; APGD: 100 steps; SEA: four times 300."""
+    """PGD: 2/255 at 8/255; SegPGD and CosPGD: 0.01 at 8/255, 20 steps each; APGD: 100 steps; SEA: 300 each."""
     assert _settings("pgd-ce") == ("pgd", "cross-entropy", 20, 0.25, 0.0)
     assert _settings("segpgd") == ("pgd", "segpgd", 20, pytest.approx(0.01 * 255 / 8, rel=0.01), 0.0)
     assert _settings("cospgd") == ("pgd", "cospgd", 20, pytest.approx(0.01 * 255 / 8, rel=0.01), 0.0)
@@ -74,6 +74,13 @@ def test_published_settings():
     assert [(one.name, one.steps, one.larger_first) for one in sea.members] == [("apgd", 300, True)] * 4
     four = ["masked-ce", "segpgd", "jensen-shannon", "masked-spherical"]
     assert [member.objective.name for member in sea.members] == four
+    eccv = Attack.build("sea-eccv", L2(1.0))
+    assert [(one.name, one.steps, one.larger_first) for one in eccv.members] == [("apgd", 300, True)] * 3
+    three = ["balanced-masked-ce", "masked-ce", "jensen-shannon"]
+    assert [member.objective.name for member in eccv.members] == three
+    assert Attack.about("sea").reference.endswith("2023. arXiv:2306.12941v1.")
+    assert "ECCV 2024" in Attack.about("sea-eccv").reference
+    assert Attack.build("apgd-balanced-ce", L2(1.0)).objective.name == three[0]
     for name, objective in zip(("apgd-masked-ce", "apgd-segpgd", "apgd-js", "apgd-spherical"), four, strict=True):
         attack = Attack.build(name, L2(1.0))
         assert (attack.objective.name, attack.steps, attack.larger_first) == (objective, 300, True)
