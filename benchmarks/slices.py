@@ -19,17 +19,19 @@ EPOCHS = 5
 _Pairs = list[tuple[Tensor, Tensor]]
 
 
-def train_slice_net(prepared: Path, file: Path, cases: int) -> tuple[nn.Module, _Pairs]:
-    """The network, trained once and kept in `file`, and one batch with the widest slice of some validation cases."""
+def train_slice_net(
+    prepared: Path, file: Path, cases: int, split: str = "val", every: int = 1
+) -> tuple[nn.Module, _Pairs]:
+    """The network, trained once on every so many-th case and kept in `file`, and the widest slices of some cases."""
     torch.manual_seed(0)
     model = smp.Unet("resnet18", encoder_weights=None, in_channels=1, classes=3)
     cohort = load_cases(prepared)
     if not file.is_file():
-        train = cohort.select(cohort.split["train"])
+        train = cohort.select(cohort.split["train"][::every])
         _train(model, [pair for case in train for pair in _slices(read_volume(case))[::3]])
         torch.save(model.state_dict(), file)
     model.load_state_dict(torch.load(file, weights_only=True))
-    names = cohort.split["val"][:: max(1, len(cohort.split["val"]) // cases)][:cases]
+    names = cohort.split[split][:: max(1, len(cohort.split[split]) // cases)][:cases]
     widest = [
         max(_slices(read_volume(case)), key=lambda pair: int((pair[1] > 0).sum())) for case in cohort.select(names)
     ]

@@ -217,3 +217,23 @@ def test_two_processes_may_fill_one_book(monkeypatch, tmp_path):
     other.fill("b", lambda: [2.0])
     assert Book(tmp_path / "results.json").entries == {"a": [1.0], "b": [2.0]}
     other.fill("a", lambda: pytest.fail("is there already"))
+
+
+def test_outside_searches_stay_within_the_budget_and_do_damage(monkeypatch):
+    """PAdam by its formulas, on a small network in an L2 and a Linf ball."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import padam
+
+    from imaseg import L2, Linf
+    from imaseg.scores import foreground_dice
+    from tests.attacks.models import trained_model
+
+    model, image, label = trained_model()
+    before = foreground_dice(model(image).detach(), label)
+    for budget in (L2(2.0), Linf(0.21)):
+        for name, search in padam.searches().items():
+            found = search(model, image, label, budget, 10, 0)
+            assert (budget.size(found - image) <= float(budget.eps) * (1 + 1e-5)).all(), name
+            with torch.no_grad():
+                after = foreground_dice(model(found), label)
+            assert after.mean() < before.mean(), name
