@@ -6,8 +6,12 @@
     at epoch end E_i grows by one increment if case i was never broken, else moves to the boundary distance.
 
 Ma & Liang, "Increasing-Margin Adversarial (IMA) training to improve adversarial robustness of neural networks",
-CMPB 2023, arXiv 2005.09147. Differences from the published code: empty structures score 1, not 0; the criterion is the
-mean over foreground classes, not the best class; a case is "never broken" only if no visit of the epoch broke it.
+CMPB 2023, arXiv 2005.09147. `docs/training.md` lists every difference from the authors' code, of which these matter
+most: the criterion is the mean over the classes that the label holds, not the best class; a case is "never broken" only
+if no visit of the epoch broke it; and no margin falls below one increment.
+
+Margins are training radii: the boundary is looked for on the segment between two points of one ascent, so that its
+distance is an upper bound of the distance to the nearest boundary. `SampleMargin` searches for that one.
 
 One ascent serves the margin and the perturbed sample; broken samples leave the batch, and only they are bisected.
 `warm`, `fewest_steps` and `every` save more and are off unless asked for; `benchmarks/ima_cost.py` measures them.

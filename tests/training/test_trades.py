@@ -37,9 +37,10 @@ def _reference(model, image, attacked, label, beta, *, detached=True):
     return cross_entropy(clean, label) + beta * drift.sum(1).mean()
 
 
-def test_loss_and_gradients_are_those_of_the_formula_with_a_fixed_target():
+@pytest.mark.parametrize("fixed_target", [True, False])
+def test_loss_and_gradients_are_those_of_the_formula(fixed_target):
     (image, label), model = _batch(), _network()
-    method = TRADES(_loss, L2(2.0), beta=3.0, steps=4)
+    method = TRADES(_loss, L2(2.0), beta=3.0, steps=4, fixed_target=fixed_target)
     attacked = []
     find = method._furthest
     method._furthest = lambda *given: attacked.append(find(*given)) or attacked[-1]
@@ -50,7 +51,7 @@ def test_loss_and_gradients_are_those_of_the_formula_with_a_fixed_target():
         torch.testing.assert_close(found, expected)
         pairs = zip(*(torch.autograd.grad(one, wanted, retain_graph=True) for one in (found, expected)), strict=True)
         same = all(torch.allclose(a, b, atol=1e-6) for a, b in pairs)
-        assert same == detached
+        assert same == (detached == fixed_target)
 
 
 def test_the_search_drifts_further_than_noise_of_the_same_size():
