@@ -45,12 +45,33 @@ class Target:
         """Labelled voxels (B, K) of each channel."""
         return self.onehot.sum(2)
 
+    @cached_property
+    def voxels(self) -> Tensor:
+        """Number of voxels (B,) that count."""
+        return self.valid.sum((1, 2))
+
+    @cached_property
+    def absent(self) -> Tensor:
+        """Which channels (B, K) the label does not hold."""
+        return self.volumes == 0
+
+    @cached_property
+    def empty(self) -> Tensor:
+        """Which samples (B,) hold no foreground."""
+        return self.absent[:, self.foreground].all(1)
+
+    @cached_property
+    def _held(self) -> Tensor:
+        return ~self.absent[:, self.foreground] | self.empty.unsqueeze(1)
+
     def held(self, classes: Sequence[int] | None = None) -> Tensor:
         """Which of `classes`, or of all foreground channels for None, count (B, K'): those that the label holds.
 
         A sample whose label holds none of them counts them all: whatever is found there is wrong.
         """
-        present = self.volumes[:, self.channels(classes)] > 0
+        if classes is None:
+            return self._held
+        present = ~self.absent[:, self.channels(classes)]
         return present | ~present.any(1, keepdim=True)
 
     @cached_property
@@ -171,8 +192,8 @@ def dice_and_phantoms(logits: Tensor, target: Target) -> tuple[Tensor, Tensor]:
     """Hard Dice, and the voxels decided for channels that the label does not hold, both (B, K) float32."""
     overlap, volume = _counts(logits, target)
     total = volume + target.volumes
-    dice = torch.where(total > 0, 2 * overlap / total.clamp(min=1), 1.0).float()
-    return dice, volume.float().where(target.volumes == 0, 0.0)
+    dice = (2 * overlap / total.clamp(min=1)).where(total > 0, 1.0).float()
+    return dice, volume.float().where(target.absent, 0.0)
 
 
 @dataclass(frozen=True)
@@ -202,9 +223,9 @@ def judged(logits: Tensor, target: Target) -> Judged:
     """Judge the hard decision of logits (B, K, *spatial)."""
     dice, phantoms = dice_and_phantoms(logits, target)
     foreground, invented = mean_over_held(dice, target), phantoms[:, target.foreground].sum(1)
-    empty = (target.volumes[:, target.foreground] == 0).all(1)
-    voxels = target.valid.sum((1, 2)) * (dice.shape[1] if target.regions else 1)
-    return Judged(dice, foreground, invented, torch.where(empty, 1 - invented / voxels.clamp(min=1), foreground))
+    voxels = target.voxels * (dice.shape[1] if target.regions else 1)
+    left = 1 - invented / voxels.clamp(min=1)
+    return Judged(dice, foreground, invented, left.where(target.empty, foreground))
 
 
 def _counts(logits: Tensor, target: Target) -> tuple[Tensor, Tensor]:

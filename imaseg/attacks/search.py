@@ -304,15 +304,14 @@ class Search:
         success = self._judge(point.logits, index, current)
         better = self._better(index, current, point, success)
         chosen = index[better]
-        updates = {
-            "best": current,
-            # A clone: a tensor kept amid those of a pass fragments the memory that is freed and slows the next pass.
-            "_best_logits": point.logits.clone() if len(chosen) else point.logits,
-            "_best_values": point.values,
-        }
-        for name, values in updates.items():
-            self._put(name, chosen, values if len(chosen) == len(index) else values[better])
         if len(chosen):
+            for name, values in (("best", current), ("_best_values", point.values)):
+                self._put(name, chosen, values if len(chosen) == len(index) else values[better])
+            # In place: a tensor kept amid those of a pass fragments the memory that is freed and slows the next pass.
+            if len(chosen) == len(self._best_logits):
+                self._best_logits.copy_(point.logits)
+            else:
+                self._best_logits[chosen] = point.logits[better].to(self._best_logits.dtype)
             self._best_judged = self._best_judged.replaced(chosen, point.judged, better)
         if self.criterion is not None:
             self._put("last_success", index, success)

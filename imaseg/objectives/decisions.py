@@ -55,7 +55,7 @@ def decision_mean(values: Tensor, target: Target, *, balanced: bool = False) -> 
     """
     if balanced:
         return (values * _balanced_weights(target, values.dtype)).sum((1, 2))
-    return target.counted(values).sum((1, 2)) / (target.valid.sum((1, 2)).clamp(min=1) * values.shape[1])
+    return target.counted(values).sum((1, 2)) / (target.voxels.clamp(min=1) * values.shape[1])
 
 
 def _balanced_weights(target: Target, dtype: torch.dtype) -> Tensor:

@@ -61,10 +61,11 @@ class L2(_Additive):
 
     def step(self, params: Tensor, gradient: Tensor, length: Tensor) -> Tensor:
         gradient = self.masked(gradient)
-        scale = _safe_scale(gradient)
+        steepest = norm(gradient)
+        scale = _safe_scale(gradient, steepest)
         if scale is not None:
             gradient = gradient / expand(scale, gradient)
-        steepest = norm(gradient)
+            steepest = norm(gradient)
         factor = length * self._norm_per_unit(params) / (steepest + (steepest == 0))
         return (gradient * expand(factor, params)).add_(params)
 
@@ -86,9 +87,8 @@ class L2(_Additive):
         return whole if self.share is None else whole * self.share.to(params).sqrt().clamp(min=1e-30)
 
 
-def _safe_scale(gradient: Tensor) -> Tensor | None:
+def _safe_scale(gradient: Tensor, length: Tensor) -> Tensor | None:
     """What to divide each gradient by so that squares of it neither underflow nor overflow; None where nothing."""
-    length = norm(gradient)
     limit = torch.finfo(gradient.dtype).tiny ** 0.25
     safe = (length > limit) & (length < 1 / limit)
     if bool(safe.all()):

@@ -134,7 +134,7 @@ class _Drift(Objective):
             self.before = logits.detach()
         before = self.before.to(logits.dtype).reshape(logits.shape)
         divergence = _two_point(before, logits) if target.regions else _kl(before.log_softmax(1), logits.log_softmax(1))
-        return target.counted(divergence.sum(1, keepdim=True)).sum((1, 2)) / target.valid.sum((1, 2)).clamp(min=1)
+        return target.counted(divergence.sum(1, keepdim=True)).sum((1, 2)) / target.voxels.clamp(min=1)
 
 
 def _kl(before: Tensor, after: Tensor) -> Tensor:
