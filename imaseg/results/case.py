@@ -39,6 +39,7 @@ class Checks(Record):
         transfer: Dice under an attack that was made with gradients averaged over noisy copies of each point.
         gains: for each length of a step along the gradient: gain of the objective that it predicts, gain there, and
             gain along the mean gradient over noisy copies.
+        silent: voxels whose logits have no gradient, and voxels looked at.
         afresh: Dice at each budget of the checked attack's ladder, each search by itself.
         converged: Dice before and after the strongest attack spent four times its calls.
     """
@@ -49,6 +50,7 @@ class Checks(Record):
     black_box: float | None = None
     transfer: float | None = None
     gains: list[list[float]] = []
+    silent: list[int] = []
     afresh: list[float] = []
     converged: list[float] | None = None
 

@@ -13,7 +13,7 @@ from imaseg.auditing.plan import Plan
 from imaseg.auditing.probes import AttackProbe, CertificateProbe, Cost, MarginProbe
 from imaseg.auditing.probes import certificate as smoothing
 from imaseg.auditing.probes.scene import Scene
-from imaseg.auditing.validity.gradients import DRAWS, gains, noise_level, noisy
+from imaseg.auditing.validity.gradients import DRAWS, VOXELS, gains, noise_level, noisy, silent
 from imaseg.frozen import Model
 from imaseg.margins.sample import CONFIRM_RESTARTS, CONFIRM_STEPS
 from imaseg.margins.sample import LONGER as LONGER_CHALLENGE
@@ -57,6 +57,7 @@ class CaseChecks:
         checks["converged"] = self._longer(eps)
         checks["transfer"] = self._transferred(probe, eps)
         checks["gains"] = self._gains(probe, eps)
+        checks["silent"] = silent(self.scene.searched(model), self.scene.image, self.scene.search_label)
         checks["afresh"] = [self._afresh(probe, rung) for rung in range(len(probe.eps))] if len(probe.eps) > 1 else []
 
     def _attacked(self, model: Model, probe: AttackProbe, eps: float, *, later: int = 0) -> Any:
@@ -128,7 +129,7 @@ def checks_cost(plan: Plan) -> list[Cost]:
     probe, longest = plan.attack(plan.validity.attack), strongest(plan)
     checked, strong = (one.build(one.eps[-1], plan.seed) for one in (probe, longest))
     gradients = checked.steps * checked.restarts * (5 + DRAWS)
-    gradients += 1 + DRAWS
+    gradients += 1 + DRAWS + VOXELS
     gradients += strong.steps * strong.restarts * LONGER * REPEATED
     gradients += checked.steps * checked.restarts * (len(probe.eps) if len(probe.eps) > 1 else 0)
     gradients += sum(CONFIRM_STEPS * CONFIRM_RESTARTS + LONGER_CHALLENGE * one.steps for one in plan.of(MarginProbe))

@@ -40,6 +40,8 @@ _KEPT = 0.25
 """Share of the gain that a gradient predicts, below which it tells nothing: networks keep most, ripples 1 to 7 %."""
 _FELT = 1e-5
 """Gain of the objective that rounding does not drown."""
+_SILENT = 0.25
+"""Share of voxels without a gradient above which an attack cannot see what it does: 0 in ordinary networks."""
 _FREE = 2.0
 _NOTABLE = 0.01
 """Gain of the objective that is more than chance."""
@@ -333,6 +335,18 @@ def _told(at: _Evidence, settings: ValidityPlan) -> Finding:
     return told >= _KEPT and free <= _NOTABLE, f"{told:.0%} of the predicted gain", where
 
 
+def _heard(at: _Evidence, settings: ValidityPlan) -> Finding:  # noqa: ARG001
+    looked = [one.silent for one in at.checked if one.silent]
+    dead, voxels = (sum(pair[step] for pair in looked) for step in (0, 1))
+    if not voxels:
+        return "no foreground of the checked cases is decided rightly." if looked else at.why
+    where = (
+        f"rightly decided foreground of n = {len(looked)} unchanged cases; the lead of the decided class may have a "
+        f"gradient of exactly 0 at no more than {_SILENT:.0%} of them"
+    )
+    return dead <= _SILENT * voxels, f"{dead} of {voxels} voxels", where
+
+
 def _converged(at: _Evidence, settings: ValidityPlan) -> Finding:
     pairs = [one.converged for one in at.checked if one.converged is not None]
     if not pairs:
@@ -455,6 +469,12 @@ _CHECKS: list[_Question] = [
         "Gradients tell what a step along them gains",
         _extra(_told),
         "A step along the gradient gains {number}",
+        _MASK,
+    ),
+    _Question(
+        "Decided voxels have logits with a gradient",
+        _extra(_heard),
+        "{number} have logits without a gradient: an attack cannot see them",
         _MASK,
     ),
     _Question(

@@ -4,6 +4,9 @@ A ripple on the image, x + 0.005 sin(2000 x), changes no decision and turns the 
 searches find little, and nothing about the gradients is zero or undefined. Two things give it away. The gain along
 the gradient is a small part of the predicted one; and the mean gradient over noisy copies of the image, from which
 ripples average out, leads further (Athalye, Carlini & Wagner, ICML 2018).
+
+Logits that are cut off, rounded or taken from an argmax have no gradient at all where the decision is clear: an attack
+does not see those voxels until the others have moved. `silent` looks for them one voxel at a time.
 """
 
 from __future__ import annotations
@@ -15,14 +18,17 @@ from torch import Tensor
 
 from imaseg.attacks import Attack
 from imaseg.attacks.search import Search
-from imaseg.frozen import Model, frozen
+from imaseg.frozen import Model, frozen, full_resolution
 from imaseg.perturbations import Perturbation
 from imaseg.perturbations.base import expand
+from imaseg.scores import decide, encode
 
 DRAWS = 16
 """Noisy copies that a gradient is averaged over."""
 STEPS = (0.25, 1.0)
 """Lengths of the steps that are tried, in units of eps."""
+VOXELS = 8
+"""Voxels of a case whose logits are looked at one by one."""
 
 
 def noise_level(perturbation: Perturbation, image: Tensor, seed: int) -> float:
@@ -70,6 +76,36 @@ def gains(model: Model, image: Tensor, label: Tensor, attack: Attack, *, sigma: 
             )
             found.append([predicted, real, free])
     return found
+
+
+def silent(model: Model, image: Tensor, label: Tensor, *, seed: int = 0) -> list[int]:
+    """Count voxels whose decision has no gradient: no change of the image, however small, moves their logits.
+
+    Args:
+        model: image (1, C, *spatial) -> logits.
+        image: of one case.
+        label: of the image.
+        seed: of the choice of voxels, drawn from the rightly decided foreground.
+
+    Returns:
+        Number of voxels whose lead of the decided class over the next one has a gradient of 0 everywhere, and number
+        of voxels looked at, at most `VOXELS`; both 0 where no foreground is decided rightly.
+    """
+    with frozen(model), torch.enable_grad():
+        leaf = image.detach().requires_grad_()
+        logits = full_resolution(model(leaf))
+        target = encode(logits.detach(), label)
+        right = decide(logits.detach(), regions=target.regions) & target.onehot
+        channel, voxel = right[0, target.foreground].nonzero(as_tuple=True)
+        drawn = torch.randperm(len(voxel), generator=torch.Generator().manual_seed(seed))[:VOXELS].to(voxel.device)
+        flat = logits.flatten(2)[0]
+        dead = 0
+        for k, n in zip(channel[drawn].tolist(), voxel[drawn].tolist(), strict=True):
+            values = flat[:, n]
+            lead = values[k] if target.regions else values.topk(2).values.diff().sum()
+            (gradient,) = torch.autograd.grad(lead, leaf, retain_graph=True, allow_unused=True)
+            dead += gradient is None or not bool(gradient.any())
+    return [dead, len(drawn)]
 
 
 def _search(model: Model, image: Tensor, label: Tensor, attack: Attack, draws: int) -> Search:

@@ -31,7 +31,7 @@ PLAN = Plan.model_validate(
 GOOD = {"gaussian-noise-l2": [0.85, 0.84], "fgsm-l2": [0.7, 0.6], "pgd-l2": [0.5, 0.2], "strong-l2": [0.4, 0.1]}
 CHECKS = {
     "large_eps": 0.01, "black_box": 0.6, "scaled_logits": {"1": 0.5, "0.1": 0.52, "10": 0.49}, "transfer": 0.55,
-    "converged": [0.4, 0.38], "replay": 1e-7, "afresh": [0.5, 0.21],
+    "converged": [0.4, 0.38], "replay": 1e-7, "afresh": [0.5, 0.21], "silent": [2, 8],
     "gains": [[0.01, 0.012, 0.012], [0.04, 0.03, 0.035]],
 }  # fmt: skip
 LARGE = "A very large budget destroys the segmentation"
@@ -98,7 +98,7 @@ def _panel(
 
 def test_a_sound_audit_is_green_throughout():
     panel = _panel()
-    assert len(panel) == 16
+    assert len(panel) == 17
     assert all(check.ok is True for check in panel.values())
     assert valid(list(panel.values()))
     assert panel[LARGE].number == "Dice 0.010"
@@ -125,6 +125,7 @@ def test_a_sound_audit_is_green_throughout():
         ({"checks": CHECKS | {"transfer": 0.37}}, "Gradients averaged over noisy copies make no stronger attack"),
         ({"checks": CHECKS | {"gains": [[0.03, 0.002, 0.002], [0.14, 0.01, 0.01]]}}, TOLD),
         ({"checks": CHECKS | {"gains": [[0.01, 0.0, 0.0], [0.04, 0.015, 0.045]]}}, TOLD),
+        ({"checks": CHECKS | {"silent": [3, 8]}}, "Decided voxels have logits with a gradient"),
         ({"checks": CHECKS | {"converged": [0.4, 0.3]}}, "Four times the calls change little"),
         (
             {"checks": CHECKS | {"replay": 0.01}},

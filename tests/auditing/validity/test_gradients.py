@@ -8,7 +8,7 @@ from torch import nn
 
 from imaseg import L2, PGD, Linf, audit, load_model
 from imaseg.auditing import Plan
-from imaseg.auditing.validity.gradients import DRAWS, STEPS, gains, noise_level, noisy
+from imaseg.auditing.validity.gradients import DRAWS, STEPS, VOXELS, gains, noise_level, noisy, silent
 from imaseg.objectives import Dice
 from tests.attacks.models import trained_model
 
@@ -92,6 +92,58 @@ def test_noise_is_new_in_each_pass():
     assert not torch.equal(first, second)
     assert first.std().item() == pytest.approx(0.5, rel=0.05)
     assert DRAWS >= 16
+
+
+def _clipped(net):
+    def model(x):
+        logits = net(x)
+        centred = logits - logits.mean(1, keepdim=True)
+        return centred.clamp(-1e-3, 1e-3) + 1e-3 * centred.detach()
+
+    return model
+
+
+def _only_the_left_half(net):
+    def model(x):
+        logits = net(x)
+        left = torch.arange(x.shape[-1]) < x.shape[-1] // 2
+        return torch.where(left, logits, logits.detach())
+
+    return model
+
+
+@pytest.mark.parametrize(
+    ("masked", "dead"),
+    [
+        (_honest, 0),
+        (_clipped, VOXELS),
+        (lambda net: lambda x: net((8 * x).round() / 8), VOXELS),
+        (lambda net: lambda x: net(x.detach()), VOXELS),
+        (lambda net: lambda x: torch.cat([net(x)[:, 1:] - net(x)[:, :1]], 1), 0),
+    ],
+    ids=["honest", "clipped", "rounded image", "detached", "regions"],
+)
+def test_logits_without_a_gradient_are_found(trained, masked, dead):
+    net, image, label = trained
+    model = masked(net)
+    truth = label[:1] if model(image[:1]).shape[1] > 1 else label[:1].unsqueeze(1) == 1
+    assert silent(model, image[:1], truth) == [dead, VOXELS]
+
+
+def test_only_voxels_on_the_silent_side_are_counted(trained):
+    net, image, label = trained
+    model, middle = _only_the_left_half(net), image.shape[-1] // 2
+    for side, share in ((slice(0, middle), 0), (slice(middle, None), 1)):
+        truth = torch.zeros_like(label[:1])
+        truth[..., side] = label[:1, ..., side]
+        dead, looked = silent(model, image[:1], truth)
+        assert looked > 0
+        assert dead == share * looked
+
+
+def test_without_rightly_decided_foreground_nothing_is_looked_at(trained):
+    net, image, label = trained
+    assert silent(net, image[:1], torch.zeros_like(label[:1])) == [0, 0]
 
 
 class _Rippled(nn.Module):
