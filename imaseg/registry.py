@@ -97,6 +97,12 @@ class Registered:
         return member
 
     @classmethod
+    def arguments(cls) -> dict[str, inspect.Parameter]:
+        """Arguments of the constructor by name."""
+        _, *own = inspect.signature(cls.__init__).parameters.items()
+        return dict(own)
+
+    @classmethod
     def build(cls, spec: str | Mapping[str, Any], *args: Any, **extra: Any) -> Self:
         """Make a member from plain data, as a configuration file holds it.
 
@@ -113,7 +119,7 @@ class Registered:
             msg = f"{cls.__name__.lower()} must be a name or a mapping with a name, got {spec!r}."
             raise ValueError(msg)
         member = cls.named(str(given.pop("name")))
-        accepted = list(inspect.signature(member).parameters)[len(args) :]
+        accepted = list(member.arguments())[len(args) :]
         for key in given:
             if key not in accepted:
                 msg = f"arguments of {member.name} must be among {', '.join(accepted)}, got {key!r}."
@@ -126,7 +132,7 @@ class Registered:
 
     def __repr__(self) -> str:
         """The constructor's call, as far as its arguments are kept under their names."""
-        kept = [name for name in inspect.signature(type(self)).parameters if hasattr(self, name)]
+        kept = [name for name in self.arguments() if hasattr(self, name)]
         kept = [name for name in kept if name not in self._unshown]
         return f"{type(self).__name__}({', '.join(f'{name}={_shown(getattr(self, name))}' for name in kept)})"
 

@@ -8,6 +8,8 @@ import sys
 import typing
 from typing import Any
 
+from imaseg.registry import Registered
+
 Entry = dict[str, Any]
 _KNOWLEDGE = ("title", "meaning", "reference", "cited", "usual_unit", "usual_ladder", "usual_ceiling")
 _YEAR = re.compile(r"\b(19|20)\d\d\b|arXiv")
@@ -19,7 +21,8 @@ _BRACKETS = re.compile(r"\(([^()]*)\)")
 def described(member: type, *, leave_out: str = "") -> Entry:
     """Return summary, arguments with and without defaults, attributes and sources of a class."""
     words = " ".join((inspect.getdoc(member) or "").partition("\n\n")[0].split())
-    arguments = {key: value for key, value in inspect.signature(member).parameters.items() if key != leave_out}
+    parameters = member.arguments() if issubclass(member, Registered) else inspect.signature(member).parameters
+    arguments = {key: value for key, value in parameters.items() if key != leave_out}
     bare = [key for key, argument in arguments.items() if argument.default is inspect.Parameter.empty]
     return {
         "summary": _ELSEWHERE.split(_SENTENCE.split(words)[0])[0].rstrip(".") + ".",

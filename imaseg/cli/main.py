@@ -260,9 +260,9 @@ def train(
         run_train(settings, data, out, resume=resume, announce=told, follow_links=follow_links)
     if rank() > 0:
         return
-    for name in ("weights.safetensors", "metrics.csv", "margins.csv", "margin_trajectories.csv"):
-        if (out / name).is_file():
-            typer.echo(f"Created {out / name}")
+    for pattern in ("weights.safetensors", "metrics.csv", "margin*.csv"):
+        for path in sorted(out.glob(pattern)):
+            typer.echo(f"Created {path}")
 
 
 @app.command()

@@ -149,24 +149,27 @@ class DiceBelow(Criterion):
 class MaxDiceBelow(Criterion):
     """The hard Dice of every structure in the label is below `threshold`: one good class is enough to hold.
 
-    As the code that Ma & Liang published with IMA (CMPB 2023) judges, but for structures that the label lacks: those
-    count there with a Dice of 0, here not at all. Where the label holds none, every class must have been found.
+    As the code that Ma & Liang published with IMA (CMPB 2023) judges.
 
     Args:
         threshold: in (0, 1].
+        empty: whether labels that hold no structure count as broken from the start, as in that code, where a structure
+            that the label lacks has a Dice of 0. Else such a case breaks once every class is found in it.
         ignore_index: label value that does not count.
 
     Raises:
         ValueError: if threshold is outside (0, 1].
     """
 
-    def __init__(self, threshold: float, *, ignore_index: int | None = None) -> None:
+    def __init__(self, threshold: float, *, empty: bool = False, ignore_index: int | None = None) -> None:
         super().__init__(ignore_index=ignore_index)
         self.threshold = _fraction("threshold", threshold, below_one=False)
+        self.empty = empty
 
     def _broken(self, logits: Tensor, target: Target, clean_logits: Tensor) -> Tensor:
         dice = dice_of(logits, target)[:, target.foreground]
-        return (dice.where(target.held(), 0.0) < self.threshold).all(1)
+        broken = (dice.where(target.held(), 0.0) < self.threshold).all(1)
+        return broken | target.empty if self.empty else broken
 
     def __repr__(self) -> str:
         return f"Dice of every structure below {self.threshold:g}"

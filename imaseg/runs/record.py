@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
@@ -21,7 +21,7 @@ from imaseg.progress import bar
 from imaseg.runs.checkpoint import RunState
 from imaseg.runs.claim import CONFIG
 from imaseg.runs.monitor import Monitor
-from imaseg.training import IMA
+from imaseg.training import IMA, OneOf, TrainingMethod
 
 
 class EpochRecord:
@@ -32,12 +32,22 @@ class EpochRecord:
         state: what the checkpoint holds.
         out: run folder.
         monitor: follows the clean Dice, if given.
+        say: is told what the training method remarks on an epoch.
     """
 
-    def __init__(self, model: SegmentationModel, state: RunState, out: Path, *, monitor: Monitor | None) -> None:
-        self.model, self.state, self.out, self.monitor = model, state, out, monitor
+    def __init__(
+        self,
+        model: SegmentationModel,
+        state: RunState,
+        out: Path,
+        *,
+        monitor: Monitor | None,
+        say: Callable[[str], None] | None = None,
+    ) -> None:
+        self.model, self.state, self.out, self.monitor, self.say = model, state, out, monitor, say
         self.board = out / "tensorboard"
         self._losses: list[float] = []
+        self._said: set[str] = set()
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -85,20 +95,41 @@ class EpochRecord:
         if self.monitor is not None:
             row["monitor_dice"] = self.monitor.mean_dice()
         method = self.state.method
-        if isinstance(method, IMA):
-            row |= method.last_epoch
-            write_rows(self.out / "margins.csv", [{"case": k, "margin": v} for k, v in sorted(method.margins.items())])
-            write_trajectories(self.out / "margin_trajectories.csv", engine.state.epoch, method.table)
+        margins = _margins_of(method)
+        for name, ima in margins.items():
+            row |= {f"{name}{'_' * bool(name)}{key}": value for key, value in ima.last_epoch.items()}
+            suffix = f"_{name}" if name else ""
+            rows = [{"case": case, "margin": margin} for case, margin in sorted(ima.margins.items())]
+            write_rows(self.out / f"margins{suffix}.csv", rows)
+            write_trajectories(self.out / f"margin_trajectories{suffix}.csv", engine.state.epoch, ima.table)
+        self._remark(method, engine.state.epoch, last=engine.state.epoch == engine.state.max_epochs)
         self.state.history.append(row)
         with told_if_unwritable(self.board):
-            if isinstance(method, IMA):
-                self.writer.add_histogram("margins", torch.tensor(list(method.margins.values())), engine.state.epoch)
+            for name, ima in margins.items():
+                values = torch.tensor(list(ima.margins.values()))
+                if len(values):
+                    self.writer.add_histogram(f"margins{'/' * bool(name)}{name}", values, engine.state.epoch)
             for key, value in row.items():
                 self.writer.add_scalar(key, value, engine.state.epoch)
         write_rows(self.out / "metrics.csv", self.state.history)
         save_run_model(self.model, self.out)
         # The checkpoint comes last: a run killed before it repeats the epoch, one killed after it has all files.
         self.state.save(self.out)
+
+    def _remark(self, method: TrainingMethod, epoch: int, *, last: bool) -> None:
+        """Say what is wrong with an epoch, the first time and at the end of the run."""
+        for about, text in method.remarks.items():
+            if self.say is not None and (last or about not in self._said):
+                self.say(f"Epoch {epoch}: {text}")
+            self._said.add(about)
+
+
+def _margins_of(method: TrainingMethod) -> dict[str, IMA]:
+    """What keeps margins, by the name of its set; without a name where there is one set only."""
+    if isinstance(method, IMA):
+        return {"": method}
+    parts = method.parts if isinstance(method, OneOf) else {}
+    return {name: part for name, part in parts.items() if isinstance(part, IMA)}
 
 
 def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:

@@ -52,10 +52,12 @@ def train(
         config: settings.
         data: folder that `imaseg prepare` wrote; its `split.json` names the training cases, all cases without it.
         out: run folder to write: `config.yaml`, `model.json`, `weights.safetensors`, `checkpoint.pt`, `metrics.csv`,
-            `margins.csv` and `margin_trajectories.csv` for IMA, `tensorboard/`.
+            `margins.csv` and `margin_trajectories.csv` for IMA (one of each per perturbation set, such as
+            `margins_gamma.csv`, where there are several), `tensorboard/`.
         resume: continue the run in `out`; on the CPU the result of one process equals that of an uninterrupted run bit
             by bit.
-        announce: called once, before the first batch, with a line on the number of cases and the expected time.
+        announce: called before the first batch with a line on the number of cases and the expected time, and after
+            epochs with what is wrong with the margins.
         follow_links: as in `load_cases`.
 
     Returns:
@@ -101,7 +103,7 @@ def _train(
         with ExitStack() as stack:
             if first:
                 monitor = Monitor(model, cases.select(monitor_ids)) if monitor_ids else None
-                stack.enter_context(EpochRecord(model, state, out, monitor=monitor)).attach(trainer)
+                stack.enter_context(EpochRecord(model, state, out, monitor=monitor, say=announce)).attach(trainer)
             trainer.run()
     wait()
 

@@ -4,9 +4,22 @@ from imaseg.training.base import TrainingMethod
 from imaseg.training.build import build_method
 from imaseg.training.free import FreeTraining
 from imaseg.training.ima import IMA
+from imaseg.training.ima_published import PublishedIMA
 from imaseg.training.margin_table import MarginTable
+from imaseg.training.one_of import OneOf
 from imaseg.training.pgd import PGDTraining
 from imaseg.training.standard import Standard
 from imaseg.training.trades import TRADES
 
-__all__ = ["IMA", "TRADES", "FreeTraining", "MarginTable", "PGDTraining", "Standard", "TrainingMethod", "build_method"]
+__all__ = [
+    "IMA",
+    "TRADES",
+    "FreeTraining",
+    "MarginTable",
+    "OneOf",
+    "PGDTraining",
+    "PublishedIMA",
+    "Standard",
+    "TrainingMethod",
+    "build_method",
+]

@@ -75,6 +75,11 @@ class TrainingMethod(Registered, ABC):
         if self.starts is not None:
             self.starts.end_epoch()
 
+    @property
+    def remarks(self) -> dict[str, str]:
+        """What is wrong with the epoch that has ended, each with the mend, by the setting that it is about."""
+        return {}
+
     def state_dict(self) -> dict[str, Any]:
         """State needed to resume exactly; plain numbers, tensors and dicts."""
         return {} if self.starts is None else {"starts": self.starts.state_dict()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ from imaseg.margins import Criterion
 from imaseg.objectives import Objective
 from imaseg.perturbations import Perturbation
 from imaseg.training.base import Loss, TrainingMethod
+from imaseg.training.one_of import OneOf
 
 _PARTS: dict[str, Any] = {"perturbation": Perturbation, "objective": Objective, "criterion": Criterion}
 
@@ -18,7 +18,8 @@ def build_method(spec: Mapping[str, Any], loss: Loss, *, seed: int = 0) -> Train
     """Build a training method with its perturbation set, objective and criterion.
 
     Args:
-        spec: `name` and arguments; perturbation, objective and criterion likewise.
+        spec: `name` and arguments; perturbation, objective and criterion likewise, and `methods` of `one-of`. A list of
+            perturbations makes a list of sets.
         loss: see `TrainingMethod`.
         seed: seed of the random starts, for methods that have any, unless `spec` names another.
 
@@ -34,7 +35,15 @@ def build_method(spec: Mapping[str, Any], loss: Loss, *, seed: int = 0) -> Train
         raise ValueError(msg)
     for key, family in _PARTS.items():
         if key in arguments:
-            arguments[key] = family.build(arguments[key])
+            several = isinstance(arguments[key], list)
+            arguments[key] = [family.build(one) for one in arguments[key]] if several else family.build(arguments[key])
+    if spec.get("name") == OneOf.name:
+        parts = arguments.get("methods")
+        if not isinstance(parts, list):
+            msg = f"methods of {OneOf.name} must be a list of training methods, got {parts!r}."
+            raise ValueError(msg)
+        arguments["methods"] = [build_method(one, loss, seed=seed) for one in parts]
+        return OneOf.build({"seed": seed} | arguments)
     kind = TrainingMethod.named(str(spec.get("name")))
-    extra = {"seed": seed} if "seed" in inspect.signature(kind).parameters.keys() - arguments.keys() else {}
+    extra = {"seed": seed} if "seed" in kind.arguments().keys() - arguments.keys() else {}
     return TrainingMethod.build(arguments, loss, **extra)

@@ -46,6 +46,10 @@ from imaseg.training.ascent import ascend
 from imaseg.training.base import Loss, TrainingMethod, check_count, check_share, drawn_shares
 from imaseg.training.ids import case_ids
 from imaseg.training.margin_table import MarginTable
+from imaseg.training.one_of import OneOf
+
+_MANY = 0.5
+"""Share of margins at floor or ceiling from which on something is said."""
 
 
 class IMA(TrainingMethod):
@@ -54,7 +58,8 @@ class IMA(TrainingMethod):
     Args:
         loss: the model's own training loss, `loss(logits, label)` -> (B,) or scalar.
         perturbation: what may change; its eps (one float) is the ceiling of the margins. In 3D use
-            `L2(eps, unit="rms")`, so that a margin does not depend on the patch size.
+            `L2(eps, unit="rms")`, so that a margin does not depend on the patch size. Of a list of sets each case gets
+            a margin of its own in every set, and each batch draws a set: see `OneOf`, which is what you get then.
         increment: growth of an unbroken case per epoch, in the set's unit; eps / 10 if not given.
         criterion: `(logits, label, clean_logits) -> (B,) bool`; `DiceBelow(0.6)` if not given.
         beta: weight of the perturbed loss, 0 to 1.
@@ -80,6 +85,15 @@ class IMA(TrainingMethod):
     Raises:
         ValueError: if an argument is out of its range.
     """
+
+    def __new__(cls, loss: Loss, perturbation: Perturbation | Sequence[Perturbation], **settings: Any) -> Any:
+        """Make one method per set where several are given."""
+        if isinstance(perturbation, Perturbation):
+            return super().__new__(cls)
+        if settings.get("increment") is not None:
+            msg = "increment must be left out with several sets, whose units differ: it is eps / 10 of each."
+            raise ValueError(msg)
+        return OneOf([cls(loss, one, **settings) for one in perturbation], seed=settings.get("seed", 0))
 
     def __init__(
         self,
@@ -172,6 +186,27 @@ class IMA(TrainingMethod):
         super().end_epoch()
         self.last_epoch = self.table.end_epoch()
 
+    @property
+    def remarks(self) -> dict[str, str]:
+        """Cases that fail unperturbed, and margins at their floor or ceiling, if there are many."""
+        found, last, set_name = {}, self.last_epoch, self.attack.perturbation.name
+        if last.get("failed_clean", 0) > 0:
+            found["criterion"] = (
+                f"{last['failed_clean']:.0%} of the cases are broken without any perturbation ({self.criterion!r}) and "
+                "train on clean images only. Lower the criterion's threshold, or make it relative to the clean Dice."
+            )
+        if last.get("at_floor", 0) > _MANY:
+            found["increment"] = (
+                f"{last['at_floor']:.0%} of the margins of {set_name} are at their floor, {self.table.floor:g}: the "
+                "boundary is nearer. Lower `increment`."
+            )
+        if last.get("at_ceiling", 0) > _MANY:
+            found["eps"] = (
+                f"{last['at_ceiling']:.0%} of the margins of {set_name} are at the ceiling, {self.table.ceiling:g}: "
+                "these cases train at a fixed budget. Raise `eps` of the perturbation."
+            )
+        return found
+
     def state_dict(self) -> dict[str, Any]:
         """Margins, the counter that determines the random starts, and with `warm` the starts themselves."""
         return {**super().state_dict(), "table": self.table.state_dict(), "calls": self._calls}
@@ -190,7 +225,7 @@ class IMA(TrainingMethod):
         margins, seed = self.table.look_up(ids).to(image.device), self.seed + self._calls
         radii = self._radii(margins, seed)
         perturbation = self.attack.perturbation.with_eps(radii).within(inside)
-        start = None if self.starts is None else self.starts.begin(ids, image, perturbation, seed)
+        start = self._start(ids, image, perturbation, seed)
         with frozen(model):
             search = Search(
                 model,
@@ -210,6 +245,10 @@ class IMA(TrainingMethod):
         self.table.record(ids, perturbation.size(boundary).tolist(), search.success.tolist(), short)
         with torch.no_grad():
             return perturbation.apply(image, params), search.label_of(params)
+
+    def _start(self, ids: list[str], image: Tensor, perturbation: Perturbation, seed: int) -> Tensor | None:
+        """Where the ascent begins; None for a random point of the set."""
+        return None if self.starts is None else self.starts.begin(ids, image, perturbation, seed)
 
     def _radii(self, margins: Tensor, seed: int) -> Tensor:
         """Radius (B,) of this visit for each sample."""

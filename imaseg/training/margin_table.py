@@ -16,7 +16,7 @@ class MarginTable:
     A case starts at one increment. At the end of an epoch a case that was never broken grows by one increment, up to
     the ceiling, if any of its visits went as far as its margin; one that was broken moves towards the mean boundary
     distance of the visits that broke it, by `smoothing` for each of them (an exponential moving average over visits),
-    and never below one increment.
+    and never below `floor`.
 
     Where `torch.distributed` is initialised every rank has to end its epochs: visits of all ranks are put together
     there, and all leave with the same table. States are to be saved at the end of an epoch.
@@ -25,6 +25,8 @@ class MarginTable:
         increment: growth per epoch, > 0.
         ceiling: largest margin, at least one increment.
         smoothing: weight of a new boundary distance, in (0, 1]; 1 forgets the past.
+        floor: smallest margin, from 0 to one increment; one increment if not given.
+        any_visit: a case grows if any visit of the epoch left it unbroken, not only if none broke it.
 
     Attributes:
         margins: by case id.
@@ -34,14 +36,26 @@ class MarginTable:
         ValueError: if one of the arguments is out of its range.
     """
 
-    def __init__(self, increment: float, ceiling: float, *, smoothing: float = 0.5) -> None:
+    def __init__(
+        self,
+        increment: float,
+        ceiling: float,
+        *,
+        smoothing: float = 0.5,
+        floor: float | None = None,
+        any_visit: bool = False,
+    ) -> None:
         if not 0 < increment <= ceiling:
             msg = f"increment must be in (0, eps = {ceiling:g}], got {increment:g}. Use eps / 10."
             raise ValueError(msg)
         if not 0 < smoothing <= 1:
             msg = f"smoothing must be in (0, 1], got {smoothing}. Use 1 to forget the past."
             raise ValueError(msg)
-        self.increment, self.ceiling, self.smoothing = increment, ceiling, smoothing
+        self.floor = increment if floor is None else floor
+        if not 0 <= self.floor <= increment:
+            msg = f"floor must be in [0, increment = {increment:g}], got {floor}. Leave it out for one increment."
+            raise ValueError(msg)
+        self.increment, self.ceiling, self.smoothing, self.any_visit = increment, ceiling, smoothing, any_visit
         self.margins: dict[str, float] = {}
         self.counts: dict[str, tuple[int, int]] = {}
         self._visits: dict[str, int] = {}
@@ -86,19 +100,22 @@ class MarginTable:
         """Update every margin that was visited on any rank.
 
         Returns:
-            A summary of the epoch: cases visited, shares broken and failed unperturbed, mean margin and share at the
-            ceiling.
+            A summary of the epoch: cases visited, shares broken and failed unperturbed, mean margin and shares at the
+            floor and at the ceiling.
         """
         if distributed.is_available() and distributed.is_initialized():
             self._gather()
         visited, broken = len(self._visits), len(self._broken)
         failed = sum(min(distances) == 0 for distances in self._broken.values())
         for key, count in self._visits.items():
-            distances = self._broken.get(key, [])
-            if distances or self._short.get(key, 0) < count:
+            distances = broken_at = self._broken.get(key, [])
+            unbroken = count - len(distances) - self._short.get(key, 0)
+            if self.any_visit and unbroken:
+                distances = []
+            if distances or unbroken:
                 self.margins[key] = self._moved(self.margins[key], distances)
             before = self.counts.get(key, (0, 0))
-            self.counts[key] = (before[0] + count, before[1] + len(distances))
+            self.counts[key] = (before[0] + count, before[1] + len(broken_at))
         self._visits, self._broken, self._short = {}, {}, {}
         values = list(self.margins.values())
         count = max(len(values), 1)
@@ -107,6 +124,7 @@ class MarginTable:
             "broken": broken / max(visited, 1),
             "failed_clean": failed / max(visited, 1),
             "mean_margin": sum(values) / count,
+            "at_floor": sum(value <= self.floor for value in values) / count,
             "at_ceiling": sum(value >= self.ceiling for value in values) / count,
         }
 
@@ -132,7 +150,7 @@ class MarginTable:
         boundary = fsum(distances) / len(distances)
         kept = [(1 - self.smoothing) ** visit for visit in range(len(distances) + 1)]
         moved = kept[-1] * margin + self.smoothing * sum(kept[:-1]) * boundary
-        return min(max(moved, self.increment), self.ceiling)
+        return min(max(moved, self.floor), self.ceiling)
 
     def state_dict(self) -> dict[str, Any]:
         """Margins, counts, and the visits of the current epoch."""

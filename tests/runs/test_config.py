@@ -9,7 +9,7 @@ import pytest
 from imaseg.errors import InputError
 from imaseg.runs import TrainConfig, load_config
 from imaseg.runs.build import build_loss, build_method
-from imaseg.training import IMA, TRADES, PGDTraining, Standard
+from imaseg.training import IMA, TRADES, OneOf, PGDTraining, PublishedIMA, Standard
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
@@ -22,7 +22,7 @@ def test_every_shipped_configuration_builds(path):
 def test_the_hippocampus_runs_differ_in_method_only():
     kinds = {
         "pgd": PGDTraining, "pgd_only": PGDTraining, "pgd_ramp": PGDTraining, "pgd_random": PGDTraining,
-        "trades": TRADES, "ima": IMA, "ima_jitter": IMA,
+        "trades": TRADES, "ima": IMA, "ima_jitter": IMA, "ima_published": PublishedIMA,
     }  # fmt: skip
     rest = []
     for name, kind in kinds.items():
@@ -31,6 +31,7 @@ def test_the_hippocampus_runs_differ_in_method_only():
         rest.append(config.model_dump(exclude={"method"}))
     assert all(settings == rest[0] for settings in rest)
     assert isinstance(build_method(load_config(CONFIGS / "hippocampus_standard.yaml")), Standard)
+    assert isinstance(build_method(load_config(CONFIGS / "hippocampus_ima_sets.yaml")), OneOf)
 
 
 def test_free_training_makes_as_many_steps_as_the_others():
@@ -65,7 +66,10 @@ def test_mistakes_are_named(tiny_config, overrides, text):
     ("method", "text"),
     [
         ("{}", "method must have a name"),
-        ("{name: imaa}", "trainingmethod must be one of free, ima, pgd-training, standard, trades"),
+        (
+            "{name: imaa}",
+            "trainingmethod must be one of free, ima, ima-published, one-of, pgd-training, standard, trades",
+        ),
         ("{name: standard, steps: 3}", "arguments of standard must be among"),
         ("{name: ima, perturbation: {name: l3, eps: 1}}", "perturbation must be one of"),
         ("{name: ima, perturbation: {name: l2, eps: -1}}", "eps must be finite and >= 0"),

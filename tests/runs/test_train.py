@@ -51,7 +51,44 @@ METHODS = {
     "ima-warm": f"method={{name: ima, {L2}, steps: 2, bisections: 1, warm: true, fewest_steps: 1}}",
     "free": f"method={{name: free, {L2}, replays: 2, ramp_epochs: 3}}",
     "trades": f"method={{name: trades, {L2}, steps: 2}}",
+    "ima-sets": "method={name: ima, steps: 1, perturbation: [{name: l2, eps: 3}, {name: gamma, eps: 0.3}]}",
 }
+
+
+def test_several_sets_leave_a_table_each_and_what_is_wrong_with_margins_is_said_twice(
+    prepared_phantom, tiny_config, tmp_path
+):
+    sets = "[{name: l2, eps: 0.2, unit: rms}, {name: gamma, eps: 0.3}]"
+    method = f"method={{name: ima, perturbation: {sets}, steps: 1, criterion: {{name: dice-below, threshold: 1.0}}}}"
+    said = []
+    config = load_config(tiny_config, ["epochs=12", method])
+    run = train(config, prepared_phantom, tmp_path / "run", announce=said.append)
+    train_ids = set(json.loads((run / "model.json").read_text())["train_ids"])
+    for name in ("l2", "gamma"):
+        assert {row["case"] for row in csv.DictReader((run / f"margins_{name}.csv").open())} == train_ids
+        assert (run / f"margin_trajectories_{name}.csv").is_file()
+        assert f"{name}_mean_margin" in (run / "metrics.csv").read_text()
+        mine = [line for line in said if f"margins of {name} are at their floor" in line]
+        assert len(mine) in (1, 2)
+        assert mine[-1].endswith("the boundary is nearer. Lower `increment`.")
+    failed = [line for line in said if "broken without any perturbation" in line]
+    assert "100% of the cases" in failed[0]
+    assert "Lower the criterion's threshold" in failed[0]
+    assert failed[-1].startswith("Epoch 12: ")
+    assert len(failed) <= 4
+
+
+def test_margins_in_the_middle_are_not_remarked_on(prepared_phantom, tiny_config, tmp_path):
+    said = []
+    never = "criterion: {name: dice-below, threshold: 0.001, absent: ignore}"
+    method = f"method={{name: ima, {L2}, increment: 0.05, steps: 1, {never}}}"
+    train(load_config(tiny_config, ["epochs=2", method]), prepared_phantom, tmp_path / "run", announce=said.append)
+    assert not [line for line in said if line.startswith("Epoch")]
+    train(load_config(tiny_config, ["epochs=5", method]), prepared_phantom, tmp_path / "longer", announce=said.append)
+    assert [line.partition(": ")[0] for line in said if "100% of the margins of l2 are at the ceiling" in line] == [
+        "Epoch 3",
+        "Epoch 5",
+    ]
 
 
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)

@@ -98,3 +98,18 @@ def test_a_state_from_a_higher_ceiling_is_cut_to_this_one():
     table = MarginTable(0.5, 1.0)
     table.load_state_dict({"margins": {"a": 3.0, "b": 0.7}, "visits": {}, "broken": {}})
     assert table.margins == {"a": 1.0, "b": 0.7}
+
+
+def test_margins_fall_to_the_floor_and_its_share_is_told():
+    table = MarginTable(0.1, 1.0, smoothing=1.0, floor=0.02)
+    for _ in range(2):
+        table.record(["near", "far"], [0.0, 0.5], [True, True])
+        summary = table.end_epoch()
+    assert table.margins == {"near": 0.02, "far": 0.5}
+    assert summary["at_floor"] == 0.5
+
+
+@pytest.mark.parametrize("floor", [-0.1, 0.2])
+def test_a_floor_outside_of_its_range_is_refused(floor):
+    with pytest.raises(ValueError, match="floor must be in"):
+        MarginTable(0.1, 1.0, floor=floor)

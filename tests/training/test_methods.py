@@ -247,6 +247,7 @@ def test_only_cases_that_were_visited_move():
         "broken": 0.0,
         "failed_clean": 0.0,
         "mean_margin": 1.0,
+        "at_floor": 0.0,
         "at_ceiling": 0.0,
     }
 
