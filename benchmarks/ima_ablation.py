@@ -1,7 +1,8 @@
 """What each of IMA's options does to clean and attacked Dice, beside PGD at budgets that trace the whole front.
 
     python -m pip install matplotlib   # only for --figure
-    python benchmarks/ima_ablation.py DATA [--out DIR] [--epochs N] [--only NAME ...] [--figure FILE] [--small]
+    python benchmarks/ima_ablation.py DATA [--out DIR] [--epochs N] [--seed N] [--only NAME ...] [--small]
+                                           [--figure FILE]
 
 DATA is MSD Task04_Hippocampus with a `split.json`. Every row goes on from the same standard 2D network for the same
 epochs, half clean and half perturbed, with 3 search steps from where the slice's last search ended (network and slices
@@ -24,6 +25,8 @@ from planes import counts, dice_in_four_ways, draw, final_margins, loss, train
 from torch import nn
 
 from imaseg import IMA, L2, TRADES, Dice, DiceBelow, PGDTraining, Standard, TrainingMethod
+from imaseg.margins import MaxDiceBelow
+from imaseg.training import PublishedIMA
 
 CEILING = 30.0
 WARM: dict[str, Any] = {"steps": 3, "warm": True}
@@ -34,10 +37,9 @@ def pgd(eps: float, **more: Any) -> Callable[[], TrainingMethod]:
 
 
 def ima(*, threshold: float = 0.6, relative: bool = False, **more: Any) -> Callable[[], TrainingMethod]:
-    return lambda: IMA(
-        loss, L2(CEILING), increment=3.0 if "radius_jitter" in more else 1.5,
-        criterion=DiceBelow(threshold, relative=relative), objective=Dice(), **WARM | more,
-    )  # fmt: skip
+    settings = {"criterion": DiceBelow(threshold, relative=relative), "objective": Dice(), **WARM, **more}
+    increment = 3.0 if "radius_jitter" in more else 1.5
+    return lambda: IMA(loss, L2(CEILING), increment=increment, **settings)
 
 
 # Fixed budgets first: they are the front.
@@ -51,6 +53,8 @@ VARIANTS: dict[str, Callable[[], TrainingMethod]] = {
     "PGD up to 22": pgd(22.0, random_eps=True),
     "TRADES at 9": lambda: TRADES(loss, L2(9.0), beta=1.0, **WARM),
     "IMA": ima(),
+    "IMA, as published": lambda: PublishedIMA(loss, L2(CEILING), increment=1.5),
+    "IMA, best class": ima(criterion=MaxDiceBelow(0.6)),
     "IMA, Dice below 0.3": ima(threshold=0.3),
     "IMA, relative 0.7": ima(threshold=0.7, relative=True),
     "IMA, weighting 2": ima(weighting=2.0),
@@ -64,6 +68,7 @@ VARIANTS: dict[str, Callable[[], TrainingMethod]] = {
 def main() -> None:
     parser = options(__doc__, Path("work/ima_ablation"), list(VARIANTS))
     parser.add_argument("--figure", type=Path, help="SVG or PNG of attacked against clean Dice")
+    parser.add_argument("--seed", type=int, default=0, help="of weights and order; takes an --out of its own")
     arguments = parser.parse_args()
     epochs, steps, every = (1, 4, 5) if arguments.small else (arguments.epochs, 100, 2)
     prepared = prepare_data(arguments.data, arguments.out)
@@ -74,7 +79,7 @@ def main() -> None:
         return network(small=arguments.small)
 
     def row(name: str, folder: Path, method: TrainingMethod, **more: Any) -> None:
-        model = train(folder, make, method, fit, epochs=epochs, seed=0, **more)
+        model = train(folder, make, method, fit, epochs=epochs, seed=arguments.seed, **more)
         dice = dice_in_four_ways(counts(book, folder.name, model, held, L2(EPS[-1]), EPS, steps=steps), held.names)
         rows[name] = dice["pooled"]
         cells = [f"{pooled:.3f}/{mean:.3f}" for pooled, mean in zip(dice["pooled"], dice["slices"], strict=True)]
@@ -86,7 +91,7 @@ def main() -> None:
     for name in arguments.only:
         row(name, arguments.out / name.replace(",", "").replace(" ", "_"), VARIANTS[name](), start=start, rate=1e-3)
     what = f"{len(held)} held-out slices, {epochs} epochs from the same start, strong with {steps}"
-    print(footer(f"pooled/slices; {what}", (0,)))
+    print(footer(f"pooled/slices; {what}", (arguments.seed,)))
     if arguments.figure is not None:
         front = [name for name in rows if name == "standard, longer" or name.startswith("PGD at")]
         draw(rows, front, EPS, arguments.figure)
