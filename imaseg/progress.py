@@ -1,44 +1,89 @@
-"""One progress bar for all long jobs: on stderr, only on a terminal, with the time left."""
+"""Progress of long jobs on stderr: a bar with the time left on a terminal, else a line per step and per minute."""
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Column
 
 Tell = Callable[[int, int, str], None]
+QUIET = False
+"""Whether nothing but results and errors is wanted."""
 _REMEMBERED = 1800.0
 """Seconds whose pace the time left is judged by: steps of a long job may take minutes each."""
+_FIXED = 48
+"""Columns that bar, counts and times take."""
+_EVERY = 60.0
+"""Seconds between two lines of a job whose stderr is no terminal."""
 
 
 @contextmanager
 def bar(title: str, *, shown: bool = True) -> Iterator[Tell]:
-    """Show a bar while the block runs; the yielded `tell(done, total, note)` moves it.
+    """Show progress while the block runs; the yielded `tell(done, total, note)` moves it.
 
     Args:
         title: what is running.
-        shown: whether it is, on a terminal; of processes that share a job only one shows it.
+        shown: whether it is; of processes that share a job only one shows it.
     """
     console = Console(stderr=True)
+    if QUIET or not shown:
+        yield lambda *_: None
+    elif console.is_terminal:
+        with _bar(console) as progress:
+            task = progress.add_task(title, total=None, note="")
+            yield lambda done, total, note: progress.update(task, completed=done, total=total, note=note)
+    else:
+        yield _Lines(title).tell
+
+
+def step_line(text: str) -> None:
+    """Say that an epoch or a case is done, where no bar shows it."""
+    if not QUIET and not sys.stderr.isatty():
+        print(text, file=sys.stderr, flush=True)
+
+
+def _bar(console: Console) -> Progress:
+    """Narrow terminals cut the note first, then the title, never the time left."""
+    room = max(8, min(28, console.width - _FIXED))
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
+        TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", max_width=room)),
+        BarColumn(bar_width=12),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
     )
-    hidden = not (shown and console.is_terminal)
-    with Progress(*columns, console=console, disable=hidden, speed_estimate_period=_REMEMBERED) as progress:
-        task = progress.add_task(title, total=None, note="")
+    return Progress(*columns, console=console, expand=True, speed_estimate_period=_REMEMBERED)
 
-        def tell(done: int, total: int, note: str) -> None:
-            progress.update(task, completed=done, total=total, note=note)
 
-        yield tell
+class _Lines:
+    """A line per minute, with the time left by the pace so far."""
+
+    def __init__(self, title: str) -> None:
+        self.title, self.begin = title, time.monotonic()
+        self.last = self.begin
+        self.first: int | None = None
+
+    def tell(self, done: int, total: int, note: str) -> None:
+        """Print a line if the last one is old."""
+        now = time.monotonic()
+        # What an earlier run finished was not done at this one's pace.
+        self.first = done if self.first is None else self.first
+        if now - self.last < _EVERY:
+            return
+        self.last, spent, made = now, now - self.begin, done - self.first
+        left = f", about {duration(spent / made * (total - done))} left" if made > 0 else ""
+        print(
+            f"{self.title}: {done} of {total}, {duration(spent)} so far{left}. {note}".strip(),
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def duration(seconds: float) -> str:

@@ -49,7 +49,12 @@ class ValidityPlan(BaseModel, extra="forbid"):
 
 
 class Showcase(BaseModel, extra="forbid"):
-    """Which attack the report shows as pictures, and at which budget."""
+    """Which attack the report shows as pictures, and at which budget.
+
+    Attributes:
+        attack: the attack, its first probe of the plan.
+        eps: a budget of its ladder.
+    """
 
     attack: str = "pgd"
     eps: Eps
@@ -59,7 +64,7 @@ class Plan(BaseModel, extra="forbid"):
     """All that an audit does.
 
     Attributes:
-        name: of the plan.
+        name: name of the plan, for pages and tables.
         probes: questions asked of every case, told apart by `kind` ("attack" if not given). The sections `margins`,
             `certified`, `voxel_margins` and `corruptions` are another way to write probes of these kinds.
         validity: checks on the attacks; None leaves out those that need attacks of their own, and the report says so.
@@ -67,7 +72,7 @@ class Plan(BaseModel, extra="forbid"):
         verify: whether the first case is predicted once more by the model's own software, where it has one, to compare.
         imports: Python files, relative to the plan, that define further probes, attacks, sets or corruptions; they are
             run, which takes `trust`.
-        seed: of every random number.
+        seed: seed of every random number.
     """
 
     name: str

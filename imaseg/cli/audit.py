@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from imaseg.auditing.metrics.degradation import degradation_line
 from imaseg.auditing.probes.written import SAME_DICE
 from imaseg.auditing.table import ladder_table, margin_table, written_table
 from imaseg.auditing.validity.gate import Gate
-from imaseg.cli.wrapped import say
+from imaseg.cli.wrapped import note, say
 from imaseg.data import load_cases
 from imaseg.errors import printable
 from imaseg.progress import counted
@@ -54,7 +53,7 @@ def audit(
     how: dict[str, Any] = {"select": cases, "resume": resume, "device": own_device(device), "trust": trust}
     how["attacker"] = attacker
     subjects = load_cases(data, missing_ok=True, follow_links=True) if follow_links else data
-    result = run(model, subjects, plan, out, announce=partial(say, err=True), **how)
+    result = run(model, subjects, plan, out, announce=note, **how)
     if not result.finished:
         return 0  # only the first process reports: with exit code 1 from another one `torchrun` would kill it
     for text in _tables(result.audit):

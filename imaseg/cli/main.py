@@ -14,16 +14,16 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from typer import Argument, Option
 
+from imaseg import progress
 from imaseg.cli.nnunet import nnunet
 from imaseg.cli.stopping import end_on_signals, told_when_stopped
-from imaseg.cli.wrapped import say
+from imaseg.cli.wrapped import note, say
 from imaseg.errors import InputError, one_line
 
 if TYPE_CHECKING:
@@ -31,9 +31,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="imaseg",
-    help="Make medical image segmenters robust, and measure how robust they are.",
     no_args_is_help=True,
-    add_completion=False,
+    rich_markup_mode="markdown",  # the default reads brackets such as [@FOLD] as markup and drops them
     pretty_exceptions_enable=False,
 )
 
@@ -162,6 +161,27 @@ def stoppable(how: str = "the same command with --resume") -> Iterator[None]:
         yield
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from imaseg import __version__
+
+        typer.echo(f"imaseg {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[  # noqa: ARG001
+        bool, Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+    quiet: Annotated[
+        bool, Option("--quiet", "-q", help="Print results and errors only: no progress, no notes.")
+    ] = False,
+) -> None:
+    """Make medical image segmenters robust, and measure how robust they are."""
+    progress.QUIET = quiet
+
+
 @app.command()
 def demo(out: Out = Path("imaseg-demo")) -> None:
     """Run the whole workflow on synthetic data: prepare, train two models, audit both, write report.html.
@@ -244,6 +264,11 @@ def train(
         list[str] | None, Argument(help="Settings to override as key=value, e.g. epochs=5 method.steps=4.")
     ] = None,
     resume: Resume = False,
+    device: Annotated[
+        str | None, Option(help="Device to run on: auto, cpu, cuda or cuda:N (default: that of CONFIG).")
+    ] = None,
+    seed: Annotated[int | None, Option(help="Seed of all random numbers (default: that of CONFIG).")] = None,
+    workers: Annotated[int | None, Option(help="Number of processes that load data (default: that of CONFIG).")] = None,
     follow_links: FollowLinks = False,
 ) -> None:
     """Train a segmenter by any method of `imaseg list methods`, such as standard, PGD, TRADES or IMA.
@@ -255,9 +280,10 @@ def train(
     from imaseg.runs import train as run_train
 
     with stoppable():
-        settings = load_config(config, overrides or [])
-        told = partial(typer.echo, err=True)
-        run_train(settings, data, out, resume=resume, announce=told, follow_links=follow_links)
+        options = {"device": device, "seed": seed, "workers": workers}
+        given = [f"{key}={value}" for key, value in options.items() if value is not None]
+        settings = load_config(config, [*(overrides or []), *given])
+        run_train(settings, data, out, resume=resume, announce=note, follow_links=follow_links)
     if rank() > 0:
         return
     for pattern in ("weights.safetensors", "metrics.csv", "margin*.csv"):
@@ -503,8 +529,19 @@ def report(
 
 
 @app.command()
+def config(
+    file: Annotated[str, Argument(help="File to explain: train, plan, card or recipe.")],
+    as_json: Annotated[bool, Option("--json", help="Print a JSON object, for scripts.")] = False,
+) -> None:
+    """Print every key of a training configuration, an audit plan, a model card or a recipe: type, default, meaning."""
+    from imaseg.cli.keys import show_keys
+
+    show_keys(file, as_json=as_json)
+
+
+@app.command()
 def schema(file: Annotated[str, Argument(help="File to describe: summary, run or case.")] = "summary") -> None:
-    """Print the JSON Schema of summary.json, run.json or cases/<id>.json of an audit folder."""
+    """Print the JSON Schema of summary.json, run.json or the cases' files of an audit folder."""
     import json
 
     from imaseg.auditing import Plan  # noqa: F401  which brings the kinds of rows along

@@ -8,6 +8,7 @@ import textwrap
 
 import typer
 
+from imaseg import progress
 from imaseg.errors import printable
 
 
@@ -24,6 +25,12 @@ def say(text: str, *, err: bool = False, indent: int = 0) -> None:
     width = shutil.get_terminal_size().columns if stream.isatty() else 0
     lines = [broken(line, width, indent) for line in text.split("\n")] if width else [text]
     typer.echo("\n".join(lines), err=err)
+
+
+def note(text: str) -> None:
+    """Print something worth knowing on stderr, unless only results are wanted (`--quiet`)."""
+    if not progress.QUIET:
+        say(text, err=True)
 
 
 def broken(line: str, width: int, indent: int = 0) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
@@ -17,7 +17,7 @@ from imaseg.data.table_file import write_table
 from imaseg.integrations.trajectories import write_trajectories
 from imaseg.models.run_folder import save_run_model
 from imaseg.models.segmentation import SegmentationModel
-from imaseg.progress import bar
+from imaseg.progress import bar, step_line
 from imaseg.runs.checkpoint import RunState
 from imaseg.runs.claim import CONFIG
 from imaseg.runs.monitor import Monitor
@@ -102,6 +102,7 @@ class EpochRecord:
             rows = [{"case": case, "margin": margin} for case, margin in sorted(ima.margins.items())]
             write_rows(self.out / f"margins{suffix}.csv", rows)
             write_trajectories(self.out / f"margin_trajectories{suffix}.csv", engine.state.epoch, ima.table)
+        step_line(_summary(row, engine.state.max_epochs or 0))
         self._remark(method, engine.state.epoch, last=engine.state.epoch == engine.state.max_epochs)
         self.state.history.append(row)
         with told_if_unwritable(self.board):
@@ -122,6 +123,13 @@ class EpochRecord:
             if self.say is not None and (last or about not in self._said):
                 self.say(f"Epoch {epoch}: {text}")
             self._said.add(about)
+
+
+def _summary(row: Mapping[str, float], epochs: int) -> str:
+    """An epoch in a line."""
+    words = {"loss": "loss", "monitor_dice": "clean Dice of monitored cases", "mean_margin": "mean margin"}
+    told = ", ".join(f"{word} {row[key]:.4f}" for key, word in words.items() if key in row)
+    return f"Epoch {row['epoch']:.0f} of {epochs}: {told}."
 
 
 def _margins_of(method: TrainingMethod) -> dict[str, IMA]:

@@ -19,7 +19,7 @@ from imaseg.auditing.validity.case import CHECKS, CaseChecks
 from imaseg.data import Case
 from imaseg.data.files import must_remain, write_json
 from imaseg.errors import InputError, OutputError
-from imaseg.progress import Tell, bar
+from imaseg.progress import Tell, bar, duration, step_line
 from imaseg.results.case import CaseRecord
 from imaseg.results.load import read_case
 from imaseg.results.run import FailedCase
@@ -146,6 +146,8 @@ class Work:
             scene.forget_files()
             raise
         self.records[name] = record
+        settled = len(self.records) + len(self.failed)
+        step_line(f"Case {name} done in {duration(record.seconds)}, {settled} of {len(self.cases)} cases.")
 
     def _show(self, tell: Tell, here: int, note: str) -> None:
         """Move the bar: calls of what is done, of all that there were to do."""

@@ -26,7 +26,15 @@ Percent = Annotated[float, Field(ge=0, le=100)]
 
 
 class Window(BaseModel):
-    """Maps grey values from `low` to `high` linearly to `to_low` to `to_high`; with `clip`, others are clipped."""
+    """Maps grey values from `low` to `high` linearly to `to_low` to `to_high`; with `clip`, others are clipped.
+
+    Attributes:
+        low: grey value that becomes `to_low`.
+        high: grey value that becomes `to_high`.
+        to_low: lower end afterwards.
+        to_high: upper end afterwards.
+        clip: whether values beyond the ends are set to them.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -48,7 +56,8 @@ class Recipe(BaseModel):
     """How cases are found, what their labels mean, and the steps of a preparation in the order they are done.
 
     Attributes:
-        layout: patterns of file names for a data set of its own layout; None tells the layout by inspection.
+        layout: patterns of file names for a data set of its own layout: `images`, one per channel, and `label`; None
+            tells the layout by inspection.
         modality: name per channel where the data set does not say; `CT` is normalised by the cohort.
         patient: regular expression that finds the patient in a case id, so that splits can be checked.
         labels: names by value, after `label_map`; with DICOM structures, the names that are read, and their values.
