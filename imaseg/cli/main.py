@@ -174,12 +174,20 @@ def options(
     version: Annotated[  # noqa: ARG001
         bool, Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
+    threads: Annotated[
+        int | None,
+        Option(min=1, help="Number of CPU threads (default: as many as may be used, or 1 where that is as fast)."),
+    ] = None,
     quiet: Annotated[
         bool, Option("--quiet", "-q", help="Print results and errors only: no progress, no notes.")
     ] = False,
 ) -> None:
     """Make medical image segmenters robust, and measure how robust they are."""
     progress.QUIET = quiet
+    if threads is not None:
+        from imaseg.models import threads as choice
+
+        choice.WANTED = threads
 
 
 @app.command()

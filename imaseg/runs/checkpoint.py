@@ -31,6 +31,7 @@ class RunState:
         method: margins and counters.
         scaler: loss scaling under mixed precision on a GPU.
         data: hash of the files that are trained on.
+        threads: of the CPU that the run began with; None until it has begun.
         history: one row of metrics per finished epoch.
     """
 
@@ -40,6 +41,7 @@ class RunState:
     method: TrainingMethod
     scaler: torch.amp.GradScaler
     data: str = ""
+    threads: int | None = None
     history: list[dict[str, float]] = field(default_factory=list)
 
     @property
@@ -51,7 +53,7 @@ class RunState:
         """Write the checkpoint atomically."""
         parts: dict[str, Any] = {name: part.state_dict() for name, part in self._parts().items()}
         content = io.BytesIO()  # on a full disk torch's own writer fails without saying why
-        torch.save({**parts, "history": self.history, "data": self.data}, content)
+        torch.save({**parts, "history": self.history, "data": self.data, "threads": self.threads}, content)
         with whole_file(folder / CHECKPOINT) as path:
             path.write_bytes(content.getbuffer())
 
@@ -68,7 +70,7 @@ class RunState:
                 # Without mixed precision on a GPU there is no scale, and a scaler refuses an empty state.
                 if saved[name] or name != "scaler":
                     part.load_state_dict(saved[name])
-            self.history = list(saved["history"])
+            self.history, self.threads = list(saved["history"]), saved.get("threads")
         except Exception as error:  # optimisers and schedules check little of what they load
             got = "a damaged one" if isinstance(error, InputError) else f"a damaged one ({type(error).__name__})"
             msg = (

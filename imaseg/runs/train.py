@@ -26,6 +26,7 @@ from imaseg.integrations.monai import RobustIteration
 from imaseg.models.networks import divisor_of, load_weights
 from imaseg.models.run_folder import build_model, read_weights
 from imaseg.models.segmentation import ModelCard, SegmentationModel
+from imaseg.models.threads import threads_for
 from imaseg.ranks import joined, rank, several, wait
 from imaseg.runs.batches import held_out, seed_everything, training_loader
 from imaseg.runs.build import build_method, build_schedule
@@ -96,11 +97,13 @@ def _train(
     wait()
     if (out / CHECKPOINT).is_file():
         state.load(out)
-    if state.epoch < config.epochs:
-        if announce is not None and first:
-            announce(time_estimate(config, model, state, len(train_ids)))
-        trainer = _trainer(config, model, state, cases.select(train_ids))
-        with ExitStack() as stack:
+    patch = torch.zeros(config.batch_size, card.in_channels, *config.patch, device=device)
+    with threads_for(model, None if several() else patch, kept=state.threads) as chosen, ExitStack() as stack:
+        state.threads = torch.get_num_threads()
+        if state.epoch < config.epochs:
+            if announce is not None and first:
+                announce(" ".join([time_estimate(config, model, state, len(train_ids)), chosen]).strip())
+            trainer = _trainer(config, model, state, cases.select(train_ids))
             if first:
                 monitor = Monitor(model, cases.select(monitor_ids)) if monitor_ids else None
                 stack.enter_context(EpochRecord(model, state, out, monitor=monitor, say=announce)).attach(trainer)

@@ -29,6 +29,7 @@ from imaseg.errors import InputError
 from imaseg.frozen import frozen
 from imaseg.models import SegmentationModel
 from imaseg.models.finite import require_finite
+from imaseg.models.threads import threads_for
 from imaseg.progress import counted
 from imaseg.ranks import rank, world
 from imaseg.report import write_report
@@ -110,6 +111,21 @@ def audit(
     settings = settings.averaged(SAMPLES) if subject.random else settings
     require_finite(subject.model, source=f"model {subject.model.card.name}")
     _try(subject, settings)
+    with threads_for(subject.model, _first_image(subject), kept=_kept_threads(folder)) as chosen:
+        if chosen and announce is not None and rank() == 0:
+            announce(chosen)
+        return _audit(subject, settings, folder, resume=resume, announce=announce, started=started)
+
+
+def _audit(
+    subject: Subject,
+    settings: Plan,
+    folder: Path,
+    *,
+    resume: bool,
+    announce: Callable[[str], None] | None,
+    started: float,
+) -> AuditResult:
     run = describe(subject, settings, subject.preparation())
     claim(folder, run, resume=resume, follow=rank() > 0)
     with frozen(subject.model), frozen(subject.attacker.model if subject.attacker else subject.model):
@@ -137,6 +153,20 @@ def audit(
     with work.claims.summing_up():
         _write(folder, settings, records, summary, run)
     return AuditResult(folder, failed)
+
+
+def _first_image(subject: Subject) -> torch.Tensor | None:
+    """What passes are timed on; under `torchrun` nothing, since it sets the threads of its processes."""
+    if world() > 1 or subject.first is None:
+        return None
+    return torch.from_numpy(subject.first.volume.image)[None]
+
+
+def _kept_threads(folder: Path) -> int | None:
+    """Number of threads of the audit that a folder holds, if there is one."""
+    path = folder / "run.json"
+    threads = read_record(path, Run).hardware.get("threads") if path.is_file() else None
+    return int(threads) if threads and world() == 1 else None
 
 
 def _agreement(folder: Path, subject: Subject, plan: Plan, announce: Callable[[str], None] | None) -> Agreement:
