@@ -27,11 +27,22 @@ def test_the_first_block_comes_early_and_the_whole_is_short():
     assert len(before.split()) <= 150
 
 
-def test_local_links_lead_somewhere():
-    root = Path(__file__).resolve().parents[1]
-    links = re.findall(r"\]\(([^)#]+)\)", README)
-    assert links
-    assert [link for link in links if not link.startswith("http") and not (root / link).exists()] == []
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "benchmarks" / "README.md"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+def test_local_links_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text())
+    assert [link for link in links if not link.startswith("http") and not (page.parent / link).exists()] == []
+
+
+def test_every_benchmark_is_in_the_index():
+    index = (ROOT / "benchmarks" / "README.md").read_text()
+    scripts = [path.name for path in (ROOT / "benchmarks").glob("*.py")]
+    assert scripts
+    assert [name for name in scripts if f"`{name}`" not in index] == []
+    assert set(re.findall(r"`(\w+\.py)`", index)) <= set(scripts)
 
 
 def test_ci_runs_the_test_command():
