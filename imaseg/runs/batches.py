@@ -6,8 +6,9 @@ workers.
 
 from __future__ import annotations
 
+import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from monai.transforms import (
     LoadImaged,
     RandAdjustContrastd,
     RandAffined,
+    RandCropByPosNegLabeld,
     RandFlipd,
     RandGaussianNoised,
     RandScaleIntensityd,
@@ -38,6 +40,8 @@ from imaseg.runs.config import TrainConfig
 _BOTH = ["image", "label"]
 _ALL = [*_BOTH, "inside"]
 _KEPT = [*_ALL, "id"]
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_SIDE = re.compile(r"(?<![a-z])(left|right|lh|rh|[lr])(?![a-z0-9])", re.IGNORECASE)
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
@@ -89,6 +93,7 @@ class SeededDataset(Dataset[dict[str, Any]]):
         # and cases that were visited unequally often, as under `torchrun`, would not fit into one batch.
         item = self.data[index]
         done = self.transform({name: item[name] for name in _KEPT})
+        done = done[0] if isinstance(done, list) else done  # a crop that could give several
         return {name: done[name] for name in _KEPT}
 
 
@@ -98,7 +103,7 @@ def training_loader(cases: CaseSet, config: TrainConfig, *, start: int) -> DataL
     `inside` is 1 on what may be perturbed: the image, or what of it lies near a structure; 0 on padding.
     """
     data = CacheDataset([_item(case) for case in cases], Compose(_reading(config)), progress=False)
-    seeded = SeededDataset(data, Compose(_augmentation(config)), seed=config.seed)
+    seeded = SeededDataset(data, Compose(_augmentation(config, flipped_axes(config, cases.labels))), seed=config.seed)
     return DataLoader(
         seeded,
         batch_size=config.batch_size,
@@ -130,13 +135,32 @@ def _reading(config: TrainConfig) -> list[Transform]:
     ]
 
 
-def _augmentation(config: TrainConfig) -> list[Transform]:
+def flipped_axes(config: TrainConfig, labels: Mapping[int, str]) -> list[str]:
+    """Axes that are mirrored at random: as the configuration says, by itself x unless a label names a side."""
+    if config.flip != "auto":
+        return list(config.flip)
+    return [] if sided(labels) else ["x"]
+
+
+def sided(labels: Mapping[int, str]) -> list[str]:
+    """Names of labels that tell left from right, which a mirrored image would make wrong.
+
+    >>> sided({1: "left kidney", 2: "Hippocampus_R", 3: "vertebra L1", 4: "upright", 5: "RightLung"})
+    ['left kidney', 'Hippocampus_R', 'RightLung']
+    """
+    return [name for name in labels.values() if _SIDE.search(_CAMEL.sub("_", name))]
+
+
+def _augmentation(config: TrainConfig, flips: Sequence[str]) -> list[Transform]:
     if not config.augment:
         return [CenterSpatialCropd(_ALL, config.patch), ToTensord(_ALL, track_meta=False)]
     turn, grow = [0.15] * len(config.patch), [0.1] * len(config.patch)
+    share = config.foreground
     return [
-        RandSpatialCropd(_ALL, config.patch, random_size=False),
-        RandFlipd(_ALL, prob=0.5, spatial_axis=0),
+        RandCropByPosNegLabeld(_ALL, "label", config.patch, pos=share, neg=1 - share)
+        if share
+        else RandSpatialCropd(_ALL, config.patch, random_size=False),
+        *(RandFlipd(_ALL, prob=0.5, spatial_axis="xyz".index(axis)) for axis in flips),
         RandAffined(_ALL, prob=0.3, rotate_range=turn, scale_range=grow, mode=("bilinear", "nearest", "nearest")),
         RandGaussianNoised("image", prob=0.2, std=0.05),
         RandScaleIntensityd("image", factors=0.1, prob=0.3),

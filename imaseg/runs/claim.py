@@ -17,6 +17,8 @@ from imaseg.runs.config import TrainConfig
 from imaseg.validated import validated
 
 CONFIG = "config.yaml"
+_OLDER: dict[str, object] = {"foreground": 0.0, "flip": ["x"]}
+"""What runs did that do not say."""
 
 
 def claim(out: Path, config: TrainConfig, card: ModelCard, *, resume: bool) -> None:
@@ -42,7 +44,13 @@ def claim(out: Path, config: TrainConfig, card: ModelCard, *, resume: bool) -> N
     if not resume:
         msg = f"{out} must be a new folder, got one with a run in it. Add --resume, or name another --out."
         raise InputError(msg)
-    _same(out, "settings", read_yaml(path), config.model_dump())
+    # Runs of earlier versions lack newer keys.
+    _same(
+        out,
+        "settings",
+        validated(TrainConfig, _OLDER | read_yaml(path), source=str(path)).model_dump(),
+        config.model_dump(),
+    )
     if (out / CARD).is_file():
         before = validated(ModelCard, read_json(out / CARD), source=str(out / CARD))
         _same(out, "data", _whole(before, source=str(out / CARD)), _whole(card, source=str(out / CARD)))

@@ -27,10 +27,14 @@ class TrainConfig(BaseModel):
         weight_decay: weight decay of AdamW.
         schedule: course of the learning rate over the epochs.
         loss: class of `monai.losses` and its arguments.
+        foreground: share of the patches that are centred on a labelled voxel, where patches are smaller than cases.
         augment: random flips, small affine changes, intensity changes.
+        flip: image axes that are mirrored at random, of x, y and z; `auto` is x, from left to right in cases of RAS
+            orientation, or none where a label names a side, such as "left kidney".
         method: training method and its arguments.
         monitor: share of the training cases kept out to follow progress (at least one). The `val` split is not
             touched: it belongs to the audit.
+        select: epoch whose weights the run ends with: the `last`, or the `best` by the Dice of the monitored cases.
         seed: seed of initial weights, order, augmentation and attacks.
         init: run folder whose weights training starts from.
         amp: mixed precision.
@@ -48,9 +52,12 @@ class TrainConfig(BaseModel):
     weight_decay: float = Field(1e-4, ge=0)
     schedule: Literal["cosine", "poly", "constant"] = "cosine"
     loss: dict[str, Any] = {"name": "DiceCELoss", "softmax": True, "to_onehot_y": True}
+    foreground: float = Field(1 / 3, ge=0, le=1)
     augment: bool = True
+    flip: Literal["auto"] | list[Literal["x", "y", "z"]] = "auto"
     method: dict[str, Any] = {"name": "standard"}
     monitor: float = Field(0.05, ge=0, lt=1)
+    select: Literal["last", "best"] = "last"
     seed: int = Field(0, ge=0)
     init: str | None = None
     amp: bool = False

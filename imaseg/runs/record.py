@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 from ignite.engine import Engine, Events
@@ -32,6 +33,7 @@ class EpochRecord:
         state: what the checkpoint holds.
         out: run folder.
         monitor: follows the clean Dice, if given.
+        select: whose weights are kept: those of the last epoch, or of the one with the best monitored Dice.
         say: is told what the training method remarks on an epoch.
     """
 
@@ -42,9 +44,11 @@ class EpochRecord:
         out: Path,
         *,
         monitor: Monitor | None,
+        select: Literal["last", "best"] = "last",
         say: Callable[[str], None] | None = None,
     ) -> None:
         self.model, self.state, self.out, self.monitor, self.say = model, state, out, monitor, say
+        self.select = select
         self.board = out / "tensorboard"
         self._losses: list[float] = []
         self._said: set[str] = set()
@@ -113,7 +117,8 @@ class EpochRecord:
             for key, value in row.items():
                 self.writer.add_scalar(key, value, engine.state.epoch)
         write_rows(self.out / "metrics.csv", self.state.history)
-        save_run_model(self.model, self.out)
+        if self.select == "last" or _is_best(self.state.history):
+            save_run_model(self.model, self.out)
         # The checkpoint comes last: a run killed before it repeats the epoch, one killed after it has all files.
         self.state.save(self.out)
 
@@ -123,6 +128,12 @@ class EpochRecord:
             if self.say is not None and (last or about not in self._said):
                 self.say(f"Epoch {epoch}: {text}")
             self._said.add(about)
+
+
+def _is_best(history: Sequence[Mapping[str, float]]) -> bool:
+    """Whether the last epoch has the highest monitored Dice; of equal ones the first counts."""
+    *before, now = (row["monitor_dice"] for row in history)
+    return all(now > value for value in before if not math.isnan(value))
 
 
 def _summary(row: Mapping[str, float], epochs: int) -> str:

@@ -28,7 +28,7 @@ from imaseg.models.run_folder import build_model, read_weights
 from imaseg.models.segmentation import ModelCard, SegmentationModel
 from imaseg.models.threads import threads_for
 from imaseg.ranks import joined, rank, several, wait
-from imaseg.runs.batches import held_out, seed_everything, training_loader
+from imaseg.runs.batches import flipped_axes, held_out, seed_everything, sided, training_loader
 from imaseg.runs.build import build_method, build_schedule
 from imaseg.runs.checkpoint import CHECKPOINT, RunState
 from imaseg.runs.claim import claim
@@ -85,6 +85,11 @@ def _train(
     if config.within is not None:
         _require_spacing(cases)
     train_ids, monitor_ids = held_out(cases.ids, config.monitor, config.seed)
+    if config.select == "best" and not monitor_ids:
+        msg = (
+            f"{config.where}select: best must have cases to choose by, got none. Set monitor above 0, or select: last."
+        )
+        raise InputError(msg)
     seed_everything(config.seed, 0)
     card = _card(config, cases, train_ids, out.name)
     model = build_model(card).to(device)
@@ -103,12 +108,24 @@ def _train(
         if state.epoch < config.epochs:
             if announce is not None and first:
                 announce(" ".join([time_estimate(config, model, state, len(train_ids)), chosen]).strip())
+                if config.augment:
+                    announce(_flips(config, cases))
             trainer = _trainer(config, model, state, cases.select(train_ids))
             if first:
                 monitor = Monitor(model, cases.select(monitor_ids)) if monitor_ids else None
-                stack.enter_context(EpochRecord(model, state, out, monitor=monitor, say=announce)).attach(trainer)
+                record = EpochRecord(model, state, out, monitor=monitor, select=config.select, say=announce)
+                stack.enter_context(record).attach(trainer)
             trainer.run()
     wait()
+
+
+def _flips(config: TrainConfig, cases: CaseSet) -> str:
+    axes, names = ", ".join(flipped_axes(config, cases.labels)), sided(cases.labels)
+    if axes and names:
+        return f"Warning: cases are mirrored along {axes}, and {names[0]!r} names a side. Set flip: []."
+    if axes:
+        return f"Cases are mirrored at random along {axes}; no label names a side."
+    return f"No case is mirrored: {f'{names[0]!r} names a side' if names else 'flip is empty'}."
 
 
 def training_cases(data: Path, *, follow_links: bool = False) -> CaseSet:

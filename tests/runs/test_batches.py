@@ -86,3 +86,57 @@ def test_the_mask_is_what_lies_near_a_structure(spots):
 def test_a_case_without_a_structure_is_named(spots):
     with pytest.warns(UserWarning, match="none has no labelled structure: all of it may be perturbed"):
         _near(spots, augment=False)
+
+
+def _lopsided(tmp_path, labels, shape=(24, 8, 8)):
+    """Cases whose labelled voxel lies near the left end, and whose intensity rises to the right."""
+    made = []
+    for number in range(2):
+        image = np.broadcast_to(np.arange(shape[0], dtype=np.float32)[:, None, None], shape)
+        label = np.zeros(shape, np.uint8)
+        label[2, 4, 4] = 1
+        files = tmp_path / f"{number}.nii.gz", tmp_path / f"{number}_label.nii.gz"
+        for file, values in zip(files, (image, label), strict=True):
+            nib.save(nib.Nifti1Image(np.ascontiguousarray(values), np.eye(4)), file)
+        made.append(Case(f"case{number}", (files[0],), files[1]))
+    return CaseSet(tmp_path, "two", ("MRI",), tuple(made), declared_labels={0: "background", **labels})
+
+
+def _items(cases, patch, epochs=40, **settings):
+    config = TrainConfig(network={"name": "UNet"}, patch=patch, batch_size=1, **settings)
+    loader = training_loader(cases, config, start=0)
+    return [batch for _ in range(epochs) for batch in loader]
+
+
+@pytest.mark.parametrize(
+    ("labels", "flip", "mirrored"),
+    [
+        ({1: "kidney"}, "auto", True),
+        ({1: "left kidney"}, "auto", False),
+        ({1: "kidney_R"}, "auto", False),
+        ({1: "left kidney"}, ["x"], True),
+        ({1: "kidney"}, [], False),
+        ({1: "kidney"}, ["y"], False),
+    ],
+)
+def test_left_and_right_change_places_only_where_no_label_names_a_side(tmp_path, labels, flip, mirrored):
+    batches = _items(_lopsided(tmp_path, labels), [24, 8, 8], flip=flip, foreground=0.0)
+    # Scaling and gamma keep the order of intensities.
+    falling = [float(one["image"][0, 0, :8].mean() - one["image"][0, 0, -8:].mean()) > 0 for one in batches]
+    assert any(falling) == mirrored
+    if mirrored:
+        assert 0.3 < sum(falling) / len(falling) < 0.7
+
+
+@pytest.mark.parametrize(("share", "low", "high"), [(1.0, 1.0, 1.0), (0.5, 0.4, 0.8), (0.0, 0.0, 0.35)])
+def test_the_stated_share_of_patches_holds_foreground(tmp_path, share, low, high):
+    batches = _items(_lopsided(tmp_path, {1: "kidney"}, (96, 8, 8)), [8, 8, 8], foreground=share)
+    holding = sum(bool(one["label"].any()) for one in batches) / len(batches)
+    assert low <= holding <= high
+
+
+def test_labels_without_foreground_give_patches_all_the_same(tmp_path):
+    cases = _lopsided(tmp_path, {1: "kidney"})
+    for case in cases:
+        nib.save(nib.Nifti1Image(np.zeros((24, 8, 8), np.uint8), np.eye(4)), case.label)
+    assert len(_items(cases, [8, 8, 8], epochs=1, foreground=0.5)) == 2

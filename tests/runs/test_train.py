@@ -336,3 +336,43 @@ def test_items_hold_no_more_after_many_epochs(prepared_phantom, tiny_config):
     for _ in range(3):
         assert {key for batch in loader for key in batch} == {"image", "label", "inside", "id"}
     assert [len(item["image_transforms"]) for item in cached] == notes
+
+
+def test_the_best_epoch_by_monitored_dice_is_kept(prepared_phantom, tiny_config, tmp_path, monkeypatch):
+    dices = iter([0.2, 0.5, 0.5, 0.4])
+    monkeypatch.setattr("imaseg.runs.monitor.Monitor.mean_dice", lambda _: next(dices))
+    kept = []
+    finish = EpochRecord._epoch
+
+    def note(self, engine):
+        finish(self, engine)
+        kept.append({name: value.clone() for name, value in self.model.network.state_dict().items()})
+
+    monkeypatch.setattr(EpochRecord, "_epoch", note)
+    config = load_config(tiny_config, ["epochs=4", "select=best", "monitor=0.3"])
+    run = train(config, prepared_phantom, tmp_path / "run")
+    assert [_same(_weights(run), one) for one in kept] == [False, True, False, False]
+
+
+def test_the_best_epoch_needs_cases_to_choose_by(prepared_phantom, tiny_config, tmp_path):
+    config = load_config(tiny_config, ["select=best", "monitor=0"])
+    with pytest.raises(InputError, match="select: best must have cases to choose by, got none. Set monitor above 0"):
+        train(config, prepared_phantom, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_runs_of_earlier_versions_resume_as_they_began(prepared_phantom, tiny_config, tmp_path):
+    config = load_config(tiny_config, ["epochs=2", "foreground=0", "flip=[x]"])
+    run = train(config, prepared_phantom, tmp_path / "run")
+    lines = [
+        line
+        for line in (run / "config.yaml").read_text().splitlines()
+        if not line.startswith(("foreground", "flip", "- x", "select"))
+    ]
+    (run / "config.yaml").write_text("\n".join(lines))
+    train(config, prepared_phantom, run, resume=True)
+    other = load_config(tiny_config, ["epochs=2"])
+    with pytest.raises(
+        InputError, match="must be resumed with the settings it was started with, got another foreground"
+    ):
+        train(other, prepared_phantom, run, resume=True)
