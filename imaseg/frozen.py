@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -89,7 +89,16 @@ def full_resolution(output: Outputs) -> Tensor:
 
 
 def _flat(output: Outputs) -> list[Tensor]:
-    return [output] if isinstance(output, Tensor) else [head for part in output for head in _flat(part)]
+    if isinstance(output, Tensor):
+        return [output]
+    if not isinstance(output, list | tuple):
+        keys = f" with the keys {', '.join(map(repr, output))}" if isinstance(output, Mapping) else ""
+        msg = (
+            f"model must return logits, or a list of them for each of its heads, got {type(output).__name__}{keys}. "
+            "Wrap it, as in `lambda image: model(image)['out']`."
+        )
+        raise ValueError(msg)
+    return [head for part in output for head in _flat(part)]
 
 
 def as_plain_tensor(tensor: Tensor) -> Tensor:

@@ -116,19 +116,22 @@ def encode(logits: Tensor, label: Tensor, *, ignore_index: int | None = None) ->
     Args:
         logits: (B, K, *spatial) or (B, K).
         label: integer (B, *spatial) or (B, 1, *spatial), or boolean (B, K, *spatial) for region-based models, with
-            channel K + 1 for voxels to ignore. Negative values are always ignored.
+            channel K + 1 for voxels to ignore. Negative values are always ignored. Regions may be 0 and 1 of another
+            dtype, unless each voxel is in exactly one channel: then nothing tells them from one-hot classes.
         ignore_index: a further value that is ignored.
 
     Returns:
         The target, voxels flattened to N (1 for classifiers).
 
     Raises:
-        ValueError: if shapes do not fit or a label names a class that the logits lack.
+        ValueError: if shapes do not fit, a label names a class that the logits lack, or it is one-hot and not boolean.
     """
     batch, channels = logits.shape[:2]
     if label.dtype == torch.bool and label.shape == logits.shape:
         onehot = label.reshape(batch, channels, -1)
         return Target(onehot, torch.ones_like(onehot[:, :1]), regions=True)
+    if channels > 1 and label.shape == logits.shape:
+        return Target(_memberships(label), torch.ones_like(label[:, :1], dtype=torch.bool).flatten(2), regions=True)
     if label.dtype == torch.bool and label.shape == (batch, channels + 1, *logits.shape[2:]):
         marked = label.reshape(batch, channels + 1, -1)
         ignored = marked[:, channels:]
@@ -144,6 +147,31 @@ def encode(logits: Tensor, label: Tensor, *, ignore_index: int | None = None) ->
         raise ValueError(msg)
     classes = torch.arange(channels, device=flat.device).view(1, -1, 1) + (channels == 1)
     return Target((flat == classes) & valid, valid, regions=channels == 1)
+
+
+def _memberships(label: Tensor) -> Tensor:
+    """Membership (B, K, N) of a label in the logits' shape that is 0 or 1.
+
+    Raises:
+        ValueError: if it holds other values, or each voxel is in exactly one channel: it may then be meant as one-hot
+            classes of a softmax model, or as the regions of a sigmoid model.
+    """
+    within = label.flatten(2) != 0
+    if not bool((label == label.bool()).all()):
+        msg = f"label in the logits' shape {tuple(label.shape)} must be 0 or 1 everywhere, got {_others(label)}."
+        raise ValueError(msg)
+    if bool((within.sum(1) == 1).all()):
+        msg = (
+            f"label in the logits' shape {tuple(label.shape)} must tell classes from regions, got one channel per voxel "
+            f"in {label.dtype}. Give label.argmax(1) for a softmax model, label.bool() for independent (sigmoid) channels."
+        )
+        raise ValueError(msg)
+    return within
+
+
+def _others(label: Tensor) -> str:
+    values = label[label != label.bool()].unique()[:3]
+    return ", ".join(f"{float(value):g}" for value in values)
 
 
 def _class_indices(logits: Tensor, label: Tensor) -> Tensor:

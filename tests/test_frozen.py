@@ -64,3 +64,14 @@ def test_plain_tensors_are_detached_and_at_least_float32(before, after):
     assert found.dtype == after
     assert not found.is_inference()
     assert not as_plain_tensor(torch.ones(1, requires_grad=True)).requires_grad
+
+
+@pytest.mark.parametrize(
+    ("output", "got"),
+    [({"out": 1, "aux": 2}, "got dict with the keys 'out', 'aux'"), ((torch.zeros(1), None), "got NoneType")],
+)
+def test_outputs_without_logits_are_answered_with_the_mend(output, got):
+    image = torch.zeros(1, 1, 4, 4)
+    for read in (full_resolution, lambda given: heads(given, image)):
+        with pytest.raises(ValueError, match=f"model must return logits, or a list of them .* {got}. Wrap it"):
+            read(output)

@@ -80,3 +80,25 @@ def test_a_region_begins_above_a_logit_of_zero():
     logits = torch.tensor([[[-1.0, 0.0, 1.0]]])
     assert decide(logits, regions=True).tolist() == [[[False, False, True]]]
     assert hard_dice(logits, torch.tensor([[[False, False, True]]])).item() == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.float32, torch.float16])
+def test_regions_may_be_zeros_and_ones_of_any_dtype(dtype):
+    generator = torch.Generator().manual_seed(0)
+    logits, label = torch.randn(2, 3, 6, 6, generator=generator), torch.rand(2, 3, 6, 6, generator=generator) < 0.4
+    found, expected = encode(logits, label.to(dtype)), encode(logits, label)
+    assert found.regions
+    assert torch.equal(found.onehot, expected.onehot)
+    assert torch.equal(found.valid, expected.valid)
+
+
+def test_one_hot_labels_and_other_values_are_answered_with_the_mend():
+    logits = torch.zeros(2, 3, 4, 4)
+    onehot = torch.nn.functional.one_hot(torch.arange(32).reshape(2, 4, 4) % 3, 3).movedim(-1, 1)
+    with pytest.raises(
+        ValueError, match=r"got one channel per voxel in torch.int64. Give label.argmax\(1\) for a softmax"
+    ):
+        encode(logits, onehot)
+    assert encode(logits, onehot.bool()).regions
+    with pytest.raises(ValueError, match=r"must be 0 or 1 everywhere, got 0.5, 2."):
+        encode(logits, torch.tensor([0.0, 0.5, 2.0, 1.0]).repeat(2, 3, 4, 1))
