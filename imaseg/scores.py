@@ -162,8 +162,9 @@ def _memberships(label: Tensor) -> Tensor:
         raise ValueError(msg)
     if bool((within.sum(1) == 1).all()):
         msg = (
-            f"label in the logits' shape {tuple(label.shape)} must tell classes from regions, got one channel per voxel "
-            f"in {label.dtype}. Give label.argmax(1) for a softmax model, label.bool() for independent (sigmoid) channels."
+            f"label in the logits' shape {tuple(label.shape)} must tell classes from regions, got one channel per "
+            f"voxel in {label.dtype}. Give label.argmax(1) for a softmax model, label.bool() for independent "
+            "(sigmoid) channels."
         )
         raise ValueError(msg)
     return within
