@@ -171,8 +171,8 @@ def _memberships(label: Tensor) -> Tensor:
 
 
 def _others(label: Tensor) -> str:
-    values = label[label != label.bool()].unique()[:3]
-    return ", ".join(f"{float(value):g}" for value in values)
+    values = sorted({*label[label != label.bool()].tolist()})[:3]
+    return ", ".join(f"{value:g}" for value in values)
 
 
 def _class_indices(logits: Tensor, label: Tensor) -> Tensor:
