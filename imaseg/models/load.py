@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from imaseg.data.layouts.prepared import Fingerprint
 from imaseg.data.preparation.recipe import parse_recipe
 from imaseg.errors import InputError
 from imaseg.models.card_file import is_card
 from imaseg.models.run_folder import CARD, load_run_model
 from imaseg.models.segmentation import SegmentationModel
 from imaseg.plugins import plugins
+from imaseg.validated import validated
 
 KINDS = ("nnunet", "bundle", "torchscript", "smp", "python")
 """Kinds of models: the prefixes of a specification, before the colon."""
@@ -37,6 +39,8 @@ def load_model(spec: str | Path, *, trust: bool = False) -> SegmentationModel:
         model = _load(text, trust=trust)
         if model.card.recipe is not None:
             parse_recipe(dict(model.card.recipe), source="recipe")
+        if model.card.fingerprint is not None:
+            validated(Fingerprint, model.card.fingerprint, source="fingerprint")
     except InputError as error:
         place = text.removeprefix(f"{text.partition(':')[0]}:" if ":" in text else "").partition("@")[0]
         if place in str(error):

@@ -78,12 +78,20 @@ def test_a_network_with_other_layers_is_refused(copy):
         load_model(copy)
 
 
+def _fingerprint(run, **changes):
+    card = json.loads((run / "model.json").read_text())
+    card["fingerprint"] |= changes
+    (run / "model.json").write_text(json.dumps(card))
+
+
 @pytest.mark.parametrize(
     ("damage", "text"),
     [
         (lambda run: (run / "model.json").unlink(), r"got one without model\.json"),
         (lambda run: (run / "model.json").write_text("{"), "must be valid JSON"),
         (lambda run: (run / "model.json").write_text('{"name": "x"}'), "network must be given"),
+        (lambda run: _fingerprint(run, modality=True), r"run: fingerprint: modality must be valid, got True"),
+        (lambda run: _fingerprint(run, spacing=[{}, 1, 1]), r"run: fingerprint: spacing.0 must be valid, got {}"),
         (lambda run: (run / "weights.safetensors").unlink(), r"weights\.safetensors must exist"),
         (lambda run: (run / "weights.safetensors").write_bytes(b"\x00" * 40), "got an unreadable one"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sqlite3
 import struct
 import zlib
 from functools import lru_cache
@@ -142,7 +143,7 @@ def broken() -> tuple[type[Exception], ...]:
     return (
         InvalidDicomError, BytesLengthException, OSError, EOFError, ValueError, KeyError, TypeError, IndexError,
         NotImplementedError, RuntimeError, ArithmeticError, MemoryError, AttributeError, AssertionError,
-        zlib.error, struct.error,
+        zlib.error, struct.error, sqlite3.Error,  # highdicom keeps the frames' indices in a database
     )  # fmt: skip
 
 

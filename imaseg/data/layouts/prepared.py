@@ -99,7 +99,9 @@ class _Case(_Part):
     native_affine: tuple[_Row, _Row, _Row, _Row] | None = None
 
 
-class _Fingerprint(_Part):
+class Fingerprint(_Part):
+    """Figures of a cohort, which a recipe may refer to."""
+
     modality: list[str]
     spacing: _Sizes
     shape: _Sides
@@ -109,7 +111,7 @@ class _Fingerprint(_Part):
 
 class _Prepared(_Part):
     recipe: dict[str, Any]
-    fingerprint: _Fingerprint | None
+    fingerprint: Fingerprint | None
     cases: list[_Case]
 
 

@@ -170,6 +170,15 @@ def test_a_single_structure_of_another_frame_of_reference_is_refused_if_wanted(t
         read({"Left": 1, "PET": 2}, "rs.dcm")
 
 
+def test_a_segmentation_whose_frames_have_no_dimensions_is_refused(tmp_path, slices, read):
+    write_seg(tmp_path / "raw" / "s.dcm", slices, {"Left": LEFT})
+    header = pydicom.dcmread(tmp_path / "raw" / "s.dcm")
+    header.DimensionIndexSequence = []  # highdicom looks them up in a database of its own
+    header.save_as(tmp_path / "raw" / "s.dcm")
+    with pytest.raises(InputError, match=r"s.dcm must be a complete SEG, got an unreadable one"):
+        read({"Left": 1}, "s.dcm")
+
+
 @pytest.mark.parametrize("kind", ["FRACTIONAL", "LABELMAP"])
 def test_fractional_segments_and_label_maps(tmp_path, slices, read, kind):
     shares = np.stack([LEFT * 0.7 + RIGHT * 0.3, RIGHT * 0.7], -1).transpose(2, 1, 0, 3)
