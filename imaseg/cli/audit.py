@@ -10,6 +10,7 @@ import typer
 
 from imaseg.auditing import AuditResult, Plan
 from imaseg.auditing import audit as run
+from imaseg.auditing.engine.run import rehearse
 from imaseg.auditing.metrics.degradation import degradation_line
 from imaseg.auditing.probes.written import SAME_DICE
 from imaseg.auditing.table import ladder_table, margin_table, written_table
@@ -28,6 +29,9 @@ _MADE = (
 )  # fmt: skip
 
 
+_ALWAYS = ("run.json", "cases/", "summary.json", "cases.csv", "report.html")
+
+
 def audit(
     model: str,
     data: Path,
@@ -43,6 +47,7 @@ def audit(
     gates: Sequence[Gate] = (),
     judged: bool = False,
     allow_invalid: bool = False,
+    dry_run: bool = False,
 ) -> int:
     """Run an audit, print tables and the paths of its files.
 
@@ -53,6 +58,11 @@ def audit(
     how: dict[str, Any] = {"select": cases, "resume": resume, "device": own_device(device), "trust": trust}
     how["attacker"] = attacker
     subjects = load_cases(data, missing_ok=True, follow_links=True) if follow_links else data
+    if dry_run:
+        del how["resume"]
+        rehearse(model, subjects, plan, out, announce=say, **how)
+        say(f"Nothing was run. It would write to {out}: {', '.join(_ALWAYS)}, and what the plan asks for.")
+        return 0
     result = run(model, subjects, plan, out, announce=note, **how)
     if not result.finished:
         return 0  # only the first process reports: with exit code 1 from another one `torchrun` would kill it

@@ -39,6 +39,10 @@ app = typer.Typer(
 app.add_typer(nnunet, name="nnunet")
 
 Out = Annotated[Path, Option(help="Folder to write the results to.")]
+DryRun = Annotated[
+    bool,
+    Option("--dry-run", help="Say what would be done, how long it would take and what would be written, and stop."),
+]
 Resume = Annotated[bool, Option("--resume", help="Continue an interrupted run in the output folder.")]
 Device = Annotated[str, Option(help="Device to run on: auto, cpu, cuda or cuda:N.")]
 Trust = Annotated[
@@ -277,6 +281,7 @@ def train(
     ] = None,
     seed: Annotated[int | None, Option(help="Seed of all random numbers (default: that of CONFIG).")] = None,
     workers: Annotated[int | None, Option(help="Number of processes that load data (default: that of CONFIG).")] = None,
+    dry_run: DryRun = False,
     follow_links: FollowLinks = False,
 ) -> None:
     """Train a segmenter by any method of `imaseg list methods`, such as standard, PGD, TRADES or IMA.
@@ -291,8 +296,12 @@ def train(
         options = {"device": device, "seed": seed, "workers": workers}
         given = [f"{key}={value}" for key, value in options.items() if value is not None]
         settings = load_config(config, [*(overrides or []), *given])
-        run_train(settings, data, out, resume=resume, announce=note, follow_links=follow_links)
-    if rank() > 0:
+        how: dict[str, Any] = {"resume": resume, "dry_run": dry_run, "follow_links": follow_links}
+        run_train(settings, data, out, announce=say if dry_run else note, **how)
+    if dry_run:
+        made = "weights.safetensors, checkpoint.pt, metrics.csv, tensorboard/, and margins.csv of IMA"
+        say(f"Nothing was run. It would write to {out}: {made}.")
+    if dry_run or rank() > 0:
         return
     for pattern in ("weights.safetensors", "metrics.csv", "margin*.csv"):
         for path in sorted(out.glob(pattern)):
@@ -324,6 +333,7 @@ def audit(
     resume: Resume = False,
     device: Device = "auto",
     trust: Trust = False,
+    dry_run: DryRun = False,
     follow_links: FollowLinks = False,
 ) -> None:
     """Audit how robust a model is and write tables and a page.
@@ -335,7 +345,7 @@ def audit(
 
     settings = load_plan(plan, trust=trust)
     gates = parse_gates(fail_below or (), settings)
-    how: dict[str, Any] = {"cases": cases, "resume": resume, "device": device, "trust": trust}
+    how: dict[str, Any] = {"cases": cases, "resume": resume, "device": device, "trust": trust, "dry_run": dry_run}
     how |= {"follow_links": follow_links, "gates": gates, "judged": True, "allow_invalid": allow_invalid}
     how["attacker"] = made_on
     _run_plan(model, data, out, settings, **how)
@@ -369,6 +379,7 @@ def attack(
     resume: Resume = False,
     device: Device = "auto",
     trust: Trust = False,
+    dry_run: DryRun = False,
     follow_links: FollowLinks = False,
 ) -> None:
     """Attack cases and write the adversarial images as NIfTI files.
@@ -379,7 +390,7 @@ def attack(
 
     search: dict[str, Any] = {"steps": steps, "objective": objective, "restarts": restarts, "seed": seed}
     plan = attack_plan(name, norm, eps, unit=unit, within=within, transferred=made_on is not None, **search)
-    how: dict[str, Any] = {"cases": cases, "resume": resume, "device": device, "trust": trust}
+    how: dict[str, Any] = {"cases": cases, "resume": resume, "device": device, "trust": trust, "dry_run": dry_run}
     _run_plan(model, data, out, plan, follow_links=follow_links, attacker=made_on, **how)
 
 
@@ -437,6 +448,7 @@ def margin(
     resume: Resume = False,
     device: Device = "auto",
     trust: Trust = False,
+    dry_run: DryRun = False,
     follow_links: FollowLinks = False,
 ) -> None:
     """Measure margins: the smallest change that breaks each case, structure and voxel.
@@ -457,7 +469,7 @@ def margin(
         samples=samples,
         seed=seed,
     )
-    how: dict[str, Any] = {"cases": cases, "resume": resume, "device": device, "trust": trust}
+    how: dict[str, Any] = {"cases": cases, "resume": resume, "device": device, "trust": trust, "dry_run": dry_run}
     _run_plan(model, data, out, plan, follow_links=follow_links, **how)
 
 

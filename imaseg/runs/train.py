@@ -46,6 +46,7 @@ def train(
     resume: bool = False,
     announce: Callable[[str], None] | None = None,
     follow_links: bool = False,
+    dry_run: bool = False,
 ) -> Path:
     """Train a segmentation model.
 
@@ -60,6 +61,7 @@ def train(
         announce: called before the first batch with a line on the number of cases and the expected time, and after
             epochs with what is wrong with the margins.
         follow_links: as in `load_cases`.
+        dry_run: check that everything fits and tell `announce` how long it would take; nothing is written.
 
     Returns:
         `out`.
@@ -68,7 +70,8 @@ def train(
         InputError: if data, configuration or `out` do not fit.
     """
     with joined(config.device) as device:
-        _train(config, training_cases(data, follow_links=follow_links), out, device, resume=resume, announce=announce)
+        cases = training_cases(data, follow_links=follow_links)
+        _train(config, cases, out, device, resume=resume, announce=announce, dry_run=dry_run)
     return out
 
 
@@ -80,6 +83,7 @@ def _train(
     *,
     resume: bool,
     announce: Callable[[str], None] | None,
+    dry_run: bool,
 ) -> None:
     first = rank() == 0
     if config.within is not None:
@@ -97,7 +101,7 @@ def _train(
         load_weights(model.network, read_weights(Path(config.init)), source=config.init)
     state = _state(config, model, cases)
     check_fit(config, model, state.method)
-    if first:
+    if first and not dry_run:
         claim(out, config, card, resume=resume)
     wait()
     if (out / CHECKPOINT).is_file():
@@ -110,6 +114,8 @@ def _train(
                 announce(" ".join([time_estimate(config, model, state, len(train_ids)), chosen]).strip())
                 if config.augment:
                     announce(_flips(config, cases))
+            if dry_run:
+                return
             trainer = _trainer(config, model, state, cases.select(train_ids))
             if first:
                 monitor = Monitor(model, cases.select(monitor_ids)) if monitor_ids else None

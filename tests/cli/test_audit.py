@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from typer.testing import CliRunner
 
-from imaseg import load_model
+from imaseg import InputError, load_model
 from imaseg.cli.main import app
 
 
@@ -34,3 +34,29 @@ def test_on_request_the_numbers_of_an_invalid_audit_decide_and_that_is_said(inva
     failed = CliRunner().invoke(app, [*invalid, "--resume", "--allow-invalid", "--fail-below", "dice@clean=1.01"])
     assert failed.exit_code == 1
     assert CliRunner().invoke(app, [*invalid, "--resume"]).exit_code == 3
+
+
+def test_a_dry_run_says_what_it_would_take_and_writes_nothing(tiny_run, prepared_phantom, tmp_path):
+    out = tmp_path / "out"
+    done = CliRunner().invoke(app, ["audit", str(tiny_run), str(prepared_phantom), "--out", str(out), "--dry-run"])
+    assert done.exit_code == 0, done.output
+    assert "about" in done.output
+    assert "calls per case" in done.output
+    assert "Nothing was run. It would write to" in done.output
+    assert not out.exists()
+    done = CliRunner().invoke(
+        app, ["attack", str(tiny_run), str(prepared_phantom), "--out", str(out), "--eps", "0.1", "--dry-run"]
+    )
+    assert done.exit_code == 0, done.output
+    assert not out.exists()
+
+
+def test_a_dry_run_of_training_checks_the_configuration_and_writes_nothing(prepared_phantom, tiny_config, tmp_path):
+    out = tmp_path / "out"
+    arguments = ["train", str(tiny_config), "--data", str(prepared_phantom), "--out", str(out), "--dry-run"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    assert "3 cases, 2 epochs, method standard: about" in done.output
+    assert not out.exists()
+    with pytest.raises(InputError):
+        CliRunner().invoke(app, [*arguments, "loss.name=Nonsense"], catch_exceptions=False)

@@ -105,16 +105,56 @@ def audit(
     Raises:
         InputError: if something does not fit, `out` holds another audit, or no case could be audited.
     """
-    settings, folder, started = load_plan(plan, trust=trust), Path(out), time.perf_counter()
-    subject = Subject.of(model, cases, select=select, device=device, trust=trust, attacker=attacker)
-    settings = settings if attacker is None else settings.transferred()
-    settings = settings.averaged(SAMPLES) if subject.random else settings
-    require_finite(subject.model, source=f"model {subject.model.card.name}")
-    _try(subject, settings)
+    folder, started = Path(out), time.perf_counter()
+    how: dict[str, Any] = {"select": select, "device": device, "trust": trust, "attacker": attacker}
+    subject, settings = _checked(model, cases, plan, **how)
     with threads_for(subject.model, _first_image(subject), kept=_kept_threads(folder)) as chosen:
         if chosen and announce is not None and rank() == 0:
             announce(chosen)
         return _audit(subject, settings, folder, resume=resume, announce=announce, started=started)
+
+
+def rehearse(
+    model: str | Path | SegmentationModel,
+    cases: str | Path | CaseSet,
+    plan: str | Path | Plan,
+    out: str | Path,
+    *,
+    announce: Callable[[str], None],
+    **how: Any,
+) -> None:
+    """Tell `announce` what `audit` would do and how long it would take; nothing is written.
+
+    Args:
+        model: as of `audit`, and so the rest.
+        cases: what is audited.
+        plan: what is measured.
+        out: folder of the audit, whose finished cases need not be done again.
+        announce: what tells people.
+        how: `select`, `device`, `trust` and `attacker`.
+
+    Raises:
+        InputError: if something does not fit.
+    """
+    subject, settings = _checked(model, cases, plan, **how)
+    with threads_for(subject.model, _first_image(subject)) as chosen, frozen(subject.model):
+        parts = costs(settings, len(subject.model.card.structures), len(subject.cases))
+        _announce(announce, subject, settings, parts, Path(out))
+        if chosen:
+            announce(chosen)
+
+
+def _checked(
+    model: str | Path | SegmentationModel, cases: str | Path | CaseSet, plan: str | Path | Plan, **how: Any
+) -> tuple[Subject, Plan]:
+    """Model and cases, and the plan as it is run on them; refused if they do not fit."""
+    settings = load_plan(plan, trust=how["trust"])
+    subject = Subject.of(model, cases, **how)
+    settings = settings if how["attacker"] is None else settings.transferred()
+    settings = settings.averaged(SAMPLES) if subject.random else settings
+    require_finite(subject.model, source=f"model {subject.model.card.name}")
+    _try(subject, settings)
+    return subject, settings
 
 
 def _audit(
