@@ -131,7 +131,8 @@ def encode(logits: Tensor, label: Tensor, *, ignore_index: int | None = None) ->
         onehot = label.reshape(batch, channels, -1)
         return Target(onehot, torch.ones_like(onehot[:, :1]), regions=True)
     if channels > 1 and label.shape == logits.shape:
-        return Target(_memberships(label), torch.ones_like(label[:, :1], dtype=torch.bool).flatten(2), regions=True)
+        onehot = _memberships(label)
+        return Target(onehot, torch.ones_like(onehot[:, :1]), regions=True)
     if label.dtype == torch.bool and label.shape == (batch, channels + 1, *logits.shape[2:]):
         marked = label.reshape(batch, channels + 1, -1)
         ignored = marked[:, channels:]
@@ -156,7 +157,7 @@ def _memberships(label: Tensor) -> Tensor:
         ValueError: if it holds other values, or each voxel is in exactly one channel: it may then be meant as one-hot
             classes of a softmax model, or as the regions of a sigmoid model.
     """
-    within = label.flatten(2) != 0
+    within = label.reshape(*label.shape[:2], -1) != 0
     if not bool((label == label.bool()).all()):
         msg = f"label in the logits' shape {tuple(label.shape)} must be 0 or 1 everywhere, got {_others(label)}."
         raise ValueError(msg)
@@ -185,7 +186,12 @@ def _class_indices(logits: Tensor, label: Tensor) -> Tensor:
             f"{tuple(logits.shape)} for region-based models, got {label.dtype} {tuple(label.shape)}."
         )
         raise ValueError(msg)
-    return label.long()
+    indices = label.long()
+    if label.is_floating_point() and not torch.equal(indices.to(label.dtype), label):
+        parts = ", ".join(f"{value:g}" for value in label[indices.to(label.dtype) != label][:3].tolist())
+        msg = f"label must hold whole numbers, got {parts}. Resample labels to the nearest voxel, or round them."
+        raise ValueError(msg)
+    return indices
 
 
 def decide(logits: Tensor, *, regions: bool) -> Tensor:

@@ -102,3 +102,19 @@ def test_one_hot_labels_and_other_values_are_answered_with_the_mend():
     assert encode(logits, onehot.bool()).regions
     with pytest.raises(ValueError, match=r"must be 0 or 1 everywhere, got 0.5, 2."):
         encode(logits, torch.tensor([0.0, 0.5, 2.0, 1.0]).repeat(2, 3, 4, 1))
+
+
+@pytest.mark.parametrize("value", [0.5, float("nan"), float("inf")])
+def test_labels_that_are_no_whole_numbers_are_refused(value):
+    label = torch.zeros(1, 2, 2)
+    label[0, 0, 1] = value
+    for channels in (1, 3):
+        with pytest.raises(ValueError, match=f"label must hold whole numbers, got {value:g}"):
+            encode(torch.zeros(1, channels, 2, 2), label)
+
+
+def test_classifiers_of_independent_classes_take_zeros_and_ones_of_any_dtype():
+    label = torch.tensor([[1, 1, 0], [0, 0, 0]])
+    logits = torch.tensor([[1.0, -1.0, -1.0], [-1.0, -1.0, 1.0]])
+    assert torch.equal(hard_dice(logits, label.float()), hard_dice(logits, label.bool()))
+    assert hard_dice(logits, label).tolist() == [[1.0, 0.0, 1.0], [1.0, 1.0, 0.0]]
