@@ -86,9 +86,9 @@ class IMA(TrainingMethod):
         ValueError: if an argument is out of its range.
     """
 
-    def __new__(cls, loss: Loss, perturbation: Perturbation | Sequence[Perturbation], **settings: Any) -> Any:
+    def __new__(cls, loss: Loss | None = None, perturbation: Any = None, **settings: Any) -> Any:
         """Make one method per set where several are given."""
-        if isinstance(perturbation, Perturbation):
+        if loss is None or not isinstance(perturbation, list | tuple):  # copies are made without arguments
             return super().__new__(cls)
         if settings.get("increment") is not None:
             msg = "increment must be left out with several sets, whose units differ: it is eps / 10 of each."
@@ -116,6 +116,9 @@ class IMA(TrainingMethod):
         seed: int = 0,
     ) -> None:
         super().__init__(loss, warm=warm)
+        if not isinstance(perturbation, Perturbation):
+            msg = f"perturbation must be a set, such as L2(0.1, unit='rms'), or a list of sets, got {perturbation!r}."
+            raise ValueError(msg)
         if isinstance(perturbation.eps, Tensor) and perturbation.eps.numel() != 1:
             msg = f"eps of IMA's perturbation must be one number (the ceiling of all margins), got {perturbation.eps}."
             raise ValueError(msg)
@@ -241,8 +244,10 @@ class IMA(TrainingMethod):
             params, boundary = self._placed(search)
         if self.starts is not None:
             self.starts.keep(ids, image, params)
-        short = (radii < margins).tolist()
-        self.table.record(ids, perturbation.size(boundary).tolist(), search.success.tolist(), short)
+        short = radii < margins
+        if perturbation.share is not None:  # a crop in which nothing may change is no evidence
+            short |= (perturbation.share == 0).to(short.device).expand(len(short))
+        self.table.record(ids, perturbation.size(boundary).tolist(), search.success.tolist(), short.tolist())
         with torch.no_grad():
             return perturbation.apply(image, params), search.label_of(params)
 

@@ -85,8 +85,8 @@ class MarginTable:
             ids: ids of the cases.
             distances: distance of the boundary of each broken case.
             broken: whether they did.
-            short: whether the visit ended short of the margin, so that not breaking does not count; none did if
-                not given.
+            short: whether the visit ended short of the margin, or nothing could change, so that not breaking does not
+                count; none did if not given.
         """
         for key, distance, hit, early in zip(ids, distances, broken, short or [False] * len(ids), strict=True):
             self.margins.setdefault(key, self.increment)

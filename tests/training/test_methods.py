@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import io
+import pickle
 
 import pytest
 import torch
@@ -351,3 +353,16 @@ def test_ima_needs_an_id_for_each_sample(ids):
 def test_standard_training_has_no_settings():
     with pytest.raises(TypeError, match="warm"):
         Standard(loss, warm=True)
+
+
+@pytest.mark.parametrize("make", [copy.copy, copy.deepcopy, lambda method: pickle.loads(pickle.dumps(method))])  # noqa: S301
+def test_ima_can_be_copied_and_pickled(make):
+    method = IMA(cross_entropy, L2(1.0))
+    method.table.margins["a"] = 0.3
+    assert make(method).margins == {"a": 0.3}
+
+
+@pytest.mark.parametrize("wrong", ["l2", None, 5, [L2(1.0), 3]])
+def test_ima_refuses_what_is_no_set(wrong):
+    with pytest.raises(ValueError, match="perturbation must be a set"):
+        IMA(cross_entropy, wrong)

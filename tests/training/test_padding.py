@@ -83,3 +83,13 @@ def test_a_method_tells_its_criterion_how_large_a_voxel_is():
     assert ima.criterion.voxel_volume == 2.5
     assert given.voxel_volume == 1.0  # the caller's own stays as it was
     Standard(_loss).set_voxel_volume(2.5)  # which has none
+
+
+@pytest.mark.parametrize("train_on", ["boundary", "worst"])
+def test_a_crop_in_which_nothing_may_change_says_nothing_about_the_margin(batch, train_on):
+    image, label, inside = batch
+    method = IMA(_loss, L2(0.2, unit="rms"), increment=0.02, criterion=DiceBelow(0.01), steps=2, train_on=train_on)
+    inside[1] = False
+    method(Recorder(), image, label, ["near", "far"], inside=inside)
+    method.end_epoch()
+    assert method.margins == pytest.approx({"near": 0.04, "far": 0.02})
