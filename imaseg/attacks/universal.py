@@ -173,14 +173,16 @@ class _Fit:
 
     def _start(self) -> Tensor:
         """A random pattern (1, C, *grid) in the unit ball."""
-        first = next(iter(self.batches), None)
-        if first is None:
-            msg = "batches must hold at least one (image, label), got none. Pass a list, not a generator."
+        passes = iter(self.batches)
+        first = next(passes, None)
+        if first is None or passes is self.batches:
+            got = "none" if first is None else "a generator, which ends after one pass"
+            msg = f"batches must hold at least one (image, label) in each of several passes, got {got}. Pass a list."
             raise ValueError(msg)
         image = checked(first[0])
         shape = tuple(self.settings.grid or image.shape[2:])
-        if len(shape) != image.ndim - 2 or len(shape) not in _MODES:
-            msg = f"grid must have one size per axis of the images ({image.ndim - 2}, 1 to 3), got {shape}."
+        if len(shape) != image.ndim - 2 or len(shape) not in _MODES or min(shape) < 1:
+            msg = f"grid must have one size >= 1 per axis of the images ({image.ndim - 2}, 1 to 3), got {shape}."
             raise ValueError(msg)
         empty = image.new_zeros(1, image.shape[1], *shape)
         return self._ball.init(empty, torch.Generator().manual_seed(self.settings.seed))

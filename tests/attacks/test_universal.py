@@ -177,8 +177,14 @@ def test_what_makes_no_sense_is_refused(network):
         UniversalPGD(Linf(0.1), step_size=0.0)
     with pytest.raises(ValueError, match="batches must hold at least one"):
         UniversalPGD(Linf(0.1)).fit(net, [])
-    with pytest.raises(ValueError, match=r"grid must have one size per axis of the images \(2, 1 to 3\), got \(4,\)"):
+    with pytest.raises(
+        ValueError, match=r"grid must have one size >= 1 per axis of the images \(2, 1 to 3\), got \(4,\)"
+    ):
         UniversalPGD(Linf(0.1), grid=(4,)).fit(net, [(images, label)])
+    with pytest.raises(ValueError, match=r"grid must have one size >= 1.*got \(0, 4\)"):
+        UniversalPGD(Linf(0.1), grid=(0, 4)).fit(net, [(images, label)])
+    with pytest.raises(ValueError, match="got a generator, which ends after one pass"):
+        UniversalPGD(Linf(0.1)).fit(net, (batch for batch in [(images, label)] * 3))
     found = UniversalPGD(Linf(0.1), steps=1).fit(net, [(images, label)])
     with pytest.raises(ValueError, match="must have the pattern's 1 channels and 2 spatial axes"):
         found.apply(torch.zeros(1, 2, 10, 12))
