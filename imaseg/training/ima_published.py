@@ -8,7 +8,7 @@ Ma & Liang, CMPB 2023; https://github.com/SarielMa/Increasing-Margin-Adversarial
 `segmentation`. What remains different: the search runs in eval mode (theirs in train mode; the same for InstanceNorm
 without dropout); a sample leaves the ascent once it is broken, since its later iterates are not used there either; of
 the visits of an epoch those that left a case unbroken do not enter its distance; the end of the bisection that is
-trained on is the broken one.
+trained on is the broken one; all samples of a batch start in one direction, so that no result depends on the batch.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from imaseg.attacks import PGD
 from imaseg.margins.criteria import MaxDiceBelow
 from imaseg.objectives import DiceCE
 from imaseg.perturbations import L2, Perturbation
-from imaseg.perturbations.base import expand
+from imaseg.perturbations.base import draw, expand
 from imaseg.training.base import Loss
 from imaseg.training.ima import IMA
 from imaseg.training.margin_table import MarginTable
@@ -75,7 +75,7 @@ class PublishedIMA(IMA):
         length = torch.minimum((radius - increment).clamp(min=increment), radius)
         direction = perturbation.step(
             perturbation.zeros(image),
-            torch.rand(image.shape, generator=torch.Generator().manual_seed(seed)).to(image) * 2 - 1,
+            draw(image, torch.Generator().manual_seed(seed), gaussian=False),
             torch.ones_like(length),
         )
         return perturbation.project(image, direction * expand(length, direction))

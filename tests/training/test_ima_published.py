@@ -64,3 +64,11 @@ def test_one_unbroken_visit_makes_a_case_grow():
 def test_other_sets_are_refused():
     with pytest.raises(ValueError, match="perturbation of ima-published must be l2, as published, got linf"):
         PublishedIMA(_loss, Linf(0.1))
+
+
+def test_a_sample_is_perturbed_alike_in_a_batch_and_alone():
+    net, image, label = trained_model()
+    together, alone = PublishedIMA(_loss, L2(1.0)), PublishedIMA(_loss, L2(1.0))
+    both, _ = together._perturb(net, image[:2], label[:2], ["a", "b"])
+    one, _ = alone._perturb(net, image[1:2], label[1:2], ["b"])
+    assert torch.allclose(both[1:], one, atol=1e-5)
