@@ -9,6 +9,7 @@ from imaseg.margins import Criterion
 from imaseg.objectives import Objective
 from imaseg.perturbations import Perturbation
 from imaseg.training.base import Loss, TrainingMethod
+from imaseg.training.ima import IMA
 from imaseg.training.one_of import OneOf
 
 _PARTS: dict[str, Any] = {"perturbation": Perturbation, "objective": Objective, "criterion": Criterion}
@@ -26,6 +27,9 @@ def build_method(spec: Mapping[str, Any], loss: Loss, *, seed: int = 0) -> Train
     Raises:
         ValueError: if a name or an argument is unknown or refused.
     """
+    if not isinstance(spec, Mapping):
+        msg = f"method must be a mapping with a name, got {spec!r}."
+        raise ValueError(msg)
     arguments = dict(spec)
     if isinstance(place := arguments.get("perturbation"), Mapping) and place.get("within") is not None:
         msg = (
@@ -33,9 +37,15 @@ def build_method(spec: Mapping[str, Any], loss: Loss, *, seed: int = 0) -> Train
             "settings. Pass inside=near(label, 20, spacing) (imaseg.perturbations.near) to the method."
         )
         raise ValueError(msg)
+    if not isinstance(seed_given := arguments.get("seed", seed), int) or isinstance(seed_given, bool):
+        msg = f"seed must be a whole number, got {seed_given!r}."
+        raise ValueError(msg)
     for key, family in _PARTS.items():
         if key in arguments:
             several = isinstance(arguments[key], list)
+            if several and not (key == "perturbation" and issubclass(TrainingMethod.named(str(spec.get("name"))), IMA)):
+                msg = f"{key} of {spec.get('name')} must be a single one, got a list. Leave all but one out."
+                raise ValueError(msg)
             arguments[key] = [family.build(one) for one in arguments[key]] if several else family.build(arguments[key])
     if spec.get("name") == OneOf.name:
         parts = arguments.get("methods")

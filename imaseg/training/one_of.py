@@ -63,11 +63,16 @@ class OneOf(TrainingMethod):
     def parts(self) -> dict[str, TrainingMethod]:
         """The methods by the name of their perturbation set, or their own where they have none; numbered if equal."""
         found: dict[str, TrainingMethod] = {}
-        for method in self.methods:
+        for method in self._single():
             name = getattr(getattr(method, "attack", method), "perturbation", method).name
             same = sum(known == name or known.startswith(f"{name}-") for known in found)
             found[f"{name}-{same + 1}" if same else name] = method
         return found
+
+    def _single(self) -> list[TrainingMethod]:
+        """The methods, those inside another `OneOf` one by one."""
+        nested = [method._single() if isinstance(method, OneOf) else [method] for method in self.methods]
+        return [method for methods in nested for method in methods]
 
     @property
     def margins(self) -> dict[str, dict[str, float]]:

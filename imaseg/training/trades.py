@@ -65,6 +65,9 @@ class TRADES(TrainingMethod):
         if not beta >= 0:
             msg = f"beta must be >= 0, got {beta}. The paper compares 1 and 6."
             raise ValueError(msg)
+        if not isinstance(fixed_target, bool):
+            msg = f"fixed_target must be true or false, got {fixed_target!r}."
+            raise ValueError(msg)
         check_label_fixed(perturbation, "TRADES")
         self.beta, self.fixed_target = beta, fixed_target
         self.ignore_index = ignore_index

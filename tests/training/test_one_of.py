@@ -115,3 +115,32 @@ def test_configurations_hold_lists_of_sets_and_of_methods():
 def test_nonsense_is_refused(make, text):
     with pytest.raises(ValueError, match=text):
         make()
+
+
+def test_methods_inside_another_one_of_keep_their_own_names_and_margins():
+    net, image, label = trained_model()
+    method = OneOf([IMA(_loss, SETS[:2], steps=1, criterion=NEVER), IMA(_loss, L2(1.0), steps=1, criterion=NEVER)])
+    ids = [f"case{i}" for i in range(len(image))]
+    for _ in range(12):
+        method(net, image, label, ids)
+    method.end_epoch()
+    assert list(method.parts) == ["l2", "bias-field", "l2-2"]
+    assert method.margins["case0"] == pytest.approx({"l2": 0.4, "bias-field": 0.06, "l2-2": 0.2})
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        ({"name": "pgd-training", "perturbation": [{"name": "l2", "eps": 1}]}, "perturbation of pgd-training must be"),
+        ({"name": "trades", "perturbation": [{"name": "l2", "eps": 1}]}, "perturbation of trades must be a single one"),
+        (
+            {"name": "ima", "perturbation": {"name": "l2", "eps": 1}, "objective": ["dice", "dice-ce"]},
+            "objective of ima must be a single one, got a list",
+        ),
+        ({"name": "one-of", "methods": [{"name": "standard"}, 5]}, "method must be a mapping with a name, got 5"),
+        ({"name": "one-of", "methods": [{"name": "standard"}], "seed": "a"}, "seed must be a whole number, got 'a'"),
+    ],
+)
+def test_configurations_that_fit_no_method_are_refused_before_the_first_batch(spec, told):
+    with pytest.raises(ValueError, match=told):
+        build_method(spec, _loss)

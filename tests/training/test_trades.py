@@ -99,6 +99,7 @@ def test_without_a_budget_only_the_clean_loss_is_left():
     ("arguments", "text"),
     [
         ((L2(1.0), {"beta": -1.0}), "beta must be >= 0, got -1.0"),
+        ((L2(1.0), {"fixed_target": "no"}), "fixed_target must be true or false, got 'no'"),
         ((Deformation(1.0), {}), "perturbation of TRADES must leave the label in place, got deformation"),
     ],
 )
