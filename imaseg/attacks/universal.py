@@ -2,10 +2,11 @@
 
     maximise over v in the unit ball   mean over cases i of objective(x_i + project_i(radius_i R_i v), y_i)
 
-v is a pattern on one grid, R_i its linear resampling to the shape of image i, radius_i the budget of the perturbation
-set on that image. A step is taken after each batch, along the mean of the latest gradients of all batches (stochastic
-average gradient), and shrinks as in `PGD`. After each pass over all batches the pattern is scored on all of them, and
-the one with the lowest mean of the hard Dice counts. `steps` passes take `steps` backward and 4 * `steps` + 2 forward
+v is a pattern on one grid, R_i its linear resampling to the shape of image i (for L2 stretched to the RMS of v, since
+values between neighbours are smaller), radius_i the budget of the perturbation set on that image. A step is taken after
+each batch, along the mean of the latest gradients of all batches (stochastic average gradient), and shrinks as in
+`PGD`. After each pass over all batches the pattern is scored on all of them, and the one with the lowest mean of the
+hard Dice counts. `steps` passes take `steps` backward and 4 * `steps` + 2 forward
 passes of each batch.
 
 Moosavi-Dezfooli, Fawzi, Fawzi & Frossard, "Universal adversarial perturbations", CVPR 2017; Hendrik Metzen, Kumar, Brox
@@ -271,10 +272,16 @@ def _spread(pattern: Tensor, image: Tensor, allowed: Perturbation) -> Tensor:
         )
         raise ValueError(msg)
     if pattern.shape[1:] != shape:
-        pattern = interpolate(pattern[None], shape, mode=_MODES[len(shape)], align_corners=True)[0]
+        fine = interpolate(pattern[None], shape, mode=_MODES[len(shape)], align_corners=True)[0]
+        kept = _rms(fine).clamp(min=1e-30) / _rms(pattern).clamp(min=1e-30) if isinstance(allowed, L2) else 1.0
+        pattern = fine / kept
     whole = allowed.size(allowed.masked(torch.ones_like(image)))
     unit = allowed.radius(image) / whole.clamp(min=torch.finfo(whole.dtype).tiny)
     return pattern.expand(image.shape) * expand(unit, image)
+
+
+def _rms(values: Tensor) -> Tensor:
+    return values.detach().square().mean().sqrt()
 
 
 def _require_additive(perturbation: Perturbation) -> None:
