@@ -180,7 +180,9 @@ def options(
     ] = False,
     threads: Annotated[
         int | None,
-        Option(min=1, help="Number of CPU threads (default: as many as may be used, or 1 where that is as fast)."),
+        Option(
+            min=1, max=1024, help="Number of CPU threads (default: as many as may be used, or 1 where that is as fast)."
+        ),
     ] = None,
     quiet: Annotated[
         bool, Option("--quiet", "-q", help="Print results and errors only: no progress, no notes.")

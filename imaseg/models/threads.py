@@ -22,6 +22,8 @@ WANTED: int | None = None
 """Number of threads that the user asks for."""
 _WORTH = 0.9
 """Share of the time with one thread that several must do with."""
+MOST = 1024
+"""Largest number that is taken: many more end the process without a word."""
 _SIDE = 96
 """Largest side of what is timed: a network of full size takes minutes for a whole volume."""
 _CGROUP = Path("/sys/fs/cgroup")
@@ -59,7 +61,7 @@ def usable_cores() -> int:
 def _choose(model: SegmentationModel, image: Tensor | None, kept: int | None) -> str:
     if next(model.parameters()).device.type != "cpu":
         return ""
-    if given := WANTED or kept:
+    if given := WANTED or (kept if kept and 1 <= kept <= MOST else None):
         torch.set_num_threads(given)
         return f"{_threads(given)}, {'as asked for' if WANTED else 'as before'}."
     cores = usable_cores()
@@ -68,8 +70,13 @@ def _choose(model: SegmentationModel, image: Tensor | None, kept: int | None) ->
     timed = image
     for axis in range(2, image.ndim):
         timed = timed.narrow(axis, 0, min(image.shape[axis], _SIDE))
-    with frozen(model):
-        seconds = {count: _timed(model, timed, count) for count in (cores, 1)}
+    before = torch.get_num_threads()
+    try:
+        with frozen(model):
+            seconds = {count: _timed(model, timed, count) for count in (cores, 1)}
+    except Exception:  # it has no gradients, or fails on this image: what needs either says so
+        torch.set_num_threads(before)
+        return ""
     share = seconds[cores] / seconds[1]
     chosen = cores if share < _WORTH else 1
     torch.set_num_threads(chosen)

@@ -99,3 +99,19 @@ def test_training_and_audits_resume_with_the_number_they_began_with(
     _seconds(monkeypatch, {4: 2.0, 1: 1.0})
     audit(run, prepared_phantom, plan, tmp_path / "audit", resume=True, announce=said.append)
     assert "4 threads, as before." in said
+
+
+def test_a_model_that_cannot_be_timed_leaves_the_number_as_it_is(model, monkeypatch):
+    for fails in (lambda image: image.detach(), lambda image: image.no_such_thing):
+        monkeypatch.setattr(type(model), "forward", lambda _, image, fails=fails: fails(image))
+        before = torch.get_num_threads()
+        with threads_for(model, torch.zeros(1, 1, 24, 24, 16)) as told:
+            assert (torch.get_num_threads(), told) == (before, "")
+
+
+@pytest.mark.parametrize("kept", [-3, 0, 10**6])
+def test_numbers_that_a_process_cannot_take_are_chosen_anew(model, monkeypatch, kept):
+    seen = _seconds(monkeypatch, {4: 0.1, 1: 1.0})
+    with threads_for(model, torch.zeros(1, 1, 24, 24, 16), kept=kept):
+        assert torch.get_num_threads() == 4
+    assert len(seen) == 2
