@@ -40,8 +40,9 @@ from imaseg.runs.config import TrainConfig
 _BOTH = ["image", "label"]
 _ALL = [*_BOTH, "inside"]
 _KEPT = [*_ALL, "id"]
-_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
-_SIDE = re.compile(r"(?<![a-z])(left|right|lh|rh|[lr])(?![a-z0-9])", re.IGNORECASE)
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=\b[LR])(?=[A-Z][a-z])")
+_SIDE = re.compile(r"(?<![a-z])(left|right|([lr][ht]?)(?![a-z0-9]))", re.IGNORECASE)
+"""Rather a word too many: a case that is not mirrored is no harm, one that is turns a left kidney into a right one."""
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
@@ -138,7 +139,7 @@ def _reading(config: TrainConfig) -> list[Transform]:
 def flipped_axes(config: TrainConfig, labels: Mapping[int, str]) -> list[str]:
     """Axes that are mirrored at random: as the configuration says, by itself x unless a label names a side."""
     if config.flip != "auto":
-        return list(config.flip)
+        return list(dict.fromkeys(config.flip))
     return [] if sided(labels) else ["x"]
 
 

@@ -9,7 +9,7 @@ import torch
 from scipy.ndimage import distance_transform_edt
 
 from imaseg.data import Case, CaseSet
-from imaseg.runs.batches import training_loader
+from imaseg.runs.batches import sided, training_loader
 from imaseg.runs.config import TrainConfig
 
 
@@ -126,6 +126,11 @@ def test_left_and_right_change_places_only_where_no_label_names_a_side(tmp_path,
     assert any(falling) == mirrored
     if mirrored:
         assert 0.3 < sum(falling) / len(falling) < 0.7
+
+
+@pytest.mark.parametrize("name", ["leftkidney", "LKidney", "Lt. lung", "rt_lung", "rib_left1", "lobe RIGHT2"])
+def test_sides_are_found_however_they_are_written(name):
+    assert sided({1: "vertebra L1", 2: name, 3: "cleft", 4: "Liver", 5: "lateral ligament", 6: "Rib"}) == [name]
 
 
 @pytest.mark.parametrize(("share", "low", "high"), [(1.0, 1.0, 1.0), (0.5, 0.4, 0.8), (0.0, 0.0, 0.35)])
