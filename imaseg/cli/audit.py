@@ -59,7 +59,6 @@ def audit(
     how["attacker"] = attacker
     subjects = load_cases(data, missing_ok=True, follow_links=True) if follow_links else data
     if dry_run:
-        del how["resume"]
         rehearse(model, subjects, plan, out, announce=say, **how)
         say(f"Nothing was run. It would write to {out}: {', '.join(_ALWAYS)}, and what the plan asks for.")
         return 0

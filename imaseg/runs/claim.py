@@ -21,8 +21,8 @@ _OLDER: dict[str, object] = {"foreground": 0.0, "flip": ["x"]}
 """What runs did that do not say."""
 
 
-def claim(out: Path, config: TrainConfig, card: ModelCard, *, resume: bool) -> None:
-    """Make `out` the folder of this run, without overwriting another run.
+def claim(out: Path, config: TrainConfig, card: ModelCard, *, resume: bool, dry_run: bool = False) -> None:
+    """Make `out` the folder of this run, without overwriting another run; a dry run only looks whether it could be.
 
     Raises:
         InputError: if its name is no text, or it holds something else, a run while `resume` is off, or a run with
@@ -38,8 +38,9 @@ def claim(out: Path, config: TrainConfig, card: ModelCard, *, resume: bool) -> N
         if occupied(out):
             msg = f"{out} must be a new or empty folder, got one with other content. Name another --out."
             raise InputError(msg)
-        with whole_file(path) as part:
-            part.write_text(yaml.safe_dump(config.model_dump(), sort_keys=False))
+        if not dry_run:
+            with whole_file(path) as part:
+                part.write_text(yaml.safe_dump(config.model_dump(), sort_keys=False))
         return
     if not resume:
         msg = f"{out} must be a new folder, got one with a run in it. Add --resume, or name another --out."
@@ -54,7 +55,8 @@ def claim(out: Path, config: TrainConfig, card: ModelCard, *, resume: bool) -> N
     if (out / CARD).is_file():
         before = validated(ModelCard, read_json(out / CARD), source=str(out / CARD))
         _same(out, "data", _whole(before, source=str(out / CARD)), _whole(card, source=str(out / CARD)))
-    sweep(out)
+    if not dry_run:
+        sweep(out)
 
 
 def _whole(card: ModelCard, *, source: str) -> dict[str, object]:

@@ -101,8 +101,8 @@ def _train(
         load_weights(model.network, read_weights(Path(config.init)), source=config.init)
     state = _state(config, model, cases)
     check_fit(config, model, state.method)
-    if first and not dry_run:
-        claim(out, config, card, resume=resume)
+    if first:
+        claim(out, config, card, resume=resume, dry_run=dry_run)
     wait()
     if (out / CHECKPOINT).is_file():
         state.load(out)

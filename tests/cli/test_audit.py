@@ -60,3 +60,17 @@ def test_a_dry_run_of_training_checks_the_configuration_and_writes_nothing(prepa
     assert not out.exists()
     with pytest.raises(InputError):
         CliRunner().invoke(app, [*arguments, "loss.name=Nonsense"], catch_exceptions=False)
+
+
+def test_a_dry_run_refuses_a_folder_that_the_run_would_refuse(tiny_run, prepared_phantom, tiny_config, tmp_path):
+    run, audited = tmp_path / "run", tmp_path / "audit"
+    train = ["train", str(tiny_config), "--data", str(prepared_phantom), "--out", str(run), "epochs=1"]
+    look = ["attack", str(tiny_run), str(prepared_phantom), "--out", str(audited), "--eps", "0.1", "--attack", "fgsm"]
+    for command, other in ((train, "network.channels=[4,6]"), (look, "--seed=3")):
+        assert CliRunner().invoke(app, command).exit_code == 0
+        held = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+        for more, told in (([], "Add --resume"), (["--resume", other], "Name another --out")):
+            done = CliRunner().invoke(app, [*command, "--dry-run", *more])
+            assert told in str(done.exception)
+        assert CliRunner().invoke(app, [*command, "--dry-run", "--resume"]).exit_code == 0
+        assert held == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}

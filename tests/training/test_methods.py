@@ -355,7 +355,7 @@ def test_standard_training_has_no_settings():
         Standard(loss, warm=True)
 
 
-@pytest.mark.parametrize("make", [copy.copy, copy.deepcopy, lambda method: pickle.loads(pickle.dumps(method))])  # noqa: S301
+@pytest.mark.parametrize("make", [copy.copy, copy.deepcopy, lambda method: pickle.loads(pickle.dumps(method))])
 def test_ima_can_be_copied_and_pickled(make):
     method = IMA(cross_entropy, L2(1.0))
     method.table.margins["a"] = 0.3

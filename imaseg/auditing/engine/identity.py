@@ -77,7 +77,7 @@ def _facts(model: SegmentationModel, spec: str, card: Mapping[str, Any]) -> Mode
     )
 
 
-def claim(folder: Path, run: Run, *, resume: bool, follow: bool = False) -> None:
+def claim(folder: Path, run: Run, *, resume: bool, follow: bool = False, dry_run: bool = False) -> None:
     """Make a folder this run's, or go on with the one it holds if that is the same run.
 
     Args:
@@ -85,6 +85,7 @@ def claim(folder: Path, run: Run, *, resume: bool, follow: bool = False) -> None
         run: what `describe` returned.
         resume: whether to go on.
         follow: whether another process makes the folder, so that this one waits and only looks whether it fits.
+        dry_run: only look whether it fits; nothing is written.
 
     Raises:
         InputError: if the folder holds something else, or the other process does not make it.
@@ -100,12 +101,12 @@ def claim(folder: Path, run: Run, *, resume: bool, follow: bool = False) -> None
             msg = f"{folder} must be a new folder, got one with an audit in it. Add --resume, or name another --out."
             raise InputError(msg)
         _same(folder, read_record(path, Run), run)
-        if Claims(folder).idle():  # else what looks left behind may be written just now
+        if not dry_run and Claims(folder).idle():  # else what looks left behind may be written just now
             sweep(folder)
     elif occupied(folder):
         msg = f"{folder} must be a new or empty folder, got one with other content. Name another --out."
         raise InputError(msg)
-    else:
+    elif not dry_run:
         write_json(path, run.model_dump(mode="json"))
 
 

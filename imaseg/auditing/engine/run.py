@@ -121,6 +121,7 @@ def rehearse(
     out: str | Path,
     *,
     announce: Callable[[str], None],
+    resume: bool = False,
     **how: Any,
 ) -> None:
     """Tell `announce` what `audit` would do and how long it would take; nothing is written.
@@ -131,12 +132,14 @@ def rehearse(
         plan: what is measured.
         out: folder of the audit, whose finished cases need not be done again.
         announce: what tells people.
+        resume: whether `out` may hold a part of this audit.
         how: `select`, `device`, `trust` and `attacker`.
 
     Raises:
         InputError: if something does not fit.
     """
     subject, settings = _checked(model, cases, plan, **how)
+    claim(Path(out), describe(subject, settings, subject.preparation()), resume=resume, dry_run=True)
     with threads_for(subject.model, _first_image(subject)) as chosen, frozen(subject.model):
         parts = costs(settings, len(subject.model.card.structures), len(subject.cases))
         _announce(announce, subject, settings, parts, Path(out))
