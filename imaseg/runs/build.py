@@ -61,6 +61,9 @@ def build_method(config: TrainConfig) -> TrainingMethod:
 def _without_place(config: TrainConfig) -> dict[str, Any]:
     """Settings of the method; where images may change is told with each batch."""
     method = dict(config.method)
+    if config.within is None and (_placed(method.get("perturbation")) or _placed(method.get("methods"))):
+        msg = "within must go with a method of one set, got it among several that take turns. Leave `within` out."
+        raise ValueError(msg)
     if config.within is not None:
         name = method["perturbation"].get("name")
         if isinstance(name, str) and Perturbation.named(name).moves_label:
@@ -68,6 +71,13 @@ def _without_place(config: TrainConfig) -> dict[str, Any]:
             raise ValueError(msg)
         method["perturbation"] = {key: value for key, value in method["perturbation"].items() if key != "within"}
     return method
+
+
+def _placed(part: object) -> bool:
+    """Whether something in plain data says `within`."""
+    if isinstance(part, Mapping):
+        return "within" in part or any(map(_placed, part.values()))
+    return isinstance(part, list) and any(map(_placed, part))
 
 
 def build_schedule(config: TrainConfig, optimizer: Optimizer) -> LRScheduler:

@@ -63,3 +63,15 @@ def test_where_nobody_tells_the_structures_it_is_refused():
     spec = {"name": "pgd-training", "perturbation": {"name": "l2", "eps": 0.1, "within": "20 mm"}}
     with pytest.raises(ValueError, match=r"within must be told with each batch.*inside=near\(label"):
         build_from_settings(spec, lambda logits, label: logits.sum())
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        f"{{name: ima, perturbation: [{SPEC % ('l2', '20 mm')}, {{name: gamma, eps: 0.3}}]}}",
+        f"{{name: one-of, methods: [{{name: standard}}, {{name: ima, perturbation: {SPEC % ('l2', '20 mm')}}}]}}",
+    ],
+)
+def test_several_sets_that_take_turns_are_told_to_leave_it_out(tiny_config, method):
+    with pytest.raises(InputError, match="within must go with a method of one set, .* Leave `within` out"):
+        build_method(load_config(tiny_config, [f"method={method}"]))
