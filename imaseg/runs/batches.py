@@ -6,26 +6,17 @@ workers.
 
 from __future__ import annotations
 
-import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from monai.data import CacheDataset, DataLoader
 from monai.transforms import (
-    CenterSpatialCropd,
     Compose,
     EnsureChannelFirstd,
     LoadImaged,
-    RandAdjustContrastd,
-    RandAffined,
-    RandCropByPosNegLabeld,
-    RandFlipd,
-    RandGaussianNoised,
-    RandScaleIntensityd,
-    RandSpatialCropd,
     SpatialPadd,
     ToTensord,
     Transform,
@@ -35,14 +26,11 @@ from torch.utils.data import Dataset, Sampler
 from imaseg.data import Case, CaseSet
 from imaseg.perturbations import near
 from imaseg.ranks import rank, world
+from imaseg.runs.augmentation import ALL, augmentation
 from imaseg.runs.config import TrainConfig
 
 _BOTH = ["image", "label"]
-_ALL = [*_BOTH, "inside"]
-_KEPT = [*_ALL, "id"]
-_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=\b[LR])(?=[A-Z][a-z])")
-_SIDE = re.compile(r"(?<![a-z])(left|right|([lr][ht]?)(?![a-z0-9]))", re.IGNORECASE)
-"""Rather a word too many: a case that is not mirrored is no harm, one that is turns a left kidney into a right one."""
+_KEPT = [*ALL, "id"]
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
@@ -104,7 +92,7 @@ def training_loader(cases: CaseSet, config: TrainConfig, *, start: int) -> DataL
     `inside` is 1 on what may be perturbed: the image, or what of it lies near a structure; 0 on padding.
     """
     data = CacheDataset([_item(case) for case in cases], Compose(_reading(config)), progress=False)
-    seeded = SeededDataset(data, Compose(_augmentation(config, flipped_axes(config, cases.labels))), seed=config.seed)
+    seeded = SeededDataset(data, Compose(augmentation(config, cases.labels)), seed=config.seed)
     return DataLoader(
         seeded,
         batch_size=config.batch_size,
@@ -131,42 +119,8 @@ def _reading(config: TrainConfig) -> list[Transform]:
         LoadImaged(_BOTH, image_only=True),
         EnsureChannelFirstd(_BOTH),
         _Inside(config.within),
-        ToTensord(_ALL, track_meta=False),
-        SpatialPadd(_ALL, config.patch),
-    ]
-
-
-def flipped_axes(config: TrainConfig, labels: Mapping[int, str]) -> list[str]:
-    """Axes that are mirrored at random: as the configuration says, by itself x unless a label names a side."""
-    if config.flip != "auto":
-        return list(dict.fromkeys(config.flip))
-    return [] if sided(labels) else ["x"]
-
-
-def sided(labels: Mapping[int, str]) -> list[str]:
-    """Names of labels that tell left from right, which a mirrored image would make wrong.
-
-    >>> sided({1: "left kidney", 2: "Hippocampus_R", 3: "vertebra L1", 4: "upright", 5: "RightLung"})
-    ['left kidney', 'Hippocampus_R', 'RightLung']
-    """
-    return [name for name in labels.values() if _SIDE.search(_CAMEL.sub("_", name))]
-
-
-def _augmentation(config: TrainConfig, flips: Sequence[str]) -> list[Transform]:
-    if not config.augment:
-        return [CenterSpatialCropd(_ALL, config.patch), ToTensord(_ALL, track_meta=False)]
-    turn, grow = [0.15] * len(config.patch), [0.1] * len(config.patch)
-    share = config.foreground
-    return [
-        RandCropByPosNegLabeld(_ALL, "label", config.patch, pos=share, neg=1 - share)
-        if share
-        else RandSpatialCropd(_ALL, config.patch, random_size=False),
-        *(RandFlipd(_ALL, prob=0.5, spatial_axis="xyz".index(axis)) for axis in flips),
-        RandAffined(_ALL, prob=0.3, rotate_range=turn, scale_range=grow, mode=("bilinear", "nearest", "nearest")),
-        RandGaussianNoised("image", prob=0.2, std=0.05),
-        RandScaleIntensityd("image", factors=0.1, prob=0.3),
-        RandAdjustContrastd("image", prob=0.2, gamma=(0.8, 1.25), retain_stats=True),
-        ToTensord(_ALL, track_meta=False),
+        ToTensord(ALL, track_meta=False),
+        SpatialPadd(ALL, config.patch),
     ]
 
 

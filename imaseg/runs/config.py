@@ -28,7 +28,8 @@ class TrainConfig(BaseModel):
         schedule: course of the learning rate over the epochs.
         loss: class of `monai.losses` and its arguments.
         foreground: share of the patches that are centred on a labelled voxel, where patches are smaller than cases.
-        augment: random flips, small affine changes, intensity changes.
+        augment: true for small affine changes, noise, scaling and contrast; false for none, and no random crop; or a
+            list of random transforms of MONAI that keep the size, such as `{name: RandGaussianNoised, prob: 0.2}`.
         flip: image axes that are mirrored at random, of x, y and z; `auto` is x, from left to right in cases of RAS
             orientation, or none where a label names a side, such as "left kidney".
         method: training method and its arguments.
@@ -53,7 +54,7 @@ class TrainConfig(BaseModel):
     schedule: Literal["cosine", "poly", "constant"] = "cosine"
     loss: dict[str, Any] = {"name": "DiceCELoss", "softmax": True, "to_onehot_y": True}
     foreground: float = Field(1 / 3, ge=0, le=1)
-    augment: bool = True
+    augment: bool | list[dict[str, Any]] = True
     flip: Literal["auto"] | list[Literal["x", "y", "z"]] = "auto"
     method: dict[str, Any] = {"name": "standard"}
     monitor: float = Field(0.05, ge=0, lt=1)

@@ -28,7 +28,8 @@ from imaseg.models.run_folder import build_model, read_weights
 from imaseg.models.segmentation import ModelCard, SegmentationModel
 from imaseg.models.threads import threads_for
 from imaseg.ranks import joined, rank, several, wait
-from imaseg.runs.batches import flipped_axes, held_out, seed_everything, sided, training_loader
+from imaseg.runs.augmentation import augmentation, flipped_axes, sided
+from imaseg.runs.batches import held_out, seed_everything, training_loader
 from imaseg.runs.build import build_method, build_schedule
 from imaseg.runs.checkpoint import CHECKPOINT, RunState
 from imaseg.runs.claim import claim
@@ -101,6 +102,7 @@ def _train(
         load_weights(model.network, read_weights(Path(config.init)), source=config.init)
     state = _state(config, model, cases)
     check_fit(config, model, state.method)
+    augmentation(config, cases.labels)  # refused before anything is written
     if first:
         claim(out, config, card, resume=resume, dry_run=dry_run)
     wait()
@@ -112,13 +114,13 @@ def _train(
         if state.epoch < config.epochs:
             if announce is not None and first:
                 announce(" ".join([time_estimate(config, model, state, len(train_ids)), chosen]).strip())
-                if config.augment:
+                if config.augment is not False:
                     announce(_flips(config, cases))
             if dry_run:
                 return
             trainer = _trainer(config, model, state, cases.select(train_ids))
             if first:
-                monitor = Monitor(model, cases.select(monitor_ids)) if monitor_ids else None
+                monitor = Monitor(model, cases.select(monitor_ids), config.patch) if monitor_ids else None
                 record = EpochRecord(model, state, out, monitor=monitor, select=config.select, say=announce)
                 stack.enter_context(record).attach(trainer)
             trainer.run()

@@ -376,3 +376,21 @@ def test_runs_of_earlier_versions_resume_as_they_began(prepared_phantom, tiny_co
         InputError, match="must be resumed with the settings it was started with, got another foreground"
     ):
         train(other, prepared_phantom, run, resume=True)
+
+
+def test_cases_much_larger_than_the_patch_are_monitored_in_tiles(prepared_phantom, tiny_config, tmp_path, monkeypatch):
+    from imaseg.runs import monitor as module
+
+    sizes, forward = [], module.SegmentationModel.forward
+
+    def noted(self, image):
+        sizes.append(tuple(image.shape[2:]))
+        return forward(self, image)
+
+    run = train(load_config(tiny_config, ["epochs=1"]), prepared_phantom, tmp_path / "run")
+    model, cases = load_model(run), training_cases(prepared_phantom)
+    whole = module.Monitor(model, cases, [24, 24, 16]).mean_dice()
+    monkeypatch.setattr(module.SegmentationModel, "forward", noted)
+    tiled = module.Monitor(model, cases, [8, 8, 8]).mean_dice()
+    assert set(sizes) == {(8, 8, 8)}
+    assert tiled == pytest.approx(whole, abs=0.2)
