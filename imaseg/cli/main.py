@@ -178,6 +178,14 @@ def options(
     version: Annotated[  # noqa: ARG001
         bool, Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
+    verbose: Annotated[
+        bool,
+        Option(
+            "--verbose",
+            "-v",
+            help="Print warnings and notes of libraries too, and why a case failed with the place in code.",
+        ),
+    ] = False,
     threads: Annotated[
         int | None,
         Option(
@@ -190,6 +198,9 @@ def options(
 ) -> None:
     """Make medical image segmenters robust, and measure how robust they are."""
     progress.QUIET = quiet
+    if verbose:
+        logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+        warnings.resetwarnings()
     if threads is not None:
         from imaseg.models import threads as choice
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
+
 import pytest
 from typer.testing import CliRunner
 
@@ -74,3 +78,23 @@ def test_a_dry_run_refuses_a_folder_that_the_run_would_refuse(tiny_run, prepared
             assert told in str(done.exception)
         assert CliRunner().invoke(app, [*command, "--dry-run", "--resume"]).exit_code == 0
         assert held == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
+def test_verbose_shows_where_a_case_failed(tiny_run, prepared_phantom, tmp_path):
+    data = shutil.copytree(prepared_phantom, tmp_path / "data")
+    damaged = next((data / "imagesTr").glob("phantom_005*"))
+    damaged.write_bytes(b"not a volume")
+    arguments = ["audit", str(tiny_run), str(data), "--plan", str(_plan(tmp_path))]
+    shown = {}
+    for name, more in (("plain", []), ("verbose", ["--verbose"])):
+        command = [sys.executable, "-m", "imaseg", *more, *arguments, "--out", str(tmp_path / name)]
+        shown[name] = subprocess.run(command, capture_output=True, text=True, check=False).stderr
+        assert "failed phantom_005" in shown[name]
+    assert "Traceback" not in shown["plain"]
+    assert "imaseg: case phantom_005 failed\nTraceback" in shown["verbose"]
+
+
+def _plan(folder):
+    path = folder / "plan.yaml"
+    path.write_text("name: p\nprobes: [{attack: fgsm, eps: [0.1]}]\nverify: false\n")
+    return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import uuid
 from collections.abc import Sequence
@@ -23,6 +24,8 @@ from imaseg.progress import Tell, bar, duration, step_line
 from imaseg.results.case import CaseRecord
 from imaseg.results.load import read_case
 from imaseg.results.run import FailedCase
+
+_LOG = logging.getLogger("imaseg")
 
 
 class Work:
@@ -102,6 +105,7 @@ class Work:
         except OutputError:  # the next case would not be written either
             raise
         except Exception as error:  # a plug-in may raise anything, and the other cases go on
+            _LOG.info("case %s failed", case.id, exc_info=error)
             self.failed[case.id] = shortage(shape, device) if is_shortage(error) else _reason(error)
             if device.type == "cuda":
                 torch.cuda.empty_cache()
