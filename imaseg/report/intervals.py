@@ -36,6 +36,10 @@ def how_made(audits: Audits) -> str:
 def doubts(audits: Audits) -> Iterator[str]:
     """What the page says of patients who are not known."""
     yield "The 95 % intervals describe the choice of cases or patients only, not what another training run would give."
+    yield (
+        "Intervals of a mean assume that no few cases decide it: those of mean HD95 and of volumes hold the truth less "
+        "often than 95 %, and those of rare events (missed structures, false positives) far less often."
+    )
     told = [(audit.name, audit.summary.intervals) for audit in audits]
     if unknown := [name for name, of in told if of is None or of.over == "cases"]:
         yield (
