@@ -9,7 +9,8 @@ import torch
 from scipy.ndimage import distance_transform_edt
 
 from imaseg.data import Case, CaseSet
-from imaseg.runs.batches import sided, training_loader
+from imaseg.runs.augmentation import sided
+from imaseg.runs.batches import training_loader
 from imaseg.runs.config import TrainConfig
 
 
