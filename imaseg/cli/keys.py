@@ -53,11 +53,14 @@ def show_keys(file: str, *, as_json: bool) -> None:
 
 
 def markdown() -> str:
-    """All files and their keys as a page of the documentation."""
+    """All files and their keys as a page of the documentation, without those of installed plug-ins."""
     lines = ["# Keys of configurations, plans, cards and recipes", "", _HEAD]
     for file in FILES:
         lines += ["", f"## {_TITLES[file]}"]
-        for part, keys in config_keys(file).items():
+        for part, model in FILES[file]():
+            if not model.__module__.startswith("imaseg."):
+                continue
+            keys = list(_keys(model))
             lines += ["", *([f"### {file}: {part.rstrip(':')}", ""] if part else [])]
             lines += ["| key | type | default | meaning |", "| --- | --- | --- | --- |"]
             for key in keys:

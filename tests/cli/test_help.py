@@ -65,9 +65,10 @@ def test_the_version_is_that_of_the_package():
 
 @pytest.mark.parametrize("file", FILES)
 def test_every_key_has_type_default_and_meaning(file):
+    own = {part for part, model in FILES[file]() if model.__module__.startswith("imaseg.")}  # other tests add probes
     for part, keys in config_keys(file).items():
         assert keys, part
-        for key in keys:
+        for key in keys if part in own else ():
             assert key["meaning"].endswith((".", ")")), (part, key)
             assert "None" not in key["meaning"]
             assert key["type"]

@@ -19,7 +19,8 @@ PLACES = [
     "audit X . --out o", "audit nnunet:X . --out o", "audit bundle:X . --out o", "audit smp:X . --out o",
     "audit torchscript:X . --out o --trust", "audit python:X:f . --out o --trust", "audit X.yaml . --out o",
     "audit . X --out o", "audit . . --out o --plan X.yaml", "attack X . --out o --eps 1", "margin X . --out o",
-    "doctor X", "doctor . --data X", "report X --out r.html", "report . --out r.html --imports X --trust", "schema X",
+    "doctor X", "doctor . --data X", "report X --out r.html", "report . --out r.html --imports X --trust",
+    "schema X", "config X",
     "list X", "nnunet export X o", "nnunet export . X", "nnunet train 1 2d 0 --config X",
 ]  # fmt: skip
 ODD = {"null": "a\0b", "half": "a\ud800b", "long": 300 * "y", "longer": "/".join(30 * [200 * "y"]), "bytes": "\udcff"}

@@ -109,9 +109,7 @@ def audit(
     how: dict[str, Any] = {"select": select, "device": device, "trust": trust, "attacker": attacker}
     subject, settings = _checked(model, cases, plan, **how)
     with threads_for(subject.model, _first_image(subject), kept=_kept_threads(folder)) as chosen:
-        if chosen and announce is not None and rank() == 0:
-            announce(chosen)
-        return _audit(subject, settings, folder, resume=resume, announce=announce, started=started)
+        return _audit(subject, settings, folder, resume=resume, announce=announce, started=started, threads=chosen)
 
 
 def rehearse(
@@ -168,6 +166,7 @@ def _audit(
     resume: bool,
     announce: Callable[[str], None] | None,
     started: float,
+    threads: str,
 ) -> AuditResult:
     run = describe(subject, settings, subject.preparation())
     claim(folder, run, resume=resume, follow=rank() > 0)
@@ -175,6 +174,8 @@ def _audit(
         parts = costs(settings, len(subject.model.card.structures), len(subject.cases))
         if announce is not None and rank() == 0:
             _announce(announce, subject, settings, parts, folder)
+            if threads:
+                announce(threads)
         agreed = _agreement(folder, subject, settings, announce) if rank() == 0 else None
         subject.forget_first()
         work = Work(subject, settings, folder, parts)
