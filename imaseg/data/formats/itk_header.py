@@ -209,6 +209,10 @@ def _require_unpacked(path: Path, header: _Header, size: int, skipped: int) -> N
         raise InputError(msg) from error
 
 
+_LONGEST_NAME = 255
+"""Bytes that the name of a file may have."""
+
+
 def _start(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(_LONGEST)
@@ -232,6 +236,9 @@ def _names(path: Path, name: str, listed: list[str] | None) -> list[str]:
         data_file = PureWindowsPath(each)  # understands / as well as \
         if data_file.is_absolute() or data_file.root or data_file.drive or ".." in data_file.parts or not each:
             msg = f"{path} must name voxels in its own folder, got {each!r}. Move them there and fix the header."
+            raise InputError(msg)
+        if len(each.encode(errors="replace")) > _LONGEST_NAME:
+            msg = f"{path} must name voxels by a name that files can have, got {len(each)} characters. Fix the header."
             raise InputError(msg)
     if listed is not None or "%" not in name:
         return names

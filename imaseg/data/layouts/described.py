@@ -102,6 +102,8 @@ def _listed(root: Path, entries: list[Any], channels: int) -> list[Case]:
             _malformed(root, "image and label of each entry of training", "file names", entry)
         image = tuple(path for name in names for path in channels_of(root / name))
         name = _case_id(Path(names[0]), Path(label) if label else None, from_zero=from_zero)
+        if not name:
+            _malformed(root, "each image of training", "a file name", names[0])
         fault = ""
         if len(names) == 1 and image != (root / names[0],):
             image, fault = checked_channels(name, image, range(max(channels, 1)))

@@ -195,3 +195,14 @@ def test_real_nrrd_files_and_the_nifti_that_itk_makes_of_them_are_one(real_data,
             scan, nifti = read_scan(path), nib.load(tmp_path / "x.nii.gz")
             np.testing.assert_array_equal(scan.data, nifti.get_fdata())
             np.testing.assert_allclose(scan.affine, nifti.affine, atol=1e-3)
+
+
+@pytest.mark.parametrize("suffix", [".mhd", ".nhdr"])
+def test_names_longer_than_files_may_have_are_refused(tmp_path, suffix):
+    path = tmp_path / f"x{suffix}"
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(np.ones((8, 8, 8), np.int16)), str(path))
+    key = {".mhd": "ElementDataFile =", ".nhdr": "data file:"}[suffix]
+    lines = [f"{key} {'x' * 9000}" if line.startswith(key) else line for line in path.read_text().splitlines()]
+    path.write_text("\n".join([*lines, ""]))
+    with pytest.raises(InputError, match="must name voxels by a name that files can have, got 9000 characters"):
+        read_scan(path)

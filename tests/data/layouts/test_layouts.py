@@ -75,6 +75,7 @@ def test_one_case_in_two_files_is_refused(tmp_path, save, ball, picture):
     [
         ({"training": ["a.nii.gz"]}, r"each entry of training in .*dataset.json must be \{.image"),
         ({"training": [{"image": [1]}]}, "image and label of each entry of training .* must be file names"),
+        ({"training": [{"image": "/"}]}, "each image of training in .*dataset.json must be a file name, got '/'"),
         ({"training": [{"image": "x" * 999}]}, "image and label of each entry of training .* must be file names"),
         ({"training": [], "dataset": {"a": {"images": ["x" * 999]}}}, "case 'a' of dataset in .* must be"),
         ({"training": [{"image": "\ud800.nii"}]}, "image and label of each entry of training .* must be file names"),
