@@ -208,6 +208,41 @@ class Viewer(Block):
     group: str = ""
 
 
+class Answer(NamedTuple):
+    """A question, its answer per model (name, empty if there is one; number), and what the numbers are."""
+
+    question: str
+    numbers: list[tuple[str, str]]
+    said: str
+
+
+@dataclass(frozen=True)
+class Glance(Block):
+    """Answers beside a picture."""
+
+    answers: list[Answer]
+    panels: list[Panel]
+    note: str
+
+
+class Explored(NamedTuple):
+    """One case of one model for the viewer: its name, what is said of it, gzipped NIfTI in base64, how to show it."""
+
+    title: str
+    said: str
+    volumes: str
+    look: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Explorer(Block):
+    """Cases that a viewer shows in all planes, with the colours of its panes by name."""
+
+    note: str
+    cases: list[Explored]
+    colours: dict[str, Any]
+
+
 class Verdict(NamedTuple):
     """What a check says of one model."""
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
 from imaseg.data.files import whole_file
 from imaseg.errors import InputError
 from imaseg.report.audits import Audits, read_audits
+from imaseg.report.blocks import Explorer
+from imaseg.report.glossary import Explainer
 from imaseg.report.sections import build_sections
 from imaseg.report.sections.context.validity import failed_checks, is_sound, verdict_text
 from imaseg.report.wording import listing
@@ -53,17 +55,28 @@ def render(audits: Audits) -> str:
         lstrip_blocks=True,
     )
     jinja.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
+    jinja.filters["explained"] = Explainer()
+    sections = build_sections(audits)
+    explored = any(isinstance(block, Explorer) for section in sections for block in section.blocks)
     page = jinja.get_template("page.html.j2").render(
         title=f"Robustness audit: {listing(audit.name for audit in audits)}",
-        sections=build_sections(audits),
+        sections=sections,
         verdict=verdict_text(audits),
         sound=is_sound(audits),
         failed=failed_checks(audits),
         style=_asset("page.css"),
-        scripts=[Markup(get_plotlyjs()), _asset("draw.js"), _asset("slides.js")],
+        packed={"plotly": packed("plotly-basic.min.js")} | ({"niivue": packed("niivue.umd.js")} if explored else {}),
+        scripts=[
+            _asset(f"{name}.js") for name in ("unpack", "draw", "slides", *(["outline", "explore"] if explored else []))
+        ],
     )
     return page.lstrip() + "\n"
 
 
 def _asset(name: str) -> Markup:
     return Markup((_STYLE / name).read_text(encoding="utf-8"))
+
+
+def packed(library: str) -> str:
+    """A library of `style/vendor`, gzipped, in base64; the page unpacks it."""
+    return base64.b64encode((_STYLE / "vendor" / f"{library}.gz").read_bytes()).decode("ascii")

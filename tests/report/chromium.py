@@ -107,6 +107,7 @@ class Chromium:
         self.send("Page.navigate", url=page.as_uri())
         while "Page.loadEventFired" not in self._seen:
             self._next()
+        self.ask("typeof drawn === 'undefined' ? null : drawn")
         self.settle()
 
     def settle(self):

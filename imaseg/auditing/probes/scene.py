@@ -22,6 +22,7 @@ from imaseg.auditing.inputs.own import native_decision
 from imaseg.auditing.inputs.source import CaseSource, Loaded
 from imaseg.auditing.metrics.calibration import calibration_error
 from imaseg.auditing.metrics.scores import dice_of_maps, mean_of_held, score, score_regions, volumes_ml
+from imaseg.auditing.probes.cropped import cropped
 from imaseg.data import Case
 from imaseg.data.files import whole_file
 from imaseg.errors import InputError
@@ -282,8 +283,8 @@ class Scene:
             (self.folder / name).unlink(missing_ok=True)
 
     def show(self, result: AttackResult) -> None:
-        """Store the slice that the page shows of an attack; on checked cases evaluate its image anew."""
-        self.write_arrays(f"cases/{self.case.id}.npz", self._slices(result))
+        """Store the slice and the volume that the page shows of an attack; on checked cases evaluate its image anew."""
+        self.write_arrays(f"cases/{self.case.id}.npz", {**self._slices(result), **self._volume(result)})
         if self.checked and not self.random:
             decided = self.logits(result.image.clone()).argmax(0).cpu().numpy()
             truth, told = result.label[0].cpu().numpy(), float(result.foreground_dice[0])
@@ -324,6 +325,15 @@ class Scene:
             "attacked_prediction": cut(self.shown(result.prediction[0]), np.uint8),
             "spacing": np.array([rows, columns]),
         }
+
+    def _volume(self, result: AttackResult) -> dict[str, NDArray[Any]]:
+        """The part around the structures; nothing of a 2D case."""
+        if self.label.ndim != 4:
+            return {}
+        image, attacked = (tensor[0, 0].cpu().numpy() for tensor in (self.image, result.image))
+        maps = {"label": self.label[0], "clean_prediction": self.clean, "attacked_prediction": result.prediction[0]}
+        classes = {name: self.shown(values).cpu().numpy() for name, values in maps.items()}
+        return cropped(image, attacked - image, classes=classes, affine=self.loaded.volume.affine)
 
 
 def tensors(model: SegmentationModel, loaded: Loaded) -> tuple[Tensor, Tensor]:

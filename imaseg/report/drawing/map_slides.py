@@ -19,8 +19,8 @@ from imaseg.results.maps import VoxelMap
 _LONG_SIDE = 300
 _COLOURS = 95  # few of them keep the page small
 _SHADES = shades("Plasma_r", 257)
-_WRONG, _CERTIFIED = (0, 235, 235), (0, 158, 115)
-SWATCHES = {"wrong unattacked": f"rgb{_WRONG}", "certified": f"rgb{_CERTIFIED}"}
+WRONG, _CERTIFIED = (0, 235, 235), (0, 158, 115)
+SWATCHES = {"wrong unattacked": f"rgb{WRONG}", "certified": f"rgb{_CERTIFIED}"}
 """What the maps show besides margins."""
 _VEIL = 0.8
 _CAPTIONS = {
@@ -79,13 +79,14 @@ def colour_scale(view: Volumes, maps: Sequence[VoxelMap]) -> float:
     """Where the colours end: the 90th percentile of the margins that were found in or next to a structure."""
     for shown in (one for one in maps if one.method != "certified"):
         values = view.maps[shown.array][view.structures]
-        flipped = values[_flipped(values)]
+        flipped = values[is_flipped(values)]
         if flipped.size:
             return float(np.quantile(flipped, 0.9))
     return max(one.eps for one in maps) or 1.0
 
 
-def _flipped(values: np.ndarray) -> np.ndarray:
+def is_flipped(values: np.ndarray) -> np.ndarray:
+    """Where a margin was found: neither wrong unattacked nor unflipped."""
     found: np.ndarray = (values > 0) & np.isfinite(values)
     return found
 
@@ -93,7 +94,7 @@ def _flipped(values: np.ndarray) -> np.ndarray:
 def _telling_slice(view: Volumes, shown: VoxelMap, scale: float) -> int:
     """The slice with most voxels of structures that flip early."""
     values = view.maps[shown.array]
-    return int((_flipped(values) & view.structures & (values <= scale)).sum(axis=(1, 2)).argmax())
+    return int((is_flipped(values) & view.structures & (values <= scale)).sum(axis=(1, 2)).argmax())
 
 
 def _slide(view: Volumes, look: Look, number: int) -> Slide:
@@ -112,7 +113,7 @@ def _slide(view: Volumes, look: Look, number: int) -> Slide:
 
 
 def _count(values: np.ndarray, method: str) -> str:
-    flipped = values[_flipped(values)]
+    flipped = values[is_flipped(values)]
     if method == "certified":
         return f"{flipped.size} voxels certified"
     return f"{flipped.size} voxels flip, the first at {short(flipped.min())}" if flipped.size else "no voxel flips"
@@ -130,9 +131,9 @@ def _coloured(grey: np.ndarray, values: np.ndarray, method: str, scale: float) -
     certified = method == "certified"
     along = (np.clip(values / scale, 0, 1) * (len(_SHADES) - 1)).astype(int)
     veiled = (1 - _VEIL) * grey + _VEIL * (np.array(_CERTIFIED) if certified else _SHADES[along])
-    mixed = np.where(_flipped(values)[..., None], veiled, grey).round().astype(np.uint8)
+    mixed = np.where(is_flipped(values)[..., None], veiled, grey).round().astype(np.uint8)
     few = np.asarray(Image.fromarray(mixed).quantize(_COLOURS, dither=Image.Dither.NONE).convert("RGB"))
-    return np.where((values == 0)[..., None] & (not certified), np.array(_WRONG, np.uint8), few)
+    return np.where((values == 0)[..., None] & (not certified), np.array(WRONG, np.uint8), few)
 
 
 def _picture(pixels: np.ndarray, view: Volumes) -> Image.Image:

@@ -23,7 +23,8 @@ from imaseg.report.drawing.stored import read_arrays
 OUTLINES = ("#56B4E9", "#E69F00", "#00C08B", "#F58CC5", "#F0E442", "#FF7F50")
 _LONG_SIDE = 420
 _SHARPER = 2
-_COLD, _NEUTRAL, _WARM = np.array([33, 102, 172]), np.array([247, 247, 247]), np.array([178, 24, 43])
+_LOSSY = {"quality": 85, "method": 6}
+COLD, NEUTRAL, WARM = np.array([33, 102, 172]), np.array([247, 247, 247]), np.array([178, 24, 43])
 _traced: Callable[[np.ndarray, float], list[np.ndarray]] = find_contours
 
 
@@ -103,13 +104,13 @@ def _outlined(pixels: np.ndarray, prediction: np.ndarray, view: Slice) -> str:
     """Drawn larger and made smaller, so that outlines are smooth."""
     picture = enlarged(pixels, view.spacing, _SHARPER * _LONG_SIDE, Image.Resampling.BICUBIC)
     outline(picture, prediction, view.label)
-    return data_uri(picture.reduce(_SHARPER))
+    return data_uri(picture.reduce(_SHARPER), lossless=False)
 
 
 def _diverging(view: Slice) -> str:
     """Blue for what was taken away, near white for no change, red for what was added; voxels stay sharp."""
     share = np.clip(view.perturbation / (view.scale or 1.0), -1, 1)[..., None]
-    colours = _NEUTRAL + np.abs(share) * (np.where(share < 0, _COLD, _WARM) - _NEUTRAL)
+    colours = NEUTRAL + np.abs(share) * (np.where(share < 0, COLD, WARM) - NEUTRAL)
     return data_uri(enlarged(colours.round().astype(np.uint8), view.spacing, _LONG_SIDE, Image.Resampling.NEAREST))
 
 
@@ -159,8 +160,8 @@ def _dashes(line: list[tuple[float, float]], length: float) -> list[list[tuple[f
     return [[(x, y) for x, y in ends[start : start + 2].tolist()] for start in range(0, len(ends) - 1, 2)]
 
 
-def data_uri(picture: Image.Image) -> str:
-    """A picture, whose pixels are kept as they are, as the address of itself."""
+def data_uri(picture: Image.Image, *, lossless: bool = True) -> str:
+    """A picture as the address of itself; its pixels are kept as they are, or closely enough for the eye."""
     buffer = io.BytesIO()
-    picture.save(buffer, format="WEBP", lossless=True)
+    picture.save(buffer, format="WEBP", **({"lossless": True} if lossless else _LOSSY))
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -11,8 +11,10 @@ from imaseg.report.blocks import Block, Cell, Gallery, Legend, Panel, Section, S
 from imaseg.report.breaking import Break, breaks
 from imaseg.report.compare import Series, holders, ladder, main_series, showcased
 from imaseg.report.drawing.pictures import outlined_classes, pictures, read_slice
+from imaseg.report.explorer import explorers
 from imaseg.report.margin_sets import margin_sets
 from imaseg.report.margin_words import margin_text
+from imaseg.report.voxel_maps import maps_by_set
 from imaseg.report.wording import amount, attack_name, decimal, set_name, short, unit_name
 from imaseg.results.attack import AttackEntry
 
@@ -45,7 +47,13 @@ def build(audits: Audits) -> Section | None:
         anchors = {(sight.model, sight.case): sight.key for gallery in galleries for sight in gallery.sights}
         blocks.append(_first_to_fail(audits, series, anchors))
     if galleries:
-        blocks += [Text(_PICTURES_LEAD, soft=True), Legend(outlined_classes(audits)), *galleries]
+        legend = Legend(outlined_classes(audits))
+        blocks += [
+            legend,
+            *explorers(audits, _explored(audits, galleries)),
+            Text(_PICTURES_LEAD, soft=True),
+            *galleries,
+        ]
     return Section(90, "worst", "Worst cases", blocks) if blocks else None
 
 
@@ -106,6 +114,23 @@ def _galleries(audits: Audits) -> list[Gallery]:
     return [Gallery("One case, every model", note, sights), *own]
 
 
+def _explored(audits: Audits, galleries: Sequence[Gallery]) -> list[tuple[Audit, str, str]]:
+    """Audit, case and Dice of what the viewer shows: the cases of the galleries, and those with margins of voxels."""
+    by_name = {audit.name: audit for audit in audits}
+    cases = {(sight.model, sight.case): sight.facts for gallery in galleries for sight in gallery.sights}
+    for shown in (each for number, audit in enumerate(audits) if (each := _showcase(number, audit)) is not None):
+        mapped = {case for maps in maps_by_set(shown.audit).values() for case in maps} & shown.stored.keys()
+        for case in sorted(mapped)[:1]:
+            cases.setdefault((shown.audit.name, case), _facts(shown, case))
+    return [(by_name[model], case, facts) for (model, case), facts in cases.items()]
+
+
+def _facts(shown: _Showcase, case: str) -> str:
+    before = next((c.dice for c in shown.audit.summary.metric_per_case if c.case == case), None)
+    clean, attacked = decimal(before), decimal(shown.ranked[case])
+    return f"Dice over the whole case: {clean} clean, {attacked} attacked (eps {shown.budget})."
+
+
 def _showcase(number: int, audit: Audit) -> _Showcase | None:
     probe = showcased(audit)
     if probe is None:
@@ -149,5 +174,4 @@ def _sight(shown: _Showcase, case: str, title: str, number: int) -> Sight:
         (f"Attacked image; Dice {attacked}", f"Attacked slice, eps {budget}, {outlines} {attacked} {whole}"),
     )
     panels = tuple(Panel(picture, *said) for picture, said in zip(pictures(view), words, strict=True))
-    facts = f"Dice over the whole case: {clean} clean, {attacked} attacked (eps {budget})."
-    return Sight(title, facts, panels, scale, f"case-{shown.number}-{number}", shown.audit.name, case)
+    return Sight(title, _facts(shown, case), panels, scale, f"case-{shown.number}-{number}", shown.audit.name, case)

@@ -1,5 +1,5 @@
 "use strict";
-(() => {
+const drawn = load("plotly").then(() => {
   const plots = [...document.querySelectorAll("[data-plot]")];
   const options = { displayModeBar: false, responsive: true, scrollZoom: false };
   for (const holder of plots) {
@@ -13,4 +13,4 @@
   addEventListener("afterprint", () => {
     for (const holder of plots) Plotly.relayout(holder, { width: null, autosize: true });
   });
-})();
+}).catch(() => { document.querySelector(".undrawn").hidden = false; });

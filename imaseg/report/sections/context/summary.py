@@ -8,6 +8,7 @@ from imaseg.plugins import plugins
 from imaseg.progress import counted
 from imaseg.report.audits import Audits
 from imaseg.report.blocks import Block, Notice, Section, Sentence, Sentences
+from imaseg.report.glance import glance
 from imaseg.report.sections.context.validity import verdict_text
 from imaseg.report.wording import listing
 
@@ -20,7 +21,7 @@ def collect(audits: Audits, sections: Sequence[Section]) -> Section:
     sentences = [Sentence(_subject(audits)), *clean, *found, Sentence(verdict_text(audits))]
     notices = [*_cases(audits), *_differences(audits), *_unshown(audits)]
     notices = list(dict.fromkeys([*notices, *(text for section in sections for text in section.notices)]))
-    blocks: list[Block] = [Sentences(sentences)]
+    blocks: list[Block] = [*glance(audits, sections), Sentences(sentences)]
     if notices:
         blocks.append(Notice("Before you read on", notices))
     return Section(10, "summary", "Summary", blocks)

@@ -1,0 +1,135 @@
+"""The answer in one look: what breaks the model, at what size, how sure that is, whether the attack can be believed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from imaseg.report.audits import Audit, Audits, owner
+from imaseg.report.blocks import Answer, Gallery, Glance, Panel, Section
+from imaseg.report.breaking import halves_at
+from imaseg.report.compare import Point, Series, at, clean_point, holders, ladder, main_series, strongest, telling
+from imaseg.report.intervals import over
+from imaseg.report.known_sizes import known_size
+from imaseg.report.margin_sets import MarginSet, margin_sets
+from imaseg.report.margin_words import median_interval, quantile_text
+from imaseg.report.wording import NO_INTERVAL, amount, decimal, unit_name
+
+_BREAKS, _SIZE, _SURE, _BELIEVED = "What breaks it", "At what size", "How sure is that", "Can the attack be believed"
+
+_CHECKS = "Validity checks test the attack itself: a weak or broken one makes a model look robust."
+
+
+def glance(audits: Audits, sections: Sequence[Section]) -> list[Glance]:
+    """Four answers and a picture; nothing where neither an attack nor a margin was searched for."""
+    series = main_series(audits)
+    answers = _by_margin(audits) if series is None else _by_attack(audits, series)
+    return [Glance([*answers, _believed(audits)], *_picture(sections))] if answers else []
+
+
+def _by_attack(audits: Audits, series: Series) -> list[Answer]:
+    """Mean Dice under the strongest attack at the budget of the pictures, and where half of it is lost."""
+    eps, held = telling(audits, series), holders(audits, series)
+    shared = {audit.name: None if eps is None else at(audit, series, eps) for audit in held}
+    points = {audit.name: shared[audit.name] or ladder(audit, series)[-1] for audit in held}
+    budgets = {amount(point.eps, series.unit) for point in points.values()}
+    where = f" of {budgets.pop()}" if len(budgets) == 1 else ""
+    return [
+        Answer(
+            _BREAKS,
+            [
+                _named(
+                    audits,
+                    a,
+                    f"Dice {decimal(clean_point(a).dice, 2)} \N{RIGHTWARDS ARROW} {decimal(points[a.name].dice, 2)}",
+                )
+                for a in held
+            ],
+            f"{series.title}, eps{where}: the strongest attack of its set, mean over cases.",
+        ),
+        Answer(_SIZE, [_named(audits, a, _half(a, series)) for a in held], _sizes(held, series, audits)),
+        Answer(
+            _SURE,
+            [_named(audits, a, _ends(points[a.name])) for a in held],
+            f"95 % interval of that Dice under attack, over {over(held)}.",
+        ),
+    ]
+
+
+def _half(audit: Audit, series: Series, text: Callable[[Audit, str, str, float], str] = known_size) -> str:
+    """The budget that halves the Dice."""
+    eps = halves_at(audit, series)
+    above, eps = ("above ", ladder(audit, series)[-1].eps) if eps is None else ("", eps)
+    return above + text(audit, series.perturbation, series.unit, eps)
+
+
+def _sizes(held: Audits, series: Series, audits: Audits) -> str:
+    """What the number is, the same in the unit of the plan, and of a single model the other sets."""
+    own = "; ".join(
+        f"{owner(audits, audit)}{_half(audit, series, lambda _audit, _set, unit, eps: amount(eps, unit))}"
+        for audit in held
+    )
+    sets = [one for one in strongest(audits) if one != series and len(audits) == 1]
+    others = "; ".join(f"{one.set} {_half(held[0], one)}" for one in sets)
+    return f"Where half of the clean Dice is lost: eps {own}." + (f" In other sets: {others}." if others else "")
+
+
+def _ends(point: Point) -> str:
+    ends = point.dice_ci95
+    return NO_INTERVAL if ends is None else f"{decimal(ends[0], 2)} to {decimal(ends[1], 2)}"
+
+
+def _by_margin(audits: Audits) -> list[Answer]:
+    """Median margins of the first set, where no attack was run."""
+    sets = [(audit, margins[0]) for audit in audits if (margins := margin_sets(audit))]
+    if not sets:
+        return []
+    question = sets[0][1].question
+    alike = [(audit, margins) for audit, margins in sets if margins.question == question]
+    return [
+        Answer(
+            _BREAKS,
+            [_named(audits, a, f"{m.whole.n - m.whole.censored} of {m.whole.n} cases broke") for a, m in alike],
+            f"{question.set}; criterion: {question.criterion}.",
+        ),
+        Answer(
+            _SIZE, [_named(audits, a, _median(a, m)) for a, m in alike], f"Median margin, {unit_name(question.unit)}."
+        ),
+        Answer(
+            _SURE,
+            [_named(audits, a, median_interval(m.whole)) for a, m in alike],
+            "95 % interval of the median margin.",
+        ),
+    ]
+
+
+def _median(audit: Audit, margins: MarginSet) -> str:
+    entry, question = margins.whole, margins.question
+    if entry.median is None or entry.median_at_least:
+        return f"{quantile_text(entry)} {unit_name(question.unit)}"
+    return known_size(audit, question.perturbation, question.unit, entry.median)
+
+
+def _believed(audits: Audits) -> Answer:
+    lines = []
+    for audit in audits:
+        checks = [check.ok for check in audit.summary.validity]
+        passed = f"{checks.count(True)} of {len(checks)} checks passed" if checks else "not checked"
+        lines.append(_named(audits, audit, passed))
+    return Answer(_BELIEVED, lines, _CHECKS)
+
+
+def _named(audits: Audits, audit: Audit, number: str) -> tuple[str, str]:
+    return (audit.name if len(audits) > 1 else "", number)
+
+
+def _picture(sections: Sequence[Section]) -> tuple[list[Panel], str]:
+    """Clean and attacked image of the first of the worst cases."""
+    galleries = [block for section in sections for block in section.blocks if isinstance(block, Gallery)]
+    sights = [sight for gallery in galleries for sight in gallery.sights]
+    if not sights:
+        return [], ""
+    first = sights[0]
+    return [
+        first.panels[0],
+        first.panels[2],
+    ], f"{first.title}, where the Dice under attack is lowest. Solid: prediction, dashed: label."
