@@ -14,7 +14,7 @@ from imaseg.report.voxel_maps import maps_by_set
 from imaseg.report.wording import short, unit_name
 from imaseg.results.maps import VoxelMap
 
-_VOXELS = 400_000
+_CASES, _VOXELS = 6, 420_000
 """On the whole page, which must stay small enough to send."""
 _COLOURS = colours() | {"outlines": OUTLINES}
 _NOTE = (
@@ -35,7 +35,7 @@ def explorers(audits: Audits, cases: Sequence[tuple[Audit, str, str]]) -> list[E
         InputError: if a stored file is broken.
     """
     read = [(audit, case, said, _crop(audit, case)) for audit, case, said in cases]
-    found = [(audit, case, said, crop) for audit, case, said, crop in read if crop is not None]
+    found = [(audit, case, said, crop) for audit, case, said, crop in read if crop is not None][:_CASES]
     if not found:
         return []
     return [Explorer(_NOTE, [_explored(audits, *each, _VOXELS // len(found)) for each in found], _COLOURS)]

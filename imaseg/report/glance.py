@@ -44,7 +44,7 @@ def _by_attack(audits: Audits, series: Series) -> list[Answer]:
                 )
                 for a in held
             ],
-            f"{series.title}, eps{where}: the strongest attack of its set, mean over cases.",
+            f"{series.title[0].upper()}{series.title[1:]}, eps{where}; mean Dice over the cases, clean and attacked.",
         ),
         Answer(_SIZE, [_named(audits, a, _half(a, series)) for a in held], _sizes(held, series, audits)),
         Answer(

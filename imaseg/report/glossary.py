@@ -13,6 +13,7 @@ TERMS = {
     "L-infinity ball": "Changes of any shape in which no voxel changes by more than the budget.",
     "RMS per voxel": "Root mean square of the change over all voxels, in the units of the model's input.",
     "standard deviations of the image": "A share of the standard deviation of all grey values of the case.",
+    "image noise": "Standard deviation of the grain of the images, estimated from stored slices; the change as RMS.",
     "native units": "The grey values of the image files, before any normalisation.",
     "95 % interval": "A range that would hold the true mean in 95 of 100 such audits of other cases.",
     "95 % CI": "Confidence interval: a range that would hold the true mean in 95 of 100 such audits of other cases.",

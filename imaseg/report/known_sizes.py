@@ -34,11 +34,11 @@ def known_size(audit: Audit, perturbation: str, unit: str, eps: float) -> str:
     if perturbation == "bias-field":
         return f"{percent(eps, 2)} brighter or darker"
     if perturbation == "gamma":
-        return f"{percent(eps, 2)} of contrast (gamma {short(1 / (1 + eps))} to {short(1 + eps)})"
+        return f"{percent(eps, 2)} contrast (gamma {short(1 / (1 + eps))} to {short(1 + eps)})"
     if unit in ADDED and own_unit(audit) and (spread := native(audit, unit, eps)) is not None:
         return f"{short(spread.median)}{own_unit(audit)}"
     share = noise_share(audit, perturbation, unit, eps)
-    return amount(eps, unit) if share is None else f"{short(share, 2)} times the image's own noise"
+    return amount(eps, unit) if share is None else f"{short(share, 2)} \N{MULTIPLICATION SIGN} image noise"
 
 
 def noise_share(audit: Audit, perturbation: str, unit: str, eps: float) -> float | None:
@@ -47,7 +47,7 @@ def noise_share(audit: Audit, perturbation: str, unit: str, eps: float) -> float
     noise = own_noise(audit)
     if not spent or not noise:
         return None
-    nearest = min(spent, key=lambda probe: abs(probe.eps - eps))
+    nearest = min(spent, key=lambda probe: (abs(probe.eps - eps), -probe.sizes["rms"]))  # noise may keep no change
     return nearest.sizes["rms"] * eps / nearest.eps / noise
 
 

@@ -29,6 +29,7 @@ _UNITS = {
     "native": "native units",
     "range": "share of the intensity range",
 }
+_BRIEF = {"rms": "RMS", "norm": "L2", "std": "SD", "range": "of range"}
 OWN = ("native", "HU")
 """Units that are the image's own."""
 ADDED = frozenset({"rms", "norm", "max", "std"})
@@ -72,6 +73,15 @@ def amount(eps: float, unit: str) -> str:
     '0.5 RMS per voxel'
     """
     return f"{short(eps)} {unit_name(unit)}"
+
+
+def brief(eps: float, unit: str) -> str:
+    """A budget in its unit, for the heads of columns and axes.
+
+    >>> brief(0.5, "std"), brief(0.2, "mm")
+    ('0.5 SD', '0.2 mm')
+    """
+    return f"{short(eps)} {_BRIEF.get(unit, unit)}"
 
 
 def bracket(interval: Sequence[float | None] | None, *, sign: bool = False) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from imaseg.report.page import render
@@ -174,6 +176,81 @@ def test_the_keyboard_shows_where_it_is(chromium, page):
     assert chromium.ask("document.activeElement.tagName") == "A"
     assert style == "solid"
     assert width >= 2
+
+
+SEEN = """
+({
+  hidden: document.querySelector(".explorer").hidden,
+  said: document.querySelector(".explorer output").textContent,
+  panes: [...document.querySelectorAll(".panes figure:not([hidden]) figcaption")].map(one => one.textContent),
+  lit: [...document.querySelectorAll(".panes figure:not([hidden]) .lines")].map(canvas => {
+    const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+    return pixels.filter((value, k) => k % 4 === 3 && value).length;
+  }),
+})
+"""
+
+
+def wait_for(browser, said, tries=200):
+    """Ask until it is so; the viewer begins when it comes near the screen."""
+    for _ in range(tries):
+        if browser.ask(said):
+            return
+        browser.settle()
+        time.sleep(0.1)
+    raise AssertionError(said)
+
+
+def test_the_viewer_shows_whole_cases_and_keys_move_it(opened):
+    if not opened.ask("Boolean(document.createElement('canvas').getContext('webgl2'))"):
+        pytest.skip("this Chromium has no WebGL2, not even in software")
+    opened.ask("document.querySelector('.explorer').scrollIntoView({behavior: 'instant'})")
+    wait_for(opened, "document.querySelector('.explorer output').textContent")
+    wait_for(opened, "document.querySelectorAll('.panes figure:not([hidden])').length >= 3")
+    before = opened.ask(SEEN)
+    assert not before["hidden"]
+    assert [text.split(",")[0] for text in before["panes"][:3]] == ["Clean image", "Attacked image", "Difference"]
+    assert all(count > 500 for count in before["lit"])
+    opened.ask("document.querySelector('[data-axis=\"2\"]').focus()")
+    opened.press("ArrowRight")
+    after = opened.ask(SEEN)
+    place = [int(one["said"].split(" z = ")[1]) for one in (before, after)]
+    assert place[1] == place[0] + 1
+    assert after["said"].split(", axial")[0] == before["said"].split(", axial")[0]
+    assert opened.console == []
+
+
+@pytest.mark.parametrize("missing", ["WebGL2", "DecompressionStream"])
+def test_an_older_browser_gets_slices_and_a_notice(chromium, page, missing):
+    without = {
+        "WebGL2": "HTMLCanvasElement.prototype.getContext = () => null",
+        "DecompressionStream": "delete window.DecompressionStream",
+    }
+    script = chromium.send("Page.addScriptToEvaluateOnNewDocument", source=without[missing])
+    try:
+        chromium.look()
+        chromium.open(page)
+        assert chromium.ask("document.querySelector('.explorer').hidden")
+        assert chromium.ask("document.querySelectorAll('.case img').length") > 8
+        drawn = chromium.ask("document.querySelectorAll('svg.main-svg').length") > 0
+        assert drawn == (missing == "WebGL2")
+        assert chromium.ask("document.querySelector('.undrawn').hidden") == drawn
+    finally:
+        chromium.send("Page.removeScriptToEvaluateOnNewDocument", identifier=script["identifier"])
+
+
+def test_a_term_explains_itself_to_the_keyboard_and_in_print(chromium, page):
+    chromium.look()
+    chromium.open(page)
+    shown = "getComputedStyle(document.querySelector('.term span')).display"
+    assert chromium.ask(shown) == "none"
+    for _ in range(60):
+        chromium.press("Tab")
+        if chromium.ask("document.activeElement.className") == "term":
+            break
+    assert chromium.ask("getComputedStyle(document.activeElement.querySelector('span')).display") == "block"
+    chromium.look(media="print")
+    assert chromium.ask("getComputedStyle([...document.querySelectorAll('.term span')].at(-1)).display") == "inline"
 
 
 def test_the_check_sees_a_broken_page(chromium, tmp_path):

@@ -9,7 +9,12 @@ from imaseg.report.compare import all_series, ladder, strongest
 from imaseg.report.wording import ADDED, OWN, amount, short, spread_text
 from imaseg.results.attack import AttackEntry
 
-_SIZES = {"rms": "RMS per voxel", "l2": "L2 norm", "linf": "largest change", "range": "largest, share of range"}
+_SIZES = {
+    "rms": "RMS per voxel (input units)",
+    "l2": "L2 norm (input units)",
+    "linf": "largest (input units)",
+    "range": "largest, share of range",
+}
 _CAPTION = (
     "Budgets. Spent: median over n cases of the change that the named probe made, in the units of the model's input. "
     "Native: the budget in the image's own units before normalisation"

@@ -12,7 +12,7 @@ from imaseg.report.compare import Point, Series, all_series, at, clean_point, ho
 from imaseg.report.differences import difference_table, main_rows, paired_rows
 from imaseg.report.intervals import over
 from imaseg.report.metrics import metric_cells, shown_metrics
-from imaseg.report.wording import about, amount, bracket, decimal, in_words, listing, short, source_of, unit_name
+from imaseg.report.wording import about, amount, bracket, brief, decimal, in_words, listing, short, source_of, unit_name
 from imaseg.results.base import near_words
 
 _LEAD = (
@@ -68,7 +68,7 @@ def _models(audits: Audits, series: Series) -> Table:
 
 def _model(audits: Audits, audit: Audit, series: Series) -> dict[str, object]:
     clean, eps = clean_point(audit), compare.budgets(audits, series)
-    cells = {f"eps {short(e)}": _dice_cell(at(audit, series, e), clean.n) for e in eps}
+    cells = {f"eps {brief(e, series.unit)}": _dice_cell(at(audit, series, e), clean.n) for e in eps}
     change = {f"Clean change vs {audits[0].name}": _clean_change(audits[0], audit)} if len(audits) > 1 else {}
     return {"Model": audit.name, "n": clean.n, "Clean": clean.cell, **cells, **change}
 
@@ -154,7 +154,7 @@ def _left(audits: Audits, audit: Audit, series: Series, eps: float) -> str:
     if point is None:
         return ""
     change = compare.against(audits, audit, at(audits[0], series, eps), point)
-    return f"; {decimal(point.dice)} ({in_words(point.dice_ci95)}) is left at {short(eps)}{change}"
+    return f"; {decimal(point.dice)} ({in_words(point.dice_ci95)}) is left at {brief(eps, series.unit)}{change}"
 
 
 def _weakest_set(audit: Audit, lead: Sequence[Series]) -> str:

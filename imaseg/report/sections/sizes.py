@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from imaseg.report.audits import Audit, Audits
 from imaseg.report.blocks import MISSING, Cell, Section, Table, table, with_interval
 from imaseg.report.compare import strongest
-from imaseg.report.wording import short
+from imaseg.report.wording import NO_INTERVAL, brief, decimal, short
 from imaseg.results.summary import SizeGroup
 
 _Groups = Sequence[tuple[Audit, SizeGroup]]
@@ -23,6 +23,9 @@ def build(audits: Audits) -> Section | None:
 
 def _table(audits: Audits, groups: _Groups) -> Table:
     columns = _columns(audits, groups)
+    units = {probe.probe: probe.unit for audit in audits for probe in audit.summary.probes}
+    ends = [one.ci95 for _, group in groups for one in group.probes] + [group.clean_ci95 for _, group in groups]
+    known = any(ends)  # said once where no group is large enough
     order = list(dict.fromkeys((group.structure, group.group) for _, group in groups))
     rows = [
         {
@@ -30,12 +33,13 @@ def _table(audits: Audits, groups: _Groups) -> Table:
             "Structure": audit.structure(group.structure),
             "Size": Cell(group.group, f"{short(group.volume_ml[0])} to {short(group.volume_ml[1])} ml"),
             "n": group.n,
-            "Clean": with_interval(group.clean, group.clean_ci95),
-            **_cells(group, columns),
+            "Clean": _cell(group.clean, group.clean_ci95, known=known),
+            **_cells(group, columns, units, known=known),
         }
         for audit, group in sorted(groups, key=lambda pair: order.index((pair[1].structure, pair[1].group)))
     ]
-    return table("Mean Dice by volume of the structure in the label; n counts structures", rows)
+    none = "" if known else f" ({NO_INTERVAL})"
+    return table(f"Mean Dice{none} by volume of the structure in the label; n counts structures", rows)
 
 
 def _columns(audits: Audits, groups: _Groups) -> list[tuple[str, float]]:
@@ -45,6 +49,13 @@ def _columns(audits: Audits, groups: _Groups) -> list[tuple[str, float]]:
     return [column for column in columns if column[0] in worst] or columns
 
 
-def _cells(group: SizeGroup, columns: Sequence[tuple[str, float]]) -> dict[str, Cell]:
-    cells = {(probe.probe, probe.eps): with_interval(probe.dice, probe.ci95) for probe in group.probes}
-    return {f"{probe} at {short(eps)}": cells.get((probe, eps), MISSING) for probe, eps in columns}
+def _cells(
+    group: SizeGroup, columns: Sequence[tuple[str, float]], units: Mapping[str, str], *, known: bool
+) -> dict[str, Cell]:
+    cells = {(probe.probe, probe.eps): _cell(probe.dice, probe.ci95, known=known) for probe in group.probes}
+    heads = {column: f"{column[0]} at {brief(column[1], units.get(column[0], ''))}".strip() for column in columns}
+    return {head: cells.get(column, MISSING) for column, head in heads.items()}
+
+
+def _cell(dice: float, ends: Sequence[float] | None, *, known: bool) -> Cell:
+    return with_interval(dice, ends) if known else Cell(decimal(dice))

@@ -11,7 +11,7 @@ from imaseg.report import plot
 from imaseg.report.audits import Audit, Audits, lacking
 from imaseg.report.blocks import Figure, Grid, Section, Table, table
 from imaseg.report.compare import Point, Series, at, clean_point, strongest, telling
-from imaseg.report.wording import amount, decimal, in_words, short
+from imaseg.report.wording import amount, brief, decimal, in_words, short
 
 _LEAD = "Robustness often costs some Dice on unchanged images. Robust: under the worst attack of the set."
 _READ = (
@@ -48,7 +48,7 @@ def _figure(number: int, series: Series, eps: float, audits: Audits) -> Figure:
         f"{series.set}, eps {budget}",
         [costless, *(_dot(dot, eps) for dot in dots)],
         plot.axis("mean Dice, unchanged images", range=[low, 1.0], nticks=6),
-        plot.axis(f"mean Dice under attack, eps {short(eps)}", range=[low, 1.0], nticks=6),
+        plot.axis(f"mean Dice under attack, eps {brief(eps, series.unit)}", range=[low, 1.0], nticks=6),
         caption=[
             f"Attack: {series.title} (probe {series.probe}) at {budget}.",
             _READ,

@@ -22,7 +22,7 @@ from imaseg.results.maps import Compared, VoxelMap
 _Stored = list[tuple[Audit, list[VoxelMap]]]
 """Audits with their maps of a case."""
 _VIEWERS = 4
-_SLIDES, _MOST = 48, 24
+_SLIDES, _MOST = 36, 24
 """Slices on the whole page, and of one case: a file must stay small enough to send."""
 _FILES = " The whole maps lie next to this page as NIfTI files on the grid of the image."
 _LIMIT = (

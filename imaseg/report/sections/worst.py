@@ -65,9 +65,9 @@ def _first_to_fail(audits: Audits, series: Series, anchors: Mapping[tuple[str, s
             "Order": rank,
             "Case": case.case,
             "Clean Dice": decimal(case.clean),
-            "Dice halves at": _halved(case, [point.eps for point in ladder(audit, series)]),
+            f"Dice halves at ({unit_name(series.unit)})": _halved(case, [point.eps for point in ladder(audit, series)]),
             "Lowest Dice": decimal(case.lowest),
-            "Margin": _margin(audit, series, case.case),
+            f"Margin ({unit_name(series.unit)})": _margin(audit, series, case.case),
             "Picture": Cell("see picture", link=link) if link else Cell("not shown", missing=True),
         }
         for audit in holders(audits, series)
@@ -75,9 +75,8 @@ def _first_to_fail(audits: Audits, series: Series, anchors: Mapping[tuple[str, s
         for link in [anchors.get((audit.name, case.case))]
     ]
     caption = (
-        f"The cases that fail first in the {series.set} (probe {series.probe}), by the budget in "
-        f"{unit_name(series.unit)} at which their Dice is half of their own clean one, straight lines between the "
-        "audited budgets"
+        f"The cases that fail first in the {series.set} (probe {series.probe}), by the budget at which "
+        "their Dice is half of their own clean one, straight lines between the audited budgets"
     )
     return table(caption, rows)
 
@@ -115,13 +114,15 @@ def _galleries(audits: Audits) -> list[Gallery]:
 
 
 def _explored(audits: Audits, galleries: Sequence[Gallery]) -> list[tuple[Audit, str, str]]:
-    """Audit, case and Dice of what the viewer shows: the cases of the galleries, and those with margins of voxels."""
+    """Audit, case and Dice for the viewer: the first of each gallery, one with margins of voxels, the rest."""
     by_name = {audit.name: audit for audit in audits}
-    cases = {(sight.model, sight.case): sight.facts for gallery in galleries for sight in gallery.sights}
+    rows = [gallery.sights[:1] for gallery in galleries]
+    cases = {(sight.model, sight.case): sight.facts for sights in rows for sight in sights}
     for shown in (each for number, audit in enumerate(audits) if (each := _showcase(number, audit)) is not None):
         mapped = {case for maps in maps_by_set(shown.audit).values() for case in maps} & shown.stored.keys()
         for case in sorted(mapped)[:1]:
             cases.setdefault((shown.audit.name, case), _facts(shown, case))
+    cases |= {(sight.model, sight.case): sight.facts for gallery in galleries for sight in gallery.sights}
     return [(by_name[model], case, facts) for (model, case), facts in cases.items()]
 
 

@@ -171,7 +171,8 @@ def test_eps_is_stated_in_native_units(done, prepared_phantom):
 
 def test_slices_show_one_plane_of_every_volume(done):
     with np.load(done.folder / "cases" / "phantom_005.npz") as slices:
-        shapes = {slices[name].shape for name in slices.files if name != "spacing"}
+        arrays = [name for name in slices.files if not name.startswith("volume_")]
+        shapes = {slices[name].shape for name in arrays if name != "spacing"}
         assert len(shapes) == 1
         assert slices["label"].max() == 2
         assert not np.array_equal(slices["image"], slices["attacked_image"])

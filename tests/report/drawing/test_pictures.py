@@ -65,7 +65,7 @@ def colours(uri):
 
 def near(uri, wanted):
     wanted = tuple(int(wanted[i : i + 2], 16) for i in (1, 3, 5))
-    return any(max(abs(a - b) for a, b in zip(colour, wanted, strict=True)) <= 3 for colour in colours(uri))
+    return any(max(abs(a - b) for a, b in zip(colour, wanted, strict=True)) <= 25 for colour in colours(uri))
 
 
 def test_predictions_are_drawn_where_they_exist(tmp_path):

@@ -29,15 +29,15 @@ def test_one_row_per_model_with_intervals_and_the_change_of_clean_dice(tiny):
     lower = with_dice(tiny.summary, [case.dice - 0.1 for case in tiny.summary.metric_per_case])
     other = vary(tiny, "ima", metric_per_case=lower.metric_per_case, probes=tiny.summary.probes[:-1])
     first, *_ = blocks_of(build([tiny, other]), "table")
-    assert first.head == ["Model", "n", "Clean", "eps 0.1", "eps 0.5", "Clean change vs tiny"]
+    assert first.head == ["Model", "n", "Clean", "eps 0.1 SD", "eps 0.5 SD", "Clean change vs tiny"]
     cells = dict(zip(first.head, first.rows[0], strict=True))
     entry = entries(tiny, probe="worst-case-l2", eps=0.1)[0]
-    assert cells["eps 0.1"].text == f"{entry.dice:.3f}"
-    assert cells["eps 0.1"].note == "[{:.3f}, {:.3f}]".format(*entry.dice_ci95)
+    assert cells["eps 0.1 SD"].text == f"{entry.dice:.3f}"
+    assert cells["eps 0.1 SD"].note == "[{:.3f}, {:.3f}]".format(*entry.dice_ci95)
     assert cells["Clean change vs tiny"].text == "reference"
     changed = dict(zip(first.head, first.rows[1], strict=True))
     assert changed["Clean change vs tiny"].text == "\N{MINUS SIGN}0.100"
-    assert changed["eps 0.5"].text == "not audited"
+    assert changed["eps 0.5 SD"].text == "not audited"
     few, *_ = blocks_of(build([plain]), "table")
     assert few.rows[0][2].note == "no interval below n = 7"
     assert "with 95 % interval over 6 cases" in few.caption
@@ -83,7 +83,7 @@ def test_differences_between_models_are_paired_and_noted(tiny):
     a, b = falling(tiny, [0.6, 0.2]), vary(falling(tiny, [0.6, 0.3]), "b")
     assert "0.300 (95 % CI" not in said([a, b])[0]
     assert (
-        "is left at 2, +0.100 against a case by case (no interval: fewer than 7 cases or patients, n = 6)"
+        "is left at 2 SD, +0.100 against a case by case (no interval: fewer than 7 cases or patients, n = 6)"
         in said([a, b])[0]
     )
     assert build([a, b]).notices == []

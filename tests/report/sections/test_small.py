@@ -72,7 +72,9 @@ def test_sizes_by_structure_and_group(tiny):
     assert row[2].note.endswith(" ml")
     shown = {(probe.probe, probe.eps): f"{probe.dice:.3f}" for probe in group.probes}
     assert table.head[5:] == [
-        f"{probe} at {eps:g}" for probe, eps in sorted(shown) if probe in ("worst-case-l2", "pgd-gamma")
+        f"{probe} at {eps:g}{' SD' if probe == 'worst-case-l2' else ' relative'}"
+        for probe, eps in sorted(shown)
+        if probe in ("worst-case-l2", "pgd-gamma")
     ]
     assert row[-1].text == shown["worst-case-l2", 0.5]
     assert sizes.build([vary(tiny, by_size=[])]) is None
@@ -139,7 +141,7 @@ def test_limits_follow_what_was_run(tiny):
 
 
 def test_the_summary_says_first_what_was_audited(tiny):
-    sentences = collected(summary, tiny).blocks[0].sentences
+    sentences = blocks_of(collected(summary, tiny), "sentences")[0].sentences
     assert (
         sentences[0].text
         == "The model tiny was audited on 6 cases of Phantom (selection: all); structures: Front and Back."
@@ -151,7 +153,7 @@ def test_the_summary_says_first_what_was_audited(tiny):
 def test_few_cases_and_held_out_ones_that_are_missing_are_said(tiny):
     data = {"cases": 4, "held_out_missing": True, "selected_because": "Warning: none of the 2 is among these data."}
     audit = vary(tiny, "a", data=tiny.summary.data.model_copy(update=data | {"seen_in_training": []}))
-    text = " ".join(collected(summary, audit).blocks[1].items)
+    text = " ".join(blocks_of(collected(summary, audit), "notice")[0].items)
     assert "a: none of the 2 is among these data." in text
     assert "a: only 4 cases audited; fewer than 5 say little about other patients." in text
 
@@ -165,7 +167,7 @@ def test_notices_tell_what_spoils_a_comparison(tiny):
     a = vary(tiny, "a", data=seen, run={"failed": run.failed})
     b = vary(tiny, "b", data=unknown, metric_per_case=shorter, run={"data_sha256": "f" * 64, "imaseg": "9"})
     found = collected(summary, a, b)
-    text = " ".join(found.blocks[1].items)
+    text = " ".join(blocks_of(found, "notice")[0].items)
     for words in (
         "a: 1 case could not be audited (case_009: truncated).",
         "a: 1 of 6 audited cases were in the training set (phantom_001)",
@@ -175,13 +177,16 @@ def test_notices_tell_what_spoils_a_comparison(tiny):
         "different versions of imaseg",
     ):
         assert words in text
-    assert "on different cases: a on 6 cases of Phantom; b on 5 cases of Phantom" in found.blocks[0].sentences[0].text
+    assert (
+        "on different cases: a on 6 cases of Phantom; b on 5 cases of Phantom"
+        in blocks_of(found, "sentences")[0].sentences[0].text
+    )
 
 
 def test_equal_sound_audits_give_no_notice(tiny):
     data = tiny.summary.data.model_copy(update={"seen_in_training": [], "training_known": True})
     a, b = (vary(tiny, name, data=data, margins=[]) for name in "ab")
-    assert len(collected(summary, a, b).blocks) == 1
+    assert not blocks_of(collected(summary, a, b), "notice")
 
 
 def test_provenance_has_a_column_per_model_and_the_plans(tiny):
