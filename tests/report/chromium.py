@@ -98,8 +98,8 @@ class Chromium:
             self.console.append(str([one.get("value") for one in params["args"]]))
         elif kind == "Runtime.exceptionThrown":
             self.console.append(params["exceptionDetails"].get("exception", {}).get("description", "an exception"))
-        elif kind == "Log.entryAdded":
-            self.console.append(params["entry"]["text"])
+        elif kind == "Log.entryAdded" and "GL Driver Message (OpenGL, Performance" not in params["entry"]["text"]:
+            self.console.append(params["entry"]["text"])  # software WebGL says that it is slow
 
     def open(self, page):
         """Load a file and wait until its scripts have run."""

@@ -113,6 +113,7 @@ def test_a_bare_audit_has_no_trace_of_what_it_lacks(tiny):
         key: [] for key in ("probes", "margins", "voxel_margins", "certified", "corruptions", "by_size", "validity")
     }
     page = Page(render([vary(tiny, **nothing, degradation=None, showcase=None)]))
+    assert "niivue" not in {a.get("id") for a in page.all("script")}
     expected = ["summary", "clean", "preparation", "methods", "limits", "provenance"]
     assert [a["id"] for a in page.all("section")] == expected
     assert "No attack was run, so nothing here says how the model breaks." in page.text

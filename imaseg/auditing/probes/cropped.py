@@ -49,8 +49,10 @@ def cropped(
 def _part(classes: list[NDArray[Any]], affine: NDArray[Any]) -> tuple[tuple[NDArray[Any], NDArray[Any]], NDArray[Any]]:
     """First and last voxel of the part along each axis, and the step between voxels that are kept."""
     shape = np.array(classes[0].shape)
-    spots = [np.argwhere(np.any([one > 0 for one in some], axis=0)) for some in (classes[:2], classes)]
-    found = next((each for each in spots if len(each)), np.array([[0, 0, 0], shape - 1]))
+    held = [np.any([one > 0 for one in some], axis=0) for some in (classes[:2], classes)]
+    mask = next((each for each in held if each.any()), np.ones(shape, bool))
+    spots = [np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
     room = np.ceil(_MARGIN_MM / np.linalg.norm(affine[:3, :3], axis=0)).astype(int)
-    ends = np.maximum(found.min(0) - room, 0), np.minimum(found.max(0) + room + 1, shape)
+    first, last = (np.array([spot[end] for spot in spots]) for end in (0, -1))
+    ends = np.maximum(first - room, 0), np.minimum(last + room + 1, shape)
     return ends, np.ceil((ends[1] - ends[0]) / _LONGEST).astype(int)

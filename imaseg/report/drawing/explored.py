@@ -135,7 +135,7 @@ def colours() -> dict[str, dict[str, list[int]]]:
     margins = [(0, WRONG, 0), (1, WRONG, 0)]
     margins += [(value, _MARGINS[value - _FIRST], 255) for value in np.linspace(_FIRST, _LAST, 9).round().astype(int)]
     margins += [(_LAST + 1, _MARGINS[-1], 255), (_LAST + 3, WRONG, 255), (_WRONG, WRONG, 255)]
-    classes = [(0, (0, 0, 0), 0), (_APART // 4, (0, 0, 0), 0)]
+    classes: list[tuple[int, Any, int]] = [(0, (0, 0, 0), 0), (_APART // 4, (0, 0, 0), 0)]
     for number, tint in enumerate(OUTLINES, start=1):
         classes += [(_APART * number + side, getrgb(tint), 255) for side in (-_APART // 4, _APART // 4)]
     return {"change": _map(change), "margin": _map(margins), "classes": _map([*classes, (255, (0, 0, 0), 0)])}
