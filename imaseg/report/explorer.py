@@ -72,6 +72,6 @@ def _explored(audits: Audits, audit: Audit, case: str, said: str, crop: Crop, mo
 def _margins_of(audit: Audit, case: str) -> VoxelMap | None:
     """Margins found by attacks, of the set that the pictures show if they are known."""
     probe, sets = showcased(audit), maps_by_set(audit)
-    order = sorted(sets, key=lambda kind: probe is None or kind != probe.perturbation)
+    order = sorted(sets, key=lambda kind: probe is None or kind != probe.in_set)
     maps = [shown for kind in order for shown in sets[kind].get(case, []) if shown.method == "attack"]
     return maps[0] if maps else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from imaseg.report.audits import Audit, Audits, owner
 from imaseg.report.blocks import Answer, Gallery, Glance, Panel, Section
@@ -36,14 +36,7 @@ def _by_attack(audits: Audits, series: Series) -> list[Answer]:
     return [
         Answer(
             _BREAKS,
-            [
-                _named(
-                    audits,
-                    a,
-                    f"Dice {decimal(clean_point(a).dice, 2)} \N{RIGHTWARDS ARROW} {decimal(points[a.name].dice, 2)}",
-                )
-                for a in held
-            ],
+            [_named(audits, a, _fall(clean_point(a), points[a.name])) for a in held],
             f"{series.title[0].upper()}{series.title[1:]}, eps{where}; mean Dice over the cases, clean and attacked.",
         ),
         Answer(_SIZE, [_named(audits, a, _half(a, series)) for a in held], _sizes(held, series, audits)),
@@ -55,19 +48,23 @@ def _by_attack(audits: Audits, series: Series) -> list[Answer]:
     ]
 
 
-def _half(audit: Audit, series: Series, text: Callable[[Audit, str, str, float], str] = known_size) -> str:
-    """The budget that halves the Dice."""
+def _fall(clean: Point, attacked: Point) -> str:
+    return f"Dice {decimal(clean.dice, 2)} \N{RIGHTWARDS ARROW} {decimal(attacked.dice, 2)}"
+
+
+def _half(audit: Audit, series: Series, *, known: bool = True) -> str:
+    """The budget that halves the Dice, in a unit that people know or in its own."""
     eps = halves_at(audit, series)
     above, eps = ("above ", ladder(audit, series)[-1].eps) if eps is None else ("", eps)
-    return above + text(audit, series.perturbation, series.unit, eps)
+    size = (
+        known_size(audit, series.perturbation, series.unit, eps, series.within) if known else amount(eps, series.unit)
+    )
+    return above + size
 
 
 def _sizes(held: Audits, series: Series, audits: Audits) -> str:
     """What the number is, the same in the unit of the plan, and of a single model the other sets."""
-    own = "; ".join(
-        f"{owner(audits, audit)}{_half(audit, series, lambda _audit, _set, unit, eps: amount(eps, unit))}"
-        for audit in held
-    )
+    own = "; ".join(f"{owner(audits, audit)}{_half(audit, series, known=False)}" for audit in held)
     sets = [one for one in strongest(audits) if one != series and len(audits) == 1]
     others = "; ".join(f"{one.set} {_half(held[0], one)}" for one in sets)
     return f"Where half of the clean Dice is lost: eps {own}." + (f" In other sets: {others}." if others else "")
@@ -106,7 +103,7 @@ def _median(audit: Audit, margins: MarginSet) -> str:
     entry, question = margins.whole, margins.question
     if entry.median is None or entry.median_at_least:
         return f"{quantile_text(entry)} {unit_name(question.unit)}"
-    return known_size(audit, question.perturbation, question.unit, entry.median)
+    return known_size(audit, question.perturbation, question.unit, entry.median, question.within)
 
 
 def _believed(audits: Audits) -> Answer:

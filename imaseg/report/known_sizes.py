@@ -20,7 +20,7 @@ _NORMAL = 0.6745
 """Median of the absolute value of standard normal noise."""
 
 
-def known_size(audit: Audit, perturbation: str, unit: str, eps: float) -> str:
+def known_size(audit: Audit, perturbation: str, unit: str, eps: float, within: float | None = None) -> str:
     """A budget in a unit that people know; in its own where none is known.
 
     Args:
@@ -28,6 +28,7 @@ def known_size(audit: Audit, perturbation: str, unit: str, eps: float) -> str:
         perturbation: the set.
         unit: of `eps`.
         eps: the budget.
+        within: mm from a structure within which alone the set changes; None for the whole image.
     """
     if unit in OWN or unit in ("mm", "voxel"):
         return amount(eps, unit)
@@ -37,13 +38,15 @@ def known_size(audit: Audit, perturbation: str, unit: str, eps: float) -> str:
         return f"{percent(eps, 2)} contrast (gamma {short(1 / (1 + eps))} to {short(1 + eps)})"
     if unit in ADDED and own_unit(audit) and (spread := native(audit, unit, eps)) is not None:
         return f"{short(spread.median)}{own_unit(audit)}"
-    share = noise_share(audit, perturbation, unit, eps)
+    share = noise_share(audit, perturbation, unit, eps, within)
     return amount(eps, unit) if share is None else f"{short(share, 2)} \N{MULTIPLICATION SIGN} image noise"
 
 
-def noise_share(audit: Audit, perturbation: str, unit: str, eps: float) -> float | None:
+def noise_share(audit: Audit, perturbation: str, unit: str, eps: float, within: float | None = None) -> float | None:
     """RMS of a change over the standard deviation of the image's noise; None where either is not known."""
-    spent = [probe for probe in audit.summary.probes if _same(probe, perturbation, unit) and probe.sizes.get("rms")]
+    spent = [
+        probe for probe in audit.summary.probes if _same(probe, perturbation, unit, within) and probe.sizes.get("rms")
+    ]
     noise = own_noise(audit)
     if not spent or not noise:
         return None
@@ -64,5 +67,5 @@ def _noise_of(path: Path) -> float:
     return float(np.median(rest[rest > 0])) / _NORMAL / 6 if (rest > 0).any() else 0.0
 
 
-def _same(probe: AttackEntry, perturbation: str, unit: str) -> bool:
-    return (probe.perturbation, probe.unit) == (perturbation, unit) and probe.eps > 0
+def _same(probe: AttackEntry, perturbation: str, unit: str, within: float | None) -> bool:
+    return (probe.perturbation, probe.unit, probe.within) == (perturbation, unit, within) and probe.eps > 0
