@@ -207,17 +207,26 @@ def test_the_viewer_shows_whole_cases_and_keys_move_it(opened):
     opened.ask("document.querySelector('.explorer').scrollIntoView({behavior: 'instant'})")
     wait_for(opened, "document.querySelector('.explorer output').textContent")
     wait_for(opened, "document.querySelectorAll('.panes figure:not([hidden])').length >= 3")
+    assert opened.console == []  # reading pixels back, as below, is told there
     before = opened.ask(SEEN)
     assert not before["hidden"]
     assert [text.split(",")[0] for text in before["panes"][:3]] == ["Clean image", "Attacked image", "Difference"]
     assert all(count > 500 for count in before["lit"])
     opened.ask("document.querySelector('[data-axis=\"2\"]').focus()")
     opened.press("ArrowRight")
-    after = opened.ask(SEEN)
-    place = [int(one["said"].split(" z = ")[1]) for one in (before, after)]
+    after = opened.ask("document.querySelector('.explorer output').textContent")
+    place = [int(said.split(" z = ")[1]) for said in (before["said"], after)]
     assert place[1] == place[0] + 1
-    assert after["said"].split(", axial")[0] == before["said"].split(", axial")[0]
-    assert opened.console == []
+    assert after.split(", axial")[0] == before["said"].split(", axial")[0]
+    opened.console.clear()
+
+
+def test_outlines_close_and_pixels_that_touch_at_a_corner_stay_apart(opened):
+    """Points of an outline lie between pixels: four around one pixel, twelve around nine."""
+    trace = "outlinesOf((x, y) => Boolean({}[y][x]), 3, 3).map(line => line.length).sort((a, b) => a - b)"
+    assert opened.ask(trace.format([[1, 0, 0], [0, 1, 0], [0, 0, 0]])) == [4, 4]
+    assert opened.ask(trace.format([[1, 1, 1], [1, 0, 1], [1, 1, 1]])) == [4, 12]
+    assert opened.ask(trace.format([[0, 0, 0]] * 3)) == []
 
 
 @pytest.mark.parametrize("missing", ["WebGL2", "DecompressionStream"])
