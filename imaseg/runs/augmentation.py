@@ -30,7 +30,7 @@ ALL = ["image", "label", "inside"]
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=\b[LR])(?=[A-Z][a-z])")
 _SIDE = re.compile(r"(?<![a-z])(left|right|([lr][ht]?)(?![a-z0-9]))", re.IGNORECASE)
 """Rather a word too many: a case that is not mirrored is no harm, one that is turns a left kidney into a right one."""
-_MOVING = re.compile(r"Affine|Rotat|Zoom|Elastic|Distortion|Deform")
+_MOVING = re.compile(r"Affine|Rotate|Zoom|Elastic|Distortion|Deform")
 """In names of transforms that move voxels, so that label and padding must go along."""
 _MODES = {"RandZoomd": ("trilinear", "nearest-exact", "nearest-exact")}
 """Interpolation of image, label and padding where it has other names; `nearest` would shift labels by half a voxel."""
