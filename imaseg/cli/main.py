@@ -167,7 +167,7 @@ def stoppable(how: str = "the same command with --resume") -> Iterator[None]:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from imaseg import __version__
+        from imaseg.version import __version__
 
         typer.echo(f"imaseg {__version__}")
         raise typer.Exit

@@ -14,6 +14,7 @@ from imaseg.report.sections import build_sections
 from tests.report.parser import Page
 from tests.report.vary import blocks_of, vary
 
+CASE = '<script>alert("x")<script><img src=x onerror=alert(1)>'  # an id may hold no slash
 HOSTILE = '</</script><script>alert("x")</script><img src=x onerror=alert(1)>'
 SECTIONS = [
     "summary", "tradeoff", "results", "curves", "margins", "voxels", "certified", "corruptions", "worst", "files",
@@ -129,7 +130,7 @@ def test_hostile_names_stay_text(write_variant, tmp_path):
         for key in ("criterion", "structure", "probe"):
             summary["margins"][1][key] = HOSTILE
         for block in (*summary["probes"], summary["margins"][0]):  # ids of cases on disk hold no slash
-            block.get("metric_per_case", block.get("per_case"))[0]["case"] = HOSTILE
+            block.get("metric_per_case", block.get("per_case"))[0]["case"] = CASE
         run.update(command=HOSTILE, plan={"name": HOSTILE})
 
     path = write_report([write_variant("x", edit)], tmp_path / "page.html")
@@ -137,6 +138,7 @@ def test_hostile_names_stay_text(write_variant, tmp_path):
     page = Page(text)
     assert page.open == []
     assert HOSTILE in page.text
+    assert CASE in page.text
     assert not any("onerror" in attributes for _, attributes in page.elements)
     assert not any(data.startswith("alert") for _, data in page.scripts)
     assert "<img src=x" not in text

@@ -173,9 +173,9 @@ def _audit(
     with frozen(subject.model), frozen(subject.attacker.model if subject.attacker else subject.model):
         parts = costs(settings, len(subject.model.card.structures), len(subject.cases))
         if announce is not None and rank() == 0:
-            _announce(announce, subject, settings, parts, folder)
             if threads:
                 announce(threads)
+            _announce(announce, subject, settings, parts, folder)
         agreed = _agreement(folder, subject, settings, announce) if rank() == 0 else None
         subject.forget_first()
         work = Work(subject, settings, folder, parts)

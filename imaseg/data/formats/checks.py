@@ -9,14 +9,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from imaseg.data.formats.limits import MOST_VALUES
 from imaseg.data.formats.scan import Scan
 
 _LOSSY = (".jpg", ".jpeg")
 _SMALL = 32
 """Values below are taken for class numbers in a picture."""
 _MANY_VALUES = 32
-MOST_VALUES = 4096
-"""Label values of a cohort."""
 _THRESHOLD_KEY = "label_threshold: 128 into a recipe (--config)"
 _FAR = 0.5
 """Largest distance between the corners of two grids at the same place, as a share of the smallest voxel side."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from imaseg.data.cases import Case, CaseSet
 from imaseg.data.files import ITK_SUFFIXES, NIFTI_SUFFIXES, PICTURE_SUFFIXES, TIFF_SUFFIXES, stem
-from imaseg.data.formats.checks import MOST_VALUES
+from imaseg.data.formats.limits import MOST_VALUES
 from imaseg.data.layouts.channels import checked_channels, split_name
 from imaseg.data.layouts.links import listed_inside, tell_outside
 from imaseg.data.layouts.paired import Declared, Pairs, channels_of, paired_cases

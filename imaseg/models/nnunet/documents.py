@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from imaseg.data.formats.checks import MOST_VALUES
+from imaseg.data.formats.limits import MOST_VALUES
 from imaseg.data.plain import is_plain
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
