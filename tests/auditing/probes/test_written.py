@@ -369,7 +369,8 @@ def test_a_killed_run_goes_on_and_does_nothing_twice(able_run, raw_phantom, resa
         attacked(able_run, raw_phantom, out)
     said = []
     attacked(able_run, raw_phantom, out, resume=True, announce=said.append)
-    assert said[0].startswith("2 cases (chosen), plan attack, 1 of them left: about")
+    assert said[0].endswith("as before.")  # the number of threads
+    assert said[1].startswith("2 cases (chosen), plan attack, 1 of them left: about")
     assert [path.stat().st_mtime_ns for path in kept] == times
     assert (out / "cases.csv").read_text() == (resampled.folder / "cases.csv").read_text()
     name = f"images/{CASES[1]}.nii.gz"
