@@ -54,7 +54,8 @@ class OneOf(TrainingMethod):
         inside: Tensor | None = None,
     ) -> Tensor:
         """Return the loss of the batch by the method that is drawn."""
-        generator = torch.Generator().manual_seed(self.seed + self._calls)
+        # Not the sum: the draws of one seed would be those of the next, a batch later.
+        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + self._calls) % 2**63)
         self._calls += 1
         drawn = int(torch.randint(len(self.methods), (), generator=generator))
         return self.methods[drawn](model, image, label, ids, inside=inside)

@@ -40,6 +40,7 @@ def test_each_batch_draws_one_method_with_equal_chances_and_a_seed_repeats_the_d
             method(net, image[:1], label[:1])
         runs.append(seen)
     assert runs[0] == runs[1] != runs[2]
+    assert runs[0][1:] != runs[2][:-1], "seeds draw anew, not a batch later"
     assert all(70 <= count <= 130 for count in Counter(runs[0]).values())
     assert len(Counter(runs[0])) == 3
 
