@@ -4,7 +4,7 @@
     v <- v / 2 + g / ||g||
     delta <- project(delta + a eps' (1 - k / n) steepest(v)),   a = 6 and 4, n and eps' those of the stage
 
-The choices, by measurement (docs/attacks.md; `benchmarks/strong_makeup.py` makes the table):
+The choices, by measurement (docs/attack_strength.md; `benchmarks/strong_makeup.py` makes the table):
 - what is maximised is soft Dice itself, since a budget is wasted on whatever hard Dice does not count;
 - it grows sharper on the way, towards hard Dice, on the scale of the model's own logits (`TemperedDice`);
 - a larger set comes first (Croce, Singh & Hein, arXiv 2306.12941, there with APGD and for 60 % of the steps), since

@@ -6,7 +6,7 @@
     at epoch end E_i grows by one increment if case i was never broken, else moves to the boundary distance.
 
 Ma & Liang, "Increasing-Margin Adversarial (IMA) training to improve adversarial robustness of neural networks",
-CMPB 2023, arXiv 2005.09147. `docs/training.md` lists every difference from the authors' code, of which these matter
+CMPB 2023, arXiv 2005.09147. `docs/departures.md` lists every difference from the authors' code, of which these matter
 most: the criterion is the mean over the classes that the label holds, not the best class; a case is "never broken" only
 if no visit of the epoch broke it; and no margin falls below one increment.
 
