@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -69,6 +69,8 @@ class Plan(BaseModel, extra="forbid"):
             `certified`, `voxel_margins` and `corruptions` are another way to write probes of these kinds.
         validity: checks on the attacks; None leaves out those that need attacks of their own, and the report says so.
         showcase: the attack shown as pictures; None for no pictures.
+        reference: what predictions are compared with: `label`; or `prediction`, the model's own of the unchanged image,
+            which needs no labels and says how stable predictions are, not how right.
         verify: whether the first case is predicted once more by the model's own software, where it has one, to compare.
         imports: Python files, relative to the plan, that define further probes, attacks, sets or corruptions; they are
             run, which takes `trust`.
@@ -80,6 +82,7 @@ class Plan(BaseModel, extra="forbid"):
     probes: list[AnyProbe] = Field(min_length=1, max_length=1000)
     validity: ValidityPlan | None = None
     showcase: Showcase | None = None
+    reference: Literal["label", "prediction"] = "label"
     verify: bool = True
     seed: int = Field(0, ge=0, lt=2**32)
 
@@ -98,6 +101,19 @@ class Plan(BaseModel, extra="forbid"):
         for probe, names in zip(self.probes, choices, strict=True):
             alike = [sum(other[level] == names[level] for other in choices) for level in range(3)]
             probe.name = next((name for name, count in zip(names, alike, strict=True) if count == 1), names[-1])
+
+    def against(self, reference: str | None) -> Plan:
+        """The same plan with another reference; itself for None.
+
+        Raises:
+            InputError: if that is neither "label" nor "prediction".
+        """
+        if reference is None:
+            return self
+        if reference not in ("label", "prediction"):
+            msg = f"reference must be label or prediction, got {reference!r}."
+            raise InputError(msg)
+        return self.model_copy(update={"reference": reference})
 
     def of(self, kind: type[_Probe]) -> list[_Probe]:
         """The probes of one kind."""

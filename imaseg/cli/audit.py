@@ -79,6 +79,8 @@ def audit(
 def _tables(audit: Audit) -> list[str]:
     """Tables of what the audit holds: written files, Dice at each budget, margins, degradation."""
     summary, tables = audit.summary.in_hu(), []
+    if summary.stability is not None:
+        tables.append("No labels were used: Dice is agreement with the model's prediction of the unchanged image.")
     written = [row.written for record in audit.cases for row in record.rows_of(AttackRow) if row.written is not None]
     if written:
         unit, differ = next(one.unit for one in summary.probes if one.written), sum(bool(file.note) for file in written)

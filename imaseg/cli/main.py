@@ -85,6 +85,14 @@ From = Annotated[
         help="Another model, as MODEL, of the same input: adversarial images are made on it and judged on MODEL.",
     ),
 ]
+ReferenceOption = Annotated[
+    str | None,
+    Option(
+        "--reference",
+        help="What predictions are compared with: label, or prediction, the model's own of the unchanged image, which "
+        "needs no labels and says how stable predictions are, not how right (default: as the plan says).",
+    ),
+]
 Seed = Annotated[int, Option(help="Seed of all random numbers.")]
 
 
@@ -342,6 +350,7 @@ def audit(
             help="Judge an audit that calls itself invalid by its numbers (else: code 3, and no gate passes).",
         ),
     ] = False,
+    reference: ReferenceOption = None,
     made_on: From = None,
     resume: Resume = False,
     device: Device = "auto",
@@ -356,7 +365,7 @@ def audit(
     from imaseg.auditing import load_plan
     from imaseg.auditing.validity.gate import parse_gates
 
-    settings = load_plan(plan, trust=trust)
+    settings = load_plan(plan, trust=trust).against(reference)
     gates = parse_gates(fail_below or (), settings)
     how: dict[str, Any] = {"cases": cases, "resume": resume, "device": device, "trust": trust, "dry_run": dry_run}
     how |= {"follow_links": follow_links, "gates": gates, "judged": True, "allow_invalid": allow_invalid}
@@ -380,6 +389,7 @@ def attack(
         ),
     ] = None,
     within: Within = None,
+    reference: ReferenceOption = None,
     made_on: From = None,
     steps: Annotated[int | None, Option(help="Number of steps (default: the attack's own).")] = None,
     objective: Annotated[
@@ -404,7 +414,7 @@ def attack(
     search: dict[str, Any] = {"steps": steps, "objective": objective, "restarts": restarts, "seed": seed}
     plan = attack_plan(name, norm, eps, unit=unit, within=within, transferred=made_on is not None, **search)
     how: dict[str, Any] = {"cases": cases, "resume": resume, "device": device, "trust": trust, "dry_run": dry_run}
-    _run_plan(model, data, out, plan, follow_links=follow_links, attacker=made_on, **how)
+    _run_plan(model, data, out, plan.against(reference), follow_links=follow_links, attacker=made_on, **how)
 
 
 @app.command()
@@ -420,6 +430,7 @@ def margin(
         ),
     ] = None,
     within: Within = None,
+    reference: ReferenceOption = None,
     criterion: Annotated[
         str, Option(help="When a case counts as broken: dice-below or voxels-flipped.")
     ] = "dice-below",
@@ -483,7 +494,7 @@ def margin(
         seed=seed,
     )
     how: dict[str, Any] = {"cases": cases, "resume": resume, "device": device, "trust": trust, "dry_run": dry_run}
-    _run_plan(model, data, out, plan, follow_links=follow_links, **how)
+    _run_plan(model, data, out, plan.against(reference), follow_links=follow_links, **how)
 
 
 def _run_plan(model: str, data: Path, out: Path, plan: Plan, **how: Any) -> None:

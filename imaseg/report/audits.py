@@ -41,16 +41,34 @@ def read_audits(folders: Sequence[Path]) -> list[Audit]:
         One `Audit` per folder in the same order. Where two models share a name the folders' names are used.
 
     Raises:
-        InputError: if there is no folder, or one lacks a readable `summary.json` or `run.json`.
+        InputError: if there is no folder, one lacks a readable `summary.json` or `run.json`, or only some of them are
+            audits against labels.
     """
     if not folders:
         msg = "folders must be at least one audit folder, got none. Name a folder that `imaseg audit` wrote."
         raise InputError(msg)
     loaded = [results.load(folder) for folder in folders]
+    if len({audit.summary.data.reference for audit in loaded}) > 1:
+        own = next(audit.folder for audit in loaded if audit.summary.data.reference == "prediction")
+        msg = (
+            f"folders of one page must hold audits against labels only, or without labels only, got {own}, which "
+            "compares with the model's own prediction. Make a page of each kind."
+        )
+        raise InputError(msg)
     names = _names([audit.folder.resolve() for audit in loaded], [audit.summary.model.name for audit in loaded])
     return [
         Audit(audit.folder, audit.summary.in_hu(), audit.run, name) for audit, name in zip(loaded, names, strict=True)
     ]
+
+
+def labels_are_predictions(audits: Audits) -> bool:
+    """Whether predictions are compared with the model's own of the unchanged image."""
+    return audits[0].summary.data.reference == "prediction"
+
+
+def dice_word(audits: Audits) -> str:
+    """What Dice says of these audits: nothing is right or wrong without labels."""
+    return "Agreement" if labels_are_predictions(audits) else "Dice"
 
 
 def lacking(audits: Audits, held: Sequence[Audit], said: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from imaseg.report.audits import Audit, Audits, owner
+from imaseg.report.audits import Audit, Audits, dice_word, owner
 from imaseg.report.blocks import Answer, Gallery, Glance, Panel, Section
 from imaseg.report.breaking import halves_at
 from imaseg.report.compare import Point, Series, at, clean_point, holders, ladder, main_series, strongest, telling
@@ -23,7 +23,7 @@ def glance(audits: Audits, sections: Sequence[Section]) -> list[Glance]:
     """Four answers and a picture; nothing where neither an attack nor a margin was searched for."""
     series = main_series(audits)
     answers = _by_margin(audits) if series is None else _by_attack(audits, series)
-    return [Glance([*answers, _believed(audits)], *_picture(sections))] if answers else []
+    return [Glance([*answers, _believed(audits)], *_picture(audits, sections))] if answers else []
 
 
 def _by_attack(audits: Audits, series: Series) -> list[Answer]:
@@ -36,8 +36,9 @@ def _by_attack(audits: Audits, series: Series) -> list[Answer]:
     return [
         Answer(
             _BREAKS,
-            [_named(audits, a, _fall(clean_point(a), points[a.name])) for a in held],
-            f"{series.title[0].upper()}{series.title[1:]}, eps{where}; mean Dice over the cases, clean and attacked.",
+            [_named(audits, a, f"{dice_word(audits)} {_fall(clean_point(a), points[a.name])}") for a in held],
+            f"{series.title[0].upper()}{series.title[1:]}, eps{where}; {_mean_of(audits)} over the cases, clean and "
+            "attacked.",
         ),
         Answer(_SIZE, [_named(audits, a, _half(a, series)) for a in held], _sizes(held, series, audits)),
         Answer(
@@ -49,7 +50,12 @@ def _by_attack(audits: Audits, series: Series) -> list[Answer]:
 
 
 def _fall(clean: Point, attacked: Point) -> str:
-    return f"Dice {decimal(clean.dice, 2)} \N{RIGHTWARDS ARROW} {decimal(attacked.dice, 2)}"
+    return f"{decimal(clean.dice, 2)} \N{RIGHTWARDS ARROW} {decimal(attacked.dice, 2)}"
+
+
+def _mean_of(audits: Audits) -> str:
+    own = dice_word(audits) != "Dice"
+    return "mean Dice with the model's own prediction of the unchanged image," if own else "mean Dice"
 
 
 def _half(audit: Audit, series: Series, *, known: bool = True) -> str:
@@ -119,14 +125,13 @@ def _named(audits: Audits, audit: Audit, number: str) -> tuple[str, str]:
     return (audit.name if len(audits) > 1 else "", number)
 
 
-def _picture(sections: Sequence[Section]) -> tuple[list[Panel], str]:
+def _picture(audits: Audits, sections: Sequence[Section]) -> tuple[list[Panel], str]:
     """Clean and attacked image of the first of the worst cases."""
     galleries = [block for section in sections for block in section.blocks if isinstance(block, Gallery)]
     sights = [sight for gallery in galleries for sight in gallery.sights]
     if not sights:
         return [], ""
     first = sights[0]
-    return [
-        first.panels[0],
-        first.panels[2],
-    ], f"{first.title}, where the Dice under attack is lowest. Solid: prediction, dashed: label."
+    dashed = "label" if dice_word(audits) == "Dice" else "prediction of the unchanged image"
+    said = f"{first.title}, where the Dice under attack is lowest. Solid: prediction, dashed: {dashed}."
+    return [first.panels[0], first.panels[2]], said

@@ -65,6 +65,8 @@ class CaseRecord(Record):
         clean: scores of the clean prediction.
         native_dice: Dice of the clean prediction by class, and "mean", counted on the grid of the files; empty for
             prepared cases.
+        truth: of audits against the model's own prediction, scores of the clean prediction against the label; empty for
+            cases without one.
         volumes: reference volume in ml by class.
         scale: converts budgets.
         rows: what each probe found.
@@ -81,6 +83,7 @@ class CaseRecord(Record):
     patient: str = ""
     clean: Scores
     native_dice: dict[str, float] = {}
+    truth: Scores = {}
     volumes: dict[str, float]
     scale: CaseScale
     rows: list[AnyRow]

@@ -12,6 +12,7 @@ from imaseg.results.certificate import CertificateEntry
 from imaseg.results.corruption import CorruptionEntry, Degradation
 from imaseg.results.margin import MarginEntry
 from imaseg.results.preparation import Agreement, Preparation
+from imaseg.results.stability import Stability
 from imaseg.results.voxel_margin import VoxelMarginEntry
 
 _Unit = TypeVar("_Unit", bound=Record)
@@ -50,6 +51,7 @@ class DataFacts(Record):
         labels: name by class number, background left out.
         selected_because: why these cases were taken.
         held_out_missing: whether none of the cases that the model held out is among the data, by their ids.
+        reference: what predictions are compared with: the labels, or the model's own prediction of the unchanged image.
     """
 
     name: str
@@ -61,6 +63,7 @@ class DataFacts(Record):
     labels: dict[str, str]
     selected_because: str = ""
     held_out_missing: bool = False
+    reference: Literal["label", "prediction"] = "label"
 
 
 class Intervals(Record):
@@ -172,6 +175,7 @@ class Summary(Block):
         margins, voxel_margins, certified, corruptions: of the other kinds of probes.
         others: of kinds that plug-ins add.
         degradation: scores over all corruptions; None without any.
+        stability: of audits against the model's own prediction: how far volumes move, and which cases to look at first.
         by_size: Dice by volume of the structure; `by_size_rule` says how they are grouped.
         validity: checks on the attacks; `valid` is False if one failed.
         showcase: what the pictures show; None without any.
@@ -193,6 +197,7 @@ class Summary(Block):
     corruptions: list[CorruptionEntry] = []
     others: list[AnyEntry] = []
     degradation: Degradation | None = None
+    stability: Stability | None = None
     by_size: list[SizeGroup] = []
     by_size_rule: str = ""
     validity: list[Check] = []

@@ -150,7 +150,7 @@ def _checked(
 ) -> tuple[Subject, Plan]:
     """Model and cases, and the plan as it is run on them; refused if they do not fit."""
     settings = load_plan(plan, trust=how["trust"])
-    subject = Subject.of(model, cases, **how)
+    subject = Subject.of(model, cases, reference=settings.reference, **how)
     settings = settings if how["attacker"] is None else settings.transferred()
     settings = settings.averaged(SAMPLES) if subject.random else settings
     require_finite(subject.model, source=f"model {subject.model.card.name}")

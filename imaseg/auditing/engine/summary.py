@@ -9,6 +9,7 @@ from typing import Any
 from imaseg.auditing.metrics.degradation import degradation
 from imaseg.auditing.metrics.scores import block
 from imaseg.auditing.metrics.sizes import RULE, by_size
+from imaseg.auditing.metrics.stability import stability
 from imaseg.auditing.plan import Plan
 from imaseg.auditing.probes import CorruptionProbe
 from imaseg.auditing.probes.attack import worst_cases
@@ -46,6 +47,7 @@ def summarise(records: Sequence[CaseRecord], plan: Plan, *, run: Run, data: Data
         clean_dice_ci95=clean["ci95"]["dice"],
         **entries,
         degradation=degradation(records) if plan.of(CorruptionProbe) else None,
+        stability=stability(records) if data.reference == "prediction" else None,
         by_size=by_size(volumes, clean["metric_per_case"], scored, list(clean["mean"]), units),
         by_size_rule=RULE,
         validity=checks,

@@ -133,6 +133,7 @@ class Work:
                 patient=scene.source.patient(scene.case),
                 clean=clean,
                 native_dice=scene.native_dice,
+                truth=scene.truth_scores,
                 volumes=scene.volumes,
                 scale=scene.scale,
                 rows=scene.rows,

@@ -128,7 +128,8 @@ def _tile(model: AdaptedModel, case: Loaded) -> np.ndarray[Any, Any]:
     if use.roi_size is not None:  # as long along all axes: whichever way the network turns them
         longest = max(use.roi_size)
         sides = [min(side, longest) if longest > 0 else side for side in sides]
-    labelled = np.argwhere(case.label > 0)
+    label = case.volume.label
+    labelled = np.argwhere(label > 0) if label is not None else np.empty((0, len(sides)), np.int64)
     middle = labelled[len(labelled) // 2] if len(labelled) else np.array(image.shape[1:]) // 2
     starts = [
         int(np.clip(at - side // 2, 0, length - side))

@@ -26,6 +26,7 @@ from imaseg.errors import InputError
 from imaseg.models.segmentation import ModelCard
 
 Prepare = Callable[[Volume], tuple[Volume, list[Step]]]
+Reference = Callable[["Loaded"], "Loaded"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Loaded:
         native_scale: native units per unit of the model; None if unknown.
         classes: class of the model by label value, where label values are not its classes.
         spaced: whether the files state how large a voxel is, as pictures do not.
+        own: whether the label is the model's own prediction (`imaseg.auditing.inputs.reference`).
+        truth: of such a case, the label that the files hold, on the grid of `volume`; None where they hold none.
     """
 
     native: Volume
@@ -47,10 +50,12 @@ class Loaded:
     native_scale: float | None
     classes: Mapping[int, int] = field(default_factory=dict)
     spaced: bool = True
+    own: bool = False
+    truth: NDArray[np.int64] | None = None
 
     @property
     def label(self) -> NDArray[np.int64]:
-        """Of `volume`; a case without one is never loaded."""
+        """Of `volume`; only `CaseSource.unjudged` loads a case without one."""
         return cast("NDArray[np.int64]", self.volume.label)
 
     @property
@@ -72,13 +77,17 @@ class CaseSource:
         cases: prepared or raw.
         card: of the model.
         prepare: from a raw volume to what the model takes, where the model brings that along.
+        reference: puts something else in the place of the labels that cases have, which they then need not have.
 
     Raises:
         InputError: if the cases are raw and the model does not say how to prepare them, or the labels differ.
     """
 
-    def __init__(self, cases: CaseSet, card: ModelCard, prepare: Prepare | None = None) -> None:
+    def __init__(
+        self, cases: CaseSet, card: ModelCard, prepare: Prepare | None = None, reference: Reference | None = None
+    ) -> None:
         self._card, self._prepare, self._recipe = card, prepare, None
+        self.reference = reference
         recipe = recipe_of(cases, card, prepare)
         self._cases = cases = as_read(cases, recipe)
         self.labels = cases.labels
@@ -120,10 +129,19 @@ class CaseSource:
         return self._known[case.id].patient
 
     def load(self, case: Case) -> Loaded:
-        """The case in the model's units, with what is needed to go back to the files.
+        """The case in the model's units, with what is needed to go back to the files and with what it is judged by.
 
         Raises:
-            InputError: if the case cannot be read, has no label, or does not fit the model.
+            InputError: if the case cannot be read, has no label though it is judged by that, or does not fit the model.
+        """
+        loaded = self.unjudged(case)
+        return loaded if self.reference is None else self.reference(loaded)
+
+    def unjudged(self, case: Case) -> Loaded:
+        """As `load`, with the label that the files hold, if any.
+
+        Raises:
+            InputError: as `load`.
         """
         volume = self.open(case)
         prepared, steps = self.fit(volume)
@@ -205,8 +223,11 @@ class CaseSource:
 
     def _check(self, volume: Volume) -> None:
         card = self._card
-        if volume.label is None:
-            msg = f"case {volume.id} must have a label to be audited, got none."
+        if volume.label is None and self.reference is None:
+            msg = (
+                f"case {volume.id} must have a label to be audited, got none. Without labels take `--reference "
+                "prediction`: how stable predictions are, not how right."
+            )
             raise InputError(msg)
         self._among(volume, self._values)
         if volume.image.shape[0] != card.in_channels or volume.image.ndim != card.spatial_dims + 1:

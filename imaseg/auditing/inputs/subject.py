@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -16,6 +17,7 @@ from imaseg.auditing.inputs.fitting import fit
 from imaseg.auditing.inputs.outputs import warnings_of
 from imaseg.auditing.inputs.own import agreement
 from imaseg.auditing.inputs.randomness import random_note, redecided
+from imaseg.auditing.inputs.reference import against_prediction, with_names
 from imaseg.auditing.inputs.source import CaseSource, Loaded, choose, held_out_missing, reason_for
 from imaseg.data import CaseSet, load_cases
 from imaseg.data.layouts.accounting import reasons_counted
@@ -39,6 +41,7 @@ class Subject:
         held_out_missing: whether none of the cases that the model held out is among the data.
         random: whether two passes over the first case differ.
         attacker: another model, on which transferred attacks are made; None without.
+        reference: what cases are judged by.
     """
 
     model: SegmentationModel
@@ -51,6 +54,7 @@ class Subject:
     held_out_missing: bool = False
     random: bool = False
     attacker: Attacker | None = None
+    reference: Literal["label", "prediction"] = "label"
 
     @classmethod
     def of(
@@ -62,6 +66,7 @@ class Subject:
         device: str | torch.device | None,
         trust: bool = False,
         attacker: str | Path | SegmentationModel | None = None,
+        reference: Literal["label", "prediction"] = "label",
     ) -> Subject:
         """Load what has to be loaded.
 
@@ -72,6 +77,7 @@ class Subject:
             device: where the model runs; None leaves it where it is.
             trust: as in `load_model`.
             attacker: as `model`, one that transferred attacks are made on.
+            reference: what cases are judged by: their labels, or the model's own prediction of the unchanged image.
 
         Raises:
             InputError: if something cannot be loaded or does not fit.
@@ -82,12 +88,16 @@ class Subject:
         cohort = cases if isinstance(cases, CaseSet) else load_cases(cases, missing_ok=True)
         chosen, selection = choose(cohort, network.card, select)
         spec = "" if isinstance(model, SegmentationModel) else str(model)
+        own = reference == "prediction"
+        chosen = with_names(chosen, network.card) if own else chosen
         fitted = fit(network, chosen)
-        source = CaseSource(chosen, fitted.model.card, fitted.model.prepare)
+        source = CaseSource(chosen, fitted.model.card, fitted.model.prepare, _unchanged if own else None)
         left = (f"Files read for no case: {reasons_counted(_short(cohort))}.",) if cohort.ignored else ()
         first = next(source.readable(), None)
         warnings = warnings_of(fitted.model, first) if fitted.model.ending.by != "framework" else []
         share = _redecided(fitted.model, first)
+        if own:
+            source.reference = partial(against_prediction, fitted.model, random=share is not None)
         randomness = [note] if (note := random_note(share)) else []
         subject = cls(
             fitted.model,
@@ -102,6 +112,7 @@ class Subject:
             attacker=None
             if attacker is None
             else Attacker.of(attacker, chosen, fitted.model, device=device, trust=trust),
+            reference=reference,
         )
         vars(subject)["first"] = first  # it has just been read
         return subject
@@ -120,6 +131,7 @@ class Subject:
             labels={str(value): label for value, label in card.structures.items()},
             selected_because=self.because,
             held_out_missing=self.held_out_missing,
+            reference=self.reference,
         )
 
     @cached_property
@@ -151,6 +163,11 @@ def _redecided(model: SegmentationModel, first: Loaded | None) -> float | None:
     with contextlib.suppress(Exception):
         return redecided(model, image)
     return None
+
+
+def _unchanged(loaded: Loaded) -> Loaded:
+    """As read, until it is known how random the model is."""
+    return loaded
 
 
 def _short(cohort: CaseSet) -> dict[str, str]:

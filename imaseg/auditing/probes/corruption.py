@@ -132,6 +132,8 @@ class CorruptionProbe(Probe):
 def _scores(scene: Scene, corrupted: Corrupted, *, prepared: bool) -> Scores:
     """Scores of the plain prediction of a corrupted case."""
     volume = corrupted.volume if prepared else scene.source.fit(corrupted.volume)[0]
+    if scene.loaded.own:
+        volume = replace(volume, label=scene.loaded.label)
     loaded = replace(scene.loaded, volume=volume)
     other = Scene(scene.model, scene.source, scene.case, loaded, folder=scene.folder, random=scene.random)
     scores = other.clean_scores

@@ -139,14 +139,27 @@ class Scene:
     @cached_property
     def clean_scores(self) -> Scores:
         """Metrics of the decision on the unchanged image."""
-        drawn = [hard_dice(self.rated(logits), self.search_label) for logits in self._clean_draws]
+        return self._clean_scores(self.label)
+
+    @cached_property
+    def truth_scores(self) -> Scores:
+        """The same against the label that the files hold, where the case is judged by the model's own prediction."""
+        truth = self.loaded.truth
+        return {} if truth is None else self._clean_scores(torch.from_numpy(truth)[None].to(self.label.device))
+
+    def _clean_scores(self, label: Tensor) -> Scores:
+        target = masks(label, self.groups) if self.model.card.regions else label
+        drawn = [hard_dice(self.rated(logits), target) for logits in self._clean_draws]
         dice = self.by_number(torch.stack(drawn).mean(0))
-        return self.score(self.clean, dice, self.label[0], self.clean_logits[0])
+        return self.score(self.clean, dice, label[0], self.clean_logits[0])
 
     @cached_property
     def native_dice(self) -> dict[str, float]:
-        """Dice of the clean decision on the grid of the files, by structure and in the mean; none if prepared."""
-        if not self.source.prepares:
+        """Dice of the clean decision on the grid of the files, by structure and in the mean.
+
+        None of prepared cases, and of those that are judged by that decision.
+        """
+        if not self.source.prepares or self.loaded.own:
             return {}
         decided = native_decision(self.model, self.image, self.clean_logits[0], self.loaded.steps)
         scores = dice_of_maps(decided, self.loaded.native_label, self.groups)

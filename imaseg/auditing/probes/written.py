@@ -6,6 +6,7 @@ A Dice counts only once the file was read back: rounding, clipping and resamplin
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from imaseg.auditing.probes.scene import Scene, finite_logits, tensors
 from imaseg.data import Case
 from imaseg.data.inverse.native import native_change, native_label, resampled
 from imaseg.data.inverse.rewrite import write_changed, write_labels_on
+from imaseg.errors import InputError
 from imaseg.results.attack import Written, WrittenFile
 from imaseg.results.base import MEAN
 
@@ -40,11 +42,26 @@ def write_attacked(scene: Scene, result: AttackResult, *, moved: bool) -> Writte
         InputError: if the written files cannot be prepared for the model.
     """
     attacked, files = _write_images(scene, result, moved=moved)
-    reread = scene.source.load(attacked)
+    reread = _judged_alike(scene.source.unjudged(attacked), scene.loaded, moved=moved)
     dice = _dice(scene, result, reread)
     sizes, astray = _from_files(result, scene.loaded, reread)
     return Written(
         images=files, sizes_reread=sizes, astray=astray, dice=dice, note=_note(dice[MEAN], files, astray, scene.loaded)
+    )
+
+
+def _judged_alike(reread: Loaded, before: Loaded, *, moved: bool) -> Loaded:
+    """What was read again, with the label that the case is judged by where that is in none of its files."""
+    if moved or not before.own:
+        return reread
+    if reread.volume.shape != before.volume.shape:
+        msg = f"case {before.volume.id} is cropped otherwise once it is attacked, got no label for that crop."
+        raise InputError(msg)
+    return replace(
+        reread,
+        volume=replace(reread.volume, label=before.label),
+        native=replace(reread.native, label=before.native.label),
+        classes={},
     )
 
 

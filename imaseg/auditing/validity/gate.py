@@ -66,6 +66,12 @@ class Gate:
         if form["metric"] not in metrics:
             msg = f"metric of --fail-below must be one of {', '.join(metrics)}, got {form['metric']!r} in {text!r}."
             raise InputError(msg)
+        if plan.reference == "prediction" and form["target"] == _CLEAN:
+            msg = (
+                f"--fail-below must name a change, got {text!r}: against the model's own prediction clean Dice is 1 by "
+                "definition. Name an attack or a corruption."
+            )
+            raise InputError(msg)
         noise = frozenset(probe.name for probe in plan.attacks if probe.is_noise)
         name, eps = _measured(form["metric"], form["target"], plan, text)
         return cls(text, form["metric"], name, eps, float(form["value"]), noise)

@@ -14,7 +14,7 @@ from imaseg.data.layouts.described import described_cases
 from imaseg.data.layouts.dicom_tree import dicom_cases
 from imaseg.data.layouts.links import voxels_inside
 from imaseg.data.layouts.mask_folders import mask_folder_cases
-from imaseg.data.layouts.paired import FOLDER_PAIRS, paired_cases
+from imaseg.data.layouts.paired import FOLDER_PAIRS, paired_cases, unlabelled_cases
 from imaseg.data.layouts.patterns import Layout, matched, named_pairs
 from imaseg.data.layouts.slicer_names import by_segment_names
 from imaseg.data.plain import read_json
@@ -27,7 +27,8 @@ def load_cases(
     """List the cases of a folder, whatever its layout.
 
     Supported are MSD and nnU-Net raw folders, `imagesTr` + `labelsTr`, `images` + `labels` (or `masks`), `x_image` +
-    `x_label` files, folders with a file per mask, and folders of DICOM series with SEG or RTSTRUCT.
+    `x_label` files, folders with a file per mask, and folders of DICOM series with SEG or RTSTRUCT; and, of cases
+    without labels, a folder of image files alone.
 
     Cases of a raw folder with files that do not exist are left out with a warning.
 
@@ -76,6 +77,8 @@ def _inspected(root: Path, *, follow_links: bool) -> CaseSet:
     if pairs := named_pairs(root):
         return _unnamed(root, pairs)
     cohort = dicom_cases(root)
+    if not cohort.cases and not cohort.ignored and (images := list_volumes(root)):
+        return _unnamed(root, unlabelled_cases(images))
     if not cohort.cases and not any((root / images).is_dir() for images, _ in FOLDER_PAIRS):
         wanted = " or ".join(f"{images}/ + {labels[0]}/" for images, labels in FOLDER_PAIRS[:2])
         got = f"DICOM, but {reasons_counted(_relative(cohort))}" if cohort.ignored else "none of them"

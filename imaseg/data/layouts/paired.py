@@ -79,6 +79,14 @@ def paired_cases(root: Path, declared: Declared | None = None) -> Pairs:
     return Pairs(cases, ignored)
 
 
+def unlabelled_cases(paths: list[Path]) -> list[Case]:
+    """Image files of one folder as cases without labels; `_0000`, `_0001` at the end are channels of one case."""
+    groups = grouped(paths, {})
+    expected = expected_numbers(groups, None)
+    checked = {name: checked_channels(name, files, expected) for name, files in groups.items()}
+    return [Case(name, image, None, fault=fault) for name, (image, fault) in checked.items()]
+
+
 def grouped(paths: list[Path], labels: Mapping[str, Path], declared: Declared | None = None) -> dict[str, list[Path]]:
     """Image files by the id of their case.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from imaseg.report import plot
-from imaseg.report.audits import Audits
+from imaseg.report.audits import Audits, labels_are_predictions
 from imaseg.report.blocks import Grid, Section
 from imaseg.report.compare import strongest
 from imaseg.report.eps_curves import curve_figure
@@ -18,6 +18,8 @@ _ERROR = ("ece", "expected calibration error")
 
 def build(audits: Audits) -> Section | None:
     """One figure per perturbation set, under its worst attack."""
+    if labels_are_predictions(audits):
+        return None
     up = plot.axis("calibration error", rangemode="tozero", nticks=6)
     drawn = [curve_figure(f"calibration-{n}", audits, s, _ERROR, up) for n, s in enumerate(strongest(audits))]
     grid = Grid([figure for figure in drawn if figure is not None], "small fill")

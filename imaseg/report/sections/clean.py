@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imaseg.report.audits import Audit, Audits, owner
+from imaseg.report.audits import Audit, Audits, labels_are_predictions, owner
 from imaseg.report.blocks import Section, Sentence, Table, table
 from imaseg.report.compare import against, clean_point
 from imaseg.report.metrics import metric_cells, shown_metrics
@@ -12,8 +12,10 @@ from imaseg.results.base import MEAN
 _ON_FILES = "Dice on the grid of the files"
 
 
-def build(audits: Audits) -> Section:
-    """Clean metrics per class and model."""
+def build(audits: Audits) -> Section | None:
+    """Clean metrics per class and model; nothing where predictions are compared with themselves."""
+    if labels_are_predictions(audits):
+        return None
     metrics = shown_metrics(audits)
     meanings = "".join(f"{metric.meaning}. " for metric in metrics if metric.meaning)
     points = tuple(_said(audits, audit) for audit in audits)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import plotly.graph_objects as go
 
 from imaseg.report import plot
-from imaseg.report.audits import Audit, Audits, lacking
+from imaseg.report.audits import Audit, Audits, labels_are_predictions, lacking
 from imaseg.report.blocks import Figure, Grid, Section, Table, table
 from imaseg.report.compare import Point, Series, at, clean_point, strongest, telling
 from imaseg.report.wording import amount, brief, decimal, in_words, short
@@ -29,6 +29,8 @@ class _Dot(NamedTuple):
 
 def build(audits: Audits) -> Section | None:
     """One figure per perturbation set, under its worst attack at the budget at which models are compared."""
+    if labels_are_predictions(audits):
+        return None
     compared = [(series, telling(audits, series)) for series in strongest(audits)]
     figures = [_figure(i, series, eps, audits) for i, (series, eps) in enumerate(compared) if eps is not None]
     grid = Grid(figures, "small fill")

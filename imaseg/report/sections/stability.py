@@ -1,0 +1,118 @@
+"""Audits without labels: volumes that move, and the cases that are most likely to be wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from imaseg.progress import counted
+from imaseg.report.audits import Audit, Audits, model_column, owner
+from imaseg.report.blocks import MISSING, Block, Details, Section, Sentence, Table, table, with_interval
+from imaseg.report.wording import decimal, in_words
+from imaseg.results.stability import ScoreOfFailure, Stability
+
+_SHOWN = 10
+_NAMES = {"agreement": "agreement under the smallest changes", "margin": "smallest margin"}
+_METHOD = (
+    "Predictions under change were compared with the model's own prediction of the unchanged image. Cases are ordered "
+    "by the mean Dice between the two over the smallest changes. Risk is 1 - Dice with the label, and the area under "
+    "the risk-coverage curve (Geifman & El-Yaniv 2017) the mean risk of the cases kept, over all numbers of cases."
+)
+
+
+def build(audits: Audits) -> Section | None:
+    """Nothing for audits against labels."""
+    held = [(audit, audit.summary.stability) for audit in audits if audit.summary.stability is not None]
+    if not held:
+        return None
+    blocks: list[Block] = []
+    for audit, found in held:
+        if found.cases:
+            blocks.append(_cases(audits, audit, found))
+    if any(found.scores for _, found in held):
+        blocks.append(_scores(audits, held))
+    blocks += [Details(f"{owner(audits, a)}Volumes under every change", [_volumes(a, f)]) for a, f in held if f.volumes]
+    return Section(
+        20,
+        "stability",
+        "Without labels: which predictions can be trusted",
+        blocks,
+        "All Dice on this page is agreement with the model's own prediction of the unchanged image: how stable "
+        "predictions are, not how right. A model that finds nothing is perfectly stable.",
+        "Stability",
+        sentences=[Sentence("Against the model's own prediction:", tuple(_said(audits, held)))],
+        notices=[
+            "No labels were used: Dice, distances and volume errors on this page compare with the model's own "
+            "prediction of the unchanged image, which is 1, 0 and 0 by definition where nothing is changed."
+        ],
+        methods=[_METHOD],
+        limits=["Agreement with itself says how stable a model is. It cannot show that it is right."],
+    )
+
+
+def _said(audits: Audits, held: list[tuple[Audit, Stability]]) -> Iterator[str]:
+    for audit, found in held:
+        if found.volumes:
+            most = max(found.volumes, key=lambda one: (one.moved, one.absolute))
+            yield (
+                f"{owner(audits, audit)}volumes move most under {most.change}: by more than {found.limit:.0%} in "
+                f"{most.moved:.0%} of {counted(most.n, 'case')} ({audit.structure(most.structure)})"
+            )
+        for one in found.scores:
+            if one.rank_correlation is not None:
+                yield (
+                    f"{owner(audits, audit)}where labels exist, {_NAMES[one.score]} goes with the Dice (rank "
+                    f"correlation {decimal(one.rank_correlation, 2)}, {in_words(one.ci95)}, n = {one.n})"
+                )
+
+
+def _cases(audits: Audits, audit: Audit, found: Stability) -> Table:
+    """The cases to look at first."""
+    margins = any(case.margin is not None for case in found.cases)
+    labelled = any(case.dice is not None for case in found.cases)
+    rows = [
+        {
+            "Case": case.case,
+            "Agreement under the smallest changes": decimal(case.agreement),
+            **({"Smallest margin / largest budget": decimal(case.margin)} if margins else {}),
+            **({"Dice with the label": MISSING if case.dice is None else decimal(case.dice)} if labelled else {}),
+        }
+        for case in found.cases[:_SHOWN]
+    ]
+    first = (
+        f", the first {_SHOWN} of {len(found.cases)} (the others: summary.json)" if len(found.cases) > _SHOWN else ""
+    )
+    return table(f"{owner(audits, audit)}Cases to look at first, by expected failure{first}", rows)
+
+
+def _scores(audits: Audits, held: list[tuple[Audit, Stability]]) -> Table:
+    rows = [_score(audits, audit, one) for audit, found in held for one in found.scores]
+    return table("How well that order fits the labels, where cases have them; a lower area is better", rows)
+
+
+def _score(audits: Audits, audit: Audit, one: ScoreOfFailure) -> dict[str, object]:
+    return {
+        **model_column(audits, audit),
+        "Score": _NAMES[one.score],
+        "n": one.n,
+        "Rank correlation with Dice": MISSING
+        if one.rank_correlation is None
+        else with_interval(one.rank_correlation, one.ci95, sign=True),
+        "Area under risk-coverage": decimal(one.aurc),
+        "the same at random": decimal(one.aurc_random),
+        "the same, ordered by Dice": decimal(one.aurc_best),
+    }
+
+
+def _volumes(audit: Audit, found: Stability) -> Table:
+    rows = [
+        {
+            "Change": one.change,
+            "Structure": audit.structure(one.structure),
+            "n": one.n,
+            "Mean change of volume": f"{one.mean:+.1%}",
+            "Mean size of it": f"{one.absolute:.1%}",
+            f"More than {found.limit:.0%}": f"{one.moved:.0%} of cases",
+        }
+        for one in found.volumes
+    ]
+    return table("Volume under change, relative to that on the unchanged image", rows)

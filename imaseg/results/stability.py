@@ -1,0 +1,79 @@
+"""How stable predictions are under change, by those of the unchanged images: no labels needed."""
+
+from __future__ import annotations
+
+from imaseg.results.base import CaseId, Interval, Record
+
+
+class VolumeChange(Record):
+    """How far the volume of one structure moves under one change, relative to that on the unchanged image.
+
+    Attributes:
+        change: attack or corruption, with its budget or severity.
+        structure: class number.
+        n: cases that the structure was found in without any change.
+        mean: mean relative change of the volume, signed.
+        absolute: mean of its size.
+        moved: share of these cases in which it is more than `Stability.limit`.
+    """
+
+    change: str
+    structure: str
+    n: int
+    mean: float
+    absolute: float
+    moved: float
+
+
+class Expected(Record):
+    """One case by what says how much its prediction can be trusted.
+
+    Attributes:
+        agreement: mean Dice with the unchanged prediction over the smallest changes; None where none was made.
+        margin: smallest margin relative to the largest budget looked at; None where none was searched for.
+        dice: of the unchanged prediction with the label; None without one.
+    """
+
+    case: CaseId
+    agreement: float | None
+    margin: float | None
+    dice: float | None
+
+
+class ScoreOfFailure(Record):
+    """How well a score tells bad predictions from good ones, over the cases that have a label.
+
+    Attributes:
+        score: "agreement" or "margin".
+        n: cases.
+        rank_correlation: Spearman's, of score and Dice, with its interval over cases or patients.
+        aurc: area under the curve of risk (1 - Dice) over coverage, cases of low score left out first.
+        aurc_random, aurc_best: the same for a score that says nothing, and for the Dice itself.
+    """
+
+    score: str
+    n: int
+    rank_correlation: float | None
+    ci95: Interval
+    aurc: float
+    aurc_random: float
+    aurc_best: float
+
+
+class Stability(Record):
+    """Figures of an audit against the model's own prediction.
+
+    Attributes:
+        smallest: what `Expected.agreement` is over: every attack at its smallest budget, every corruption at its lowest
+            severity.
+        limit: relative change of a volume from which on it counts as moved.
+        volumes: by change and structure.
+        cases: those whose predictions are trusted least first.
+        scores: how well that order fits the labels; empty without labels.
+    """
+
+    smallest: list[str]
+    limit: float
+    volumes: list[VolumeChange]
+    cases: list[Expected]
+    scores: list[ScoreOfFailure]

@@ -1,0 +1,180 @@
+"""Audits against the model's own prediction: equal to audits of labels that were written from that prediction."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from imaseg import InputError, audit, load_cases, load_model
+from imaseg.auditing import Plan
+from imaseg.auditing.validity.gate import parse_gates
+from imaseg.cli.audit import _tables
+from imaseg.data.reading import read_volume
+from imaseg.report import write_report
+from imaseg.results.base import MEAN
+
+PLAN = Plan.model_validate(
+    {
+        "name": "test",
+        "probes": [
+            {"attack": "pgd", "unit": "rms", "eps": [0.05, 0.4], "steps": 3},
+            {"attack": "pgd", "perturbation": "deformation", "eps": [2.0], "steps": 2},
+            {"kind": "margin", "perturbation": "l2", "unit": "rms", "eps": 1.0, "steps": 3, "rtol": 0.3},
+            {"kind": "corruption", "corruptions": ["rician-noise", "motion"], "severities": [1, 4]},
+        ],
+        "showcase": {"attack": "pgd", "eps": 0.4},
+    }
+)
+OWN = PLAN.against("prediction")
+
+
+@pytest.fixture(scope="module")
+def predicted(prepared_phantom, tiny_run, tmp_path_factory):
+    """The cohort with labels that hold what the model says, and that prediction by case."""
+    folder, network = tmp_path_factory.mktemp("predicted") / "cohort", load_model(tiny_run)
+    shutil.copytree(prepared_phantom, folder)
+    for case in load_cases(prepared_phantom):
+        volume = read_volume(case)
+        with torch.no_grad():
+            decided = network(torch.from_numpy(volume.image)[None]).argmax(1)[0].numpy()
+        scan = nib.load(case.label)
+        nib.save(nib.Nifti1Image(decided.astype(np.uint8), scan.affine), folder / "labelsTr" / case.label.name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def own(tiny_run, prepared_phantom, tmp_path_factory):
+    return audit(tiny_run, prepared_phantom, OWN, tmp_path_factory.mktemp("own") / "a")
+
+
+@pytest.fixture(scope="module")
+def ordinary(tiny_run, prepared_phantom, tmp_path_factory):
+    return audit(tiny_run, prepared_phantom, PLAN, tmp_path_factory.mktemp("ordinary") / "a")
+
+
+@pytest.fixture(scope="module")
+def unlabelled(prepared_phantom):
+    """The same cases without any label."""
+    cohort = load_cases(prepared_phantom)
+    return replace(cohort, cases=tuple(replace(case, label=None) for case in cohort))
+
+
+def test_it_finds_what_an_audit_of_written_predictions_finds(own, predicted, tiny_run, tmp_path):
+    written = audit(tiny_run, predicted, PLAN, tmp_path / "a")
+    assert [case.rows for case in own.audit.cases] == [case.rows for case in written.audit.cases]
+    assert [case.clean for case in own.audit.cases] == [case.clean for case in written.audit.cases]
+    assert [case.volumes for case in own.audit.cases] == [case.volumes for case in written.audit.cases]
+
+
+def test_labels_are_not_needed_and_change_nothing(own, unlabelled, tiny_run, tmp_path):
+    without = audit(tiny_run, unlabelled, OWN, tmp_path / "a")
+    assert [case.rows for case in without.audit.cases] == [case.rows for case in own.audit.cases]
+    assert all(not case.truth for case in without.audit.cases)
+    assert without.audit.summary.stability.scores == []
+
+
+def test_labels_that_are_there_say_how_right_the_clean_prediction_is(own, ordinary):
+    assert [case.truth for case in own.audit.cases] == [case.clean for case in ordinary.audit.cases]
+    assert all(case.truth[MEAN]["dice"] < 1 for case in own.audit.cases)
+
+
+def test_clean_agreement_is_perfect(own):
+    assert own.audit.summary.dice == 1
+    assert own.audit.summary.foreground_mean["volume_error"] == 0
+
+
+def test_a_case_without_a_label_is_refused_where_labels_are_the_reference(unlabelled, tiny_run, tmp_path):
+    with pytest.raises(InputError, match="must have a label to be audited, got none. Without labels take `--reference"):
+        audit(tiny_run, unlabelled, PLAN, tmp_path / "a")
+
+
+def test_expected_failure_is_the_mean_agreement_under_the_smallest_changes(own):
+    stable = own.audit.summary.stability
+    assert stable.smallest == ["pgd-l2", "pgd-deformation", "rician-noise", "motion"]
+    record = own.audit.cases[0]
+    small = [row.dice for row in record.rows if getattr(row, "eps", None) in (0.05, 2.0) and hasattr(row, "scores")]
+    small += [row.dice for row in record.rows if getattr(row, "severity", None) == 1]
+    found = next(case for case in stable.cases if case.case == record.case)
+    assert len(small) == 4
+    assert found.agreement == pytest.approx(sum(small) / 4)
+    assert [case.agreement for case in stable.cases] == sorted(case.agreement for case in stable.cases)
+
+
+def test_volumes_move_as_the_predictions_do(own):
+    record, limit = own.audit.cases[0], own.audit.summary.stability.limit
+    for one in own.audit.summary.stability.volumes:
+        moves = [_move(case, one.change, one.structure) for case in own.audit.cases]
+        moves = [move for move in moves if move is not None]
+        assert one.n == len(moves)
+        assert one.mean == pytest.approx(np.mean(moves))
+        assert one.moved == pytest.approx(np.mean(np.abs(moves) > limit))
+    assert {one.structure for one in own.audit.summary.stability.volumes} <= {*record.volumes}
+
+
+def _move(case, change, structure):
+    name, size = change.split(" ")
+    for row in case.rows:
+        at = getattr(row, "severity", getattr(row, "eps", None))
+        if hasattr(row, "scores") and name in (row.probe, getattr(row, "corruption", "")) and at == float(size):
+            volume = case.volumes[structure]
+            return row.scores[structure]["volume_error"] / volume if volume else None
+    return None
+
+
+def test_the_page_says_that_no_labels_were_used(own):
+    page = (own.folder / "report.html").read_text()
+    assert "No labels were used" in page
+    assert "Cases to look at first, by expected failure" in page
+    assert "Clean metrics per structure" not in page
+    assert any("No labels were used" in text for text in _tables(own.audit))
+
+
+def test_one_page_does_not_mix_agreement_and_dice(own, ordinary, tmp_path):
+    with pytest.raises(InputError, match="against labels only, or without labels only"):
+        write_report([ordinary.folder, own.folder], tmp_path / "page.html")
+
+
+def test_a_gate_on_clean_agreement_is_refused():
+    with pytest.raises(InputError, match="clean Dice is 1 by definition"):
+        parse_gates(["dice@clean=0.8"], OWN)
+    assert parse_gates(["dice@pgd-l2-0.05=0.6"], OWN)[0].name == "pgd-l2"
+
+
+def test_an_audit_is_not_resumed_with_another_reference(ordinary, tiny_run, prepared_phantom, tmp_path):
+    shutil.copytree(ordinary.folder, tmp_path / "a")
+    with pytest.raises(InputError, match=r"same plan to be resumed, got another \(reference\)"):
+        audit(tiny_run, prepared_phantom, OWN, tmp_path / "a", resume=True)
+
+
+def test_raw_cases_are_judged_on_the_grid_of_the_files_too(tiny_run, raw_phantom, tmp_path):
+    plan = Plan.model_validate(
+        {"name": "w", "probes": [{"attack": "pgd", "unit": "rms", "eps": [0.3], "steps": 2, "write": "nifti"}]}
+    ).against("prediction")
+    cohort = load_cases(raw_phantom)
+    bare = replace(cohort, cases=tuple(replace(case, label=None) for case in cohort.select(cohort.split["val"][:1])))
+    done = audit(tiny_run, bare, plan, tmp_path / "a", select="all")
+    (row,) = done.audit.cases[0].rows
+    stages = row.written.dice[MEAN]
+    assert stages["clean"] == stages["clean_native"] == 1
+    assert stages["attacked"] < 0.95
+    assert stages["reread"] < 0.95  # 1 if it were compared with the prediction of what was read again
+    assert stages["reread_native"] < 0.95
+
+
+def test_a_folder_of_images_alone_takes_the_names_of_the_model(tiny_run, raw_phantom, tmp_path):
+    cohort = load_cases(raw_phantom)
+    for case in [*cohort][:2]:
+        shutil.copy(case.image[0], tmp_path)
+    found = load_cases(tmp_path)
+    assert found.ids == cohort.ids[:2]
+    assert all(case.label is None for case in found)
+    done = audit(tiny_run, tmp_path, Plan.model_validate(
+        {"name": "f", "probes": [{"attack": "fgsm", "unit": "rms", "eps": [0.1]}], "reference": "prediction"}
+    ), tmp_path / "out", select="all")  # fmt: skip
+    assert done.audit.summary.data.labels == {str(k): name for k, name in load_model(tiny_run).card.labels.items() if k}
+    assert {*done.audit.cases[0].volumes} == {*done.audit.summary.data.labels}
