@@ -93,6 +93,9 @@ ReferenceOption = Annotated[
         "needs no labels and says how stable predictions are, not how right (default: as the plan says).",
     ),
 ]
+Imports = Annotated[
+    list[Path] | None, Option(help="Python file that the audits' plans imported; needs --trust. Repeatable.")
+]
 Seed = Annotated[int, Option(help="Seed of all random numbers.")]
 
 
@@ -553,9 +556,7 @@ def doctor(
 def report(
     folders: Annotated[list[Path], Argument(help="Folders that `imaseg audit` wrote; the first one is the reference.")],
     out: Annotated[Path, Option(help="HTML file to write.")],
-    imports: Annotated[
-        list[Path] | None, Option(help="Python file that the audits' plans imported; needs --trust. Repeatable.")
-    ] = None,
+    imports: Imports = None,
     trust: Trust = False,
 ) -> None:
     """Write one HTML page for one or several audits.
@@ -570,6 +571,24 @@ def report(
     typer.echo(f"Created {write_report(folders, out)}")
     if len(folders) > 1:
         typer.echo(f"Created {write_comparison(folders, out.with_name('comparison.csv'))}")
+
+
+@app.command()
+def evidence(
+    folders: Annotated[list[Path], Argument(help="Audit folders.")],
+    out: Annotated[Path, Option(help="Markdown file to write.")],
+    imports: Imports = None,
+    trust: Trust = False,
+) -> None:
+    """Write what audits say to those who ask for documentation: numbers filled in, blanks where they say nothing.
+
+    The sheet follows the EU AI Act (Art. 15, Annex IV), FUTURE-AI and the FDA. It claims no conformity.
+    """
+    from imaseg.plugins import import_trusted
+    from imaseg.report.evidence import write_evidence
+
+    import_trusted(imports or (), trust=trust)
+    typer.echo(f"Created {write_evidence(folders, out)}")
 
 
 @app.command()

@@ -15,7 +15,8 @@ from imaseg.auditing import Plan
 from imaseg.auditing.validity.gate import parse_gates
 from imaseg.cli.audit import _tables
 from imaseg.data.reading import read_volume
-from imaseg.report import write_report
+from imaseg.report import read_audits, write_report
+from imaseg.report.evidence import evidence
 from imaseg.results.base import MEAN
 
 PLAN = Plan.model_validate(
@@ -178,3 +179,10 @@ def test_a_folder_of_images_alone_takes_the_names_of_the_model(tiny_run, raw_pha
     ), tmp_path / "out", select="all")  # fmt: skip
     assert done.audit.summary.data.labels == {str(k): name for k, name in load_model(tiny_run).card.labels.items() if k}
     assert {*done.audit.cases[0].volumes} == {*done.audit.summary.data.labels}
+
+
+def test_an_evidence_sheet_calls_it_agreement_and_leaves_accuracy_blank(own):
+    text = evidence(read_audits([own.folder]))
+    assert "| Art. 15(1) | a level of accuracy that suits the purpose | ____ |" in text
+    assert "no accuracy" in text
+    assert "mean_dice" not in text
