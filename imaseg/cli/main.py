@@ -354,6 +354,10 @@ def audit(
         ),
     ] = False,
     reference: ReferenceOption = None,
+    groups: Annotated[
+        Path | None,
+        Option(help="CSV file with the column case and others (site, scanner, sex, age): results by their values."),
+    ] = None,
     made_on: From = None,
     resume: Resume = False,
     device: Device = "auto",
@@ -372,7 +376,7 @@ def audit(
     gates = parse_gates(fail_below or (), settings)
     how: dict[str, Any] = {"cases": cases, "resume": resume, "device": device, "trust": trust, "dry_run": dry_run}
     how |= {"follow_links": follow_links, "gates": gates, "judged": True, "allow_invalid": allow_invalid}
-    how["attacker"] = made_on
+    how |= {"attacker": made_on, "groups": groups}
     _run_plan(model, data, out, settings, **how)
 
 

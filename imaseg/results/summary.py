@@ -10,6 +10,7 @@ from imaseg.results.base import FORMAT, AnyEntry, Block, Interval, Record
 from imaseg.results.case import CaseRecord
 from imaseg.results.certificate import CertificateEntry
 from imaseg.results.corruption import CorruptionEntry, Degradation
+from imaseg.results.groups import Grouping
 from imaseg.results.margin import MarginEntry
 from imaseg.results.preparation import Agreement, Preparation
 from imaseg.results.stability import Stability
@@ -176,6 +177,7 @@ class Summary(Block):
         others: of kinds that plug-ins add.
         degradation: scores over all corruptions; None without any.
         stability: of audits against the model's own prediction: how far volumes move, and which cases to look at first.
+        groups: results by the columns of a table of the cases; empty where none was given.
         by_size: Dice by volume of the structure; `by_size_rule` says how they are grouped.
         validity: checks on the attacks; `valid` is False if one failed.
         showcase: what the pictures show; None without any.
@@ -198,6 +200,7 @@ class Summary(Block):
     others: list[AnyEntry] = []
     degradation: Degradation | None = None
     stability: Stability | None = None
+    groups: list[Grouping] = []
     by_size: list[SizeGroup] = []
     by_size_rule: str = ""
     validity: list[Check] = []

@@ -80,6 +80,7 @@ def audit(
     announce: Callable[[str], None] | None = None,
     trust: bool = False,
     attacker: str | Path | SegmentationModel | None = None,
+    groups: str | Path | None = None,
 ) -> AuditResult:
     """Audit a checkpoint.
 
@@ -98,6 +99,7 @@ def audit(
             whether the model was trained on some of them; after the last, which structures are next to never found.
         trust: as in `load_model`.
         attacker: another model of the same input; every attack of the plan is made on it too, and judged here.
+        groups: CSV file with the column `case` and others, such as site or sex, by whose values results are grouped.
 
     Returns:
         Where the results lie; `.summary` and `.audit` read them.
@@ -107,6 +109,7 @@ def audit(
     """
     folder, started = Path(out), time.perf_counter()
     how: dict[str, Any] = {"select": select, "device": device, "trust": trust, "attacker": attacker}
+    how["groups"] = groups
     subject, settings = _checked(model, cases, plan, **how)
     with threads_for(subject.model, _first_image(subject), kept=_kept_threads(folder)) as chosen:
         return _audit(subject, settings, folder, resume=resume, announce=announce, started=started, threads=chosen)
@@ -131,7 +134,7 @@ def rehearse(
         out: folder of the audit, whose finished cases need not be done again.
         announce: what tells people.
         resume: whether `out` may hold a part of this audit.
-        how: `select`, `device`, `trust` and `attacker`.
+        how: `select`, `device`, `trust`, `attacker` and `groups`.
 
     Raises:
         InputError: if something does not fit.
@@ -193,7 +196,7 @@ def _audit(
         update=_spent(records)
         | {"agreement": agreed, "seconds": round(time.perf_counter() - started, 1), "failed": failed}
     )
-    summary = summarise(records, settings, run=run, data=data)
+    summary = summarise(records, settings, run=run, data=data, grouped=subject.grouped)
     with work.claims.summing_up():
         _write(folder, settings, records, summary, run)
     return AuditResult(folder, failed)

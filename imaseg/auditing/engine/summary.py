@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from imaseg.auditing.metrics.degradation import degradation
+from imaseg.auditing.metrics.groups import by_group
 from imaseg.auditing.metrics.scores import block
 from imaseg.auditing.metrics.sizes import RULE, by_size
 from imaseg.auditing.metrics.stability import stability
@@ -14,6 +15,7 @@ from imaseg.auditing.plan import Plan
 from imaseg.auditing.probes import CorruptionProbe
 from imaseg.auditing.probes.attack import worst_cases
 from imaseg.auditing.validity.checks import valid, validity
+from imaseg.data.groups import Grouped
 from imaseg.results import CaseRecord, Summary
 from imaseg.results.case import units_of
 from imaseg.results.preparation import Agreement
@@ -21,7 +23,9 @@ from imaseg.results.run import Run
 from imaseg.results.summary import Cost, DataFacts, Intervals
 
 
-def summarise(records: Sequence[CaseRecord], plan: Plan, *, run: Run, data: DataFacts) -> Summary:
+def summarise(
+    records: Sequence[CaseRecord], plan: Plan, *, run: Run, data: DataFacts, grouped: Grouped | None = None
+) -> Summary:
     """All numbers, over the same cases.
 
     `cost` is of the machine; all else is the same however often and by how many processes the audit was run.
@@ -48,6 +52,7 @@ def summarise(records: Sequence[CaseRecord], plan: Plan, *, run: Run, data: Data
         **entries,
         degradation=degradation(records) if plan.of(CorruptionProbe) else None,
         stability=stability(records) if data.reference == "prediction" else None,
+        groups=by_group(grouped or {}, clean["metric_per_case"], attacks, entries.get("margins", []), units),
         by_size=by_size(volumes, clean["metric_per_case"], scored, list(clean["mean"]), units),
         by_size_rule=RULE,
         validity=checks,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal
@@ -20,6 +20,7 @@ from imaseg.auditing.inputs.randomness import random_note, redecided
 from imaseg.auditing.inputs.reference import against_prediction, with_names
 from imaseg.auditing.inputs.source import CaseSource, Loaded, choose, held_out_missing, reason_for
 from imaseg.data import CaseSet, load_cases
+from imaseg.data.groups import Grouped, read_groups
 from imaseg.data.layouts.accounting import reasons_counted
 from imaseg.models import SegmentationModel, load_model
 from imaseg.results.preparation import Agreement, Preparation
@@ -42,6 +43,7 @@ class Subject:
         random: whether two passes over the first case differ.
         attacker: another model, on which transferred attacks are made; None without.
         reference: what cases are judged by.
+        grouped: group of each case by column; empty without a table of the cases.
     """
 
     model: SegmentationModel
@@ -55,6 +57,7 @@ class Subject:
     random: bool = False
     attacker: Attacker | None = None
     reference: Literal["label", "prediction"] = "label"
+    grouped: Grouped = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -67,6 +70,7 @@ class Subject:
         trust: bool = False,
         attacker: str | Path | SegmentationModel | None = None,
         reference: Literal["label", "prediction"] = "label",
+        groups: str | Path | None = None,
     ) -> Subject:
         """Load what has to be loaded.
 
@@ -78,6 +82,7 @@ class Subject:
             trust: as in `load_model`.
             attacker: as `model`, one that transferred attacks are made on.
             reference: what cases are judged by: their labels, or the model's own prediction of the unchanged image.
+            groups: CSV file by whose columns results are grouped.
 
         Raises:
             InputError: if something cannot be loaded or does not fit.
@@ -113,6 +118,7 @@ class Subject:
             if attacker is None
             else Attacker.of(attacker, chosen, fitted.model, device=device, trust=trust),
             reference=reference,
+            grouped={} if groups is None else read_groups(Path(groups), chosen.ids),
         )
         vars(subject)["first"] = first  # it has just been read
         return subject

@@ -6,9 +6,11 @@
     dice@rician-noise-3=0.7   under a corruption at a severity
     margin@l2=0.05            lowest median margin in a set; margin@NAME of one margin of the plan
     dice@l2-within-20mm-0.05=0.6   of attacks that may change only what is so near to a structure
+    dice@clean[sex=F]=0.8     of one group of `--groups`; only dice
+    gap@linf-0.05[site]=-0.1  lowest less highest mean Dice of the groups of a column, those large enough
 
-METRIC is `margin`, or a metric of which more is better. Names are checked against the plan before anything runs. No
-gate passes on an audit that calls itself invalid, unless its numbers are asked for all the same.
+METRIC is `margin`, `gap`, or a metric of which more is better. Names are checked against the plan before anything
+runs. No gate passes on an audit that calls itself invalid, unless its numbers are asked for all the same.
 """
 
 from __future__ import annotations
@@ -21,13 +23,17 @@ from imaseg.auditing.metrics.scores import METRICS
 from imaseg.auditing.plan import Plan
 from imaseg.auditing.probes import CorruptionProbe, MarginProbe, UniversalProbe
 from imaseg.errors import InputError
+from imaseg.results.attack import AttackEntry
 from imaseg.results.base import Block
+from imaseg.results.groups import CLEAN
 from imaseg.results.summary import Summary
 
 MARGIN = "margin"
+GAP = "gap"
 _CLEAN = "clean"
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
-_FORM = re.compile(rf"(?P<metric>[a-z0-9_]+)@(?P<target>[^=@\s]+)=(?P<value>{_NUMBER})")
+_GROUP = r"(?:\[(?P<column>[^=\]]+)(?:=(?P<group>[^\]]+))?\])?"
+_FORM = re.compile(rf"(?P<metric>[a-z0-9_]+)@(?P<target>[^=@\s\[]+){_GROUP}=(?P<value>{_NUMBER})")
 _STEP = re.compile(r"(?P<name>.+?)-(?P<eps>\d*\.?\d+(?:e[-+]?\d+)?)", re.IGNORECASE)
 
 
@@ -42,6 +48,7 @@ class Gate:
         eps: budget or severity; None for `clean` and margins.
         least: the lowest value that passes.
         noise: probes that draw at random, which do not count as attacks in a set.
+        column, group: of `--groups`; empty for all cases.
     """
 
     text: str
@@ -50,6 +57,8 @@ class Gate:
     eps: float | None
     least: float
     noise: frozenset[str] = frozenset()
+    column: str = ""
+    group: str = ""
 
     @classmethod
     def parse(cls, text: str, plan: Plan) -> Gate:
@@ -62,9 +71,16 @@ class Gate:
         if form is None:
             msg = f"--fail-below must be METRIC@PROBE-EPS=VALUE, got {text!r}. Write dice@clean=0.8, for example."
             raise InputError(msg)
-        metrics = (*higher_is_better(), MARGIN)
+        metrics = (*higher_is_better(), GAP, MARGIN)
         if form["metric"] not in metrics:
             msg = f"metric of --fail-below must be one of {', '.join(metrics)}, got {form['metric']!r} in {text!r}."
+            raise InputError(msg)
+        column, group = form["column"] or "", form["group"] or ""
+        if (form["metric"] == GAP) != bool(column and not group) or (group and form["metric"] != "dice"):
+            msg = (
+                f"--fail-below must name a group as dice@clean[COLUMN=GROUP]=VALUE or the gap between groups as "
+                f"gap@clean[COLUMN]=VALUE, got {text!r}."
+            )
             raise InputError(msg)
         if plan.reference == "prediction" and form["target"] == _CLEAN:
             msg = (
@@ -74,7 +90,7 @@ class Gate:
             raise InputError(msg)
         noise = frozenset(probe.name for probe in plan.attacks if probe.is_noise)
         name, eps = _measured(form["metric"], form["target"], plan, text)
-        return cls(text, form["metric"], name, eps, float(form["value"]), noise)
+        return cls(text, form["metric"], name, eps, float(form["value"]), noise, column, group)
 
     def value(self, summary: Summary) -> float | None:
         """What the audit measured; None if it has no value."""
@@ -91,13 +107,15 @@ class Gate:
         value = self.value(summary)
         got = "no value" if value is None else f"{value:.4g}"
         passes = value is not None and value >= self.least
-        text = f"{self.text.partition('=')[0]} must be at least {self.least:g}, got {got}"
+        text = f"{self.text.rpartition('=')[0]} must be at least {self.least:g}, got {got}"
         if not (summary.valid or allow_invalid):
             return False, f"gate failed: the audit calls itself invalid ({text}, n = {summary.data.cases})"
         return passes, f"gate {'passed' if passes else 'failed'}: {text} (n = {summary.data.cases})"
 
     def _values(self, summary: Summary) -> Iterator[float | None]:
-        if self.metric == MARGIN:
+        if self.column:
+            yield from self._of_groups(summary)
+        elif self.metric == MARGIN:
             for entry in summary.margins:
                 if entry.probe == self.name or (entry.in_set == self.name and entry.structure is None):
                     yield entry.median
@@ -107,11 +125,24 @@ class Gate:
             for block in self._blocks(summary):
                 yield block.foreground_mean[self.metric]
 
-    def _blocks(self, summary: Summary) -> Iterator[Block]:
+    def _of_groups(self, summary: Summary) -> Iterator[float | None]:
+        """Dice of the group, or the gap of the column, under every probe that is meant."""
+        probes = {(CLEAN, 0.0)} if self.name == _CLEAN else {(one.probe, one.eps) for one in self._attacks(summary)}
+        for grouping in summary.groups:
+            if grouping.column == self.column and self.metric == GAP:
+                yield from (gap.gap for gap in grouping.gaps if (gap.probe, gap.eps) in probes)
+            elif grouping.column == self.column:
+                figures = [one for group in grouping.groups if group.value == self.group for one in group.figures]
+                yield from (one.dice for one in figures if (one.probe, one.eps) in probes)
+
+    def _attacks(self, summary: Summary) -> Iterator[AttackEntry]:
         for entry in summary.probes:
             attacked = entry.in_set == self.name and entry.probe not in self.noise and not entry.fitted_on
             if entry.eps == self.eps and (entry.probe == self.name or attacked):
                 yield entry
+
+    def _blocks(self, summary: Summary) -> Iterator[Block]:
+        yield from self._attacks(summary)
         for corruption in summary.corruptions:
             if corruption.corruption == self.name and corruption.severity == self.eps:
                 yield corruption

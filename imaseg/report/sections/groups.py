@@ -1,0 +1,118 @@
+"""For whom the model fails: Dice and margins by site, scanner, sex, age or whatever the table of the cases states."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from imaseg.report.audits import Audit, Audits, dice_word, model_column, owner
+from imaseg.report.blocks import MISSING, Block, Cell, Section, Sentence, Table, table, with_interval
+from imaseg.report.compare import strongest
+from imaseg.report.wording import brief, decimal, short, unit_name
+from imaseg.results.groups import CLEAN, Group, GroupGap, Grouping
+
+_LEVEL = 0.05
+_METHOD = (
+    "Groups were compared by the Kruskal-Wallis test over patients (cases where none are named), for each column and "
+    "probe, adjusted by Holm's method over all of these. Groups that are too small are shown and not compared."
+)
+
+
+def build(audits: Audits) -> Section | None:
+    """A table per column and model."""
+    held = [(audit, grouping) for audit in audits for grouping in audit.summary.groups]
+    if not held:
+        return None
+    blocks: list[Block] = [_table(audits, audit, grouping) for audit, grouping in held]
+    gaps = [(audit, one) for audit, one in held if one.gaps]
+    if gaps:
+        blocks.append(_gaps(audits, gaps))
+    fewest = held[0][1].fewest
+    return Section(
+        115,
+        "groups",
+        "By group",
+        blocks,
+        f"In brackets: 95 % interval. Groups of fewer than {fewest} patients get neither an interval nor a verdict.",
+        "By group",
+        sentences=[Sentence("Groups of cases:", tuple(_said(audits, held)))],
+        methods=[_METHOD],
+        limits=[
+            "A group that does worse may differ in more than the column says: disease, scanner and site go together."
+        ],
+    )
+
+
+def _said(audits: Audits, held: list[tuple[Audit, Grouping]]) -> Iterator[str]:
+    for audit, grouping in held:
+        who = f"{owner(audits, audit)}{grouping.column}"
+        if not grouping.gaps:
+            yield f"{who}: no two groups have {grouping.fewest} patients, so no verdict"
+            continue
+        worst = min(grouping.gaps, key=lambda gap: gap.p)
+        where = "on unchanged images" if worst.probe == CLEAN else f"under {_where(audit, worst.probe, worst.eps)}"
+        if worst.p < _LEVEL:
+            yield (
+                f"{who}: {worst.worst} is behind by {decimal(-worst.gap)} {where} (adjusted p = {short(worst.p, 2)})"
+            )
+        else:
+            yield f"{who}: no difference between groups that chance does not explain"
+
+
+def _where(audit: Audit, probe: str, eps: float) -> str:
+    units = {entry.probe: entry.unit for entry in audit.summary.probes}
+    return f"{probe} at {brief(eps, units.get(probe, ''))}".strip()
+
+
+def _table(audits: Audits, audit: Audit, grouping: Grouping) -> Table:
+    shown = [(CLEAN, 0.0)]
+    worst = {series.probe for series in strongest([audit])}
+    shown += [(one.probe, one.eps) for one in grouping.groups[0].figures if one.probe in worst]
+    rows = [
+        {
+            grouping.column: group.value,
+            "Patients": group.patients,
+            "n": len(group.cases),
+            **{_head(audits, audit, *key): _cell(group, *key) for key in shown},
+            **_margins(group),
+        }
+        for group in grouping.groups
+    ]
+    heads = list(dict.fromkeys(head for row in rows for head in row))
+    filled = [{head: row.get(head, MISSING) for head in heads} for row in rows]
+    return table(f"{owner(audits, audit)}Mean Dice by {grouping.column}", filled)
+
+
+def _margins(group: Group) -> dict[str, str]:
+    return {
+        f"Median margin, {one.probe} ({unit_name(one.unit)})": f"{'at least ' * one.at_least}{short(one.median)}"
+        for one in group.margins
+    }
+
+
+def _head(audits: Audits, audit: Audit, probe: str, eps: float) -> str:
+    return f"{dice_word(audits)}, clean" if probe == CLEAN else _where(audit, probe, eps)
+
+
+def _cell(group: Group, probe: str, eps: float) -> Cell | str:
+    found = next((one for one in group.figures if (one.probe, one.eps) == (probe, eps)), None)
+    if found is None:
+        return MISSING
+    return Cell(decimal(found.dice)) if found.ci95 is None else with_interval(found.dice, found.ci95)
+
+
+def _gaps(audits: Audits, held: list[tuple[Audit, Grouping]]) -> Table:
+    rows = [
+        {**model_column(audits, audit), "Column": grouping.column, **_gap(audits, audit, gap)}
+        for audit, grouping in held
+        for gap in grouping.gaps
+    ]
+    return table("Lowest less highest mean of the groups that are large enough; p adjusted for all rows", rows)
+
+
+def _gap(audits: Audits, audit: Audit, gap: GroupGap) -> dict[str, str]:
+    return {
+        "Under": _head(audits, audit, gap.probe, gap.eps),
+        "Gap": decimal(gap.gap, sign=True),
+        "Lowest group": gap.worst,
+        "p": short(gap.p, 2),
+    }

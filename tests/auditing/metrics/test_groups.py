@@ -1,0 +1,123 @@
+"""Results by group, against means, tests and adjustments counted by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from imaseg.auditing.metrics.groups import by_group
+from imaseg.auditing.plan import Plan
+from imaseg.auditing.validity.gate import Gate
+from imaseg.errors import InputError
+from imaseg.results.attack import AttackEntry
+from imaseg.results.base import MEAN, CaseScores
+from imaseg.statistics import mean_interval
+
+CASES = [f"c{number:02d}" for number in range(20)]
+ITSELF = {case: case for case in CASES}
+RNG = np.random.default_rng(0)
+CLEAN = dict(zip(CASES, RNG.uniform(0.7, 0.9, 20), strict=True))
+ATTACKED = {case: (0.6 if number % 2 else 0.3) + 0.001 * number for number, case in enumerate(CASES)}
+SITES = {case: "B" if number % 2 else "A" for number, case in enumerate(CASES)}
+
+
+def scores(dice):
+    return [CaseScores(case=case, metrics={MEAN: {"dice": value}}) for case, value in dice.items()]
+
+
+def attack(dice, name="pgd-l2", eps=0.1):
+    return AttackEntry.model_construct(
+        probe=name, eps=eps, unit="rms", perturbation="l2", within=None, made_on="", fitted_on=[],
+        metric_per_case=scores(dice), n=len(dice),
+    )  # fmt: skip
+
+
+def grouped(columns, units=ITSELF):
+    return by_group(columns, scores(CLEAN), [attack(ATTACKED)], [], units)
+
+
+def test_means_and_intervals_are_those_of_the_group_alone():
+    (site,) = grouped({"site": SITES})
+    for group in site.groups:
+        values = [ATTACKED[case] for case in CASES if SITES[case] == group.value]
+        figure = next(one for one in group.figures if one.probe == "pgd-l2")
+        assert figure.dice == pytest.approx(np.mean(values))
+        assert figure.ci95 == pytest.approx(mean_interval(values))
+    assert [group.value for group in site.groups] == ["A", "B"]
+
+
+def test_the_gap_names_the_worst_group_and_is_tested():
+    (site,) = grouped({"site": SITES})
+    gap = next(one for one in site.gaps if one.probe == "pgd-l2")
+    a, b = ([ATTACKED[case] for case in CASES if SITES[case] == name] for name in "AB")
+    assert gap.worst == "A"
+    assert gap.gap == pytest.approx(np.mean(a) - np.mean(b))
+    assert gap.p == pytest.approx(2 * scipy.stats.kruskal(a, b).pvalue)  # Holm: the smaller of two
+
+
+def test_more_columns_make_p_larger():
+    halves = {case: "first" if number < 10 else "last" for number, case in enumerate(CASES)}
+    alone = grouped({"site": SITES})[0].gaps[1].p
+    beside = grouped({"site": SITES, "half": halves})[0].gaps[1].p
+    assert beside == pytest.approx(2 * alone)
+
+
+def test_small_groups_are_shown_and_not_compared():
+    few = {case: "C" if number < 6 else SITES[case] for number, case in enumerate(CASES)}
+    (site,) = grouped({"site": few})
+    small = next(group for group in site.groups if group.value == "C")
+    assert small.figures[0].ci95 is None
+    lowest = {case: 0.0 if few[case] == "C" else value for case, value in ATTACKED.items()}
+    (site,) = by_group({"site": few}, scores(CLEAN), [attack(lowest)], [], ITSELF)
+    assert all(gap.worst != "C" for gap in site.gaps)
+
+
+def test_cases_of_one_patient_count_once():
+    pairs = {case: f"p{number // 4}" for number, case in enumerate(CASES)}
+    (site,) = grouped({"site": SITES}, pairs)
+    assert [group.patients for group in site.groups] == [5, 5]
+    assert site.gaps == []
+
+
+def test_equal_groups_have_no_difference():
+    same = dict.fromkeys(CASES, 0.5)
+    (site,) = by_group({"site": SITES}, scores(same), [], [], ITSELF)
+    assert [(gap.gap, gap.p) for gap in site.gaps] == [(0.0, 1.0)]
+
+
+PLAN = Plan.model_validate({"name": "p", "probes": [{"attack": "pgd", "unit": "rms", "eps": [0.1]}]})
+
+
+class Held:
+    """What a gate reads of a summary."""
+
+    valid, probes, margins, corruptions = True, [attack(ATTACKED)], [], []
+    groups = grouped({"site": SITES})
+    data = type("Data", (), {"cases": 20})
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("dice@clean[site=A]=0.5", np.mean([CLEAN[case] for case in CASES if SITES[case] == "A"])),
+        ("dice@pgd-l2-0.1[site=B]=0.5", np.mean([ATTACKED[case] for case in CASES if SITES[case] == "B"])),
+        ("dice@l2-0.1[site=A]=0.5", np.mean([ATTACKED[case] for case in CASES if SITES[case] == "A"])),
+        ("gap@l2-0.1[site]=-0.1", -0.301),
+    ],
+)
+def test_gates_ask_for_groups(text, value):
+    gate = Gate.parse(text, PLAN)
+    assert gate.value(Held()) == pytest.approx(value)
+    assert gate.judge(Held())[0] == (value >= gate.least)
+    assert gate.judge(Held())[1].count("[site") == 1
+
+
+def test_a_group_that_is_not_there_passes_no_gate():
+    assert not Gate.parse("dice@clean[site=Z]=0", PLAN).judge(Held())[0]
+
+
+@pytest.mark.parametrize("text", ["gap@clean=0", "dice@clean[site]=0.5", "gap@clean[site=A]=0", "hd95@clean[site=A]=1"])
+def test_half_named_groups_are_refused(text):
+    with pytest.raises(InputError):
+        Gate.parse(text, PLAN)
