@@ -1,7 +1,7 @@
 """What PGD costs beyond bare passes of the network, and what memory format and compilation save: ratios from one run.
 
     python -m pip install torchattacks   # only for the outside reference; left out where it is missing
-    python benchmarks/attack_cost.py [--rounds N] [--threads N]
+    python benchmarks/attack_cost.py [--rounds N] [--threads N] [--only NET ...]
 
 A bare pass is one forward and one backward pass to the input, soft Dice at the end; the yardstick is 20 of them. Each
 round times every entry once, in turn, so that whatever else the machine does falls on all of them alike; the ratio is
@@ -34,12 +34,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only", nargs="+", choices=["UNet", "DynUNet"], default=["UNet", "DynUNet"])
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     hardware = torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or platform.machine()
     print(f"{hardware}, {arguments.threads} threads, torch {version('torch')}, monai {version('monai')}, seed 0")
     for name, (model, shape) in networks().items():
+        if name not in arguments.only:
+            continue
         torch.manual_seed(0)
         model = model.to(device).eval().requires_grad_(False)
         image = torch.rand(1, 1, *shape, device=device)

@@ -225,8 +225,8 @@ class CaseSource:
         card = self._card
         if volume.label is None and self.reference is None:
             msg = (
-                f"case {volume.id} must have a label to be audited, got none. Without labels take `--reference "
-                "prediction`: how stable predictions are, not how right."
+                f"case {volume.id} must have a label to be audited, got none. Without labels run `imaseg audit "
+                "... --reference prediction`, which says how stable predictions are, not how right."
             )
             raise InputError(msg)
         self._among(volume, self._values)
