@@ -50,8 +50,22 @@ METRICS = (
     ),
     Metric("surface_dice_2mm", "Surface Dice (2 mm)", "surface Dice 2 mm", "surface Dice at a tolerance of 2 mm"),
     Metric(
+        "assd", "ASSD (mm)", "ASSD", "the average symmetric surface distance (mm)", 2,
+        "ASSD: mean distance between both surfaces, penalised likewise",
+    ),
+    Metric(
+        "precision", "Precision", "precision", "precision", 3,
+        "Precision: share of what was predicted that is right, 0 (penalised) where nothing was",
+    ),
+    Metric("recall", "Recall", "recall", "recall", 3, "Recall: share of the labelled structure that was found"),
+    Metric(
         "volume_error", "Volume error (ml)", "volume", "the signed volume error (ml)", 3,
         "Volume error: predicted minus labelled volume", sign=True,
+    ),
+    Metric(
+        "relative_volume_error", "Relative volume error", "relative volume",
+        "the signed volume error as a share of the labelled volume", 3,
+        "Relative: as a share of the labelled volume", sign=True,
     ),
     Metric(
         "fp_volume", "FP volume (mm\u00b3)", "FP volume",

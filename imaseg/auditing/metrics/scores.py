@@ -64,6 +64,13 @@ class Metric(NamedTuple):
     penalty: Callable[[Pair], float] | None = None
 
 
+def _share(part: int, whole: int, others: int, *, neither: float = 1.0) -> float | None:
+    """A part of a whole; of nothing, undefined where there are others, `neither` where there is nothing at all."""
+    if whole:
+        return float(part / whole)
+    return None if others else neither
+
+
 _SHARE, _SIZE = (0.0, 1.0), (0.0, math.inf)
 METRICS: dict[str, Metric] = {
     "dice": Metric(lambda pair, k: float(pair.dice[k]), True, True, _SHARE),
@@ -73,7 +80,19 @@ METRICS: dict[str, Metric] = {
     "hd95": Metric(
         lambda pair, k: pair.surfaces[k].hd95, of_held=True, within=_SIZE, penalty=lambda pair: pair.diagonal
     ),
+    "assd": Metric(
+        lambda pair, k: pair.surfaces[k].assd, of_held=True, within=_SIZE, penalty=lambda pair: pair.diagonal
+    ),
+    "precision": Metric(
+        lambda pair, k: _share(pair.both[k], pair.painted[k], pair.real[k]), True, True, _SHARE, penalty=lambda _: 0.0
+    ),
+    "recall": Metric(lambda pair, k: _share(pair.both[k], pair.real[k], pair.painted[k]), True, True, _SHARE),
     "volume_error": Metric(lambda pair, k: float(pair.painted[k] - pair.real[k]) * pair.voxel / 1000),
+    "relative_volume_error": Metric(
+        lambda pair, k: _share(pair.painted[k] - pair.real[k], pair.real[k], pair.painted[k], neither=0.0),
+        of_held=True,
+        within=(-1.0, math.inf),
+    ),
     "fp_volume": Metric(lambda pair, k: 0.0 if pair.real[k] else float(pair.painted[k]) * pair.voxel, within=_SIZE),
     "missed": Metric(lambda pair, k: float(pair.real[k] > 0 and not pair.both[k]), of_held=True, within=_SHARE),
     "false_positive": Metric(lambda pair, k: float(pair.painted[k] > 0 and not pair.real[k]), within=_SHARE),
@@ -96,10 +115,12 @@ def score(
 
     Returns:
         By class: `dice`; `surface_dice` at one voxel and `surface_dice_2mm`; `hd95` in mm, None if the class is absent
-        on one side only (`hd95_penalty`, the diagonal of the image, then stands beside it), 0 if on both;
-        `volume_error` in ml, predicted minus true; `fp_volume` in mm^3, predicted of a class that the label does not
-        have; `missed`, 1 if the label has the class and no voxel of it was found; and `false_positive`, 1 if a class
-        was predicted that the label does not have. Under "foreground_mean" the mean of
+        on one side only (`hd95_penalty`, the diagonal of the image, then stands beside it), 0 if on both; `assd`
+        likewise; `precision` and `recall` of voxels, None if nothing was predicted (`precision_penalty`, 0, then stands
+        beside it), or labelled, 1 if neither; `volume_error` in ml, predicted minus true, and `relative_volume_error`
+        as a share of the true volume, None if that is 0 and the class was predicted; `fp_volume` in mm^3, predicted of
+        a class that the label does not have; `missed`, 1 if the label has the class and no voxel of it was found; and
+        `false_positive`, 1 if a class was predicted that the label does not have. Under "foreground_mean" the mean of
         each (`foreground_scores`).
     """
     ignored = label < 0
@@ -111,7 +132,7 @@ def score(
     surfaces = surface_scores(found, truth, spacing=spacing, classes=[k for k in classes if painted[k] and real[k]])
     for k in classes:
         agree = float(painted[k] == real[k])  # for classes that are not in both
-        surfaces.setdefault(k, SurfaceScores(agree, agree, 0.0 if agree else None))
+        surfaces.setdefault(k, SurfaceScores(agree, agree, *[0.0 if agree else None] * 2))
     diagonal = math.hypot(*(n * size for n, size in zip(label.shape, spacing, strict=True)))
     pair = Pair(found, truth, spacing, dice, painted, real, both, surfaces, diagonal)
     scores: Scores = {str(k): _measured(pair, k) for k in classes}
