@@ -25,6 +25,7 @@ from imaseg.auditing.metrics.scores import dice_of_maps, mean_of_held, score, sc
 from imaseg.auditing.probes.cropped import cropped
 from imaseg.data import Case
 from imaseg.data.files import whole_file
+from imaseg.data.volume import Volume
 from imaseg.errors import InputError
 from imaseg.frozen import Model, seed_all
 from imaseg.models.outputs.regions import Groups, classes_in, masks, region_logits
@@ -255,6 +256,14 @@ class Scene:
         """Logits (1, K, *spatial) of another image (1, C, *spatial): of one pass, or of several if they are random."""
         with torch.no_grad():
             return [self.model(image) for _ in self._draws()]
+
+    def score_of(self, volume: Volume) -> Scores:
+        """Metrics of the plain prediction of another image of this case."""
+        loaded = replace(self.loaded, volume=volume)
+        other = Scene(self.model, self.source, self.case, loaded, folder=self.folder, random=self.random)
+        scores = other.clean_scores
+        self.forward_calls += other.forward_calls
+        return scores
 
     def score(self, prediction: Tensor, dice: Tensor, label: Tensor, logits: Tensor) -> Scores:
         """All metrics of a prediction (*spatial) with its Dice (1, K), against a label (*spatial), both of classes."""
