@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, Field, model_validator
 
 from imaseg.auditing.inputs.budget import Eps
+from imaseg.auditing.metrics.instances import AnyInstances, Instances
 from imaseg.auditing.probes import AnyProbe, AttackProbe, Probe
 from imaseg.data.resources import resource
 from imaseg.data.yaml_file import read_yaml
@@ -69,6 +70,8 @@ class Plan(BaseModel, extra="forbid"):
             `certified`, `voxel_margins` and `corruptions` are another way to write probes of these kinds.
         validity: checks on the attacks; None leaves out those that need attacks of their own, and the report says so.
         showcase: the attack shown as pictures; None for no pictures.
+        instances: structures such as lesions that are counted instance by instance, as a list of their numbers, or with
+            settings; None for none.
         verify: whether the first case is predicted once more by the model's own software, where it has one, to compare.
         imports: Python files, relative to the plan, that define further probes, attacks, sets or corruptions; they are
             run, which takes `trust`.
@@ -80,6 +83,7 @@ class Plan(BaseModel, extra="forbid"):
     probes: list[AnyProbe] = Field(min_length=1, max_length=1000)
     validity: ValidityPlan | None = None
     showcase: Showcase | None = None
+    instances: AnyInstances | None = None
     verify: bool = True
     seed: int = Field(0, ge=0, lt=2**32)
 
@@ -119,6 +123,11 @@ class Plan(BaseModel, extra="forbid"):
             for probe in self.probes
         ]
         return self.model_copy(update={"probes": probes})
+
+    def counting(self, classes: Sequence[int]) -> Plan:
+        """The same with these structures counted instance by instance, by the plan's own settings if it has some."""
+        own = self.instances.model_dump() if self.instances else {}
+        return self.model_copy(update={"instances": Instances.model_validate({**own, "classes": [*classes]})})
 
     def transferred(self) -> Plan:
         """The same with every attack once more, made on another model; as it is if it says itself which are."""
