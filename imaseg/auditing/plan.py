@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, Field, model_validator
 
 from imaseg.auditing.inputs.budget import Eps
+from imaseg.auditing.metrics.instances import AnyInstances, Instances
 from imaseg.auditing.probes import AnyProbe, AttackProbe, Probe
 from imaseg.data.resources import resource
 from imaseg.data.yaml_file import read_yaml
@@ -71,6 +72,8 @@ class Plan(BaseModel, extra="forbid"):
         showcase: the attack shown as pictures; None for no pictures.
         reference: what predictions are compared with: `label`; or `prediction`, the model's own of the unchanged image,
             which needs no labels and says how stable predictions are, not how right.
+        instances: structures such as lesions that are counted instance by instance, as a list of their numbers, or with
+            settings; None for none.
         verify: whether the first case is predicted once more by the model's own software, where it has one, to compare.
         imports: Python files, relative to the plan, that define further probes, attacks, sets or corruptions; they are
             run, which takes `trust`.
@@ -83,6 +86,7 @@ class Plan(BaseModel, extra="forbid"):
     validity: ValidityPlan | None = None
     showcase: Showcase | None = None
     reference: Literal["label", "prediction"] = "label"
+    instances: AnyInstances | None = None
     verify: bool = True
     seed: int = Field(0, ge=0, lt=2**32)
 
@@ -135,6 +139,11 @@ class Plan(BaseModel, extra="forbid"):
             for probe in self.probes
         ]
         return self.model_copy(update={"probes": probes})
+
+    def counting(self, classes: Sequence[int]) -> Plan:
+        """The same with these structures counted instance by instance, by the plan's own settings if it has some."""
+        own = self.instances.model_dump() if self.instances else {}
+        return self.model_copy(update={"instances": Instances.model_validate({**own, "classes": [*classes]})})
 
     def transferred(self) -> Plan:
         """The same with every attack once more, made on another model; as it is if it says itself which are."""

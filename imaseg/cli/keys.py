@@ -87,12 +87,14 @@ def _train() -> Iterator[tuple[str, type[BaseModel]]]:
 
 
 def _plan() -> Iterator[tuple[str, type[BaseModel]]]:
+    from imaseg.auditing.metrics.instances import Instances
     from imaseg.auditing.plan import Plan, Showcase, ValidityPlan
     from imaseg.auditing.probes import Probe
 
     yield "", Plan
     yield "validity:", ValidityPlan
     yield "showcase:", Showcase
+    yield "instances:", Instances
     for kind, member in Probe.known().items():
         yield f"a probe of `kind: {kind}`:", member
 

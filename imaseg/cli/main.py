@@ -358,6 +358,14 @@ def audit(
         Path | None,
         Option(help="CSV file with the column case and others (site, scanner, sex, age): results by their values."),
     ] = None,
+    instances: Annotated[
+        list[int] | None,
+        Option(
+            min=1,
+            help="Structure, by its number, that is counted instance by instance, such as lesions. Repeatable; "
+            "settings stand in a plan (see docs/metrics.md).",
+        ),
+    ] = None,
     made_on: From = None,
     resume: Resume = False,
     device: Device = "auto",
@@ -373,6 +381,7 @@ def audit(
     from imaseg.auditing.validity.gate import parse_gates
 
     settings = load_plan(plan, trust=trust).against(reference)
+    settings = settings.counting(instances) if instances else settings
     gates = parse_gates(fail_below or (), settings)
     how: dict[str, Any] = {"cases": cases, "resume": resume, "device": device, "trust": trust, "dry_run": dry_run}
     how |= {"follow_links": follow_links, "gates": gates, "judged": True, "allow_invalid": allow_invalid}

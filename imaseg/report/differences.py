@@ -66,6 +66,12 @@ def main_rows(audits: Audits, rows: Iterable[Row]) -> list[Row]:
     ]
 
 
+def shown_rows(rows: Iterable[Row]) -> list[Row]:
+    """Those that the page holds."""
+    left = {metric.name for metric in METRICS if not metric.compared}
+    return [row for row in rows if row["metric"] not in left]
+
+
 def difference_table(rows: Sequence[Row]) -> Table:
     """A table of such rows, with p-values where any row has one."""
     tested = any(row["p"] is not None for row in rows)

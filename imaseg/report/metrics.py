@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from imaseg.report.audits import Audits
@@ -21,6 +21,8 @@ class Metric(NamedTuple):
         digits: decimals.
         meaning: explained once on the page.
         sign: whether the sign is always written.
+        apart: whether it stands in a section of its own, and in no table of all metrics.
+        compared: whether the page holds its paired differences; the file beside the page has those of all.
     """
 
     name: str
@@ -30,10 +32,23 @@ class Metric(NamedTuple):
     digits: int = 3
     meaning: str = ""
     sign: bool = False
+    apart: bool = False
+    compared: bool = True
 
     def write(self, value: float | None) -> str:
         """A value in a table."""
         return decimal(value, self.digits, sign=self.sign)
+
+
+def _of_instances() -> Iterator[Metric]:
+    """Those of plans that count instances: numbers, in all and by size, then rates."""
+    counts = ["instances", "instances missed", "instances predicted", "instances invented"]
+    sizes = ["", "small", "medium", "large"]
+    rates = ["instance recall", "instance precision", "instance F1", "instance SQ", "instance PQ"]
+    said = [f"{count} {size}".strip() for count in counts for size in sizes] + rates
+    for words in said:
+        head = words[0].upper() + words[1:]
+        yield Metric(words.lower().replace(" ", "_"), head, words, words, apart=True, compared=False)
 
 
 _DEFAULT = ("dice", "hd95", "surface_dice", "fp_volume")
@@ -50,8 +65,25 @@ METRICS = (
     ),
     Metric("surface_dice_2mm", "Surface Dice (2 mm)", "surface Dice 2 mm", "surface Dice at a tolerance of 2 mm"),
     Metric(
+        "assd", "ASSD (mm)", "ASSD", "the average symmetric surface distance (mm)", 2,
+        "ASSD: mean distance between both surfaces, penalised likewise", compared=False,
+    ),
+    Metric(
+        "precision", "Precision", "precision", "precision", 3,
+        "Precision: share of what was predicted that is right, 0 (penalised) where nothing was", compared=False,
+    ),
+    Metric(
+        "recall", "Recall", "recall", "recall", 3, "Recall: share of the labelled structure that was found",
+        compared=False,
+    ),
+    Metric(
         "volume_error", "Volume error (ml)", "volume", "the signed volume error (ml)", 3,
         "Volume error: predicted minus labelled volume", sign=True,
+    ),
+    Metric(
+        "relative_volume_error", "Relative volume error", "relative volume",
+        "the signed volume error as a share of the labelled volume", 3,
+        "Relative: as a share of the labelled volume", sign=True, compared=False,
     ),
     Metric(
         "fp_volume", "FP volume (mm\u00b3)", "FP volume",
@@ -70,6 +102,7 @@ METRICS = (
         "ece", "Calibration error", "calibration", "the expected calibration error (Guo et al. 2017)", 3,
         "Calibration error: gap between confidence and accuracy",
     ),
+    *_of_instances(),
 )  # fmt: skip
 
 
@@ -83,6 +116,7 @@ def metric_cells(means: Metrics, columns: Sequence[Metric]) -> dict[str, str]:
 
 
 def shown_metrics(audits: Audits) -> list[Metric]:
-    """The metrics that any of the audits holds; those that every audit must have always."""
+    """The metrics of tables that any of the audits holds; those that every audit must have always."""
     blocks = [block for audit in audits for block in (audit.summary.foreground_mean, *audit.summary.mean.values())]
-    return [metric for metric in METRICS if metric.name in _DEFAULT or any(metric.name in block for block in blocks)]
+    held = {name for block in blocks for name in block}
+    return [metric for metric in METRICS if metric.name in _DEFAULT or (metric.name in held and not metric.apart)]

@@ -22,4 +22,8 @@ WORKS = {
     "PMLR 139:3340-3351.",
     "calibration": "Guo C, Pleiss G, Sun Y, Weinberger KQ. On calibration of modern neural networks. ICML 2017. "
     "arXiv:1706.04599.",
+    "panoptic": "Kirillov A, He K, Girshick R, Rother C, Doll\u00e1r P. Panoptic segmentation. CVPR 2019. "
+    "arXiv:1801.00868.",
+    "agreement": "Bland JM, Altman DG. Statistical methods for assessing agreement between two methods of clinical "
+    "measurement. Lancet 1986; 327(8476):307-310. doi:10.1016/S0140-6736(86)90837-8.",
 }

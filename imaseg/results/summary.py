@@ -121,6 +121,63 @@ class SizeGroup(Record):
     probes: list[SizeProbe]
 
 
+class InstanceGroup(Record):
+    """Instances of one class and size in all cases together, clean or under one probe.
+
+    Attributes:
+        structure: class number.
+        group: "all", "small", "medium" or "large"; labelled instances by their own size, predicted ones by theirs.
+        probe: "clean" for unchanged images, or the name of an attack or corruption.
+        eps: budget or severity; 0 for clean.
+        n: cases.
+        labelled, missed, predicted, invented: numbers of instances over all cases.
+        recall: share of the labelled ones that have a partner; None without any.
+        precision: share of the predicted ones that have a partner; None without any.
+        f1: harmonic mean of both; None where one of them is.
+        ci95: intervals of "recall", "precision" and "f1".
+    """
+
+    structure: str
+    group: str
+    probe: str
+    eps: float
+    n: int
+    labelled: int
+    missed: int
+    predicted: int
+    invented: int
+    recall: float | None
+    precision: float | None
+    f1: float | None
+    ci95: dict[str, Interval]
+
+
+class VolumeChange(Record):
+    """Agreement of predicted volumes on unchanged and on changed images (Bland and Altman, Lancet 1986).
+
+    A difference is the volume error of a case on the changed image less that on the unchanged one: what the label gains
+    where it moves with the image does not count.
+
+    Attributes:
+        structure: class number.
+        probe: name of an attack or corruption.
+        eps: budget or severity.
+        n: cases.
+        bias_ml: mean difference; `ci95` is its interval.
+        sd_ml: standard deviation of the differences over cases; None of a single case.
+        limits_ml: bias less and plus 1.96 standard deviations; None below the fewest cases that have intervals.
+    """
+
+    structure: str
+    probe: str
+    eps: float
+    n: int
+    bias_ml: float
+    ci95: Interval
+    sd_ml: float | None
+    limits_ml: Interval
+
+
 class Check(Record):
     """A check on the attacks, with the number behind it.
 
@@ -179,6 +236,8 @@ class Summary(Block):
         stability: of audits against the model's own prediction: how far volumes move, and which cases to look at first.
         groups: results by the columns of a table of the cases; empty where none was given.
         by_size: Dice by volume of the structure; `by_size_rule` says how they are grouped.
+        instances: of classes that the plan counts instance by instance; `instances_rule` says how.
+        volume_changes: Bland-Altman figures of predicted volumes, clean against changed.
         validity: checks on the attacks; `valid` is False if one failed.
         showcase: what the pictures show; None without any.
         cost: of a case.
@@ -203,6 +262,9 @@ class Summary(Block):
     groups: list[Grouping] = []
     by_size: list[SizeGroup] = []
     by_size_rule: str = ""
+    instances: list[InstanceGroup] = []
+    instances_rule: str = ""
+    volume_changes: list[VolumeChange] = []
     validity: list[Check] = []
     valid: bool = True
     showcase: Shown | None = None

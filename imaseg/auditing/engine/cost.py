@@ -62,7 +62,8 @@ def measure(subject: Subject, plan: Plan) -> Seconds | None:
 
 def _measured(subject: Subject, case: Case, plan: Plan) -> Seconds:
     model, begin = subject.model, time.perf_counter()
-    scene = Scene(model, subject.source, case, subject.source.load(case), folder=subject.cases.root)
+    loaded = subject.source.load(case)
+    scene = Scene(model, subject.source, case, loaded, folder=subject.cases.root, instances=plan.instances)
     reading = time.perf_counter() - begin
     slow = {"l2": seconds_per_pass(model, scene.image)}
     forward = _seconds(lambda: float(scene.logits(scene.image).sum()))

@@ -235,7 +235,12 @@ def _try(subject: Subject, plan: Plan) -> None:
     Raises:
         InputError: if one does not fit.
     """
-    first = subject.first
+    first, known = subject.first, subject.model.card.groups
+    if plan.instances and (strange := [k for k in plan.instances.classes if k not in known]):
+        names = subject.model.card.labels
+        listed = ", ".join(f"{k} {names.get(k, '')}".strip() for k in known)
+        msg = f"instances.classes must be among the structures of the model ({listed}), got {strange[0]}."
+        raise InputError(msg)
     if subject.attacker is None and any(probe.transferred for probe in plan.attacks):
         msg = "transferred attacks must be made on another model, got none. Name it with --from."
         raise InputError(msg)

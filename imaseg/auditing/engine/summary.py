@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from imaseg.auditing.metrics.degradation import degradation
 from imaseg.auditing.metrics.groups import by_group
+from imaseg.auditing.metrics.lesions import instance_groups
 from imaseg.auditing.metrics.scores import block
 from imaseg.auditing.metrics.sizes import RULE, by_size
 from imaseg.auditing.metrics.stability import stability
+from imaseg.auditing.metrics.volumes import Scored, volume_changes
 from imaseg.auditing.plan import Plan
 from imaseg.auditing.probes import CorruptionProbe
 from imaseg.auditing.probes.attack import worst_cases
@@ -39,7 +41,9 @@ def summarise(
     volumes = {record.case: record.volumes for record in records}
     # Attacks that were run on every case: groups of sizes compare the same cases.
     attacks = [one for one in entries.get("probes", []) if one.n == len(records)]
-    scored = [(one.probe, one.eps, one.metric_per_case) for one in attacks]
+    sized = [(one.probe, one.eps, one.metric_per_case) for one in attacks]
+    scored = _scored(entries)
+    unchanged = [("clean", 0.0, clean["metric_per_case"])]
     return Summary(
         model=run.model,
         data=data,
@@ -53,8 +57,11 @@ def summarise(
         degradation=degradation(records) if plan.of(CorruptionProbe) else None,
         stability=stability(records) if data.reference == "prediction" else None,
         groups=by_group(grouped or {}, clean["metric_per_case"], attacks, entries.get("margins", []), units),
-        by_size=by_size(volumes, clean["metric_per_case"], scored, list(clean["mean"]), units),
+        by_size=by_size(volumes, clean["metric_per_case"], sized, list(clean["mean"]), units),
         by_size_rule=RULE,
+        instances=instance_groups(unchanged + scored, plan.instances, units) if plan.instances else [],
+        instances_rule=plan.instances.rule if plan.instances else "",
+        volume_changes=volume_changes(clean["metric_per_case"], scored, list(clean["mean"]), units),
         validity=checks,
         valid=valid(checks),
         showcase=plan.shown,
@@ -67,6 +74,16 @@ def summarise(
 
 def _mean_over_cases(scores: Sequence[dict[str, float]]) -> dict[str, float]:
     return {k: statistics.fmean(case[k] for case in scores) for k in scores[0]}
+
+
+def _scored(entries: Mapping[str, Sequence[Any]]) -> list[Scored]:
+    """Attacks and corruptions; a perturbation for many cases where it is judged on cases that it was not fitted on."""
+    probes = [
+        one for one in entries.get("probes", []) if not {case.case for case in one.metric_per_case} <= {*one.fitted_on}
+    ]
+    attacks = [(one.probe, one.eps, one.metric_per_case) for one in probes]
+    faults = [(one.corruption, float(one.severity), one.metric_per_case) for one in entries.get("corruptions", [])]
+    return attacks + faults
 
 
 def _entries(records: Sequence[CaseRecord], plan: Plan, labels: dict[int, str]) -> dict[str, list[Any]]:

@@ -100,6 +100,7 @@ class Work:
                 showcase=self.plan.shown,
                 random=self.subject.random,
                 attacker=self.subject.attacker,
+                instances=self.plan.instances,
             )
             self._examine(scene, place, tell, begin)
         except OutputError:  # the next case would not be written either

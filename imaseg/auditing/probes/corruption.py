@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -14,7 +13,7 @@ from imaseg.auditing.probes.base import Cost, Labels, Probe, Sorted
 from imaseg.auditing.probes.scene import Scene
 from imaseg.corruptions import SEVERITIES, Corrupted, Corruption
 from imaseg.errors import InputError
-from imaseg.results.base import Row, Scores, Spread
+from imaseg.results.base import Row, Spread
 from imaseg.results.case import CaseRecord, units_of
 from imaseg.results.corruption import CorruptionEntry, CorruptionRow, LeftOutRow
 
@@ -75,7 +74,8 @@ class CorruptionProbe(Probe):
 
     def _row(self, scene: Scene, corruption: Corruption, corrupted: Corrupted) -> CorruptionRow:
         try:
-            scores = _scores(scene, corrupted, prepared=corruption.after_normalisation)
+            volume = corrupted.volume if corruption.after_normalisation else scene.source.fit(corrupted.volume)[0]
+            scores = scene.score_of(volume)
         except InputError as error:
             msg = f"{corruption.name} at severity {corrupted.severity}: {error}"
             raise InputError(msg) from error
@@ -127,15 +127,3 @@ class CorruptionProbe(Probe):
             n=len(found),
             **block({case: row.scores for case, row in rows.items()}, labels, units),
         )
-
-
-def _scores(scene: Scene, corrupted: Corrupted, *, prepared: bool) -> Scores:
-    """Scores of the plain prediction of a corrupted case."""
-    volume = corrupted.volume if prepared else scene.source.fit(corrupted.volume)[0]
-    if scene.loaded.own:
-        volume = replace(volume, label=scene.loaded.label)
-    loaded = replace(scene.loaded, volume=volume)
-    other = Scene(scene.model, scene.source, scene.case, loaded, folder=scene.folder, random=scene.random)
-    scores = other.clean_scores
-    scene.forward_calls += other.forward_calls
-    return scores

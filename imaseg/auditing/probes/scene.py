@@ -21,10 +21,12 @@ from imaseg.auditing.inputs.budget import Room, require_spacing, room_of, scale_
 from imaseg.auditing.inputs.own import native_decision
 from imaseg.auditing.inputs.source import CaseSource, Loaded
 from imaseg.auditing.metrics.calibration import calibration_error
+from imaseg.auditing.metrics.instances import Instances
 from imaseg.auditing.metrics.scores import dice_of_maps, mean_of_held, score, score_regions, volumes_ml
 from imaseg.auditing.probes.cropped import cropped
 from imaseg.data import Case
 from imaseg.data.files import whole_file
+from imaseg.data.volume import Volume
 from imaseg.errors import InputError
 from imaseg.frozen import Model, seed_all
 from imaseg.models.outputs.regions import Groups, classes_in, masks, region_logits
@@ -53,6 +55,7 @@ class Scene:
         showcase: the attack and the budget that the page shows as pictures.
         random: whether the model gives another output each time.
         attacker: another model, for images that are made on it.
+        instances: structures that are counted instance by instance.
 
     Attributes:
         image: (1, C, *spatial).
@@ -81,11 +84,12 @@ class Scene:
         showcase: Shown | None = None,
         random: bool = False,
         attacker: Attacker | None = None,
+        instances: Instances | None = None,
     ) -> None:
         self.model, self.source, self.case, self.loaded = model, source, case, loaded
         self.folder, self.seed, self.checked, self.showcase = folder, seed, checked, showcase
         self.image, self.label = tensors(model, loaded)
-        self.random, self._attacker = random, attacker
+        self.random, self._attacker, self.instances = random, attacker, instances
         self.spacing = loaded.volume.spacing[: self.label.ndim - 1]
         self.scale = scale_of(loaded)
         self.groups = model.card.groups
@@ -269,13 +273,24 @@ class Scene:
         with torch.no_grad():
             return [self.model(image) for _ in self._draws()]
 
+    def score_of(self, volume: Volume) -> Scores:
+        """Metrics of the plain prediction of another image of this case."""
+        volume = replace(volume, label=self.loaded.label) if self.loaded.own else volume
+        loaded = replace(self.loaded, volume=volume)
+        how: dict[str, Any] = {"folder": self.folder, "random": self.random, "instances": self.instances}
+        other = Scene(self.model, self.source, self.case, loaded, **how)
+        scores = other.clean_scores
+        self.forward_calls += other.forward_calls
+        return scores
+
     def score(self, prediction: Tensor, dice: Tensor, label: Tensor, logits: Tensor) -> Scores:
         """All metrics of a prediction (*spatial) with its Dice (1, K), against a label (*spatial), both of classes."""
         found, truth = prediction.cpu(), label.cpu()
+        how: dict[str, Any] = {"spacing": self.spacing, "instances": self.instances}
         if self.model.card.regions:
-            scores = score_regions(found, truth, dice[0], spacing=self.spacing, groups=self.groups)
+            scores = score_regions(found, truth, dice[0], groups=self.groups, **how)
         else:
-            scores = score(found, truth, dice[0], spacing=self.spacing, classes=self.classes)
+            scores = score(found, truth, dice[0], classes=self.classes, **how)
         scores[MEAN]["ece"] = calibration_error(logits, label, spacing=self.spacing, independent=self.model.independent)
         return scores
 

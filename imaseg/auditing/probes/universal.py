@@ -157,10 +157,8 @@ class UniversalProbe(Budgeted, Probe):
         allowed = self.build_set(eps, scene.scale, scene.room(self.within))
         params = found.params(scene.image, allowed)
         image = allowed.apply(scene.image, params)
-        loaded = replace(scene.loaded, volume=replace(scene.loaded.volume, image=image[0].cpu().numpy()))
-        there = Scene(scene.model, scene.source, scene.case, loaded, folder=scene.folder, random=scene.random)
-        scores = there.clean_scores
-        scene.forward_calls += there.forward_calls
+        before = scene.forward_calls
+        scores = scene.score_of(replace(scene.loaded.volume, image=image[0].cpu().numpy()))
         change = image - scene.image
         sizes = measure(change, scene.image, allowed.share)
         return AttackRow(
@@ -177,7 +175,7 @@ class UniversalProbe(Budgeted, Probe):
             objective_clean=None,
             zero_gradients=0.0,
             nonfinite_gradients=0.0,
-            forward_calls=there.forward_calls,
+            forward_calls=scene.forward_calls - before,
             backward_calls=0,
         )
 

@@ -71,7 +71,7 @@ class Gate:
         if form is None:
             msg = f"--fail-below must be METRIC@PROBE-EPS=VALUE, got {text!r}. Write dice@clean=0.8, for example."
             raise InputError(msg)
-        metrics = (*higher_is_better(), GAP, MARGIN)
+        metrics = (*higher_is_better(plan), GAP, MARGIN)
         if form["metric"] not in metrics:
             msg = f"metric of --fail-below must be one of {', '.join(metrics)}, got {form['metric']!r} in {text!r}."
             raise InputError(msg)
@@ -148,9 +148,10 @@ class Gate:
                 yield corruption
 
 
-def higher_is_better() -> list[str]:
+def higher_is_better(plan: Plan) -> list[str]:
     """Metrics that a gate may ask for."""
-    return [name for name, metric in METRICS.items() if metric.higher_is_better]
+    asked = plan.instances is not None
+    return [name for name, metric in METRICS.items() if metric.higher_is_better and (asked or not metric.asked)]
 
 
 def parse_gates(texts: Iterable[str], plan: Plan) -> list[Gate]:

@@ -9,7 +9,7 @@ from imaseg.report.audits import Audit, Audits, owner, unrestricted
 from imaseg.report.blocks import MISSING, Block, Cell, Details, Heading, Section, Sentence, Table, table, with_interval
 from imaseg.report.breaking import budget_text, halves_at
 from imaseg.report.compare import Point, Series, all_series, at, clean_point, holders, ladder, settings, strongest
-from imaseg.report.differences import difference_table, main_rows, paired_rows
+from imaseg.report.differences import difference_table, main_rows, paired_rows, shown_rows
 from imaseg.report.intervals import over
 from imaseg.report.metrics import metric_cells, shown_metrics
 from imaseg.report.wording import about, amount, bracket, brief, decimal, in_words, listing, short, source_of, unit_name
@@ -90,11 +90,16 @@ def _clean_change(reference: Audit, audit: Audit) -> Cell:
 
 
 def _differences(audits: Audits) -> list[Block]:
-    rows = paired_rows(audits)
+    rows = shown_rows(paired_rows(audits))
     main = main_rows(audits, rows)
     blocks: list[Block] = [Heading("Paired differences between models"), difference_table(main)] if main else []
     if len(rows) > len(main):
-        blocks.append(Details("Every paired difference, all metrics", [difference_table(rows)]))
+        blocks.append(
+            Details(
+                "Every paired difference of the main metrics (comparison.csv beside the page: of all)",
+                [difference_table(rows)],
+            )
+        )
     return blocks
 
 

@@ -9,17 +9,22 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from monai.metrics import HausdorffDistanceMetric, SurfaceDiceMetric
+from monai.metrics import HausdorffDistanceMetric, SurfaceDiceMetric, SurfaceDistanceMetric
+from sklearn.metrics import precision_score, recall_score
 
 from imaseg.auditing.metrics.scores import METRICS, interval_scores, mean_scores, score, score_regions, volumes_ml
 from imaseg.statistics import mean_interval
 
 PERFECT = {
-    "dice": 1.0, "surface_dice": 1.0, "surface_dice_2mm": 1.0, "hd95": 0.0, "volume_error": 0.0, "fp_volume": 0.0,
-    "missed": 0.0, "false_positive": 0.0,
+    "dice": 1.0, "surface_dice": 1.0, "surface_dice_2mm": 1.0, "hd95": 0.0, "assd": 0.0, "precision": 1.0,
+    "recall": 1.0, "volume_error": 0.0, "relative_volume_error": 0.0, "fp_volume": 0.0, "missed": 0.0,
+    "false_positive": 0.0,
 }  # fmt: skip
-LOST = PERFECT | {"dice": 0.0, "surface_dice": 0.0, "surface_dice_2mm": 0.0, "hd95": None}
+LOST = PERFECT | {"dice": 0.0, "surface_dice": 0.0, "surface_dice_2mm": 0.0, "hd95": None, "assd": None}
+PAINTED = LOST | {"precision": 0.0, "recall": None, "relative_volume_error": None}
+ERASED = LOST | {"precision": None, "precision_penalty": 0.0, "recall": 0.0, "relative_volume_error": -1.0}
 SIDES = (12, 10, 8)
+maps = arrays("int64", (4, 5, 3), elements=st.sampled_from([0, 0, 1, 2])).map(torch.from_numpy)
 
 
 def _volumes():
@@ -46,8 +51,10 @@ def test_equals_monai_with_spacing():
     hausdorff = HausdorffDistanceMetric(include_background=True, percentile=95)
     surface = SurfaceDiceMetric([1.0, 1.0], include_background=True)
     distances, overlaps = hausdorff(*onehot, spacing=(1.0, 1.5, 2.0))[0], surface(*onehot)[0]
+    average = SurfaceDistanceMetric(include_background=True, symmetric=True)(*onehot, spacing=(1.0, 1.5, 2.0))[0]
     for row, k in enumerate(("1", "2")):
         assert scores[k]["hd95"] == pytest.approx(float(distances[row]))
+        assert scores[k]["assd"] == pytest.approx(float(average[row]))
         assert scores[k]["surface_dice"] == pytest.approx(float(overlaps[row]))
         assert scores[k]["fp_volume"] == 0.0
 
@@ -63,7 +70,8 @@ def test_a_painted_structure_is_a_volume_and_has_no_distance():
     scores = _scores(label, bare, spacing=(1.0, 2.0, 0.5))
     voxels = float((label == 2).sum())
     found = {"volume_error": voxels / 1000, "fp_volume": voxels, "false_positive": 1.0}
-    assert scores["2"] == LOST | found | {"hd95_penalty": pytest.approx(math.sqrt(12**2 + 20**2 + 4**2))}
+    diagonal = pytest.approx(math.sqrt(12**2 + 20**2 + 4**2))
+    assert scores["2"] == PAINTED | found | {"hd95_penalty": diagonal, "assd_penalty": diagonal}
     assert scores["foreground_mean"]["hd95"] == 0.0, "the label does not hold it"
     assert "hd95_penalised" not in scores["foreground_mean"]
     assert scores["foreground_mean"]["false_positive"] == 0.5
@@ -73,8 +81,8 @@ def test_a_missed_structure_scores_zero_without_a_distance():
     label, _ = _volumes()
     scores = _scores(torch.where(label == 2, 0, label), label)
     penalty = math.dist((0, 0, 0), [n * size for n, size in zip(SIDES, (1.0, 1.5, 2.0), strict=True)])
-    lost = {"volume_error": -3.0 * float((label == 2).sum()) / 1000, "missed": 1.0, "hd95_penalty": penalty}
-    assert scores["2"] == LOST | lost
+    lost = {"volume_error": -3.0 * float((label == 2).sum()) / 1000, "missed": 1.0}
+    assert scores["2"] == ERASED | lost | {"hd95_penalty": penalty, "assd_penalty": penalty}
 
 
 def test_erasing_a_structure_makes_mean_hd95_worse_than_any_segmentation_of_it():
@@ -93,6 +101,30 @@ def test_erasing_a_structure_makes_mean_hd95_worse_than_any_segmentation_of_it()
     of_class = mean_scores([clean["2"], erased["2"], empty["2"]])
     assert of_class["hd95"] == pytest.approx((clean["2"]["hd95"] + 2 * penalty) / 3)
     assert of_class["hd95_penalised"] == 2.0
+
+
+def test_erasing_a_structure_does_not_make_mean_precision_better():
+    label, shifted = _volumes()
+    erased = _scores(torch.where(shifted == 2, 0, shifted), label)
+    mean = erased["foreground_mean"]
+    assert mean["precision"] == pytest.approx(erased["1"]["precision"] / 2)
+    assert mean["precision_penalised"] == 1.0
+    assert mean["recall"] == pytest.approx(erased["1"]["recall"] / 2)
+    assert mean["relative_volume_error"] == -0.5
+
+
+@settings(max_examples=40, deadline=None)
+@given(maps, maps)
+def test_precision_recall_and_relative_volume_are_those_of_scikit_learn_and_of_each_other(found, label):
+    scores = _scores(found, label)
+    for k in (1, 2):
+        one, pair = scores[str(k)], ((label == k).flatten(), (found == k).flatten())
+        for name, measure in (("precision", precision_score), ("recall", recall_score)):
+            undefined = not pair[name == "precision"].any()
+            assert (one[name] is None) == (undefined and bool(torch.cat(pair).any()))
+            assert undefined or one[name] == pytest.approx(measure(*pair))
+        if one["precision"] and one["recall"]:
+            assert one["relative_volume_error"] == pytest.approx(one["recall"] / one["precision"] - 1)
 
 
 def test_a_structure_found_only_elsewhere_is_missed_too():
@@ -148,9 +180,6 @@ def test_what_is_painted_on_ignored_voxels_does_not_count():
     assert _scores(label, ignored)["2"] == PERFECT | {"dice": 0.0}
 
 
-maps = arrays("int64", (4, 5, 3), elements=st.sampled_from([0, 0, 1, 2])).map(torch.from_numpy)
-
-
 @settings(max_examples=40, deadline=None)
 @given(maps)
 def test_a_perfect_prediction_is_perfect(label):
@@ -162,8 +191,9 @@ def test_a_perfect_prediction_is_perfect(label):
 def test_swapping_prediction_and_label_keeps_what_is_symmetric_and_turns_the_rest(one, other):
     there, back = _scores(one, other), _scores(other, one)
     for k in ("1", "2"):
-        for metric in ("dice", "surface_dice", "surface_dice_2mm", "hd95"):
+        for metric in ("dice", "surface_dice", "surface_dice_2mm", "hd95", "assd"):
             assert there[k][metric] == pytest.approx(back[k][metric])
+        assert there[k]["precision"] == back[k]["recall"]
         assert there[k]["volume_error"] == -back[k]["volume_error"]
         assert there[k]["surface_dice"] <= 1
         assert (there[k]["fp_volume"] > 0) == (there[k]["false_positive"] == 1)
@@ -200,5 +230,7 @@ def test_every_mean_has_the_interval_of_its_defined_values():
     assert found["1"] == {"dice": None, "hd95": None}
 
 
-def test_scores_hold_every_metric_but_the_calibration_of_the_whole_case():
-    assert {*_scores(*_volumes())["1"], "ece"} == set(METRICS)
+def test_scores_hold_every_metric_but_the_calibration_of_the_whole_case_and_what_plans_ask_for():
+    asked = {name for name, metric in METRICS.items() if metric.asked}
+    assert {*_scores(*_volumes())["1"], "ece"} == set(METRICS) - asked
+    assert len(asked) == 21
