@@ -16,7 +16,7 @@ from imaseg.errors import InputError
 from imaseg.plugins import import_local
 
 ROOT = Path(__file__).resolve().parents[1]
-ZIPPER = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "plugins.md").read_text(), re.DOTALL)[0]
+ZIPPER = re.search(r'```python title="zipper.py"\n(.*?)```', (ROOT / "docs" / "own_parts.md").read_text(), re.DOTALL)[1]
 LAZY = '''
 from imaseg.attacks import Attack
 

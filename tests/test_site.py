@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -58,3 +59,15 @@ def test_links_to_files_beside_the_documentation_are_named(site):
     report = (site / "security" / "index.html").read_text()
     assert "SECURITY.md" in report
     assert 'href="../../SECURITY.md"' not in report
+
+
+def test_the_example_is_made_by_the_build_from_audits_that_stay_out_of_the_site(site):
+    page = site / "example" / "report.html"
+    assert "Robustness audit: standard and ima" in page.read_text()
+    assert page.stat().st_size <= 3.5e6
+    assert sorted(path.name for path in (site / "example").iterdir()) == ["index.html", "report.html"]
+    beside = (site / "example" / "index.html").read_text()
+    assert 'href="report.html"' in beside
+    for name in ("standard", "ima"):  # the figures beside it are those of the page
+        summary = json.loads((ROOT / "docs" / "example" / "audits" / name / "summary.json").read_text())
+        assert f"<td>{summary['foreground_mean']['dice']:.3f}</td>" in beside

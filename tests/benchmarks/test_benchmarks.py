@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from imaseg import statistics
+from imaseg.report import read_audits
 from imaseg.statistics import interval
 
 pytestmark = pytest.mark.slow
@@ -74,6 +75,15 @@ def test_sunnybrook_2d(bench, tmp_path):
     assert found.keys() >= {"standard", "ima"}
     assert "ima-0: 0 of 4 margins below the ceiling, mean 0.1\n" in printed
     assert len(found["ima"]) == 5
+
+
+def test_the_example_report(bench, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    printed = bench("example_report.py", "--out", tmp_path / "out", "--work", tmp_path / "work", "--small")
+    assert printed.splitlines()[-1].startswith(f"Created {tmp_path / 'out'}")
+    audits = read_audits([tmp_path / "out" / name for name in ("standard", "ima")])
+    assert [audit.name for audit in audits] == ["standard", "ima"]
+    assert [path for path in (tmp_path / "out").rglob("*.json") if str(tmp_path) in path.read_text()] == []
 
 
 def test_hippocampus_3d(bench, raw_phantom, tmp_path):

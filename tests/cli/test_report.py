@@ -11,8 +11,8 @@ import pytest
 from imaseg.auditing.probes import Probe
 from imaseg.results.base import Entry, Row
 
-DOCS = Path(__file__).resolve().parents[2] / "docs" / "plugins.md"
-VOLUME = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)[1]
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "own_parts.md"
+VOLUME = re.search(r'```python title="volume.py"\n(.*?)```', DOCS.read_text(), re.DOTALL)[1]
 
 
 def _forget():
