@@ -42,6 +42,9 @@ class TrainConfig(BaseModel):
             or a `perturbation` of its own: `{name: pgd, steps: 5}`. `select` and `patience` then go by that Dice.
         select: epoch whose weights the run ends with: the `last`, or the `best` by the Dice of the monitored cases.
         patience: epochs in a row without a higher Dice of the monitored cases after which training ends; null: never.
+        ema: weight that a running mean of the weights keeps in each step, such as 0.999 (less at first); that mean is
+            what is monitored and saved. null: the weights themselves.
+        clean_statistics: estimate BatchNorm's statistics of the saved model anew on clean training batches.
         seed: seed of initial weights, order, augmentation and attacks.
         init: run folder whose weights training starts from.
         amp: mixed precision.
@@ -68,6 +71,8 @@ class TrainConfig(BaseModel):
     monitor_attack: dict[str, Any] | None = None
     select: Literal["last", "best"] = "last"
     patience: int | None = Field(None, ge=1)
+    ema: float | None = Field(None, gt=0, lt=1)
+    clean_statistics: bool = False
     seed: int = Field(0, ge=0)
     init: str | None = None
     amp: bool = False

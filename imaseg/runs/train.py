@@ -35,6 +35,7 @@ from imaseg.runs.checkpoint import CHECKPOINT, RunState
 from imaseg.runs.choice import outcome
 from imaseg.runs.claim import claim
 from imaseg.runs.config import TrainConfig
+from imaseg.runs.kept import estimate_statistics, kept_network
 from imaseg.runs.memory import held
 from imaseg.runs.monitor import Monitor
 from imaseg.runs.preflight import check_fit, time_estimate
@@ -125,11 +126,12 @@ def _train(
                 return
             trainer = _trainer(config, model, state, cases.select(train_ids), hold=as_first_says(hold))
             if first:
+                saved = model if state.kept is None else SegmentationModel(state.kept.module, card)
                 monitor = None
                 if monitor_ids:
                     monitored = cases.select(monitor_ids)
-                    monitor = Monitor(model, monitored, config.patch, attack=attack, within=within, hold=hold)
-                record = EpochRecord(model, state, out, monitor=monitor, config=config, say=announce)
+                    monitor = Monitor(saved, monitored, config.patch, attack=attack, within=within, hold=hold)
+                record = EpochRecord(saved, state, out, monitor=monitor, config=config, say=announce)
                 stack.enter_context(record).attach(trainer)
             _end_early(trainer, state, config)
             trainer.run()
@@ -245,7 +247,8 @@ def _state(config: TrainConfig, model: SegmentationModel, cases: CaseSet) -> Run
     scaler = torch.amp.GradScaler(enabled=config.amp and torch.cuda.is_available())
     schedule, method = build_schedule(config, optimizer), build_method(config)
     method.set_voxel_volume(_voxel_volume(model.card))
-    return RunState(model.network, optimizer, schedule, method, scaler, data=cases.sha256())
+    kept = kept_network(model.network, config)
+    return RunState(model.network, optimizer, schedule, method, scaler, kept, data=cases.sha256())
 
 
 def _voxel_volume(card: ModelCard) -> float:
@@ -285,5 +288,16 @@ def _trainer(
     @trainer.on(Events.EPOCH_STARTED)
     def seed_epoch(engine: SupervisedTrainer) -> None:
         seed_everything(config.seed, engine.state.epoch)
+
+    if (kept := state.kept) is not None:
+
+        @trainer.on(Events.ITERATION_COMPLETED)
+        def average(_: SupervisedTrainer) -> None:
+            kept.update_parameters(state.network)
+
+        @trainer.on(Events.EPOCH_COMPLETED)
+        def estimate(engine: SupervisedTrainer) -> None:
+            if config.clean_statistics and rank() == 0:
+                estimate_statistics(SegmentationModel(kept.module, model.card), loader, config, engine.state.epoch - 1)
 
     return trainer
