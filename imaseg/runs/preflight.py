@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from imaseg.errors import InputError
 from imaseg.frozen import frozen
+from imaseg.models.device import seconds_of
 from imaseg.models.segmentation import SegmentationModel
 from imaseg.progress import duration
 from imaseg.ranks import world
@@ -48,10 +48,10 @@ def time_estimate(config: TrainConfig, model: SegmentationModel, state: RunState
 
     with torch.autocast(device.type, enabled=config.amp):
         with frozen(model):
-            searched = _seconds(lambda: _gradient(loss, image.clone().requires_grad_()))
+            searched = seconds_of(lambda: _gradient(loss, image.clone().requires_grad_()))
         training = model.training
         model.eval()  # as it was afterwards: statistics of BatchNorm do not move
-        step = _seconds(lambda: _gradient(loss, image, *(one for one in model.parameters() if one.requires_grad)))
+        step = seconds_of(lambda: _gradient(loss, image, *(one for one in model.parameters() if one.requires_grad)))
         model.train(training)
     batch = method.searches * searched + (method.passes - method.searches) * step
     epochs, each = config.epochs - state.epoch, math.ceil(cases / world())
@@ -64,13 +64,3 @@ def _gradient(loss: Callable[[Tensor], Tensor], image: Tensor, *weights: Tensor)
     """Of the image, or of weights; no `.grad` is written."""
     gradients = torch.autograd.grad(loss(image), weights or (image,), allow_unused=True)
     float(sum(one.sum() for one in gradients if one is not None))  # waits for a GPU to finish
-
-
-def _seconds(call: Callable[[], None]) -> float:
-    """The faster of two measurements."""
-    pauses = []
-    for _ in range(2):
-        begin = time.perf_counter()
-        call()
-        pauses.append(time.perf_counter() - begin)
-    return min(pauses)

@@ -8,8 +8,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from imaseg.models import device
 from imaseg.models.segmentation import SegmentationModel
-from imaseg.runs import load_config, preflight, train
+from imaseg.runs import load_config, train
 
 SET = "perturbation: {name: l2, eps: 0.2, unit: rms}"
 METHODS = {
@@ -24,7 +25,7 @@ METHODS = {
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 def test_a_training_takes_what_was_announced(method, prepared_phantom, tiny_config, tmp_path, monkeypatch):
     clock, forward, told = SimpleNamespace(now=0.0), SegmentationModel.forward, []
-    monkeypatch.setattr(preflight, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    monkeypatch.setattr(device, "time", SimpleNamespace(perf_counter=lambda: clock.now))
 
     def ticking(self, image):
         """A pass of one image takes a second, the gradient of the image one more, that of the weights two more."""

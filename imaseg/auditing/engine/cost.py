@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from imaseg.attacks import ShrinkingSetPGD
@@ -16,19 +16,17 @@ from imaseg.auditing.probes.scene import Scene
 from imaseg.auditing.table import plain
 from imaseg.auditing.validity.case import checks_cost
 from imaseg.data import Case
-from imaseg.models.device import seconds_per_pass
+from imaseg.models.device import seconds_of, seconds_per_pass
 from imaseg.progress import duration
 from imaseg.scores import hard_dice
 
 _TRIAL = 4
 """Steps of the search that is timed in each set."""
-_QUICK = 2.0
-"""What took less, in seconds, is timed once more: a first call loads libraries and fills caches."""
 
 
 @dataclass(frozen=True)
 class Seconds:
-    """Measured on one case, each at the faster of two times unless that takes long.
+    """Measured on one case.
 
     Attributes:
         forward: a call without gradient.
@@ -74,9 +72,9 @@ def _measured(subject: Subject, case: Case, plan: Plan) -> Seconds:
     model, begin = subject.model, time.perf_counter()
     scene = Scene(model, subject.source, case, subject.source.load(case), folder=subject.cases.root, seed=plan.seed)
     reading = time.perf_counter() - begin
-    forward = _seconds(lambda: float(scene.logits(scene.image).sum()))
+    forward = seconds_of(lambda: float(scene.logits(scene.image).sum()))
     dice = scene.by_number(hard_dice(scene.rated(scene.clean_logits), scene.search_label))
-    scoring = _seconds(lambda: scene.score(scene.clean, dice, scene.label[0], scene.clean_logits[0]))
+    scoring = seconds_of(lambda: scene.score(scene.clean, dice, scene.label[0], scene.clean_logits[0]))
     slow: dict[str, float] = {}
     for probe in plan.probes:
         if isinstance(probe, Budgeted) and probe.perturbation not in slow:
@@ -91,17 +89,8 @@ def _measured(subject: Subject, case: Case, plan: Plan) -> Seconds:
 def _step(scene: Scene, probe: Budgeted, forward: float) -> float:
     """A step of a search: the pass, objective and its gradient, projection, and the judgement of where it led."""
     trial = ShrinkingSetPGD(probe.build_set(1e-3, scene.scale, scene.room(probe.within)), steps=_TRIAL)
-    spent = _seconds(trial, scene.searched(scene.model), scene.image, scene.search_label)
+    spent = seconds_of(trial, scene.searched(scene.model), scene.image, scene.search_label)
     return max(0.0, spent - 2 * forward) / _TRIAL
-
-
-def _seconds(call: Callable[..., object], *arguments: object) -> float:
-    spent: list[float] = []
-    while not spent or (len(spent) < 2 and spent[0] < _QUICK):
-        begin = time.perf_counter()
-        call(*arguments)
-        spent.append(time.perf_counter() - begin)
-    return min(spent)
 
 
 def announcement(

@@ -89,16 +89,6 @@ def test_a_step_counts_what_a_search_does_besides_the_pass(tiny_run, prepared_ph
     assert seconds.gradient == pytest.approx({"l2": 3 + 10 * 5 / 4, "gamma": 3 + 10 * 5 / 4})
 
 
-def test_a_first_call_that_loads_libraries_does_not_count(monkeypatch):
-    clock = Clock(monkeypatch, cost)
-
-    def call(pauses):
-        clock.now += pauses.pop(0)
-
-    assert cost._seconds(call, [1.9, 0.1, 0.05]) == pytest.approx(0.1)
-    assert cost._seconds(call, [60.0, 0.1]) == pytest.approx(60.0), "what is slow is not done twice"
-
-
 def test_corrupting_and_preparing_count(tiny_run, raw_phantom, monkeypatch):
     clock = Clock(monkeypatch, cost, device, corruption)
     subject = Subject.of(tiny_run, raw_phantom, select="all", device=None)
