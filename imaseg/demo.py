@@ -18,7 +18,7 @@ from imaseg.progress import bar
 from imaseg.report import write_report
 from imaseg.runs import load_config, train
 
-_CASES = 36
+_CASES = 30
 
 
 def demo(out: Path) -> Path:
@@ -30,7 +30,7 @@ def demo(out: Path) -> Path:
     Returns:
         The page.
     """
-    _say("A phantom cohort, two models, two audits and a page: a few minutes on two cores.")
+    _say("A phantom cohort, two models, two audits and a page: two to three minutes on two cores.")
     raw, prepared = out / "raw", out / "prepared"
     if not (raw / "dataset.json").is_file():
         part = out / ".raw"

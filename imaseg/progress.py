@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Column
+from rich.text import Text
 
-Tell = Callable[[int, int, str], None]
 QUIET = False
 """Whether nothing but results and errors is wanted."""
 _REMEMBERED = 1800.0
@@ -20,6 +29,13 @@ _FIXED = 48
 """Columns that bar, counts and times take."""
 _EVERY = 60.0
 """Seconds between two lines of a job whose stderr is no terminal."""
+
+
+class Tell(Protocol):
+    """Moves a bar."""
+
+    def __call__(self, done: int, total: int, note: str, left: float | None = None, /) -> None:
+        """So many steps of the total are done; seconds left, where the caller knows better than the pace says."""
 
 
 @contextmanager
@@ -35,8 +51,13 @@ def bar(title: str, *, shown: bool = True) -> Iterator[Tell]:
         yield lambda *_: None
     elif console.is_terminal:
         with _bar(console) as progress:
-            task = progress.add_task(title, total=None, note="")
-            yield lambda done, total, note: progress.update(task, completed=done, total=total, note=note)
+            task = progress.add_task(title, total=None, note="", until=None)
+
+            def tell(done: int, total: int, note: str, left: float | None = None, /) -> None:
+                until = None if left is None else time.monotonic() + left
+                progress.update(task, completed=done, total=total, note=note, until=until)
+
+            yield tell
     else:
         yield _Lines(title).tell
 
@@ -56,21 +77,32 @@ def _bar(console: Console) -> Progress:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
-        TimeRemainingColumn(),
+        _TimeLeft(),
         TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
     )
     return Progress(*columns, console=console, expand=True, speed_estimate_period=_REMEMBERED)
 
 
+class _TimeLeft(TimeRemainingColumn):
+    """As the caller said, counted down since; else by the pace of the steps."""
+
+    def render(self, task: Task) -> Text:
+        until = task.fields["until"]
+        if until is None or task.finished:
+            return super().render(task)
+        minutes, seconds = divmod(max(0, round(until - time.monotonic())), 60)
+        return Text(f"{minutes // 60}:{minutes % 60:02}:{seconds:02}", style="progress.remaining")
+
+
 class _Lines:
-    """A line per minute, with the time left by the pace so far."""
+    """A line per minute, with the time left as told or by the pace so far."""
 
     def __init__(self, title: str) -> None:
         self.title, self.begin = title, time.monotonic()
         self.last = self.begin
         self.first: int | None = None
 
-    def tell(self, done: int, total: int, note: str) -> None:
+    def tell(self, done: int, total: int, note: str, left: float | None = None, /) -> None:
         """Print a line if the last one is old."""
         now = time.monotonic()
         # What an earlier run finished was not done at this one's pace.
@@ -78,9 +110,11 @@ class _Lines:
         if now - self.last < _EVERY:
             return
         self.last, spent, made = now, now - self.begin, done - self.first
-        left = f", about {duration(spent / made * (total - done))} left" if made > 0 else ""
+        if left is None and made > 0:
+            left = spent / made * (total - done)
+        told = "" if left is None else f", about {duration(left)} left"
         print(
-            f"{self.title}: {done} of {total}, {duration(spent)} so far{left}. {note}".strip(),
+            f"{self.title}: {done} of {total}, {duration(spent)} so far{told}. {note}".strip(),
             file=sys.stderr,
             flush=True,
         )

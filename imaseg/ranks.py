@@ -85,6 +85,15 @@ def wait() -> None:
         distributed.barrier()
 
 
+def as_first_says(flag: bool) -> bool:
+    """What the first process passes, in all of them."""
+    if not several():
+        return flag
+    told = [flag]
+    distributed.broadcast_object_list(told)
+    return told[0]
+
+
 def _number(name: str, otherwise: int) -> int:
     """As `torch.distributed` says where it was initialised, else as `torchrun` put it into the environment."""
     if distributed.is_available() and distributed.is_initialized() and name != "LOCAL_RANK":

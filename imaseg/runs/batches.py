@@ -1,4 +1,4 @@
-"""Training batches: cached volumes with random augmentation that depends on seed, epoch and case alone.
+"""Training batches: volumes with random augmentation that depends on seed, epoch and case alone.
 
 Since no random state runs on from one item to the next, an interrupted run continues exactly, with any number of
 workers.
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from monai.data import CacheDataset, DataLoader
+from monai.data import Dataset as ReadDataset
 from monai.transforms import (
     Compose,
     EnsureChannelFirstd,
@@ -86,12 +87,18 @@ class SeededDataset(Dataset[dict[str, Any]]):
         return {name: done[name] for name in _KEPT}
 
 
-def training_loader(cases: CaseSet, config: TrainConfig, *, start: int) -> DataLoader:
+def training_loader(cases: CaseSet, config: TrainConfig, *, start: int, hold: bool = True) -> DataLoader:
     """Loader of batches with keys image (B, C, *patch), label, inside (B, 1, *patch) and id, from epoch `start` on.
 
     `inside` is 1 on what may be perturbed: the image, or what of it lies near a structure; 0 on padding.
+
+    Args:
+        cases: prepared cases with labels.
+        config: settings.
+        start: first epoch.
+        hold: keep what was read in memory, or read it for each batch.
     """
-    data = CacheDataset([_item(case) for case in cases], Compose(_reading(config)), progress=False)
+    data = _data(cases, _reading(config), hold=hold)
     seeded = SeededDataset(data, Compose(augmentation(config, cases.labels)), seed=config.seed)
     return DataLoader(
         seeded,
@@ -104,10 +111,20 @@ def training_loader(cases: CaseSet, config: TrainConfig, *, start: int) -> DataL
     )
 
 
-def monitor_loader(cases: CaseSet) -> DataLoader:
-    """Loader of whole cases, one at a time."""
-    plain = [LoadImaged(_BOTH, image_only=True), EnsureChannelFirstd(_BOTH), ToTensord(_BOTH, track_meta=False)]
-    return DataLoader(CacheDataset([_item(case) for case in cases], Compose(plain), progress=False), batch_size=1)
+def monitor_loader(cases: CaseSet, *, within: float | None = None, hold: bool = True) -> DataLoader:
+    """Loader of whole cases, one at a time, with the same keys.
+
+    Args:
+        cases: prepared cases with labels.
+        within: `inside` is what lies so near to a structure (mm); None for all.
+        hold: as in `training_loader`.
+    """
+    return DataLoader(_data(cases, _whole(within), hold=hold), batch_size=1)
+
+
+def _data(cases: CaseSet, transforms: list[Transform], *, hold: bool) -> CacheDataset | ReadDataset:
+    items = [_item(case) for case in cases]
+    return CacheDataset(items, Compose(transforms), progress=False) if hold else ReadDataset(items, Compose(transforms))
 
 
 def _item(case: Case) -> dict[str, Any]:
@@ -115,12 +132,15 @@ def _item(case: Case) -> dict[str, Any]:
 
 
 def _reading(config: TrainConfig) -> list[Transform]:
+    return [*_whole(config.within), SpatialPadd(ALL, config.patch)]
+
+
+def _whole(within: float | None) -> list[Transform]:
     return [
         LoadImaged(_BOTH, image_only=True),
         EnsureChannelFirstd(_BOTH),
-        _Inside(config.within),
+        _Inside(within),
         ToTensord(ALL, track_meta=False),
-        SpatialPadd(ALL, config.patch),
     ]
 
 

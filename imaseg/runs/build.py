@@ -9,9 +9,10 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from imaseg.attacks import Attack
 from imaseg.errors import InputError
 from imaseg.integrations.monai import deep_supervision
-from imaseg.perturbations import Perturbation
+from imaseg.perturbations import Perturbation, millimetres
 from imaseg.runs.config import TrainConfig, named
 from imaseg.training import TrainingMethod
 from imaseg.training import build_method as build_from_settings
@@ -55,6 +56,39 @@ def build_method(config: TrainConfig) -> TrainingMethod:
         return build_from_settings(_without_place(config), build_loss(config.loss), seed=config.seed)
     except ValueError as error:
         msg = f"{config.where}{'' if isinstance(error, InputError) else 'method: '}{error}"
+        raise InputError(msg) from error
+
+
+def build_monitor_attack(config: TrainConfig) -> tuple[Attack | None, float | None]:
+    """The attack that monitored cases are judged under, and the distance from a structure within which it may change.
+
+    Raises:
+        InputError: if a name or an argument is unknown or refused, or there is no single set to search.
+    """
+    if config.monitor_attack is None:
+        return None, None
+    spec = dict(config.monitor_attack)
+    given = spec.pop("perturbation", config.method.get("perturbation"))
+    try:
+        if config.monitor == 0:
+            msg = "must have cases to attack, got none. Set monitor above 0."
+            raise ValueError(msg)
+        if not isinstance(given, str | Mapping):
+            got = "none" if given is None else "several"
+            msg = (
+                f"must have one set to search, got {got} in the method. Add one, such as perturbation: "
+                "{name: l2, eps: 0.1, unit: rms}."
+            )
+            raise ValueError(msg)
+        where = dict(given) if isinstance(given, Mapping) else {"name": given}
+        within = millimetres(where.pop("within", None))
+        perturbation = Perturbation.build(where)
+        if within is not None and perturbation.moves_label:
+            msg = f"within must go with a set that changes intensities, got {perturbation.name}. Leave `within` out."
+            raise ValueError(msg)
+        return Attack.build({"seed": config.seed} | spec, perturbation), within
+    except ValueError as error:
+        msg = f"{config.where}monitor_attack: {error}"
         raise InputError(msg) from error
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import AveragedModel
 
 from imaseg.data.files import whole_file
 from imaseg.errors import InputError
@@ -30,6 +31,7 @@ class RunState:
         schedule: its epoch.
         method: margins and counters.
         scaler: loss scaling under mixed precision on a GPU.
+        kept: mean of the weights that is monitored and saved; None where the weights themselves are.
         data: hash of the files that are trained on.
         threads: of the CPU that the run began with; None until it has begun.
         history: one row of metrics per finished epoch.
@@ -40,6 +42,7 @@ class RunState:
     schedule: LRScheduler
     method: TrainingMethod
     scaler: torch.amp.GradScaler
+    kept: AveragedModel | None = None
     data: str = ""
     threads: int | None = None
     history: list[dict[str, float]] = field(default_factory=list)
@@ -83,7 +86,9 @@ class RunState:
             raise InputError(msg)
 
     def _parts(self) -> dict[str, Any]:
+        kept = {} if self.kept is None else {"kept": self.kept}
         return {
+            **kept,
             "network": self.network,
             "optimizer": self.optimizer,
             "schedule": self.schedule,

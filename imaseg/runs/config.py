@@ -14,6 +14,9 @@ from imaseg.errors import InputError
 from imaseg.perturbations import millimetres
 from imaseg.validated import validated
 
+CLEAN, ATTACKED = "monitor_dice", "monitor_attacked_dice"
+"""Columns of the metrics: Dice of the monitored cases, unchanged and under `monitor_attack`."""
+
 
 class TrainConfig(BaseModel):
     """Settings of a training run; unknown keys are refused.
@@ -35,11 +38,18 @@ class TrainConfig(BaseModel):
         method: training method and its arguments.
         monitor: share of the training cases kept out to follow progress (at least one). The `val` split is not
             touched: it belongs to the audit.
+        monitor_attack: attack that monitored cases are judged under too, after each epoch, within the set of the method
+            or a `perturbation` of its own: `{name: pgd, steps: 5}`. `select` and `patience` then go by that Dice.
         select: epoch whose weights the run ends with: the `last`, or the `best` by the Dice of the monitored cases.
+        patience: epochs in a row without a higher Dice of the monitored cases after which training ends; null: never.
+        ema: weight that a running mean of the weights keeps in each step, such as 0.999 (less at first); that mean is
+            what is monitored and saved. null: the weights themselves.
+        clean_statistics: estimate BatchNorm's statistics of the saved model anew on clean training batches.
         seed: seed of initial weights, order, augmentation and attacks.
         init: run folder whose weights training starts from.
         amp: mixed precision.
         workers: processes that load data.
+        cache: share of the free memory that the cases may take up; if they need more, they are read for each batch.
         device: "auto", "cpu", "cuda" or "cuda:N"; under `torchrun` each process takes its own GPU.
     """
 
@@ -58,11 +68,16 @@ class TrainConfig(BaseModel):
     flip: Literal["auto"] | list[Literal["x", "y", "z"]] = "auto"
     method: dict[str, Any] = {"name": "standard"}
     monitor: float = Field(0.05, ge=0, lt=1)
+    monitor_attack: dict[str, Any] | None = None
     select: Literal["last", "best"] = "last"
+    patience: int | None = Field(None, ge=1)
+    ema: float | None = Field(None, gt=0, lt=1)
+    clean_statistics: bool = False
     seed: int = Field(0, ge=0)
     init: str | None = None
     amp: bool = False
     workers: int = Field(0, ge=0)
+    cache: float = Field(0.5, ge=0, le=1)
     device: str = "auto"
     _file: str = ""
 
@@ -79,6 +94,11 @@ class TrainConfig(BaseModel):
         except ValueError as error:
             msg = f"{self.where}method.perturbation: {error}"
             raise InputError(msg) from error
+
+    @property
+    def best_by(self) -> str | None:
+        """Column of the metrics that `select` and `patience` go by; None where no case is monitored."""
+        return None if self.monitor == 0 else CLEAN if self.monitor_attack is None else ATTACKED
 
     @property
     def where(self) -> str:

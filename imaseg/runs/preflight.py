@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
+from torch import Tensor
 
 from imaseg.errors import InputError
 from imaseg.frozen import frozen
-from imaseg.models.device import seconds_per_pass
+from imaseg.models.device import seconds_of
 from imaseg.models.segmentation import SegmentationModel
 from imaseg.progress import duration
 from imaseg.ranks import world
@@ -36,11 +38,29 @@ def check_fit(config: TrainConfig, model: SegmentationModel, method: TrainingMet
 
 
 def time_estimate(config: TrainConfig, model: SegmentationModel, state: RunState, cases: int) -> str:
-    """One line with the number of cases and epochs and the expected time, estimated from one timed pass."""
-    device = next(model.parameters()).device
-    patch = torch.zeros(1, model.card.in_channels, *config.patch, device=device)
-    with frozen(model), torch.autocast(device.type, enabled=config.amp):
-        pause = seconds_per_pass(model, patch)
-    epochs, together = config.epochs - state.epoch, world()
-    seconds = pause * state.method.passes * epochs * math.ceil(cases / together / config.batch_size) * config.batch_size
-    return f"{cases} cases, {epochs} epochs, method {state.method.name}: about {duration(seconds)}, data loading aside."
+    """One line with the number of cases and epochs and the expected time, estimated from timed passes of one batch."""
+    device, method = next(model.parameters()).device, state.method
+    image = torch.zeros(config.batch_size, model.card.in_channels, *config.patch, device=device)
+    label = torch.zeros(config.batch_size, 1, *config.patch, device=device)
+
+    def loss(image: Tensor) -> Tensor:
+        return method.loss(model(image), label).mean()
+
+    with torch.autocast(device.type, enabled=config.amp):
+        with frozen(model):
+            searched = seconds_of(lambda: _gradient(loss, image.clone().requires_grad_()))
+        training = model.training
+        model.eval()  # as it was afterwards: statistics of BatchNorm do not move
+        step = seconds_of(lambda: _gradient(loss, image, *(one for one in model.parameters() if one.requires_grad)))
+        model.train(training)
+    batch = method.searches * searched + (method.passes - method.searches) * step
+    epochs, each = config.epochs - state.epoch, math.ceil(cases / world())
+    seconds = epochs * each / config.batch_size * batch
+    told = f"{cases} cases, {epochs} epochs, method {method.name}: about {duration(seconds)}"
+    return f"{told}, data loading and monitoring aside."
+
+
+def _gradient(loss: Callable[[Tensor], Tensor], image: Tensor, *weights: Tensor) -> None:
+    """Of the image, or of weights; no `.grad` is written."""
+    gradients = torch.autograd.grad(loss(image), weights or (image,), allow_unused=True)
+    float(sum(one.sum() for one in gradients if one is not None))  # waits for a GPU to finish

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import torch
 from ignite.engine import Engine, Events
 from monai.engines import SupervisedTrainer
 from torch.utils.tensorboard import SummaryWriter
 
-from imaseg.data.files import must_remain, told_if_unwritable
+from imaseg.data.files import must_remain, told_if_unwritable, write_json
 from imaseg.data.table_file import write_table
 from imaseg.integrations.trajectories import write_trajectories
 from imaseg.models.run_folder import save_run_model
 from imaseg.models.segmentation import SegmentationModel
 from imaseg.progress import bar, step_line
 from imaseg.runs.checkpoint import RunState
+from imaseg.runs.choice import OUTCOME, outcome
 from imaseg.runs.claim import CONFIG
+from imaseg.runs.config import ATTACKED, CLEAN, TrainConfig
 from imaseg.runs.monitor import Monitor
 from imaseg.training import IMA, OneOf, TrainingMethod
 
@@ -32,8 +33,8 @@ class EpochRecord:
         model: the model in training.
         state: what the checkpoint holds.
         out: run folder.
-        monitor: follows the clean Dice, if given.
-        select: whose weights are kept: those of the last epoch, or of the one with the best monitored Dice.
+        monitor: follows the Dice, if given.
+        config: whose weights are kept, by which Dice the best epoch is told, and how long to wait for a better one.
         say: is told what the training method remarks on an epoch.
     """
 
@@ -44,11 +45,11 @@ class EpochRecord:
         out: Path,
         *,
         monitor: Monitor | None,
-        select: Literal["last", "best"] = "last",
+        config: TrainConfig,
         say: Callable[[str], None] | None = None,
     ) -> None:
         self.model, self.state, self.out, self.monitor, self.say = model, state, out, monitor, say
-        self.select = select
+        self.config = config
         self.board = out / "tensorboard"
         self._losses: list[float] = []
         self._said: set[str] = set()
@@ -84,7 +85,7 @@ class EpochRecord:
     def _iteration(self, engine: Engine) -> None:
         self._losses.append(float(engine.state.output["loss"]))
         latest = self.state.history[-1] if self.state.history else {}
-        note = " ".join(f"{key} {latest[key]:.3f}" for key in ("monitor_dice", "mean_margin") if key in latest)
+        note = " ".join(f"{key} {latest[key]:.3f}" for key in (CLEAN, ATTACKED, "mean_margin") if key in latest)
         total = (engine.state.epoch_length or 0) * (engine.state.max_epochs or 0)
         self._tell(engine.state.iteration, total, note)
 
@@ -97,7 +98,7 @@ class EpochRecord:
         }
         self._losses.clear()
         if self.monitor is not None:
-            row["monitor_dice"] = self.monitor.mean_dice()
+            row |= self.monitor.scores()
         method = self.state.method
         margins = _margins_of(method)
         for name, ima in margins.items():
@@ -106,9 +107,12 @@ class EpochRecord:
             rows = [{"case": case, "margin": margin} for case, margin in sorted(ima.margins.items())]
             write_rows(self.out / f"margins{suffix}.csv", rows)
             write_trajectories(self.out / f"margin_trajectories{suffix}.csv", engine.state.epoch, ima.table)
-        step_line(_summary(row, engine.state.max_epochs or 0))
-        self._remark(method, engine.state.epoch, last=engine.state.epoch == engine.state.max_epochs)
         self.state.history.append(row)
+        step_line(_summary(row, engine.state.max_epochs or 0))
+        done = outcome(self.state.history, self.config)
+        self._remark(method, engine.state.epoch, last=done.over)
+        if done.ended_early and self.say is not None:
+            self.say(done.sentence)
         with told_if_unwritable(self.board):
             for name, ima in margins.items():
                 values = torch.tensor(list(ima.margins.values()))
@@ -117,8 +121,9 @@ class EpochRecord:
             for key, value in row.items():
                 self.writer.add_scalar(key, value, engine.state.epoch)
         write_rows(self.out / "metrics.csv", self.state.history)
-        if self.select == "last" or _is_best(self.state.history):
+        if done.weights_of_epoch == done.epochs:
             save_run_model(self.model, self.out)
+        write_json(self.out / OUTCOME, done.told())
         # The checkpoint comes last: a run killed before it repeats the epoch, one killed after it has all files.
         self.state.save(self.out)
 
@@ -130,15 +135,9 @@ class EpochRecord:
             self._said.add(about)
 
 
-def _is_best(history: Sequence[Mapping[str, float]]) -> bool:
-    """Whether the last epoch has the highest monitored Dice; of equal ones the first counts."""
-    *before, now = (row["monitor_dice"] for row in history)
-    return all(now > value for value in before if not math.isnan(value))
-
-
 def _summary(row: Mapping[str, float], epochs: int) -> str:
     """An epoch in a line."""
-    words = {"loss": "loss", "monitor_dice": "clean Dice of monitored cases", "mean_margin": "mean margin"}
+    words = {"loss": "loss", CLEAN: "clean Dice of monitored cases", ATTACKED: "attacked", "mean_margin": "mean margin"}
     told = ", ".join(f"{word} {row[key]:.4f}" for key, word in words.items() if key in row)
     return f"Epoch {row['epoch']:.0f} of {epochs}: {told}."
 

@@ -27,13 +27,16 @@ from imaseg.models.networks import divisor_of, load_weights
 from imaseg.models.run_folder import build_model, read_weights
 from imaseg.models.segmentation import ModelCard, SegmentationModel
 from imaseg.models.threads import threads_for
-from imaseg.ranks import joined, rank, several, wait
+from imaseg.ranks import as_first_says, joined, rank, several, wait
 from imaseg.runs.augmentation import augmentation, flipped_axes, sided
 from imaseg.runs.batches import held_out, seed_everything, training_loader
-from imaseg.runs.build import build_method, build_schedule
+from imaseg.runs.build import build_method, build_monitor_attack, build_schedule
 from imaseg.runs.checkpoint import CHECKPOINT, RunState
+from imaseg.runs.choice import outcome
 from imaseg.runs.claim import claim
 from imaseg.runs.config import TrainConfig
+from imaseg.runs.kept import estimate_statistics, kept_network
+from imaseg.runs.memory import held
 from imaseg.runs.monitor import Monitor
 from imaseg.runs.preflight import check_fit, time_estimate
 from imaseg.runs.record import EpochRecord
@@ -55,8 +58,9 @@ def train(
         config: settings.
         data: folder that `imaseg prepare` wrote; its `split.json` names the training cases, all cases without it.
         out: run folder to write: `config.yaml`, `model.json`, `weights.safetensors`, `checkpoint.pt`, `metrics.csv`,
-            `margins.csv` and `margin_trajectories.csv` for IMA (one of each per perturbation set, such as
-            `margins_gamma.csv`, where there are several), `tensorboard/`.
+            `outcome.json` (how far it came, and which epoch the weights are of), `margins.csv` and
+            `margin_trajectories.csv` for IMA (one of each per perturbation set, such as `margins_gamma.csv`, where
+            there are several), `tensorboard/`.
         resume: continue the run in `out`; on the CPU the result of one process equals that of an uninterrupted run bit
             by bit.
         announce: called before the first batch with a line on the number of cases and the expected time, and after
@@ -90,11 +94,8 @@ def _train(
     if config.within is not None:
         _require_spacing(cases)
     train_ids, monitor_ids = held_out(cases.ids, config.monitor, config.seed)
-    if config.select == "best" and not monitor_ids:
-        msg = (
-            f"{config.where}select: best must have cases to choose by, got none. Set monitor above 0, or select: last."
-        )
-        raise InputError(msg)
+    _require_monitored(config, monitor_ids)
+    attack, within = build_monitor_attack(config)
     seed_everything(config.seed, 0)
     card = _card(config, cases, train_ids, out.name)
     model = build_model(card).to(device)
@@ -111,20 +112,56 @@ def _train(
     patch = torch.zeros(config.batch_size, card.in_channels, *config.patch, device=device)
     with threads_for(model, None if several() else patch, kept=state.threads) as chosen, ExitStack() as stack:
         state.threads = torch.get_num_threads()
-        if state.epoch < config.epochs:
+        over = bool(state.history) and outcome(state.history, config).over
+        if over and announce is not None and first and state.epoch < config.epochs:
+            announce(outcome(state.history, config).sentence)
+        if not over:
+            hold, told = held(cases, config.patch, config.cache)
             if announce is not None and first:
                 announce(" ".join([time_estimate(config, model, state, len(train_ids)), chosen]).strip())
+                announce(told)
                 if config.augment is not False:
                     announce(_flips(config, cases))
             if dry_run:
                 return
-            trainer = _trainer(config, model, state, cases.select(train_ids))
+            trainer = _trainer(config, model, state, cases.select(train_ids), hold=as_first_says(hold))
             if first:
-                monitor = Monitor(model, cases.select(monitor_ids), config.patch) if monitor_ids else None
-                record = EpochRecord(model, state, out, monitor=monitor, select=config.select, say=announce)
+                saved = model if state.kept is None else SegmentationModel(state.kept.module, card)
+                monitor = None
+                if monitor_ids:
+                    monitored = cases.select(monitor_ids)
+                    monitor = Monitor(saved, monitored, config.patch, attack=attack, within=within, hold=hold)
+                record = EpochRecord(saved, state, out, monitor=monitor, config=config, say=announce)
                 stack.enter_context(record).attach(trainer)
+            _end_early(trainer, state, config)
             trainer.run()
     wait()
+
+
+def _require_monitored(config: TrainConfig, monitor_ids: list[str]) -> None:
+    """Refuse to choose epochs by cases that there are not.
+
+    Raises:
+        InputError: if that is asked for.
+    """
+    for asked, key, mend in (
+        (config.select == "best", "select: best", "select: last"),
+        (config.patience is not None, "patience", "patience: null"),
+    ):
+        if asked and not monitor_ids:
+            msg = f"{config.where}{key} must have cases to choose by, got none. Set monitor above 0, or {mend}."
+            raise InputError(msg)
+
+
+def _end_early(trainer: SupervisedTrainer, state: RunState, config: TrainConfig) -> None:
+    """End the run in all processes once the first one is out of patience; after the record of the epoch."""
+    if config.patience is None:
+        return
+
+    @trainer.on(Events.EPOCH_COMPLETED)
+    def end(engine: SupervisedTrainer) -> None:
+        if as_first_says(rank() == 0 and outcome(state.history, config).ended_early):
+            engine.terminate()
 
 
 def _flips(config: TrainConfig, cases: CaseSet) -> str:
@@ -210,7 +247,8 @@ def _state(config: TrainConfig, model: SegmentationModel, cases: CaseSet) -> Run
     scaler = torch.amp.GradScaler(enabled=config.amp and torch.cuda.is_available())
     schedule, method = build_schedule(config, optimizer), build_method(config)
     method.set_voxel_volume(_voxel_volume(model.card))
-    return RunState(model.network, optimizer, schedule, method, scaler, data=cases.sha256())
+    kept = kept_network(model.network, config)
+    return RunState(model.network, optimizer, schedule, method, scaler, kept, data=cases.sha256())
 
 
 def _voxel_volume(card: ModelCard) -> float:
@@ -221,9 +259,11 @@ def _voxel_volume(card: ModelCard) -> float:
     return math.prod(size or kept for size, kept in zip(sizes, usual, strict=False))
 
 
-def _trainer(config: TrainConfig, model: SegmentationModel, state: RunState, cases: CaseSet) -> SupervisedTrainer:
+def _trainer(
+    config: TrainConfig, model: SegmentationModel, state: RunState, cases: CaseSet, *, hold: bool
+) -> SupervisedTrainer:
     iteration = RobustIteration(state.method)
-    loader = training_loader(cases, config, start=state.epoch)
+    loader = training_loader(cases, config, start=state.epoch, hold=hold)
     trainer = SupervisedTrainer(
         device=next(model.parameters()).device,
         max_epochs=config.epochs,
@@ -248,5 +288,16 @@ def _trainer(config: TrainConfig, model: SegmentationModel, state: RunState, cas
     @trainer.on(Events.EPOCH_STARTED)
     def seed_epoch(engine: SupervisedTrainer) -> None:
         seed_everything(config.seed, engine.state.epoch)
+
+    if (kept := state.kept) is not None:
+
+        @trainer.on(Events.ITERATION_COMPLETED)
+        def average(_: SupervisedTrainer) -> None:
+            kept.update_parameters(state.network)
+
+        @trainer.on(Events.EPOCH_COMPLETED)
+        def estimate(engine: SupervisedTrainer) -> None:
+            if config.clean_statistics and rank() == 0:
+                estimate_statistics(SegmentationModel(kept.module, model.card), loader, config, engine.state.epoch - 1)
 
     return trainer

@@ -63,6 +63,11 @@ class TrainingMethod(Registered, ABC):
         return 1
 
     @property
+    def searches(self) -> int:
+        """How many of `passes` ask for the gradient of the image alone."""
+        return 0
+
+    @property
     def replays(self) -> int:
         """How many times the caller must repeat each batch: loss, backward pass, optimiser's step."""
         return 1

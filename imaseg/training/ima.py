@@ -176,6 +176,10 @@ class IMA(TrainingMethod):
             self.criterion = self.criterion.in_voxels_of(volume)
 
     @property
+    def searches(self) -> int:
+        return self.attack.steps
+
+    @property
     def passes(self) -> int:
         return self.attack.steps + 2
 

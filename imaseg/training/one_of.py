@@ -89,6 +89,10 @@ class OneOf(TrainingMethod):
         return max(method.passes for method in self.methods)
 
     @property
+    def searches(self) -> int:
+        return max(self.methods, key=lambda method: method.passes).searches
+
+    @property
     def replays(self) -> int:
         return self.methods[0].replays
 

@@ -60,6 +60,10 @@ class PGDTraining(_MixedTraining):
         self.attack = PGD(perturbation, steps=steps, objective=objective)
 
     @property
+    def searches(self) -> int:
+        return self.attack.steps
+
+    @property
     def passes(self) -> int:
         return self.attack.steps + (1 if self.mix == 1 else 2)
 

@@ -95,6 +95,10 @@ class TRADES(TrainingMethod):
         return self.loss(output, label).mean() + self.beta * drift
 
     @property
+    def searches(self) -> int:
+        return self.attack.steps
+
+    @property
     def passes(self) -> int:
         return self.attack.steps + 2
 

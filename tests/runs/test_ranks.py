@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import subprocess
 import sys
 
@@ -75,3 +76,19 @@ def test_one_gpu_for_several_processes_is_refused(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(InputError, match="device must be auto"), joined("cuda:0"):
         pass
+
+
+@pytest.mark.slow
+def test_all_processes_end_when_the_first_is_out_of_patience(prepared_phantom, tmp_path):
+    (config := tmp_path / "config.yaml").write_text(CONFIG)
+    torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "imaseg", "train"]
+    command = [*torchrun, str(config), "--data", str(prepared_phantom), "--out", str(tmp_path / "run")]
+    # Weights that hardly move decide as they did: no epoch is better than the first.
+    settings = ["epochs=9", "patience=2", "monitor=0.3", "device=cpu", "learning_rate=1e-12", "batch_size=1"]
+    done = subprocess.run(
+        [sys.executable, "-m", *command, *settings],
+        capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("Training ends after epoch 3 of 9") == 1
+    assert json.loads((tmp_path / "run" / "outcome.json").read_text())["ended_early"]

@@ -340,7 +340,7 @@ def test_items_hold_no_more_after_many_epochs(prepared_phantom, tiny_config):
 
 def test_the_best_epoch_by_monitored_dice_is_kept(prepared_phantom, tiny_config, tmp_path, monkeypatch):
     dices = iter([0.2, 0.5, 0.5, 0.4])
-    monkeypatch.setattr("imaseg.runs.monitor.Monitor.mean_dice", lambda _: next(dices))
+    monkeypatch.setattr("imaseg.runs.monitor.Monitor.scores", lambda _: {"monitor_dice": next(dices)})
     kept = []
     finish = EpochRecord._epoch
 
@@ -389,8 +389,8 @@ def test_cases_much_larger_than_the_patch_are_monitored_in_tiles(prepared_phanto
 
     run = train(load_config(tiny_config, ["epochs=1"]), prepared_phantom, tmp_path / "run")
     model, cases = load_model(run), training_cases(prepared_phantom)
-    whole = module.Monitor(model, cases, [24, 24, 16]).mean_dice()
+    whole = module.Monitor(model, cases, [24, 24, 16]).scores()["monitor_dice"]
     monkeypatch.setattr(module.SegmentationModel, "forward", noted)
-    tiled = module.Monitor(model, cases, [8, 8, 8]).mean_dice()
+    tiled = module.Monitor(model, cases, [8, 8, 8]).scores()["monitor_dice"]
     assert set(sizes) == {(8, 8, 8)}
     assert tiled == pytest.approx(whole, abs=0.2)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from imaseg.attacks import PGD
+from imaseg.attacks import ShrinkingSetPGD
 from imaseg.auditing.inputs.budget import Budgeted
 from imaseg.auditing.inputs.subject import Subject
 from imaseg.auditing.plan import Plan
@@ -16,10 +17,12 @@ from imaseg.auditing.probes.scene import Scene
 from imaseg.auditing.table import plain
 from imaseg.auditing.validity.case import checks_cost
 from imaseg.data import Case
-from imaseg.models.device import seconds_per_pass
+from imaseg.models.device import seconds_of, seconds_per_pass
 from imaseg.progress import duration
+from imaseg.scores import hard_dice
 
-_TRIAL = 2
+_TRIAL = 4
+"""Steps of the search that is timed in each set."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +31,9 @@ class Seconds:
 
     Attributes:
         forward: a call without gradient.
-        gradient: a call with, by perturbation set.
+        gradient: a step of a search with gradient, all that it does besides the pass included, by perturbation set.
         scoring: metrics of one prediction.
+        changing: making one other image, by part.
         reading: the case itself.
         case: its id.
     """
@@ -37,19 +41,24 @@ class Seconds:
     forward: float
     gradient: dict[str, float]
     scoring: float
+    changing: dict[str, float]
     reading: float
     case: str
 
     def of(self, part: Cost) -> float:
         """Of one case."""
         slow = self.gradient.get(part.perturbation, self.gradient["l2"])
-        return part.gradients * slow + part.forwards * self.forward + part.scored * self.scoring
+        calls = part.gradients * slow + part.forwards * self.forward
+        return calls + part.scored * (self.scoring + self.changing.get(part.name, 0.0))
 
 
 def costs(plan: Plan, classes: int, cases: int = 1) -> list[Cost]:
     """Every part of a plan with the calls it takes; searches that succeed early take fewer."""
     first = [part for probe in plan.probes if (part := probe.once(cases)) is not None]
-    return [*first, *(probe.cost(classes, plan.seed) for probe in plan.probes), *checks_cost(plan)]
+    parts = [*first, *(probe.cost(classes, plan.seed) for probe in plan.probes), *checks_cost(plan)]
+    checked = plan.validity.cases if plan.validity is not None else 0
+    confirmed = (probe.confirming(classes, plan.seed, min(checked, probe.cases or checked)) for probe in plan.probes)
+    return [*parts, *(part for part in confirmed if part is not None and part.first != 0)]
 
 
 def measure(subject: Subject, plan: Plan) -> Seconds | None:
@@ -63,49 +72,51 @@ def measure(subject: Subject, plan: Plan) -> Seconds | None:
 def _measured(subject: Subject, case: Case, plan: Plan) -> Seconds:
     model, begin = subject.model, time.perf_counter()
     loaded = subject.source.load(case)
-    scene = Scene(model, subject.source, case, loaded, folder=subject.cases.root, instances=plan.instances)
+    how: dict[str, Any] = {"folder": subject.cases.root, "seed": plan.seed, "instances": plan.instances}
+    scene = Scene(model, subject.source, case, loaded, **how)
     reading = time.perf_counter() - begin
-    slow = {"l2": seconds_per_pass(model, scene.image)}
-    forward = _seconds(lambda: float(scene.logits(scene.image).sum()))
-    scoring = max(0.0, _seconds(lambda: scene.clean_scores) - forward)
+    forward = seconds_of(lambda: float(scene.logits(scene.image).sum()))
+    dice = scene.by_number(hard_dice(scene.rated(scene.clean_logits), scene.search_label))
+    scoring = seconds_of(lambda: scene.score(scene.clean, dice, scene.label[0], scene.clean_logits[0]))
+    slow: dict[str, float] = {}
     for probe in plan.probes:
-        kind = getattr(probe, "perturbation", "l2")
-        if isinstance(probe, Budgeted) and kind not in (*slow, "linf"):
-            trial = PGD(probe.build_set(1e-3, scene.scale, scene.room(probe.within)), steps=_TRIAL)
-            slow[kind] = max(0.0, _seconds(trial, model, scene.image, scene.label) - 2 * forward) / _TRIAL
-    return Seconds(forward, slow, scoring, reading, case.id)
+        if isinstance(probe, Budgeted) and probe.perturbation not in slow:
+            slow[probe.perturbation] = _step(scene, probe, forward)
+    if "l2" not in slow:
+        slow["l2"] = seconds_per_pass(model, scene.image)
+    return Seconds(
+        forward, slow, scoring, {probe.name: probe.changing(scene) for probe in plan.probes}, reading, case.id
+    )
 
 
-def _seconds(call: Callable[..., object], *arguments: object) -> float:
-    begin = time.perf_counter()
-    call(*arguments)
-    return time.perf_counter() - begin
+def _step(scene: Scene, probe: Budgeted, forward: float) -> float:
+    """A step of a search: the pass, objective and its gradient, projection, and the judgement of where it led."""
+    trial = ShrinkingSetPGD(probe.build_set(1e-3, scene.scale, scene.room(probe.within)), steps=_TRIAL)
+    spent = seconds_of(trial, scene.searched(scene.model), scene.image, scene.search_label)
+    return max(0.0, spent - 2 * forward) / _TRIAL
 
 
 def announcement(
-    head: str, subject: Subject, plan: Plan, parts: Sequence[Cost], left: Sequence[int], *, processes: int = 1
+    head: str, seconds: Seconds, cases: int, parts: Sequence[Cost], left: Sequence[int], *, processes: int = 1
 ) -> str:
-    """The whole cost in a sentence, and a table of it by part; empty if no case can be read.
+    """The whole cost in a sentence, and a table of it by part.
 
     Args:
         head: how the sentence begins.
-        subject: model and cases.
-        plan: of the audit.
+        seconds: measured.
+        cases: of the audit.
         parts: of the plan.
         left: places of the cases that are still to be done.
         processes: that share them.
     """
-    seconds = measure(subject, plan)
-    if seconds is None:
-        return ""
     total = seconds.reading * len(left)
     rows = []
     for part in parts:
-        number = sum(part.first is None or place < part.first for place in left)
+        number = sum(map(part.covers, left))
         spent = number * seconds.of(part)
         total += spent
         rows.append([part.name, str(number), str(part.calls), duration(spent)])
-    done = f", {len(left)} of them left" if len(left) < len(subject.cases) else ""
+    done = f", {len(left)} of them left" if len(left) < cases else ""
     measured = (
         f"{seconds.gradient['l2']:.3g} s a call with gradient, {seconds.forward:.3g} s without, "
         f"{seconds.scoring:.3g} s to score one, measured on {seconds.case}"

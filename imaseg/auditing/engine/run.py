@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from imaseg.auditing.engine.cost import announcement, costs
+from imaseg.auditing.engine.cost import Seconds, announcement, costs, measure
 from imaseg.auditing.engine.identity import claim, describe
 from imaseg.auditing.engine.summary import summarise
 from imaseg.auditing.engine.tables import write_tables
@@ -175,13 +175,14 @@ def _audit(
     claim(folder, run, resume=resume, follow=rank() > 0)
     with frozen(subject.model), frozen(subject.attacker.model if subject.attacker else subject.model):
         parts = costs(settings, len(subject.model.card.structures), len(subject.cases))
+        seconds = None
         if announce is not None and rank() == 0:
             if threads:
                 announce(threads)
-            _announce(announce, subject, settings, parts, folder)
+            seconds = _announce(announce, subject, settings, parts, folder)
         agreed = _agreement(folder, subject, settings, announce) if rank() == 0 else None
         subject.forget_first()
-        work = Work(subject, settings, folder, parts)
+        work = Work(subject, settings, folder, parts, seconds)
         records, failed = work.run(wait=rank() == 0)
     if rank() > 0:
         return AuditResult(folder, failed, finished=False)
@@ -284,8 +285,8 @@ def _spent(records: Sequence[CaseRecord]) -> dict[str, Any]:
 
 def _announce(
     announce: Callable[[str], None], subject: Subject, plan: Plan, parts: Sequence[Cost], folder: Path
-) -> None:
-    """What is to be known before hours are spent."""
+) -> Seconds | None:
+    """What is to be known before hours are spent; returns what was measured."""
     cases = subject.cases
     for note in subject.notes:
         announce(note)
@@ -299,5 +300,7 @@ def _announce(
     head = f"{counted(len(cases), 'case')} ({subject.selection}), plan {plan.name}"
     if not left:
         announce(f"{head}: all finished before.")
-    elif text := announcement(head, subject, plan, parts, left, processes=world()):
-        announce(text)
+        return None
+    if (seconds := measure(subject, plan)) is not None:
+        announce(announcement(head, seconds, len(cases), parts, left, processes=world()))
+    return seconds

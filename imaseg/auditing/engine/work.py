@@ -10,7 +10,9 @@ from pathlib import Path
 
 import torch
 
+from imaseg.auditing.engine.cost import Seconds
 from imaseg.auditing.engine.memory import forget_peak, is_shortage, peak_mb, shortage
+from imaseg.auditing.engine.pace import Pace
 from imaseg.auditing.engine.sharing import Claims
 from imaseg.auditing.inputs.subject import Subject
 from imaseg.auditing.plan import Plan
@@ -21,6 +23,7 @@ from imaseg.data import Case
 from imaseg.data.files import must_remain, write_json
 from imaseg.errors import InputError, OutputError
 from imaseg.progress import Tell, bar, duration, step_line
+from imaseg.ranks import world
 from imaseg.results.case import CaseRecord
 from imaseg.results.load import read_case
 from imaseg.results.run import FailedCase
@@ -36,15 +39,20 @@ class Work:
         plan: what to do with each case.
         folder: of the audit.
         parts: of the plan, with the calls each takes: what the bar counts.
+        seconds: that calls take, by which the time left is told; None where that was not measured.
     """
 
-    def __init__(self, subject: Subject, plan: Plan, folder: Path, parts: Sequence[Cost]) -> None:
+    def __init__(
+        self, subject: Subject, plan: Plan, folder: Path, parts: Sequence[Cost], seconds: Seconds | None = None
+    ) -> None:
         self.subject, self.plan, self.folder, self.parts = subject, plan, folder, parts
         self.cases = subject.cases
         self.claims = Claims(folder)
         self.records: dict[str, CaseRecord] = {}
         self.failed: dict[str, str] = {}
+        self.pace = Pace(parts, seconds)
         self._calls: dict[str, int] = {}
+        self._places: dict[str, int] = {}
         self._process = uuid.uuid4().hex[:12]
 
     def run(self, *, wait: bool) -> tuple[list[CaseRecord], list[FailedCase]]:
@@ -57,8 +65,8 @@ class Work:
             Finished cases, and those that failed here, each with its reason; both in the order of the cases.
         """
         # What an earlier run finished would make this one look fast.
-        left = [(place, case.id) for place, case in enumerate(self.cases) if not self._finished(case)]
-        self._calls = {name: self._calls_at(place) for place, name in left}
+        self._places = {case.id: place for place, case in enumerate(self.cases) if not self._finished(case)}
+        self._calls = {name: self._calls_at(place) for name, place in self._places.items()}
         with bar(f"{self.plan.name} {self.subject.model.card.name}", shown=wait) as tell:
             places = {case.id: (place, case) for place, case in enumerate(self.cases)}
 
@@ -66,7 +74,7 @@ class Work:
                 if name in self.records or name in self.failed:
                     return True
                 done = self._finished(places[name][1])
-                self._show(tell, 0, "")
+                self._show(tell, [], "")
                 return done
 
             self.claims.share(places, settled, lambda name: self._try(*places[name], tell), wait=wait)
@@ -81,7 +89,7 @@ class Work:
 
     def _try(self, place: int, case: Case, tell: Tell) -> None:
         """Do one case; what goes wrong with it stays with it."""
-        self._show(tell, 0, case.id)
+        self._show(tell, [], case.id, begun=place)
         model, shape = self.subject.model, ()
         device = next(model.parameters()).device
         begin = time.perf_counter()
@@ -113,12 +121,15 @@ class Work:
 
     def _examine(self, scene: Scene, place: int, tell: Tell, begin: float) -> None:
         """Every part of the plan; the JSON comes last, since its presence says that the case is done."""
-        name, done = scene.case.id, 0
+        name, done, last = scene.case.id, list[str](), begin
 
-        def part_done(part: str) -> None:
-            nonlocal done
-            done += sum(cost.calls for cost in self.parts if cost.name == part)
-            self._show(tell, done, f"{name}, {part} done")
+        def part_done(run: str) -> None:
+            nonlocal last
+            now = time.perf_counter()
+            self.pace.took(run, place, now - last)
+            last = now
+            done.append(run)
+            self._show(tell, done, f"{name}, {run} done", begun=place)
 
         try:
             clean = scene.clean_scores
@@ -155,15 +166,25 @@ class Work:
         settled = len(self.records) + len(self.failed)
         step_line(f"Case {name} done in {duration(record.seconds)}, {settled} of {len(self.cases)} cases.")
 
-    def _show(self, tell: Tell, here: int, note: str) -> None:
+    def _show(self, tell: Tell, done: Sequence[str], note: str, *, begun: int | None = None) -> None:
         """Move the bar: calls of what is done, of all that there were to do."""
-        done = sum(number for name, number in self._calls.items() if name in self.records or name in self.failed)
-        settled = len(self.records) + len(self.failed)
-        total = sum(self._calls.values())
-        tell(done + here, total, f"{settled} of {len(self.cases)} cases; {note}" if note else "")
+        settled = {*self.records, *self.failed}
+        made = sum(number for name, number in self._calls.items() if name in settled)
+        if begun is not None:
+            made += sum(part.calls for part in self.parts if part.run in done and part.covers(begun))
+        left = self.pace.left(
+            [place for name, place in self._places.items() if name not in settled], begun=begun, done=done
+        )
+        workers = {record.process for name, record in self.records.items() if name in self._places} | {self._process}
+        tell(
+            made,
+            sum(self._calls.values()),
+            f"{len(settled)} of {len(self.cases)} cases; {note}" if note else "",
+            None if left is None else left / max(len(workers), world()),
+        )
 
     def _calls_at(self, place: int) -> int:
-        return sum(part.calls for part in self.parts if part.first is None or place < part.first)
+        return sum(part.calls for part in self.parts if part.covers(place))
 
 
 def _reason(error: Exception) -> str:

@@ -37,6 +37,7 @@ class Cost:
         scored: predictions that metrics are taken of.
         perturbation: set whose changes it makes, where these cost time of their own.
         first: only so many cases; None for all.
+        probe: that does it, where the part is called otherwise.
     """
 
     name: str
@@ -45,11 +46,21 @@ class Cost:
     scored: int = 0
     perturbation: str = "l2"
     first: int | None = None
+    probe: str = ""
 
     @property
     def calls(self) -> int:
         """Of the model, of both kinds."""
         return self.gradients + self.forwards
+
+    @property
+    def run(self) -> str:
+        """Name of what is run for it: the probe, or the part itself."""
+        return self.probe or self.name
+
+    def covers(self, place: int) -> bool:
+        """Whether the case at a place is among those that it is done on."""
+        return self.first is None or place < self.first
 
 
 class Probe(Kinds, ABC, extra="forbid"):
@@ -96,6 +107,14 @@ class Probe(Kinds, ABC, extra="forbid"):
     def once(self, cases: int) -> Cost | None:
         """What it takes once, of an audit of so many cases, counted with the first of them; None for nothing."""
         return None
+
+    def confirming(self, classes: int, seed: int, checked: int) -> Cost | None:
+        """What it does besides on the first so many cases, those that are checked; None for nothing."""
+        return None
+
+    def changing(self, scene: Scene) -> float:
+        """Seconds that it takes to make one of the images that are scored, where that is no search; measured now."""
+        return 0.0
 
     @abstractmethod
     def run(self, scene: Scene) -> Sequence[Row]:

@@ -16,7 +16,7 @@ from imaseg.attacks import PGD
 from imaseg.auditing.inputs.budget import UNIT_SCALE, Eps
 from imaseg.auditing.metrics.dice_floor import dice_floor
 from imaseg.auditing.probes.base import Cost, Labels, Lines, Probe
-from imaseg.auditing.probes.maps import MapWriter, band_lines
+from imaseg.auditing.probes.maps import MapWriter, band_lines, calls_of
 from imaseg.auditing.probes.scene import Scene
 from imaseg.margins import CertifiedMargin, CertifiedMarginResult, Smoothed, certified_gap
 from imaseg.margins.binomial import log_tails
@@ -97,8 +97,12 @@ class CertificateProbe(Probe):
         settings = self.build(seed)
         gradients = 0
         if self.attack is not None:
-            gradients = MAP_DRAWS * _RUNGS * self._voxel_margin(seed).attack.steps
+            gradients = MAP_DRAWS * calls_of(self._voxel_margin(seed))
         return Cost(self.name, gradients, settings.samples + settings.selection, first=self.cases)
+
+    def confirming(self, classes: int, seed: int, checked: int) -> Cost | None:
+        """The attack on the smoothed model, whose objective needs a gradient of every copy, and fresh votes."""
+        return Cost(f"{self.name}: attacked", STEPS * DRAWS * 2, VOTES, first=checked, probe=self.name)
 
     def run(self, scene: Scene) -> list[CertificateRow]:
         """Certify; on checked cases attack within the largest radius; write the map that is asked for."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -12,10 +14,14 @@ from imaseg.auditing.metrics.scores import block
 from imaseg.auditing.probes.base import Cost, Labels, Probe, Sorted
 from imaseg.auditing.probes.scene import Scene
 from imaseg.corruptions import SEVERITIES, Corrupted, Corruption
+from imaseg.data.volume import Volume
 from imaseg.errors import InputError
 from imaseg.results.base import Row, Spread
 from imaseg.results.case import CaseRecord, units_of
 from imaseg.results.corruption import CorruptionEntry, CorruptionRow, LeftOutRow
+
+_TIMED = 2
+"""Corruptions that are tried to see how long one takes."""
 
 
 class CorruptionProbe(Probe):
@@ -57,20 +63,33 @@ class CorruptionProbe(Probe):
         images = len(self.build(seed)) * len(self.severities)
         return Cost(self.name, 0, images, images, first=self.cases)
 
+    def changing(self, scene: Scene) -> float:
+        """Of corrupting an image and preparing it: of the first ones that occur in it, at one severity."""
+        tried = list(islice((one for one in self._beginnings(scene) if not one[2]), _TIMED))
+        begin = time.perf_counter()
+        for corruption, start, _ in tried:
+            corrupted = corruption(start, severity=self.severities[0], modality=_modality(scene))
+            if not corruption.after_normalisation:
+                scene.source.fit(corrupted.volume)
+        return (time.perf_counter() - begin) / max(1, len(tried))
+
     def run(self, scene: Scene) -> list[Row]:
         """Every corruption that occurs in such images, at every severity; the others with the reason."""
-        case, source = scene.case, scene.source
-        modality = (case.modality,) if case.modality else source.modality
-        native = source.open(case)
         rows: list[Row] = []
-        for corruption in self.build(scene.seed):
-            start = source.fit(native)[0] if corruption.after_normalisation else native
-            if reason := corruption.why_not(start, modality):
+        for corruption, start, reason in self._beginnings(scene):
+            if reason:
                 rows.append(LeftOutRow(probe=self.name, corruption=corruption.name, reason=reason))
                 continue
-            ladder = corruption.ladder(start, severities=self.severities, modality=modality)
+            ladder = corruption.ladder(start, severities=self.severities, modality=_modality(scene))
             rows += [self._row(scene, corruption, corrupted) for corrupted in ladder]
         return rows
+
+    def _beginnings(self, scene: Scene) -> Iterator[tuple[Corruption, Volume, str]]:
+        """Every corruption, the volume that it is applied to, and why it does not occur there, if so."""
+        native = scene.source.open(scene.case)
+        for corruption in self.build(scene.seed):
+            start = scene.source.fit(native)[0] if corruption.after_normalisation else native
+            yield corruption, start, corruption.why_not(start, _modality(scene))
 
     def _row(self, scene: Scene, corruption: Corruption, corrupted: Corrupted) -> CorruptionRow:
         try:
@@ -127,3 +146,7 @@ class CorruptionProbe(Probe):
             n=len(found),
             **block({case: row.scores for case, row in rows.items()}, labels, units),
         )
+
+
+def _modality(scene: Scene) -> tuple[str, ...]:
+    return (scene.case.modality,) if scene.case.modality else tuple(scene.source.modality)

@@ -17,12 +17,21 @@ from imaseg.auditing.probes.base import Lines
 from imaseg.auditing.probes.margin import structure_names
 from imaseg.auditing.probes.scene import Scene, sha256
 from imaseg.data.formats.nifti import write_nifti
-from imaseg.margins.voxel import VoxelMarginResult
+from imaseg.margins.voxel import VoxelMargin, VoxelMarginResult
 from imaseg.margins.voxel_summary import VoxelSummary, summarise_depths, summarise_structures
 from imaseg.results.maps import BandSummary, CaseMaps, VoxelMap
 
 _QUANTILES = ("q05", "q25", "median", "q75", "q95")
 _LARGEST = float(np.finfo(np.float16).max)
+_GROUP = 14
+"""Calls per group of voxels that are attacked by themselves."""
+_TOGETHER = 8
+"""Groups in one call."""
+
+
+def calls_of(search: VoxelMargin) -> int:
+    """Calls with a gradient that a search by attacks takes: on all voxels at every rung, and on groups."""
+    return search.rungs * search.attack.steps + math.ceil(search.focus / _TOGETHER) * _TOGETHER * _GROUP
 
 
 class MapWriter:

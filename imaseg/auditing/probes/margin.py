@@ -19,6 +19,7 @@ from imaseg.auditing.inputs.budget import UNIT_SCALE, Budgeted, Eps, Room
 from imaseg.auditing.probes.base import Cost, Labels, Lines, Probe
 from imaseg.auditing.probes.scene import Scene
 from imaseg.margins import Criterion, SampleMargin, SampleMarginResult, default_challenger
+from imaseg.margins.sample import CONFIRM_RESTARTS, CONFIRM_STEPS, LONGER
 from imaseg.perturbations import Perturbation
 from imaseg.results.base import MEAN
 from imaseg.results.case import CaseRecord, CaseScale
@@ -100,8 +101,17 @@ class MarginProbe(Budgeted, Probe):
 
     def cost(self, classes: int, seed: int) -> Cost:
         """Halvings of the bracket, each an attack, for the whole and each structure."""
-        calls = (self.samples or 1) * self.steps * (math.ceil(math.log2(1 / self.rtol)) + _BESIDES)
-        return Cost(self.name, calls * (1 + classes * self.per_class), perturbation=self.perturbation, first=self.cases)
+        calls = self._draws(classes) * self.steps * (math.ceil(math.log2(1 / self.rtol)) + _BESIDES)
+        return Cost(self.name, calls, perturbation=self.perturbation, first=self.cases)
+
+    def confirming(self, classes: int, seed: int, checked: int) -> Cost | None:
+        """Two searches per margin, of every case where that is asked for."""
+        calls = self._draws(classes) * (CONFIRM_STEPS * CONFIRM_RESTARTS + LONGER * self.steps)
+        first = self.cases if self.confirm else checked
+        return Cost(f"{self.name}: confirmed", calls, 0, 0, self.perturbation, first, self.name)
+
+    def _draws(self, classes: int) -> int:
+        return (self.samples or 1) * (1 + classes * self.per_class)
 
     def run(self, scene: Scene) -> list[MarginRow]:
         """The whole case first, then the structures that its label holds."""

@@ -79,7 +79,7 @@ class UniversalProbe(Budgeted, Probe):
         """The search, before the first case."""
         fitted, rungs = self._share(cases), len(self.eps)
         forwards = rungs * fitted * ((_PASSES - 1) * self.steps + 2)
-        return Cost(f"{self.name}: fit", rungs * fitted * self.steps, forwards, 0, self.perturbation, 1)
+        return Cost(f"{self.name}: fit", rungs * fitted * self.steps, forwards, 0, self.perturbation, 1, self.name)
 
     def run(self, scene: Scene) -> list[AttackRow]:
         """Judge the perturbation of every budget, fitted now if it is not yet."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from imaseg.auditing.inputs.budget import UNIT_SCALE, Budgeted, Eps, Room
 from imaseg.auditing.probes.base import Cost, Labels, Lines, Probe
-from imaseg.auditing.probes.maps import MapWriter, band_lines
+from imaseg.auditing.probes.maps import MapWriter, band_lines, calls_of
 from imaseg.auditing.probes.scene import Scene, number
 from imaseg.margins.voxel import VoxelMargin, VoxelMarginResult
 from imaseg.margins.voxel_error import margin_error
@@ -22,10 +21,6 @@ from imaseg.results.maps import CaseMaps, Compared
 from imaseg.results.voxel_margin import VoxelMarginEntry, VoxelMarginRow
 
 Method = Literal["attack", "gradient"]
-_GROUP = 14
-"""Calls per group of voxels that are attacked by themselves."""
-_TOGETHER = 8
-"""Groups in one call."""
 _DERIVATIVE = 2
 """Passes that a forward-mode derivative is worth."""
 
@@ -80,10 +75,8 @@ class VoxelMarginProbe(Budgeted, Probe):
     def cost(self, classes: int, seed: int) -> Cost:
         """Attacks on all voxels at every rung, attacks on groups, directional derivatives."""
         search = self.build(seed)
-        groups = math.ceil(self.focus / _TOGETHER) * _TOGETHER * _GROUP
-        attacks = self.rungs * search.attack.steps + groups
         estimate = search.draws * _DERIVATIVE * ("gradient" in self.methods)
-        gradients = attacks * ("attack" in self.methods) + estimate
+        gradients = calls_of(search) * ("attack" in self.methods) + estimate
         return Cost(self.name, gradients, perturbation=self.perturbation, first=self.cases)
 
     def run(self, scene: Scene) -> list[VoxelMarginRow]:

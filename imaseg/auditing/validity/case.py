@@ -10,13 +10,10 @@ from torch import Tensor
 
 from imaseg.attacks import Attack
 from imaseg.auditing.plan import Plan
-from imaseg.auditing.probes import AttackProbe, CertificateProbe, Cost, MarginProbe
-from imaseg.auditing.probes import certificate as smoothing
+from imaseg.auditing.probes import AttackProbe, Cost
 from imaseg.auditing.probes.scene import Scene
 from imaseg.auditing.validity.gradients import DRAWS, VOXELS, gains, noise_level, noisy, silent
 from imaseg.frozen import Model
-from imaseg.margins.sample import CONFIRM_RESTARTS, CONFIRM_STEPS
-from imaseg.margins.sample import LONGER as LONGER_CHALLENGE
 from imaseg.results.attack import AttackRow
 from imaseg.scores import foreground_dice
 
@@ -128,15 +125,11 @@ def checks_cost(plan: Plan) -> list[Cost]:
         return []
     probe, longest = plan.attack(plan.validity.attack), strongest(plan)
     checked, strong = (one.build(one.eps[-1], plan.seed) for one in (probe, longest))
-    gradients = checked.steps * checked.restarts * (5 + DRAWS)
+    afresh = len(probe.eps) if len(probe.eps) > 1 else 0
+    gradients = checked.steps * checked.restarts * ((5 + afresh) * checked.samples + max(DRAWS, checked.samples))
     gradients += 1 + DRAWS + VOXELS
-    gradients += strong.steps * strong.restarts * LONGER * REPEATED
-    gradients += checked.steps * checked.restarts * (len(probe.eps) if len(probe.eps) > 1 else 0)
-    gradients += sum(CONFIRM_STEPS * CONFIRM_RESTARTS + LONGER_CHALLENGE * one.steps for one in plan.of(MarginProbe))
-    certified = len(plan.of(CertificateProbe))
-    gradients += certified * smoothing.STEPS * smoothing.DRAWS * 2
-    forwards = BLACK_BOX_STEPS + certified * smoothing.VOTES
-    return [Cost(CHECKS, gradients, forwards, perturbation=probe.perturbation, first=plan.validity.cases)]
+    gradients += strong.steps * strong.restarts * strong.samples * LONGER * REPEATED
+    return [Cost(CHECKS, gradients, BLACK_BOX_STEPS, perturbation=probe.perturbation, first=plan.validity.cases)]
 
 
 def strongest(plan: Plan) -> AttackProbe:

@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from imaseg import audit
 from imaseg.auditing import Plan
 from imaseg.auditing.engine import work
-from imaseg.auditing.engine.cost import announcement, costs
+from imaseg.auditing.engine.cost import announcement, costs, measure
 from imaseg.auditing.engine.memory import is_shortage
 from imaseg.auditing.engine.sharing import Claims
 from imaseg.auditing.engine.work import Work
@@ -385,7 +385,7 @@ def test_the_cost_counts_the_calls_that_are_made(tiny_run, prepared_phantom, tmp
 
 def test_the_cost_is_told_part_by_part_for_what_is_left(tiny_run, prepared_phantom):
     subject = Subject.of(tiny_run, prepared_phantom, select="all", device=None)
-    text = announcement("6 cases", subject, PLAN, costs(PLAN, classes=2), [1, 2, 3], processes=2)
+    text = announcement("6 cases", measure(subject, PLAN), 6, costs(PLAN, classes=2), [1, 2, 3], processes=2)
     head, titles, *rows = text.splitlines()
     assert head.startswith("6 cases, 3 of them left: about ")
     assert "in all, shared by 2 processes (" in head
@@ -394,7 +394,7 @@ def test_the_cost_is_told_part_by_part_for_what_is_left(tiny_run, prepared_phant
     table = {row.split()[0]: row.split()[1:3] for row in rows}
     assert table["pgd-l2"] == ["3", "18"]
     assert table["checks"][0] == "1", "the checks are made on the first two cases, of which one is done"
-    assert set(table) == {"gaussian-noise-l2", "pgd-l2", "margin-l2", "checks"}
+    assert set(table) == {"gaussian-noise-l2", "pgd-l2", "margin-l2", "checks", "margin-l2:"}
 
 
 def test_time_and_memory_of_each_case_are_kept(whole):
