@@ -29,19 +29,21 @@ class Expected(Record):
     """One case by what says how much its prediction can be trusted.
 
     Attributes:
+        found: whether anything was found in the unchanged image; else there is neither agreement nor margin.
         agreement: mean Dice with the unchanged prediction over the smallest changes; None where none was made.
         margin: smallest margin relative to the largest budget looked at; None where none was searched for.
         dice: of the unchanged prediction with the label; None without one.
     """
 
     case: CaseId
+    found: bool
     agreement: float | None
     margin: float | None
     dice: float | None
 
 
 class ScoreOfFailure(Record):
-    """How well a score tells bad predictions from good ones, over the cases that have a label.
+    """How well a score tells bad predictions from good ones, over the cases with a label in which anything was found.
 
     Attributes:
         score: "agreement" or "margin".
@@ -68,7 +70,7 @@ class Stability(Record):
             severity.
         limit: relative change of a volume from which on it counts as moved.
         volumes: by change and structure.
-        cases: those whose predictions are trusted least first.
+        cases: those that nothing was found in first, then those whose predictions are trusted least.
         scores: how well that order fits the labels; empty without labels.
     """
 

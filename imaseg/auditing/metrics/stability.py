@@ -2,7 +2,8 @@
 
 A case is expected to fail if its prediction changes under changes that should not matter: the score is the mean Dice
 between the prediction of the unchanged image and those under every attack at its smallest budget and every corruption
-at its lowest severity. Where cases have labels, these say how well that score works.
+at its lowest severity. Where nothing was found at all there is no score: nothing is perfectly stable. Where cases have
+labels, these say how well the score works.
 """
 
 from __future__ import annotations
@@ -31,9 +32,14 @@ def stability(records: Sequence[CaseRecord]) -> Stability:
         smallest=[name for name, _ in smallest],
         limit=LIMIT,
         volumes=_volumes(records),
-        cases=sorted(cases, key=lambda case: (_or_one(case.agreement), _or_one(case.margin), case.case)),
+        cases=sorted(cases, key=_trust),
         scores=scores,
     )
+
+
+def _trust(case: Expected) -> tuple[bool, float, float, str]:
+    """Those that nothing was found in come first."""
+    return case.found, _or_one(case.agreement), _or_one(case.margin), case.case
 
 
 def _or_one(value: float | None) -> float:
@@ -62,15 +68,17 @@ def _smallest(records: Sequence[CaseRecord]) -> list[tuple[str, float]]:
 
 
 def _expected(record: CaseRecord, smallest: Sequence[tuple[str, float]]) -> Expected:
+    found = any(ml > 0 for ml in record.volumes.values())
     dice = [s[MEAN]["dice"] for name, size, s in _changes(record) if (name, size) in smallest]
-    known = [value for value in dice if value is not None]
+    known = [value for value in dice if value is not None] if found else []
     margins = [
         row.margin / row.eps for row in record.rows_of(MarginRow) if row.structure is None and row.margin is not None
     ]
     return Expected(
         case=record.case,
+        found=found,
         agreement=statistics.fmean(known) if known else None,
-        margin=min(margins, default=None),
+        margin=min(margins, default=None) if found else None,
         dice=record.truth.get(MEAN, {}).get("dice"),
     )
 

@@ -8,7 +8,7 @@ from imaseg.progress import counted
 from imaseg.report.audits import Audit, Audits, model_column, owner
 from imaseg.report.blocks import MISSING, Block, Details, Section, Sentence, Table, table, with_interval
 from imaseg.report.wording import decimal, in_words
-from imaseg.results.stability import ScoreOfFailure, Stability
+from imaseg.results.stability import Expected, ScoreOfFailure, Stability
 
 _SHOWN = 10
 _NAMES = {"agreement": "agreement under the smallest changes", "margin": "smallest margin"}
@@ -72,8 +72,8 @@ def _cases(audits: Audits, audit: Audit, found: Stability) -> Table:
     rows = [
         {
             "Case": case.case,
-            "Agreement under the smallest changes": decimal(case.agreement),
-            **({"Smallest margin / largest budget": decimal(case.margin)} if margins else {}),
+            "Agreement under the smallest changes": _of(case, case.agreement),
+            **({"Smallest margin / largest budget": _of(case, case.margin)} if margins else {}),
             **({"Dice with the label": MISSING if case.dice is None else decimal(case.dice)} if labelled else {}),
         }
         for case in found.cases[:_SHOWN]
@@ -82,6 +82,10 @@ def _cases(audits: Audits, audit: Audit, found: Stability) -> Table:
         f", the first {_SHOWN} of {len(found.cases)} (the others: summary.json)" if len(found.cases) > _SHOWN else ""
     )
     return table(f"{owner(audits, audit)}Cases to look at first, by expected failure{first}", rows)
+
+
+def _of(case: Expected, value: float | None) -> str:
+    return decimal(value) if case.found else "nothing found"
 
 
 def _scores(audits: Audits, held: list[tuple[Audit, Stability]]) -> Table:

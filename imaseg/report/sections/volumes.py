@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import plotly.graph_objects as go
 
+from imaseg.errors import InputError
 from imaseg.report import plot
 from imaseg.report.audits import Audit, Audits, model_column
 from imaseg.report.blocks import MISSING, Block, Cell, Figure, Grid, Section, Table, table
@@ -118,11 +119,14 @@ class _Cloud(NamedTuple):
 
     @classmethod
     def of(cls, audits: Audits, audit: Audit, structure: str, series: Series, eps: float) -> _Cloud | None:
-        """None where the audit does not hold it."""
+        """None where the audit does not hold it, or came without the files of its cases."""
         point, figures = at(audit, series, eps), _found(audit, structure, series.probe, eps)
         if point is None or figures is None:
             return None
-        real = {record.case: record.volumes[structure] for record in audit.cases}
+        try:
+            real = {record.case: record.volumes[structure] for record in audit.cases}
+        except InputError:
+            return None
         before, after = (_errors(cases, structure) for cases in (audit.summary.metric_per_case, point.cases))
         spots = [(real[case] + (before[case] + error) / 2, error - before[case], case) for case, error in after.items()]
         return cls([one.name for one in audits].index(audit.name), audit.name, spots, figures)
