@@ -30,7 +30,7 @@ def demo(out: Path) -> Path:
     Returns:
         The page.
     """
-    _say("A phantom cohort, two models, two audits and a page: two to three minutes on two cores.")
+    _say("Six steps: a phantom cohort, two trainings, two audits, a page. Two to three minutes on two cores.")
     raw, prepared = out / "raw", out / "prepared"
     if not (raw / "dataset.json").is_file():
         part = out / ".raw"
@@ -51,12 +51,12 @@ def demo(out: Path) -> Path:
 
 
 def _train(config: str, data: Path, run: Path, *overrides: str) -> None:
-    _say(f"train {run.name} ({config}.yaml)")
+    _say(f"\nTrain {run.name} ({config}.yaml)")
     train(load_config(resource(f"configs/{config}.yaml"), overrides), data, run, resume=True, announce=_say)
 
 
 def _audit(run: Path, data: Path, out: Path) -> AuditResult:
-    _say(f"audit {run.name}")
+    _say(f"\nAudit {run.name}")
     return audit(run, data, "demo", out, resume=True, device=pick_device("auto"), announce=_say)
 
 

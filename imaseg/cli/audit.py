@@ -73,6 +73,7 @@ def audit(
         if (out / name).exists():
             typer.echo(f"Created {out / name}")
     if judged and not result.audit.summary.valid and not allow_invalid:
+        say("NOT VALID: a red check says that these numbers are no evidence (exit code 3).", err=True)
         return 3
     return 1 if result.failed or not passed else 0
 

@@ -83,7 +83,7 @@ def budget_text(audit: Audit, unit: str, eps: float) -> str:
         return amount(eps, unit)
     alike = spread.min == spread.max
     over = "" if alike else f" at the median case, {short(spread.min)} to {short(spread.max)} over the cases"
-    own = own_unit(audit) or " in the image's own units"
+    own = own_unit(audit) or " grey levels"
     return f"{amount(eps, unit)} ({short(spread.median)}{own}{over})"
 
 

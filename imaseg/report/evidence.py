@@ -23,6 +23,7 @@ from imaseg.report.intervals import over
 from imaseg.report.margin_words import median_interval, quantile_text
 from imaseg.report.metrics import shown_metrics
 from imaseg.report.wording import amount, bracket, decimal, listing, set_name, unit_name
+from imaseg.results.groups import CLEAN, Grouping
 
 BLANK = "____"
 """What these audits do not say, for people to fill in."""
@@ -182,6 +183,23 @@ def _sizes(audit: Audit) -> list[str]:
     ]
 
 
+def _groups(audit: Audit) -> list[str]:
+    """Clean Dice by the values of every column of `--groups`; nothing without labels."""
+    if labels_are_predictions([audit]):
+        return []
+    return [
+        f"{grouping.column}: {_of_groups(grouping)}" + ("" if grouping.gaps else "; groups too small to be compared")
+        for grouping in audit.summary.groups
+    ]
+
+
+def _of_groups(grouping: Grouping) -> str:
+    clean = [(group, one) for group in grouping.groups for one in group.figures if one.probe == CLEAN]
+    return "; ".join(
+        f"{group.value} {decimal(one.dice)}{_ends(one.ci95)} (n = {len(group.cases)})" for group, one in clean
+    )
+
+
 def _independence(audit: Audit) -> list[str]:
     return [_overlap(audit)]
 
@@ -206,7 +224,7 @@ _QUESTIONS: dict[str, list[Question]] = {
         Question("Art. 15(5)", "poisoned data or models; attacks on confidentiality", None),
         Question("Annex IV 2(g)", "procedures, data and metrics of validation and testing; test logs", _procedure),
         Question("Annex IV 2(g)", "reports dated and signed by those responsible", None),
-        Question("Annex IV 3", "accuracy for groups of persons; foreseeable unintended outcomes", None),
+        Question("Annex IV 3", "accuracy for groups of persons; foreseeable unintended outcomes", _groups),
     ],
     "FUTURE-AI, Robustness": [
         Question("Robustness 1", "sources of variation in the data, named", _sources),
@@ -217,7 +235,7 @@ _QUESTIONS: dict[str, list[Question]] = {
         Question("Test data", "independent of the training data", _independence),
         Question("Performance", "metrics with their uncertainty", _all(_accuracy, _uncertainty)),
         Question("Subgroups", "performance by size of the structure", _sizes),
-        Question("Subgroups", "performance by age, sex, site and scanner", None),
+        Question("Subgroups", "performance by age, sex, site and scanner", _groups),
         Question("Robustness", "repeatability and behaviour under change", _robustness),
         Question("Acceptance", "criteria set before the test, and whether they were met", None),
     ],

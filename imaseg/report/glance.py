@@ -14,6 +14,8 @@ from imaseg.report.margin_sets import MarginSet, margin_sets
 from imaseg.report.margin_words import median_interval, quantile_text
 from imaseg.report.wording import NO_INTERVAL, amount, decimal, unit_name
 
+_NOTHING = 0.05
+"""Clean Dice below which a model fails by itself."""
 _BREAKS, _SIZE, _SURE, _BELIEVED = "What breaks it", "At what size", "How sure is that", "Can the attack be believed"
 
 _CHECKS = "Validity checks test the attack itself: a weak or broken one makes a model look robust."
@@ -49,7 +51,14 @@ def _by_attack(audits: Audits, series: Series) -> list[Answer]:
     ]
 
 
+def _fails(clean: Point) -> bool:
+    """Whether there is nothing left to break."""
+    return clean.dice is None or clean.dice < _NOTHING
+
+
 def _fall(clean: Point, attacked: Point) -> str:
+    if _fails(clean):
+        return f"{decimal(clean.dice, 2)} without any change"
     return f"{decimal(clean.dice, 2)} \N{RIGHTWARDS ARROW} {decimal(attacked.dice, 2)}"
 
 
@@ -60,8 +69,11 @@ def _mean_of(audits: Audits) -> str:
 
 def _half(audit: Audit, series: Series, *, known: bool = True) -> str:
     """The budget that halves the Dice, in a unit that people know or in its own."""
-    eps = halves_at(audit, series)
-    above, eps = ("above ", ladder(audit, series)[-1].eps) if eps is None else ("", eps)
+    if _fails(clean_point(audit)):
+        return "none needed"
+    rungs, eps = ladder(audit, series), halves_at(audit, series)
+    above = "above " if eps is None else "below " if eps < rungs[0].eps else ""
+    eps = rungs[-1].eps if eps is None else max(eps, rungs[0].eps)
     size = (
         known_size(audit, series.perturbation, series.unit, eps, series.within) if known else amount(eps, series.unit)
     )

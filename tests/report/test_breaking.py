@@ -51,7 +51,7 @@ def test_native_budgets_are_in_proportion_and_only_of_intensities(tiny):
     assert (spread.median, spread.min, spread.max) == pytest.approx((2.4, 0.6, 800))
     assert native(audit, "relative", 0.01) is native(audit, "max", 0.01) is None
     unit = "standard deviations of the image"
-    text = f"0.01 {unit} (2.4 in the image's own units at the median case, 0.6 to 800 over the cases)"
+    text = f"0.01 {unit} (2.4 grey levels at the median case, 0.6 to 800 over the cases)"
     assert budget_text(audit, "std", 0.01) == text
     assert budget_text(audit, "relative", 0.5) == "0.5 relative change"
     assert [native_text(audit, unit, 0.01) for unit in ("std", "relative", "max")] == [

@@ -414,7 +414,7 @@ _CHECKS: list[_Question] = [
         "Every labelled structure is found on unchanged images",
         _found,
         "Some labelled structures are next to never found on unchanged images",
-        "Mend the card, or take cases that the model was made for.",
+        "Mend the card, or take cases (slices) that the model was made for and that show the structure well.",
     ),
     _Question("Gradients are neither masked nor undefined", _gradients, "Gradients are masked or undefined", _MASK),
     _Question(

@@ -17,7 +17,7 @@ _SIZES = {
 }
 _CAPTION = (
     "Budgets. Spent: median over n cases of the change that the named probe made, in the units of the model's input. "
-    "Native: the budget in the image's own units before normalisation"
+    "Native: the budget in grey levels, the units of the image before normalisation"
 )
 
 

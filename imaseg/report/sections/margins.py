@@ -130,7 +130,7 @@ def _native(audit: Audit, entry: MarginEntry) -> str:
     """The median in the image's own units, at the median case; empty where there are none."""
     spread = None if entry.median is None else native(audit, entry.unit, entry.median)
     above = "above " if entry.median_at_least else ""
-    own = own_unit(audit) or " in the image's own units"
+    own = own_unit(audit) or " grey levels"
     return f"{above}{short(spread.median)}{own}" if spread else ""
 
 

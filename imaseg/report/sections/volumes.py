@@ -128,8 +128,9 @@ class _Cloud(NamedTuple):
         except InputError:
             return None
         before, after = (_errors(cases, structure) for cases in (audit.summary.metric_per_case, point.cases))
-        spots = [(real[case] + (before[case] + error) / 2, error - before[case], case) for case, error in after.items()]
-        return cls([one.name for one in audits].index(audit.name), audit.name, spots, figures)
+        both = {case: error for case, error in after.items() if case in real and case in before}
+        spots = [(real[case] + (before[case] + error) / 2, error - before[case], case) for case, error in both.items()]
+        return cls([one.name for one in audits].index(audit.name), audit.name, spots, figures) if spots else None
 
     def traces(self) -> Iterator[go.Scatter]:
         """Cases as points, bias and limits as lines across them."""

@@ -54,7 +54,7 @@ def test_every_set_and_structure_has_a_row(tiny):
         assert row["Not broken"].text == f"{entry.censored} of 6"
         assert row["Held"].text == (f"{entry.held} of {entry.tested}" if entry.tested else "not tested")
         assert (row["Search limit"].text, row["Search limit"].note) == (f"{entry.eps:g}", "within 30 %")
-        assert "image's own units" in row["Median in words"].note or entry.perturbation == "bias-field"
+        assert "grey levels" in row["Median in words"].note or entry.perturbation == "bias-field"
 
 
 def test_the_weakest_cases_come_first_and_name_the_structure_that_breaks_first(tiny):

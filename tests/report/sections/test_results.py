@@ -66,8 +66,7 @@ def test_where_dice_halves(tiny):
     half, left, _ = (said([between])[0] + ";").split(";")
     unit = "standard deviations of the image"
     assert half.endswith(
-        f"half of the clean Dice is lost at 1.5 {unit} (15 in the image's own units at the median case, "
-        "1.5 to 148 over the cases)"
+        f"half of the clean Dice is lost at 1.5 {unit} (15 grey levels at the median case, 1.5 to 148 over the cases)"
     )
     assert left.startswith(" 0.200 (")
     assert f"is lost below 1 {unit} (" in said([falling(tiny, [0.1])])[0]

@@ -114,7 +114,7 @@ def test_every_work_listed_is_cited_in_the_methods(tiny):
     for work in works:
         author, year = (
             work.split()[0],
-            next(word.strip(".;:") for word in work.split() if word[:2] == "20" and word[:4].isdigit()),
+            next(word.strip(".;:") for word in work.split() if word[:2] in ("19", "20") and word[:4].isdigit()),
         )
         assert f"{author} et al. {year[:4]}" in text or f"{author} and " in text, work
     trained = tiny.summary.model.model_copy(update={"trained_by": "ima"})
