@@ -20,6 +20,7 @@ PLACES = [
     "audit torchscript:X . --out o --trust", "audit python:X:f . --out o --trust", "audit X.yaml . --out o",
     "audit . X --out o", "audit . . --out o --plan X.yaml", "attack X . --out o --eps 1", "margin X . --out o",
     "doctor X", "doctor . --data X", "report X --out r.html", "report . --out r.html --imports X --trust",
+    "evidence X --out e.md", "evidence . --out e.md --imports X --trust", "audit . . --out o --groups X.csv",
     "schema X", "config X",
     "list X", "nnunet export X o", "nnunet export . X", "nnunet train 1 2d 0 --config X",
 ]  # fmt: skip
