@@ -30,7 +30,6 @@ def demo(out: Path) -> Path:
     Returns:
         The page.
     """
-    _say("Six steps: a phantom cohort, two trainings, two audits, a page. Two to three minutes on two cores.")
     raw, prepared = out / "raw", out / "prepared"
     if not (raw / "dataset.json").is_file():
         part = out / ".raw"

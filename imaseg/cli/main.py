@@ -224,7 +224,7 @@ def demo(out: Out = Path("imaseg-demo")) -> None:
 
     Takes a few minutes on two cores.
     """
-    typer.echo("imaseg demo: loading PyTorch and MONAI ...", err=True)
+    typer.echo("A phantom cohort, two trainings, two audits, a page: two to three minutes on two cores.", err=True)
     from imaseg.demo import demo as run_demo
 
     with stoppable("the same command"):
