@@ -73,8 +73,8 @@ def opened(chromium, page):
 def test_every_plot_draws_without_a_console_message(opened):
     assert opened.console == []
     plots = opened.ask(MARKS)
-    # two trade-offs, five probes, margins of two sets and two structures, a distance per model, two calibrations
-    assert len(plots) == 2 + 5 + 4 + 2 + 2
+    # two trade-offs, five probes, margins of two sets and two structures, a distance per model, two calibrations, two volumes
+    assert len(plots) == 2 + 5 + 4 + 2 + 2 + 2
     assert all(plot["width"] > 200 and plot["height"] > 200 and plot["marks"] >= 2 for plot in plots), plots
     assert opened.ask("document.querySelectorAll('b').length") == 0
     assert opened.ask("document.querySelector('h1').textContent").endswith(HOSTILE)

@@ -18,7 +18,7 @@ CASE = '<script>alert("x")<script><img src=x onerror=alert(1)>'  # an id may hol
 HOSTILE = '</</script><script>alert("x")</script><img src=x onerror=alert(1)>'
 SECTIONS = [
     "summary", "tradeoff", "results", "curves", "margins", "voxels", "certified", "corruptions", "worst", "files",
-    "clean", "sizes", "calibration", "validity", "preparation", "budgets", "methods", "limits", "provenance",
+    "clean", "sizes", "volume-changes", "calibration", "validity", "preparation", "budgets", "methods", "limits", "provenance",
 ]  # fmt: skip
 
 
@@ -110,9 +110,8 @@ def test_rows_of_every_table_are_as_long_as_its_head(tiny, several):
 
 
 def test_a_bare_audit_has_no_trace_of_what_it_lacks(tiny):
-    nothing = {
-        key: [] for key in ("probes", "margins", "voxel_margins", "certified", "corruptions", "by_size", "validity")
-    }
+    lists = ("probes", "margins", "voxel_margins", "certified", "corruptions", "by_size", "volume_changes", "validity")
+    nothing = {key: [] for key in lists}
     page = Page(render([vary(tiny, **nothing, degradation=None, showcase=None)]))
     assert "niivue" not in {a.get("id") for a in page.all("script")}
     expected = ["summary", "clean", "preparation", "methods", "limits", "provenance"]

@@ -40,7 +40,7 @@ def build(audits: Audits) -> Section | None:
     figures: list[Block] = [*_figures(audits, held, shown)]
     return Section(
         125,
-        "volumes",
+        "volume-changes",
         "Volumes, unchanged against changed images",
         [*([Grid(figures, "small fill")] if figures else []), _table(audits, held, shown)],
         f"{_LEAD} {_MOVED}{left}",
@@ -104,7 +104,9 @@ def _figures(audits: Audits, held: Audits, shown: Sequence[str]) -> list[Figure]
         clouds = [_Cloud.of(audits, audit, structure, series, eps) for audit in held]
         if there := [cloud for cloud in clouds if cloud is not None]:
             drawn.append(
-                _figure(f"volumes-{number}", held[0].structure(structure), there, series, amount(eps, series.unit))
+                _figure(
+                    f"volume-changes-{number}", held[0].structure(structure), there, series, amount(eps, series.unit)
+                )
             )
     return drawn
 

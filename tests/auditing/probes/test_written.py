@@ -385,7 +385,7 @@ def test_a_record_without_its_files_is_not_trusted(able_run, raw_phantom, resamp
 
 
 def test_a_case_that_fails_is_listed_and_leaves_nothing_behind(able_run, raw_phantom, tmp_path, monkeypatch):
-    load = CaseSource.load
+    load = CaseSource.unjudged
 
     def refuse(self, case):
         if case.id == CASES[0] and "images/" in str(case.image[0]):
@@ -393,7 +393,7 @@ def test_a_case_that_fails_is_listed_and_leaves_nothing_behind(able_run, raw_pha
             raise InputError(msg)
         return load(self, case)
 
-    monkeypatch.setattr(CaseSource, "load", refuse)
+    monkeypatch.setattr(CaseSource, "unjudged", refuse)
     done = attacked(able_run, raw_phantom, tmp_path / "a")
     assert [(one.case, one.reason) for one in done.failed] == [(CASES[0], "phantom_005: unreadable after all.")]
     assert [record.case for record in done.audit.cases] == [CASES[1]]
