@@ -73,7 +73,8 @@ def opened(chromium, page):
 def test_every_plot_draws_without_a_console_message(opened):
     assert opened.console == []
     plots = opened.ask(MARKS)
-    # two trade-offs, five probes, margins of two sets and two structures, a distance per model, two calibrations, two volumes
+    # two trade-offs, five probes, margins of two sets and two structures, a distance per model, two calibrations,
+    # volumes of two structures
     assert len(plots) == 2 + 5 + 4 + 2 + 2 + 2
     assert all(plot["width"] > 200 and plot["height"] > 200 and plot["marks"] >= 2 for plot in plots), plots
     assert opened.ask("document.querySelectorAll('b').length") == 0

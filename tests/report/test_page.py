@@ -18,7 +18,8 @@ CASE = '<script>alert("x")<script><img src=x onerror=alert(1)>'  # an id may hol
 HOSTILE = '</</script><script>alert("x")</script><img src=x onerror=alert(1)>'
 SECTIONS = [
     "summary", "tradeoff", "results", "curves", "margins", "voxels", "certified", "corruptions", "worst", "files",
-    "clean", "sizes", "volume-changes", "calibration", "validity", "preparation", "budgets", "methods", "limits", "provenance",
+    "clean", "sizes", "volume-changes", "calibration", "validity", "preparation", "budgets", "methods", "limits",
+    "provenance",
 ]  # fmt: skip
 
 
