@@ -7,9 +7,9 @@ COPY pyproject.toml README.md LICENSE constraints.txt ./
 COPY imaseg imaseg
 COPY configs configs
 COPY data_prep data_prep
-# Smaller, for machines without a GPU: --build-arg INDEX=https://download.pytorch.org/whl/cpu
-ARG INDEX=https://pypi.org/simple
-RUN python -m pip install --no-cache-dir --extra-index-url "$INDEX" --constraint constraints.txt ".[dicom]" \
+# More arguments of pip, such as another index: --build-arg PIP_ARGUMENTS="--extra-index-url ..."
+ARG PIP_ARGUMENTS=""
+RUN python -m pip install --no-cache-dir $PIP_ARGUMENTS --constraint constraints.txt ".[dicom]" \
     && useradd --create-home --uid 1000 imaseg
 
 USER 1000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from imaseg.results.base import CaseId, Interval, Record
 
 
-class VolumeChange(Record):
+class MovedVolume(Record):
     """How far the volume of one structure moves under one change, relative to that on the unchanged image.
 
     Attributes:
@@ -76,6 +76,6 @@ class Stability(Record):
 
     smallest: list[str]
     limit: float
-    volumes: list[VolumeChange]
+    volumes: list[MovedVolume]
     cases: list[Expected]
     scores: list[ScoreOfFailure]

@@ -9,7 +9,7 @@ import numpy as np
 import scipy.stats
 
 from imaseg.auditing.metrics.scores import METRICS
-from imaseg.data.groups import Grouped
+from imaseg.data.groups import NOT_STATED, Grouped
 from imaseg.results.attack import AttackEntry
 from imaseg.results.base import CaseScores
 from imaseg.results.groups import CLEAN, Group, GroupFigure, GroupGap, Grouping, GroupMargin
@@ -101,7 +101,7 @@ def _gaps(
     groups: Sequence[Group], tables: Mapping[tuple[str, float], _Dice], units: Mapping[str, str]
 ) -> Iterator[GroupGap]:
     """Of groups that are large enough, where there are two or more; p is not adjusted yet."""
-    large = [group for group in groups if group.patients >= FEWEST]
+    large = [group for group in groups if group.patients >= FEWEST and group.value != NOT_STATED]
     if len(large) < 2:
         return
     for (probe, eps), dice in tables.items():

@@ -16,7 +16,7 @@ from imaseg.results.base import MEAN, Row, Scores
 from imaseg.results.case import CaseRecord
 from imaseg.results.corruption import CorruptionRow
 from imaseg.results.margin import MarginRow
-from imaseg.results.stability import Expected, ScoreOfFailure, Stability, VolumeChange
+from imaseg.results.stability import Expected, MovedVolume, ScoreOfFailure, Stability
 from imaseg.statistics.ranking import rank_correlation, risk_coverage
 
 LIMIT = 0.1
@@ -106,7 +106,7 @@ def _judged(name: str, cases: Sequence[Expected], units: dict[str, str]) -> Scor
     )
 
 
-def _volumes(records: Sequence[CaseRecord]) -> list[VolumeChange]:
+def _volumes(records: Sequence[CaseRecord]) -> list[MovedVolume]:
     found: dict[tuple[str, float, str], list[float]] = {}
     for record in records:
         for name, size, scores in _changes(record):
@@ -115,7 +115,7 @@ def _volumes(records: Sequence[CaseRecord]) -> list[VolumeChange]:
                 if ml > 0 and error is not None:
                     found.setdefault((name, size, k), []).append(error / ml)
     return [
-        VolumeChange(
+        MovedVolume(
             change=f"{name} {size:g}",
             structure=k,
             n=len(moves),

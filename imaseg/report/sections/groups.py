@@ -79,7 +79,7 @@ def _table(audits: Audits, audit: Audit, grouping: Grouping) -> Table:
     ]
     heads = list(dict.fromkeys(head for row in rows for head in row))
     filled = [{head: row.get(head, MISSING) for head in heads} for row in rows]
-    return table(f"{owner(audits, audit)}Mean Dice by {grouping.column}", filled)
+    return table(f"{owner(audits, audit)}Mean {dice_word(audits)} by {grouping.column}", filled)
 
 
 def _margins(group: Group) -> dict[str, str]:

@@ -9,6 +9,7 @@ import scipy.stats
 from imaseg.auditing.metrics.groups import by_group
 from imaseg.auditing.plan import Plan
 from imaseg.auditing.validity.gate import Gate
+from imaseg.data.groups import NOT_STATED
 from imaseg.errors import InputError
 from imaseg.results.attack import AttackEntry
 from imaseg.results.base import MEAN, CaseScores
@@ -71,6 +72,13 @@ def test_small_groups_are_shown_and_not_compared():
     lowest = {case: 0.0 if few[case] == "C" else value for case, value in ATTACKED.items()}
     (site,) = by_group({"site": few}, scores(CLEAN), [attack(lowest)], [], ITSELF)
     assert all(gap.worst != "C" for gap in site.gaps)
+
+
+def test_cases_without_a_value_are_no_group_to_compare():
+    stated = {case: NOT_STATED if SITES[case] == "A" else "B" for case in CASES}
+    (site,) = grouped({"site": stated})
+    assert [group.value for group in site.groups] == ["B", NOT_STATED]
+    assert site.gaps == []
 
 
 def test_cases_of_one_patient_count_once():
