@@ -20,10 +20,10 @@ import torch
 from attack_strength import Book, footer
 from hippocampus_2d import EPS, network, read_planes
 from hippocampus_3d import prepare_data
-from planes import Planes, counts, dice_in_four_ways, loss, train
+from planes import Planes, by_patient, counts, dice_two_ways, loss, train
 from torch import Tensor, nn
 
-from imaseg import IMA, L2, Dice, DiceBelow, Standard
+from imaseg import IMA, L2, Dice, DiceBelow, ShrinkingSetPGD, Standard
 from imaseg.models.device import pick_device
 
 CEILING = 10.0
@@ -89,9 +89,12 @@ def main() -> None:
         saved, before = (torch.load(path / "weights.pt", weights_only=True)["passes"] for path in (folder, start))
         spent = (saved - before) / (epochs * len(fit))
         steps_spent = float((spent * torch.tensor([*weights, 1.0])).sum())
-        dice = dice_in_four_ways(counts(book, folder.name, model, held, L2(CEILING), eps, steps=steps), held.names)
+        found = counts(
+            book, f"{folder.name}, strong with {steps}", model, held, ShrinkingSetPGD(L2(CEILING), steps=steps), eps
+        )
+        dice = dice_two_ways(torch.tensor(by_patient(found, held.names)["voxels"]))
         cells = [f"{float(spent[0]):.1f}", f"{float(spent[1]):.1f}", f"{steps_spent:.1f}"]
-        cells += [f"{value:.3f}" for value in dice["slices"]]
+        cells += [f"{value:.3f}" for value in dice["patients"]]
         print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
     print(footer(f"{len(held)} held-out slices, {epochs} epochs from the same start, strong with {steps}", (0,)))
 

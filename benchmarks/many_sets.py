@@ -3,10 +3,11 @@
     python benchmarks/many_sets.py DATA [--out DIR] [--epochs N] [--seed N] [--only NAME ...] [--small]
 
 DATA is MSD Task04_Hippocampus with a `split.json`. Every row goes on from the same standard 2D network (slices and
-network as in `ima_ablation.py`) for the same epochs; the columns are the mean Dice of held-out slices, clean and under
-PGD with 40 steps in each set by itself, at a moderate and at a large budget. Controls train at fixed or random budgets
-of the same sets, drawn per batch as IMA draws them, at three sizes, since nobody knows the right one; on random (not
-adversarial) changes of the same kinds and sizes, the usual augmentation; and on L2 alone.
+network as in `ima_ablation.py`) for the same epochs. Columns are the mean over patients of Dice, clean, under PGD with
+40 steps in each set by itself at a moderate and at a large budget, and under every corruption that occurs in MR, none
+of which any row trains on. Controls train at fixed or random budgets of the same sets, drawn per batch as IMA draws
+them, at several sizes, since nobody knows the right one; on random (not adversarial) changes of the same kinds, the
+usual augmentation; and on L2 alone. `rows.json` in DIR is for `fronts.py`.
 Stopped at any moment, the same command goes on, and several processes may share the rows among them by `--only`.
 """
 
@@ -18,10 +19,11 @@ from typing import Any
 
 import torch
 from attack_strength import Book, footer
+from corrupted_planes import corrupted_dice, corrupted_planes
 from hippocampus_2d import network, read_planes
 from hippocampus_3d import prepare_data
 from ima_cost import filled, options
-from planes import CHUNK, Planes, final_margins, loss, train
+from planes import Planes, by_patient, counts, dice, final_margins, keep, loss, train
 from torch import Tensor, nn
 
 from imaseg import (
@@ -39,7 +41,6 @@ from imaseg import (
     TrainingMethod,
 )  # fmt: skip
 from imaseg.perturbations import Perturbation
-from imaseg.progress import bar
 from imaseg.training import OneOf
 
 Make = Callable[[float], Perturbation]
@@ -52,7 +53,6 @@ SETS: dict[str, tuple[Make, float, float]] = {
 }
 """Each set with the two budgets at which networks are judged; IMA's ceilings are three times the larger one."""
 WARM: dict[str, Any] = {"steps": 3, "warm": True}
-BATCHES = 16
 
 
 class RandomChanges(Standard):
@@ -105,6 +105,22 @@ VARIANTS: dict[str, Callable[[], TrainingMethod]] = {
 }
 
 
+FRONTS: dict[str, list[str]] = {
+    "PGD": [
+        "standard, longer", "PGD, half of the larger budgets", "PGD, the larger budgets", "PGD, three times as large",
+    ],
+    "PGD, random budgets": [
+        "standard, longer", "PGD, random up to the larger budgets", "PGD, random, three times as large",
+    ],
+    "random changes": [
+        "standard, longer", "random changes, up to the larger budget", "random changes, three times as large",
+    ],
+    "IMA": ["IMA, a margin per set"],
+    "IMA, worst, jitter": ["IMA, a margin per set, worst, jitter"],
+}  # fmt: skip
+"""The settings of a method, which trace its front."""
+
+
 def main() -> None:
     parser = options(__doc__, Path("work/many_sets"), list(VARIANTS))
     parser.add_argument("--seed", type=int, default=0, help="of weights and order; takes an --out of its own")
@@ -112,71 +128,67 @@ def main() -> None:
     epochs, steps, every = (1, 2, 20) if arguments.small else (arguments.epochs, 40, 2)
     prepared = prepare_data(arguments.data, arguments.out)
     fit, held = (filled(read_planes(prepared, split, every)) for split in ("train", "val"))
+    corrupted = corrupted_planes(arguments.data, prepared, arguments.out / "corrupted.pt", every)
     start, book = arguments.out / "standard", Book(arguments.out / "results.json")
+    columns = {f"{name} {eps:g}": [] for name, (_, *budgets) in SETS.items() for eps in budgets}
+    columns = {header: [place] for place, header in enumerate(columns, 1)}
+    last = len(columns)
+    columns |= {
+        "mean, smaller": [*range(1, 1 + last, 2)],
+        "mean, larger": [*range(2, 1 + last, 2)],
+        "corruptions": [*range(1 + last, 1 + last + len(corrupted))],
+    }
+    about = {
+        "columns": columns,
+        "fronts": FRONTS,
+        "corruptions": [*corrupted],
+        "epochs": epochs,
+        "steps": steps,
+        "seed": arguments.seed,
+    }
 
     def row(name: str, folder: Path, method: TrainingMethod, length: int, **more: Any) -> None:
         model = train(
             folder, lambda: network(small=arguments.small), method, fit, epochs=length, seed=arguments.seed, **more
         )  # fmt: skip
-        cells = [f"{one:.3f}" for one in judged(book, folder.name, model, held, steps)]
-        lowest = sum(float(cell) for cell in cells[2::2]) / len(SETS)
-        print(f"| {name} | " + " | ".join([*cells, f"{lowest:.3f}", margins_in(folder)]) + " |", flush=True)
+        found, patients = judged(book, folder.name, model, held, steps)
+        found = torch.cat([found, corrupted_dice(model, corrupted)])
+        values = {"dice": found.tolist(), "margins": mean_margins(folder)}
+        keep(arguments.out / "rows.json", {**about, "patients": patients}, name, values)
+        means = found.mean(1)
+        cells = [f"{float(means[places].mean()):.3f}" for places in ([0], *columns.values())]
+        margins = ", ".join(f"{key} {value:.2g}" for key, value in values["margins"].items())
+        print(f"| {name} | " + " | ".join([*cells, margins]) + " |", flush=True)
 
-    columns = [f"{name} {eps:g}" for name, (_, *budgets) in SETS.items() for eps in budgets]
-    header = ["training", "clean", *columns, "mean of the larger budgets", "mean margins"]
+    header = ["training", "clean", *columns, "mean margins"]
     print("| " + " | ".join(header) + " |\n|" + " --- |" * len(header))
     row("standard", start, Standard(loss), min(epochs, 12))
     for name in arguments.only:
         folder = arguments.out / name.replace(",", "").replace(" ", "_")
         row(name, folder, VARIANTS[name](), epochs, start=start, rate=1e-3)
     what = f"{len(held)} held-out slices, {epochs} epochs from the same start, PGD with {steps}"
-    print(footer(what, (arguments.seed,)))
+    print(footer(f"{what}, {len(corrupted)} corruptions", (arguments.seed,)))
 
 
-def judged(book: Book, key: str, model: nn.Module, planes: Planes, steps: int) -> list[float]:
-    """Mean Dice of slices, clean first, then at both budgets of each set."""
-    found: list[list[float]] = []
-    with bar(f"attack {key}") as tell:
-        for number, (name, (make, *budgets)) in enumerate(SETS.items()):
-            for place in range(0, len(planes), CHUNK):
-                part = slice(place, place + CHUNK)
-                image, label = planes.image[part], planes.label[part]
-                entry = f"{key}, PGD with {steps}, {name} at {budgets} of {len(planes)}: {place}"
-                book.fill(entry, lambda i=image, y=label, m=make, b=budgets: _attacked(model, m, i, y, b, steps))
-                found.append(book.entries[entry])
-            tell(number + 1, len(SETS), "")
-    by_set = torch.tensor(
-        [_mean(found[n * len(found) // len(SETS) : (n + 1) * len(found) // len(SETS)]) for n in range(len(SETS))]
-    )
-    return [float(by_set[0, 0]), *by_set[:, 1:].flatten().tolist()]
+def judged(book: Book, key: str, model: nn.Module, planes: Planes, steps: int) -> tuple[Tensor, list[str]]:
+    """Dice (1 + two budgets per set, patients), clean first, and the names of the patients."""
+    clean, attacked, patients = [], [], []
+    for name, (make, *budgets) in SETS.items():
+        attack = PGD(make(budgets[-1]), steps=steps)
+        one = by_patient(
+            counts(book, f"{key}, PGD with {steps}, {name}", model, planes, attack, [*budgets]), planes.names
+        )
+        each, patients = dice(torch.tensor(one["voxels"])).nanmean(2), one["patients"]
+        clean, attacked = [each[:1]], [*attacked, each[1:]]
+    return torch.cat([*clean, *attacked]), patients
 
 
-def _attacked(
-    model: nn.Module, make: Make, image: Tensor, label: Tensor, budgets: Sequence[float], steps: int
-) -> list[float]:
-    """Dice of each slice, clean and at each budget, one after the other."""
-    model.eval()
-    results = PGD(make(budgets[-1]), steps=steps).ladder(model, image, label, list(budgets))
-    dices = [results[0].foreground_dice_clean, *(result.foreground_dice for result in results)]
-    return torch.stack(dices).flatten().tolist()
-
-
-def _mean(chunks: list[list[float]]) -> list[float]:
-    """Of clean Dice and Dice at both budgets, over the slices of all chunks."""
-    columns = 3
-    whole = torch.cat([torch.tensor(chunk).reshape(columns, -1) for chunk in chunks], 1)
-    return whole.mean(1).tolist()
-
-
-def margins_in(folder: Path) -> str:
+def mean_margins(folder: Path) -> dict[str, float]:
     """Mean of IMA's final margins in each set."""
     margins = final_margins(folder)
-    if not margins:
-        return ""
-    by_set = {
-        name: [one[name] for one in margins if name in one] for name in sorted({n for one in margins for n in one})
-    }
-    return ", ".join(f"{name} {sum(values) / len(values):.2g}" for name, values in by_set.items())
+    names = sorted({name for one in margins for name in one})
+    by_set = {name: [one[name] for one in margins if name in one] for name in names}
+    return {name: sum(values) / len(values) for name, values in by_set.items()}
 
 
 if __name__ == "__main__":

@@ -1,12 +1,10 @@
-"""What the 2D benchmarks share: resumable training by any method, and Dice under attack, counted in four ways.
+"""What the 2D benchmarks share: resumable training by any method, and Dice under attack, counted in two ways.
 
 Every slice is attacked alone, by `strong` on a ladder of budgets. What is kept of it are the voxels of each class that
-are right, predicted and labelled, so that all four ways of counting come from the same attack:
+are right, predicted and labelled, so that both ways of counting come from the same attack:
 
-- pooled: the voxels of all slices with foreground together, then Dice;
-- slices: Dice of each slice with foreground, then the mean; a class absent from both counts 1;
-- all slices: the same over all slices, so that foreground painted into empty ones counts;
-- cases: the voxels of all slices of a case together, then Dice, then the mean over cases.
+- pooled: the voxels of all slices together, Dice of each class, then the mean over classes;
+- patients: the same for the slices of each patient, then the mean over patients.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ import torch
 from attack_strength import Book
 from torch import Tensor, nn
 
-from imaseg import IMA, Dice, DiceBelow, ShrinkingSetPGD, TrainingMethod
+from imaseg import IMA, PGD, Dice, DiceBelow, ShrinkingSetPGD, TrainingMethod
 from imaseg.models.device import pick_device
 from imaseg.objectives import DiceCE
 from imaseg.perturbations import Perturbation
@@ -31,7 +29,6 @@ from imaseg.progress import bar
 from imaseg.scores import encode
 
 CHUNK = 64
-WAYS = ("pooled", "slices", "all slices", "cases")
 
 
 @dataclass(frozen=True)
@@ -179,17 +176,26 @@ def _save(state: object, path: Path) -> None:
 
 
 def counts(
-    book: Book, key: str, model: nn.Module, planes: Planes, perturbation: Perturbation, eps: list[float], *, steps: int
+    book: Book, key: str, model: nn.Module, planes: Planes, attack: PGD | ShrinkingSetPGD, eps: list[float]
 ) -> Tensor:
-    """Voxels (1 + budgets, N, K, 3) right, predicted and labelled, clean first; what is there already is not redone."""
+    """Voxels (1 + budgets, N, K, 3) right, predicted and labelled, clean first; what is there already is not redone.
+
+    Args:
+        book: keeps them.
+        key: of the model and the attack in the book.
+        model: to be attacked.
+        planes: every slice alone.
+        attack: at the largest of the budgets.
+        eps: budgets, rising.
+    """
     device, model = pick_device("auto"), model.eval()
     places = range(0, len(planes), CHUNK)
-    name = f"{key}, strong with {steps} at {eps} of {len(planes)}:"
+    name = f"{key} at {eps} of {len(planes)}:"
     with bar(f"attack {key}") as tell:
         for number, place in enumerate(places):
             part = slice(place, place + CHUNK)
             image, label = planes.image[part].to(device), planes.label[part].to(device)
-            book.fill(f"{name} {place}", lambda i=image, y=label: _attacked(model, i, y, perturbation, eps, steps))
+            book.fill(f"{name} {place}", lambda i=image, y=label: _attacked(model, i, y, attack, eps))
             tell(number + 1, len(places), "")
     found = [torch.tensor(book.entries[f"{name} {place}"]) for place in places]
     shaped = [
@@ -200,43 +206,66 @@ def counts(
 
 
 def _attacked(
-    model: nn.Module, image: Tensor, label: Tensor, perturbation: Perturbation, eps: list[float], steps: int
+    model: nn.Module, image: Tensor, label: Tensor, attack: PGD | ShrinkingSetPGD, eps: list[float]
 ) -> list[float]:
+    pictures = [(image, label), *((one.image, one.label) for one in attack.ladder(model, image, label, eps))]
     with torch.no_grad():
-        pictures = [image]
-    pictures += [result.image for result in ShrinkingSetPGD(perturbation, steps=steps).ladder(model, image, label, eps)]
-    with torch.no_grad():
-        return [value for picture in pictures for value in _counted(model(picture), label).flatten().tolist()]
+        return [value for picture, truth in pictures for value in voxels_of(model(picture), truth).flatten().tolist()]
 
 
-def _counted(logits: Tensor, label: Tensor) -> Tensor:
+def voxels_of(logits: Tensor, label: Tensor) -> Tensor:
     """Voxels (B, K - 1, 3) of each foreground class that are right, predicted and labelled."""
     truth = encode(logits, label).onehot
     decision = encode(logits, logits.argmax(1)).onehot
     return torch.stack([(truth & decision).sum(2), decision.sum(2), truth.sum(2)], 2)[:, 1:]
 
 
-def dice_in_four_ways(found: Tensor, names: list[str]) -> dict[str, list[float]]:
-    """Dice at each budget, clean first, by each of `WAYS`.
+def by_patient(found: Tensor, names: list[str]) -> dict[str, Any]:
+    """What `counts` returned, added up over the slices of each patient.
 
     Args:
-        found: what `counts` returned.
-        names: of the slices.
+        found: (1 + budgets, N, K, 3).
+        names: `patient/slice` of each slice, those of a patient one after the other.
+
+    Returns:
+        `patients`, their names, and `voxels` (1 + budgets, patients, K, 3) as lists.
     """
-    filled = found[0, :, :, 2].sum(1) > 0
-    cases = [list(group) for _, group in groupby(range(len(names)), lambda i: names[i].rpartition("/")[0])]
-    whole = torch.stack([found[:, index].sum(1) for index in cases], 1)
-    return {
-        "pooled": _dice(found[:, filled].sum(1)).mean(1).tolist(),
-        "slices": _dice(found[:, filled]).mean((1, 2)).tolist(),
-        "all slices": _dice(found).mean((1, 2)).tolist(),
-        "cases": _dice(whole).mean((1, 2)).tolist(),
-    }
+    groups = [(key, list(group)) for key, group in groupby(range(len(names)), lambda i: names[i].rpartition("/")[0])]
+    voxels = torch.stack([found[:, index].sum(1) for _, index in groups], 1)
+    return {"patients": [key for key, _ in groups], "voxels": voxels.long().tolist()}
 
 
-def _dice(found: Tensor) -> Tensor:
-    right, predicted, labelled = found.unbind(-1)
-    return torch.where(predicted + labelled > 0, 2 * right / (predicted + labelled).clamp(min=1), 1.0)
+def dice_two_ways(voxels: Tensor) -> dict[str, list[float]]:
+    """Dice at each budget, clean first, pooled and as the mean of patients, over the classes that are labelled.
+
+    Args:
+        voxels: (1 + budgets, patients, K, 3) right, predicted and labelled.
+    """
+    pooled, each = dice(voxels.sum(1)), dice(voxels)
+    return {"pooled": pooled.nanmean(1).tolist(), "patients": each.nanmean(2).mean(1).tolist()}
+
+
+def dice(voxels: Tensor) -> Tensor:
+    """Of voxels (..., 3) right, predicted and labelled; NaN for a class without any labelled."""
+    right, predicted, labelled = voxels.double().unbind(-1)
+    return torch.where(labelled > 0, 2 * right / (predicted + labelled).clamp(min=1), torch.nan)
+
+
+def keep(path: Path, about: dict[str, Any], name: str, values: dict[str, Any]) -> None:
+    """Add a row to the file that `fronts.py` reads; other processes may add theirs meanwhile.
+
+    Args:
+        path: of the JSON file.
+        about: what all rows share.
+        name: of the row.
+        values: of the row.
+    """
+    with path.with_suffix(".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        rows = json.loads(path.read_text())["rows"] if path.is_file() else {}
+        other = path.with_suffix(".new")
+        other.write_text(json.dumps({**about, "rows": {**rows, name: values}}))
+        other.replace(path)
 
 
 def table(rows: dict[str, list[dict[str, list[float]]]], ways: tuple[str, ...], eps: list[float]) -> str:
@@ -270,25 +299,25 @@ def print_stopped(folders: Iterable[Path], ceiling: float) -> None:
             print(f"{folder.name}: {below} of {len(margins)} margins below the ceiling, mean {mean:.3g}")
 
 
-def draw(rows: dict[str, list[float]], front: list[str], eps: list[float], path: Path) -> None:
-    """Attacked against clean Dice, one panel per budget.
+def draw(rows: dict[str, list[float]], front: list[str], columns: list[str], path: Path) -> None:
+    """Attacked against clean Dice, one panel per column.
 
     Args:
-        rows: by name, Dice at each budget, clean first.
+        rows: by name, Dice at each column, clean first.
         front: the names through which the line runs.
-        eps: budgets.
+        columns: titles of the panels.
         path: of the SVG or PNG.
     """
     from matplotlib import pyplot
 
-    figure, panels = pyplot.subplots(1, len(eps), figsize=(4 * len(eps), 4), layout="constrained")
+    figure, panels = pyplot.subplots(1, len(columns), figsize=(4 * len(columns), 4), layout="constrained")
     others = {name: dice for name, dice in rows.items() if name not in front}
-    for place, (panel, budget) in enumerate(zip(panels, eps, strict=True), 1):
+    for place, (panel, title) in enumerate(zip(panels, columns, strict=True), 1):
         line = sorted((rows[name][0], rows[name][place]) for name in front)
         panel.plot(*zip(*line, strict=True), color="black", marker="o", label="standard, PGD at fixed budgets")
         for number, (name, dice) in enumerate(others.items()):
             panel.plot(dice[0], dice[place], "sD^vP*X"[number % 7], color=f"C{number % 10}", markersize=9, label=name)
-        panel.set(title=f"L2 {budget:g}", xlabel="clean Dice")
+        panel.set(title=title, xlabel="clean Dice")
     panels[0].set_ylabel("Dice under attack")
     figure.legend(*panels[0].get_legend_handles_labels(), fontsize="small", loc="outside right center")
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)

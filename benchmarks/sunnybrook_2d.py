@@ -19,11 +19,11 @@ import segmentation_models_pytorch as smp
 import torch
 from attack_strength import Book, footer
 from PIL import Image
-from planes import Planes, counts, dice_in_four_ways, loss, make_ima, print_stopped, table, train
+from planes import Planes, by_patient, counts, dice_two_ways, loss, make_ima, print_stopped, table, train
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
-from imaseg import L2, Dice, PGDTraining, Standard, TrainingMethod
+from imaseg import L2, Dice, PGDTraining, ShrinkingSetPGD, Standard, TrainingMethod
 
 EPS = [0.013, 0.026, 0.052, 0.1]
 SIDE = 64
@@ -53,9 +53,16 @@ def main() -> None:
         for name in arguments.methods:
             folder = arguments.out / f"{name}-{seed}"
             model = train(folder, network, make_method(name, seed, epochs), fit, epochs=epochs, seed=seed, rate=1e-3)
-            found = counts(book, folder.name, model, held, L2(EPS[-1], unit="rms"), EPS, steps=steps)
-            rows.setdefault(name, []).append(dice_in_four_ways(found, held.names))
-    print(f"Dice pooled over voxels / mean of slices:\n\n{table(rows, ('pooled', 'slices'), EPS)}\n")
+            found = counts(
+                book,
+                f"{folder.name}, strong with {steps}",
+                model,
+                held,
+                ShrinkingSetPGD(L2(EPS[-1], unit="rms"), steps=steps),
+                EPS,
+            )
+            rows.setdefault(name, []).append(dice_two_ways(torch.tensor(by_patient(found, held.names)["voxels"])))
+    print(f"Dice pooled over voxels / mean of patients:\n\n{table(rows, ('pooled', 'slices'), EPS)}\n")
     print_stopped((arguments.out / f"{name}-{seed}" for name in rows for seed in arguments.seeds), EPS[-1])
     what = f"{len(held)} slices of {len(out_of_training)} held-out patients of {len(patients)}, {epochs} epochs"
     print(footer(f"{what}, strong with {steps}", tuple(arguments.seeds)))

@@ -42,22 +42,11 @@ def _rows(text):
     return {cells[0]: cells[1:] for cells in lines if cells[1][:1].isdigit()}
 
 
-def test_hippocampus_2d(bench, raw_phantom, tmp_path):
-    options = ("--out", tmp_path, "--small", "--methods", "standard", "trades", "ima", "pgd-at-margin")
-    first = bench("hippocampus_2d.py", raw_phantom, *options)
-    assert {"standard", "trades", "ima", "pgd-at-margin"} <= _rows(first).keys()
-    assert "margins below the ceiling" in first
-    (tmp_path / "ima-0" / "weights.pt").unlink()  # as if stopped before the last line: its checkpoint has all epochs
-    assert bench("hippocampus_2d.py", raw_phantom, *options) == first
-
-
 def test_a_run_is_taken_up_only_with_its_own_settings(bench, raw_phantom, tmp_path):
-    options = ("--out", tmp_path, "--methods", "standard")
-    bench("hippocampus_2d.py", raw_phantom, *options, "--small")
-    with pytest.raises(
-        SystemExit, match=r"standard-0 must hold a run with .*'epochs': 30.* got one with .*'epochs': 1"
-    ):
-        bench("hippocampus_2d.py", raw_phantom, *options)
+    options = ("--out", tmp_path, "--only", "PGD at 4")
+    bench("ima_ablation.py", raw_phantom, *options, "--small")
+    with pytest.raises(SystemExit, match=r"standard must hold a run with .*'epochs': 12.* got one with .*'epochs': 1"):
+        bench("ima_ablation.py", raw_phantom, *options)
 
 
 def test_sunnybrook_2d(bench, tmp_path):
@@ -168,7 +157,11 @@ def test_ima_ablation(bench, raw_phantom, tmp_path):
     rows = _rows(first)
     assert rows.keys() == {"standard", "PGD up to 15", "IMA, worst, jitter"}
     assert rows["IMA, worst, jitter"][-1].endswith("(100% below 30)")
+    (tmp_path / "PGD_up_to_15" / "weights.pt").unlink()  # as if stopped at the end: its checkpoint has all epochs
     assert bench("ima_ablation.py", raw_phantom, *options) == first
+    compared = bench("fronts.py", tmp_path / "rows.json")
+    assert _rows(compared).keys() == rows.keys()
+    assert "of IMA less that of a control" in compared
 
 
 def test_the_figure_of_the_front_has_a_panel_for_each_budget(monkeypatch, tmp_path):
@@ -177,7 +170,7 @@ def test_the_figure_of_the_front_has_a_panel_for_each_budget(monkeypatch, tmp_pa
     from planes import draw
 
     rows = {name: [0.9 - place / 10, 0.8, 0.5 - place / 10] for place, name in enumerate(("standard", "PGD", "IMA"))}
-    draw(rows, ["standard", "PGD"], [1.0, 15.0], tmp_path / "front.svg")
+    draw(rows, ["standard", "PGD"], ["L2 1", "L2 15"], tmp_path / "front.svg")
     text = (tmp_path / "front.svg").read_text()
     assert all(text.count(f"<!-- {name} -->") == 1 for name in ("L2 1", "L2 15", "IMA"))
     assert "<!-- PGD -->" not in text
