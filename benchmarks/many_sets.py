@@ -125,7 +125,7 @@ def main() -> None:
     parser = options(__doc__, Path("work/many_sets"), list(VARIANTS))
     parser.add_argument("--seed", type=int, default=0, help="of weights and order; takes an --out of its own")
     arguments = parser.parse_args()
-    epochs, steps, every = (1, 2, 20) if arguments.small else (arguments.epochs, 40, 2)
+    epochs, steps, every = (1, 2, 5) if arguments.small else (arguments.epochs, 40, 2)
     prepared = prepare_data(arguments.data, arguments.out)
     fit, held = (filled(read_planes(prepared, split, every)) for split in ("train", "val"))
     corrupted = corrupted_planes(arguments.data, prepared, arguments.out / "corrupted.pt", every)

@@ -72,6 +72,7 @@ def make_ima(name: str, perturbation: Perturbation, increment: float, seed: int,
 def train(
     folder: Path, make_model: Callable[[], nn.Module], method: TrainingMethod, planes: Planes, *,
     epochs: int, seed: int, batch: int = 16, start: Path | None = None, rate: float = 2e-3, flip: bool = True,
+    decay: bool = True,
 ) -> nn.Module:  # fmt: skip
     """Train, or take up what `folder` holds of it; leaves `weights.pt` and for IMA `margins.json`.
 
@@ -86,20 +87,22 @@ def train(
         seed: of weights, order and flips.
         batch: slices per step.
         start: folder of the run whose weights this one starts from.
-        rate: learning rate of AdamW at the start; falls to 0 on a cosine.
+        rate: learning rate of AdamW at the start.
         flip: mirror half of the slices left to right, drawn anew at each visit.
+        decay: let the rate fall to 0 on a cosine; else it stays.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         settings = {"epochs": epochs, "seed": seed, "batch": batch, "rate": rate, "flip": flip, "slices": len(planes)}
-        _same_settings(folder, {**settings, "start": start.name if start else "fresh"})
-        return _train(folder, make_model, method, planes, epochs, seed, batch, start, rate, flip)
+        settings |= {"start": start.name if start else "fresh"} | ({} if decay else {"decay": False})
+        _same_settings(folder, settings)
+        return _train(folder, make_model, method, planes, epochs, seed, batch, start, rate, flip, decay)
 
 
 def _train(
     folder: Path, make_model: Callable[[], nn.Module], method: TrainingMethod, planes: Planes,
-    epochs: int, seed: int, batch: int, start: Path | None, rate: float, flip: bool,
+    epochs: int, seed: int, batch: int, start: Path | None, rate: float, flip: bool, decay: bool,
 ) -> nn.Module:  # fmt: skip
     torch.manual_seed(seed)
     device = pick_device("auto")
@@ -112,7 +115,7 @@ def _train(
         return model.eval()
     epochs = max(1, epochs // method.replays)
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs, eta_min=0.0 if decay else rate)
     parts = {"model": model, "optimizer": optimizer, "schedule": schedule, "method": method}
     done = _restore(folder / "checkpoint.pt", parts)
     with bar(f"train {folder.name}") as tell:

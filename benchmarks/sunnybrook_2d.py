@@ -62,7 +62,7 @@ def main() -> None:
                 EPS,
             )
             rows.setdefault(name, []).append(dice_two_ways(torch.tensor(by_patient(found, held.names)["voxels"])))
-    print(f"Dice pooled over voxels / mean of patients:\n\n{table(rows, ('pooled', 'slices'), EPS)}\n")
+    print(f"Dice pooled over voxels / mean of patients:\n\n{table(rows, ('pooled', 'patients'), EPS)}\n")
     print_stopped((arguments.out / f"{name}-{seed}" for name in rows for seed in arguments.seeds), EPS[-1])
     what = f"{len(held)} slices of {len(out_of_training)} held-out patients of {len(patients)}, {epochs} epochs"
     print(footer(f"{what}, strong with {steps}", tuple(arguments.seeds)))

@@ -161,7 +161,32 @@ def test_ima_ablation(bench, raw_phantom, tmp_path):
     assert bench("ima_ablation.py", raw_phantom, *options) == first
     compared = bench("fronts.py", tmp_path / "rows.json")
     assert _rows(compared).keys() == rows.keys()
-    assert "of IMA less that of a control" in compared
+    assert "Of IMA less that of a control" in compared
+
+
+def test_many_sets(bench, raw_phantom, tmp_path):
+    pytest.importorskip("torchio", reason="TorchIO is one of the extras `corruptions`")
+    options = ("--out", tmp_path, "--small", "--only", "standard, longer", "IMA, a margin per set")
+    rows = _rows(bench("many_sets.py", raw_phantom, *options))
+    assert rows.keys() == {"standard", "standard, longer", "IMA, a margin per set"}
+    kept = json.loads((tmp_path / "rows.json").read_text())
+    assert "missing-channel" not in kept["corruptions"]  # of one channel, and after normalisation
+    assert {"gamma", "motion", "translation"} <= set(kept["corruptions"])
+    margins = kept["rows"]["IMA, a margin per set"]["margins"]
+    assert margins.keys() <= {"l2", "bias-field", "gamma", "deformation", "frequency"}
+    for name, cells in rows.items():
+        dice = np.array(kept["rows"][name]["dice"])
+        assert dice.shape == (11 + len(kept["corruptions"]), len(kept["patients"]))
+        assert float(cells[0]) == pytest.approx(dice[0].mean(), abs=6e-4)
+        assert (dice[1:11] <= dice[0] + 1e-6).mean() > 0.9
+    assert _rows(bench("fronts.py", tmp_path / "rows.json")).keys() == rows.keys()
+
+
+def test_equilibrium(bench, raw_phantom, tmp_path):
+    options = ("--out", tmp_path, "--small", "--only", "usual", "ceiling 60")
+    rows = _rows(bench("equilibrium.py", raw_phantom, *options))
+    assert rows["usual"] == rows["ceiling 60"]  # three epochs reach neither ceiling
+    assert _rows(bench("equilibrium.py", raw_phantom, *options)) == rows
 
 
 def test_the_figure_of_the_front_has_a_panel_for_each_budget(monkeypatch, tmp_path):
