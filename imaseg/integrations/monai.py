@@ -16,7 +16,7 @@ from monai.utils.enums import CommonKeys as Keys
 from torch import Tensor, distributed
 
 from imaseg.integrations.trajectories import write_trajectories
-from imaseg.training import IMA, TrainingMethod
+from imaseg.training import IMA, TrainingMethod, adversarial_weights
 
 _LOG = logging.getLogger(__name__)
 
@@ -36,6 +36,8 @@ class RobustIteration:
             `MetaTensor`s with the file they were read from.
         inside_key: key of the batch that holds a mask (B, 1, *spatial), 0 where an image was padded; without it every
             voxel counts.
+        awp: length of adversarial weight perturbations as a share of the weights (`adversarial_weights`), such as
+            0.005; None for none.
 
     Example::
 
@@ -46,8 +48,11 @@ class RobustIteration:
         CheckpointSaver(folder, save_dict={"net": net, "ima": ima}, save_interval=1).attach(trainer)
     """
 
-    def __init__(self, method: TrainingMethod, *, id_key: str = "id", inside_key: str = "inside") -> None:
+    def __init__(
+        self, method: TrainingMethod, *, id_key: str = "id", inside_key: str = "inside", awp: float | None = None
+    ) -> None:
         self.method = method
+        self.awp = awp
         self.id_key, self.inside_key = id_key, inside_key
         self._ended = 0
 
@@ -92,7 +97,10 @@ class RobustIteration:
         if batch_index % accumulated == 0:
             engine.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(engine.state.device.type, enabled=bool(engine.amp), **engine.amp_kwargs):
-            loss = self.method(engine.network, image, label, **named)
+            if self.awp is None:
+                loss = self.method(engine.network, image, label, **named)
+            else:
+                loss = adversarial_weights(self.method, engine.network, image, label, **named, gamma=self.awp)
         engine.state.output[Keys.LOSS] = loss.detach()
         engine.fire_event(IterationEvents.FORWARD_COMPLETED)
         engine.fire_event(IterationEvents.LOSS_COMPLETED)

@@ -44,6 +44,9 @@ class TrainConfig(BaseModel):
         patience: epochs in a row without a higher Dice of the monitored cases after which training ends; null: never.
         ema: weight that a running mean of the weights keeps in each step, such as 0.999 (less at first); that mean is
             what is monitored and saved. null: the weights themselves.
+        awp: adversarial weight perturbation: the length by which weights are moved to where the batch is worse before
+            each step's gradient is taken, as a share of the weights, such as 0.005. One more pass per batch for the
+            weights; not under `torchrun`. null: none.
         clean_statistics: estimate BatchNorm's statistics of the saved model anew on clean training batches.
         seed: seed of initial weights, order, augmentation and attacks.
         init: run folder whose weights training starts from.
@@ -72,6 +75,7 @@ class TrainConfig(BaseModel):
     select: Literal["last", "best"] = "last"
     patience: int | None = Field(None, ge=1)
     ema: float | None = Field(None, gt=0, lt=1)
+    awp: float | None = Field(None, gt=0, lt=1)
     clean_statistics: bool = False
     seed: int = Field(0, ge=0)
     init: str | None = None

@@ -13,7 +13,7 @@ from imaseg.frozen import frozen
 from imaseg.models.device import seconds_of
 from imaseg.models.segmentation import SegmentationModel
 from imaseg.progress import duration
-from imaseg.ranks import world
+from imaseg.ranks import several, world
 from imaseg.runs.checkpoint import RunState
 from imaseg.runs.config import TrainConfig
 from imaseg.training import TrainingMethod
@@ -25,6 +25,9 @@ def check_fit(config: TrainConfig, model: SegmentationModel, method: TrainingMet
     Raises:
         InputError: if they fail on it.
     """
+    if config.awp is not None and several():
+        msg = f"{config.where}awp must be left out where several processes train together. Train in one, or without it."
+        raise InputError(msg)
     device = next(model.parameters()).device
     image = torch.zeros(1, model.card.in_channels, *config.patch, device=device)
     label = torch.zeros(1, 1, *config.patch, device=device)
@@ -53,7 +56,7 @@ def time_estimate(config: TrainConfig, model: SegmentationModel, state: RunState
         model.eval()  # as it was afterwards: statistics of BatchNorm do not move
         step = seconds_of(lambda: _gradient(loss, image, *(one for one in model.parameters() if one.requires_grad)))
         model.train(training)
-    batch = method.searches * searched + (method.passes - method.searches) * step
+    batch = method.searches * searched + (method.passes - method.searches) * step * (1 if config.awp is None else 2)
     epochs, each = config.epochs - state.epoch, math.ceil(cases / world())
     seconds = epochs * each / config.batch_size * batch
     told = f"{cases} cases, {epochs} epochs, method {method.name}: about {duration(seconds)}"

@@ -262,7 +262,7 @@ def _voxel_volume(card: ModelCard) -> float:
 def _trainer(
     config: TrainConfig, model: SegmentationModel, state: RunState, cases: CaseSet, *, hold: bool
 ) -> SupervisedTrainer:
-    iteration = RobustIteration(state.method)
+    iteration = RobustIteration(state.method, awp=config.awp)
     loader = training_loader(cases, config, start=state.epoch, hold=hold)
     trainer = SupervisedTrainer(
         device=next(model.parameters()).device,

@@ -1,5 +1,6 @@
 """Training methods with one interface: `method(model, image, label, ids) -> loss`, `end_epoch()`, `state_dict()`."""
 
+from imaseg.training.awp import adversarial_weights
 from imaseg.training.base import TrainingMethod
 from imaseg.training.build import build_method
 from imaseg.training.free import FreeTraining
@@ -21,5 +22,6 @@ __all__ = [
     "PublishedIMA",
     "Standard",
     "TrainingMethod",
+    "adversarial_weights",
     "build_method",
 ]

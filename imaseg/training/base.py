@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import ABC
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +15,7 @@ from imaseg.registry import Registered
 from imaseg.training.starts import Starts
 
 Loss = Callable[[Any, Tensor], Tensor]
+LossOf = Callable[[Model], Tensor]
 
 
 class TrainingMethod(Registered, ABC):
@@ -36,7 +37,6 @@ class TrainingMethod(Registered, ABC):
         if warm:
             self.starts = Starts()
 
-    @abstractmethod
     def __call__(
         self,
         model: Model,
@@ -56,6 +56,27 @@ class TrainingMethod(Registered, ABC):
             inside: boolean mask (B, 1, *spatial) of what is image and no padding; only there is it perturbed, and only
                 these voxels count in an RMS. None for images without padding.
         """
+        if type(self).loss_of is TrainingMethod.loss_of:
+            msg = f"{type(self).__name__} must define loss_of or __call__."
+            raise NotImplementedError(msg)
+        return self.loss_of(model, image, label, ids, inside=inside)(model)
+
+    def loss_of(
+        self,
+        model: Model,
+        image: Tensor,
+        label: Tensor,
+        ids: Sequence[str] | None = None,
+        *,
+        inside: Tensor | None = None,
+    ) -> LossOf:
+        """Search what the batch trains on; arguments as of a call, which this and the result make up.
+
+        Returns:
+            The scalar loss of a model on what was found, as a function of the model: of the one that was searched, or
+            of the same one at other weights (`adversarial_weights`).
+        """
+        return lambda network: self(network, image, label, ids, inside=inside)
 
     @property
     def passes(self) -> int:

@@ -43,7 +43,7 @@ from imaseg.objectives import Objective
 from imaseg.perturbations import Perturbation
 from imaseg.perturbations.base import expand
 from imaseg.training.ascent import ascend
-from imaseg.training.base import Loss, TrainingMethod, check_count, check_share, drawn_shares
+from imaseg.training.base import Loss, LossOf, TrainingMethod, check_count, check_share, drawn_shares
 from imaseg.training.ids import case_ids
 from imaseg.training.margin_table import MarginTable
 from imaseg.training.one_of import OneOf
@@ -148,7 +148,7 @@ class IMA(TrainingMethod):
         self.last_epoch: dict[str, float] = {}
         self.seed, self._calls = seed, 0
 
-    def __call__(
+    def loss_of(
         self,
         model: Model,
         image: Tensor,
@@ -156,8 +156,8 @@ class IMA(TrainingMethod):
         ids: Sequence[str] | None = None,
         *,
         inside: Tensor | None = None,
-    ) -> Tensor:
-        """Return the mixed loss of the batch; records in `margins` how far each case could be pushed.
+    ) -> LossOf:
+        """Perturb the batch; records in `margins` how far each case could be pushed.
 
         Raises:
             ValueError: if ids are missing or not one per sample.
@@ -165,11 +165,15 @@ class IMA(TrainingMethod):
         names = case_ids(image, ids)
         self._calls += 1
         if (self._calls - 1) % self.every:
-            return self._mean_loss(model, image, label)
+            return lambda network: self._mean_loss(network, image, label)
         weights = self.table.weights(names, self.weighting) if self.weighting else None
         perturbed, moved = self._perturb(model, image, label, names, inside)
-        loss = (1 - self.beta) * self._mean_loss(model, image, label)
-        return loss + self.beta * self._perturbed_loss(model, perturbed, moved, weights)
+
+        def loss_of(network: Model) -> Tensor:
+            loss = (1 - self.beta) * self._mean_loss(network, image, label)
+            return loss + self.beta * self._perturbed_loss(network, perturbed, moved, weights)
+
+        return loss_of
 
     def set_voxel_volume(self, volume: float) -> None:
         if isinstance(self.criterion, Criterion):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from imaseg.frozen import Model, unwrap_ddp
 from imaseg.perturbations import Perturbation
-from imaseg.training.base import Loss, TrainingMethod, check_count, check_share, drawn_shares
+from imaseg.training.base import Loss, LossOf, TrainingMethod, check_count, check_share, drawn_shares
 
 
 class _MixedTraining(TrainingMethod):
@@ -34,7 +34,7 @@ class _MixedTraining(TrainingMethod):
         self.random_eps = random_eps
         self.seed, self._epoch, self._calls = seed, 0, 0
 
-    def __call__(
+    def loss_of(
         self,
         model: Model,
         image: Tensor,
@@ -42,12 +42,16 @@ class _MixedTraining(TrainingMethod):
         ids: Sequence[str] | None = None,
         *,
         inside: Tensor | None = None,
-    ) -> Tensor:
-        """Return the mixed loss of the batch."""
+    ) -> LossOf:
+        """Perturb the batch."""
         self._calls += 1
         attacked, moved = self._attacked(self._budget(image).within(inside), model, image, label, ids)
-        loss = self.mix * self._mean_loss(model, attacked, moved)
-        return loss if self.mix == 1 else loss + (1 - self.mix) * self._mean_loss(unwrap_ddp(model), image, label)
+
+        def loss_of(network: Model) -> Tensor:
+            loss = self.mix * self._mean_loss(network, attacked, moved)
+            return loss if self.mix == 1 else loss + (1 - self.mix) * self._mean_loss(unwrap_ddp(network), image, label)
+
+        return loss_of
 
     @abstractmethod
     def _attacked(

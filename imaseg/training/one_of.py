@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from imaseg.frozen import Model
-from imaseg.training.base import TrainingMethod
+from imaseg.training.base import LossOf, TrainingMethod
 
 
 class OneOf(TrainingMethod):
@@ -54,11 +54,25 @@ class OneOf(TrainingMethod):
         inside: Tensor | None = None,
     ) -> Tensor:
         """Return the loss of the batch by the method that is drawn."""
+        return self._drawn()(model, image, label, ids, inside=inside)
+
+    def loss_of(
+        self,
+        model: Model,
+        image: Tensor,
+        label: Tensor,
+        ids: Sequence[str] | None = None,
+        *,
+        inside: Tensor | None = None,
+    ) -> LossOf:
+        """Let the method that is drawn search."""
+        return self._drawn().loss_of(model, image, label, ids, inside=inside)
+
+    def _drawn(self) -> TrainingMethod:
         # Not the sum: the draws of one seed would be those of the next, a batch later.
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + self._calls) % 2**63)
         self._calls += 1
-        drawn = int(torch.randint(len(self.methods), (), generator=generator))
-        return self.methods[drawn](model, image, label, ids, inside=inside)
+        return self.methods[int(torch.randint(len(self.methods), (), generator=generator))]
 
     @property
     def parts(self) -> dict[str, TrainingMethod]:

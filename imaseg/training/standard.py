@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from imaseg.frozen import Model
-from imaseg.training.base import Loss, TrainingMethod
+from imaseg.training.base import Loss, LossOf, TrainingMethod
 
 
 class Standard(TrainingMethod):
@@ -16,7 +16,7 @@ class Standard(TrainingMethod):
     def __init__(self, loss: Loss) -> None:
         super().__init__(loss)  # nothing is searched, so nothing can start warm
 
-    def __call__(
+    def loss_of(
         self,
         model: Model,
         image: Tensor,
@@ -24,6 +24,6 @@ class Standard(TrainingMethod):
         ids: Sequence[str] | None = None,
         *,
         inside: Tensor | None = None,
-    ) -> Tensor:
-        """Return the mean loss of the batch."""
-        return self._mean_loss(model, image, label)
+    ) -> LossOf:
+        """Search nothing."""
+        return lambda network: self._mean_loss(network, image, label)

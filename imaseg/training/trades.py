@@ -26,7 +26,7 @@ from imaseg.frozen import Model, as_plain_tensor, frozen, heads, unwrap_ddp
 from imaseg.objectives import Objective
 from imaseg.perturbations import Perturbation
 from imaseg.scores import Target
-from imaseg.training.base import Loss, TrainingMethod, check_label_fixed
+from imaseg.training.base import Loss, LossOf, TrainingMethod, check_label_fixed
 from imaseg.training.ids import case_ids
 
 
@@ -74,7 +74,7 @@ class TRADES(TrainingMethod):
         self.attack = PGD(perturbation, steps=steps)
         self.seed, self._calls = seed, 0
 
-    def __call__(
+    def loss_of(
         self,
         model: Model,
         image: Tensor,
@@ -82,17 +82,21 @@ class TRADES(TrainingMethod):
         ids: Sequence[str] | None = None,
         *,
         inside: Tensor | None = None,
-    ) -> Tensor:
-        """Return clean loss and weighted drift of the batch."""
+    ) -> LossOf:
+        """Perturb the batch."""
         self._calls += 1
         names = [] if self.starts is None else case_ids(image, ids)
         attacked = self._furthest(model, as_plain_tensor(image), as_plain_tensor(label), names, inside)
-        output = model(image)
-        before = heads(output, image)[0]
-        before = before.detach() if self.fixed_target else before
-        after = heads(unwrap_ddp(model)(attacked), image)[0]
-        drift = _Drift(before, ignore_index=self.ignore_index)(after, label).mean()
-        return self.loss(output, label).mean() + self.beta * drift
+
+        def loss_of(network: Model) -> Tensor:
+            output = network(image)
+            before = heads(output, image)[0]
+            before = before.detach() if self.fixed_target else before
+            after = heads(unwrap_ddp(network)(attacked), image)[0]
+            drift = _Drift(before, ignore_index=self.ignore_index)(after, label).mean()
+            return self.loss(output, label).mean() + self.beta * drift
+
+        return loss_of
 
     @property
     def searches(self) -> int:

@@ -15,10 +15,12 @@ from safetensors.torch import load_file
 from torch.utils._pytree import tree_flatten
 
 from imaseg import InputError, load_model
-from imaseg.runs import load_config, train
+from imaseg.integrations import monai
+from imaseg.runs import load_config, preflight, train
 from imaseg.runs.batches import training_loader
 from imaseg.runs.record import EpochRecord, write_rows
 from imaseg.runs.train import training_cases
+from imaseg.training import adversarial_weights
 from tests.conftest import IMA_METHOD
 
 
@@ -394,3 +396,24 @@ def test_cases_much_larger_than_the_patch_are_monitored_in_tiles(prepared_phanto
     tiled = module.Monitor(model, cases, [8, 8, 8]).scores()["monitor_dice"]
     assert set(sizes) == {(8, 8, 8)}
     assert tiled == pytest.approx(whole, abs=0.2)
+
+
+def test_adversarial_weights_are_those_of_the_library(prepared_phantom, tiny_config, tmp_path, monkeypatch):
+    asked = []
+
+    def note(*arguments, gamma, **named):
+        asked.append(gamma)
+        return adversarial_weights(*arguments, gamma=gamma, **named)
+
+    monkeypatch.setattr(monai, "adversarial_weights", note)
+    plain, moved = (
+        train(load_config(tiny_config, ["epochs=1", *more]), prepared_phantom, tmp_path / f"run{len(more)}")
+        for more in ([], ["awp=0.2"])
+    )
+    assert set(asked) == {0.2}
+    one, other = (load_file(run / "weights.safetensors") for run in (plain, moved))
+    assert any(not torch.equal(one[name], other[name]) for name in one)
+    monkeypatch.setattr(preflight, "several", lambda: True)
+    with pytest.raises(InputError, match=r"awp must be left out where several processes train together"):
+        train(load_config(tiny_config, ["awp=0.2"]), prepared_phantom, tmp_path / "never")
+    assert not (tmp_path / "never").exists()
