@@ -78,6 +78,9 @@ VARIANTS: dict[str, Callable[[], TrainingMethod]] = {
     "IMA, increment 7.5": ima(increment=CEILING / 4),
     "IMA, increment 30": ima(increment=CEILING),  # friendly adversarial training, but for the bisection
 }
+EXTRAS: dict[str, dict[str, Any]] = {", AWP": {"awp": 0.005}, ", EMA": {"ema": 0.995}}
+"""Ends of names that stand for something that goes with every method."""
+WITH_EXTRAS = [name + key for key in EXTRAS for name in ("PGD at 6", "PGD up to 15", "IMA", "IMA, worst, jitter")]
 FRONTS: dict[str, list[str]] = {
     "PGD": ["standard, longer", *(name for name in VARIANTS if name.startswith("PGD at"))],
     "PGD, random budgets": ["standard, longer", *(name for name in VARIANTS if name.startswith("PGD up"))],
@@ -89,7 +92,7 @@ FRONTS: dict[str, list[str]] = {
 
 
 def main() -> None:
-    parser = options(__doc__, Path("work/ima_ablation"), list(VARIANTS))
+    parser = options(__doc__, Path("work/ima_ablation"), [*VARIANTS, *WITH_EXTRAS])
     parser.add_argument("--figure", type=Path, help="SVG or PNG of attacked against clean Dice")
     parser.add_argument("--seed", type=int, default=0, help="of weights and order; takes an --out of its own")
     arguments = parser.parse_args()
@@ -118,7 +121,9 @@ def main() -> None:
     print("| " + " | ".join(header) + " |\n|" + " --- |" * len(header))
     row("standard", start, Standard(loss))
     for name in arguments.only:
-        row(name, arguments.out / name.replace(",", "").replace(" ", "_"), VARIANTS[name](), start=start, rate=1e-3)
+        base, more = next(((name[: -len(key)], one) for key, one in EXTRAS.items() if name.endswith(key)), (name, {}))
+        folder = arguments.out / name.replace(",", "").replace(" ", "_")
+        row(name, folder, VARIANTS[base](), start=start, rate=1e-3, **more)
     what = f"{len(held)} held-out slices, {epochs} epochs from the same start, strong with {steps}"
     print(footer(f"pooled/mean of patients; {what}", (arguments.seed,)))
     if arguments.figure is not None:

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from attack_strength import Book
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from imaseg import IMA, PGD, Dice, DiceBelow, ShrinkingSetPGD, TrainingMethod
 from imaseg.models.device import pick_device
@@ -27,6 +28,7 @@ from imaseg.objectives import DiceCE
 from imaseg.perturbations import Perturbation
 from imaseg.progress import bar
 from imaseg.scores import encode
+from imaseg.training import adversarial_weights
 
 CHUNK = 64
 
@@ -72,7 +74,7 @@ def make_ima(name: str, perturbation: Perturbation, increment: float, seed: int,
 def train(
     folder: Path, make_model: Callable[[], nn.Module], method: TrainingMethod, planes: Planes, *,
     epochs: int, seed: int, batch: int = 16, start: Path | None = None, rate: float = 2e-3, flip: bool = True,
-    decay: bool = True,
+    decay: bool = True, awp: float | None = None, ema: float | None = None,
 ) -> nn.Module:  # fmt: skip
     """Train, or take up what `folder` holds of it; leaves `weights.pt` and for IMA `margins.json`.
 
@@ -90,19 +92,23 @@ def train(
         rate: learning rate of AdamW at the start.
         flip: mirror half of the slices left to right, drawn anew at each visit.
         decay: let the rate fall to 0 on a cosine; else it stays.
+        awp: length of adversarial weight perturbations as a share of the weights; None for none.
+        ema: weight that a running mean of the weights keeps in each step, which is returned then; None for none.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         settings = {"epochs": epochs, "seed": seed, "batch": batch, "rate": rate, "flip": flip, "slices": len(planes)}
         settings |= {"start": start.name if start else "fresh"} | ({} if decay else {"decay": False})
+        settings |= {key: value for key, value in (("awp", awp), ("ema", ema)) if value is not None}
         _same_settings(folder, settings)
-        return _train(folder, make_model, method, planes, epochs, seed, batch, start, rate, flip, decay)
+        return _train(folder, make_model, method, planes, epochs, seed, batch, start, rate, flip, decay, awp, ema)
 
 
 def _train(
     folder: Path, make_model: Callable[[], nn.Module], method: TrainingMethod, planes: Planes,
-    epochs: int, seed: int, batch: int, start: Path | None, rate: float, flip: bool, decay: bool,
+    epochs: int, seed: int, batch: int, start: Path | None, rate: float, flip: bool, decay: bool, awp: float | None,
+    ema: float | None,
 ) -> nn.Module:  # fmt: skip
     torch.manual_seed(seed)
     device = pick_device("auto")
@@ -116,13 +122,15 @@ def _train(
     epochs = max(1, epochs // method.replays)
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs, eta_min=0.0 if decay else rate)
+    kept = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(ema)) if ema is not None else None
     parts = {"model": model, "optimizer": optimizer, "schedule": schedule, "method": method}
+    parts |= {} if kept is None else {"kept": kept}
     done = _restore(folder / "checkpoint.pt", parts)
     with bar(f"train {folder.name}") as tell:
         for epoch in range(done, epochs):
             model.train()
             order = torch.Generator().manual_seed(seed * 1000 + epoch)
-            _epoch(model, method, optimizer, planes, batch, order, device, 0.5 * flip)
+            _epoch(model, method, optimizer, planes, batch, order, device, 0.5 * flip, awp, kept)
             method.end_epoch()
             schedule.step()
             state = {name: part.state_dict() for name, part in parts.items()}
@@ -132,13 +140,14 @@ def _train(
             )
     if hasattr(method, "margins"):
         (folder / "margins.json").write_text(json.dumps(method.margins))
+    model = model if kept is None else kept.module
     _save(model.state_dict(), folder / "weights.pt")
     return model.eval()
 
 
 def _epoch(
     model: nn.Module, method: TrainingMethod, optimizer: torch.optim.Optimizer, planes: Planes, batch: int,
-    generator: torch.Generator, device: torch.device, mirrored: float,
+    generator: torch.Generator, device: torch.device, mirrored: float, awp: float | None, kept: AveragedModel | None,
 ) -> None:  # fmt: skip
     for index in torch.randperm(len(planes), generator=generator).split(batch):
         image, label = planes.image[index], planes.label[index]
@@ -148,8 +157,13 @@ def _epoch(
         names = [planes.names[i] for i in index]
         for _ in range(method.replays):
             optimizer.zero_grad()
-            method(model, image, label, names).backward()
+            if awp is None:
+                method(model, image, label, names).backward()
+            else:
+                adversarial_weights(method, model, image, label, names, gamma=awp).backward()
             optimizer.step()
+            if kept is not None:
+                kept.update_parameters(model)
 
 
 def _same_settings(folder: Path, settings: dict[str, Any]) -> None:
