@@ -40,6 +40,11 @@ class Target:
         """Whether no voxel is ignored."""
         return bool(self.valid.all())
 
+    def known(self, *, complete: bool) -> Target:
+        """This target, of which it is known whether no voxel is ignored; False never does harm."""
+        self.__dict__["complete"] = complete
+        return self
+
     @cached_property
     def volumes(self) -> Tensor:
         """Labelled voxels (B, K) of each channel."""
@@ -141,13 +146,15 @@ def encode(logits: Tensor, label: Tensor, *, ignore_index: int | None = None) ->
     valid = flat >= 0
     if ignore_index is not None:
         valid = valid & (flat != ignore_index)
-    highest = int(flat.where(valid, -1).amax()) if flat.numel() else -1
+    highest, complete = -1, 1
+    if flat.numel():  # both in one look, which makes the host wait for an accelerator
+        highest, complete = torch.stack([flat.where(valid, -1).amax(), valid.all().long()]).tolist()
     if highest >= max(channels, 2):
         limit = max(channels, 2)
         msg = f"label must be below the number of classes ({limit}), got {highest}. Use ignore_index to leave it out."
         raise ValueError(msg)
     classes = torch.arange(channels, device=flat.device).view(1, -1, 1) + (channels == 1)
-    return Target((flat == classes) & valid, valid, regions=channels == 1)
+    return Target((flat == classes) & valid, valid, regions=channels == 1).known(complete=bool(complete))
 
 
 def _memberships(label: Tensor) -> Tensor:
@@ -249,9 +256,15 @@ class Judged:
     rank: Tensor
 
     def replaced(self, index: Tensor, other: Judged, chosen: Tensor) -> Judged:
-        """These samples with those at `index` (n,) replaced by `other`'s where `chosen` (B',) is True."""
-        pairs = [(getattr(self, field.name), getattr(other, field.name)) for field in fields(self)]
-        return Judged(*(mine.index_put((index,), theirs[chosen].to(mine.dtype)) for mine, theirs in pairs))
+        """These samples with those at `index` (n,) replaced by `other`'s (n,) where `chosen` (n,) is True."""
+
+        def mixed(mine: Tensor, theirs: Tensor) -> Tensor:
+            whole = len(index) == len(mine)
+            before = mine if whole else mine[index]
+            after = theirs.to(mine.dtype).where(chosen.view(-1, *[1] * (mine.ndim - 1)), before)
+            return after if whole else mine.index_put((index,), after)
+
+        return Judged(*(mixed(getattr(self, field.name), getattr(other, field.name)) for field in fields(self)))
 
 
 def judged(logits: Tensor, target: Target) -> Judged:
@@ -265,7 +278,7 @@ def judged(logits: Tensor, target: Target) -> Judged:
 
 def _counts(logits: Tensor, target: Target) -> tuple[Tensor, Tensor]:
     """Voxels (B, K) decided rightly, and decided at all, for each channel."""
-    if target.complete and not target.regions and target.onehot.shape[2] < _EXACT:
+    if logits.device.type == "cpu" and target.complete and not target.regions and target.onehot.shape[2] < _EXACT:
         # An attack counts at every step; numbers are several times faster than booleans on a CPU.
         flat = logits.detach().flatten(2) if logits.ndim > 2 else logits.detach().unsqueeze(2)
         highest = torch.empty_like(flat, dtype=torch.float32)

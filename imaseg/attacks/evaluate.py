@@ -62,7 +62,7 @@ class Evaluator:
         seed: int = 0,
     ) -> None:
         self.model, self.image, self.label, self.perturbation = unwrap_ddp(model), image, label, perturbation
-        self.samples, self._seed = samples, seed
+        self.samples, self.ignore_index, self._seed = samples, ignore_index, seed
         self.forward_calls = self.backward_calls = self._points = 0
         self._drawn = False
         with torch.no_grad():
@@ -70,6 +70,8 @@ class Evaluator:
             self.clean_logits = torch.stack(self._clean_draws).mean(0)
         self.is_random = self._drawn
         self._clean_fresh: dict[tuple[Objective, int], Point] = {}
+        self._taken: dict[str, tuple[Tensor, Tensor]] = {}
+        self._part: tuple[Tensor, Target] | None = None
         self.target = encode(self.clean_logits, label, ignore_index=ignore_index)
 
     def clean(self, objective: Objective) -> Point:
@@ -145,11 +147,9 @@ class Evaluator:
         other.perturbation, other.forward_calls, other.backward_calls = perturbation, 0, 0
         return other
 
-    def target_of(self, index: Tensor, params: Tensor) -> Target:
-        """The encoded label at these parameters, moved if the set moves it."""
-        if len(index) == len(self.image) and not self.perturbation.moves_label:
-            return self.target
-        target = Target(self.target.onehot[index], self.target.valid[index], self.target.regions)
+    def target_of(self, index: Tensor, params: Tensor, *, soft: bool = True) -> Target:
+        """The encoded label at these parameters, moved if the set moves it; as losses need it too if `soft`."""
+        target = self._targets(index)
         if not self.perturbation.moves_label:
             return target
         shape = (len(index), -1, *self.image.shape[2:])
@@ -162,16 +162,39 @@ class Evaluator:
         if not self.target.complete:
             valid = nearest(valid)
             onehot = onehot & valid
-        soft = perturbation.move(target.onehot.to(kind).reshape(shape), params, nearest=False).flatten(2)
-        return Target(onehot, valid, target.regions, soft)
+        moved = target.onehot.to(kind).reshape(shape)
+        smooth = perturbation.move(moved, params, nearest=False).flatten(2) if soft else None
+        return Target(onehot, valid, target.regions, smooth).known(complete=self.target.complete)
+
+    def _targets(self, index: Tensor) -> Target:
+        """Of these samples, unmoved; the very one as long as they stay the same."""
+        if len(index) == len(self.image):
+            return self.target
+        if self._part is None or self._part[0] is not index:
+            part = Target(self.target.onehot[index], self.target.valid[index], self.target.regions)
+            self._part = (index, part.known(complete=self.target.complete))
+        return self._part[1]
+
+    def encodes_for(self, criterion: object) -> bool:
+        """Whether the encoded label is what a criterion would make of the label."""
+        return bool(getattr(criterion, "ignore_index", None) == self.ignore_index)
 
     def label_of(self, index: Tensor, params: Tensor) -> Tensor:
         """The label in its original form at these parameters, moved if the set moves it."""
-        return self._carried(self.label[index], index, params)
+        return self._carried(self._of("label", index), index, params)
 
     def clean_of(self, index: Tensor, params: Tensor) -> Tensor:
         """The clean logits that correspond to `label_of`."""
-        return self._carried(self.clean_logits[index], index, params)
+        return self._carried(self._of("clean_logits", index), index, params)
+
+    def _of(self, name: str, index: Tensor) -> Tensor:
+        """These samples of an attribute; the very tensor as long as they stay the same, so that it is encoded once."""
+        values: Tensor = getattr(self, name)
+        if len(index) == len(values):
+            return values
+        if (kept := self._taken.get(name)) is None or kept[0] is not index:
+            self._taken[name] = kept = (index, values[index])
+        return kept[1]
 
     def _carried(self, volume: Tensor, index: Tensor, params: Tensor) -> Tensor:
         if not self.perturbation.moves_label:

@@ -2,12 +2,16 @@
 
 An attack calls `gradient` and `ascend`. The worst iterate, the budget, the bookkeeping per sample and the counters of
 passes are kept here, so that a new attack cannot get them wrong.
+
+What decides about samples stays on the device of the image and is fetched once per point (`_settle`): every look at a
+value makes the host wait for an accelerator.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -52,8 +56,10 @@ class Search:
 
     best: Tensor
     values: Tensor
-    _active: Tensor | None = None
-    _confined: Tensor | None = None
+    _left: list[int]
+    _confined: list[bool] | None = None
+    _active: Tensor
+    _active_places: list[int]
     _best_values: Tensor
     _best_judged: Judged
     _clean: Judged
@@ -113,18 +119,17 @@ class Search:
     @property
     def active(self) -> Tensor:
         """Indices of the samples still searched."""
-        if self._active is None:
-            self._active = self._unfinished()
         return self._active
 
     @property
     def done(self) -> bool:
         """Whether the search of every sample is finished."""
-        return not len(self.active)
+        return not self._active_places
 
-    def confine(self, samples: Tensor) -> None:
-        """Restrict the search to those of the samples (B,) bool that are not finished."""
-        self._confined, self._active = samples, None
+    def confine(self, samples: Sequence[bool]) -> None:
+        """Restrict the search to those of the samples that are not finished."""
+        self._confined = list(samples)
+        self._activate()
 
     def begin(self, restart: int, *, random: bool = True) -> Tensor:
         """Parameters that a restart begins from: the given start, a random point of the set, or no change."""
@@ -259,6 +264,7 @@ class Search:
         self.success = self._judge(clean.logits, self._all_samples, self.best)
         self.failed_clean = self.success.clone()
         self.smallest_size = torch.full_like(clean.values, torch.inf).where(~self.success, 0.0)
+        self._settle()
 
     def _start_from(self, previous: Search) -> None:
         """Enter the result of a search at a smaller budget as the first candidate."""
@@ -266,9 +272,10 @@ class Search:
             if isinstance(value, Tensor) and name not in ("image", "start", "_zero", "_nonfinite", "_gradients"):
                 setattr(self, name, value.clone())
         self._clean, self._best_judged = previous._clean, previous._best_judged
-        self._active = None
+        self._settle()
 
-    def _unfinished(self) -> Tensor:
+    def _settle(self, *flags: Tensor) -> list[list[bool]]:
+        """Find out which samples are not finished; gives further flags (B,) bool, fetched along with that."""
         if self._smallest:
             left = ~self.failed_clean
         elif self.criterion is not None:
@@ -277,11 +284,30 @@ class Search:
             left = torch.ones_like(self.success)
         else:
             left = self._best_judged.rank > 0
-        return self._all_samples[left if self._confined is None else left & self._confined]
+        unfinished, *fetched = torch.stack([left, *flags]).tolist()
+        self._left = [place for place, holds in enumerate(unfinished) if holds]
+        self._activate()
+        return fetched
+
+    def _activate(self) -> None:
+        confined = self._confined
+        places = [place for place in self._left if confined is None or confined[place]]
+        if not hasattr(self, "_active_places") or places != self._active_places:
+            self._active, self._active_places = self._indices(places), places
+
+    def _indices(self, places: list[int]) -> Tensor:
+        """Places in the batch as a tensor; the one that is there already if it is all of them."""
+        if len(places) == len(self._all_samples):
+            return self._all_samples
+        return torch.tensor(places, dtype=torch.long, device=self._all_samples.device)
 
     def _judge(self, logits: Tensor, index: Tensor, params: Tensor) -> Tensor:
         if self.criterion is None:
             return torch.zeros(len(index), dtype=torch.bool, device=logits.device)
+        of, evaluator = getattr(self.criterion, "of", None), self._evaluator
+        if of is not None and evaluator.encodes_for(self.criterion):
+            target = evaluator.target_of(index, params.detach(), soft=False)
+            return cast("Tensor", of(logits, target, evaluator.clean_of(index, params)))
         return self.criterion(logits, self._evaluator.label_of(index, params), self._evaluator.clean_of(index, params))
 
     def _some(self, values: Tensor, index: Tensor) -> Tensor:
@@ -300,25 +326,47 @@ class Search:
         self._put("values", index, point.values)
         if not inside:
             return
-        current = self._some(params, index)
+        current, places = self._some(params, index), self._active_places
         success = self._judge(point.logits, index, current)
         better = self._better(index, current, point, success)
-        chosen = index[better]
-        if len(chosen):
-            for name, values in (("best", current), ("_best_values", point.values)):
-                self._put(name, chosen, values if len(chosen) == len(index) else values[better])
-            # In place: a tensor kept amid those of a pass fragments the memory that is freed and slows the next pass.
-            if len(chosen) == len(self._best_logits):
-                self._best_logits.copy_(point.logits)
-            else:
-                self._best_logits[chosen] = point.logits[better].to(self._best_logits.dtype)
-            self._best_judged = self._best_judged.replaced(chosen, point.judged, better)
+        self._put("_best_values", index, point.values.where(better, self._some(self._best_values, index)))
+        self._best_judged = self._best_judged.replaced(index, point.judged, better)
         if self.criterion is not None:
             self._put("last_success", index, success)
             self._put("last", index, current)
-            self.last_good[index[~success]] = current[~success].detach()
-            self._put("success", index, success | self.success[index] if self._smallest else success)
-        self._active = None
+            self._put("success", index, success | self._some(self.success, index) if self._smallest else success)
+        worse, broke = self._settle(self._spread(better, index), self._spread(success, index))
+        self._keep(current, point.logits, [number for number, place in enumerate(places) if worse[place]], places)
+        if self.criterion is not None:
+            good = [number for number, place in enumerate(places) if not broke[place]]
+            self._keep_good(current.detach(), good, places)
+
+    def _keep(self, params: Tensor, logits: Tensor, rows: list[int], places: list[int]) -> None:
+        """Make these rows of what was evaluated at `places` the worst points."""
+        if not rows:
+            return
+        chosen = self._indices([places[row] for row in rows])
+        if len(rows) < len(places):
+            which = torch.tensor(rows, device=params.device)
+            params, logits = params[which], logits[which]
+        self._put("best", chosen, params)
+        # In place: a tensor kept amid those of a pass fragments the memory that is freed and slows the next pass.
+        if len(rows) == len(self._best_logits):
+            self._best_logits.copy_(logits)
+        else:
+            self._best_logits[chosen] = logits.to(self._best_logits.dtype)
+
+    def _keep_good(self, params: Tensor, rows: list[int], places: list[int]) -> None:
+        """Make these rows of what was evaluated at `places` the last points that did not break."""
+        if rows:
+            chosen = self._indices([places[row] for row in rows])
+            if len(rows) < len(places):
+                params = params[torch.tensor(rows, device=params.device)]
+            self.last_good[chosen] = params.to(self.last_good.dtype)
+
+    def _spread(self, flags: Tensor, index: Tensor) -> Tensor:
+        """Flags of the samples `index` as flags (B,) of all, False elsewhere."""
+        return flags if len(flags) == len(self.image) else torch.zeros_like(self.success).index_put((index,), flags)
 
     def _better(self, index: Tensor, params: Tensor, point: Point, success: Tensor) -> Tensor:
         """Which samples have not seen a point this bad."""
@@ -330,14 +378,15 @@ class Search:
             worse = (rank < best) | ((rank == best) & higher)
         if not self._smallest:
             return worse | success
-        size = self.perturbation.take(index).size(params)
-        smaller = success & (size < self.smallest_size[index])
-        self.smallest_size[index[smaller]] = size[smaller]
-        return smaller | (worse & ~self.success[index] & ~success)
+        size, before = self.perturbation.take(index).size(params), self._some(self.smallest_size, index)
+        smaller = success & (size < before)
+        self._put("smallest_size", index, size.where(smaller, before))
+        return smaller | (worse & ~self._some(self.success, index) & ~success)
 
     def _counted(self, gradient: Tensor, index: Tensor) -> Tensor:
         flat = gradient.flatten(1)
-        if not math.isfinite(float(flat.sum())):
+        # On a CPU a look at the sum is cheaper than a search for what is not finite, elsewhere it makes the host wait.
+        if gradient.device.type != "cpu" or not math.isfinite(float(flat.sum())):
             finite = torch.isfinite(gradient)
             self._count("_nonfinite", index, (~finite).flatten(1).float().mean(1))
             self._count("_zero", index, -(~finite).flatten(1).float().mean(1))

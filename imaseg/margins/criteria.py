@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Literal, Self
+from typing import Literal, Self, final
 
 import torch
 from torch import Tensor
@@ -33,6 +33,7 @@ class Criterion(Registered, ABC):
     def __init__(self, *, ignore_index: int | None = None) -> None:
         self.ignore_index = ignore_index
 
+    @final
     def __call__(self, logits: Tensor, label: Tensor, clean_logits: Tensor) -> Tensor:
         """Whether each sample is broken.
 
@@ -44,7 +45,11 @@ class Criterion(Registered, ABC):
         Returns:
             (B,) bool.
         """
-        return self._broken(logits, encode(logits, label, ignore_index=self.ignore_index), clean_logits)
+        return self.of(logits, encode(logits, label, ignore_index=self.ignore_index), clean_logits)
+
+    def of(self, logits: Tensor, target: Target, clean_logits: Tensor) -> Tensor:
+        """Whether each sample is broken (B,), for a label that is encoded already."""
+        return self._broken(logits, target, clean_logits)
 
     def in_voxels_of(self, volume: float) -> Self:
         """The same criterion for voxels of another volume in mm3."""

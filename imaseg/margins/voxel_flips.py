@@ -53,12 +53,12 @@ class Flips:
         """
         ceiling = self.ceiling[list(samples)]
         # The slack is for rounding after projection; points clearly beyond belong to searches of larger sets.
-        counts = (sizes <= ceiling * (1 + _ROUNDING)).tolist()
+        counts = sizes <= ceiling * (1 + _ROUNDING)
         sizes = torch.minimum(sizes.float(), ceiling)
         for row, sample in enumerate(samples):
-            if counts[row]:
-                smallest = self.size[sample]
-                self.size[sample] = torch.where(wrong[row] & (sizes[row] < smallest), sizes[row], smallest)
+            smallest = self.size[sample]
+            smaller = wrong[row] & counts[row] & (sizes[row] < smallest)
+            self.size[sample] = torch.where(smaller, sizes[row], smallest)
 
 
 def wrong_at(evaluator: Evaluator, index: Tensor, params: Tensor, logits: Tensor) -> Tensor:

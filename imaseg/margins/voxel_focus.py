@@ -75,7 +75,9 @@ class Focus:
         self.index = torch.arange(len(groups), device=evaluator.image.device)
         self.image = evaluator.image[self.index]
         self.voxels = pad_sequence(list(groups), batch_first=True)
-        self.counts = torch.tensor([len(group) for group in groups], device=evaluator.image.device)
+        lengths = [len(group) for group in groups]
+        self.shortest, self.longest = min(lengths), max(lengths)
+        self.counts = torch.tensor(lengths, device=evaluator.image.device)
         self.counted = torch.arange(self.voxels.shape[1], device=evaluator.image.device) < self.counts[:, None]
         self.aim = _Group(self.voxels, self.counted)
         self.set: Perturbation = evaluator.perturbation
@@ -88,9 +90,9 @@ class Focus:
     def run(self) -> None:
         """Run the search and record every voxel that flips on the way."""
         self._reach_out(self._descend())
-        if int(self.counts.min()) == 1:
+        if self.shortest == 1:
             self._draw_back()
-        if int(self.counts.max()) > 1:
+        if self.longest > 1:
             self._scan()
 
     @property
@@ -134,7 +136,7 @@ class Focus:
     def _rivals(self) -> list[Objective]:
         target = self.evaluator.target
         rivals = target.onehot.shape[1] - (not target.regions)
-        if int(self.counts.max()) > 1 or rivals == 1:
+        if self.longest > 1 or rivals == 1:
             return [self.aim]
         return [_Rival(self.voxels[:, 0], rank) for rank in range(min(rivals, _RIVALS))]
 

@@ -112,9 +112,10 @@ class _RecordingSearch(Search):
         self.flipping = torch.zeros(len(image), dtype=torch.bool, device=image.device)
 
     def _record(self, index: Tensor, params: Tensor, point: Point, *, inside: bool = True) -> None:
+        places = self._active_places
         super()._record(index, params, point, inside=inside)
         # Points beyond the budget of this rung count too, up to the largest budget.
         current = self._some(params, index)
         wrong = wrong_at(self._evaluator, index, current, point.logits)
-        self._flips.record(index.tolist(), self.perturbation.size(current), wrong)
+        self._flips.record(places, self.perturbation.size(current), wrong)
         self._put("flipping", index, (wrong & self._flips.right[index]).any(1))

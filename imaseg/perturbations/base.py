@@ -188,7 +188,7 @@ class Perturbation(Registered, ABC):
 
     def _check_eps(self, eps: float | Tensor) -> None:
         values = torch.as_tensor(eps)
-        if not bool(torch.isfinite(values).all()) or bool((values < 0).any()):
+        if not bool((torch.isfinite(values) & (values >= 0)).all()):
             msg = f"eps must be finite and >= 0 (unit: {self.unit}), got {eps}. Use eps=0 for the clean baseline."
             raise ValueError(msg)
 

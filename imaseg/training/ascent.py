@@ -18,13 +18,14 @@ def ascend(search: Search, attack: PGD, steps: Tensor) -> None:
     """
     longest = search.perturbation.radius(search.image) * attack.step_size
     params = search.begin(0)
-    for step in range(int(steps.max())):
-        search.confine(steps == step)
+    numbers = steps.tolist()
+    for step in range(max(numbers)):
+        search.confine([number == step for number in numbers])
         search.score(params)
-        search.confine(steps > step)
+        search.confine([number > step for number in numbers])
         gradient = search.gradient(params, progress=step / attack.steps)
         if search.done:
             return
         params = search.ascend(params, gradient, longest / (step + 1) ** attack.decay)
-    search.confine(steps == steps.max())
+    search.confine([number == max(numbers) for number in numbers])
     search.score(params)

@@ -159,9 +159,10 @@ def test_ima_ablation(bench, raw_phantom, tmp_path):
     assert rows["IMA, worst, jitter"][-1].endswith("(100% below 30)")
     extras = _rows(bench("ima_ablation.py", raw_phantom, *options[:3], "--only", "IMA, AWP", "IMA, EMA"))
     assert extras.keys() == {"standard", "IMA, AWP", "IMA, EMA"}
-    assert torch.load(tmp_path / "IMA_AWP" / "weights.pt", weights_only=True).keys() == torch.load(
-        tmp_path / "IMA_EMA" / "weights.pt", weights_only=True
-    ).keys()
+    assert (
+        torch.load(tmp_path / "IMA_AWP" / "weights.pt", weights_only=True).keys()
+        == torch.load(tmp_path / "IMA_EMA" / "weights.pt", weights_only=True).keys()
+    )
     (tmp_path / "PGD_up_to_15" / "weights.pt").unlink()  # as if stopped at the end: its checkpoint has all epochs
     assert bench("ima_ablation.py", raw_phantom, *options) == first
     compared = bench("fronts.py", tmp_path / "rows.json")
