@@ -6,7 +6,7 @@ ROWS are the `rows.json` of `ima_ablation.py` or of `many_sets.py`, one per seed
 docs/decisions/0008-how-ima-is-judged.md says: a control is a curve of attacked over clean Dice, through its settings in
 the order of their clean Dice; IMA is ahead where it lies above that curve. Variances are those of leaving out one
 patient, and one seed, at a time, added up; t intervals have one degree of freedom less than there are seeds, p-values
-are corrected by Holm's method.
+are corrected by Holm's method. Of a single seed intervals are those over patients: another training may differ by more.
 """
 
 from __future__ import annotations
@@ -188,23 +188,23 @@ def between(points: Points, settings: list[str], others: list[str], place: int) 
 
 
 def _spread(runs: Runs, value: Callable[[Points], float]) -> tuple[float, float, float] | None:
-    """Mean over seeds, half of its 95 % interval and its p-value (both NaN for a single seed); None if undefined."""
+    """Mean over seeds, half of its 95 % interval and its p-value; None if undefined. One seed: over patients alone."""
     by_seed = np.array([value(points) for points in runs.points()])
     if not np.isfinite(by_seed).all():
         return None
-    if len(by_seed) < 2:
-        return float(by_seed.mean()), float("nan"), float("nan")
     count = next(iter(runs.rows[0].values())).shape[1]
     without = np.array([np.mean([value(points) for points in runs.points(patient)]) for patient in range(count)])
-    error = float(np.sqrt(by_seed.var(ddof=1) / len(by_seed) + (count - 1) * np.nanvar(without)))
-    free = len(by_seed) - 1
+    several = len(by_seed) > 1
+    seeds = by_seed.var(ddof=1) / len(by_seed) if several else 0.0
+    error = float(np.sqrt(seeds + (count - 1) * np.nanvar(without)))
+    free = len(by_seed) - 1 if several else count - 1
     p = 2 * scipy.stats.t.sf(abs(by_seed.mean()) / max(error, 1e-12), free)
     return float(by_seed.mean()), float(scipy.stats.t.ppf(0.975, free)) * error, float(p)
 
 
 def _lines(found: list[tuple[str, str, str, tuple[float, float, float] | None]], columns: list[str]) -> str:
     """Markdown: a line per row and control, a star where the corrected p-value is below 0.05."""
-    known = [one for *_, one in found if one is not None and np.isfinite(one[2])]
+    known = [one for *_, one in found if one is not None]
     corrected = iter(holm([p for *_, p in known]) if known else [])
     header = ["row", "control", *columns]
     lines: dict[tuple[str, str], list[str]] = {}
@@ -212,9 +212,7 @@ def _lines(found: list[tuple[str, str, str, tuple[float, float, float] | None]],
         if one is None:
             cell = "outside"
         else:
-            cell = f"{one[0]:+.3f}"
-            if np.isfinite(one[1]):
-                cell += f" [{one[0] - one[1]:+.3f}, {one[0] + one[1]:+.3f}]" + "*" * (next(corrected) < 0.05)
+            cell = f"{one[0]:+.3f} [{one[0] - one[1]:+.3f}, {one[0] + one[1]:+.3f}]" + "*" * (next(corrected) < 0.05)
         lines.setdefault((row, control), []).append(cell)
     table = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
     return "\n".join([*table, *("| " + " | ".join([*key, *cells]) + " |" for key, cells in lines.items())])

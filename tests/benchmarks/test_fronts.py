@@ -79,7 +79,8 @@ def test_the_interval_grows_with_seeds_and_with_patients_that_differ(fronts):
     mean, by_patients, _ = spread(*[rows(0.1, 0.2)] * 3)
     assert mean == pytest.approx(0.1 + 0.2 / 5)
     assert by_patients == pytest.approx(4.302653 * 0.2 / 5, rel=1e-5)  # of 0.2, 0, 0, 0, 0: standard error of the mean
-    assert np.isnan(spread(rows(0.1))[1])
+    mean, one_seed, _ = spread(rows(0.1, 0.2))
+    assert one_seed == pytest.approx(2.776445 * 0.2 / 5, rel=1e-5)  # over five patients alone
 
 
 def test_runs_that_differ_in_more_than_the_seed_are_refused(fronts, monkeypatch, tmp_path):
