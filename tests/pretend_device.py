@@ -98,7 +98,7 @@ class _Mode(TorchDispatchMode):
 @contextmanager
 def pretending():
     """Give a function that says how often, and where, the host has waited since it was last asked."""
-    _set_up()
+    set_up()
 
     def waited():
         found = Counter(_waits)
@@ -128,7 +128,7 @@ def moved(value):
 _ready: list[torch.library.Library] = []
 
 
-def _set_up():
+def set_up():
     """Register the device once per process."""
     if _ready:
         return
