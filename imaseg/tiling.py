@@ -4,7 +4,8 @@
 
 The tiles are run without a graph. Going back, with G = dL/d(logits), each tile's forward pass is run once more with a
 graph, s_t G_t is sent back through it and added into the gradient at x_t. That is the gradient of the full graph to
-rounding, for one more forward pass, while no more than `batch_size` tiles have a graph at any moment. Forward mode
+rounding, for one more forward pass, while no more than `batch_size` tiles have a graph at any moment. Where there is
+memory for more, `keep_graphs` passes keep the graph of their first run and are spared the second. Forward mode
 (Jacobian-vector products) goes tile by tile likewise.
 """
 
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, combinations, product
+from itertools import chain, combinations, count, product
 from typing import Any, Literal
 
 import torch
@@ -73,6 +74,8 @@ class TiledModel(nn.Module):
         even: neighbouring tiles overlap alike, at least by `overlap`, as in nnU-Net; else all but the last two overlap
             by just that, as in MONAI.
         weight: blending weights (*roi) > 0 in place of those that `mode` names.
+        keep_graphs: passes (of `batch_size` tiles each) whose graph is kept from the forward pass until the backward
+            pass, which then need no second forward pass; each takes the memory of its activations for that long.
 
     Raises:
         ValueError: if an argument is out of range; when called, if image and arguments differ in their axes, or the
@@ -99,6 +102,7 @@ class TiledModel(nn.Module):
         batch_size: int = 1,
         even: bool = False,
         weight: Tensor | None = None,
+        keep_graphs: int = 0,
     ) -> None:
         super().__init__()
         _each(
@@ -110,6 +114,7 @@ class TiledModel(nn.Module):
         _each("overlap", overlap, "in [0, 1)", lambda share: 0 <= share < 1)
         _each("sigma_scale", sigma_scale, "> 0", lambda scale: scale > 0)
         _each("batch_size", batch_size, "whole and >= 1", lambda n: hasattr(n, "__index__") and n > 0)
+        _each("keep_graphs", keep_graphs, "whole and >= 0", lambda n: hasattr(n, "__index__") and n >= 0)
         _one_of("mode", mode, ("gaussian", "constant"))
         _one_of("padding_mode", padding_mode, ("constant", "reflect", "replicate", "circular"))
         if weight is not None and not bool((weight > 0).all()):
@@ -119,7 +124,7 @@ class TiledModel(nn.Module):
         self.roi_size, self.overlap, self.sigma_scale = roi_size, overlap, sigma_scale
         self.mode, self.padding_mode, self.cval = mode, padding_mode, cval
         self.mirror_axes, self.slices_along, self.batch_size = tuple(mirror_axes), slices_along, batch_size
-        self.even, self.weight = even, weight
+        self.even, self.weight, self.keep_graphs = even, weight, keep_graphs
         self._blending: tuple[object, tuple[Tensor, Tensor]] | None = None
 
     def forward(self, image: Tensor) -> Tensor:
@@ -136,7 +141,9 @@ class TiledModel(nn.Module):
             else:
                 image = pad(image, layout.margins, self.padding_mode)
         weights = dict(self.model.named_parameters()) if isinstance(self.model, nn.Module) else {}
-        logits: Tensor = _Blend.apply(image, _Call(self, layout, image, tuple(weights)), *weights.values())
+        differentiable = torch.is_grad_enabled() and any(one.requires_grad for one in (image, *weights.values()))
+        call = _Call(self, layout, image, tuple(weights), kept=self.keep_graphs if differentiable else 0)
+        logits: Tensor = _Blend.apply(image, call, *weights.values())
         return logits[layout.inside] if short else logits
 
     def tiles(self, shape: Sequence[int]) -> int:
@@ -270,8 +277,10 @@ class _Tiles:
 class _Call:
     """One call of a TiledModel, and all that is needed to run its tiles again in the same way."""
 
-    def __init__(self, tiled: TiledModel, layout: _Layout, image: Tensor, names: tuple[str, ...]) -> None:
+    def __init__(self, tiled: TiledModel, layout: _Layout, image: Tensor, names: tuple[str, ...], *, kept: int) -> None:
         self.tiled, self.names = tiled, names
+        self.kept: dict[int, tuple[Tensor, Tensor]] = {}
+        self._kept_from = math.ceil(len(image) * len(layout.tiles) / tiled.batch_size) * len(tiled._flips) - kept
         self._weight, self._total = tiled._weights(layout, image)
         self._slices = [(slice(b, b + 1), slice(None), *tile) for b in range(len(image)) for tile in layout.tiles]
         self._batch, self.size = len(image), layout.padded
@@ -290,6 +299,20 @@ class _Call:
                 tiles = _Tiles(self._slices[first : first + self.tiled.batch_size], flip)
                 weight = self._weight.flip(flip) if flip else self._weight
                 yield tiles, weight / (tiles.cut(total) * len(flips))
+
+    def first_logits(self, number: int, tiles: Tensor, *, to_image: bool) -> Tensor:
+        """Logits (N, K, *roi) of a pass; its graph is kept if it is one of the last ones.
+
+        The last ones, since random numbers are drawn again from the first pass on.
+        """
+        model = self.tiled.model
+        if number < self._kept_from:
+            return self.logits(model, tiles)
+        with torch.enable_grad():
+            pixels = tiles.detach().requires_grad_(to_image)
+            logits = self.logits(model, pixels)
+        self.kept[number] = pixels, logits
+        return logits.detach()
 
     def logits(self, model: Model, tiles: Tensor) -> Tensor:
         """The network's logits on tiles (N, C, *roi)."""
@@ -357,7 +380,12 @@ class _Blend(Function):
 
     @staticmethod
     def forward(image: Tensor, call: _Call, *_: Tensor) -> Tensor:
-        return _blended(call, len(image), lambda tiles: call.logits(call.tiled.model, tiles.cut(image)))
+        numbers = count()
+
+        def logits_of(tiles: _Tiles) -> Tensor:
+            return call.first_logits(next(numbers), tiles.cut(image), to_image=image.requires_grad)
+
+        return _blended(call, len(image), logits_of)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], _: Tensor) -> None:
@@ -375,10 +403,15 @@ class _Blend(Function):
         )
         wanted = [(weight, at) for weight, at in zip(weights, at_weights, strict=True) if at is not None]
         with call.again(weights) as network:
-            for tiles, share in call.passes():
-                pixels = tiles.cut(image).requires_grad_(at_image is not None)
-                with torch.enable_grad():
-                    logits = network(pixels)
+            for number, (tiles, share) in enumerate(call.passes()):
+                # Second derivatives and a second backward pass need a graph that leads on.
+                kept = None if torch.is_grad_enabled() else call.kept.pop(number, None)
+                if kept is not None:
+                    pixels, logits = kept
+                else:
+                    pixels = tiles.cut(image).requires_grad_(at_image is not None)
+                    with torch.enable_grad():
+                        logits = network(pixels)
                 sources = [pixels] * (at_image is not None) + [weight for weight, _ in wanted]
                 gradients = call.gradients(logits, share * tiles.cut(gradient), sources)
                 if at_image is not None:
