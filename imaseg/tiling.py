@@ -5,7 +5,7 @@
 The tiles are run without a graph. Going back, with G = dL/d(logits), each tile's forward pass is run once more with a
 graph, s_t G_t is sent back through it and added into the gradient at x_t. That is the gradient of the full graph to
 rounding, for one more forward pass, while no more than `batch_size` tiles have a graph at any moment. Where there is
-memory for more, `keep_graphs` passes keep the graph of their first run and are spared the second. Forward mode
+`memory` for more, passes keep the graph of their first run and are spared the second. Forward mode
 (Jacobian-vector products) goes tile by tile likewise.
 """
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, combinations, count, product
@@ -74,8 +74,8 @@ class TiledModel(nn.Module):
         even: neighbouring tiles overlap alike, at least by `overlap`, as in nnU-Net; else all but the last two overlap
             by just that, as in MONAI.
         weight: blending weights (*roi) > 0 in place of those that `mode` names.
-        keep_graphs: passes (of `batch_size` tiles each) whose graph is kept from the forward pass until the backward
-            pass, which then need no second forward pass; each takes the memory of its activations for that long.
+        memory: bytes that graphs may hold from the forward pass until the backward pass. Passes (of `batch_size` tiles
+            each) whose graphs fit are not run a second time; what one of them holds is found out by the first.
 
     Raises:
         ValueError: if an argument is out of range; when called, if image and arguments differ in their axes, or the
@@ -102,7 +102,7 @@ class TiledModel(nn.Module):
         batch_size: int = 1,
         even: bool = False,
         weight: Tensor | None = None,
-        keep_graphs: int = 0,
+        memory: float = 0.0,
     ) -> None:
         super().__init__()
         _each(
@@ -114,7 +114,7 @@ class TiledModel(nn.Module):
         _each("overlap", overlap, "in [0, 1)", lambda share: 0 <= share < 1)
         _each("sigma_scale", sigma_scale, "> 0", lambda scale: scale > 0)
         _each("batch_size", batch_size, "whole and >= 1", lambda n: hasattr(n, "__index__") and n > 0)
-        _each("keep_graphs", keep_graphs, "whole and >= 0", lambda n: hasattr(n, "__index__") and n >= 0)
+        _each("memory", memory, ">= 0", lambda size: size >= 0)
         _one_of("mode", mode, ("gaussian", "constant"))
         _one_of("padding_mode", padding_mode, ("constant", "reflect", "replicate", "circular"))
         if weight is not None and not bool((weight > 0).all()):
@@ -124,7 +124,7 @@ class TiledModel(nn.Module):
         self.roi_size, self.overlap, self.sigma_scale = roi_size, overlap, sigma_scale
         self.mode, self.padding_mode, self.cval = mode, padding_mode, cval
         self.mirror_axes, self.slices_along, self.batch_size = tuple(mirror_axes), slices_along, batch_size
-        self.even, self.weight, self.keep_graphs = even, weight, keep_graphs
+        self.even, self.weight, self.memory = even, weight, memory
         self._blending: tuple[object, tuple[Tensor, Tensor]] | None = None
 
     def forward(self, image: Tensor) -> Tensor:
@@ -142,7 +142,7 @@ class TiledModel(nn.Module):
                 image = pad(image, layout.margins, self.padding_mode)
         weights = dict(self.model.named_parameters()) if isinstance(self.model, nn.Module) else {}
         differentiable = torch.is_grad_enabled() and any(one.requires_grad for one in (image, *weights.values()))
-        call = _Call(self, layout, image, tuple(weights), kept=self.keep_graphs if differentiable else 0)
+        call = _Call(self, layout, image, tuple(weights), memory=self.memory if differentiable else 0.0)
         logits: Tensor = _Blend.apply(image, call, *weights.values())
         return logits[layout.inside] if short else logits
 
@@ -277,10 +277,14 @@ class _Tiles:
 class _Call:
     """One call of a TiledModel, and all that is needed to run its tiles again in the same way."""
 
-    def __init__(self, tiled: TiledModel, layout: _Layout, image: Tensor, names: tuple[str, ...], *, kept: int) -> None:
+    def __init__(
+        self, tiled: TiledModel, layout: _Layout, image: Tensor, names: tuple[str, ...], *, memory: float
+    ) -> None:
         self.tiled, self.names = tiled, names
         self.kept: dict[int, tuple[Tensor, Tensor]] = {}
-        self._kept_from = math.ceil(len(image) * len(layout.tiles) / tiled.batch_size) * len(tiled._flips) - kept
+        self._memory, self._number = memory, math.ceil(len(image) * len(layout.tiles) / tiled.batch_size)
+        self._number *= len(tiled._flips)
+        self._kept_from = self._number
         self._weight, self._total = tiled._weights(layout, image)
         self._slices = [(slice(b, b + 1), slice(None), *tile) for b in range(len(image)) for tile in layout.tiles]
         self._batch, self.size = len(image), layout.padded
@@ -305,13 +309,17 @@ class _Call:
 
         The last ones, since random numbers are drawn again from the first pass on.
         """
-        model = self.tiled.model
-        if number < self._kept_from:
+        model, measured = self.tiled.model, number == 0 and self._memory > 0
+        if number < self._kept_from and not measured:
             return self.logits(model, tiles)
-        with torch.enable_grad():
+        held = _Held()
+        with torch.enable_grad(), held if measured else nullcontext():
             pixels = tiles.detach().requires_grad_(to_image)
             logits = self.logits(model, pixels)
-        self.kept[number] = pixels, logits
+        if measured:
+            self._kept_from = self._number - int(self._memory // max(held.size(), 1))
+        if number >= self._kept_from:
+            self.kept[number] = pixels, logits
         return logits.detach()
 
     def logits(self, model: Model, tiles: Tensor) -> Tensor:
@@ -373,6 +381,25 @@ class _Call:
     def _modes_now(self) -> list[bool]:
         model = self.tiled.model
         return [module.training for module in model.modules()] if isinstance(model, nn.Module) else []
+
+
+class _Held(torch.autograd.graph.saved_tensors_hooks):
+    """How many bytes a graph holds, weights aside."""
+
+    def __init__(self) -> None:
+        self._storages: dict[int, int] = {}
+        super().__init__(self._note, lambda tensor: tensor)
+
+    def _note(self, tensor: Tensor) -> Tensor:
+        if not isinstance(tensor, nn.Parameter):
+            storage = tensor.untyped_storage()
+            self._storages[storage.data_ptr()] = storage.nbytes()
+            tensor = tensor.detach()  # an output that kept itself would never be freed
+        return tensor
+
+    def size(self) -> int:
+        """Bytes."""
+        return sum(self._storages.values())
 
 
 class _Blend(Function):

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import nibabel as nib
 
 from imaseg.data import Case
+from imaseg.models.free_memory import free_bytes
 from imaseg.ranks import world
 
-_MEMINFO, _CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 _FLOAT = 4
 """Bytes of a voxel of image or label once read; what marks padding takes one more."""
 
@@ -40,29 +38,6 @@ def bytes_of(case: Case, patch: Sequence[int]) -> int:
     shape = nib.nifti1.load(case.image[0]).shape[:3]
     voxels = math.prod(max(side, least) for side, least in zip(shape, patch, strict=True))
     return voxels * (_FLOAT * (len(case.image) + 1) + 1)
-
-
-def free_bytes() -> int | None:
-    """Memory that is free on this machine and in this container; None where the system does not say."""
-    found = [number for number in (_of_machine(), _of_container()) if number is not None]
-    return min(found) if found else None
-
-
-def _of_machine() -> int | None:
-    try:
-        return 1024 * int(re.findall(r"^MemAvailable:\s+(\d+)", _MEMINFO.read_text(), re.MULTILINE)[0])
-    except (OSError, IndexError):
-        return None
-
-
-def _of_container() -> int | None:
-    """The limit less what is in use, of which the cache of files counts as free."""
-    try:
-        limit, used = (int((_CGROUP / name).read_text()) for name in ("memory.max", "memory.current"))
-        cached = re.findall(r"^inactive_file (\d+)", (_CGROUP / "memory.stat").read_text(), re.MULTILINE)
-    except (OSError, ValueError):  # no container, or no limit ("max")
-        return None
-    return max(0, limit - used + sum(map(int, cached)))
 
 
 def _size(number: int) -> str:

@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 
 from imaseg.runs import load_config, memory, train
 from imaseg.runs.batches import monitor_loader, training_loader
-from imaseg.runs.memory import bytes_of, free_bytes, held
+from imaseg.runs.memory import bytes_of, held
 from imaseg.runs.train import training_cases
 
 
@@ -34,21 +34,6 @@ def test_cases_that_fit_into_the_share_are_held(prepared_phantom, monkeypatch):
     assert held(cases, patch, 1.0)[0]
     monkeypatch.setattr(memory, "free_bytes", lambda: None)
     assert held(cases, patch, 0.1)[0]
-
-
-def test_memory_is_what_machine_and_container_leave(tmp_path, monkeypatch):
-    (meminfo := tmp_path / "meminfo").write_text("MemTotal: 900 kB\nMemAvailable:    500 kB\n")
-    monkeypatch.setattr(memory, "_MEMINFO", meminfo)
-    monkeypatch.setattr(memory, "_CGROUP", tmp_path)
-    assert free_bytes() == 500 * 1024
-    (tmp_path / "memory.max").write_text("300000\n")
-    (tmp_path / "memory.current").write_text("250000\n")
-    (tmp_path / "memory.stat").write_text("active_file 7\ninactive_file 40000\n")
-    assert free_bytes() == 90000
-    (tmp_path / "memory.max").write_text("max\n")
-    assert free_bytes() == 500 * 1024
-    meminfo.unlink()
-    assert free_bytes() is None
 
 
 def test_held_or_read_the_weights_are_the_same(prepared_phantom, tiny_config, tmp_path):

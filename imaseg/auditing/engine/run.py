@@ -29,6 +29,7 @@ from imaseg.errors import InputError
 from imaseg.frozen import frozen
 from imaseg.models import SegmentationModel
 from imaseg.models.finite import require_finite
+from imaseg.models.free_memory import tiles_keep_graphs
 from imaseg.models.threads import threads_for
 from imaseg.progress import counted
 from imaseg.ranks import rank, world
@@ -111,7 +112,8 @@ def audit(
     how: dict[str, Any] = {"select": select, "device": device, "trust": trust, "attacker": attacker}
     how["groups"] = groups
     subject, settings = _checked(model, cases, plan, **how)
-    with threads_for(subject.model, _first_image(subject), kept=_kept_threads(folder)) as chosen:
+    kept = _kept_threads(folder)
+    with tiles_keep_graphs(subject.model), threads_for(subject.model, _first_image(subject), kept=kept) as chosen:
         return _audit(subject, settings, folder, resume=resume, announce=announce, started=started, threads=chosen)
 
 
@@ -141,7 +143,8 @@ def rehearse(
     """
     subject, settings = _checked(model, cases, plan, **how)
     claim(Path(out), describe(subject, settings, subject.preparation()), resume=resume, dry_run=True)
-    with threads_for(subject.model, _first_image(subject)) as chosen, frozen(subject.model):
+    model = subject.model
+    with tiles_keep_graphs(model), threads_for(model, _first_image(subject)) as chosen, frozen(model):
         parts = costs(settings, len(subject.model.card.structures), len(subject.cases))
         _announce(announce, subject, settings, parts, Path(out))
         if chosen:
