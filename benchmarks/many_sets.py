@@ -90,6 +90,12 @@ def ima(**more: Any) -> Callable[[], TrainingMethod]:
     return lambda: IMA(loss, sets(3.0), criterion=DiceBelow(0.7, relative=True), objective=Dice(), **WARM | more)
 
 
+def faster(**more: Any) -> Callable[[], TrainingMethod]:
+    """Increments as many times as large as there are sets: a set is drawn for every fifth batch."""
+    how = {"criterion": DiceBelow(0.7, relative=True), "objective": Dice(), **WARM, **more}
+    return lambda: OneOf([IMA(loss, one, increment=float(one.eps) / 10 * len(SETS), **how) for one in sets(3.0)])
+
+
 VARIANTS: dict[str, Callable[[], TrainingMethod]] = {
     "standard, longer": lambda: Standard(loss),
     "random changes, up to the larger budget": lambda: RandomChanges(sets(1.0)),
@@ -102,6 +108,8 @@ VARIANTS: dict[str, Callable[[], TrainingMethod]] = {
     "PGD, random, three times as large": pgd(3.0, random_eps=True),
     "IMA, a margin per set": ima(),
     "IMA, a margin per set, worst, jitter": ima(train_on="worst", radius_jitter=1.0),
+    "IMA, larger increments": faster(),
+    "IMA, larger increments, worst, jitter": faster(train_on="worst", radius_jitter=1.0),
 }
 
 
@@ -115,8 +123,8 @@ FRONTS: dict[str, list[str]] = {
     "random changes": [
         "standard, longer", "random changes, up to the larger budget", "random changes, three times as large",
     ],
-    "IMA": ["IMA, a margin per set"],
-    "IMA, worst, jitter": ["IMA, a margin per set, worst, jitter"],
+    "IMA": ["IMA, a margin per set", "IMA, larger increments"],
+    "IMA, worst, jitter": ["IMA, a margin per set, worst, jitter", "IMA, larger increments, worst, jitter"],
 }  # fmt: skip
 """The settings of a method, which trace its front."""
 

@@ -6,6 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from imaseg import progress
 from imaseg.auditing import AuditResult, audit
 from imaseg.auditing.table import ladder_table
 from imaseg.data.files import told_if_unwritable
@@ -14,7 +15,6 @@ from imaseg.data.preparation.prepare import prepare
 from imaseg.data.preparation.recipe import load_recipe
 from imaseg.data.resources import resource
 from imaseg.models.device import pick_device
-from imaseg.progress import bar
 from imaseg.report import write_report
 from imaseg.runs import load_config, train
 
@@ -37,7 +37,7 @@ def demo(out: Path) -> Path:
         write_phantom(part, cases=_CASES)
         with told_if_unwritable(raw):
             part.replace(raw)  # in one go: a phantom that is there is whole
-    with bar("prepare phantom") as tell:
+    with progress.bar("prepare phantom") as tell:
         prepare(raw, prepared, load_recipe("msd"), progress=tell)
     standard, ima = out / "standard", out / "ima"
     _train("demo_standard", prepared, standard)
@@ -60,4 +60,5 @@ def _audit(run: Path, data: Path, out: Path) -> AuditResult:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    if not progress.QUIET:
+        print(text, file=sys.stderr, flush=True)

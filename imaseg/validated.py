@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from imaseg.errors import InputError, did_you_mean
 
 _Model = TypeVar("_Model", bound=BaseModel)
 _CLASSES = re.compile(r" or (?:instance of \w+|object to extract fields from)$")
 """What pydantic says of a mapping, and no file can hold."""
+_TYPE = re.compile(r"bool|int|float|str|(literal|list|dict|tuple|constrained-\w+)\[.*\]")
 _MANY = 1000
 """Entries that are counted and not shown."""
 Written = Mapping[tuple[Any, ...], str]
@@ -61,8 +63,10 @@ def validated(
 
 def first_mistake(error: ValidationError, written: Written | None = None) -> str:
     """The first thing that pydantic found: where, what it got, and why that is refused."""
-    mistake = error.errors(include_url=False)[0]
-    reason = _CLASSES.sub("", mistake["msg"].removeprefix("Value error, ").rstrip("."))
+    mistakes = _telling(error.errors(include_url=False))
+    mistake = mistakes[0]
+    reasons = dict.fromkeys(_CLASSES.sub("", one["msg"].removeprefix("Value error, ").rstrip(".")) for one in mistakes)
+    reason = ", or ".join([next(iter(reasons)), *(one[:1].lower() + one[1:] for one in list(reasons)[1:])])
     place = _place(mistake["loc"], written) or "the content"
     if mistake["type"] == "missing":
         return f"{place} must be given, got nothing"
@@ -73,7 +77,25 @@ def first_mistake(error: ValidationError, written: Written | None = None) -> str
     return f"{place} must be valid, got {got}: {reason[:1].lower()}{reason[1:]}"
 
 
+def _telling(mistakes: Sequence[ErrorDetails]) -> list[ErrorDetails]:
+    """The first mistake; of a key that may be of several types that of the one it comes nearest to, or those of all."""
+    steps = mistakes[0]["loc"]
+    depth = next((place for place, step in enumerate(steps) if _is_type(step)), None)
+    if depth is None:
+        return [mistakes[0]]
+    rivals = [one for one in mistakes if one["loc"][:depth] == steps[:depth]]
+    deepest = max(len(one["loc"]) for one in rivals)
+    nearest = [one for one in rivals if len(one["loc"]) == deepest]
+    return nearest if deepest == depth + 1 else nearest[:1]
+
+
+def _is_type(step: Any) -> bool:
+    """Whether a step is a type of a union, which no file holds."""
+    return isinstance(step, str) and _TYPE.fullmatch(step) is not None
+
+
 def _place(steps: tuple[Any, ...], written: Written | None) -> str:
+    steps = tuple(step for step in steps if not _is_type(step))
     start = next((start for start in written or {} if steps[: len(start)] == start), ())
     there = [(written or {})[start]] if start else []
     return ".".join([*there, *map(str, steps[len(start) :])])

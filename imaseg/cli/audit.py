@@ -22,6 +22,7 @@ from imaseg.progress import counted
 from imaseg.ranks import own_device
 from imaseg.results import Audit
 from imaseg.results.attack import AttackRow
+from imaseg.results.unsized import in_pixels
 
 _MADE = (
     "images", "labels", "predictions", "clean_predictions", "voxel_margins", "certified", "universal", "cases",
@@ -94,6 +95,7 @@ def _tables(audit: Audit) -> list[str]:
         tables.append(ladder_table([summary]))
     if summary.margins:
         criteria = " or ".join(dict.fromkeys(entry.criterion for entry in summary.margins if entry.structure is None))
+        criteria = criteria if summary.preparation.sized else in_pixels(criteria)
         over = counted(summary.data.cases, "case")
         tables.append(f"Smallest change found that breaks a case ({criteria}), over {over}")
         tables.append(margin_table(summary.margins))

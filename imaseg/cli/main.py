@@ -219,16 +219,21 @@ def options(
 
 
 @app.command()
-def demo(out: Out = Path("imaseg-demo")) -> None:
+def demo(
+    out: Out = Path("imaseg-demo"),
+    show: Annotated[bool, Option("--open", help="Open the page in a browser at the end.")] = False,
+) -> None:
     """Run the whole workflow on synthetic data: prepare, train two models, audit both, write report.html.
 
     Takes a few minutes on two cores.
     """
-    typer.echo("A phantom cohort, two trainings, two audits, a page: two to three minutes on two cores.", err=True)
+    note("A phantom cohort, two trainings, two audits, a page: two to three minutes on two cores.")
     from imaseg.demo import demo as run_demo
 
     with stoppable("the same command"):
-        run_demo(out)
+        page = run_demo(out)
+    if show:
+        typer.launch(page.resolve().as_uri())
 
 
 @app.command()

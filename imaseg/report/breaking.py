@@ -9,6 +9,7 @@ from imaseg.report.audits import Audit
 from imaseg.report.compare import Series, clean_point, ladder
 from imaseg.report.wording import ADDED, OWN, amount, short
 from imaseg.results.base import Spread
+from imaseg.results.preparation import EIGHT_BITS
 
 
 class Break(NamedTuple):
@@ -89,4 +90,4 @@ def budget_text(audit: Audit, unit: str, eps: float) -> str:
 
 def own_unit(audit: Audit) -> str:
     """Unit of the grey values in the files, after a blank; empty where nobody says."""
-    return " HU" if audit.summary.preparation.unit == "HU" else ""
+    return {"HU": " HU", EIGHT_BITS: " of 255 grey levels"}.get(audit.summary.preparation.unit, "")

@@ -24,6 +24,7 @@ from imaseg.report.margin_words import median_interval, quantile_text
 from imaseg.report.metrics import shown_metrics
 from imaseg.report.wording import amount, bracket, decimal, listing, set_name, unit_name
 from imaseg.results.groups import CLEAN, Grouping
+from imaseg.results.unsized import in_pixels
 
 BLANK = "____"
 """What these audits do not say, for people to fill in."""
@@ -69,7 +70,8 @@ def evidence(audits: Audits) -> str:
         parts += [f"## {title}", _table(audits, questions)]
     parts += ["## Model card (Hugging Face)", *(_block(audits, audit, "yaml", _card) for audit in audits)]
     parts += ["## Bundle (`metadata.json`)", *(_block(audits, audit, "json", _metadata) for audit in audits)]
-    return "\n\n".join(parts) + "\n"
+    text = "\n\n".join(parts) + "\n"
+    return text if any(audit.summary.preparation.sized for audit in audits) else in_pixels(text)
 
 
 def _tested(audits: Audits, audit: Audit) -> Iterator[str]:

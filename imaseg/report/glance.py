@@ -128,8 +128,9 @@ def _believed(audits: Audits) -> Answer:
     lines = []
     for audit in audits:
         checks = [check.ok for check in audit.summary.validity]
-        passed = f"{checks.count(True)} of {len(checks)} checks passed" if checks else "not checked"
-        lines.append(_named(audits, audit, passed))
+        done, missing = len(checks) - checks.count(None), checks.count(None)
+        passed = f"{checks.count(True)} of {done} checks passed" if done else "not checked"
+        lines.append(_named(audits, audit, f"{passed}, {missing} not run" if done and missing else passed))
     return Answer(_BELIEVED, lines, _CHECKS)
 
 

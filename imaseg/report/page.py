@@ -14,6 +14,7 @@ from imaseg.errors import InputError
 from imaseg.report.audits import Audits, read_audits
 from imaseg.report.blocks import Explorer
 from imaseg.report.glossary import Explainer
+from imaseg.report.pixels import sized_as_stated
 from imaseg.report.sections import build_sections
 from imaseg.report.sections.context.validity import failed_checks, is_sound, verdict_text
 from imaseg.report.wording import listing
@@ -56,7 +57,7 @@ def render(audits: Audits) -> str:
     )
     jinja.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     jinja.filters["explained"] = Explainer()
-    sections = build_sections(audits)
+    sections = sized_as_stated(audits, build_sections(audits))
     explored = any(isinstance(block, Explorer) for section in sections for block in section.blocks)
     page = jinja.get_template("page.html.j2").render(
         title=f"Robustness audit: {listing(audit.name for audit in audits)}",

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from imaseg.results.base import Record
 
+EIGHT_BITS = "grey levels of 255"
+"""Unit of pictures of 8 bits."""
+
 
 class LabelMatch(Record):
     """One label value of the data and the structure of the model that it was taken for.
@@ -35,8 +38,9 @@ class Preparation(Record):
         labels: of the data and of the model.
         classes_left_out: names of classes that the model knows and these data do not label.
         postprocessing_left_out: steps of the model's own software that imaseg does not do.
-        unit: of the intensities in the files, such as HU; "not stated" where nobody says.
+        unit: of the intensities in the files, such as HU, or `EIGHT_BITS`; "not stated" where nobody says.
         grid: on which voxels Dice is counted.
+        sized: whether the files state how large a voxel is; if not, what is in mm elsewhere is in pixels.
     """
 
     by: str
@@ -51,6 +55,7 @@ class Preparation(Record):
     postprocessing_left_out: list[str] = []
     unit: str
     grid: str
+    sized: bool = True
 
 
 class Agreement(Record):

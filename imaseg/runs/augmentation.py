@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from monai import transforms
 from monai.transforms import (
     CenterSpatialCropd,
+    Lambdad,
     MapTransform,
     RandAdjustContrastd,
     RandAffined,
@@ -70,7 +72,9 @@ def augmentation(config: TrainConfig, labels: Mapping[int, str]) -> list[Transfo
     )
     flips = [RandFlipd(ALL, prob=0.5, spatial_axis="xyz".index(axis)) for axis in flipped_axes(config, labels)]
     changes = _usual(config) if config.augment is True else [_named(config, entry) for entry in config.augment]
-    return [crop, *flips, *changes, ToTensord(ALL, track_meta=False)]
+    # Some transforms write into what they are given, and a crop is a view of the case that is held in memory.
+    own = Lambdad(ALL, torch.clone, track_meta=False)
+    return [crop, own, *flips, *changes, ToTensord(ALL, track_meta=False)]
 
 
 def _usual(config: TrainConfig) -> list[Transform]:
@@ -89,19 +93,41 @@ def _named(config: TrainConfig, entry: Mapping[str, Any]) -> Transform:
     kind = _known().get(name)
     if kind is None or "keys" in arguments:
         got = f"keys for {name}, which it chooses itself" if kind is not None else f"{name!r}"
+        mend = " Mirrored axes stand in `flip`." if "Flip" in name else did_you_mean(name, _known())
         msg = (
             f"{config.where}augment must list random transforms of MONAI on dictionaries that keep the size, such as "
-            f"{{name: RandGaussianNoised, prob: 0.2}}, got {got}.{did_you_mean(name, _known())}"
+            f"{{name: RandGaussianNoised, prob: 0.2}}, got {got}.{mend if kind is None else ' Leave keys out.'}"
         )
         raise InputError(msg)
-    moving = bool(_MOVING.search(name))
+    moving, given = bool(_MOVING.search(name)), dict(arguments)
     try:
         if moving and "mode" not in arguments and "mode" in inspect.signature(kind).parameters:
             arguments["mode"] = _MODES.get(name, ("bilinear", "nearest", "nearest"))
-        return kind(ALL if moving else ["image"], **arguments)
+        keys = ALL if moving else ["image"]
+        _try(kind(keys, **arguments | {"prob": 1.0}), config.patch)
+        return kind(keys, **arguments)
     except Exception as error:  # MONAI checks its arguments in many ways
-        msg = f"{config.where}augment: {name} must get arguments that it takes, got {arguments} ({error})."
+        reason = str(error.__cause__ or error)
+        msg = f"{config.where}augment: {name} must get arguments that it takes, got {given} ({reason})."
         raise InputError(msg) from error
+
+
+def _try(transform: Transform, patch: Sequence[int]) -> None:
+    """Apply a transform to a patch of noise.
+
+    Raises:
+        ValueError: if it fails on it, changes its size, or makes values that are no numbers.
+    """
+    image = torch.rand(1, *patch, generator=torch.Generator().manual_seed(0))
+    transform.set_random_state(seed=0)
+    done = transform({"image": image, "label": (image > 0.5).float(), "inside": torch.ones_like(image)})
+    for key in ALL:
+        if done[key].shape != image.shape:
+            msg = f"it makes a patch of {list(done[key].shape[1:])} of one of {list(patch)}"
+            raise ValueError(msg)
+        if not bool(torch.isfinite(torch.as_tensor(done[key])).all()):
+            msg = "it makes values that are no numbers"
+            raise ValueError(msg)
 
 
 def _known() -> dict[str, Any]:

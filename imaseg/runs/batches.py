@@ -104,7 +104,7 @@ def training_loader(cases: CaseSet, config: TrainConfig, *, start: int, hold: bo
         seeded,
         batch_size=config.batch_size,
         sampler=EpochSampler(len(data), seed=config.seed, start=start, rank=rank(), ranks=world()),
-        num_workers=config.workers,
+        num_workers=min(config.workers, len(seeded)),  # more have nothing to do
         # Without its own generator the loader moves the global one, differently with and without workers.
         generator=torch.Generator().manual_seed(config.seed),
         persistent_workers=config.workers > 0,
@@ -166,11 +166,11 @@ class _Inside(Transform):
 
 
 def held_out(ids: list[str], share: float, seed: int) -> tuple[list[str], list[str]]:
-    """Split ids into (train, monitor): at least one for monitoring if share is positive and two cases exist."""
+    """Split ids into (train, monitor): at least one of each if share is positive and two cases exist."""
     if share == 0 or len(ids) < 2:
         return ids, []
     order = np.random.default_rng(seed).permutation(len(ids))
-    chosen = {int(index) for index in order[: max(1, round(share * len(ids)))]}
+    chosen = {int(index) for index in order[: min(len(ids) - 1, max(1, round(share * len(ids))))]}
     keep = [name for index, name in enumerate(ids) if index not in chosen]
     return keep, [name for index, name in enumerate(ids) if index in chosen]
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
 
-from imaseg.data.files import occupied, sweep, whole_file
+from imaseg.data.files import occupied, sole_writer, sweep, whole_file
 from imaseg.data.plain import read_json
 from imaseg.data.preparation.recipe import parse_recipe
 from imaseg.data.yaml_file import read_yaml
@@ -17,8 +20,11 @@ from imaseg.runs.config import TrainConfig
 from imaseg.validated import validated
 
 CONFIG = "config.yaml"
+_LOCK = ".lock"
 _OLDER: dict[str, object] = {"foreground": 0.0, "flip": ["x"]}
 """What runs did that do not say."""
+_FREE = ("workers", "cache")
+"""Settings that change nothing in the result, so that a run killed for want of memory can go on with less."""
 
 
 def claim(out: Path, config: TrainConfig, card: ModelCard, *, resume: bool, dry_run: bool = False) -> None:
@@ -46,17 +52,26 @@ def claim(out: Path, config: TrainConfig, card: ModelCard, *, resume: bool, dry_
         msg = f"{out} must be a new folder, got one with a run in it. Add --resume, or name another --out."
         raise InputError(msg)
     # Runs of earlier versions lack newer keys.
-    _same(
-        out,
-        "settings",
-        validated(TrainConfig, _OLDER | read_yaml(path), source=str(path)).model_dump(),
-        config.model_dump(),
-    )
+    before_settings = validated(TrainConfig, _OLDER | read_yaml(path), source=str(path))
+    _same(out, "settings", before_settings.model_dump(exclude=set(_FREE)), config.model_dump(exclude=set(_FREE)))
     if (out / CARD).is_file():
         before = validated(ModelCard, read_json(out / CARD), source=str(out / CARD))
         _same(out, "data", _whole(before, source=str(out / CARD)), _whole(card, source=str(out / CARD)))
-    if not dry_run:
+
+
+@contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Keep other processes from the run in `out` while the block runs; first remove what a killed one left.
+
+    Raises:
+        InputError: if another process trains there.
+    """
+    with sole_writer(out / _LOCK):
         sweep(out)
+        try:
+            yield
+        finally:
+            shutil.rmtree(out / _LOCK, ignore_errors=True)
 
 
 def _whole(card: ModelCard, *, source: str) -> dict[str, object]:

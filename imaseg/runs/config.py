@@ -62,8 +62,8 @@ class TrainConfig(BaseModel):
     patch: list[Annotated[int, Field(ge=1)]] = Field(min_length=3, max_length=3)
     batch_size: int = Field(2, ge=1)
     epochs: int = Field(20, ge=1)
-    learning_rate: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(1e-4, ge=0)
+    learning_rate: float = Field(1e-3, gt=0, allow_inf_nan=False)
+    weight_decay: float = Field(1e-4, ge=0, allow_inf_nan=False)
     schedule: Literal["cosine", "poly", "constant"] = "cosine"
     loss: dict[str, Any] = {"name": "DiceCELoss", "softmax": True, "to_onehot_y": True}
     foreground: float = Field(1 / 3, ge=0, le=1)
@@ -139,7 +139,8 @@ def _override(settings: dict[str, Any], override: str) -> None:
     try:
         mapping[last] = parse_yaml(value)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        msg = f"override must have a YAML value, got {override!r}."
+        reason = getattr(error, "problem", None) or error
+        msg = f"override must have a YAML value, got {override!r} ({' '.join(str(reason).split())})."
         raise InputError(msg) from error
 
 

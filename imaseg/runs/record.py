@@ -14,7 +14,9 @@ from torch.utils.tensorboard import SummaryWriter
 
 from imaseg.data.files import must_remain, told_if_unwritable, write_json
 from imaseg.data.table_file import write_table
+from imaseg.errors import InputError
 from imaseg.integrations.trajectories import write_trajectories
+from imaseg.models.finite import not_finite
 from imaseg.models.run_folder import save_run_model
 from imaseg.models.segmentation import SegmentationModel
 from imaseg.progress import bar, step_line
@@ -91,6 +93,7 @@ class EpochRecord:
 
     def _epoch(self, engine: Engine) -> None:
         must_remain(self.out / CONFIG)
+        self._require_finite(engine.state.epoch)
         row: dict[str, float] = {
             "epoch": float(engine.state.epoch),
             "learning_rate": self._rate,
@@ -126,6 +129,19 @@ class EpochRecord:
         write_json(self.out / OUTCOME, done.told())
         # The checkpoint comes last: a run killed before it repeats the epoch, one killed after it has all files.
         self.state.save(self.out)
+
+    def _require_finite(self, epoch: int) -> None:
+        """Refuse to go on with weights that are no numbers; what is saved is that of the epoch before.
+
+        Raises:
+            InputError: naming the first such weight.
+        """
+        if (found := not_finite(self.state.network)) is not None:
+            msg = (
+                f"{self.out}: weights must stay numbers, got {found} in epoch {epoch}. Lower learning_rate or check "
+                "the loss, and train into another --out."
+            )
+            raise InputError(msg)
 
     def _remark(self, method: TrainingMethod, epoch: int, *, last: bool) -> None:
         """Say what is wrong with an epoch, the first time and at the end of the run."""

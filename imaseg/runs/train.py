@@ -33,7 +33,7 @@ from imaseg.runs.batches import held_out, seed_everything, training_loader
 from imaseg.runs.build import build_method, build_monitor_attack, build_schedule
 from imaseg.runs.checkpoint import CHECKPOINT, RunState
 from imaseg.runs.choice import outcome
-from imaseg.runs.claim import claim
+from imaseg.runs.claim import alone, claim
 from imaseg.runs.config import TrainConfig
 from imaseg.runs.kept import estimate_statistics, kept_network
 from imaseg.runs.memory import held
@@ -98,19 +98,22 @@ def _train(
     attack, within = build_monitor_attack(config)
     seed_everything(config.seed, 0)
     card = _card(config, cases, train_ids, out.name)
+    _require_sizes_unsaid(config, card)
     model = build_model(card).to(device)
-    if config.init is not None:
-        load_weights(model.network, read_weights(Path(config.init)), source=config.init)
+    _start_from_init(config, model, begun=resume and (out / CHECKPOINT).is_file())
     state = _state(config, model, cases)
-    check_fit(config, model, state.method)
+    check_fit(config, model, state.method, len(train_ids))
     augmentation(config, cases.labels)  # refused before anything is written
-    if first:
-        claim(out, config, card, resume=resume, dry_run=dry_run)
-    wait()
-    if (out / CHECKPOINT).is_file():
-        state.load(out)
-    patch = torch.zeros(config.batch_size, card.in_channels, *config.patch, device=device)
-    with threads_for(model, None if several() else patch, kept=state.threads) as chosen, ExitStack() as stack:
+    with ExitStack() as stack:
+        if first:
+            claim(out, config, card, resume=resume, dry_run=dry_run)
+            if not dry_run:
+                stack.enter_context(alone(out))
+        wait()
+        if (out / CHECKPOINT).is_file():
+            state.load(out)
+        patch = torch.zeros(min(config.batch_size, len(train_ids)), card.in_channels, *config.patch, device=device)
+        chosen = stack.enter_context(threads_for(model, None if several() else patch, kept=state.threads))
         state.threads = torch.get_num_threads()
         over = bool(state.history) and outcome(state.history, config).over
         if over and announce is not None and first and state.epoch < config.epochs:
@@ -150,6 +153,25 @@ def _require_monitored(config: TrainConfig, monitor_ids: list[str]) -> None:
     ):
         if asked and not monitor_ids:
             msg = f"{config.where}{key} must have cases to choose by, got none. Set monitor above 0, or {mend}."
+            raise InputError(msg)
+
+
+def _start_from_init(config: TrainConfig, model: SegmentationModel, *, begun: bool) -> None:
+    """Load the weights to start from; a run that has begun goes on from its own, wherever those are by now."""
+    if config.init is not None and not begun:
+        load_weights(model.network, read_weights(Path(config.init)), source=config.init)
+
+
+def _require_sizes_unsaid(config: TrainConfig, card: ModelCard) -> None:
+    """Refuse dimensions and channels of the network that are not those of the data.
+
+    Raises:
+        InputError: naming the first such key.
+    """
+    sizes = {"spatial_dims": card.spatial_dims, "in_channels": card.in_channels, "out_channels": len(card.labels)}
+    for key, size in sizes.items():
+        if (said := config.network.get(key, size)) != size:
+            msg = f"{config.where}network.{key} must be {size}, as the data have it, got {said!r}. Leave it out."
             raise InputError(msg)
 
 

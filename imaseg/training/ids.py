@@ -20,6 +20,7 @@ def case_ids(image: Tensor, ids: Sequence[str] | None) -> list[str]:
         ValueError: if there are none, or not one per sample.
     """
     names = _from_meta(image) if ids is None else ids
+    names = names.tolist() if isinstance(names, Tensor) and names.ndim == 1 else names  # loaders stack numbers
     if names is None or isinstance(names, str) or len(names) != len(image):
         msg = (
             f"ids must name each of the {len(image)} samples, got {names!r}. Give a list of strings, or a MetaTensor "

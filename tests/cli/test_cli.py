@@ -13,6 +13,10 @@ import time
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from imaseg import progress
+from imaseg.cli.main import app
 
 
 def imaseg(*arguments, **environment):
@@ -245,3 +249,15 @@ def test_a_demo_stopped_while_it_draws_its_phantom_goes_on(tmp_path, monkeypatch
     monkeypatch.setattr(demo, "write_phantom", drawn)
     with pytest.raises(Reached):
         demo.demo(tmp_path)
+
+
+def test_the_demo_opens_its_page_on_request_and_is_quiet_on_request(tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr(progress, "QUIET", False)  # put back at the end
+    monkeypatch.setattr("imaseg.demo.demo", lambda out: out / "report.html")
+    monkeypatch.setattr("typer.launch", opened.append)
+    for words in (["demo"], ["--quiet", "demo", "--open"]):
+        done = CliRunner().invoke(app, [*words, "--out", str(tmp_path)])
+        assert done.exit_code == 0, done.output
+        assert ("phantom cohort" in done.output) == (words == ["demo"])
+    assert opened == [(tmp_path / "report.html").resolve().as_uri()]

@@ -6,6 +6,7 @@ import pytest
 from imaseg.report.glossary import TERMS, Explainer
 from imaseg.report.known_sizes import known_size, noise_share, own_noise
 from imaseg.report.sections import build_sections
+from imaseg.results.preparation import EIGHT_BITS
 from tests.report.vary import blocks_of, entries, vary, with_intervals
 
 
@@ -23,9 +24,20 @@ def test_four_answers_and_the_worst_case(tiny):
     assert breaks == [("", f"Dice {audit.summary.dice:.2f} \N{RIGHTWARDS ARROW} {entry.dice:.2f}")]
     assert sure == [("", "{:.2f} to {:.2f}".format(*entry.dice_ci95))]
     checks = [check.ok for check in audit.summary.validity]
-    assert believed == [("", f"{sum(ok is True for ok in checks)} of {len(checks)} checks passed")]
+    passed, unrun = checks.count(True), checks.count(None)
+    told = f"{passed} of {len(checks) - unrun} checks passed" + (f", {unrun} not run" if unrun else "")
+    assert believed == [("", told)]
     first = blocks_of(next(s for s in build_sections([audit]) if s.key == "worst"), "gallery")[0].sights[0]
     assert [panel.image for panel in block.panels] == [first.panels[0].image, first.panels[2].image]
+
+
+def test_checks_that_were_not_run_are_not_counted_as_failed(tiny):
+    bare = [check.model_copy(update={"ok": None}) for check in tiny.summary.validity]
+    (block,) = glance(vary(tiny, validity=bare))
+    assert block.answers[-1].numbers == [("", "not checked")]
+    passed = [check.model_copy(update={"ok": True}) for check in tiny.summary.validity[:4]]
+    (block,) = glance(vary(tiny, validity=[*passed, *bare[4:]]))
+    assert block.answers[-1].numbers == [("", f"4 of 4 checks passed, {len(bare) - 4} not run")]
 
 
 def test_several_models_are_named_and_margins_answer_where_no_attack_was_run(tiny):
@@ -47,6 +59,8 @@ def test_sizes_in_units_that_people_know(tiny, tmp_path):
     native = entries(tiny, probe="pgd-l2", eps=0.5)[0].eps_native.median
     number, unit = known_size(ct, "l2", "std", 0.5).split()
     assert (float(number), unit) == (pytest.approx(native, rel=0.01), "HU")
+    picture = vary(tiny, preparation=tiny.summary.preparation.model_copy(update={"unit": EIGHT_BITS}))
+    assert known_size(picture, "l2", "std", 0.5) == f"{number} of 255 grey levels"
     share = noise_share(tiny, "l2", "std", 0.5)
     spent = max(entry.sizes["rms"] for entry in entries(tiny, perturbation="l2", unit="std", eps=0.5))
     assert share == pytest.approx(spent / own_noise(tiny))

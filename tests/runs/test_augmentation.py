@@ -73,7 +73,10 @@ def test_a_list_replaces_the_usual_changes():
     ("entry", "text"),
     [
         ({"name": "RandGausianNoised"}, r"got 'RandGausianNoised'.*Did you mean 'RandGaussianNoised'"),
-        ({"name": "RandFlipd", "prob": 0.5}, "augment must list random transforms of MONAI .* got 'RandFlipd'"),
+        (
+            {"name": "RandFlipd", "prob": 0.5},
+            "augment must list .* got 'RandFlipd'. Mirrored axes stand in `flip`",
+        ),
         ({"name": "RandLambdad"}, "got 'RandLambdad'"),
         ({"name": "RandSpatialCropd"}, "got 'RandSpatialCropd'"),
         ({"name": "GaussianSmoothd"}, "got 'GaussianSmoothd'"),
@@ -83,6 +86,13 @@ def test_a_list_replaces_the_usual_changes():
             {"name": "RandGaussianNoised", "sigma": 2},
             "RandGaussianNoised must get arguments that it takes, got {'sigma': 2}",
         ),
+        ({"name": "RandAffined", "spatial_size": [4, 4, 4]}, r"makes a patch of \[4, 4, 4\] of one of \[16, 16, 8\]"),
+        (
+            {"name": "RandZoomd", "keep_size": False, "min_zoom": 0.5, "max_zoom": 0.5, "prob": 0.01},
+            r"makes a patch of \[8, 8, 4\]",
+        ),
+        ({"name": "RandGaussianNoised", "std": float("nan")}, r"got {'std': nan} \(Range exceeds valid bounds"),
+        ({"name": "RandScaleIntensityd", "factors": float("inf")}, "RandScaleIntensityd must get arguments"),
     ],
 )
 def test_what_cannot_be_done_is_refused(entry, text):

@@ -10,7 +10,7 @@ from scipy.ndimage import distance_transform_edt
 
 from imaseg.data import Case, CaseSet
 from imaseg.runs.augmentation import sided
-from imaseg.runs.batches import training_loader
+from imaseg.runs.batches import held_out, training_loader
 from imaseg.runs.config import TrainConfig
 
 
@@ -139,6 +139,38 @@ def test_the_stated_share_of_patches_holds_foreground(tmp_path, share, low, high
     batches = _items(_lopsided(tmp_path, {1: "kidney"}, (96, 8, 8)), [8, 8, 8], foreground=share)
     holding = sum(bool(one["label"].any()) for one in batches) / len(batches)
     assert low <= holding <= high
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"name": "RandCoarseDropoutd", "holes": 2, "spatial_size": 3},
+        {"name": "RandCoarseShuffled", "holes": 2, "spatial_size": 3},
+        {"name": "RandStdShiftIntensityd", "factors": 0.5},
+    ],
+    ids=lambda entry: entry["name"],
+)
+@pytest.mark.parametrize("foreground", [0.0, 1.0])
+def test_transforms_that_write_into_what_they_get_leave_the_cases_in_memory_alone(cases, entry, foreground):
+    config = TrainConfig(
+        network={"name": "UNet"}, patch=[8, 8, 8], augment=[{**entry, "prob": 1.0}], flip=[], foreground=foreground
+    )
+    held, read = (training_loader(cases, config, start=0, hold=hold) for hold in (True, False))
+    for _ in range(3):
+        for one, other in zip(held, read, strict=True):
+            assert torch.equal(one["image"], other["image"])
+
+
+@pytest.mark.parametrize(("share", "monitored"), [(0.0, 0), (0.01, 1), (0.5, 2), (0.99, 3)])
+def test_a_case_is_left_to_train_on_whatever_share_is_monitored(share, monitored):
+    keep, chosen = held_out(["a", "b", "c", "d"], share, 0)
+    assert len(chosen) == monitored
+    assert sorted(keep + chosen) == ["a", "b", "c", "d"]
+
+
+def test_more_workers_than_cases_are_not_started(cases):
+    config = TrainConfig(network={"name": "UNet"}, patch=[8, 8, 8], workers=100_000)
+    assert training_loader(cases, config, start=0).num_workers == len(cases)
 
 
 def test_labels_without_foreground_give_patches_all_the_same(tmp_path):

@@ -55,6 +55,11 @@ def test_overrides_reach_into_mappings_and_are_typed(tiny_config):
         (["epochs"], "override must be key=value, got 'epochs'"),
         (["epochs.more=3"], "override must reach into a mapping"),
         (["epochs=[1"], "override must have a YAML value"),
+        (["seed=99999999999999999999999"], r"override must have a YAML value, got .* \(a number of 23 digits\)"),
+        (["learning_rate=.inf"], "learning_rate must be valid, got inf: input should be a finite number"),
+        (["flip=x"], "flip must be valid, got 'x': input should be 'auto', or input should be a valid list"),
+        (["flip=[w]"], "flip.0 must be valid, got 'w': input should be 'x', 'y' or 'z'"),
+        (["augment=[RandGaussianNoised]"], "augment.0 must be valid, got 'RandGaussianNoised': .* valid dictionary"),
     ],
 )
 def test_mistakes_are_named(tiny_config, overrides, text):

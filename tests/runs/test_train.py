@@ -203,6 +203,7 @@ def test_cohorts_that_cannot_be_trained_on_are_refused(prepared_phantom, tiny_co
         ("method={name: ima, perturbation: {name: l2, eps: null}}", "arguments of l2 must fit"),
         ("method={name: ima, perturbation: 5}", "perturbation must be a name or a mapping"),
         ("device=mps", "device must be auto, cpu, cuda"),
+        ("network.in_channels=2", "network.in_channels must be 1, as the data have it, got 2. Leave it out"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused_before_anything_is_written(
@@ -232,6 +233,47 @@ def test_another_runs_folder_is_not_touched(prepared_phantom, tiny_config, tiny_
     with pytest.raises(InputError, match="got one with other content"):
         train(load_config(tiny_config), prepared_phantom, tmp_path / "other")
     assert (run / "weights.safetensors").read_bytes() == before
+
+
+def test_a_run_goes_on_with_other_memory_and_without_what_it_began_from(
+    prepared_phantom, tiny_config, tiny_run, tmp_path
+):
+    first = shutil.copytree(tiny_run, tmp_path / "first")
+    over = ["epochs=2", f"init={first}"]
+    whole = train(load_config(tiny_config, over), prepared_phantom, tmp_path / "whole")
+    (tmp_path / "part").mkdir()
+    run = train(load_config(tiny_config, over), prepared_phantom, tmp_path / "part")
+    shutil.rmtree(first)
+    train(load_config(tiny_config, [*over, "workers=1", "cache=0"]), prepared_phantom, run, resume=True)
+    assert _same(_weights(whole), _weights(run))
+
+
+def test_two_processes_do_not_train_in_one_folder(prepared_phantom, tiny_config, tmp_path, monkeypatch):
+    config, finish, refused = load_config(tiny_config, ["epochs=1"]), EpochRecord._epoch, []
+
+    def second(self, engine):
+        with pytest.raises(InputError) as caught:
+            train(config, prepared_phantom, tmp_path / "run", resume=True)
+        refused.append(str(caught.value))
+        finish(self, engine)
+
+    monkeypatch.setattr(EpochRecord, "_epoch", second)
+    run = train(config, prepared_phantom, tmp_path / "run")
+    assert refused == [f"{run} must be written by one process at a time, got another at it. Wait for it to end."]
+
+
+def test_weights_that_are_no_numbers_end_a_run_and_are_not_saved(prepared_phantom, tiny_config, tmp_path, monkeypatch):
+    finish = EpochRecord._epoch
+
+    def spoil(self, engine):
+        if engine.state.epoch == 2:
+            next(self.state.network.parameters()).data[0] = float("nan")
+        finish(self, engine)
+
+    monkeypatch.setattr(EpochRecord, "_epoch", spoil)
+    with pytest.raises(InputError, match=r"run: weights must stay numbers, got NaN in .* in epoch 2\. Lower learning"):
+        train(load_config(tiny_config, ["epochs=3"]), prepared_phantom, tmp_path / "run")
+    assert all(bool(value.isfinite().all()) for value in _weights(tmp_path / "run").values())
 
 
 def test_a_damaged_checkpoint_is_one_clear_line(prepared_phantom, tiny_config, tmp_path):

@@ -35,3 +35,7 @@ def test_a_single_image_that_was_never_collated_has_a_name_too():
 def test_anything_else_is_refused(ids):
     with pytest.raises(ValueError, match="ids must name each of the 2 samples"):
         case_ids(torch.zeros(2, 1, 4, 4), ids)
+
+
+def test_numbers_that_a_loader_has_stacked_are_names():
+    assert case_ids(torch.zeros(2, 1, 4, 4), torch.tensor([7, 12])) == ["7", "12"]

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from PIL import Image
+
 from imaseg.auditing.inputs.fitting import plain_name
 from imaseg.auditing.inputs.source import CaseSource, Loaded
 from imaseg.data import CaseSet
-from imaseg.data.files import PICTURE_SUFFIXES, TIFF_SUFFIXES
+from imaseg.data.files import is_picture
+from imaseg.data.formats.picture import UNREADABLE
 from imaseg.data.preparation.intensity import shift_and_scale
 from imaseg.data.volume import Step
 from imaseg.models import SegmentationModel
 from imaseg.models.adapted import AdaptedModel
 from imaseg.models.only import OnlyClasses
-from imaseg.results.preparation import LabelMatch, Preparation
+from imaseg.results.preparation import EIGHT_BITS, LabelMatch, Preparation
 from imaseg.tiling import TiledModel
 
 _ENDING = {
@@ -26,8 +29,9 @@ _ENDING = {
 }
 _BLENDING = {"constant": "all alike", "gaussian": "weighted by a Gaussian"}
 _BACK = {"logits": "logits", "softmax": "probabilities", "sigmoid": "probabilities"}
-_UNSIZED = tuple(suffix for suffix in PICTURE_SUFFIXES if suffix not in TIFF_SUFFIXES)
-"""Formats of pictures that hold no voxel size."""
+_LARGEST = 255
+_EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
+"""Of Pillow."""
 _METHODS = {
     "ct": "clipping and z-score with figures of the training cohort",
     "zscore": "z-score of each case",
@@ -71,8 +75,9 @@ def describe_preparation(
             if isinstance(model, OnlyClasses) and k > 0 and k not in model.kept
         ],
         postprocessing_left_out=list(whole.left_out),
-        unit=_unit(source.modality),
-        grid=_grid(whole, source, cases, example),
+        unit=_unit(source, cases, example),
+        grid=_grid(whole, source, example),
+        sized=example is None or example.spaced,
     )
 
 
@@ -209,16 +214,32 @@ def _activation(model: SegmentationModel) -> tuple[str, str]:
     return what, _ENDING[model.ending.by]
 
 
-def _unit(modality: Sequence[str]) -> str:
-    return "HU" if {name.strip().upper() for name in modality} == {"CT"} else "not stated"
+def _unit(source: CaseSource, cases: CaseSet, example: Loaded | None) -> str:
+    if {name.strip().upper() for name in source.modality} == {"CT"}:
+        return "HU"
+    scaled = [step for step in source.steps(example) if step.get("method") == "range"] if example else []
+    eight = all(step["highest"] == _LARGEST for step in scaled) if scaled else _eight_bits(cases, example)
+    return EIGHT_BITS if eight else "not stated"
 
 
-def _grid(model: SegmentationModel, source: CaseSource, cases: CaseSet, example: Loaded | None) -> str:
+def _eight_bits(cases: CaseSet, example: Loaded | None) -> bool:
+    """Whether a case is a picture of 8 bits."""
+    files = next((case.image for case in cases if example is not None and case.id == example.volume.id), ())
+    try:
+        modes = [Image.open(path).mode for path in files if is_picture(path)]
+    except UNREADABLE:  # reading it says so
+        return False
+    return bool(modes) and all(mode in _EIGHT_BIT_MODES for mode in modes)
+
+
+def _grid(model: SegmentationModel, source: CaseSource, example: Loaded | None) -> str:
     if example is None:
         return ""
-    size = f"{_by_sides(example.volume.shape)} voxels of {_by_sides(example.volume.spacing)} mm"
-    if any(path.name.lower().endswith(_UNSIZED) for case in cases for path in case.image):
-        size += " (pictures state no size: 1 mm a pixel is assumed, so mm and ml say nothing of the patient)"
+    size = f"{_by_sides(example.volume.shape)} voxels"
+    if example.spaced:
+        size += f" of {_by_sides(example.volume.spacing)} mm"
+    else:
+        size += ", whose size the files do not state, so that lengths and volumes are in pixels,"
     if source.prepares:
         back = "nearest decisions" if model.back == "nearest" else f"interpolated {_BACK[model.back]}"
         return f"the model's grid ({size} in {example.volume.id}); clean Dice also on the grid of the files, by {back}"

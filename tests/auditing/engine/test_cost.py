@@ -109,7 +109,24 @@ def test_corrupting_and_preparing_count(tiny_run, raw_phantom, monkeypatch):
     plan = Plan.model_validate({"name": "p", "corruptions": names})
     (part,) = costs(plan, classes=2)
     seconds = measure(subject, plan)
-    assert seconds.of(part) == pytest.approx(4 * (7 + seconds.forward + seconds.scoring))
+    # One ladder makes both severities of a corruption, each of which is prepared.
+    assert seconds.of(part) == pytest.approx(4 * (4 / 2 + 3 + seconds.forward + seconds.scoring))
+
+
+def test_libraries_that_are_loaded_once_and_what_does_not_occur_do_not_count(tiny_run, raw_phantom, monkeypatch):
+    clock = Clock(monkeypatch, cost, device, corruption)
+    subject, loaded = Subject.of(tiny_run, raw_phantom, select="all", device=None), []
+    ladder = Corruption.ladder
+
+    def slow(self, *args, **kwargs):
+        clock.now += 0.1 if self.name in loaded else 1.5
+        loaded.append(self.name)
+        return ladder(self, *args, **kwargs)
+
+    monkeypatch.setattr(Corruption, "ladder", slow)
+    names = {"corruptions": ["gamma", "ct-streaks"], "severities": [1]}  # the phantom is no CT
+    plan = Plan.model_validate({"name": "p", "corruptions": names})
+    assert measure(subject, plan).changing == pytest.approx({"corruptions": 0.1 / 2})
 
 
 PARTS = [

@@ -123,7 +123,19 @@ def test_pictures_are_said_to_have_no_size(tmp_path):
     parsed = parse_card({"labels": {0: "background", 1: "one"}, "recipe": {"normalise": "range"}}, source="x")
     model = adapt(nn.Conv2d(1, 2, 3, padding=1), parsed, kind="card", name="net")
     told = Subject.of(model, load_cases(tmp_path), select="all", device=None).preparation()
-    assert "pictures state no size" in told.grid
+    assert "12 x 16 x 1 voxels, whose size the files do not state, so that lengths and volumes are in" in told.grid
+    assert "mm" not in told.grid
+    assert (told.sized, told.unit) == (False, "grey levels of 255")
+
+
+def test_pictures_of_sixteen_bits_have_no_known_grey_levels(tmp_path):
+    for kind in ("images", "labels"):
+        (tmp_path / kind).mkdir()
+    Image.fromarray(np.full((16, 12), 900, np.uint16)).save(tmp_path / "images" / "a.png")
+    Image.fromarray(np.ones((16, 12), np.uint8)).save(tmp_path / "labels" / "a.png")
+    parsed = parse_card({"labels": {0: "background", 1: "one"}, "recipe": {"normalise": "zscore"}}, source="x")
+    model = adapt(nn.Conv2d(1, 2, 3, padding=1), parsed, kind="card", name="net")
+    assert Subject.of(model, load_cases(tmp_path), select="all", device=None).preparation().unit == "not stated"
 
 
 def test_dice_on_the_grid_of_the_files_is_that_of_the_decision_taken_there(tmp_path):
