@@ -575,16 +575,21 @@ def report(
 ) -> None:
     """Write one HTML page for one or several audits.
 
-    Several audits are shown side by side, and comparison.csv holds their differences, paired by case.
+    Several audits are shown side by side, and comparison.csv holds their differences, paired by case. Of one model on
+    two data sets the page says how far these are apart, in severities of corruptions.
     """
     from imaseg.plugins import import_trusted
     from imaseg.report import write_report
+    from imaseg.report.audits import read_audits
+    from imaseg.report.cohorts import lines
     from imaseg.report.differences import write_comparison
 
     import_trusted(imports or (), trust=trust)
     typer.echo(f"Created {write_report(folders, out)}")
     if len(folders) > 1:
         typer.echo(f"Created {write_comparison(folders, out.with_name('comparison.csv'))}")
+        for line in lines(read_audits(folders)):
+            typer.echo(line)
 
 
 @app.command()
