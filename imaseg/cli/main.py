@@ -265,6 +265,13 @@ def prepare(
             "that finds the patient in the id of a case.",
         ),
     ] = None,
+    keep_tags: Annotated[
+        str | None,
+        Option(
+            help="DICOM attributes to write to OUT/groups.csv, which `imaseg audit --groups` reads: keywords with "
+            "commas, such as Manufacturer,MagneticFieldStrength. What may identify a patient is refused.",
+        ),
+    ] = None,
     seed: Seed = 0,
     follow_links: FollowLinks = False,
 ) -> None:
@@ -288,6 +295,7 @@ def prepare(
                 patients=patients,
                 seed=seed,
                 follow_links=follow_links,
+                keep_tags=keep_tags,
             )
         )
 
