@@ -30,11 +30,17 @@ class TissueContrast(Corruption):
 
     def _effect(self, scene: Scene, rng: np.random.Generator) -> Effect:
         draws = rng.uniform(-1, 1, (len(scene.image), _TISSUES))
+        turned = turning(scene, [_curve(moves) for moves in draws])
         return Effect(
-            turning(scene, [_curve(moves) for moves in draws]),
-            limit=math.pi / 2,
-            describe=lambda angle: {"correlation": math.cos(angle)},
+            lambda change: turned(_angle(change)),
+            limit=math.sqrt(2),
+            describe=lambda change: {"correlation": math.cos(_angle(change))},
         )
+
+
+def _angle(change: float) -> float:
+    """The angle that changes an image by so much: the parameter is the change, so that calibration looks once."""
+    return 2 * math.asin(change / 2)
 
 
 def _curve(moves: Values) -> Curve:
