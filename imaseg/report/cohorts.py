@@ -17,6 +17,8 @@ from imaseg.results.corruption import CorruptionEntry
 from imaseg.statistics.equal_cost import EqualCost, equal_cost, mean_difference
 
 _NAMED = 3
+_SAME = 0.005
+"""Dice of one case by one model may differ by so much between machines."""
 _Dice = dict[str, float]
 
 
@@ -140,7 +142,7 @@ def refusals(audits: Audits) -> Iterator[str]:
     compared = {audit.name for pair in pairs for audit in pair}
     first = audits[0]
     for audit in audits[1:]:
-        if audit.name not in compared and _model(audit) != _model(first) and _apart(audit, first):
+        if audit.name not in compared and _model(audit) != _model(first) and not _cases(audit) & _cases(first):
             what = "card" if _model(audit)[0] == _model(first)[0] else "weights"
             yield (
                 f"{audit.name} and {first.name} differ in the cases and in the model's {what}, so no severity says how "
@@ -196,9 +198,24 @@ def _model(audit: Audit) -> tuple[str, str]:
     return audit.summary.model.sha256, audit.summary.model.card_sha256
 
 
+def _cases(audit: Audit) -> set[str]:
+    return {case.case for case in audit.summary.metric_per_case}
+
+
 def _apart(one: Audit, other: Audit) -> bool:
-    """Whether these are other cases, not the same ones or some of them."""
-    if one.run.data_sha256 == other.run.data_sha256:
-        return False
-    cases = [{case.case for case in audit.summary.metric_per_case} for audit in (one, other)]
-    return one.summary.data.name != other.summary.data.name or not cases[0] & cases[1]
+    """Whether a model met other cases, not the same ones or some of them: then it does on them what it did before.
+
+    Ids do not tell: two sites may both have a case_001.
+    """
+    before, after = _values(one), _values(other)
+    same = all(abs(before[key] - after[key]) < _SAME for key in before.keys() & after.keys())
+    return one.run.data_sha256 != other.run.data_sha256 and not (_cases(one) & _cases(other) and same)
+
+
+def _values(audit: Audit) -> dict[tuple[str, int, str], float]:
+    """Dice of every case; of audits without labels, where that is 1, under corruptions."""
+    if labels_are_predictions([audit]):
+        blocks = {(entry.corruption, entry.severity): entry.metric_per_case for entry in audit.summary.corruptions}
+    else:
+        blocks = {("", 0): audit.summary.metric_per_case}
+    return {(*key, case): dice for key, cases in blocks.items() for case, dice in _dice(cases).items()}

@@ -42,14 +42,10 @@ def build(audits: Audits) -> Section | None:
         blocks,
         (_UNLABELLED if labels_are_predictions(audits) else _LABELLED) if pairs else "",
         "Cohorts",
-        sentences=[Sentence("The same model on other cases:", tuple(map(_item, lines(audits))))] if pairs else [],
+        sentences=[Sentence(line) for line in lines(audits)] if pairs else [],
         methods=[_METHOD] if pairs else [],
         limits=[_LIMIT] if pairs else [],
     )
-
-
-def _item(line: str) -> str:
-    return line.removesuffix(".")
 
 
 def _table(audits: Audits, pair: Pair) -> Table:
@@ -63,13 +59,13 @@ def _table(audits: Audits, pair: Pair) -> Table:
 
 
 def _row(audits: Audits, pair: Pair, distance: Distance) -> dict[str, object]:
-    word, last = dice_word(audits), f"{distance.levels[-1]:g}"
+    word = dice_word(audits)
     change = distance.change
     return {
         "Corruption": distance.title,
         "As much as severity [95 % CI]": Cell(distance.severity, distance.bracket.strip() or NO_INTERVAL),
         "Image change there": MISSING._replace(text="outside") if change is None else short(change, 2),
-        f"{word} of {pair.first.name}, severities 0 to {last}": ", ".join(map(decimal, distance.means)),
+        f"{word} of {pair.first.name}, clean and by severity": ", ".join(map(decimal, distance.means)),
         f"{word} of {pair.other.name}": decimal(distance.target),
         "n": f"{distance.n}, {distance.m}",
     }

@@ -31,6 +31,12 @@ def elsewhere(audit, dice, **update):
     return vary(with_clean(audit, dice), "there", data=data, run={"data_sha256": "other"}, **update)
 
 
+def renamed(audit):
+    """The audit with other ids of cases."""
+    cases = [case.model_copy(update={"case": f"there_{case.case}"}) for case in audit.summary.metric_per_case]
+    return vary(audit, audit.name, metric_per_case=cases)
+
+
 def row(section, title):
     (table,) = blocks_of(section, "table")
     cells = next(cells for cells in table.rows if cells[0].text == title)
@@ -45,7 +51,7 @@ def test_the_severity_is_the_one_that_costs_as_much(here):
     assert blur["As much as severity [95 % CI]"].text == "1.0"
     first = next(e for e in here.summary.corruptions if (e.corruption, e.severity) == ("blur", 1))
     assert float(blur["Image change there"].text) == pytest.approx(first.change.median, rel=0.05)
-    (said,) = section.sentences[0].points
+    said = section.sentences[0].text
     assert said.startswith("From here to there mean Dice changes by \N{MINUS SIGN}0.060 (no interval: fewer than 7")
     assert "as much as severity 1.0 of Blur or severity 3.0 of Gamma costs here" in said
     assert blur["As much as severity [95 % CI]"].note == "no interval below n = 7"
@@ -55,13 +61,13 @@ def test_both_sides_of_the_ladder_are_said(here):
     far = cohorts.build([here, elsewhere(here, 0.7)])
     assert row(far, "Gamma")["As much as severity [95 % CI]"].text == "beyond 5"
     assert row(far, "Gamma")["Image change there"].text == "outside"
-    assert "a severity beyond 5 of Gamma costs here" in far.sentences[0].points[0]
+    assert "a severity beyond 5 of Gamma costs here" in far.sentences[0].text
     near = cohorts.build([here, elsewhere(here, 0.89)])
     assert row(near, "Blur")["As much as severity [95 % CI]"].text == "less than 1"
-    assert "a severity less than 1 of Blur and Gamma costs here" in near.sentences[0].points[0]
+    assert "a severity less than 1 of Blur and Gamma costs here" in near.sentences[0].text
     better = cohorts.build([here, elsewhere(here, 0.95)])
     assert row(better, "Blur")["As much as severity [95 % CI]"].text == "none"
-    assert better.sentences[0].points[0].endswith("there is no harder for the model")
+    assert better.sentences[0].text.endswith("there is no harder for the model.")
 
 
 def test_without_labels_the_lowest_severity_is_compared(here):
@@ -83,14 +89,14 @@ def test_without_labels_the_lowest_severity_is_compared(here):
 
 def test_what_cannot_be_compared_is_refused_in_a_sentence(here):
     model = here.summary.model.model_copy(update={"sha256": "0" * 64})
-    section = cohorts.build([here, elsewhere(here, 0.8, model=model)])
+    section = cohorts.build([here, renamed(elsewhere(here, 0.8, model=model))])
     (bullets,) = blocks_of(section, "bullets")
     assert bullets.items == [
         "there and here differ in the cases and in the model's weights, so no severity says how far these cohorts are "
         "apart. Audit one model on both."
     ]
     card = here.summary.model.model_copy(update={"card_sha256": "0" * 64})
-    assert "in the model's card" in lines([here, elsewhere(here, 0.8, model=card)])[0]
+    assert "in the model's card" in lines([here, renamed(elsewhere(here, 0.8, model=card))])[0]
     only = [entry for entry in here.summary.corruptions if entry.corruption == "gamma"]
     other = [entry for entry in here.summary.corruptions if entry.corruption == "blur"]
     (line,) = lines([vary(here, "here", corruptions=only), elsewhere(here, 0.8, corruptions=other)])
@@ -102,6 +108,14 @@ def test_models_on_the_same_cases_or_some_of_them_are_no_cohorts(here):
     assert cohorts.build([here, vary(here, "ima")]) is None
     some = vary(here, "some", run={"data_sha256": "some"}, metric_per_case=here.summary.metric_per_case[:4])
     assert cohorts.build([here, some]) is None
+    model = here.summary.model.model_copy(update={"sha256": "0" * 64})
+    assert cohorts.build([here, vary(some, "other", model=model, metric_per_case=[])]) is not None
+    assert cohorts.build([here, vary(with_clean(here, 0.5), "other", model=model, run={"data_sha256": "b"})]) is None
+
+
+def test_cases_of_two_sites_may_have_the_same_ids(here):
+    there = vary(elsewhere(here, 0.84), "there", data=here.summary.data)
+    assert len(pairs_of([here, there])) == 1
 
 
 def test_each_model_is_compared_with_itself(here):
@@ -137,4 +151,4 @@ def test_seven_patients_have_an_interval(here):
 
     section = cohorts.build([grown(here), grown(elsewhere(here, 0.84))])
     assert row(section, "Gamma")["As much as severity [95 % CI]"].note == "[3.0, 3.0]"
-    assert "severity 3.0 [3.0, 3.0] of Gamma" in section.sentences[0].points[0]
+    assert "severity 3.0 [3.0, 3.0] of Gamma" in section.sentences[0].text
