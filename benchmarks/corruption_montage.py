@@ -3,7 +3,7 @@
     python benchmarks/corruption_montage.py --out docs/corruptions.jpg [--small]
 
 Axial slices in one window; across the slices for those two that act there. The phantom has one channel, which "Missing
-channel" loses, and values in HU for "CT streaks". Prints what each severity changes.
+channel" loses, and values in HU for what occurs in CT only. Prints what each severity changes.
 """
 
 from __future__ import annotations

@@ -270,6 +270,13 @@ def prepare(
             "that finds the patient in the id of a case.",
         ),
     ] = None,
+    keep_tags: Annotated[
+        str | None,
+        Option(
+            help="DICOM attributes to write to OUT/groups.csv, which `imaseg audit --groups` reads: keywords with "
+            "commas, such as Manufacturer,MagneticFieldStrength. What may identify a patient is refused.",
+        ),
+    ] = None,
     seed: Seed = 0,
     follow_links: FollowLinks = False,
 ) -> None:
@@ -293,6 +300,7 @@ def prepare(
                 patients=patients,
                 seed=seed,
                 follow_links=follow_links,
+                keep_tags=keep_tags,
             )
         )
 
@@ -580,16 +588,21 @@ def report(
 ) -> None:
     """Write one HTML page for one or several audits.
 
-    Several audits are shown side by side, and comparison.csv holds their differences, paired by case.
+    Several audits are shown side by side, and comparison.csv holds their differences, paired by case. Of one model on
+    two data sets the page says how far these are apart, in severities of corruptions.
     """
     from imaseg.plugins import import_trusted
     from imaseg.report import write_report
+    from imaseg.report.audits import read_audits
+    from imaseg.report.cohorts import lines
     from imaseg.report.differences import write_comparison
 
     import_trusted(imports or (), trust=trust)
     typer.echo(f"Created {write_report(folders, out)}")
     if len(folders) > 1:
         typer.echo(f"Created {write_comparison(folders, out.with_name('comparison.csv'))}")
+        for line in lines(read_audits(folders)):
+            typer.echo(line)
 
 
 @app.command()

@@ -9,6 +9,7 @@ import typer
 
 from imaseg.cli.wrapped import say
 from imaseg.data.cohort.notes import OutLayout
+from imaseg.data.preparation.kept_tags import TABLE, parse_tags
 from imaseg.data.preparation.prepare import prepare as run
 from imaseg.data.preparation.prepare import usual_recipe
 from imaseg.data.preparation.recipe import Recipe, load_recipe, parse_recipe
@@ -30,6 +31,7 @@ def prepare(
     patients: str | None = None,
     seed: int = 0,
     follow_links: bool = False,
+    keep_tags: str | None = None,
 ) -> int:
     """Prepare a cohort and print which cases were set aside; returns exit code 1 if any was."""
     if layout not in get_args(OutLayout):
@@ -38,6 +40,7 @@ def prepare(
     if workers is not None and workers < 1:
         msg = f"workers must be at least 1, got {workers}."
         raise InputError(msg)
+    tags = [] if keep_tags is None else parse_tags(keep_tags)
     wanted = cast("OutLayout", layout)
     if download:
         from imaseg.data.download import download as fetch
@@ -58,6 +61,7 @@ def prepare(
                 splitting=Splitting(split, seed) if split is not None else None,
                 patients=people,
                 follow_links=follow_links,
+                keep_tags=tags,
             )
         except OSError as error:
             what = f"{error.filename or out} must be readable and, if in OUT, writable"
@@ -76,7 +80,7 @@ def prepare(
         say(one_line(remark))
     if recipe is None:
         say(f"Prepared by the recipe {name}, since none was named (--recipe; prepare.json holds its keys).")
-    for file in ("prepare.html", "prepare.json"):
+    for file in ("prepare.html", "prepare.json", *([TABLE] if tags else [])):
         typer.echo(f"Created {out / file}")
     return 1 if summary.quarantined else 0
 

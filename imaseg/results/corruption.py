@@ -18,6 +18,7 @@ class CorruptionRow(Scored, Row):
         reached: whether the change is the one that the severity asks for.
         before_normalisation: whether the image was corrupted before it was prepared.
         scores: of the prediction.
+        volumes: predicted, in ml by class, of each draw of the corruption; empty where there is one only.
     """
 
     kind: Literal["corruption"] = "corruption"
@@ -27,6 +28,7 @@ class CorruptionRow(Scored, Row):
     change: float
     reached: bool
     before_normalisation: bool
+    volumes: list[dict[str, float]] = []
 
     def table(self) -> list[tuple[float | str, str, str, float | None]]:
         """Every metric by class."""

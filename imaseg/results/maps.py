@@ -65,6 +65,7 @@ class VoxelMap(Record):
         file: NIfTI file of the map on the grid of the image; None if none was asked for.
         right, censored: voxels decided rightly on the unchanged image, and those of them that nothing flipped.
         median: over the right voxels that were flipped.
+        mean_inside: over the right voxels of the structures, `eps` for those that nothing flipped; None without any.
         bands: in short, by structure and distance to the boundary.
         against_attack: by where ("structures", "background").
     """
@@ -81,6 +82,7 @@ class VoxelMap(Record):
     right: int
     censored: int
     median: float | None
+    mean_inside: float | None = None
     bands: list[BandSummary]
     against_attack: dict[str, Compared] = {}
 

@@ -15,6 +15,8 @@ class MovedVolume(Record):
         mean: mean relative change of the volume, signed.
         absolute: mean of its size.
         moved: share of these cases in which it is more than `Stability.limit`.
+        variation: coefficient of variation of the volume over draws of a corruption, the mean over the cases in which
+            the structure is found in any draw; None where it was drawn once.
     """
 
     change: str
@@ -23,6 +25,7 @@ class MovedVolume(Record):
     mean: float
     absolute: float
     moved: float
+    variation: float | None = None
 
 
 class Expected(Record):
@@ -32,6 +35,8 @@ class Expected(Record):
         found: whether anything was found in the unchanged image; else there is neither agreement nor margin.
         agreement: mean Dice with the unchanged prediction over the smallest changes; None where none was made.
         margin: smallest margin relative to the largest budget looked at; None where none was searched for.
+        voxel_margin: mean margin of the voxels of the structures, likewise, the smallest over sets; None where there is
+            no map.
         dice: of the unchanged prediction with the label; None without one.
     """
 
@@ -39,6 +44,7 @@ class Expected(Record):
     found: bool
     agreement: float | None
     margin: float | None
+    voxel_margin: float | None = None
     dice: float | None
 
 
@@ -46,7 +52,7 @@ class ScoreOfFailure(Record):
     """How well a score tells bad predictions from good ones, over the cases with a label in which anything was found.
 
     Attributes:
-        score: "agreement" or "margin".
+        score: "agreement", "margin" or "voxel_margin".
         n: cases.
         rank_correlation: Spearman's, of score and Dice, with its interval over cases or patients.
         aurc: area under the curve of risk (1 - Dice) over coverage, cases of low score left out first.

@@ -17,7 +17,11 @@ from imaseg.cli.audit import _tables
 from imaseg.data.reading import read_volume
 from imaseg.report import read_audits, write_report
 from imaseg.report.evidence import evidence
+from imaseg.report.sections import build_sections
 from imaseg.results.base import MEAN
+from imaseg.results.corruption import CorruptionRow
+from imaseg.results.voxel_margin import VoxelMarginRow
+from tests.report.vary import blocks_of, texts
 
 PLAN = Plan.model_validate(
     {
@@ -186,3 +190,51 @@ def test_an_evidence_sheet_calls_it_agreement_and_leaves_accuracy_blank(own):
     assert "| Art. 15(1) | a level of accuracy that suits the purpose | ____ |" in text
     assert "no accuracy" in text
     assert "mean_dice" not in text
+
+
+REDRAWN = {"kind": "corruption", "corruptions": ["gaussian-noise"], "severities": [1, 5]}
+
+
+@pytest.fixture(scope="module")
+def redrawn(tiny_run, prepared_phantom, tmp_path_factory):
+    """Three draws of noise, and margins of the voxels of every case."""
+    voxels = {"kind": "voxel-margin", "unit": "rms", "eps": 1.0, "rungs": 3, "focus": 0, "cases": None}
+    plan = {"name": "redrawn", "reference": "prediction", "probes": [{**REDRAWN, "seed": 4, "draws": 3}, voxels]}
+    return audit(tiny_run, prepared_phantom, Plan.model_validate(plan), tmp_path_factory.mktemp("redrawn") / "a")
+
+
+def test_draws_are_those_of_the_next_seeds(redrawn, tiny_run, prepared_phantom, tmp_path):
+    plan = {"name": "next", "reference": "prediction", "probes": [{**REDRAWN, "seed": 6}]}
+    later = audit(tiny_run, prepared_phantom, Plan.model_validate(plan), tmp_path / "a")
+    for mine, other in zip(redrawn.audit.cases, later.audit.cases, strict=True):
+        for row, third in zip(mine.rows_of(CorruptionRow), other.rows_of(CorruptionRow), strict=True):
+            assert len(row.volumes) == 3
+            assert third.volumes == []
+            for k, ml in mine.volumes.items():
+                assert row.volumes[0][k] == pytest.approx(ml + row.scores[k]["volume_error"])
+                assert row.volumes[2][k] == pytest.approx(ml + third.scores[k]["volume_error"])
+
+
+def test_the_variation_of_volumes_and_surfaces_are_shown_apart(redrawn):
+    found = redrawn.audit.summary.stability
+    assert {one.variation is None for one in found.volumes} == {False}
+    by_severity = {(one.change, one.structure): one.variation for one in found.volumes}
+    assert by_severity["gaussian-noise 5", "1"] > by_severity["gaussian-noise 1", "1"] >= 0
+    section = next(one for one in build_sections(read_audits([redrawn.folder])) if one.key == "stability")
+    surfaces, volumes = (block.blocks[0] for block in blocks_of(section, "details"))
+    assert surfaces.head[2:] == ["Dice", "HD95 (mm)", "Surface Dice (1 voxel)", "Surface Dice (2 mm)"]
+    entry = redrawn.audit.summary.corruptions[0]
+    assert texts(surfaces)[0][3] == f"{entry.foreground_mean['hd95']:.3f}"
+    assert volumes.head[-1] == "Coefficient of variation over draws"
+
+
+def test_voxel_margins_order_the_cases(redrawn):
+    found = redrawn.audit.summary.stability
+    assert [one.score for one in found.scores] == ["agreement", "voxel_margin"]
+    for record in redrawn.audit.cases:
+        (one,) = record.rows_of(VoxelMarginRow)[0].maps
+        arrays = np.load(redrawn.folder / one.view)
+        inside = arrays["label"] > 0
+        margins = np.minimum(arrays["attack"][inside].astype(float), 1.0)
+        case = next(case for case in found.cases if case.case == record.case)
+        assert case.voxel_margin == pytest.approx(margins.mean(), rel=1e-3)

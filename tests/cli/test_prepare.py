@@ -74,6 +74,11 @@ def test_nnunet_layout_converts_only_unless_told_otherwise(imaseg, raw_phantom, 
         (["--layout", "bids"], "layout must be one of msd, nnunet, got 'bids'"),
         (["--workers", "0"], "workers must be at least 1, got 0"),
         (["--recipe", "nobody"], "must be one of those that ship"),
+        (
+            ["--keep-tags", "KVP,PatientName"],
+            "what identifies no patient (names, dates, UIDs, numbers and free text do)",
+        ),
+        (["--keep-tags", "Manufacturer"], "must hold DICOM for --keep-tags, got other formats only"),
         (["--config", "gone.yaml"], "gone.yaml must be a readable YAML file"),
     ],
 )

@@ -1,8 +1,10 @@
-"""`imaseg report` of an audit whose plan imported a local file: refused, then with the file and trust."""
+"""`imaseg report`: audits whose plan imported a local file, with trust only; the line on two cohorts of one model."""
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -48,3 +50,18 @@ def test_a_local_probe_is_known_to_the_page_by_its_file(volumes, imaseg):
     assert f"imports must be trusted, got {file}. They are Python code" in stderr
     assert imaseg("report", folder, "--out", page, "--imports", file, "--trust")[0] == 0
     assert "tiny: what the probes of kind volume found has no section here; see summary.json." in page.read_text()
+
+
+def test_one_model_on_two_data_sets_is_told_in_severities(real_audit, tmp_path, imaseg):
+    there = shutil.copytree(real_audit, tmp_path / "there")
+    summary, run = (json.loads((there / name).read_text()) for name in ("summary.json", "run.json"))
+    run["data_sha256"] = "0" * 64
+    for case in summary["metric_per_case"]:
+        case["metrics"]["foreground_mean"]["dice"] += 0.1
+    for name, content in (("summary.json", summary), ("run.json", run)):
+        (there / name).write_text(json.dumps(content))
+    code, stdout, stderr = imaseg("report", real_audit, there, "--out", tmp_path / "page.html")
+    assert code == 0, stderr
+    *_, line = stdout.splitlines()
+    assert line.startswith(f"From {real_audit.name} to there mean Dice changes by +0.100")
+    assert line.endswith("there is no harder for the model.")

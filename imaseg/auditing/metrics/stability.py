@@ -17,6 +17,7 @@ from imaseg.results.case import CaseRecord
 from imaseg.results.corruption import CorruptionRow
 from imaseg.results.margin import MarginRow
 from imaseg.results.stability import Expected, MovedVolume, ScoreOfFailure, Stability
+from imaseg.results.voxel_margin import VoxelMarginRow
 from imaseg.statistics.ranking import rank_correlation, risk_coverage
 
 LIMIT = 0.1
@@ -27,7 +28,9 @@ def stability(records: Sequence[CaseRecord]) -> Stability:
     smallest = _smallest(records)
     cases = [_expected(record, smallest) for record in records]
     units = {record.case: record.unit for record in records}
-    scores = [one for name in ("agreement", "margin") if (one := _judged(name, cases, units)) is not None]
+    scores = [
+        one for name in ("agreement", "margin", "voxel_margin") if (one := _judged(name, cases, units)) is not None
+    ]
     return Stability(
         smallest=[name for name, _ in smallest],
         limit=LIMIT,
@@ -37,9 +40,9 @@ def stability(records: Sequence[CaseRecord]) -> Stability:
     )
 
 
-def _trust(case: Expected) -> tuple[bool, float, float, str]:
+def _trust(case: Expected) -> tuple[bool, float, float, float, str]:
     """Those that nothing was found in come first."""
-    return case.found, _or_one(case.agreement), _or_one(case.margin), case.case
+    return case.found, _or_one(case.agreement), _or_one(case.margin), _or_one(case.voxel_margin), case.case
 
 
 def _or_one(value: float | None) -> float:
@@ -79,8 +82,18 @@ def _expected(record: CaseRecord, smallest: Sequence[tuple[str, float]]) -> Expe
         found=found,
         agreement=statistics.fmean(known) if known else None,
         margin=min(margins, default=None) if found else None,
+        voxel_margin=min(_of_voxels(record), default=None) if found else None,
         dice=record.truth.get(MEAN, {}).get("dice"),
     )
+
+
+def _of_voxels(record: CaseRecord) -> Iterator[float]:
+    """Mean margins inside the structures, of each set by attacks, else by the estimate."""
+    for row in record.rows_of(VoxelMarginRow):
+        by_method = {one.method: one for one in row.maps}
+        shown = by_method.get("attack") or by_method.get("gradient")
+        if shown is not None and shown.mean_inside is not None:
+            yield min(shown.mean_inside / shown.eps, 1.0)
 
 
 def _judged(name: str, cases: Sequence[Expected], units: dict[str, str]) -> ScoreOfFailure | None:
@@ -106,7 +119,21 @@ def _judged(name: str, cases: Sequence[Expected], units: dict[str, str]) -> Scor
     )
 
 
+def _variation(records: Sequence[CaseRecord]) -> dict[tuple[str, float, str], float]:
+    """Mean coefficient of variation over draws, by corruption, severity and structure."""
+    found: dict[tuple[str, float, str], list[float]] = {}
+    for record in records:
+        for row in record.rows_of(CorruptionRow):
+            for k in record.volumes if row.volumes else ():
+                drawn = [volumes[k] for volumes in row.volumes]
+                if any(drawn):
+                    variation = statistics.stdev(drawn) / statistics.fmean(drawn)
+                    found.setdefault((row.corruption, float(row.severity), k), []).append(variation)
+    return {key: statistics.fmean(values) for key, values in found.items()}
+
+
 def _volumes(records: Sequence[CaseRecord]) -> list[MovedVolume]:
+    variation = _variation(records)
     found: dict[tuple[str, float, str], list[float]] = {}
     for record in records:
         for name, size, scores in _changes(record):
@@ -122,6 +149,7 @@ def _volumes(records: Sequence[CaseRecord]) -> list[MovedVolume]:
             mean=statistics.fmean(moves),
             absolute=statistics.fmean(map(abs, moves)),
             moved=statistics.fmean(abs(move) > LIMIT for move in moves),
+            variation=variation.get((name, size, k)),
         )
         for (name, size, k), moves in found.items()
     ]

@@ -30,12 +30,15 @@ class CorruptionProbe(Probe):
         corruptions: registered names, or "all": each case then gets those that occur in such images.
         severities: among 1 to 5.
         seed: of what is drawn; None for that of the plan.
+        draws: how often each corruption is drawn. Of the draws after the first, which all other figures are of, only
+            the predicted volumes are kept, whose coefficient of variation the audit states.
     """
 
     kind: Literal["corruption"] = "corruption"
     corruptions: Annotated[list[str], Field(min_length=1)] | Literal["all"] = "all"
     severities: Annotated[list[Annotated[int, Field(ge=1, le=5)]], Sorted] = Field(list(SEVERITIES), min_length=1)
     seed: int | None = Field(None, ge=0)
+    draws: int = Field(1, ge=1, le=1000)
 
     def names(self) -> list[str]:
         """There is mostly one such probe."""
@@ -58,8 +61,8 @@ class CorruptionProbe(Probe):
         self.build(seed)
 
     def cost(self, classes: int, seed: int) -> Cost:
-        """One prediction per corruption and severity, at most."""
-        images = len(self.build(seed)) * len(self.severities)
+        """One prediction per corruption, severity and draw, at most."""
+        images = len(self.build(seed)) * len(self.severities) * self.draws
         return Cost(self.name, 0, images, images, first=self.cases)
 
     def changing(self, scene: Scene) -> float:
@@ -94,8 +97,9 @@ class CorruptionProbe(Probe):
             if reason:
                 rows.append(LeftOutRow(probe=self.name, corruption=corruption.name, reason=reason))
                 continue
-            ladder = corruption.ladder(start, severities=self.severities, modality=_modality(scene))
-            rows += [self._row(scene, corruption, corrupted) for corrupted in ladder]
+            drawn = [corruption, *(type(corruption)(seed=corruption.seed + more) for more in range(1, self.draws))]
+            ladders = [one.ladder(start, severities=self.severities, modality=_modality(scene)) for one in drawn]
+            rows += [self._row(scene, corruption, *corrupted) for corrupted in zip(*ladders, strict=True)]
         return rows
 
     def _beginnings(self, scene: Scene) -> Iterator[tuple[Corruption, Volume, str]]:
@@ -105,20 +109,17 @@ class CorruptionProbe(Probe):
             start = scene.source.fit(native)[0] if corruption.after_normalisation else native
             yield corruption, start, corruption.why_not(start, _modality(scene))
 
-    def _row(self, scene: Scene, corruption: Corruption, corrupted: Corrupted) -> CorruptionRow:
-        try:
-            volume = corrupted.volume if corruption.after_normalisation else scene.source.fit(corrupted.volume)[0]
-            scores = scene.score_of(volume)
-        except InputError as error:
-            msg = f"{corruption.name} at severity {corrupted.severity}: {error}"
-            raise InputError(msg) from error
+    def _row(self, scene: Scene, corruption: Corruption, corrupted: Corrupted, *others: Corrupted) -> CorruptionRow:
+        seen = _seen(scene, corruption, corrupted)
+        volumes = [seen.predicted_volumes, *(_seen(scene, corruption, other).predicted_volumes for other in others)]
         stated = {key: getattr(corrupted, key) for key in ("severity", "parameters", "change", "reached")}
         return CorruptionRow(
             probe=self.name,
             corruption=corruption.name,
             **stated,
             before_normalisation=scene.source.prepares and not corruption.after_normalisation,
-            scores=scores,
+            scores=seen.clean_scores,
+            volumes=volumes if others else [],
         )
 
     def summarise(self, records: Sequence[CaseRecord], labels: Labels, seed: int) -> list[CorruptionEntry]:
@@ -160,6 +161,16 @@ class CorruptionProbe(Probe):
             n=len(found),
             **block({case: row.scores for case, row in rows.items()}, labels, units),
         )
+
+
+def _seen(scene: Scene, corruption: Corruption, corrupted: Corrupted) -> Scene:
+    """The case as it is corrupted, prepared and predicted."""
+    try:
+        volume = corrupted.volume if corruption.after_normalisation else scene.source.fit(corrupted.volume)[0]
+        return scene.seen(volume)
+    except InputError as error:
+        msg = f"{corruption.name} at severity {corrupted.severity}: {error}"
+        raise InputError(msg) from error
 
 
 def _modality(scene: Scene) -> tuple[str, ...]:

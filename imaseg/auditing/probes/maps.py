@@ -63,6 +63,7 @@ class MapWriter:
         shown = margin.clamp(max=_LARGEST)
         self._arrays[method] = _array(shown if method == "certified" else unflipped.where(standing, shown))
         broken = margin[right & ~standing]
+        inside = margin[right & (self.scene.shown(self.scene.label[0]) > 0)]
         return VoxelMap(
             **self.stated,
             method=method,
@@ -72,6 +73,7 @@ class MapWriter:
             right=int(right.sum()),
             censored=int((standing & right).sum()),
             median=float(broken.median()) if len(broken) else None,
+            mean_inside=float(inside.mean()) if len(inside) else None,
             bands=[self._band(one, method) for one in self._summaries(result)] if self.nifti else [],
         )
 

@@ -275,13 +275,22 @@ class Scene:
 
     def score_of(self, volume: Volume) -> Scores:
         """Metrics of the plain prediction of another image of this case."""
+        return self.seen(volume).clean_scores
+
+    def seen(self, volume: Volume) -> Scene:
+        """The case with another image, already predicted."""
         volume = replace(volume, label=self.loaded.label) if self.loaded.own else volume
         loaded = replace(self.loaded, volume=volume)
         how: dict[str, Any] = {"folder": self.folder, "random": self.random, "instances": self.instances}
         other = Scene(self.model, self.source, self.case, loaded, **how)
-        scores = other.clean_scores
+        _ = other.clean_logits
         self.forward_calls += other.forward_calls
-        return scores
+        return other
+
+    @property
+    def predicted_volumes(self) -> dict[str, float]:
+        """Volume of the prediction of the unchanged image in ml by class."""
+        return volumes_ml(self.clean, spacing=self.spacing, groups=self.groups)
 
     def score(self, prediction: Tensor, dice: Tensor, label: Tensor, logits: Tensor) -> Scores:
         """All metrics of a prediction (*spatial) with its Dice (1, K), against a label (*spatial), both of classes."""

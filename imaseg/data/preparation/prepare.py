@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from imaseg.data.layouts.load import load_cases
 from imaseg.data.plain import read_json
 from imaseg.data.preparation.division import divide
 from imaseg.data.preparation.jobs import Workers, usual_workers
+from imaseg.data.preparation.kept_tags import TABLE, require_dicom, write_tags
 from imaseg.data.preparation.labels import allowed_values, by_recipe
 from imaseg.data.preparation.outcome import PrepareSummary, finish
 from imaseg.data.preparation.recipe import Recipe, parse_recipe
@@ -60,6 +61,7 @@ def prepare(
     splitting: Splitting | None = None,
     patients: Mapping[str, str] | None = None,
     follow_links: bool = False,
+    keep_tags: Sequence[str] = (),
 ) -> PrepareSummary:
     """Check every case of `source`, prepare the usable ones, and record why the others are not.
 
@@ -74,6 +76,8 @@ def prepare(
         splitting: how to split the usable cases by patient; None keeps the split of `source`, if it has one.
         patients: patient by case id, where the data and the recipe do not say or are wrong.
         follow_links: as in `load_cases`.
+        keep_tags: keywords of DICOM attributes that `OUT/groups.csv` states of each prepared case, as `parse_tags`
+            returns them.
 
     Returns:
         Which cases were prepared and which not; `OUT/prepare.json` holds the same.
@@ -84,6 +88,8 @@ def prepare(
     listed = load_cases(source, missing_ok=True, layout=recipe.layout, follow_links=follow_links)
     cohort = _with_patients(by_recipe(listed, recipe), patients)
     _reject_long_names(cohort)
+    if keep_tags:
+        require_dicom(cohort, source)
     notes = _open(source, out, recipe, layout, [splitting.text, splitting.seed, patients] if splitting else None)
     if workers is None:
         workers = usual_workers([path for case in cohort for named in case.files for path in files_behind(named)])
@@ -123,6 +129,9 @@ def prepare(
             known = {"patient": case.patient} if case.patient else {}
             records.append({"id": case.id} | known | record)
         written = [case.id for case in cohort if case.id in done and done[case.id][1]]
+        if keep_tags:
+            kept = {record["id"] for record in records if record["status"] == "ok"}
+            write_tags(out / TABLE, [case for case in cohort if case.id in kept], keep_tags)
         return finish(cohort, source, notes, recipe, statistics, records, surveys, written, remarks, folds)
 
 

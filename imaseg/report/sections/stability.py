@@ -7,11 +7,18 @@ from collections.abc import Iterator
 from imaseg.progress import counted
 from imaseg.report.audits import Audit, Audits, model_column, owner
 from imaseg.report.blocks import MISSING, Block, Details, Section, Sentence, Table, table, with_interval
+from imaseg.report.metrics import METRICS
 from imaseg.report.wording import decimal, in_words
-from imaseg.results.stability import Expected, ScoreOfFailure, Stability
+from imaseg.results.base import Block as Scored
+from imaseg.results.stability import Expected, MovedVolume, ScoreOfFailure, Stability
 
 _SHOWN = 10
-_NAMES = {"agreement": "agreement under the smallest changes", "margin": "smallest margin"}
+_AGREEMENT = ("dice", "surface_dice", "surface_dice_2mm", "hd95")
+_NAMES = {
+    "agreement": "agreement under the smallest changes",
+    "margin": "smallest margin",
+    "voxel_margin": "mean margin of the voxels inside",
+}
 _METHOD = (
     "Predictions under change were compared with the model's own prediction of the unchanged image. Cases are ordered "
     "by the mean Dice between the two over the smallest changes. Risk is 1 - Dice with the label, and the area under "
@@ -30,6 +37,7 @@ def build(audits: Audits) -> Section | None:
             blocks.append(_cases(audits, audit, found))
     if any(found.scores for _, found in held):
         blocks.append(_scores(audits, held))
+    blocks += [_agreement(audits, audit) for audit, _ in held if _changed(audit)]
     blocks += [Details(f"{owner(audits, a)}Volumes under every change", [_volumes(a, f)]) for a, f in held if f.volumes]
     return Section(
         20,
@@ -68,12 +76,14 @@ def _said(audits: Audits, held: list[tuple[Audit, Stability]]) -> Iterator[str]:
 def _cases(audits: Audits, audit: Audit, found: Stability) -> Table:
     """The cases to look at first."""
     margins = any(case.margin is not None for case in found.cases)
+    voxels = any(case.voxel_margin is not None for case in found.cases)
     labelled = any(case.dice is not None for case in found.cases)
     rows = [
         {
             "Case": case.case,
             "Agreement under the smallest changes": _of(case, case.agreement),
             **({"Smallest margin / largest budget": _of(case, case.margin)} if margins else {}),
+            **({"Mean voxel margin inside / largest budget": _inside(case)} if voxels else {}),
             **({"Dice with the label": MISSING if case.dice is None else decimal(case.dice)} if labelled else {}),
         }
         for case in found.cases[:_SHOWN]
@@ -82,6 +92,10 @@ def _cases(audits: Audits, audit: Audit, found: Stability) -> Table:
         f", the first {_SHOWN} of {len(found.cases)} (the others: summary.json)" if len(found.cases) > _SHOWN else ""
     )
     return table(f"{owner(audits, audit)}Cases to look at first, by expected failure{first}", rows)
+
+
+def _inside(case: Expected) -> object:
+    return MISSING if case.found and case.voxel_margin is None else _of(case, case.voxel_margin)
 
 
 def _of(case: Expected, value: float | None) -> str:
@@ -107,7 +121,30 @@ def _score(audits: Audits, audit: Audit, one: ScoreOfFailure) -> dict[str, objec
     }
 
 
+def _changed(audit: Audit) -> list[tuple[str, Scored]]:
+    """Every attack at every budget and corruption at every severity."""
+    attacks: list[tuple[str, Scored]] = [(f"{one.probe} {one.eps:g}", one) for one in audit.summary.probes]
+    return attacks + [(f"{one.corruption} {one.severity}", one) for one in audit.summary.corruptions]
+
+
+def _agreement(audits: Audits, audit: Audit) -> Details:
+    """Volumes and surfaces apart: a shell may move though hardly any volume does."""
+    columns = [metric for metric in METRICS if metric.name in _AGREEMENT]
+    rows = [
+        {"Change": name, "n": len(block.metric_per_case)}
+        | {m.head: with_interval(block.foreground_mean.get(m.name), block.ci95.get(m.name)) for m in columns}
+        for name, block in _changed(audit)
+    ]
+    caption = "Prediction under change against that of the unchanged image, mean over structures and cases"
+    return Details(f"{owner(audits, audit)}Volume and surface agreement under every change", [table(caption, rows)])
+
+
+def _variation(one: MovedVolume) -> object:
+    return MISSING if one.variation is None else f"{one.variation:.1%}"
+
+
 def _volumes(audit: Audit, found: Stability) -> Table:
+    varied = any(one.variation is not None for one in found.volumes)
     rows = [
         {
             "Change": one.change,
@@ -116,6 +153,7 @@ def _volumes(audit: Audit, found: Stability) -> Table:
             "Mean change of volume": f"{one.mean:+.1%}",
             "Mean size of it": f"{one.absolute:.1%}",
             f"More than {found.limit:.0%}": f"{one.moved:.0%} of cases",
+            **({"Coefficient of variation over draws": _variation(one)} if varied else {}),
         }
         for one in found.volumes
     ]

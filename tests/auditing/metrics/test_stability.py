@@ -8,20 +8,25 @@ from imaseg.auditing.metrics.stability import stability
 from imaseg.results.base import MEAN
 from imaseg.results.case import CaseRecord, CaseScale
 from imaseg.results.corruption import CorruptionRow
+from imaseg.results.maps import VoxelMap
+from imaseg.results.voxel_margin import VoxelMarginRow
 
 
 def scored(dice, error=0.0):
     return {k: {"dice": dice, "volume_error": error} for k in ("1", MEAN)}
 
 
-def record(case, changed, *, volume=2.0, truth=None):
+def record(case, changed, *, volume=2.0, truth=None, drawn=(), maps=()):
     rows = [
         CorruptionRow(
             probe="corruptions", corruption="blur", severity=severity, parameters={}, change=0.1, reached=True,
             before_normalisation=False, scores=scored(dice, error),
+            volumes=[{"1": ml} for ml in drawn],
         )
         for severity, (dice, error) in changed.items()
     ]  # fmt: skip
+    if maps:
+        rows.append(VoxelMarginRow(probe="voxels", maps=[*maps], forward_calls=0, backward_calls=0))
     return CaseRecord(
         case=case, clean=scored(1.0), truth={} if truth is None else scored(truth), volumes={"1": volume},
         scale=CaseScale(spacing=[1.0] * 3, std=1.0, span=1.0, native=None), rows=rows,
@@ -60,3 +65,45 @@ def test_a_volume_that_moves_by_more_than_a_tenth_counts_as_moved():
     assert (change.change, change.n, change.moved) == ("blur 1", 4, 0.5)
     assert change.mean == pytest.approx((0.19 - 0.21 + 1.0) / 2 / 4)
     assert change.absolute == pytest.approx((0.19 + 0.21 + 1.0) / 2 / 4)
+
+
+def test_the_variation_is_that_of_volumes_over_draws():
+    """Of 1, 2 and 3 ml the standard deviation is 1 and the mean 2; of 2, 2 and 5 ml they are sqrt(3) and 3."""
+    records = [
+        record("a", {1: (0.9, 0)}, drawn=[1.0, 2.0, 3.0]),
+        record("b", {1: (0.9, 0)}, drawn=[2.0, 2.0, 5.0]),
+        record("never found", {1: (0.9, 0)}, drawn=[0.0, 0.0, 0.0]),
+    ]
+    (found,) = stability(records).volumes
+    assert found.variation == pytest.approx((1 / 2 + 3**0.5 / 3) / 2)
+    assert stability([record("a", {1: (0.9, 0)})]).volumes[0].variation is None
+
+
+def voxel_map(mean, *, method="attack", eps=2.0):
+    return VoxelMap(
+        perturbation="l2", unit="rms", method=method, eps=eps, view="cases/a.npz", array=method, file=None, right=9,
+        censored=3, median=0.1, mean_inside=mean, bands=[],
+    )  # fmt: skip
+
+
+def test_margins_of_voxels_judge_the_order_too():
+    margins = [0.2, 0.4, 0.8, 1.6, 2.0]
+    records = [
+        record(f"c{n}", {1: (0.9, 0)}, truth=0.5 + 0.1 * n, maps=[voxel_map(mean)]) for n, mean in enumerate(margins)
+    ]
+    found = stability(records)
+    assert [case.voxel_margin for case in found.cases] == pytest.approx([mean / 2 for mean in margins])
+    (score,) = [one for one in found.scores if one.score == "voxel_margin"]
+    assert (score.n, score.rank_correlation) == (5, pytest.approx(1.0))
+    assert score.aurc == pytest.approx(score.aurc_best)
+
+
+def test_attacks_stand_before_their_estimate_and_the_smallest_set_counts():
+    maps = [voxel_map(1.0), voxel_map(0.1, method="gradient")]
+    (case,) = stability([record("a", {1: (0.9, 0)}, maps=maps)]).cases
+    assert case.voxel_margin == 0.5
+    both = record("a", {1: (0.9, 0)}, maps=maps)
+    other = VoxelMarginRow(probe="other", maps=[voxel_map(0.4)], forward_calls=0, backward_calls=0)
+    (case,) = stability([both.model_copy(update={"rows": [*both.rows, other]})]).cases
+    assert case.voxel_margin == 0.2
+    assert stability([record("a", {1: (0.9, 0)}, volume=0.0, maps=maps)]).cases[0].voxel_margin is None

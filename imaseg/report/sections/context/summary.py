@@ -8,6 +8,7 @@ from imaseg.plugins import plugins
 from imaseg.progress import counted
 from imaseg.report.audits import Audits
 from imaseg.report.blocks import Block, Notice, Section, Sentence, Sentences
+from imaseg.report.cohorts import pairs_of
 from imaseg.report.glance import glance
 from imaseg.report.sections.context.validity import verdict_text
 from imaseg.report.wording import listing
@@ -42,7 +43,8 @@ def _subject(audits: Audits) -> str:
         parts = [f"{a.name} on {counted(a.summary.data.cases, 'case')} of {a.summary.data.name}" for a in audits]
         where = f"on different cases: {'; '.join(parts)}"
     labels = dict.fromkeys(label for audit in audits for label in audit.summary.data.labels.values())
-    who = f"The model {names[0]} was" if len(names) == 1 else f"{len(names)} models, {listing(names)}, were"
+    alone = len(names) == 1 or len(pairs_of(audits)) == len(names) - 1
+    who = f"The model {audits[0].summary.model.name} was" if alone else f"{len(names)} models, {listing(names)}, were"
     return f"{who} audited {where}; structures: {listing(labels)}."
 
 
