@@ -54,23 +54,11 @@ def test_a_run_ends_when_patience_does_and_says_so(prepared_phantom, tiny_config
     assert said == [line], "a run that has ended says why it does not go on"
 
 
-def test_a_killed_run_has_the_patience_that_it_had(prepared_phantom, tiny_config, tmp_path, dices, monkeypatch):
+def test_a_killed_run_has_the_patience_that_it_had(prepared_phantom, tiny_config, tmp_path, dices, killed):
     config = load_config(tiny_config, PATIENT)
     whole = train(config, prepared_phantom, tmp_path / "whole")
 
-    class Killed(Exception):
-        pass
-
-    finish = EpochRecord._iteration
-
-    def kill(self, engine):
-        finish(self, engine)
-        if engine.state.epoch == 6:
-            raise Killed
-
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(EpochRecord, "_iteration", kill)
-        train(config, prepared_phantom, tmp_path / "part")
+    killed(config, prepared_phantom, tmp_path / "part", lambda state: state.epoch == 6)
     part = train(config, prepared_phantom, tmp_path / "part", resume=True)
     assert (whole / "outcome.json").read_text() == (part / "outcome.json").read_text()
     assert json.loads((part / "outcome.json").read_text())["weights_of_epoch"] == 6

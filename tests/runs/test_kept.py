@@ -13,7 +13,6 @@ from imaseg.integrations.monai import RobustIteration
 from imaseg.runs import load_config, train
 from imaseg.runs.batches import training_loader
 from imaseg.runs.monitor import Monitor
-from imaseg.runs.record import EpochRecord
 from imaseg.runs.train import held_out, training_cases
 from tests.conftest import IMA_METHOD
 
@@ -55,23 +54,11 @@ def test_the_mean_of_the_weights_is_saved_and_monitored(prepared_phantom, tiny_c
 
 
 @pytest.mark.parametrize("more", [[], ["clean_statistics=true"]], ids=["ema", "clean-statistics"])
-def test_a_killed_run_goes_on_with_its_mean(more, prepared_phantom, tiny_config, tmp_path, monkeypatch):
+def test_a_killed_run_goes_on_with_its_mean(more, prepared_phantom, tiny_config, tmp_path, killed):
     config = load_config(tiny_config, [*EMA, *more])
     whole = train(config, prepared_phantom, tmp_path / "whole")
 
-    class Killed(Exception):
-        pass
-
-    finish = EpochRecord._iteration
-
-    def kill(self, engine):
-        finish(self, engine)
-        if engine.state.iteration == 5:
-            raise Killed
-
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(EpochRecord, "_iteration", kill)
-        train(config, prepared_phantom, tmp_path / "part")
+    killed(config, prepared_phantom, tmp_path / "part", lambda state: state.iteration == 5)
     part = train(config, prepared_phantom, tmp_path / "part", resume=True)
     assert _same(_weights(whole), _weights(part))
     assert (whole / "metrics.csv").read_text() == (part / "metrics.csv").read_text()

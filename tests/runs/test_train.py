@@ -94,24 +94,12 @@ def test_margins_in_the_middle_are_not_remarked_on(prepared_phantom, tiny_config
 
 
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
-def test_a_killed_run_goes_on_bit_by_bit(prepared_phantom, tiny_config, tmp_path, monkeypatch, method):
+def test_a_killed_run_goes_on_bit_by_bit(prepared_phantom, tiny_config, tmp_path, killed, method):
     config = load_config(tiny_config, ["epochs=4", method])
     whole = train(config, prepared_phantom, tmp_path / "whole")
 
-    class Killed(Exception):
-        pass
-
-    finish = EpochRecord._iteration
-
-    def kill(self, engine):
-        finish(self, engine)
-        # Three cases in batches of two: the fifth step is the first of the third epoch.
-        if engine.state.iteration == 5:
-            raise Killed
-
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(EpochRecord, "_iteration", kill)
-        train(config, prepared_phantom, tmp_path / "part")
+    # Three cases in batches of two: the fifth step is the first of the third epoch.
+    killed(config, prepared_phantom, tmp_path / "part", lambda state: state.iteration == 5)
     assert not _same(_weights(whole), _weights(tmp_path / "part"))
     part = train(config, prepared_phantom, tmp_path / "part", resume=True)
     assert _same(_weights(whole), _weights(part))
