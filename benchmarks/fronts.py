@@ -1,6 +1,6 @@
 """Attacked Dice at equal clean Dice: each setting of IMA against the fronts of its controls, over seeds and patients.
 
-    python benchmarks/fronts.py ROWS.json [...] [--figure FILE]
+    python benchmarks/fronts.py ROWS.json [...] [--against ROW] [--figure FILE]
 
 ROWS are the `rows.json` of `ima_ablation.py` or of `many_sets.py`, one per seed, compared as
 docs/decisions/0008-how-ima-is-judged.md says: a control is a curve of attacked over clean Dice, through its settings in
@@ -72,6 +72,7 @@ class Runs:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", type=Path, nargs="+")
+    parser.add_argument("--against", help="a row from which all others are subtracted, whatever their clean Dice")
     parser.add_argument("--figure", type=Path, help="SVG or PNG of attacked against clean Dice")
     arguments = parser.parse_args()
     files = [json.loads(path.read_text()) for path in arguments.rows]
@@ -83,6 +84,8 @@ def main() -> None:
         print(f"\nDice, {_WORDS[way]}, mean (SD) over {len(files)} seeds:\n\n{_table(files, runs)}")
         print(f"\nOf IMA less that of a control at the same clean Dice:\n\n{_comparison(runs)}")
         print(f"\nMean over the clean Dice that both fronts reach, IMA less control:\n\n{_areas(runs)}")
+        if arguments.against is not None:
+            print(f"\nLess those of {arguments.against}:\n\n{_differences(runs, arguments.against)}")
         if arguments.figure is not None:
             means = {name: np.mean([one[name] for one in runs.points()], 0).tolist() for name in runs.names}
             draw(means, runs.front("PGD"), [*runs.columns], arguments.figure)
@@ -142,6 +145,17 @@ def _comparison(runs: Runs) -> str:
                 (name, control, header, _spread(runs, partial(above, name=name, settings=settings, place=place)))
             )
     return _lines(found, [*runs.columns])
+
+
+def _differences(runs: Runs, other: str) -> str:
+    """Every row less another one, clean first."""
+    if other not in runs.names:
+        raise SystemExit(f"--against must be one of {', '.join(runs.names)}, got {other}.")
+    found = []
+    for name in [name for name in runs.names if name != other]:
+        for place, header in enumerate(["clean", *runs.columns]):
+            found.append((name, other, header, _spread(runs, lambda one, n=name, p=place: one[n][p] - one[other][p])))
+    return _lines(found, ["clean", *runs.columns])
 
 
 def _controls(runs: Runs) -> list[str]:

@@ -161,7 +161,7 @@ def main() -> None:
         )  # fmt: skip
         found, patients = judged(book, folder.name, model, held, steps)
         found = torch.cat([found, corrupted_dice(model, corrupted)])
-        values = {"dice": found.tolist(), "margins": mean_margins(folder)}
+        values = {"dice": found.round(decimals=5).tolist(), "margins": mean_margins(folder)}
         keep(arguments.out / "rows.json", {**about, "patients": patients}, name, values)
         means = found.mean(1)
         cells = [f"{float(means[places].mean()):.3f}" for places in ([0], *columns.values())]

@@ -83,6 +83,17 @@ def test_the_interval_grows_with_seeds_and_with_patients_that_differ(fronts):
     assert one_seed == pytest.approx(2.776445 * 0.2 / 5, rel=1e-5)  # over five patients alone
 
 
+def test_rows_less_another_one_are_paired_by_patient(fronts):
+    voxels = np.array(_voxels(0.9, 0.5))
+    voxels[1, :, 0, 0] += [0, 100, 200, 300, 400]  # patients differ, rows do not
+    rows = {"a": voxels.tolist(), "b": (voxels - np.array([20, 0, 0])).tolist()}
+    lines = fronts._differences(_runs(fronts, rows), "a").splitlines()
+    assert lines[0].startswith("| row | control | clean | L2 5 |")
+    assert lines[2] == "| b | a | -0.020 [-0.020, -0.020]* | -0.020 [-0.020, -0.020]* |"
+    with pytest.raises(SystemExit, match="--against must be one of a, b, got c"):
+        fronts._differences(_runs(fronts, rows), "c")
+
+
 def test_runs_that_differ_in_more_than_the_seed_are_refused(fronts, monkeypatch, tmp_path):
     rows = {"columns": {}, "fronts": {}, "epochs": 1, "steps": 4, "patients": ["a"], "rows": {}}
     for number, changes in enumerate(({"seed": 0}, {"seed": 0}, {"seed": 1, "epochs": 2})):
