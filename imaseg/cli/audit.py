@@ -58,7 +58,7 @@ def audit(
         gates judged by them all the same; else 1 if a case or a gate failed; else 0.
     """
     how: dict[str, Any] = {"select": cases, "resume": resume, "device": own_device(device), "trust": trust}
-    how |= {"attacker": attacker, "groups": groups}
+    how |= {"attacker": attacker, "groups": groups, "gates": gates}
     subjects = load_cases(data, missing_ok=True, follow_links=True) if follow_links else data
     if dry_run:
         rehearse(model, subjects, plan, out, announce=say, **how)

@@ -29,7 +29,7 @@ class InvertedContrast(Corruption):
         sign = float(rng.choice([-1, 1]))
         return Effect(
             turning(scene, [lambda unit: sign * unit.clip(-2, 2) ** 2] * len(scene.image)),
-            limit=math.pi,
+            limit=math.pi if scene.std.any() else 0.0,
             describe=lambda angle: {"degrees": math.degrees(angle), "correlation": math.cos(angle)},
             ladder=[math.radians(degrees) for degrees in _DEGREES],
         )

@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_opening
 
+from imaseg.data.cohort.hounsfield import looks_like_hounsfield
 from imaseg.data.preparation.body import body_mask
 
 Image = NDArray[np.float32]
 _AIR = 0.25
 """Voxels outside of the bright component are air if their brightness is at most this share of its own, else tissue."""
 _HOUNSFIELD = -500.0
-"""Values below this are taken for HU of air if the modality is unknown."""
+"""CT with values below this is in HU, not normalised."""
 _THICKER = 1.1
 
 
@@ -109,7 +110,10 @@ class Scene:
 
 
 def is_ct(modality: Sequence[str], image: Image) -> bool:
-    """Whether an image is CT, by the names of its channels or, without names, by values that only HU have."""
+    """Whether an image is CT, by the names of its channels or, without names, by values that look like HU.
+
+    MR that was standardised and stored as whole numbers has values far below 0 too.
+    """
     if any(name.strip() for name in modality):
         return any(name.strip().upper() == "CT" for name in modality)
-    return bool(image.min() < _HOUNSFIELD)
+    return len(image) == 1 and looks_like_hounsfield(image[0])

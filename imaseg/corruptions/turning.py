@@ -33,7 +33,7 @@ def turning(scene: Scene, curves: Sequence[Curve]) -> Callable[[float], Image]:
     """
     inside = [scene.image[c][scene.body].astype(np.float64) for c in range(len(scene.image))]
     stds, means = scene.std.ravel(), scene.mean.ravel()
-    units = [(values - mean) / max(std, _NOTHING) for values, mean, std in zip(inside, means, stds, strict=True)]
+    units = [(values - mean) / (std or 1.0) for values, mean, std in zip(inside, means, stds, strict=True)]
     others = [uncorrelated(curve(unit), unit) for curve, unit in zip(curves, units, strict=True)]
 
     def apply(angle: float) -> Image:

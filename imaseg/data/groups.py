@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,8 @@ from imaseg.progress import counted
 NOT_STATED = "not stated"
 _MOST_NUMBERS = 6
 """Columns of more different numbers are cut into thirds."""
+_MISSING = ("na", "n/a", "nan")
+"""What programs write where there is no number."""
 Grouped = dict[str, dict[str, str]]
 """Group by column and case."""
 
@@ -50,9 +53,12 @@ def _rows(path: Path) -> dict[str, dict[str, str]]:
         columns = list(reader.fieldnames or ())
         if "case" not in columns or len(columns) < 2 or len({*columns}) < len(columns) or not all(columns):
             got = ", ".join(columns) or "none"
-            msg = f"{path} must have the column case and others, each with a name of its own, got {got}."
+            msg = (
+                f"{path} must have the column case and others, each with a name of its own and separated by commas, "
+                f"got {got}."
+            )
             raise InputError(msg)
-        rows = [{column: unescaped((row[column] or "").strip()) for column in columns} for row in reader]
+        rows = [_row(path, row, columns) for row in reader]
     except csv.Error as error:
         msg = f"{path} must be a readable CSV file with the column case and others, got {error}."
         raise InputError(msg) from error
@@ -64,15 +70,27 @@ def _rows(path: Path) -> dict[str, dict[str, str]]:
     return found
 
 
+def _row(path: Path, row: Mapping[str | None, Any], columns: Sequence[str]) -> dict[str, str]:
+    if None in row:  # a comma too many would put values under the wrong names
+        msg = (
+            f"{path} must hold {counted(len(columns), 'cell')} in each row, got more for {row['case']}. Put values "
+            "that hold a comma in quotes."
+        )
+        raise InputError(msg)
+    return {column: unescaped((row[column] or "").strip()) for column in columns}
+
+
 def _grouped(path: Path, column: str, values: Mapping[str, str]) -> dict[str, str]:
     stated = [value for value in values.values() if value]
-    numbers = {value: _number(value) for value in {*stated}}
-    if all(math.isfinite(number) for number in numbers.values()) and len({*numbers.values()}) > _MOST_NUMBERS:
-        names = _thirds([numbers[value] for value in stated])
-        return {case: names(numbers[value]) if value else NOT_STATED for case, value in values.items()}
-    if len(numbers) > max(2, len(stated) / 2):
+    known = [value for value in stated if value.lower() not in _MISSING]
+    numbers = {value: _number(value) for value in sorted({*known}, key=len)}
+    if known and all(math.isfinite(number) for number in numbers.values()):
+        names = _thirds if len({*numbers.values()}) > _MOST_NUMBERS else _spelt_alike
+        named = names(numbers, known)
+        return {case: named.get(value, NOT_STATED) for case, value in values.items()}
+    if len({*stated}) > max(2, len(stated) / 2):
         msg = (
-            f"column {column} of {path} must group the cases, got {counted(len(numbers), 'different value')} for "
+            f"column {column} of {path} must group the cases, got {counted(len({*stated}), 'different value')} for "
             f"{counted(len(stated), 'case')}. Leave it out, or write broader groups."
         )
         raise InputError(msg)
@@ -86,13 +104,15 @@ def _number(text: str) -> float:
         return math.nan
 
 
-def _thirds(values: Sequence[float]) -> Callable[[float], str]:
+def _spelt_alike(numbers: Mapping[str, float], _: Sequence[str]) -> dict[str, str]:
+    """The shortest spelling of each number: 1.5 and 1.50 are one group."""
+    names: dict[float, str] = {}
+    return {text: names.setdefault(number, text) for text, number in numbers.items()}
+
+
+def _thirds(numbers: Mapping[str, float], known: Sequence[str]) -> dict[str, str]:
     """Names the third that a number is in by its lowest and its highest value."""
-    edges = np.quantile(values, [1 / 3, 2 / 3])
-
-    def place(value: float) -> int:
-        return int(np.searchsorted(edges, value))
-
-    ranges = {at: [value for value in values if place(value) == at] for at in {place(value) for value in values}}
-    names = {at: f"{min(of):g} to {max(of):g}" for at, of in ranges.items()}
-    return lambda value: names[place(value)]
+    edges = np.quantile([numbers[text] for text in known], [1 / 3, 2 / 3])
+    places = {text: int(np.searchsorted(edges, number)) for text, number in numbers.items()}
+    ranges = {at: [numbers[text] for text, place in places.items() if place == at] for at in {*places.values()}}
+    return {text: f"{min(ranges[at]):.15g} to {max(ranges[at]):.15g}" for text, at in places.items()}

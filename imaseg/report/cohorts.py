@@ -156,7 +156,7 @@ def _said(pair: Pair) -> str:
         start = f"Predictions on {other} are as unstable at severity {distances[0].levels[1]:g} as those on {one}"
         return f"{start} at {_measures(distances)}."
     if not any(distance.found.level for distance in distances):
-        return f"From {one} to {other} mean Dice changes by {pair.cost}: {other} is no harder for the model."
+        return f"From {one} to {other} mean Dice changes by {pair.cost}: on average {other} is no harder for the model."
     return f"From {one} to {other} mean Dice changes by {pair.cost}, as much as {_measures(distances)} costs {one}."
 
 

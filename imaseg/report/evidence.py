@@ -96,7 +96,8 @@ def _overlap(audit: Audit) -> str:
 
 def _checks(audit: Audit) -> list[str]:
     checks = [check.ok for check in audit.summary.validity]
-    return [f"checks on the attacks and the data: {checks.count(True)} of {len(checks)} passed"]
+    silent = f", {checks.count(None)} not run" if None in checks else ""
+    return [f"checks on the attacks and the data: {checks.count(True)} of {len(checks)} passed{silent}"]
 
 
 def _accuracy(audit: Audit) -> list[str]:
@@ -105,9 +106,17 @@ def _accuracy(audit: Audit) -> list[str]:
     metrics = [metric for metric in shown_metrics([audit]) if metric.name in audit.summary.foreground_mean]
     return [
         f"{metric.head} {metric.write(audit.summary.foreground_mean[metric.name])}"
-        f"{_ends(audit.summary.ci95.get(metric.name), metric.digits)}"
+        f"{_ends(audit.summary.ci95.get(metric.name), metric.digits)}{_left_out(audit, metric.name)}"
         for metric in metrics
     ]
+
+
+def _left_out(audit: Audit, metric: str) -> str:
+    """How many values of a mean are penalties, and how many undefined ones it leaves out."""
+    means = audit.summary.foreground_mean
+    ends = {"_penalised": "penalised, since nothing was found or labelled", "_undefined": "undefined"}
+    parts = [f"{means[metric + end]:g} {word}" for end, word in ends.items() if means.get(metric + end)]
+    return f" ({', '.join(parts)})" if parts else ""
 
 
 def _ends(ends: list[float] | None, digits: int = 3) -> str:

@@ -86,7 +86,7 @@ class Degradation(Losses):
 
     Attributes:
         worst, worst_corruption: the largest, and its corruption.
-        relative: divided by the clean Dice.
+        relative: divided by the clean Dice; without corruptions of cases whose clean Dice is 0 altogether.
         unweighted: all severities alike.
         left_out: corruptions that occur in no case, with the reason.
         definition: in words.

@@ -133,7 +133,7 @@ class InstanceGroup(Record):
         labelled, missed, predicted, invented: numbers of instances over all cases.
         recall: share of the labelled ones that have a partner; None without any.
         precision: share of the predicted ones that have a partner; None without any.
-        f1: harmonic mean of both; None where one of them is.
+        f1: harmonic mean of both, 0 where there are no pairs; None where one of them is and the other is not 0.
         ci95: intervals of "recall", "precision" and "f1".
     """
 

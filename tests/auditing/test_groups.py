@@ -6,6 +6,7 @@ import pytest
 
 from imaseg import InputError, audit, load_cases
 from imaseg.auditing import Plan
+from imaseg.auditing.validity.gate import parse_gates
 from imaseg.results.base import MEAN
 
 PLAN = Plan.model_validate({"name": "g", "probes": [{"attack": "fgsm", "unit": "rms", "eps": [0.1]}]})
@@ -30,6 +31,26 @@ def test_summary_and_page_hold_the_groups_and_a_resumed_audit_takes_another_tabl
         tiny_run, prepared_phantom, PLAN, tmp_path / "a", select="all", groups=tmp_path / "other.csv", resume=True
     )
     assert [one.column for one in again.audit.summary.groups] == ["sex"]
+
+
+@pytest.mark.parametrize(
+    ("gate", "said"),
+    [
+        ("dice@clean[scanner=Z]=0.5", r"group of scanner \(X, Y\)"),
+        ("gap@l2-0.1[site]=-0.1", r"a column of the table of the cases \(scanner\)"),
+    ],
+)
+def test_a_gate_on_a_group_that_is_not_there_is_refused_before_anything_runs(
+    tiny_run, prepared_phantom, tmp_path, gate, said
+):
+    ids = load_cases(prepared_phantom).ids
+    (tmp_path / "cases.csv").write_text("case,scanner\n" + "".join(f"{i},{'XY'[n % 2]}\n" for n, i in enumerate(ids)))
+    how = {"select": "all", "gates": parse_gates([gate], PLAN)}
+    with pytest.raises(InputError, match=said):
+        audit(tiny_run, prepared_phantom, PLAN, tmp_path / "a", groups=tmp_path / "cases.csv", **how)
+    with pytest.raises(InputError, match="give one with --groups"):
+        audit(tiny_run, prepared_phantom, PLAN, tmp_path / "a", **how)
+    assert not (tmp_path / "a").exists()
 
 
 def test_a_table_of_other_cases_is_refused_before_anything_runs(tiny_run, prepared_phantom, tmp_path):

@@ -185,6 +185,18 @@ def test_a_folder_of_images_alone_takes_the_names_of_the_model(tiny_run, raw_pha
     assert {*done.audit.cases[0].volumes} == {*done.audit.summary.data.labels}
 
 
+def test_a_folder_of_which_some_cases_are_labelled_fails_none(tiny_run, raw_phantom, tmp_path):
+    folder = shutil.copytree(raw_phantom, tmp_path / "some")
+    first, second = [*load_cases(folder)][:2]
+    second.label.unlink()
+    plan = {"name": "f", "probes": [{"attack": "fgsm", "unit": "rms", "eps": [0.1]}], "reference": "prediction"}
+    done = audit(tiny_run, folder, Plan.model_validate(plan), tmp_path / "out", select=[first.id, second.id])
+    assert not done.failed
+    dice = {case.case: case.dice for case in done.audit.summary.stability.cases}
+    assert dice[first.id] is not None
+    assert dice[second.id] is None
+
+
 def test_an_evidence_sheet_calls_it_agreement_and_leaves_accuracy_blank(own):
     text = evidence(read_audits([own.folder]))
     assert "| Art. 15(1) | a level of accuracy that suits the purpose | ____ |" in text

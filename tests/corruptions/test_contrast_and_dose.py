@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -73,6 +74,19 @@ def test_tissues_are_those_that_lie_apart():
     values = np.concatenate([rng.normal(centre, 0.5, 2000) for centre in (0, 10, 40, 50)])
     np.testing.assert_allclose(tissues(values), [0, 10, 40, 50], atol=0.1)
     assert tissues(np.ones(9)).tolist() == [1.0]
+
+
+def test_maps_in_si_units_turn_as_others_do():
+    volume = phantom()
+    small = replace(volume, image=volume.image * np.float32(1e-12))  # about 1e-9, as of diffusion in m^2/s
+    for one, other in zip(InvertedContrast().ladder(volume), InvertedContrast().ladder(small), strict=True):
+        assert other.change == pytest.approx(one.change, rel=1e-3)
+
+
+def test_an_image_that_does_not_vary_reaches_no_severity():
+    volume = phantom()
+    flat = replace(volume, image=np.full_like(volume.image, 7.0))
+    assert not any(corrupted.reached for corrupted in InvertedContrast().ladder(flat))
 
 
 def test_turning_leaves_a_constant_channel():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +131,15 @@ def test_modality_decides_what_occurs():
         assert bool(kind().why_not(ct(), CT)) == (images in {"not CT", "several channels"})
     assert corruptions.Motion().why_not(ct()) == "it does not occur in CT", "told by the values where nobody says"
     assert corruptions.MissingChannel().why_not(tissue()) == "it has one channel"
+
+
+def test_standardised_mr_in_whole_numbers_is_not_taken_for_ct():
+    volume = phantom(channels=2)
+    low = replace(volume, image=volume.image * 10 - 3141)  # as in the Ljubljana MS data: values down to -3141
+    for one in (low, replace(low, image=low.image[:1])):
+        assert corruptions.CTKernel().why_not(one) == "it occurs in CT only"
+        assert not corruptions.TissueContrast().why_not(one)
+    assert not corruptions.CTKernel().why_not(ct())
 
 
 def test_what_no_scanner_wrote_stays():

@@ -33,6 +33,30 @@ def test_few_numbers_are_names(tmp_path):
     assert {*read_groups(path, CASES)["tesla"].values()} == {"1.5", "3"}
 
 
+def test_a_number_in_two_spellings_is_one_group_and_a_code_keeps_its_zeros(tmp_path):
+    path = written(
+        tmp_path, "case,tesla,site\n" + "".join(f"c{n},{('1.50', '1.5', '3')[n % 3]},0{n % 2}\n" for n in range(9))
+    )
+    found = read_groups(path, CASES)
+    assert [found["tesla"][case] for case in CASES[:3]] == ["1.5", "1.5", "3"]
+    assert {*found["site"].values()} == {"00", "01"}
+
+
+@pytest.mark.parametrize("missing", ["NA", "n/a", "nan"])
+def test_a_number_that_is_missing_leaves_the_others_numbers(tmp_path, missing):
+    path = written(tmp_path, f"case,age\nc0,{missing}\n" + "".join(f"c{n},{10 * n}\n" for n in range(1, 9)))
+    ages = read_groups(path, CASES)["age"]
+    assert ages["c0"] == NOT_STATED
+    assert {*ages.values()} == {NOT_STATED, "10 to 30", "40 to 50", "60 to 80"}
+
+
+def test_thirds_of_large_numbers_have_names_of_their_own(tmp_path):
+    path = written(tmp_path, "case,code\n" + "".join(f"c{n},{20250100 + n}\n" for n in range(9)))
+    assert {*read_groups(path, CASES)["code"].values()} == {
+        "20250100 to 20250102", "20250103 to 20250105", "20250106 to 20250108",
+    }  # fmt: skip
+
+
 def test_a_case_without_a_row_or_value_is_not_stated(tmp_path):
     path = written(tmp_path, "case,site\nc0,A\nc1,A\nc2,\nother,B\n")
     sites = read_groups(path, CASES)["site"]
@@ -47,6 +71,8 @@ def test_a_case_without_a_row_or_value_is_not_stated(tmp_path):
         ("id,site\nc0,A\n", "must have the column case and others"),
         ("case\nc0\n", "must have the column case and others"),
         ("case,a,a\nc0,1,2\n", "each with a name of its own"),
+        ("case;site\nc0;A\n", "separated by commas, got case;site"),
+        ("case,site,sex\nc0,Paris, FR,F\n", "must hold 3 cells in each row, got more for c0"),
         ("case,site\nx,A\n", "must hold cases that are audited"),
         ("case,site\nc0,A\nc0,B\n", "two that differ for c0"),
         ("case,name\n" + "".join(f"c{n},Doe {n}\n" for n in range(9)), "must group the cases, got 9 different values"),

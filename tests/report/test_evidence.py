@@ -105,3 +105,19 @@ def test_it_is_written_whole_and_not_over_a_folder(real_audit, tmp_path):
     assert written.read_text().startswith("# Evidence: ")
     with pytest.raises(InputError, match="must be a file, got a folder"):
         write_evidence([real_audit], tmp_path)
+
+
+def test_penalties_and_checks_that_were_not_run_are_counted(write_variant):
+    def partly(summary, run):
+        valid(summary, run)
+        summary["validity"][0]["ok"] = None
+        summary["foreground_mean"] |= {"hd95_penalised": 3.0, "precision_undefined": 2.0}
+
+    audit = read_audits([write_variant("partly", partly)])[0]
+    text, n = evidence([audit]), len(audit.summary.validity)
+    assert f"{n - 1} of {n} passed, 1 not run" in text
+    (accuracy,) = answers(text, "Art. 15(1)")
+    found = {line.split()[0]: line for line in accuracy.split("<br>")}
+    assert "(3 penalised" in found["HD95"]
+    assert "(2 undefined)" in found["Precision"]
+    assert "(" not in found["Dice"]

@@ -23,6 +23,7 @@ from imaseg.auditing.inputs.subject import Subject
 from imaseg.auditing.plan import Plan, load_plan
 from imaseg.auditing.probes import Cost
 from imaseg.auditing.validity.checks import CAUSES, missed
+from imaseg.auditing.validity.gate import Gate, require_groups
 from imaseg.data import CaseSet
 from imaseg.data.files import must_remain, write_json
 from imaseg.errors import InputError
@@ -82,6 +83,7 @@ def audit(
     trust: bool = False,
     attacker: str | Path | SegmentationModel | None = None,
     groups: str | Path | None = None,
+    gates: Sequence[Gate] = (),
 ) -> AuditResult:
     """Audit a checkpoint.
 
@@ -101,6 +103,7 @@ def audit(
         trust: as in `load_model`.
         attacker: another model of the same input; every attack of the plan is made on it too, and judged here.
         groups: CSV file with the column `case` and others, such as site or sex, by whose values results are grouped.
+        gates: whose groups must be in that table, so that a wrong name is refused at once; `Gate.judge` judges them.
 
     Returns:
         Where the results lie; `.summary` and `.audit` read them.
@@ -110,7 +113,7 @@ def audit(
     """
     folder, started = Path(out), time.perf_counter()
     how: dict[str, Any] = {"select": select, "device": device, "trust": trust, "attacker": attacker}
-    how["groups"] = groups
+    how |= {"groups": groups, "gates": gates}
     subject, settings = _checked(model, cases, plan, **how)
     kept = _kept_threads(folder)
     with tiles_keep_graphs(subject.model), threads_for(subject.model, _first_image(subject), kept=kept) as chosen:
@@ -136,7 +139,7 @@ def rehearse(
         out: folder of the audit, whose finished cases need not be done again.
         announce: what tells people.
         resume: whether `out` may hold a part of this audit.
-        how: `select`, `device`, `trust`, `attacker` and `groups`.
+        how: `select`, `device`, `trust`, `attacker`, `groups` and `gates`.
 
     Raises:
         InputError: if something does not fit.
@@ -152,11 +155,17 @@ def rehearse(
 
 
 def _checked(
-    model: str | Path | SegmentationModel, cases: str | Path | CaseSet, plan: str | Path | Plan, **how: Any
+    model: str | Path | SegmentationModel,
+    cases: str | Path | CaseSet,
+    plan: str | Path | Plan,
+    *,
+    gates: Sequence[Gate] = (),
+    **how: Any,
 ) -> tuple[Subject, Plan]:
     """Model and cases, and the plan as it is run on them; refused if they do not fit."""
     settings = load_plan(plan, trust=how["trust"])
     subject = Subject.of(model, cases, reference=settings.reference, **how)
+    require_groups(gates, subject.grouped)
     settings = settings if how["attacker"] is None else settings.transferred()
     settings = settings.averaged(SAMPLES) if subject.random else settings
     require_finite(subject.model, source=f"model {subject.model.card.name}")

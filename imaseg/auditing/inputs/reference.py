@@ -48,6 +48,15 @@ def against_prediction(model: SegmentationModel, loaded: Loaded, *, random: bool
     )
 
 
+def without_lost_labels(cases: CaseSet) -> CaseSet:
+    """Cases whose label file is not there, as in folders of which only some cases are labelled, have no label."""
+    lost = {case.id for case in cases if case.label is not None and not case.label.exists()}
+    return replace(
+        cases,
+        cases=tuple(replace(case, label=None, more_labels=()) if case.id in lost else case for case in cases),
+    )
+
+
 def with_names(cases: CaseSet, card: ModelCard) -> CaseSet:
     """Cases of which none has a label and no file names structures, with the names that the model's card has."""
     if any(case.label is not None for case in cases) or any(value > 0 for value in cases.labels):

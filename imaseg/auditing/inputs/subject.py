@@ -17,7 +17,7 @@ from imaseg.auditing.inputs.fitting import fit
 from imaseg.auditing.inputs.outputs import warnings_of
 from imaseg.auditing.inputs.own import agreement
 from imaseg.auditing.inputs.randomness import random_note, redecided
-from imaseg.auditing.inputs.reference import against_prediction, with_names
+from imaseg.auditing.inputs.reference import against_prediction, with_names, without_lost_labels
 from imaseg.auditing.inputs.source import CaseSource, Loaded, choose, held_out_missing, reason_for
 from imaseg.data import CaseSet, load_cases
 from imaseg.data.groups import Grouped, read_groups
@@ -94,7 +94,7 @@ class Subject:
         chosen, selection = choose(cohort, network.card, select)
         spec = "" if isinstance(model, SegmentationModel) else str(model)
         own = reference == "prediction"
-        chosen = with_names(chosen, network.card) if own else chosen
+        chosen = with_names(without_lost_labels(chosen), network.card) if own else chosen
         fitted = fit(network, chosen)
         source = CaseSource(chosen, fitted.model.card, fitted.model.prepare, _unchanged if own else None)
         left = (f"Files read for no case: {reasons_counted(_short(cohort))}.",) if cohort.ignored else ()

@@ -39,12 +39,13 @@ def degradation(records: Sequence[CaseRecord]) -> Degradation:
     plain = np.array([[_loss(record, name, 1.0) for name in names] for record in records])
     units = membership([record.unit for record in records])
     main = _figures(weighted, units, names)
+    scored = [place for place in range(len(names)) if clean[np.isfinite(weighted[:, place])].any()]  # not by Dice of 0
     worst = max(names, key=lambda name: main.per_corruption[name], default=None)
     return Degradation(
         **dict(main),
         worst=main.per_corruption[worst] if worst is not None else None,
         worst_corruption=worst,
-        relative=_figures(weighted, units, names, clean),
+        relative=_figures(weighted[:, scored], units, [names[place] for place in scored], clean),
         unweighted=_figures(plain, units, names),
         left_out={name: reason for name, reason in left_out.items() if name not in names},
         definition=DEFINITION,

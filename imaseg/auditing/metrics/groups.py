@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -40,7 +42,9 @@ def by_group(
     found = []
     for column, values in grouped.items():
         held = {case: values[case] for case in units if case in values}
-        members = {value: [case for case in held if held[case] == value] for value in sorted({*held.values()})}
+        members = {
+            value: [case for case in held if held[case] == value] for value in sorted({*held.values()}, key=_place)
+        }
         groups = [_group(value, cases, tables, margins, units) for value, cases in members.items()]
         found.append((column, groups, [*_gaps(groups, tables, units)]))
     adjusted = iter(holm([gap.p for _, _, gaps in found for gap in gaps]))
@@ -53,6 +57,16 @@ def by_group(
         )
         for column, groups, gaps in found
     ]
+
+
+def _place(value: str) -> tuple[bool, float, str]:
+    """Numbers and ranges of numbers by size, then words; cases without a value last."""
+    number = re.match(r"-?[\d.]+", value)
+    try:
+        size = float(number[0]) if number else math.inf
+    except ValueError:
+        size = math.inf
+    return value == NOT_STATED, size, value
 
 
 def _dice(scores: Sequence[CaseScores]) -> _Dice:

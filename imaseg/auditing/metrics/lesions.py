@@ -63,9 +63,12 @@ def _group(
 
 
 def _rates(counts: Values) -> Values:
-    """Recall, precision and F1 (rows, 3) of labelled, missed, predicted and invented (rows, 4); of nothing NaN."""
+    """Recall, precision and F1 (rows, 3) of labelled, missed, predicted and invented (rows, 4); of nothing NaN.
+
+    F1 is 0 wherever there are no pairs, also where nothing is predicted, or labelled, and one of the two is undefined.
+    """
     labelled, missed, predicted, invented = counts.T
     with np.errstate(invalid="ignore", divide="ignore"):
         recall, precision = 1 - missed / labelled, 1 - invented / predicted
-        f1 = np.where(recall + precision == 0, 0.0, 2 * recall * precision / (recall + precision))
+        f1 = np.where((recall == 0) | (precision == 0), 0.0, 2 * recall * precision / (recall + precision))
     return np.stack([recall, precision, f1], axis=1)

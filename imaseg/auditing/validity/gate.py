@@ -16,7 +16,7 @@ runs. No gate passes on an audit that calls itself invalid, unless its numbers a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from imaseg.auditing.metrics.scores import METRICS
@@ -27,6 +27,7 @@ from imaseg.results.attack import AttackEntry
 from imaseg.results.base import Block
 from imaseg.results.groups import CLEAN
 from imaseg.results.summary import Summary
+from imaseg.statistics import FEWEST
 
 MARGIN = "margin"
 GAP = "gap"
@@ -89,7 +90,7 @@ class Gate:
             )
             raise InputError(msg)
         noise = frozenset(probe.name for probe in plan.attacks if probe.is_noise)
-        name, eps = _measured(form["metric"], form["target"], plan, text)
+        name, eps = _measured(form["metric"], form["target"], plan, text, grouped=bool(column))
         return cls(text, form["metric"], name, eps, float(form["value"]), noise, column, group)
 
     def value(self, summary: Summary) -> float | None:
@@ -105,7 +106,8 @@ class Gate:
             allow_invalid: judge by the numbers even where the audit says that they are no evidence.
         """
         value = self.value(summary)
-        got = "no value" if value is None else f"{value:.4g}"
+        why = f" (no two groups have {FEWEST} patients)" if self.metric == GAP else ""
+        got = f"no value{why}" if value is None else f"{value:.4g}"
         passes = value is not None and value >= self.least
         text = f"{self.text.rpartition('=')[0]} must be at least {self.least:g}, got {got}"
         if not (summary.valid or allow_invalid):
@@ -163,9 +165,30 @@ def parse_gates(texts: Iterable[str], plan: Plan) -> list[Gate]:
     return [Gate.parse(text, plan) for text in texts]
 
 
-def _measured(metric: str, target: str, plan: Plan, text: str) -> tuple[str, float | None]:
+def require_groups(gates: Iterable[Gate], grouped: Mapping[str, Mapping[str, str]]) -> None:
+    """See that the table of the cases holds the columns and groups that gates name.
+
+    Args:
+        gates: of a command line.
+        grouped: group by column and case; empty without a table.
+
+    Raises:
+        InputError: if one is not there; the message lists what there is.
+    """
+    for gate in gates:
+        groups = {*grouped.get(gate.column, {}).values()}
+        if gate.column and not groups:
+            there = ", ".join(grouped) or "no table: give one with --groups"
+            msg = f"--fail-below must name a column of the table of the cases ({there}), got {gate.text!r}."
+            raise InputError(msg)
+        if gate.group and gate.group not in groups:
+            msg = f"--fail-below must name a group of {gate.column} ({', '.join(sorted(groups))}), got {gate.text!r}."
+            raise InputError(msg)
+
+
+def _measured(metric: str, target: str, plan: Plan, text: str, *, grouped: bool) -> tuple[str, float | None]:
     """Name and budget, if the plan measures them."""
-    known, split = _targets(metric, plan), _STEP.fullmatch(target)
+    known, split = _targets(metric, plan, grouped=grouped), _STEP.fullmatch(target)
     wanted = [(target, None), *([(split["name"], float(split["eps"]))] if split else [])]
     for name, eps in wanted:
         if (name, eps) in known:
@@ -175,8 +198,8 @@ def _measured(metric: str, target: str, plan: Plan, text: str) -> tuple[str, flo
     raise InputError(msg)
 
 
-def _targets(metric: str, plan: Plan) -> dict[tuple[str, float | None], str]:
-    """What a gate may name, by name and budget or severity."""
+def _targets(metric: str, plan: Plan, *, grouped: bool) -> dict[tuple[str, float | None], str]:
+    """What a gate may name, by name and budget or severity; of groups clean Dice and attacks only."""
     if metric == MARGIN:
         margins = plan.of(MarginProbe)
         names = [*(margin.in_set for margin in margins), *(margin.name for margin in margins)]
@@ -187,7 +210,9 @@ def _targets(metric: str, plan: Plan) -> dict[tuple[str, float | None], str]:
             ladders.setdefault(probe.in_set, set()).update(probe.eps)
     measured = [*ladders.items(), *((probe.name, probe.eps) for probe in plan.attacks)]
     measured += [(probe.name, probe.eps) for probe in plan.of(UniversalProbe)]
-    measured += [(one.name, probe.severities) for probe in plan.of(CorruptionProbe) for one in probe.build(plan.seed)]
+    if not grouped:
+        found = plan.of(CorruptionProbe)
+        measured += [(one.name, probe.severities) for probe in found for one in probe.build(plan.seed)]
     steps: dict[tuple[str, float | None], str] = {
         (name, eps): f"{name}-{eps:g}" for name, ladder in measured for eps in sorted(ladder)
     }

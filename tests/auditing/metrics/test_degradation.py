@@ -130,3 +130,13 @@ def test_cases_where_a_corruption_does_not_occur_do_not_count():
     nothing = degradation([_record("z", 0.5, {}, b="it has one slice")])
     assert (nothing.mean, nothing.worst, nothing.per_corruption) == (None, None, {})
     assert nothing.left_out == {"b": "it has one slice"}
+
+
+@pytest.mark.parametrize("rise", [0.0, 0.1])
+def test_nothing_is_relative_to_a_clean_dice_of_0(rise):
+    lost = [_record(str(n), 0.0, {"a": [-rise] * 5}) for n in range(8)]
+    found = degradation(lost)
+    assert found.mean == pytest.approx(-rise)
+    assert (found.relative.mean, found.relative.per_corruption) == (None, {})
+    one = degradation([*lost, _record("x", 0.5, {"b": [0.1] * 5})])
+    assert one.relative.per_corruption == pytest.approx({"b": 0.2})

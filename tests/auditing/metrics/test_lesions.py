@@ -56,7 +56,9 @@ def test_rates_are_of_the_instances_of_all_cases_together():
 def test_f1_is_twice_the_pairs_over_all_and_0_without_a_pair():
     assert _groups([_case("a", 5, 2, 9, 6)])["all"].f1 == pytest.approx(2 * 3 / (5 + 9))
     assert _groups([_case("a", 5, 5, 9, 9)])["all"].f1 == 0
-    assert _groups([_case("a", 5, 5, 0, 0)])["all"].f1 is None
+    assert _groups([_case("a", 5, 5, 0, 0)])["all"].f1 == 0, "an attack that takes every lesion away"
+    assert _groups([_case("a", 0, 0, 4, 4)])["all"].f1 == 0
+    assert _groups([_case("a", 0, 0, 0, 0)])["all"].f1 is None
 
 
 def test_with_one_labelled_instance_per_case_the_interval_is_that_of_a_mean():

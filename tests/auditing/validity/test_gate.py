@@ -128,3 +128,10 @@ def test_corruptions_are_found_by_name_and_severity():
 def test_what_the_plan_does_not_measure_is_refused(text, says):
     with pytest.raises(InputError, match=says):
         parse_gates(["dice@clean=0.1", text], PLAN)
+
+
+def test_groups_are_not_measured_under_corruptions():
+    plan = PLAN.model_copy(update={"probes": [*PLAN.probes, CorruptionProbe(corruptions=["gamma"], severities=[3])]})
+    assert parse_gates(["dice@gamma-3=0.5"], plan)
+    with pytest.raises(InputError, match="must name what plan p measures as dice"):
+        parse_gates(["dice@gamma-3[sex=F]=0.5"], plan)
