@@ -89,6 +89,7 @@ def main() -> None:
         if arguments.figure is not None:
             means = {name: np.mean([one[name] for one in runs.points()], 0).tolist() for name in runs.names}
             draw(means, runs.front("PGD"), [*runs.columns], arguments.figure)
+            arguments.figure = None  # of the first way of counting
     seeds, patients = [file["seed"] for file in files], len(files[0]["patients"])
     print(
         f"\n{patients} held-out patients, seeds {seeds}, {files[0]['epochs']} epochs, {files[0]['steps']} attack steps"
