@@ -39,8 +39,6 @@ from imaseg.runs import load_config, train
 from imaseg.training import FreeTraining, OneOf, PublishedIMA, adversarial_weights
 from tests.pretend_device import moved, pretending, set_up
 
-set_up()
-
 SETS = {
     "l2": lambda: L2(1.0),
     "rms-in-bounds": lambda: L2(0.05, unit="rms", bounds=(-6.0, 6.0)),
@@ -50,6 +48,12 @@ SETS = {
     "frequency": lambda: Frequency(5.0),
     "deformation": lambda: Deformation(1.0),
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _device():
+    """Not on import: collecting the doctests of all modules must not give every test a device."""
+    set_up()
 
 
 def _network():

@@ -177,7 +177,7 @@ class Evaluator:
 
     def encodes_for(self, criterion: object) -> bool:
         """Whether the encoded label is what a criterion would make of the label."""
-        return bool(getattr(criterion, "ignore_index", None) == self.ignore_index)
+        return hasattr(criterion, "ignore_index") and bool(criterion.ignore_index == self.ignore_index)
 
     def label_of(self, index: Tensor, params: Tensor) -> Tensor:
         """The label in its original form at these parameters, moved if the set moves it."""
