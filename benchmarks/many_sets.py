@@ -4,10 +4,10 @@
 
 DATA is MSD Task04_Hippocampus with a `split.json`. Every row goes on from the same standard 2D network (slices and
 network as in `ima_ablation.py`) for the same epochs. Columns are the mean over patients of Dice, clean, under PGD with
-40 steps in each set by itself at a moderate and at a large budget, and under every corruption that occurs in MR, none
-of which any row trains on. Controls train at fixed or random budgets of the same sets, drawn per batch as IMA draws
-them, at several sizes, since nobody knows the right one; on random (not adversarial) changes of the same kinds, the
-usual augmentation; and on L2 alone. `rows.json` in DIR is for `fronts.py`.
+40 steps in each set by itself at a moderate and at a large budget, and under 15 corruptions (`corrupted_planes.py`),
+13 of them of kinds that no row trains on. Controls train at fixed or random budgets of the same sets, drawn per batch
+as IMA draws them, at several sizes, since nobody knows the right one; on random (not adversarial) changes of the same
+kinds, the usual augmentation; and on L2 alone. `rows.json` in DIR is for `fronts.py`.
 Stopped at any moment, the same command goes on, and several processes may share the rows among them by `--only`.
 """
 
@@ -52,6 +52,8 @@ SETS: dict[str, tuple[Make, float, float]] = {
     "frequency": (Frequency, 20.0, 40.0),
 }
 """Each set with the two budgets at which networks are judged; IMA's ceilings are three times the larger one."""
+ALIKE = ("bias-field", "gamma")
+"""Corruptions of kinds that are trained on."""
 WARM: dict[str, Any] = {"steps": 3, "warm": True}
 
 
@@ -145,6 +147,7 @@ def main() -> None:
         "mean, smaller": [*range(1, 1 + last, 2)],
         "mean, larger": [*range(2, 1 + last, 2)],
         "corruptions": [*range(1 + last, 1 + last + len(corrupted))],
+        "other kinds": [1 + last + place for place, name in enumerate(corrupted) if name not in ALIKE],
     }
     about = {
         "columns": columns,
