@@ -188,7 +188,7 @@ class Evaluator:
         return self._carried(self._of("clean_logits", index), index, params)
 
     def _of(self, name: str, index: Tensor) -> Tensor:
-        """These samples of an attribute; the very tensor as long as they stay the same, so that it is encoded once."""
+        """These samples of an attribute, taken out once as long as they stay the same."""
         values: Tensor = getattr(self, name)
         if len(index) == len(values):
             return values

@@ -195,6 +195,8 @@ def test_a_folder_of_which_some_cases_are_labelled_fails_none(tiny_run, raw_phan
     dice = {case.case: case.dice for case in done.audit.summary.stability.cases}
     assert dice[first.id] is not None
     assert dice[second.id] is None
+    (note,) = [one for one in done.audit.summary.data.notes if "label file" in one]
+    assert note.startswith(f"1 case of 2, first {second.id}, without the label file")
 
 
 def test_an_evidence_sheet_calls_it_agreement_and_leaves_accuracy_blank(own):

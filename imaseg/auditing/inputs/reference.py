@@ -17,6 +17,7 @@ from imaseg.auditing.inputs.source import Loaded
 from imaseg.data import CaseSet
 from imaseg.frozen import frozen, seed_all
 from imaseg.models.segmentation import ModelCard, SegmentationModel
+from imaseg.progress import counted
 
 
 def against_prediction(model: SegmentationModel, loaded: Loaded, *, random: bool = False, seed: int = 0) -> Loaded:
@@ -48,13 +49,17 @@ def against_prediction(model: SegmentationModel, loaded: Loaded, *, random: bool
     )
 
 
-def without_lost_labels(cases: CaseSet) -> CaseSet:
-    """Cases whose label file is not there, as in folders of which only some cases are labelled, have no label."""
-    lost = {case.id for case in cases if case.label is not None and not case.label.exists()}
-    return replace(
-        cases,
-        cases=tuple(replace(case, label=None, more_labels=()) if case.id in lost else case for case in cases),
+def without_lost_labels(cases: CaseSet) -> tuple[CaseSet, list[str]]:
+    """Leave out the names of label files that are not there; the second value is a note that says so, if any."""
+    lost = [case.id for case in cases if case.label is not None and not case.label.exists()]
+    if not lost:
+        return cases, []
+    kept = tuple(replace(case, label=None, more_labels=()) if case.id in {*lost} else case for case in cases)
+    note = (
+        f"{counted(len(lost), 'case')} of {len(cases)}, first {lost[0]}, without the label file that the data set "
+        "names: compared with the model's own prediction alone."
     )
+    return replace(cases, cases=kept), [note]
 
 
 def with_names(cases: CaseSet, card: ModelCard) -> CaseSet:

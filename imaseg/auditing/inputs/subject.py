@@ -94,7 +94,8 @@ class Subject:
         chosen, selection = choose(cohort, network.card, select)
         spec = "" if isinstance(model, SegmentationModel) else str(model)
         own = reference == "prediction"
-        chosen = with_names(without_lost_labels(chosen), network.card) if own else chosen
+        found, lost = without_lost_labels(chosen) if own else (chosen, [])
+        chosen = with_names(found, network.card) if own else chosen
         fitted = fit(network, chosen)
         source = CaseSource(chosen, fitted.model.card, fitted.model.prepare, _unchanged if own else None)
         left = (f"Files read for no case: {reasons_counted(_short(cohort))}.",) if cohort.ignored else ()
@@ -110,7 +111,7 @@ class Subject:
             chosen,
             selection,
             source,
-            (*fitted.notes, *warnings, *left, *randomness),
+            (*fitted.notes, *warnings, *left, *lost, *randomness),
             because=reason_for(cohort, network.card, selection),
             held_out_missing=held_out_missing(cohort, network.card),
             random=share is not None,
