@@ -7,6 +7,8 @@ graph, s_t G_t is sent back through it and added into the gradient at x_t. That 
 rounding, for one more forward pass, while no more than `batch_size` tiles have a graph at any moment. Where there is
 `memory` for more, passes keep the graph of their first run and are spared the second. Forward mode
 (Jacobian-vector products) goes tile by tile likewise.
+
+`imaseg.narrowing` spares the tiles that a change near a structure does not reach.
 """
 
 from __future__ import annotations
@@ -126,6 +128,8 @@ class TiledModel(nn.Module):
         self.mirror_axes, self.slices_along, self.batch_size = tuple(mirror_axes), slices_along, batch_size
         self.even, self.weight, self.memory = even, weight, memory
         self._blending: tuple[object, tuple[Tensor, Tensor]] | None = None
+        self._listener: Callable[[Tensor, Layout], None] | None = None
+        self._still: Still | None = None
 
     def forward(self, image: Tensor) -> Tensor:
         """Blended logits (B, K, *spatial) of image (B, C, *spatial)."""
@@ -140,15 +144,38 @@ class TiledModel(nn.Module):
                 image = padded(image, layout.margins, self.cval)
             else:
                 image = pad(image, layout.margins, self.padding_mode)
+        if self._listener is not None:
+            self._listener(image, layout)
+        still = self._still if self._still is not None and self._still.holds(image) else None
+        if still is not None:
+            still.fill(self, layout)
         weights = dict(self.model.named_parameters()) if isinstance(self.model, nn.Module) else {}
         differentiable = torch.is_grad_enabled() and any(one.requires_grad for one in (image, *weights.values()))
-        call = _Call(self, layout, image, tuple(weights), memory=self.memory if differentiable else 0.0)
+        call = _Call(self, layout, image, tuple(weights), memory=self.memory if differentiable else 0.0, still=still)
         logits: Tensor = _Blend.apply(image, call, *weights.values())
         return logits[layout.inside] if short else logits
 
     def tiles(self, shape: Sequence[int]) -> int:
         """How many tiles, mirrored ones included, the network sees of an image of that shape (B, C, *spatial)."""
         return shape[0] * len(self._layout(shape[2:]).tiles) * len(self._flips)
+
+    @contextmanager
+    def listening(self, listener: Callable[[Tensor, Layout], None]) -> Iterator[None]:
+        """Show every image (B, C, *padded), as the tiles are cut from it, and their layout to `listener` first."""
+        self._listener = listener
+        try:
+            yield
+        finally:
+            self._listener = None
+
+    @contextmanager
+    def resting(self, still: Still) -> Iterator[None]:
+        """Run only the tiles that change, on images on which `still` holds; the gradient at the others is left out."""
+        self._still = still
+        try:
+            yield
+        finally:
+            self._still = None
 
     def extra_repr(self) -> str:
         """The arguments, for `print`."""
@@ -161,7 +188,7 @@ class TiledModel(nn.Module):
         axes = [axis + 2 for axis in self.mirror_axes]
         return [*chain.from_iterable(combinations(axes, count) for count in range(len(axes) + 1))]
 
-    def _layout(self, size: Sequence[int]) -> _Layout:
+    def _layout(self, size: Sequence[int]) -> Layout:
         named = (*self.mirror_axes, *(() if self.slices_along is None else (self.slices_along,)))
         if len({*named} & {*range(len(size))}) < len(named):
             msg = (
@@ -171,7 +198,7 @@ class TiledModel(nn.Module):
             raise ValueError(msg)
         roi = [int(side) for side in self._per_axis("roi_size", self.roi_size, len(size), of_slices=1)]
         overlap = self._per_axis("overlap", self.overlap, len(size), of_slices=0)
-        return _Layout.of(size, roi, overlap, even=self.even)
+        return Layout.of(size, roi, overlap, even=self.even)
 
     def _per_axis(self, name: str, value: float | Sequence[float], axes: int, *, of_slices: float) -> list[float]:
         """One number per spatial axis of the image, `of_slices` along the axis that is cut into slices."""
@@ -187,7 +214,7 @@ class TiledModel(nn.Module):
             values.insert(self.slices_along, of_slices)
         return values
 
-    def _weights(self, layout: _Layout, image: Tensor) -> tuple[Tensor, Tensor]:
+    def _weights(self, layout: Layout, image: Tensor) -> tuple[Tensor, Tensor]:
         """Blending weight w of a tile (1, 1, *roi) and the sum W of all (1, 1, *padded), kept for the next call."""
         dtype = torch.promote_types(image.dtype, torch.float32)
         key = (layout, dtype, image.device)
@@ -215,7 +242,7 @@ class TiledModel(nn.Module):
 
 
 @dataclass(frozen=True)
-class _Layout:
+class Layout:
     """Where the tiles lie.
 
     Attributes:
@@ -233,7 +260,7 @@ class _Layout:
     tiles: list[tuple[slice, ...]]
 
     @classmethod
-    def of(cls, size: Sequence[int], roi: Sequence[int], overlap: Sequence[float], *, even: bool) -> _Layout:
+    def of(cls, size: Sequence[int], roi: Sequence[int], overlap: Sequence[float], *, even: bool) -> Layout:
         """Tiles of size `roi` (-1: the whole axis) from corner to corner."""
         sides = [whole if side < 0 else side for side, whole in zip(roi, size, strict=True)]
         before = [max(side - whole, 0) // 2 for side, whole in zip(sides, size, strict=True)]
@@ -278,19 +305,27 @@ class _Call:
     """One call of a TiledModel, and all that is needed to run its tiles again in the same way."""
 
     def __init__(
-        self, tiled: TiledModel, layout: _Layout, image: Tensor, names: tuple[str, ...], *, memory: float
+        self,
+        tiled: TiledModel,
+        layout: Layout,
+        image: Tensor,
+        names: tuple[str, ...] = (),
+        *,
+        memory: float = 0.0,
+        still: Still | None = None,
+        tiles: Sequence[tuple[slice, ...]] | None = None,
     ) -> None:
-        self.tiled, self.names = tiled, names
+        self.tiled, self.names, self.still = tiled, names, still
         self.kept: dict[int, tuple[Tensor, Tensor]] = {}
-        self._memory, self._number = memory, math.ceil(len(image) * len(layout.tiles) / tiled.batch_size)
+        tiles = tiles if tiles is not None else layout.tiles if still is None else still.changing
+        self._memory, self._number = memory, math.ceil(len(image) * len(tiles) / tiled.batch_size)
         self._number *= len(tiled._flips)
         self._kept_from = self._number
         self._weight, self._total = tiled._weights(layout, image)
-        self._slices = [(slice(b, b + 1), slice(None), *tile) for b in range(len(image)) for tile in layout.tiles]
+        self._slices = [(slice(b, b + 1), slice(None), *tile) for b in range(len(image)) for tile in tiles]
         self._batch, self.size = len(image), layout.padded
-        kind = image.device.type
-        self._precision = (kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind))
-        self._gpus = [image.device] if kind == "cuda" else []
+        self._precision = _precision(image)
+        self._gpus = [image.device] if image.device.type == "cuda" else []
         self._random = torch.get_rng_state(), [torch.cuda.get_rng_state(gpu) for gpu in self._gpus]
         self._modes = self._modes_now()
 
@@ -383,6 +418,45 @@ class _Call:
         return [module.training for module in model.modules()] if isinstance(model, nn.Module) else []
 
 
+class Still:
+    """Tiles of one image that no later call changes, and what they add to its logits.
+
+    Args:
+        image: (1, C, *padded), as the tiles are cut from it.
+        layout: of its tiles.
+        changing: whether later calls change it, by tile.
+
+    Attributes:
+        changing: tiles to be run in every call.
+        logits: (1, K, *padded), sum over the others of their logits times their share.
+    """
+
+    logits: Tensor | None = None
+
+    def __init__(self, image: Tensor, layout: Layout, changing: Sequence[bool]) -> None:
+        self.changing = [tile for tile, changes in zip(layout.tiles, changing, strict=True) if changes]
+        self._resting = [tile for tile, changes in zip(layout.tiles, changing, strict=True) if not changes]
+        self._image, self._free = image, torch.ones_like(image[:, :1], dtype=torch.bool)
+        for tile in self._resting:
+            self._free[(slice(None), slice(None), *tile)] = False
+        self._made_in: object = None
+
+    def holds(self, image: Tensor) -> bool:
+        """Whether the other tiles are those of the first image."""
+        if image.shape != self._image.shape or image.device != self._image.device:
+            return False
+        return bool(((image.detach() == self._image) | self._free).all())
+
+    def fill(self, tiled: TiledModel, layout: Layout) -> None:
+        """Run the other tiles, unless that was done at this precision."""
+        if self._made_in == _precision(self._image):
+            return
+        with torch.no_grad():
+            call = _Call(tiled, layout, self._image, tiles=self._resting)
+            self.logits = _blended(call, 1, lambda tiles: call.logits(tiled.model, tiles.cut(self._image)))
+        self._made_in = _precision(self._image)
+
+
 class _Held(torch.autograd.graph.saved_tensors_hooks):
     """How many bytes a graph holds, weights aside."""
 
@@ -412,7 +486,7 @@ class _Blend(Function):
         def logits_of(tiles: _Tiles) -> Tensor:
             return call.first_logits(next(numbers), tiles.cut(image), to_image=image.requires_grad)
 
-        return _blended(call, len(image), logits_of)
+        return _blended(call, len(image), logits_of, None if call.still is None else call.still.logits)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], _: Tensor) -> None:
@@ -473,9 +547,15 @@ def _turned(value: Tensor, tangent: Tensor | None) -> Tensor:
     return dual
 
 
-def _blended(call: _Call, batch: int, logits_of: Callable[[_Tiles], Tensor]) -> Tensor:
-    """Sum of all tiles' logits (B, K, *padded), each times its share."""
-    blended = torch.empty(0)
+def _precision(image: Tensor) -> tuple[str, torch.dtype, bool]:
+    """What autocast does on the image's device."""
+    kind = image.device.type
+    return kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind)
+
+
+def _blended(call: _Call, batch: int, logits_of: Callable[[_Tiles], Tensor], others: Tensor | None = None) -> Tensor:
+    """Sum of all tiles' logits (B, K, *padded), each times its share, and of what `others` add."""
+    blended = torch.empty(0) if others is None else others.clone()
     for tiles, share in call.passes():
         logits = logits_of(tiles)
         if not len(blended):

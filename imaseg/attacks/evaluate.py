@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from imaseg.frozen import Model, full_resolution, random_state, seed_all, unwrap_ddp
+from imaseg.narrowing import narrowed
 from imaseg.objectives import Objective
 from imaseg.perturbations import Perturbation
 from imaseg.perturbations.base import expand
@@ -65,10 +66,13 @@ class Evaluator:
         self.samples, self.ignore_index, self._seed = samples, ignore_index, seed
         self.forward_calls = self.backward_calls = self._points = 0
         self._drawn = False
+        self._run = narrowed(self.model, image, perturbation.region)
         with torch.no_grad():
             self._clean_draws = [self._forward(image, draw) for draw in range(samples)]
             self.clean_logits = torch.stack(self._clean_draws).mean(0)
         self.is_random = self._drawn
+        if self.is_random:  # what does not change must change with every draw
+            self._run = self.model
         self._clean_fresh: dict[tuple[Objective, int], Point] = {}
         self._taken: dict[str, tuple[Tensor, Tensor]] = {}
         self._part: tuple[Tensor, Target] | None = None
@@ -218,9 +222,9 @@ class Evaluator:
         # A random model must be replayable, and the same for every order of evaluations before this one.
         seed_all(((self._seed * 1_000_003 + self._points) * 1_000_003 + draw) % 2**63)
         if self._points:
-            return full_resolution(self.model(image))
+            return full_resolution(self._run(image))
         before = random_state(image.device)
-        logits = full_resolution(self.model(image))
+        logits = full_resolution(self._run(image))
         self._drawn |= not all(map(torch.equal, before, random_state(image.device)))
         return logits
 

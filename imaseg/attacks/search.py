@@ -85,6 +85,7 @@ class Search:
         self.seed, self.start, self._smallest = seed, start, smallest
         self.generator = torch.Generator().manual_seed(seed)
         self._all_samples = torch.arange(len(image), device=image.device)
+        self._free = _free(perturbation, image)
         self._zero, self._nonfinite, self._gradients = (torch.zeros(len(image), device=image.device) for _ in range(3))
         if previous is None:
             self._evaluator = Evaluator(
@@ -393,7 +394,11 @@ class Search:
             gradient = gradient.where(finite, 0.0)
             flat = gradient.flatten(1)
         # A mean of signs, since counting booleans takes several times as long on a CPU.
-        self._count("_zero", index, (1 - flat.sign().abs_().mean(1)).clamp(min=0))
+        present = flat.sign().abs_()
+        if self._free is not None:
+            mask, share = (self._some(values, index) for values in self._free)
+            present = present.mul_(mask) / share
+        self._count("_zero", index, (1 - present.mean(1)).clamp(min=0))
         self._count("_gradients", index, torch.ones_like(self._gradients[: len(index)]))
         return gradient
 
@@ -401,6 +406,15 @@ class Search:
         stored = getattr(self, name)
         values = values.to(stored.dtype)
         setattr(self, name, stored + values if len(index) == len(stored) else stored.index_add(0, index, values))
+
+
+def _free(perturbation: Perturbation, image: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Which values (B, values) of an image may change, and their share (B, 1); None where all may, or none."""
+    if perturbation.region is None or not perturbation.on_voxels:
+        return None
+    mask = perturbation.region.to(image).expand_as(image).flatten(1)
+    share = mask.mean(1, keepdim=True)
+    return mask, share.where(share > 0, 1.0)
 
 
 def prediction_of(logits: Tensor, target: Target) -> Tensor:

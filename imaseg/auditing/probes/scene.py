@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from imaseg.attacks import AttackResult
 from imaseg.attacks.search import FRESH_DRAWS
@@ -176,7 +176,7 @@ class Scene:
 
     def searched(self, model: Model) -> Model:
         """What searches run on: the model, or one whose channels are the regions that are scored."""
-        return (lambda image: self.rated(model(image))) if self.model.card.regions else model
+        return Then(model, self.rated) if self.model.card.regions else model
 
     @cached_property
     def attacked(self) -> SegmentationModel:
@@ -371,6 +371,18 @@ class Scene:
         maps = {"label": self.label[0], "clean_prediction": self.clean, "attacked_prediction": result.prediction[0]}
         classes = {name: self.shown(values).cpu().numpy() for name, values in maps.items()}
         return cropped(image, attacked - image, classes=classes, affine=self.loaded.volume.affine)
+
+
+class Then(nn.Module):
+    """A model whose logits go through a function; a module, so that its parts can still be found."""
+
+    def __init__(self, model: Model, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.model, self.function = model, function
+
+    def forward(self, image: Tensor) -> Tensor:
+        """What the function makes of the logits."""
+        return self.function(self.model(image))
 
 
 def tensors(model: SegmentationModel, loaded: Loaded) -> tuple[Tensor, Tensor]:

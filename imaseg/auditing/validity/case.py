@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from statistics import fmean
 from typing import Any
-
-from torch import Tensor
 
 from imaseg.attacks import Attack
 from imaseg.auditing.plan import Plan
 from imaseg.auditing.probes import AttackProbe, Cost
-from imaseg.auditing.probes.scene import Scene
+from imaseg.auditing.probes.scene import Scene, Then
 from imaseg.auditing.validity.gradients import DRAWS, VOXELS, gains, noise_level, noisy, silent
 from imaseg.frozen import Model
 from imaseg.results.attack import AttackRow
@@ -139,5 +136,5 @@ def strongest(plan: Plan) -> AttackProbe:
     return next(rivals, checked)
 
 
-def _scaled(model: Model, factor: float) -> Callable[[Tensor], Tensor]:
-    return lambda image: model(image) * factor
+def _scaled(model: Model, factor: float) -> Then:
+    return Then(model, lambda logits: logits * factor)
