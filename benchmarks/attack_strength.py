@@ -90,8 +90,8 @@ class Book:
         self.path = path
         self.entries = self._read()
 
-    def fill(self, key: str, run: Callable[[], list[float]]) -> None:
-        """Run a job whose result is not there yet; other processes may fill in theirs meanwhile."""
+    def fill(self, key: str, run: Callable[[], list[float]]) -> list[float]:
+        """Result of a job, which is run if it is not there yet; other processes may fill in theirs meanwhile."""
         if key not in self.entries:
             found = run()
             with self.path.with_suffix(".lock").open("a") as lock:
@@ -100,6 +100,7 @@ class Book:
                 other = self.path.with_suffix(".new")
                 other.write_text(json.dumps(self.entries))
                 other.replace(self.path)
+        return self.entries[key]
 
     def _read(self) -> dict[str, list[float]]:
         return json.loads(self.path.read_text()) if self.path.is_file() else {}

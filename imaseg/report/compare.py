@@ -245,6 +245,7 @@ def settings(point: Point) -> str:
         counted(probe.steps, "step") if probe.steps is not None and not noise else "",
         counted(probe.restarts, "draw" if noise else "restart") if probe.restarts is not None else "",
         f"fitted on {listing(probe.fitted_on)} and judged on {_judged_on(probe)}" if probe.fitted_on else "",
+        probe.searched_near.words if probe.searched_near is not None else "",
         f"seed {probe.seed}",
     ]
     return ", ".join(part for part in parts if part)

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from imaseg.results.base import MEAN, Block, CaseId, Entry, Record, Row, Scored, Spread, in_set, score_lines
+from imaseg.results.base import (
+    MEAN,
+    Block,
+    CaseId,
+    Entry,
+    Record,
+    Row,
+    Scored,
+    SearchedNear,
+    SearchedNearAll,
+    Spread,
+    in_set,
+    score_lines,
+)
 
 
 class WrittenFile(Record):
@@ -67,6 +80,7 @@ class AttackRow(Scored, Row):
         zero_gradients, nonfinite_gradients: share of the gradient's values.
         forward_calls, backward_calls: of the search.
         written: of probes that write files.
+        searched_near: where the search stayed; None for all of the image.
     """
 
     kind: Literal["attack"] = "attack"
@@ -85,6 +99,7 @@ class AttackRow(Scored, Row):
     forward_calls: int
     backward_calls: int
     written: Written | None = None
+    searched_near: SearchedNear | None = None
 
     def table(self) -> list[tuple[float | str, str, str, float | None]]:
         """Every metric by class, where the change lies, and of written files the Dice of each stage."""
@@ -116,6 +131,7 @@ class AttackEntry(Block, Entry):
         near: mean over cases of the share of the change's energy within 10 mm of a structure; None if it has none.
         n: cases.
         written: mean Dice of each stage of written files by class, and cases whose files do not hold the attack.
+        searched_near: where searches stayed that spared the rest of the image; None where none did.
     """
 
     place: ClassVar[str] = "probes"
@@ -138,6 +154,7 @@ class AttackEntry(Block, Entry):
     near: float | None = None
     n: int
     written: dict[str, Any] | None = None
+    searched_near: SearchedNearAll | None = None
 
     @property
     def in_set(self) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -203,6 +204,48 @@ class Entry(Kinds, Record):
 
 AnyRow = Annotated[SerializeAsAny[Row], BeforeValidator(Row.of_kind)]
 AnyEntry = Annotated[SerializeAsAny[Entry], BeforeValidator(Entry.of_kind)]
+
+
+class SearchedNear(Record):
+    """Where a search of a whole-image set stayed.
+
+    Attributes:
+        mm: largest distance from a structure, in pixels of pictures.
+        share: of what the gradient promises on the unchanged image, that it holds.
+    """
+
+    mm: float
+    share: float
+
+
+class SearchedNearAll(Record):
+    """The same over cases: the largest distance and the smallest share.
+
+    Attributes:
+        cases: that were searched near their structures; the others were as a whole.
+        mm, share: as in `SearchedNear`.
+    """
+
+    cases: int
+    mm: float
+    share: float
+
+    @classmethod
+    def over(cls, found: Sequence[SearchedNear | None]) -> SearchedNearAll | None:
+        """Of all cases; None if none of them was searched so."""
+        near = [one for one in found if one is not None]
+        if not near:
+            return None
+        return cls(mm=max(one.mm for one in near), share=min(one.share for one in near), cases=len(near))
+
+    @property
+    def words(self) -> str:
+        """As tables say it."""
+        share = math.floor(self.share * 1000) / 10
+        return (
+            f"{self.cases} cases searched within {self.mm:g} mm of the structures, where at least {share:g}% of the "
+            "gradient's norm lies"
+        )
 
 
 def in_set(perturbation: str, within: float | None, *, transferred: bool = False) -> str:

@@ -42,6 +42,7 @@ class Checks(Record):
         silent: voxels whose logits have no gradient, and voxels looked at.
         afresh: Dice at each budget of the checked attack's ladder, each search by itself.
         converged: Dice before and after the strongest attack spent four times its calls.
+        whole: Dice under an attack that stays near the structures (`search_near`), and under the same anywhere.
     """
 
     replay: float | None = None
@@ -53,6 +54,7 @@ class Checks(Record):
     silent: list[int] = []
     afresh: list[float] = []
     converged: list[float] | None = None
+    whole: list[float] | None = None
 
 
 class CaseRecord(Record):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from imaseg.results.base import MEAN, CaseId, Entry, Interval, Record, Row, in_set
+from imaseg.results.base import MEAN, CaseId, Entry, Interval, Record, Row, SearchedNear, SearchedNearAll, in_set
 
 
 class MarginRow(Row):
@@ -19,6 +19,7 @@ class MarginRow(Row):
         confirmed: whether new attacks just below the margin failed; None where that was not asked, or margin is 0 or
             None.
         forward_calls, backward_calls: of the search.
+        searched_near: where the search stayed; None for all of the image.
     """
 
     kind: Literal["margin"] = "margin"
@@ -29,6 +30,7 @@ class MarginRow(Row):
     confirmed: bool | None = None
     forward_calls: int = 0
     backward_calls: int = 0
+    searched_near: SearchedNear | None = None
 
     def table(self) -> list[tuple[float | str, str, str, float | None]]:
         """The margin and whether it is censored; nothing where the structure is absent."""
@@ -83,6 +85,7 @@ class MarginEntry(Entry):
         clean_failures: cases that meet the criterion unattacked.
         held, tested: margins that withstood new attacks just below them, of those challenged.
         per_case: the cases with a margin.
+        searched_near: where searches stayed that spared the rest of the image; None where none did.
     """
 
     place: ClassVar[str] = "margins"
@@ -111,6 +114,7 @@ class MarginEntry(Entry):
     held: int
     tested: int
     per_case: list[CaseMargin]
+    searched_near: SearchedNearAll | None = None
 
     @property
     def in_set(self) -> str:

@@ -13,6 +13,7 @@ from imaseg.auditing.inputs.budget import Budgeted
 from imaseg.auditing.inputs.subject import Subject
 from imaseg.auditing.plan import Plan
 from imaseg.auditing.probes import Cost
+from imaseg.auditing.probes.near_search import NearSearch
 from imaseg.auditing.probes.scene import Scene
 from imaseg.auditing.table import plain
 from imaseg.auditing.validity.case import checks_cost
@@ -91,7 +92,8 @@ def _measured(subject: Subject, case: Case, plan: Plan) -> Seconds:
 
 def _step(scene: Scene, probe: Budgeted, forward: float) -> float:
     """A step of a search: the pass, objective and its gradient, projection, and the judgement of where it led."""
-    trial = ShrinkingSetPGD(probe.build_set(1e-3, scene.scale, scene.room(probe.within)), steps=_TRIAL)
+    room = probe.room(scene) if isinstance(probe, NearSearch) else scene.room(probe.within)
+    trial = ShrinkingSetPGD(probe.build_set(1e-3, scene.scale, room), steps=_TRIAL)
     spent = seconds_of(trial, scene.searched(scene.model), scene.image, scene.search_label)
     return max(0.0, spent - 2 * forward) / _TRIAL
 

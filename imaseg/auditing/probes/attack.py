@@ -13,10 +13,11 @@ from imaseg.attacks import Attack, AttackResult
 from imaseg.auditing.inputs.budget import UNIT_SCALE, Budgeted, Eps, Room
 from imaseg.auditing.metrics.scores import block
 from imaseg.auditing.probes.base import Cost, Labels, Probe, Sorted
+from imaseg.auditing.probes.near_search import NearSearch
 from imaseg.auditing.probes.scene import Scene, number
 from imaseg.auditing.probes.written import write_attacked
 from imaseg.results.attack import AttackEntry, AttackRow
-from imaseg.results.base import Spread, in_set
+from imaseg.results.base import SearchedNearAll, Spread, in_set
 from imaseg.results.case import CaseRecord, CaseScale, units_of
 
 Pairs = Sequence[tuple[CaseRecord, AttackRow]]
@@ -30,7 +31,7 @@ def ladder_of(eps: Any) -> Any:
     return [eps] if isinstance(eps, int | float | str) else eps
 
 
-class AttackProbe(Budgeted, Probe):
+class AttackProbe(NearSearch, Probe):
     """One attack over a ladder of budgets, each search starting from what the one before found.
 
     Attributes:
@@ -93,6 +94,10 @@ class AttackProbe(Budgeted, Probe):
 
     def check(self, seed: int) -> None:
         """Build every budget once."""
+        self.check_near()
+        if self.search_near is not None and not self.uses_gradients:
+            msg = f"search_near must go with an attack that uses gradients, got {self.attack!r}. Leave it out."
+            raise ValueError(msg)
         for eps in self.eps:
             self.build(eps, seed)
 
@@ -105,10 +110,10 @@ class AttackProbe(Budgeted, Probe):
 
     def run(self, scene: Scene) -> list[AttackRow]:
         """Search at every budget, score, and write what is asked for."""
-        attack = self.build(self.eps[0], scene.seed, scene.scale, scene.room(self.within))
+        attacked = scene.attacked if self.transferred else scene.model
+        attack = self.build(self.eps[0], scene.seed, scene.scale, self.room(scene, attacked))
         factor = self.factor(scene.scale)
         budgets = [eps * factor for eps in self.eps]
-        attacked = scene.attacked if self.transferred else scene.model
         results = attack.ladder(scene.searched(attacked), scene.image, scene.search_label, budgets)
         results = [scene.told(scene.judged(result) if self.transferred else result) for result in results]
         rows = []
@@ -134,6 +139,7 @@ class AttackProbe(Budgeted, Probe):
             free=1.0 if region is None else float(region.float().mean()),
             near=scene.share_near(result.image[0] - scene.image[0]),
             made_on=scene.attacked.card.name if self.transferred else "",
+            searched_near=self.reach(scene, scene.attacked if self.transferred else None),
             objective=number(result.objective),
             objective_clean=number(result.objective_clean),
             zero_gradients=float(result.zero_gradients),
@@ -207,6 +213,7 @@ def figures(probe: Budgeted, pairs: Pairs, labels: Labels, seed: int) -> dict[st
         "sizes": {unit: statistics.median(row.sizes[unit] for row in rows) for unit in units},
         "near": statistics.fmean(near) if near else None,
         "made_on": rows[0].made_on,
+        "searched_near": SearchedNearAll.over([row.searched_near for row in rows]),
         "n": len(pairs),
         **block({record.case: row.scores for record, row in pairs}, labels, units_of(records)),
     }

@@ -15,13 +15,14 @@ import numpy as np
 from pydantic import Field
 
 from imaseg.attacks import PGD
-from imaseg.auditing.inputs.budget import UNIT_SCALE, Budgeted, Eps, Room
+from imaseg.auditing.inputs.budget import UNIT_SCALE, Eps, Room
 from imaseg.auditing.probes.base import Cost, Labels, Lines, Probe
+from imaseg.auditing.probes.near_search import NearSearch
 from imaseg.auditing.probes.scene import Scene
 from imaseg.margins import Criterion, SampleMargin, SampleMarginResult, default_challenger
 from imaseg.margins.sample import CONFIRM_RESTARTS, CONFIRM_STEPS, LONGER
 from imaseg.perturbations import Perturbation
-from imaseg.results.base import MEAN
+from imaseg.results.base import MEAN, SearchedNearAll
 from imaseg.results.case import CaseRecord, CaseScale
 from imaseg.results.margin import CaseMargin, MarginEntry, MarginRow
 from imaseg.statistics import median_interval
@@ -33,7 +34,7 @@ _BESIDES = 12
 """Lengths of the search's attack spent outside of halving: first look, drawing back, challenges."""
 
 
-class MarginProbe(Budgeted, Probe):
+class MarginProbe(NearSearch, Probe):
     """One margin per case.
 
     Attributes:
@@ -97,6 +98,7 @@ class MarginProbe(Budgeted, Probe):
 
     def check(self, seed: int) -> None:
         """Build the search."""
+        self.check_near()
         self.search(self.ceiling(), seed)
 
     def cost(self, classes: int, seed: int) -> Cost:
@@ -115,7 +117,7 @@ class MarginProbe(Budgeted, Probe):
 
     def run(self, scene: Scene) -> list[MarginRow]:
         """The whole case first, then the structures that its label holds."""
-        perturbation = self.ceiling(scene.scale, scene.room(self.within))
+        perturbation = self.ceiling(scene.scale, self.room(scene))
         factor = self.factor(scene.scale) or 1.0  # an image without contrast has no std and no range
         rows, whole = [], None
         for structure in (None, *(scene.classes if self.per_class else ())):
@@ -137,6 +139,7 @@ class MarginProbe(Budgeted, Probe):
             "margin": margin,
             "censored": bool(result.censored),
             "confirmed": self._stands(scene, search, result) if asked else None,
+            "searched_near": self.reach(scene),
             "forward_calls": result.forward_calls,
             "backward_calls": result.backward_calls,
         }
@@ -172,6 +175,7 @@ class MarginProbe(Budgeted, Probe):
             held=sum(confirmed),
             tested=len(confirmed),
             per_case=cases,
+            searched_near=SearchedNearAll.over([row.searched_near for _, row in known]),
         )
 
     def _share_of_range(self, known: Sequence[tuple[CaseRecord, MarginRow]]) -> float | None:
@@ -249,7 +253,7 @@ def _stated(record: CaseRecord, row: MarginRow) -> dict[str, Any]:
         "case": record.case,
         "clean_dice": record.clean[place]["dice"],
         "volume_ml": sum(record.volumes.values()) if row.structure is None else record.volumes[place],
-        **row.model_dump(exclude={"kind", "probe", "structure"}),
+        **row.model_dump(exclude={"kind", "probe", "structure", "searched_near"}),
     }
 
 

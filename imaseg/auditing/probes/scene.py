@@ -32,7 +32,7 @@ from imaseg.frozen import Model, seed_all
 from imaseg.models.outputs.regions import Groups, classes_in, masks, region_logits
 from imaseg.models.segmentation import SegmentationModel
 from imaseg.perturbations import near
-from imaseg.results.base import MEAN, Row, Scores
+from imaseg.results.base import MEAN, Row, Scores, SearchedNear
 from imaseg.results.case import Checks
 from imaseg.results.summary import Shown
 from imaseg.scores import foreground_dice, hard_dice
@@ -68,6 +68,7 @@ class Scene:
         rows: what the probes before have found.
         checks: results of checks so far, by name.
         files: SHA-256 of what was written, by name below `folder`.
+        reaches: where searches stay that spare the rest of the image, found once for probes that share it.
         forward_calls, backward_calls: passes of the model so far.
     """
 
@@ -97,6 +98,7 @@ class Scene:
         self.rows: list[Row] = []
         self.checks: dict[str, Any] = {}
         self.files: dict[str, str] = {}
+        self.reaches: dict[Any, SearchedNear | None] = {}
         self.forward_calls = self.backward_calls = 0
 
     def room(self, within: float | None = None) -> Room:

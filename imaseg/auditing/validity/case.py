@@ -51,12 +51,14 @@ class CaseChecks:
         checks["converged"] = self._longer(eps)
         checks["transfer"] = self._transferred(probe, eps)
         checks["gains"] = self._gains(probe, eps)
+        if (near := nearby(self.plan)) is not None:
+            checks["whole"] = self._on_the_whole_image(near)
         checks["silent"] = silent(self.scene.searched(model), self.scene.image, self.scene.search_label)
         checks["afresh"] = [self._afresh(probe, rung) for rung in range(len(probe.eps))] if len(probe.eps) > 1 else []
 
     def _attacked(self, model: Model, probe: AttackProbe, eps: float, *, later: int = 0) -> Any:
         scene = self.scene
-        attack = probe.build(eps, scene.seed + later, scene.scale, scene.room(probe.within))
+        attack = probe.build(eps, scene.seed + later, scene.scale, probe.room(scene))
         result = attack(scene.searched(model), scene.image, scene.search_label)
         scene.count(result)
         return result
@@ -82,7 +84,7 @@ class CaseChecks:
     def _transferred(self, probe: AttackProbe, eps: float) -> float:
         """Dice of the model on an image made with mean gradients over noisy copies, which no rough spot can hide."""
         scene = self.scene
-        attack = probe.build(eps, scene.seed, scene.scale, scene.room(probe.within))
+        attack = probe.build(eps, scene.seed, scene.scale, probe.room(scene))
         attack.samples = max(DRAWS, attack.samples)
         copy = noisy(scene.searched(scene.model), self._noise(attack))
         result = attack(copy, scene.image, scene.search_label)
@@ -93,12 +95,17 @@ class CaseChecks:
     def _gains(self, probe: AttackProbe, eps: float) -> list[list[float]]:
         """What steps along gradients bring, held against what these predict."""
         scene = self.scene
-        attack = probe.build(eps, scene.seed, scene.scale, scene.room(probe.within))
+        attack = probe.build(eps, scene.seed, scene.scale, probe.room(scene))
         model = scene.searched(scene.model)
         return gains(model, scene.image, scene.search_label, attack, sigma=self._noise(attack))
 
     def _noise(self, attack: Attack) -> float:
         return noise_level(attack.perturbation, self.scene.image, self.scene.seed)
+
+    def _on_the_whole_image(self, probe: AttackProbe) -> list[float]:
+        """Dice at the largest budget of a search that stays near the structures, and of the same search anywhere."""
+        everywhere, model = probe.model_copy(update={"search_near": None}), self.scene.model
+        return [self._dice_under(model, one, probe.eps[-1]) for one in (probe, everywhere)]
 
     def _longer(self, eps: float) -> list[float]:
         """The lowest Dice known at a budget, and the lowest after the strongest attack spent four times its calls."""
@@ -107,7 +114,7 @@ class CaseChecks:
         rows = [row for row in scene.rows if isinstance(row, AttackRow)]
         known = [row.dice for row in rows if row.probe in rivals and row.eps == eps]
         before = min(known) if known else self._dice_under(scene.model, probe, eps)
-        attack = probe.build(eps, scene.seed + 1, scene.scale, scene.room(probe.within))
+        attack = probe.build(eps, scene.seed + 1, scene.scale, probe.room(scene))
         longer: dict[str, Any] = {"steps": LONGER * attack.steps, "restarts": REPEATED * attack.restarts}
         if attack.steps == 1:  # FGSM has no longer form
             longer = {"attack": "pgd", "steps": LONGER * REPEATED, "restarts": attack.restarts}
@@ -126,7 +133,16 @@ def checks_cost(plan: Plan) -> list[Cost]:
     gradients = checked.steps * checked.restarts * ((5 + afresh) * checked.samples + max(DRAWS, checked.samples))
     gradients += 1 + DRAWS + VOXELS
     gradients += strong.steps * strong.restarts * strong.samples * LONGER * REPEATED
+    if (near := nearby(plan)) is not None:
+        one = near.build(near.eps[-1], plan.seed)
+        gradients += 2 * one.steps * one.restarts * one.samples
     return [Cost(CHECKS, gradients, BLACK_BOX_STEPS, perturbation=probe.perturbation, first=plan.validity.cases)]
+
+
+def nearby(plan: Plan) -> AttackProbe | None:
+    """The attack whose search near the structures is held against one on the whole image: `strong`, or the first."""
+    probes = [probe for probe in plan.attacks if probe.search_near is not None and not probe.transferred]
+    return next((probe for probe in probes if probe.attack == "strong"), probes[0] if probes else None)
 
 
 def strongest(plan: Plan) -> AttackProbe:

@@ -13,7 +13,7 @@ from functools import partial
 
 from imaseg.auditing.plan import Plan, ValidityPlan
 from imaseg.auditing.probes import AttackProbe, CertificateProbe, MarginProbe, Probe
-from imaseg.auditing.validity.case import BLACK_BOX_STEPS, LONGER, REPEATED, strongest
+from imaseg.auditing.validity.case import BLACK_BOX_STEPS, LONGER, REPEATED, nearby, strongest
 from imaseg.auditing.validity.gradients import DRAWS, STEPS
 from imaseg.margins.sample import CONFIRM_RESTARTS, CONFIRM_STEPS
 from imaseg.perturbations import Perturbation
@@ -43,6 +43,8 @@ _FELT = 1e-5
 _SILENT = 0.25
 """Share of voxels without a gradient above which an attack cannot see what it does: 0 in ordinary networks."""
 _FREE = 2.0
+_NEARLY = 0.01
+"""Dice that a search may leave to one on the whole image."""
 _NOTABLE = 0.01
 """Gain of the objective that is more than chance."""
 _NOT_ASKED = "the plan asks for no extra attacks. Add `validity:` to it."
@@ -130,7 +132,8 @@ def validity(
     """
     evidence = _Evidence(records, plan, data, agreed, random=random)
     own = [_OWN] if agreed.applies else []
-    asked = [*own, *_CHECKS, *(check for kind, check in _OF_PROBES.items() if plan.of(kind))]
+    near = [_NEAR] if nearby(plan) is not None else []
+    asked = [*own, *_CHECKS, *near, *(check for kind, check in _OF_PROBES.items() if plan.of(kind))]
     return [_judged(one, one.find(evidence)) for one in asked]
 
 
@@ -347,6 +350,16 @@ def _heard(at: _Evidence, settings: ValidityPlan) -> Finding:  # noqa: ARG001
     return dead <= _SILENT * voxels, f"{dead} of {voxels} voxels", where
 
 
+def _whole(at: _Evidence, _: ValidityPlan) -> Finding:
+    """Searches near the structures, whose gain is known to first order only, against searches on the whole image."""
+    probe, pairs = nearby(at.plan), [one.whole for one in at.checked if one.whole is not None]
+    if probe is None or not pairs:
+        return at.why
+    near, whole = (_mean(pair[step] for pair in pairs) for step in (0, 1))
+    where = f"{probe.name} at eps {probe.eps[-1]:g}, near the structures and on the whole image, n = {len(pairs)}; "
+    return near - whole < _NEARLY, f"Dice {near:.3f}, then {whole:.3f}", f"{where}a fall below {_NEARLY:g} expected"
+
+
 def _converged(at: _Evidence, settings: ValidityPlan) -> Finding:
     pairs = [one.converged for one in at.checked if one.converged is not None]
     if not pairs:
@@ -496,6 +509,12 @@ _CHECKS: list[_Question] = [
         "See whether the model gives the same output twice (imaseg doctor).",
     ),
 ]
+_NEAR = _Question(
+    "Attacks near the structures find what attacks on the whole image find",
+    _extra(_whole),
+    "Attacks on the whole image find more than those near the structures",
+    "Raise `search_near` in the plan, or leave it out: the searches then cost every tile.",
+)
 _OF_PROBES: dict[type[Probe], _Question] = {
     MarginProbe: _Question(
         "Margins stand against searches of another kind just below them",

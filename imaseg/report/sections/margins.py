@@ -96,6 +96,10 @@ def _lines(audits: Audits, question: Question, structure: str | None) -> list[Li
     ]
 
 
+def _near(entry: MarginEntry) -> str:
+    return f"; {entry.searched_near.words}" if entry.searched_near is not None else ""
+
+
 def _results(audits: Audits) -> Table:
     """One row per set, structure and model."""
     rows = [
@@ -111,7 +115,7 @@ def _results(audits: Audits) -> Table:
             "Not broken": Cell(f"{entry.censored} of {entry.n}", f"{entry.absent} without it" if entry.absent else ""),
             "Fail clean": entry.clean_failures,
             "Held": f"{entry.held} of {entry.tested}" if entry.tested else "not tested",
-            "Search limit": Cell(short(entry.eps), f"within {percent(entry.rtol)}"),
+            "Search limit": Cell(short(entry.eps), f"within {percent(entry.rtol)}{_near(entry)}"),
         }
         for question in _questions(audits)
         for audit in audits
