@@ -16,6 +16,7 @@ from imaseg.data.resources import resource
 from imaseg.data.yaml_file import read_yaml
 from imaseg.errors import InputError, did_you_mean
 from imaseg.plugins import import_trusted
+from imaseg.results.run import Shortened
 from imaseg.results.summary import Shown
 from imaseg.validated import validated
 
@@ -89,6 +90,7 @@ class Plan(BaseModel, extra="forbid"):
     instances: AnyInstances | None = None
     verify: bool = True
     seed: int = Field(0, ge=0, lt=2**32)
+    shortened: Shortened | None = None
 
     @model_validator(mode="before")
     @classmethod

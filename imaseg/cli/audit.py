@@ -50,6 +50,7 @@ def audit(
     judged: bool = False,
     allow_invalid: bool = False,
     dry_run: bool = False,
+    budget: float | None = None,
 ) -> int:
     """Run an audit, print tables and the paths of its files.
 
@@ -58,7 +59,7 @@ def audit(
         gates judged by them all the same; else 1 if a case or a gate failed; else 0.
     """
     how: dict[str, Any] = {"select": cases, "resume": resume, "device": own_device(device), "trust": trust}
-    how |= {"attacker": attacker, "groups": groups, "gates": gates}
+    how |= {"attacker": attacker, "groups": groups, "gates": gates, "budget": budget}
     subjects = load_cases(data, missing_ok=True, follow_links=True) if follow_links else data
     if dry_run:
         rehearse(model, subjects, plan, out, announce=say, **how)

@@ -381,6 +381,10 @@ def audit(
         ),
     ] = None,
     made_on: From = None,
+    budget: Annotated[
+        str | None,
+        Option(help="Time that it may take, such as 2h or 90min: what is of least worth is left out, and named."),
+    ] = None,
     resume: Resume = False,
     device: Device = "auto",
     trust: Trust = False,
@@ -392,6 +396,7 @@ def audit(
     A plan says what is measured: attacks at rising budgets, margins, corruptions and more.
     """
     from imaseg.auditing import load_plan
+    from imaseg.auditing.engine.shortened import seconds_in
     from imaseg.auditing.validity.gate import parse_gates
 
     settings = load_plan(plan, trust=trust).against(reference)
@@ -399,7 +404,7 @@ def audit(
     gates = parse_gates(fail_below or (), settings)
     how: dict[str, Any] = {"cases": cases, "resume": resume, "device": device, "trust": trust, "dry_run": dry_run}
     how |= {"follow_links": follow_links, "gates": gates, "judged": True, "allow_invalid": allow_invalid}
-    how |= {"attacker": made_on, "groups": groups}
+    how |= {"attacker": made_on, "groups": groups, "budget": None if budget is None else seconds_in(budget)}
     _run_plan(model, data, out, settings, **how)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from imaseg.progress import counted, duration
 from imaseg.results.base import FORMAT, CaseId, Record
 from imaseg.results.preparation import Agreement, Preparation
 from imaseg.results.summary import ModelFacts
@@ -21,6 +22,29 @@ class CaseCost(Record):
 
     seconds: float
     peak_memory_mb: float
+
+
+class Shortened(Record):
+    """What `--budget` took out of a plan.
+
+    Attributes:
+        seconds: that the audit may take.
+        left_out: names of probes.
+        checked: cases that the attacks are checked on in place of those of the plan; None for all of these.
+        whole_sha256: hash of the whole plan.
+    """
+
+    seconds: float
+    left_out: list[str]
+    checked: int | None = None
+    whole_sha256: str
+
+    @property
+    def words(self) -> str:
+        """What was left out, in a sentence."""
+        lost = [f"left out {', '.join(self.left_out)}"] if self.left_out else []
+        few = [] if self.checked is None else [f"checked the attacks on {counted(self.checked, 'case')} only"]
+        return f"To fit a budget of {duration(self.seconds)} this audit {' and '.join(lost + few)}."
 
 
 class Run(Record):

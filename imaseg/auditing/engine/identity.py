@@ -29,7 +29,7 @@ from imaseg.results.run import Run
 from imaseg.results.summary import ModelFacts
 
 _PACKAGES = ("torch", "monai", "numpy", "nibabel", "torchio", "scipy")
-_PATIENCE = 600.0
+PATIENCE = 600.0
 """Seconds that a process of `torchrun` waits for the first one to make the folder."""
 
 
@@ -53,7 +53,7 @@ def describe(subject: Subject, plan: Plan, preparation: Preparation) -> Run:
         preparation=preparation,
         data_sha256=subject.cases.sha256(),
         plan=content,
-        plan_sha256=_hash_json(content),
+        plan_sha256=hash_json(content),
         seed=plan.seed,
         random=subject.random,
         hardware={
@@ -72,7 +72,7 @@ def _facts(model: SegmentationModel, spec: str, card: Mapping[str, Any]) -> Mode
         network=str(model.card.network.get("name", type(model.network).__name__)),
         parameters=sum(parameter.numel() for parameter in model.network.parameters()),
         sha256=_hash_weights(model),
-        card_sha256=_hash_json(card),
+        card_sha256=hash_json(card),
         trained_by=str(model.card.method.get("name", "unknown")),
     )
 
@@ -92,8 +92,8 @@ def claim(folder: Path, run: Run, *, resume: bool, follow: bool = False, dry_run
     """
     path = folder / "run.json"
     if follow:
-        if not wait_for(path, _PATIENCE):
-            msg = f"{path} must be written by the process of rank 0, got nothing in {_PATIENCE:.0f} s. See its output."
+        if not wait_for(path, PATIENCE):
+            msg = f"{path} must be written by the process of rank 0, got nothing in {PATIENCE:.0f} s. See its output."
             raise InputError(msg)
         _same(folder, read_record(path, Run), run)
     elif path.is_file():
@@ -168,7 +168,8 @@ def _hash_code(network: Any) -> str:
     return digest.hexdigest() if own else ""
 
 
-def _hash_json(content: Any) -> str:
+def hash_json(content: Any) -> str:
+    """SHA-256 of plain data."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -12,7 +12,9 @@ from typing import Any
 import torch
 
 from imaseg.auditing.engine.cost import Seconds, announcement, costs, measure
-from imaseg.auditing.engine.identity import claim, describe
+from imaseg.auditing.engine.identity import PATIENCE, claim, describe
+from imaseg.auditing.engine.sharing import wait_for
+from imaseg.auditing.engine.shortened import shorten
 from imaseg.auditing.engine.summary import summarise
 from imaseg.auditing.engine.tables import write_tables
 from imaseg.auditing.engine.work import Work, finished_record
@@ -84,6 +86,7 @@ def audit(
     attacker: str | Path | SegmentationModel | None = None,
     groups: str | Path | None = None,
     gates: Sequence[Gate] = (),
+    budget: float | None = None,
 ) -> AuditResult:
     """Audit a checkpoint.
 
@@ -104,6 +107,7 @@ def audit(
         attacker: another model of the same input; every attack of the plan is made on it too, and judged here.
         groups: CSV file with the column `case` and others, such as site or sex, by whose values results are grouped.
         gates: whose groups must be in that table, so that a wrong name is refused at once; `Gate.judge` judges them.
+        budget: seconds that it may take: probes that are not expected to fit are left out, those of least worth first.
 
     Returns:
         Where the results lie; `.summary` and `.audit` read them.
@@ -117,7 +121,23 @@ def audit(
     subject, settings = _checked(model, cases, plan, **how)
     kept = _kept_threads(folder)
     with tiles_keep_graphs(subject.model), threads_for(subject.model, _first_image(subject), kept=kept) as chosen:
-        return _audit(subject, settings, folder, resume=resume, announce=announce, started=started, threads=chosen)
+        with frozen(subject.model):
+            settings, seconds = _shortened(subject, settings, folder, budget, gates, resume=resume)
+        told: dict[str, Any] = {"announce": announce, "started": started, "threads": chosen, "seconds": seconds}
+        return _audit(subject, settings, folder, resume=resume, **told)
+
+
+def _shortened(
+    subject: Subject, plan: Plan, folder: Path, budget: float | None, gates: Sequence[Gate], *, resume: bool
+) -> tuple[Plan, Seconds | None]:
+    """The plan that fits the budget: the same one for all processes, and for those that resume."""
+    if budget is None:
+        return plan, None
+    path = folder / "run.json"
+    if rank() > 0:
+        wait_for(path, PATIENCE)
+    known = path.is_file() and (resume or rank() > 0)
+    return shorten(subject, plan, budget, gates=gates, before=read_record(path, Run).plan if known else None)
 
 
 def rehearse(
@@ -128,6 +148,7 @@ def rehearse(
     *,
     announce: Callable[[str], None],
     resume: bool = False,
+    budget: float | None = None,
     **how: Any,
 ) -> None:
     """Tell `announce` what `audit` would do and how long it would take; nothing is written.
@@ -139,17 +160,19 @@ def rehearse(
         out: folder of the audit, whose finished cases need not be done again.
         announce: what tells people.
         resume: whether `out` may hold a part of this audit.
+        budget: seconds that it may take.
         how: `select`, `device`, `trust`, `attacker`, `groups` and `gates`.
 
     Raises:
         InputError: if something does not fit.
     """
     subject, settings = _checked(model, cases, plan, **how)
-    claim(Path(out), describe(subject, settings, subject.preparation()), resume=resume, dry_run=True)
     model = subject.model
     with tiles_keep_graphs(model), threads_for(model, _first_image(subject)) as chosen, frozen(model):
+        settings, seconds = _shortened(subject, settings, Path(out), budget, how.get("gates") or (), resume=resume)
+        claim(Path(out), describe(subject, settings, subject.preparation()), resume=resume, dry_run=True)
         parts = costs(settings, len(subject.model.card.structures), len(subject.cases))
-        _announce(announce, subject, settings, parts, Path(out))
+        _announce(announce, subject, settings, parts, Path(out), seconds)
         if chosen:
             announce(chosen)
 
@@ -182,16 +205,16 @@ def _audit(
     announce: Callable[[str], None] | None,
     started: float,
     threads: str,
+    seconds: Seconds | None,
 ) -> AuditResult:
     run = describe(subject, settings, subject.preparation())
     claim(folder, run, resume=resume, follow=rank() > 0)
     with frozen(subject.model), frozen(subject.attacker.model if subject.attacker else subject.model):
         parts = costs(settings, len(subject.model.card.structures), len(subject.cases))
-        seconds = None
         if announce is not None and rank() == 0:
             if threads:
                 announce(threads)
-            seconds = _announce(announce, subject, settings, parts, folder)
+            seconds = _announce(announce, subject, settings, parts, folder, seconds)
         agreed = _agreement(folder, subject, settings, announce) if rank() == 0 else None
         subject.forget_first()
         work = Work(subject, settings, folder, parts, seconds)
@@ -296,10 +319,17 @@ def _spent(records: Sequence[CaseRecord]) -> dict[str, Any]:
 
 
 def _announce(
-    announce: Callable[[str], None], subject: Subject, plan: Plan, parts: Sequence[Cost], folder: Path
+    announce: Callable[[str], None],
+    subject: Subject,
+    plan: Plan,
+    parts: Sequence[Cost],
+    folder: Path,
+    seconds: Seconds | None = None,
 ) -> Seconds | None:
-    """What is to be known before hours are spent; returns what was measured."""
+    """What is to be known before hours are spent; returns what was measured, now or before."""
     cases = subject.cases
+    if plan.shortened is not None:
+        announce(plan.shortened.words)
     for note in subject.notes:
         announce(note)
     if subject.held_out_missing or subject.selection in ("all", "unseen"):
@@ -313,6 +343,7 @@ def _announce(
     if not left:
         announce(f"{head}: all finished before.")
         return None
-    if (seconds := measure(subject, plan)) is not None:
+    seconds = measure(subject, plan) if seconds is None else seconds
+    if seconds is not None:
         announce(announcement(head, seconds, len(cases), parts, left, processes=world()))
     return seconds

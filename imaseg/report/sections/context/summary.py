@@ -12,6 +12,7 @@ from imaseg.report.cohorts import pairs_of
 from imaseg.report.glance import glance
 from imaseg.report.sections.context.validity import verdict_text
 from imaseg.report.wording import listing
+from imaseg.results.run import Shortened
 
 
 def collect(audits: Audits, sections: Sequence[Section]) -> Section:
@@ -20,7 +21,7 @@ def collect(audits: Audits, sections: Sequence[Section]) -> Section:
     clean = said.pop("clean", ())
     found = [sentence for sentences in said.values() for sentence in sentences] or [_NOTHING]
     sentences = [Sentence(_subject(audits)), *clean, *found, Sentence(verdict_text(audits))]
-    notices = [*_cases(audits), *_differences(audits), *_unshown(audits)]
+    notices = [*_shortened(audits), *_cases(audits), *_differences(audits), *_unshown(audits)]
     notices = list(dict.fromkeys([*notices, *(text for section in sections for text in section.notices)]))
     blocks: list[Block] = [*glance(audits, sections), Sentences(sentences)]
     if notices:
@@ -46,6 +47,13 @@ def _subject(audits: Audits) -> str:
     alone = len(names) == 1 or len(pairs_of(audits)) == len(names) - 1
     who = f"The model {audits[0].summary.model.name} was" if alone else f"{len(names)} models, {listing(names)}, were"
     return f"{who} audited {where}; structures: {listing(labels)}."
+
+
+def _shortened(audits: Audits) -> Iterator[str]:
+    """What was left out to fit a budget of time."""
+    for audit in audits:
+        if (cut := audit.run.plan.get("shortened")) is not None:
+            yield f"{audit.name}: {Shortened.model_validate(cut).words}"
 
 
 def _cases(audits: Audits) -> Iterator[str]:
