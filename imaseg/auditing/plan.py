@@ -79,6 +79,7 @@ class Plan(BaseModel, extra="forbid"):
         imports: Python files, relative to the plan, that define further probes, attacks, sets or corruptions; they are
             run, which takes `trust`.
         seed: seed of every random number.
+        shortened: what `--budget` left out; it is written by that option alone.
     """
 
     name: str
