@@ -117,6 +117,34 @@ def test_two_processes_of_torchrun_come_to_the_same_bytes(whole, command, tmp_pa
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="who holds a case is read from /proc/locks")
+def test_eight_processes_of_an_array_one_of_them_killed_come_to_the_same_bytes(whole, command, tmp_path):
+    # As an array of a batch system starts them: at the same moment, none of them knowing of the others.
+    jobs = [_start("-m", "imaseg", "--threads", "1", *command[2:], "--resume") for _ in range(8)]
+    while not _finished(tmp_path / "a"):
+        assert any(job.poll() is None for job in jobs), jobs[0].stdout.read()
+        time.sleep(0.01)
+    by_pid = {job.pid: job for job in jobs}
+    _holder(tmp_path / "a" / ".claims", by_pid).send_signal(signal.SIGKILL)
+    said = [job.communicate(timeout=600)[0] for job in jobs]
+    codes = sorted(job.returncode for job in jobs)
+    assert codes == [-signal.SIGKILL, *[3] * 7], "\n".join(said)  # training cases are among them: not valid
+    assert _results(tmp_path / "a") == _results(whole)
+    assert not (tmp_path / "a" / ".claims").exists()
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {path.name for path in whole.iterdir()}
+
+
+def _holder(claims, by_pid):
+    """One of the processes that holds a case just now."""
+    while True:
+        for line in Path("/proc/locks").read_text().splitlines():
+            pid = next((int(word) for word in line.split() if word.isdigit() and int(word) in by_pid), None)
+            if pid is not None and by_pid[pid].poll() is None and claims.exists():
+                return by_pid[pid]
+        time.sleep(0.01)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("job", "table"),
     [
