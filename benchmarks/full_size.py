@@ -56,7 +56,7 @@ ORGANS = {  # middle in mm from the middle of the image, half axes in mm, HU
     "kidney": ((60, 60, -50), (25, 28, 55), 30),
     "tumour of 20 mm": ((-70, 10, 30), (10, 10, 10), 20),
 }
-STEPS, EPS, CASES = 20, 0.1, 3
+STEPS, EPS, CASES = 20, 0.015, 3
 WAYS: dict[str, dict[str, Any]] = {
     "whole image": {},
     "search_near: 0.9": {"search_near": 0.9},
@@ -247,7 +247,7 @@ def tell_damage(book: Book, folder: Path, *, small: bool) -> None:
     first = 0
     for way, keys in WAYS.items():
         clean, dice, seen, mm = book.fill(
-            f"damage {way} {steps} {cases} {epochs}",
+            f"damage {way} {EPS} {steps} {cases} {epochs}",
             lambda way=way, keys=keys: damage(net, data, folder / "audits" / way.replace(": ", "-"), keys, steps),
         )
         first = first or seen

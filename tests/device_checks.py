@@ -31,12 +31,15 @@ from imaseg import (
     Standard,
     TiledModel,
     VoxelMargin,
+    ranks,
 )
-from imaseg.auditing import audit
+from imaseg.auditing import Plan, audit
 from imaseg.models import load_model
 from imaseg.objectives import DiceCE
 from imaseg.runs import load_config, train
 from imaseg.training import FreeTraining, OneOf, PublishedIMA, adversarial_weights
+from tests.conftest import IMA_METHOD
+from tests.nnunet_folder import dataset, plans, write_results
 from tests.pretend_device import moved, pretending, set_up
 
 SETS = {
@@ -155,6 +158,18 @@ def test_a_tiled_model_is_searched_there():
     _agree(run, atol=2e-3)
 
 
+def test_a_search_in_a_region_runs_the_tiles_that_it_reaches_there():
+    region = torch.zeros(1, 1, 8, 8, 8, dtype=torch.bool)
+    region[..., :3, :3, :3] = True
+
+    def run(network, image, label):
+        tiled = TiledModel(network, roi_size=4, overlap=0.5)
+        result = PGD(L2(1.0, region=region), steps=3)(tiled, image[:1], label[:1])
+        return result.foreground_dice, result.zero_gradients, result.size
+
+    _agree(run, atol=2e-3)
+
+
 @pytest.mark.parametrize("attack", [PGD, APGD, ShrinkingSetPGD])
 @pytest.mark.parametrize("perturbation", SETS.values(), ids=SETS)
 def test_the_host_waits_once_per_step(attack, perturbation):
@@ -213,6 +228,33 @@ def test_an_audit_says_the_same(prepared_phantom, tiny_config, tmp_path):
     for one, other in zip(here["probes"], there["probes"], strict=True):
         found, wanted = (probe.get("foreground_mean", {}).get("dice") for probe in (other, one))
         assert found == pytest.approx(wanted, abs=5e-3)
+
+
+NAMES = {"background": 0, "Front": 1, "Back": 2}
+
+
+def test_nnunets_network_is_audited_there(raw_phantom, tmp_path, monkeypatch):
+    monkeypatch.setattr("imaseg.models.free_memory.free_bytes", lambda: 0)  # tensors there have no storage to measure
+    model = f"nnunet:{write_results(tmp_path / 'results', plans(), dataset(NAMES))}"
+    plan = {"name": "few", "probes": [{"attack": "pgd", "unit": "std", "eps": [0.05], "steps": 1}], "verify": False}
+    plan["probes"] += [{**plan["probes"][0], "search_near": 0.5, "name": "near"}]
+    how = {"select": ["phantom_005"]}
+    here = audit(load_model(model), raw_phantom, Plan.model_validate(plan), tmp_path / "here", **how).summary
+    with pretending():
+        there = moved(load_model(model))
+        there = audit(there, raw_phantom, Plan.model_validate(plan), tmp_path / "there", **how).summary
+    for one, other in zip(here["probes"], there["probes"], strict=True):
+        assert other["foreground_mean"]["dice"] == pytest.approx(one["foreground_mean"]["dice"], abs=5e-3)
+
+
+def test_a_model_is_trained_there(prepared_phantom, tiny_config, tmp_path, monkeypatch):
+    config = load_config(tiny_config, ["epochs=2", IMA_METHOD])
+    with pretending() as waited:
+        place = moved(torch.zeros(1)).device
+        monkeypatch.setattr(ranks, "pick_device", lambda *_: place)
+        run = train(config, prepared_phantom, tmp_path / "run")
+        assert waited()
+    assert all(value.isfinite().all() for value in load_model(run).state_dict().values())
 
 
 def test_operations_that_mix_devices_are_found():

@@ -147,7 +147,9 @@ def set_up():
     library.impl(
         "_local_scalar_dense", lambda one: _run(torch.ops.aten._local_scalar_dense.default, (one,), {}), "PrivateUse1"
     )
-    getattr(torch, NAME).get_amp_supported_dtype = lambda: [torch.bfloat16, torch.float16]
+    backend = getattr(torch, NAME)
+    backend.get_amp_supported_dtype = lambda: [torch.bfloat16, torch.float16]
+    backend.get_rng_state, backend.set_rng_state = lambda *_: torch.get_rng_state(), lambda *_: None
     _ready.append(library)
 
 
