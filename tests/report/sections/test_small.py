@@ -165,7 +165,9 @@ def test_notices_tell_what_spoils_a_comparison(tiny):
     run = type(tiny.run).model_validate(tiny.run.model_dump() | {"failed": failed})
     shorter = with_dice(tiny.summary, [0.5] * 6).metric_per_case[1:]
     a = vary(tiny, "a", data=seen, run={"failed": run.failed})
-    b = vary(tiny, "b", data=unknown, metric_per_case=shorter, run={"data_sha256": "f" * 64, "imaseg": "9"})
+    other = tiny.summary.model.model_copy(update={"sha256": "0" * 64})
+    changed = {"data_sha256": "f" * 64, "imaseg": "9"}
+    b = vary(tiny, "b", data=unknown, metric_per_case=shorter, model=other, run=changed)
     found = collected(summary, a, b)
     text = " ".join(blocks_of(found, "notice")[0].items)
     for words in (
