@@ -79,7 +79,7 @@ def _tested(audits: Audits, audit: Audit) -> Iterator[str]:
     model, data, run, who = audit.summary.model, audit.summary.data, audit.run, owner(audits, audit)
     yield f"{who}model {model.name}, {model.network}, {model.parameters:,} parameters, weights SHA-256 {model.sha256}"
     yield f"{who}data: {counted(data.cases, 'case')} of {data.name} ({data.selection}), SHA-256 {run.data_sha256}"
-    yield f"{who}structures: {listing(data.labels.values())}; {_overlap(audit)}"
+    yield f"{who}structures: {listing(map(audit.structure, data.labels))}; {_overlap(audit)}"
     yield f"{who}plan {run.plan['name']} (SHA-256 {run.plan_sha256}), seed {run.seed}, imaseg {run.imaseg}"
     yield f"{who}{_checks(audit)[0]}"
     if labels_are_predictions([audit]):

@@ -134,6 +134,7 @@ def test_nothing_pairs_cases_of_two_sites_whatever_they_are_called(here):
     assert "Clean change vs here" not in head
     text = Page(render(audits)).text
     assert "case by case" not in text
+    assert "paired by case" not in text
     assert "One case, every model" not in text
     assert "no case shared with here" in text
     (notice,) = blocks_of(summary.collect(audits, []), "notice")

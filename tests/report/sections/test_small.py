@@ -146,6 +146,10 @@ def test_the_summary_says_first_what_was_audited(tiny):
         sentences[0].text
         == "The model tiny was audited on 6 cases of Phantom (selection: all); structures: Front and Back."
     )
+    unnamed = tiny.summary.data.model_copy(update={"labels": {"1": "1", "2": "Back"}})
+    assert vary(tiny, data=unnamed).structure("1") == "class 1"
+    (said, *_) = blocks_of(collected(summary, vary(tiny, data=unnamed)), "sentences")[0].sentences
+    assert said.text.endswith("structures: class 1 and Back.")
     assert sentences[1].text == "Mean foreground Dice on unchanged images:"
     assert "validity checks" in sentences[-1].text
 

@@ -42,7 +42,7 @@ def _subject(audits: Audits) -> str:
     else:
         parts = [f"{a.name} on {counted(a.summary.data.cases, 'case')} of {a.summary.data.name}" for a in audits]
         where = f"on different cases: {'; '.join(parts)}"
-    labels = dict.fromkeys(label for audit in audits for label in audit.summary.data.labels.values())
+    labels = dict.fromkeys(audit.structure(k) for audit in audits for k in audit.summary.data.labels)
     alone = len(names) == 1 or len(pairs_of(audits)) == len(names) - 1
     who = f"The model {audits[0].summary.model.name} was" if alone else f"{len(names)} models, {listing(names)}, were"
     return f"{who} audited {where}; structures: {listing(labels)}."
