@@ -10,8 +10,8 @@ DATA is the folder that holds the sets:
 - `hippocampus`: `Task04_Hippocampus`. A network is trained here on its `train` cases, for four epochs; the audit of the
   `val` cases is handed no labels, and its order is then compared with their Dice.
 - `lesions`: `open_ms_lesion`, and `aorta`: the two CTs of `totalsegmentator_examples`. Two cases each, too few for a
-  correlation: a small network is trained here on one of them, and both are audited without labels, and once more with
-  what the network predicts written as their labels. The rows of both audits must be the same.
+  correlation: a small network is trained here on one of them, a stand-in that nobody would use, and both are audited
+  without labels, and once more with what the network predicts written as their labels. All rows must be the same.
 
 Stopped at any moment, the same command goes on.
 """
@@ -21,7 +21,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from attack_strength import footer
 
 from imaseg import audit, load_cases, load_model
 from imaseg.auditing import Plan
-from imaseg.data import CaseSet
+from imaseg.data import Case, CaseSet
 from imaseg.data.formats.nifti import write_nifti
 from imaseg.data.preparation.prepare import prepare
 from imaseg.data.preparation.recipe import load_recipe
@@ -199,28 +199,32 @@ def _predicted(run: Path, cohort: CaseSet, folder: Path) -> CaseSet:
     """The same images, with labels that hold what the model predicts."""
     folder.mkdir(exist_ok=True)
     cases = []
-    for case in cohort:
+    for case, decided in _decisions(run, cohort):
         label = folder / f"{case.id}.nii.gz"
-        write_nifti(label, _decided(run, case), read_volume(case).affine, dtype=np.uint8)
+        write_nifti(label, decided, read_volume(case).affine, dtype=np.uint8)
         cases.append(replace(case, label=label, more_labels=()))
     return replace(cohort, cases=tuple(cases), declared_labels=cohort.labels)
-
-
-def _decided(run: Path, case: Any) -> np.ndarray:
-    model = load_model(run).eval()
-    with torch.no_grad():
-        return model(torch.from_numpy(read_volume(case).image)[None]).argmax(1)[0].numpy()
 
 
 def _true_dice(run: Path, cohort: CaseSet) -> dict[str, float]:
     """Mean over the classes in the label, counted here, not by the audit."""
     found = {}
-    for case in cohort:
-        one, other = _decided(run, case), read_volume(case).label
-        classes = np.unique(other)[1:] if (other == 0).any() else np.unique(other)
-        counts = [((one == k) & (other == k)).sum() * 2 / ((one == k).sum() + (other == k).sum()) for k in classes]
+    for case, one in _decisions(run, cohort):
+        other = read_volume(case).label
+        counts = [
+            2 * ((one == k) & (other == k)).sum() / ((one == k).sum() + (other == k).sum())
+            for k in np.unique(other)
+            if k > 0
+        ]
         found[case.id] = float(np.mean(counts))
     return found
+
+
+def _decisions(run: Path, cohort: CaseSet) -> Iterator[tuple[Case, np.ndarray]]:
+    model = load_model(run).eval()
+    for case in cohort:
+        with torch.no_grad():
+            yield case, model(torch.from_numpy(read_volume(case).image)[None]).argmax(1)[0].numpy()
 
 
 def _pathology(name: str) -> str:
