@@ -24,8 +24,9 @@ class Audit(results.Audit):
         return path if path.is_file() else None
 
     def structure(self, number: str) -> str:
-        """Name of a class."""
-        return self.summary.data.labels.get(number, f"class {number}")
+        """Name of a class; `class 1` where the data have no better name than its number."""
+        name = self.summary.data.labels.get(number, number)
+        return f"class {number}" if name == number else name
 
 
 Audits = Sequence[Audit]

@@ -11,14 +11,12 @@ import numpy as np
 from imaseg.report.audits import Audit, Audits, labels_are_predictions
 from imaseg.report.compare import clean_point
 from imaseg.report.intervals import patients_of
+from imaseg.report.other_cases import cases_of, dice_by_case, model_of, other_cases
 from imaseg.report.wording import decimal, in_words, listing
-from imaseg.results.base import CaseScores
 from imaseg.results.corruption import CorruptionEntry
 from imaseg.statistics.equal_cost import EqualCost, equal_cost, mean_difference
 
 _NAMED = 3
-_SAME = 0.005
-"""Dice of one case by one model may differ by so much between machines."""
 _Dice = dict[str, float]
 
 
@@ -88,17 +86,17 @@ class Pair(NamedTuple):
     @property
     def cost(self) -> str:
         """Mean Dice of the other cohort less that of the first, both unchanged, with its interval."""
-        one, other = (_dice(clean_point(audit).cases) for audit in self)
+        one, other = (dice_by_case(clean_point(audit).cases) for audit in self)
         units = _patients(self.first, one), _patients(self.other, other)
         mean, ends = mean_difference([*one.values()], [*other.values()], *units)
         return f"{decimal(mean, sign=True)} ({in_words(ends, sign=True)})"
 
     def _distance(self, own: list[CorruptionEntry], theirs: list[CorruptionEntry]) -> Distance | None:
-        steps = [_dice(clean_point(self.first).cases), *(_dice(entry.metric_per_case) for entry in own)]
+        steps = [dice_by_case(clean_point(self.first).cases), *(dice_by_case(entry.metric_per_case) for entry in own)]
         cases = [case for case in steps[0] if all(case in step for step in steps)]
-        other = _dice(clean_point(self.other).cases)
+        other = dice_by_case(clean_point(self.other).cases)
         if labels_are_predictions([self.first]):
-            other = _dice(theirs[0].metric_per_case) if theirs[0].severity == own[0].severity else {}
+            other = dice_by_case(theirs[0].metric_per_case) if theirs[0].severity == own[0].severity else {}
         if not cases or not other:
             return None
         levels = [0.0, *(float(entry.severity) for entry in own)]
@@ -119,8 +117,7 @@ class Pair(NamedTuple):
 def pairs_of(audits: Audits) -> list[Pair]:
     """Each audit with the first one of the same model on other data."""
     firsts = [
-        next((one for one in audits[:place] if _model(one) == _model(audit) and _apart(one, audit)), None)
-        for place, audit in enumerate(audits)
+        next((one for one in audits[:place] if other_cases(one, audit)), None) for place, audit in enumerate(audits)
     ]
     return [Pair(first, audit) for first, audit in zip(firsts, audits, strict=True) if first is not None]
 
@@ -142,8 +139,8 @@ def refusals(audits: Audits) -> Iterator[str]:
     compared = {audit.name for pair in pairs for audit in pair}
     first = audits[0]
     for audit in audits[1:]:
-        if audit.name not in compared and _model(audit) != _model(first) and not _cases(audit) & _cases(first):
-            what = "card" if _model(audit)[0] == _model(first)[0] else "weights"
+        if audit.name not in compared and model_of(audit) != model_of(first) and not cases_of(audit) & cases_of(first):
+            what = "card" if model_of(audit)[0] == model_of(first)[0] else "weights"
             yield (
                 f"{audit.name} and {first.name} differ in the cases and in the model's {what}, so no severity says how "
                 "far these cohorts are apart. Audit one model on both."
@@ -185,37 +182,6 @@ def corrupted(audit: Audit) -> dict[str, list[CorruptionEntry]]:
     return found
 
 
-def _dice(cases: Sequence[CaseScores]) -> _Dice:
-    return {case.case: case.dice for case in cases if case.dice is not None}
-
-
 def _patients(audit: Audit, cases: Sequence[str] | _Dice) -> list[str]:
     known = patients_of(audit)
     return [known.get(case, case) for case in cases]
-
-
-def _model(audit: Audit) -> tuple[str, str]:
-    return audit.summary.model.sha256, audit.summary.model.card_sha256
-
-
-def _cases(audit: Audit) -> set[str]:
-    return {case.case for case in audit.summary.metric_per_case}
-
-
-def _apart(one: Audit, other: Audit) -> bool:
-    """Whether a model met other cases, not the same ones or some of them: then it does on them what it did before.
-
-    Ids do not tell: two sites may both have a case_001.
-    """
-    before, after = _values(one), _values(other)
-    same = all(abs(before[key] - after[key]) < _SAME for key in before.keys() & after.keys())
-    return one.run.data_sha256 != other.run.data_sha256 and not (_cases(one) & _cases(other) and same)
-
-
-def _values(audit: Audit) -> dict[tuple[str, int, str], float]:
-    """Dice of every case; of audits without labels, where that is 1, under corruptions."""
-    if labels_are_predictions([audit]):
-        blocks = {(entry.corruption, entry.severity): entry.metric_per_case for entry in audit.summary.corruptions}
-    else:
-        blocks = {("", 0): audit.summary.metric_per_case}
-    return {(*key, case): dice for key, cases in blocks.items() for case, dice in _dice(cases).items()}

@@ -10,6 +10,7 @@ from imaseg.progress import counted
 from imaseg.report.audits import Audit, Audits
 from imaseg.report.blocks import Cell, with_interval
 from imaseg.report.intervals import patients_of
+from imaseg.report.other_cases import other_cases
 from imaseg.report.wording import about_attack, attack_name, decimal, in_words, listing, set_name, unit_name
 from imaseg.results.attack import AttackEntry
 from imaseg.results.base import MEAN, CaseScores, Interval, Metrics
@@ -226,7 +227,7 @@ def against(audits: Audits, audit: Audit, reference: Point | None, point: Point)
     """The paired difference from the first audit, as a sentence ends with it; empty for the first one."""
     if audit is audits[0]:
         return ""
-    change, name = paired(reference, point), audits[0].name
+    change, name = None if other_cases(audits[0], audit) else paired(reference, point), audits[0].name
     if change is None:
         return f", no case shared with {name}"
     words = in_words(change.ci95, sign=True)

@@ -12,6 +12,7 @@ from imaseg.report.audits import Audits, read_audits
 from imaseg.report.blocks import Cell, Table, table, with_interval
 from imaseg.report.compare import strongest
 from imaseg.report.metrics import METRICS
+from imaseg.report.other_cases import other_cases
 from imaseg.report.wording import decimal, short
 from imaseg.statistics import paired
 
@@ -30,8 +31,9 @@ _LEVEL = 0.05
 
 
 def paired_rows(audits: Audits) -> list[Row]:
-    """Every further model against the first one, as `imaseg.statistics.paired` finds them."""
-    (name, reference), *others = [(audit.name, audit.summary.model_dump(include=_USED)) for audit in audits]
+    """Every further model against the first one, as `imaseg.statistics.paired` finds them; none for other cases."""
+    alike = [audit for audit in audits if not other_cases(audits[0], audit)]
+    (name, reference), *others = [(audit.name, audit.summary.model_dump(include=_USED)) for audit in alike]
     return [row for other, summary in others for row in paired(reference, summary, names=(name, other))]
 
 

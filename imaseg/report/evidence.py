@@ -23,6 +23,7 @@ from imaseg.report.intervals import over
 from imaseg.report.margin_words import median_interval, quantile_text
 from imaseg.report.metrics import shown_metrics
 from imaseg.report.wording import amount, bracket, decimal, listing, set_name, unit_name
+from imaseg.results.base import MEAN
 from imaseg.results.groups import CLEAN, Grouping
 from imaseg.results.unsized import in_pixels
 
@@ -78,7 +79,7 @@ def _tested(audits: Audits, audit: Audit) -> Iterator[str]:
     model, data, run, who = audit.summary.model, audit.summary.data, audit.run, owner(audits, audit)
     yield f"{who}model {model.name}, {model.network}, {model.parameters:,} parameters, weights SHA-256 {model.sha256}"
     yield f"{who}data: {counted(data.cases, 'case')} of {data.name} ({data.selection}), SHA-256 {run.data_sha256}"
-    yield f"{who}structures: {listing(data.labels.values())}; {_overlap(audit)}"
+    yield f"{who}structures: {listing(map(audit.structure, data.labels))}; {_overlap(audit)}"
     yield f"{who}plan {run.plan['name']} (SHA-256 {run.plan_sha256}), seed {run.seed}, imaseg {run.imaseg}"
     yield f"{who}{_checks(audit)[0]}"
     if labels_are_predictions([audit]):
@@ -104,11 +105,12 @@ def _accuracy(audit: Audit) -> list[str]:
     if labels_are_predictions([audit]):
         return []
     metrics = [metric for metric in shown_metrics([audit]) if metric.name in audit.summary.foreground_mean]
+    native = audit.summary.native_dice.get(MEAN)
     return [
         f"{metric.head} {metric.write(audit.summary.foreground_mean[metric.name])}"
         f"{_ends(audit.summary.ci95.get(metric.name), metric.digits)}{_left_out(audit, metric.name)}"
         for metric in metrics
-    ]
+    ] + ([] if native is None else [f"Dice on the grid of the files {decimal(native)}"])
 
 
 def _left_out(audit: Audit, metric: str) -> str:

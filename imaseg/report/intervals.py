@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from imaseg.progress import counted
 from imaseg.report.audits import Audit, Audits
+from imaseg.report.other_cases import other_cases
 from imaseg.report.wording import listing
 from imaseg.statistics import FEWEST
 
@@ -23,7 +24,8 @@ def over(audits: Audits) -> str:
 
 def how_made(audits: Audits) -> str:
     """A sentence for the methods."""
-    pairing = "; differences between models are paired by case" if len(audits) > 1 else ""
+    alike = any(not other_cases(audits[0], audit) for audit in audits[1:])
+    pairing = "; differences between models are paired by case" if alike else ""
     made = (
         f"Intervals are 95 % intervals over {over(audits)}: of means by Student's t, where cases share a patient with "
         f"the variance of leaving out one patient at a time, of medians between order statistics{pairing}; none for "

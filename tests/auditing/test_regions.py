@@ -7,6 +7,8 @@ import json
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import distance_transform_edt
+from scipy.ndimage import label as components
 from torch import nn
 
 from imaseg import PGD, InputError, Linf, audit, load_cases
@@ -20,16 +22,28 @@ from imaseg.models.adapted import adapt
 from imaseg.models.card import parse_card
 from imaseg.models.only import OnlyClasses
 from imaseg.models.outputs.regions import masks, region_logits
+from imaseg.report import read_audits
+from imaseg.report.sections import build_sections
+from tests.report.vary import blocks_of, texts
 
 REGIONS = {"core": [1, 4], "whole": [1, 2, 4], "enhancing": [4]}
 PLAN = Plan.model_validate(
     {
         "name": "regions",
+        "instances": [1, 2],
         "probes": [
             {"attack": "pgd", "perturbation": "linf", "eps": [0.1], "steps": 4},
             {"attack": "pgd", "perturbation": "deformation", "eps": [1.0], "steps": 2, "write": "nifti"},
             {"kind": "certificate", "sigma": 0.05, "samples": 100},
-            {"kind": "voxel-margin", "perturbation": "linf", "eps": 0.5, "rungs": 4, "focus": 2, "cases": 1},
+            {
+                "kind": "voxel-margin",
+                "perturbation": "linf",
+                "eps": 0.5,
+                "rungs": 4,
+                "focus": 2,
+                "cases": 1,
+                "write": "nifti",
+            },
             {"kind": "corruption", "corruptions": ["blur"], "severities": [3]},
         ],
         "margins": [{"perturbation": "linf", "eps": 2.0, "steps": 3, "rtol": 0.3, "per_class": True}],
@@ -84,6 +98,8 @@ def cohort(tmp_path):
     return _write(tmp_path)
 
 
+VOXEL_NAMES = {"whole": "whole 1", "core": "core", "enhancing": "enhancing"}
+"""In `margins.csv` too, "whole" is the whole case."""
 NAMES = {1: "necrosis", 2: "oedema", 4: "enhancing tumour"}
 
 
@@ -133,6 +149,49 @@ def test_rows_summary_page_and_gate_are_of_regions(done, cohort):
     page = (done.folder / "report.html").read_text()
     assert all(region in page for region in ("whole", "core", "enhancing"))
     assert page.count("enhancing tumour") == 1, "only where labels of the data are named"
+
+
+def test_tables_by_structure_are_of_regions(done):
+    found = {}
+    for section in build_sections(read_audits([done.folder])):
+        for table in blocks_of(section, "table"):
+            if "Structure" in table.head:
+                column = table.head.index("Structure")
+                found.setdefault(section.key, set()).update(row[column] for row in texts(table))
+    means = {"mean over foreground", "whole case"}
+    assert {key: names - means for key, names in found.items()} == {
+        **{key: {*REGIONS} for key in ("margins", "files", "clean", "sizes")},
+        "voxels": {*VOXEL_NAMES.values(), "background"},
+        "instances": {"whole", "core"},
+    }
+
+
+def test_margins_of_voxels_are_summed_up_over_whole_regions(done, cohort):
+    label = _case(cohort, "a")[1]
+    (row,) = [row for row in done.audit.cases[0].rows if row.kind == "voxel-margin"]
+    bands = [band for shown in row.maps for band in shown.bands]
+    for region, inside in {**REGIONS, "background": [0]}.items():
+        name, voxels = VOXEL_NAMES.get(region, region), int(np.isin(label, inside).sum())
+        every = [band for band in bands if band.structure == name]
+        whole = [band.labelled for band in every if band.from_mm is None and band.to_mm is None]
+        assert {*whole} == {voxels}
+        assert sum(band.labelled for band in every) == 2 * voxels * len(whole)  # once more by distance
+    depth = distance_transform_edt(np.isin(label, REGIONS["whole"]))
+    (near,) = {b.labelled for b in bands if (b.structure, b.from_mm) == (VOXEL_NAMES["whole"], 1)}
+    assert near == ((depth >= 1) & (depth < 2)).sum()
+
+
+def test_instances_are_those_of_whole_regions(done, cohort):
+    touching = np.ones((3, 3, 3))
+    for record in done.audit.cases:
+        image, label = _case(cohort, record.case)
+        with torch.no_grad():
+            painted = _painted(Sigmoids()(torch.from_numpy(image)[None])[0].numpy())
+        for k in ("1", "2"):
+            inside = REGIONS[done.audit.summary.data.labels[k]]
+            counts = [components(np.isin(volume, inside), touching)[1] for volume in (label, painted)]
+            assert [record.clean[k][name] for name in ("instances", "instances_predicted")] == counts
+            assert counts[1] > 1
 
 
 def test_volumes_are_those_of_whole_regions(done, cohort):

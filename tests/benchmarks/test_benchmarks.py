@@ -15,7 +15,9 @@ from PIL import Image
 
 from imaseg import statistics
 from imaseg.corruptions import Corruption
+from imaseg.data import write_nifti
 from imaseg.report import read_audits
+from imaseg.results import load
 from imaseg.statistics import interval
 
 pytestmark = pytest.mark.slow
@@ -83,6 +85,30 @@ def test_hippocampus_3d(bench, raw_phantom, tmp_path):
     assert (rows["standard"][-1], rows["ima-0.8"][-1]) == ("1", "6")
     assert "- ima-0.8: 3 of 3 below 0.8" in first
     assert _rows(bench("hippocampus_3d.py", raw_phantom, *options)) == rows
+
+
+def test_without_labels(bench, raw_phantom, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(raw_phantom, data / "Task04_Hippocampus")
+    rng = np.random.default_rng(0)
+    sets = {"open_ms_lesion": {"one": 1, "two": 1}, "totalsegmentator_examples": {"aorta_crop": 1, "ct_sm": 52}}
+    for folder, cases in sets.items():
+        for name, value in cases.items():
+            label = np.zeros((20, 18, 16), np.uint8)
+            label[6:14, 5:13, 4:12] = value
+            image = (100.0 * (label > 0) + rng.normal(0, 20, label.shape)).astype(np.int16)
+            for part, array in (("images", image), ("labels", label)):
+                (data / folder / part).mkdir(parents=True, exist_ok=True)
+                write_nifti(data / folder / part / f"{name}.nii.gz", array, np.diag([3.0, 3, 3, 1]), dtype=array.dtype)
+    options = (data, "--out", tmp_path / "out", "--small", "--only", "hippocampus", "lesions", "aorta")
+    printed = bench("without_labels.py", *options)
+    assert _rows(printed)["agreement"][0] == "2"
+    assert printed.count("4 rows, all the same.") == 2
+    assert printed.count("| yes | ") >= 2
+    assert bench("without_labels.py", *options) == printed
+    # Each case of an audit that was handed no label has none.
+    for folder in ("hippocampus", "lesions", "aorta"):
+        assert all(not case.truth for case in load(tmp_path / "out" / folder / "hidden").cases)
 
 
 def test_every_run_of_hippocampus_3d_differs_from_ima_as_its_name_says(monkeypatch, tmp_path):

@@ -117,6 +117,13 @@ def test_an_audit_without_volumes_keeps_its_slices(tiny, monkeypatch):
     assert len(blocks_of(section, "gallery")) == 1
 
 
+@pytest.mark.parametrize(("shape", "shown"), [((4, 5, 6), True), ((4, 5, 1), False)])
+def test_a_single_slice_has_no_planes_to_move_through(shape, shown, tmp_path):
+    stored = {**crop(shape).arrays, **crop(shape).facts}
+    np.savez(tmp_path / "a.npz", **{f"volume_{name}": array for name, array in stored.items()})
+    assert (read_crop(tmp_path / "a.npz") is not None) == shown
+
+
 def test_a_broken_file_is_named(tmp_path):
     np.savez(tmp_path / "a.npz", image=np.zeros((2, 2)))
     assert read_crop(tmp_path / "a.npz") is None

@@ -71,7 +71,7 @@ class Instances(BaseModel, extra="forbid", frozen=True):
         medium, large = (f"{size:g}" for size in self.sizes)
         return (
             f"An instance is a connected component (voxels that share {touch}){least}. Labelled and predicted ones are "
-            f"paired one to one where they have {pair}, so that the sum of IoU is largest. Small: below {medium} "
+            f"matched one to one where they have {pair}, so that the sum of IoU is largest. Small: below {medium} "
             f"mm\u00b3, large: {large} mm\u00b3 or more."
         )
 

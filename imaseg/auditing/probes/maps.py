@@ -47,7 +47,8 @@ class MapWriter:
     def __init__(self, scene: Scene, probe: str, *, nifti: bool, **stated: Any) -> None:
         self.scene, self.nifti, self.stated = scene, nifti, stated
         self.view = f"cases/{scene.case.id}.{probe}.npz"
-        self.names = {k or 0: name for k, name in structure_names(scene.model.card.labels).items()} | {0: "background"}
+        self.names = {k or 0: name for k, name in structure_names(scene.model.card.structures).items()}
+        self.names[0] = "background"
         self._arrays: dict[str, NDArray[np.float16]] = {}
 
     def add(self, folder: str, result: VoxelMarginResult, *, method: str) -> VoxelMap:
@@ -95,9 +96,13 @@ class MapWriter:
 
     def _summaries(self, result: VoxelMarginResult) -> list[VoxelSummary]:
         label, spacing = self.scene.loaded.label, self.scene.loaded.volume.spacing
-        arrays = (label, distance_to_boundary(label, spacing))
-        on_device, distance = (torch.from_numpy(array)[None].to(result.margin.device) for array in arrays)
-        return summarise_structures(result, on_device)[0] + summarise_depths(result, on_device, distance)[0]
+        distance = distance_to_boundary(label, spacing)
+        if self.scene.model.card.regions:  # may lie within each other, so each has its own channel
+            label = np.stack([label == 0, *(np.isin(label, inside) for inside in self.scene.groups.values())])
+            distance = np.stack([distance_to_boundary(region.astype(int), spacing) for region in label])
+        device = result.margin.device
+        where, depth = (torch.from_numpy(array)[None].to(device) for array in (label, distance))
+        return summarise_structures(result, where)[0] + summarise_depths(result, where, depth)[0]
 
     def _band(self, one: VoxelSummary, method: str) -> BandSummary:
         certified = method == "certified"

@@ -107,7 +107,9 @@ class Gate:
         """
         value = self.value(summary)
         why = f" (no two groups have {FEWEST} patients)" if self.metric == GAP else ""
-        got = f"no value{why}" if value is None else f"{value:.4g}"
+        # Pages show the instances of all cases together, which is another number.
+        mean = " as the mean over cases" if self.metric.startswith("instance") else ""
+        got = f"no value{why}" if value is None else f"{value:.4g}{mean}"
         passes = value is not None and value >= self.least
         text = f"{self.text.rpartition('=')[0]} must be at least {self.least:g}, got {got}"
         if not (summary.valid or allow_invalid):

@@ -42,7 +42,7 @@ class Crop(NamedTuple):
 
 
 def read_crop(path: Path) -> Crop | None:
-    """The stored part; None of 2D cases, and in audits of earlier versions.
+    """The stored part; None of 2D cases, volumes of a single slice among them, and in audits of earlier versions.
 
     Raises:
         InputError: if the file is broken.
@@ -62,7 +62,7 @@ def read_crop(path: Path) -> Crop | None:
     if wrong or crop.arrays["image"].ndim != 3 or crop.facts["affine"].shape != (4, 4):
         msg = f"{path} must hold volumes of one 3D shape, got others. Audit this case again."
         raise InputError(msg)
-    return crop
+    return crop if min(crop.arrays["image"].shape) > 1 else None
 
 
 def thinned(crop: Crop, most: int) -> Crop:

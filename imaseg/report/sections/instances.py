@@ -15,10 +15,11 @@ from imaseg.results.summary import InstanceGroup
 _SIZES = ("small", "medium", "large")
 _TERMS = (
     "Missed: a labelled instance without a partner. Invented: a predicted one without. Recall, precision and F1 (RQ) "
-    "are of the instances of all cases together; SQ, the mean IoU of pairs, and PQ = SQ x F1 are means over cases."
+    "are of the instances of all cases together (gates judge their means over cases); SQ, the mean IoU of pairs, and "
+    "PQ = SQ x F1 are means over cases."
 )
 _LIMIT = (
-    "Instances are paired one to one: of a lesion that is found in two parts one part counts as invented, and of two "
+    "Instances are matched one to one: of a lesion that is found in two parts one part counts as invented, and of two "
     "that are found as one, one counts as missed."
 )
 

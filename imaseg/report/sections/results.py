@@ -12,6 +12,7 @@ from imaseg.report.compare import Point, Series, all_series, at, clean_point, ho
 from imaseg.report.differences import difference_table, main_rows, paired_rows, shown_rows
 from imaseg.report.intervals import over
 from imaseg.report.metrics import metric_cells, shown_metrics
+from imaseg.report.other_cases import other_cases
 from imaseg.report.wording import about, amount, bracket, brief, decimal, in_words, listing, short, source_of, unit_name
 from imaseg.results.base import near_words
 
@@ -37,7 +38,7 @@ def build(audits: Audits) -> Section | None:
         blocks.append(Details("Every probe at every budget, all metrics", [_probes(audits)]))
     if not blocks:
         return None
-    change = " Clean change: paired by case, with its own interval." if len(audits) > 1 else ""
+    change = " Clean change: paired by case, with its own interval." if _paired(audits) else ""
     said = f"{_LEAD} over {over(audits)}.{change}"
     return Section(
         30,
@@ -69,7 +70,7 @@ def _models(audits: Audits, series: Series) -> Table:
 def _model(audits: Audits, audit: Audit, series: Series) -> dict[str, object]:
     clean, eps = clean_point(audit), compare.budgets(audits, series)
     cells = {f"eps {brief(e, series.unit)}": _dice_cell(at(audit, series, e), clean.n) for e in eps}
-    change = {f"Clean change vs {audits[0].name}": _clean_change(audits[0], audit)} if len(audits) > 1 else {}
+    change = {f"Clean change vs {audits[0].name}": _clean_change(audits[0], audit)} if _paired(audits) else {}
     return {"Model": audit.name, "n": clean.n, "Clean": clean.cell, **cells, **change}
 
 
@@ -79,11 +80,16 @@ def _dice_cell(point: Point | None, n: int) -> Cell:
     return with_interval(point.dice, point.dice_ci95, more="" if point.n == n else f"n = {point.n}")
 
 
+def _paired(audits: Audits) -> bool:
+    """Whether any audit may be paired with the first one."""
+    return any(not other_cases(audits[0], audit) for audit in audits[1:])
+
+
 def _clean_change(reference: Audit, audit: Audit) -> Cell:
     if audit is reference:
         return Cell("reference", missing=True)
     clean = clean_point(audit)
-    change = compare.paired(clean_point(reference), clean)
+    change = None if other_cases(reference, audit) else compare.paired(clean_point(reference), clean)
     if change is None:
         return Cell("no shared case", missing=True)
     return with_interval(change.mean, change.ci95, sign=True, more="" if change.n == clean.n else f"n = {change.n}")

@@ -15,6 +15,7 @@ from imaseg.report.compare import main_series
 from imaseg.report.drawing.map_slides import SWATCHES, colour_scale, make_viewer
 from imaseg.report.drawing.pictures import outlined_classes
 from imaseg.report.drawing.volumes import cut, read_volumes, telling_places
+from imaseg.report.other_cases import other_cases
 from imaseg.report.voxel_maps import Band, bands, case_maps, first_cases, maps_by_set
 from imaseg.report.wording import UNDEFINED, amount, decimal, listing, set_name, short, unit_name
 from imaseg.results.maps import Compared, VoxelMap
@@ -80,7 +81,8 @@ def _shown_together(
 ) -> Iterator[tuple[str, _Stored]]:
     """Cases with the audits whose maps of them are shown side by side."""
     firsts = [first_cases(audit, set(cases), main_series(audits)) for audit, cases in stored]
-    shared = [case for case in firsts[0] if all(case in cases for _, cases in stored)]
+    alike = not any(other_cases(stored[0][0], audit) for audit, _ in stored)
+    shared = [case for case in firsts[0] if alike and all(case in cases for _, cases in stored)]
     units = {maps[0].unit for _, cases in stored for maps in cases.values()}
     if len(audits) == 1 or (shared and len(units) == 1):
         for case in shared[: most if len(audits) == 1 else 1]:

@@ -14,6 +14,7 @@ from imaseg.report.drawing.pictures import outlined_classes, pictures, read_slic
 from imaseg.report.explorer import explorers
 from imaseg.report.margin_sets import margin_sets
 from imaseg.report.margin_words import margin_text
+from imaseg.report.other_cases import dice_by_case, other_cases
 from imaseg.report.voxel_maps import maps_by_set
 from imaseg.report.wording import amount, attack_name, decimal, set_name, short, unit_name
 from imaseg.results.attack import AttackEntry
@@ -103,7 +104,8 @@ def _galleries(audits: Audits) -> list[Gallery]:
     """With several models, the reference's worst case in all of them; then up to three worst cases of every model."""
     every = [_showcase(number, audit) for number, audit in enumerate(audits)]
     shown = [each for each in every if each is not None and each.stored]
-    case = _common(shown) if len(shown) == len(audits) else None
+    alike = len(shown) == len(audits) and not any(other_cases(audits[0], audit) for audit in audits)
+    case = _common(shown) if alike else None
     most = max(1, min(3, _PICTURES // len(audits)))
     own = [_gallery(each, most, case) for each in shown]
     if case is None:
@@ -136,9 +138,12 @@ def _showcase(number: int, audit: Audit) -> _Showcase | None:
     probe = showcased(audit)
     if probe is None:
         return None
-    ranked = sorted((case.dice, case.case) for case in probe.metric_per_case if case.dice is not None)
-    stored = {case: path for _, case in ranked if (path := audit.slice_of(case)) is not None}
-    return _Showcase(number, audit, probe, {case: dice for dice, case in ranked}, stored)
+    # Of equally bad cases those that lost most come first: what failed before the attack shows nothing of it.
+    clean = dice_by_case(audit.summary.metric_per_case)
+    attacked = dice_by_case(probe.metric_per_case)
+    ranked = sorted(attacked, key=lambda case: (attacked[case], -clean.get(case, 0.0), case))
+    stored = {case: path for case in ranked if (path := audit.slice_of(case)) is not None}
+    return _Showcase(number, audit, probe, {case: attacked[case] for case in ranked}, stored)
 
 
 def _common(shown: Sequence[_Showcase]) -> str | None:

@@ -17,6 +17,8 @@ from imaseg.auditing.inputs.subject import Subject
 from imaseg.models.adapted import adapt
 from imaseg.models.card import parse_card
 from imaseg.models.segmentation import ModelCard, SegmentationModel
+from imaseg.report import read_audits
+from imaseg.report.evidence import evidence
 
 
 @pytest.fixture
@@ -36,12 +38,13 @@ def cohort(tmp_path):
     return load_cases(tmp_path)
 
 
-def _subject(cohort, **card):
+def _subject(cohort, reference="label", **card):
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv3d(1, 4, 3, padding=1), nn.Softmax(1))
     labels = {0: "background", 1: "spleen", 2: "liver", 3: "kidney"}
     parsed = parse_card({"labels": labels, **card}, source="x")
-    return Subject.of(adapt(network, parsed, kind="card", name="net"), cohort, select="all", device=None)
+    model = adapt(network, parsed, kind="card", name="net")
+    return Subject.of(model, cohort, select="all", device=None, reference=reference)
 
 
 WINDOW = {
@@ -167,6 +170,17 @@ def test_dice_on_the_grid_of_the_files_is_that_of_the_decision_taken_there(tmp_p
         assert wanted > 0.7
         assert told[str(k)] == pytest.approx(wanted, abs=0.12)
     assert told["foreground_mean"] == pytest.approx(np.mean([told["1"], told["2"]]))
+    rows = [row for row in done.audit.table() if row["metric"] == "native_dice"]
+    assert {row["class"]: row["value"] for row in rows} == told
+    assert {(row["case"], row["probe"], row["eps"]) for row in rows} == {("a", "clean", 0.0)}
+    (accuracy,) = [line for line in evidence(read_audits([done.folder])).splitlines() if "Art. 15(1)" in line]
+    assert f"Dice on the grid of the files {told['foreground_mean']:.3f}" in accuracy
+
+
+def test_where_clean_dice_is_one_by_definition_no_grid_is_said_to_count_it(cohort):
+    said = {one: _subject(cohort, one, recipe=WINDOW).preparation().grid for one in ("label", "prediction")}
+    assert "; clean Dice and Dice of written attacks also on the grid of the files" in said["label"]
+    assert "; Dice of written attacks also on the grid of the files" in said["prediction"]
 
 
 @pytest.mark.parametrize(("said", "told"), [({}, "the lowest value of each channel"), ({"pad_value": -1}, "-1")])

@@ -7,6 +7,7 @@ import pytest
 import scipy.stats
 
 from imaseg.auditing.metrics.groups import by_group
+from imaseg.auditing.metrics.scores import dice_of_maps
 from imaseg.auditing.plan import Plan
 from imaseg.auditing.validity.gate import Gate
 from imaseg.data.groups import NOT_STATED
@@ -129,3 +130,41 @@ def test_a_group_that_is_not_there_passes_no_gate():
 def test_half_named_groups_are_refused(text):
     with pytest.raises(InputError):
         Gate.parse(text, PLAN)
+
+
+def _masks():
+    """Predicted and true masks of twenty cases, those of site A further apart, and their Dice as audits count it."""
+    rng = np.random.default_rng(1)
+    true = rng.random((20, 9, 8, 7)) < 0.3
+    flipped = np.array([0.3 if SITES[case] == "A" else 0.05 for case in CASES])[:, None, None, None]
+    found = true ^ (rng.random(true.shape) < flipped * rng.random((20, 1, 1, 1)))
+    dice = [
+        dice_of_maps(one.astype(int), other.astype(int), {1: [1]})["1"] for one, other in zip(found, true, strict=True)
+    ]
+    return found, true, dict(zip(CASES, dice, strict=True))
+
+
+def test_equals_fairmedfm_on_the_same_masks():
+    fairmedfm = pytest.importorskip("fairmedfm", reason="fairmedfm, the other implementation, is not installed")
+    found, true, dice = _masks()
+    sites = [SITES[case] for case in CASES]
+    masks = {"pred_masks": found, "true_masks": true}
+    (site,) = by_group({"site": SITES}, scores(dice), [], [], ITSELF)
+    theirs = fairmedfm.evaluate_segmentation({"site": sites}, **masks)
+    (gap,) = site.gaps
+    ours = {group.value: group.figures[0].dice for group in site.groups}
+    assert ours == pytest.approx(theirs.by_group.loc["site", "mean_dice"].to_dict())
+    assert -gap.gap == pytest.approx(fairmedfm.dice_gap(sensitive_features=sites, **masks))
+    assert ours[gap.worst] == pytest.approx(fairmedfm.worst_group_dice(sensitive_features=sites, **masks))
+
+
+def test_means_gap_and_worst_group_are_those_counted_from_the_masks():
+    found, true, dice = _masks()
+    (site,) = by_group({"site": SITES}, scores(dice), [], [], ITSELF)
+    overlap, both = (found & true).sum((1, 2, 3)), found.sum((1, 2, 3)) + true.sum((1, 2, 3))
+    inside = {name: np.array([SITES[case] == name for case in CASES]) for name in "AB"}
+    means = {name: np.mean((2 * overlap / both)[cases]) for name, cases in inside.items()}
+    assert {group.value: group.figures[0].dice for group in site.groups} == pytest.approx(means)
+    (gap,) = site.gaps
+    assert (gap.worst, gap.gap) == ("A", pytest.approx(means["A"] - means["B"]))
+    assert gap.gap < -0.05

@@ -137,9 +137,16 @@ def test_a_class_that_the_model_lacks_is_refused_before_anything_runs(tiny_run, 
     assert not (tmp_path / "a").exists()
 
 
+def _is(row, corruption, severity):
+    return (getattr(row, "corruption", ""), getattr(row, "severity", 0)) == (corruption, severity)
+
+
 def test_a_gate_may_ask_for_them_if_the_plan_counts_them(done):
     (gate,) = parse_gates(["instance_f1@gamma-5=0"], Plan.model_validate(PLAN | {"instances": [1]}))
-    assert gate.judge(done.summary, allow_invalid=True)[0]
+    passes, said = gate.judge(done.summary, allow_invalid=True)
+    mean = np.mean([row.scores["1"]["instance_f1"] for case in done.cases for row in case.rows if _is(row, "gamma", 5)])
+    assert passes
+    assert f"got {mean:.4g} as the mean over cases (n = {len(done.cases)})" in said
     with pytest.raises(InputError, match="metric of --fail-below must be one of dice, .*got 'instance_f1'"):
         parse_gates(["instance_f1@gamma-5=0"], Plan.model_validate(PLAN))
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from imaseg.report.cohorts import lines, pairs_of
+from imaseg.report.differences import paired_rows
 from imaseg.report.page import render
-from imaseg.report.sections import cohorts
+from imaseg.report.sections import cohorts, results
 from imaseg.report.sections.context import summary
 from tests.report.parser import Page
 from tests.report.vary import blocks_of, vary, with_dice
@@ -29,6 +30,10 @@ def elsewhere(audit, dice, **update):
     """The same model on other data, with this Dice unchanged."""
     data = audit.summary.data.model_copy(update={"name": "Elsewhere"})
     return vary(with_clean(audit, dice), "there", data=data, run={"data_sha256": "other"}, **update)
+
+
+def with_attacked(audit, dice):
+    return vary(audit, audit.name, probes=[with_dice(entry, [dice] * 6) for entry in audit.summary.probes])
 
 
 def renamed(audit):
@@ -116,6 +121,27 @@ def test_models_on_the_same_cases_or_some_of_them_are_no_cohorts(here):
 def test_cases_of_two_sites_may_have_the_same_ids(here):
     there = vary(elsewhere(here, 0.84), "there", data=here.summary.data)
     assert len(pairs_of([here, there])) == 1
+
+
+def test_nothing_pairs_cases_of_two_sites_whatever_they_are_called(here):
+    """Ids, probes and budgets are the same; the cases are not."""
+    there = with_attacked(elsewhere(here, 0.84), 0.3)
+    assert {case.case for case in there.summary.metric_per_case} == {c.case for c in here.summary.metric_per_case}
+    audits = [here, there]
+    assert paired_rows(audits) == []
+    assert paired_rows([here, vary(with_clean(here, 0.84), "ima")]) != []  # another model on the same cases
+    head = blocks_of(results.build(audits), "table")[0].head
+    assert "Clean change vs here" not in head
+    text = Page(render(audits)).text
+    assert "case by case" not in text
+    assert "paired by case" not in text
+    assert "One case, every model" not in text
+    assert "no case shared with here" in text
+    (notice,) = blocks_of(summary.collect(audits, []), "notice")
+    told = " ".join(notice.items)
+    assert "here and there are one model (tiny) on different cases" in told
+    assert "data hashes differ" not in told
+    assert "audited on different cases; paired" not in told
 
 
 def test_each_model_is_compared_with_itself(here):

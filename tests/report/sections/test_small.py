@@ -146,6 +146,10 @@ def test_the_summary_says_first_what_was_audited(tiny):
         sentences[0].text
         == "The model tiny was audited on 6 cases of Phantom (selection: all); structures: Front and Back."
     )
+    unnamed = tiny.summary.data.model_copy(update={"labels": {"1": "1", "2": "Back"}})
+    assert vary(tiny, data=unnamed).structure("1") == "class 1"
+    (said, *_) = blocks_of(collected(summary, vary(tiny, data=unnamed)), "sentences")[0].sentences
+    assert said.text.endswith("structures: class 1 and Back.")
     assert sentences[1].text == "Mean foreground Dice on unchanged images:"
     assert "validity checks" in sentences[-1].text
 
@@ -165,7 +169,9 @@ def test_notices_tell_what_spoils_a_comparison(tiny):
     run = type(tiny.run).model_validate(tiny.run.model_dump() | {"failed": failed})
     shorter = with_dice(tiny.summary, [0.5] * 6).metric_per_case[1:]
     a = vary(tiny, "a", data=seen, run={"failed": run.failed})
-    b = vary(tiny, "b", data=unknown, metric_per_case=shorter, run={"data_sha256": "f" * 64, "imaseg": "9"})
+    other = tiny.summary.model.model_copy(update={"sha256": "0" * 64})
+    changed = {"data_sha256": "f" * 64, "imaseg": "9"}
+    b = vary(tiny, "b", data=unknown, metric_per_case=shorter, model=other, run=changed)
     found = collected(summary, a, b)
     text = " ".join(blocks_of(found, "notice")[0].items)
     for words in (

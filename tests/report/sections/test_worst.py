@@ -46,6 +46,15 @@ def test_several_models_share_the_references_worst_case(tiny):
     assert [gallery.title for gallery in blocks_of(build([a, other_budget]), "gallery")] == ["a", "b"]
 
 
+def test_of_cases_that_are_all_lost_the_picture_is_of_one_that_the_attack_lost(tiny):
+    clean = with_dice(tiny.summary, [0.0, 0.2, 0.0, 0.9, 0.7, 0.0])
+    shown = entries(tiny, probe="pgd-l2", eps=0.5)[0]
+    probes = [with_dice(entry, [0.0] * 6) if entry is shown else entry for entry in tiny.summary.probes]
+    audit = vary(tiny, probes=probes, metric_per_case=clean.metric_per_case)
+    sights = blocks_of(build([audit]), "gallery")[0].sights
+    assert [sight.case for sight in sights] == ["phantom_004", "phantom_005", "phantom_002"]
+
+
 def test_a_picture_states_the_dice_of_its_case(tiny):
     sight = blocks_of(build([tiny]), "gallery")[0].sights[0]
     clean = next(case.dice for case in tiny.summary.metric_per_case if case.case == sight.case)

@@ -43,7 +43,7 @@ def _subject(audits: Audits) -> str:
     else:
         parts = [f"{a.name} on {counted(a.summary.data.cases, 'case')} of {a.summary.data.name}" for a in audits]
         where = f"on different cases: {'; '.join(parts)}"
-    labels = dict.fromkeys(label for audit in audits for label in audit.summary.data.labels.values())
+    labels = dict.fromkeys(audit.structure(k) for audit in audits for k in audit.summary.data.labels)
     alone = len(names) == 1 or len(pairs_of(audits)) == len(names) - 1
     who = f"The model {audits[0].summary.model.name} was" if alone else f"{len(names)} models, {listing(names)}, were"
     return f"{who} audited {where}; structures: {listing(labels)}."
@@ -89,9 +89,15 @@ def _unshown(audits: Audits) -> Iterator[str]:
 
 
 def _differences(audits: Audits) -> Iterator[str]:
-    if len({audit.run.data_sha256 for audit in audits}) > 1:
+    for one, other in pairs_of(audits):
+        yield (
+            f"{one.name} and {other.name} are one model ({one.summary.model.name}) on different cases. Where tables "
+            "say Model these names stand for cohorts, and none of their differences is paired."
+        )
+    alike = [audit for audit in audits if not any(audit is pair.other for pair in pairs_of(audits))]
+    if len({audit.run.data_sha256 for audit in alike}) > 1:
         yield "The data hashes differ: the models did not get identical images and labels."
-    if len({tuple(sorted(c.case for c in a.summary.metric_per_case)) for a in audits}) > 1:
+    if len({tuple(sorted(c.case for c in a.summary.metric_per_case)) for a in alike}) > 1:
         yield "The models were audited on different cases; paired differences use only those they share."
     if len({audit.run.imaseg for audit in audits}) > 1:
         yield "The audits were made by different versions of imaseg."
