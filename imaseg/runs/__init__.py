@@ -1,6 +1,8 @@
-"""`imaseg train`: from a prepared folder and a YAML file to a run folder."""
+"""`imaseg train`: from a prepared folder and a YAML file to a run folder.
 
-from imaseg.runs.config import TrainConfig, load_config
-from imaseg.runs.train import train
+Names are imported when they are first used, since keys of configurations can be listed without MONAI.
+"""
 
-__all__ = ["TrainConfig", "load_config", "train"]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -13,7 +13,7 @@ from imaseg.integrations.monai import RobustIteration
 from imaseg.runs import load_config, train
 from imaseg.runs.batches import training_loader
 from imaseg.runs.monitor import Monitor
-from imaseg.runs.train import held_out, training_cases
+from imaseg.runs.job import held_out, training_cases
 from tests.conftest import IMA_METHOD
 
 EMA = ["epochs=4", "ema=0.9", IMA_METHOD]

@@ -13,7 +13,7 @@ from imaseg.data.reading import read_volume
 from imaseg.perturbations import near
 from imaseg.runs import load_config, train
 from imaseg.runs.monitor import Monitor
-from imaseg.runs.train import training_cases
+from imaseg.runs.job import training_cases
 from tests.conftest import IMA_METHOD
 
 ATTACK = "monitor_attack={name: pgd, steps: 3}"

@@ -15,7 +15,7 @@ from imaseg.models.segmentation import SegmentationModel
 from imaseg.runs import load_config, train
 from imaseg.runs.build import build_method
 from imaseg.runs.preflight import check_fit
-from imaseg.runs.train import _card, training_cases
+from imaseg.runs.job import _card, training_cases
 
 SET = "perturbation: {name: l2, eps: 0.2, unit: rms}"
 METHODS = {

@@ -19,7 +19,7 @@ from imaseg.integrations import monai
 from imaseg.runs import load_config, preflight, train
 from imaseg.runs.batches import training_loader
 from imaseg.runs.record import EpochRecord, write_rows
-from imaseg.runs.train import training_cases
+from imaseg.runs.job import training_cases
 from imaseg.training import adversarial_weights
 from tests.conftest import IMA_METHOD
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from imaseg.models.segmentation import ModelCard
-from imaseg.runs.train import _voxel_volume
+from imaseg.runs.job import _voxel_volume
 
 BARE = {
     "name": "net",
