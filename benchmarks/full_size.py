@@ -59,8 +59,9 @@ ORGANS = {  # middle in mm from the middle of the image, half axes in mm, HU
 STEPS, EPS, CASES = 20, 0.015, 3
 WAYS: dict[str, dict[str, Any]] = {
     "whole image": {},
-    "search_near: 0.9": {"search_near": 0.9},
-    "search_near: 0.99": {"search_near": 0.99},
+    "search_near: 20 mm": {"search_near": "20 mm"},
+    "search_near: 40 mm": {"search_near": "40 mm"},
+    "search_near: 0.5": {"search_near": 0.5},
     "within: 20 mm": {"within": "20 mm"},
 }
 AS_IT_IS = {"orientation": None, "spacing": None, "crop": None, "normalise": "none"}

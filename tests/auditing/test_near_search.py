@@ -119,13 +119,27 @@ def test_the_whole_image_is_tried_on_checked_cases(done, tmp_path):
         ({"attack": "pgd", "within": "10 mm"}, "search_near must not go with within"),
         ({"attack": "gaussian-noise"}, "search_near must go with an attack that uses gradients"),
         ({"attack": "square"}, "search_near must go with an attack that uses gradients"),
-        ({"attack": "pgd", "search_near": 1.5}, "less than 1"),
+        ({"attack": "pgd", "search_near": 1.5}, "a distance such as 20 mm, or a share"),
+        ({"attack": "pgd", "search_near": "20"}, "a distance such as 20 mm, or a share"),
+        ({"attack": "pgd", "search_near": "0 mm"}, "a distance such as 20 mm, or a share"),
     ],
 )
 def test_what_it_does_not_go_with_is_refused(probe, message):
     content = {"name": "x", "probes": [{"eps": [0.1], "search_near": 0.9, **probe}]}
     with pytest.raises(InputError, match=message):
         checked_plan(content, "plan.yaml")
+
+
+def test_a_distance_that_is_given_is_taken_whatever_it_holds(tiny_run, prepared_phantom, tmp_path):
+    probe = {"attack": "pgd", **L2_RMS, "eps": [0.1], "steps": 2, "search_near": "3mm"}
+    plan = checked_plan({"name": "given", "probes": [probe], "verify": False}, "plan.yaml")
+    assert plan.probes[0].search_near == "3 mm"
+    done = audit(tiny_run, prepared_phantom, plan, tmp_path / "a")
+    for record in done.audit.cases:
+        (row,), (_, _, far) = record.rows, _case(prepared_phantom, record.case)
+        assert row.searched_near.mm == 3.0
+        assert 0 < row.searched_near.share < 1
+        assert row.free == pytest.approx(float((far <= 3.0).float().mean()))
 
 
 class _Nowhere:

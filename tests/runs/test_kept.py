@@ -12,8 +12,8 @@ from imaseg import InputError, load_model
 from imaseg.integrations.monai import RobustIteration
 from imaseg.runs import load_config, train
 from imaseg.runs.batches import training_loader
-from imaseg.runs.monitor import Monitor
 from imaseg.runs.job import held_out, training_cases
+from imaseg.runs.monitor import Monitor
 from tests.conftest import IMA_METHOD
 
 EMA = ["epochs=4", "ema=0.9", IMA_METHOD]

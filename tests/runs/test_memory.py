@@ -7,8 +7,8 @@ from safetensors.torch import load_file
 
 from imaseg.runs import load_config, memory, train
 from imaseg.runs.batches import monitor_loader, training_loader
-from imaseg.runs.memory import bytes_of, held
 from imaseg.runs.job import training_cases
+from imaseg.runs.memory import bytes_of, held
 
 
 def test_the_bytes_are_those_of_what_is_held(prepared_phantom, tiny_config):

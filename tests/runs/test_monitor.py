@@ -12,8 +12,8 @@ from imaseg import L2, PGD, InputError, load_model
 from imaseg.data.reading import read_volume
 from imaseg.perturbations import near
 from imaseg.runs import load_config, train
-from imaseg.runs.monitor import Monitor
 from imaseg.runs.job import training_cases
+from imaseg.runs.monitor import Monitor
 from tests.conftest import IMA_METHOD
 
 ATTACK = "monitor_attack={name: pgd, steps: 3}"

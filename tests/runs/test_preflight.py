@@ -14,8 +14,8 @@ from imaseg.models.run_folder import build_model
 from imaseg.models.segmentation import SegmentationModel
 from imaseg.runs import load_config, train
 from imaseg.runs.build import build_method
-from imaseg.runs.preflight import check_fit
 from imaseg.runs.job import _card, training_cases
+from imaseg.runs.preflight import check_fit
 
 SET = "perturbation: {name: l2, eps: 0.2, unit: rms}"
 METHODS = {

@@ -18,8 +18,8 @@ from imaseg import InputError, load_model
 from imaseg.integrations import monai
 from imaseg.runs import load_config, preflight, train
 from imaseg.runs.batches import training_loader
-from imaseg.runs.record import EpochRecord, write_rows
 from imaseg.runs.job import training_cases
+from imaseg.runs.record import EpochRecord, write_rows
 from imaseg.training import adversarial_weights
 from tests.conftest import IMA_METHOD
 

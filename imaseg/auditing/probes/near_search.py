@@ -1,8 +1,9 @@
-"""Searches that stay near the structures where the gradient is, so that tiles far away are not run at every step.
+"""Searches that stay near the structures, so that tiles far away are not run at every step.
 
-Along the gradient g an L2 change of norm r gains r ||g||_2, an Linf change of size e gains e ||g||_1, to first order.
-A search that stays in a region keeps the share ||g in the region|| / ||g|| of it. The set is that of the whole image:
-what is found there is in it, so that Dice can only be too high and a margin too large, which a check looks at.
+The set is that of the whole image: what is found there is in it, so that Dice can only be too high and a margin too
+large, which a check looks at. How far the search goes is given, or found from what the gradient promises: along the
+gradient g an L2 change of norm r gains r ||g||_2, an Linf change of size e gains e ||g||_1, to first order, of which a
+search that stays in a region keeps the share ||g in the region|| / ||g||.
 """
 
 from __future__ import annotations
@@ -10,14 +11,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 import torch
-from pydantic import Field
+from pydantic import BeforeValidator
 from torch import Tensor
 
 from imaseg.attacks.evaluate import Evaluator
 from imaseg.auditing.inputs.budget import Budgeted, Room
 from imaseg.frozen import Model
 from imaseg.objectives import CrossEntropy, Dice
-from imaseg.perturbations import Perturbation
+from imaseg.perturbations import Perturbation, millimetres
 from imaseg.results.base import SearchedNear
 
 if TYPE_CHECKING:
@@ -27,16 +28,35 @@ _DISTANCES = (10.0, 20.0, 40.0, 80.0)
 """From a structure, in mm (pixels of pictures), that are tried in turn."""
 
 
+def how_near(value: object) -> float | str | None:
+    """A share of the gradient's norm, or a distance in one form.
+
+    >>> how_near("20mm"), how_near(0.99)
+    ('20 mm', 0.99)
+
+    Raises:
+        ValueError: if it is something else.
+    """
+    if value is None or (isinstance(value, float) and 0 < value < 1):
+        return value
+    try:
+        return f"{millimetres(str(value)):g} mm"
+    except ValueError as error:
+        msg = f"it must be a distance such as 20 mm, or a share between 0 and 1 such as 0.99, got {value!r}"
+        raise ValueError(msg) from error
+
+
 class NearSearch(Budgeted):
     """A set that may be searched near the structures alone.
 
     Attributes:
-        search_near: search within the smallest of 10, 20, 40 and 80 mm from a structure that holds this share of what
-            the gradient promises on the unchanged image, for Dice and for cross-entropy; anywhere where none does.
-            Budgets stay those of the whole image. None searches all of it.
+        search_near: how far from a structure the search goes, though all of the image may change: a distance such as
+            "20 mm"; or a share such as 0.99, for the smallest of 10, 20, 40 and 80 mm that holds so much of what the
+            gradient promises on the unchanged image, for Dice and for cross-entropy, and anywhere where none does. Not
+            given, it searches all of the image.
     """
 
-    search_near: Annotated[float | None, Field(gt=0, lt=1)] = None
+    search_near: Annotated[float | str | None, BeforeValidator(how_near)] = None
 
     def check_near(self) -> None:
         """See whether the settings allow it.
@@ -77,15 +97,17 @@ class NearSearch(Budgeted):
         return scene.reaches[key]
 
 
-def _smallest(scene: Scene, model: Model, whole: Perturbation, share: float) -> SearchedNear | None:
-    """The smallest distance that holds the share of the gradient of both objectives."""
-    if scene.near(_DISTANCES[0]) is None:
+def _smallest(scene: Scene, model: Model, whole: Perturbation, wanted: float | str) -> SearchedNear | None:
+    """The distance that is wanted, or the smallest that holds that share of the gradient of both objectives."""
+    given = millimetres(wanted) if isinstance(wanted, str) else None
+    distances, share = (_DISTANCES, wanted) if given is None else ((given,), 0.0)
+    if scene.near(distances[0]) is None:
         return None
     gradients = _gradients(scene, model, whole)
-    for mm in _DISTANCES:
+    for mm in distances:
         mask = scene.near(mm)
         held = min(_held(gradient, mask, whole) for gradient in gradients) if mask is not None else 0.0
-        if held >= share:
+        if held >= float(share):
             return SearchedNear(mm=mm, share=held)
     return None
 
