@@ -228,10 +228,11 @@ def tell_plans(rows: Sequence[Sequence[int]], factor: float, seconds: float | No
     print(f"\n| plan, 10 cases, one structure ({unit}) | whole image | near the structure |\n| --- | --- | --- |")
     for name in ("quick", "standard"):
         cells = []
-        for tiles_of_step in (whole, few):
+        for near_tiles in (whole, few):
             total = 0.0
             for part in costs(load_plan(name), 1, 10):
                 # A gradient takes the tiles of a step without a graph, then once more with one.
+                tiles_of_step = near_tiles if part.perturbation in ("l2", "linf") else whole  # others move all tissue
                 once = part.gradients * tiles_of_step * (1 + factor) + part.forwards * whole
                 total += once * (10 if part.first is None else min(10, part.first))
             cells.append(f"{total:.3g}" if seconds is None else f"{total * seconds / 3600:.1f}")
