@@ -90,6 +90,9 @@ def import_local(paths: Iterable[str | Path]) -> None:
         InputError: if a file is missing or fails; the message names file and line.
     """
     for path in map(Path, paths):
+        if path.suffix == ".py" and not path.exists():
+            msg = f"imports must be Python files (.py), got no such file: {path}. A plan's are relative to its folder."
+            raise InputError(msg)
         if path.suffix != ".py" or not path.is_file():
             msg = f"imports must be Python files (.py), got {str(path)!r}, which is none. Check the path."
             raise InputError(msg)

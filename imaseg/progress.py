@@ -39,18 +39,19 @@ class Tell(Protocol):
 
 
 @contextmanager
-def bar(title: str, *, shown: bool = True) -> Iterator[Tell]:
+def bar(title: str, *, shown: bool = True, unit: str = "") -> Iterator[Tell]:
     """Show progress while the block runs; the yielded `tell(done, total, note)` moves it.
 
     Args:
         title: what is running.
         shown: whether it is; of processes that share a job only one shows it.
+        unit: of the steps, in the plural.
     """
     console = Console(stderr=True)
     if QUIET or not shown:
         yield lambda *_: None
     elif console.is_terminal:
-        with _bar(console) as progress:
+        with _bar(console, unit) as progress:
             task = progress.add_task(title, total=None, note="", until=None)
 
             def tell(done: int, total: int, note: str, left: float | None = None, /) -> None:
@@ -59,7 +60,7 @@ def bar(title: str, *, shown: bool = True) -> Iterator[Tell]:
 
             yield tell
     else:
-        yield _Lines(title).tell
+        yield _Lines(title, unit).tell
 
 
 def step_line(text: str) -> None:
@@ -68,13 +69,14 @@ def step_line(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
-def _bar(console: Console) -> Progress:
+def _bar(console: Console, unit: str) -> Progress:
     """Narrow terminals cut the note first, then the title, never the time left."""
-    room = max(8, min(28, console.width - _FIXED))
+    room = max(8, min(28, console.width - _FIXED - len(unit)))
     columns = (
         TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", max_width=room)),
         BarColumn(bar_width=12),
         MofNCompleteColumn(),
+        *([TextColumn(unit)] if unit else []),
         TimeElapsedColumn(),
         TextColumn("left"),
         _TimeLeft(),
@@ -97,8 +99,8 @@ class _TimeLeft(TimeRemainingColumn):
 class _Lines:
     """A line per minute, with the time left as told or by the pace so far."""
 
-    def __init__(self, title: str) -> None:
-        self.title, self.begin = title, time.monotonic()
+    def __init__(self, title: str, unit: str = "") -> None:
+        self.title, self.unit, self.begin = title, unit and f" {unit}", time.monotonic()
         self.last = self.begin
         self.first: int | None = None
 
@@ -114,7 +116,7 @@ class _Lines:
             left = spent / made * (total - done)
         told = "" if left is None else f", about {duration(left)} left"
         print(
-            f"{self.title}: {done} of {total}, {duration(spent)} so far{told}. {note}".strip(),
+            f"{self.title}: {done} of {total}{self.unit}, {duration(spent)} so far{told}. {note}".strip(),
             file=sys.stderr,
             flush=True,
         )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -17,7 +19,27 @@ def test_the_snippet_runs_as_it_stands(tmp_path):
     (block,) = BLOCKS
     done = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout
+    told = re.findall(r'print\("(.+?):".*?\)  # (tensor.*)', block)
+    lines = done.stdout.splitlines()
+    assert len(told) == len(lines) == block.count("print(")
+    for (name, value), line in zip(told, lines, strict=True):
+        assert line.startswith(f"{name}: tensor(["), "results are named"
+        for written, found in zip(value[8:-2].split(", "), line.partition("([")[2][:-2].split(", "), strict=True):
+            assert written == found or float(found) == pytest.approx(float(written), abs=0.01)
+
+
+def test_the_command_that_shows_an_example_works(tmp_path, monkeypatch):
+    """It stands in the README and beside the example."""
+    from imaseg.cli.main import app
+
+    shown = "imaseg report docs/example/audits/standard docs/example/audits/ima --out example.html"
+    assert shown in README
+    assert shown in (ROOT / "docs" / "example" / "index.md").read_text()
+    shutil.copytree(ROOT / "docs" / "example" / "audits", tmp_path / "docs" / "example" / "audits")
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, shown.split()[1:])
+    assert done.exit_code == 0, done.output
+    assert "Robustness audit: standard and ima" in (tmp_path / "example.html").read_text()
 
 
 def test_the_first_block_comes_early_and_the_whole_is_short():

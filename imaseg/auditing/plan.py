@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field, model_validator
 
 from imaseg.auditing.inputs.budget import Eps
+from imaseg.auditing.inputs.reference import Reference, parse_reference
 from imaseg.auditing.metrics.instances import AnyInstances, Instances
 from imaseg.auditing.probes import AnyProbe, AttackProbe, Probe
 from imaseg.data.resources import resource
@@ -20,7 +21,9 @@ from imaseg.results.run import Shortened
 from imaseg.results.summary import Shown
 from imaseg.validated import validated
 
-SHIPPED = ("quick", "standard", "thorough", "demo")
+SHIPPED = ("quick", "standard", "thorough")
+DEMO = "demo"
+"""The plan of `imaseg demo`, which is not meant for other data."""
 _SECTIONS = {
     "margins": "margin",
     "corruptions": "corruption",
@@ -87,7 +90,7 @@ class Plan(BaseModel, extra="forbid"):
     probes: list[AnyProbe] = Field(min_length=1, max_length=1000)
     validity: ValidityPlan | None = None
     showcase: Showcase | None = None
-    reference: Literal["label", "prediction"] = "label"
+    reference: Reference = "label"
     instances: AnyInstances | None = None
     verify: bool = True
     seed: int = Field(0, ge=0, lt=2**32)
@@ -115,12 +118,7 @@ class Plan(BaseModel, extra="forbid"):
         Raises:
             InputError: if that is neither "label" nor "prediction".
         """
-        if reference is None:
-            return self
-        if reference not in ("label", "prediction"):
-            msg = f"reference must be label or prediction, got {reference!r}."
-            raise InputError(msg)
-        return self.model_copy(update={"reference": reference})
+        return self if reference is None else self.model_copy(update={"reference": parse_reference(reference)})
 
     def of(self, kind: type[_Probe]) -> list[_Probe]:
         """The probes of one kind."""
@@ -178,7 +176,7 @@ def load_plan(plan: str | Path | Plan, *, trust: bool = False) -> Plan:
     """
     if isinstance(plan, Plan):
         return plan
-    path = resource(f"configs/plans/{plan}.yaml") if str(plan) in SHIPPED else Path(plan)
+    path = resource(f"configs/plans/{plan}.yaml") if str(plan) in (*SHIPPED, DEMO) else Path(plan)
     if not path.is_file():
         msg = f"plan must be one of {', '.join(SHIPPED)} or a YAML file, got {str(plan)!r}, which is no file."
         raise InputError(msg + did_you_mean(plan, SHIPPED))

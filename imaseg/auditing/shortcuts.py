@@ -113,6 +113,30 @@ class Ceiling:
         return cls(name, eps, given[1] if len(given) > 1 else kind.usual_unit)
 
 
+def budget_of(text: str, eps: float | None, unit: str | None) -> tuple[str, float, str | None]:
+    """Set, budget and unit of an attack, of NAME, NAME:EPS or NAME:EPS:UNIT; what it lacks is given beside it.
+
+    >>> budget_of("linf:20:native", None, None), budget_of("l2", 0.1, "rms")
+    (('linf', 20.0, 'native'), ('l2', 0.1, 'rms'))
+
+    Raises:
+        InputError: if there is no budget, something is given twice, or it is something else.
+    """
+    name, *given = text.split(":")
+    try:
+        budget = float(given[0]) if given else eps
+    except ValueError:
+        budget = None
+    twice = [
+        option for option, said, held in (("--eps", eps, 0), ("--unit", unit, 1)) if said is not None and given[held:]
+    ]
+    if budget is None or len(given) > 2 or twice:
+        got = f"{text!r} next to {twice[0]}" if twice else repr(text)
+        msg = f"perturbation must be NAME:EPS or NAME:EPS:UNIT, or NAME next to --eps, got {got}. Write {name}:0.1."
+        raise InputError(msg)
+    return name, budget, given[1] if len(given) > 1 else unit
+
+
 def margin_plan(
     sets: Sequence[str] | None,
     *,

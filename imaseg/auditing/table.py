@@ -8,13 +8,19 @@ from rich.console import Console
 from rich.table import Table
 
 from imaseg.auditing.probes.margin import WHOLE
+from imaseg.data.groups import NOT_STATED
 from imaseg.progress import counted
 from imaseg.results import CaseRecord, Summary
 from imaseg.results.attack import AttackRow
 from imaseg.results.base import MEAN, made_words, near_words
+from imaseg.results.groups import CLEAN, Group, Grouping
 from imaseg.results.margin import MarginEntry
 
 _WIDTH = 120
+_GROUPS = 6
+"""Groups of a column that its line names."""
+_LEVEL = 0.05
+"""Of significance."""
 
 
 def plain(heads: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
@@ -91,6 +97,30 @@ def written_table(records: Sequence[CaseRecord], unit: str) -> str:
                 size = row.size * row.eps / row.eps_set if row.eps_set else row.size
                 rows.append([record.case, *stages, f"{size:.4g}", row.written.note])
     return plain(["case", "clean", "attacked", "re-read", f"size ({unit})", ""], rows)
+
+
+def group_line(grouping: Grouping) -> str:
+    """A column of the table of the cases in a line: clean Dice of its groups, and whether they differ."""
+    shown = [f"{group.value} {_clean(group)}(n = {len(group.cases)})" for group in grouping.groups[:_GROUPS]]
+    more = f" and {len(grouping.groups) - _GROUPS} more" if len(grouping.groups) > _GROUPS else ""
+    return f"By {grouping.column}: clean Dice {', '.join(shown)}{more}. {_compared(grouping)}"
+
+
+def _clean(group: Group) -> str:
+    return next((f"{figure.dice:.3f} " for figure in group.figures if figure.probe == CLEAN), "")
+
+
+def _compared(grouping: Grouping) -> str:
+    """What the tests say, and of how many groups."""
+    if not grouping.gaps:
+        return f"No two groups have {grouping.fewest} patients: none are compared."
+    large = sum(group.patients >= grouping.fewest and group.value != NOT_STATED for group in grouping.groups)
+    who = f"{large} of {counted(len(grouping.groups), 'group')} compared"
+    least = min(grouping.gaps, key=lambda gap: gap.p)
+    if least.p >= _LEVEL:
+        return f"{who}: no difference that chance does not explain, which does not show that they are equal."
+    where = "on unchanged images" if least.probe == CLEAN else f"under {least.probe} at {least.eps:g}"
+    return f"{who}: {least.worst} is behind by {-least.gap:.3f} {where} (adjusted p = {least.p:.2g})."
 
 
 def _dice(value: float | None) -> str:

@@ -13,7 +13,7 @@ from imaseg.auditing import audit as run
 from imaseg.auditing.engine.run import rehearse
 from imaseg.auditing.metrics.degradation import degradation_line
 from imaseg.auditing.probes.written import SAME_DICE
-from imaseg.auditing.table import ladder_table, margin_table, written_table
+from imaseg.auditing.table import group_line, ladder_table, margin_table, written_table
 from imaseg.auditing.validity.gate import Gate
 from imaseg.cli.wrapped import note, say
 from imaseg.data import load_cases
@@ -104,7 +104,7 @@ def _tables(audit: Audit) -> list[str]:
     if bare:
         tables.append(f"{counted(bare, 'case')} without a labelled structure: there the whole image could change.")
     line = degradation_line(summary.degradation)
-    return [*tables, line] if line else tables
+    return [*tables, *([line] if line else []), *map(group_line, summary.groups)]
 
 
 def _verdicts(result: AuditResult, gates: Sequence[Gate], *, allow_invalid: bool) -> bool:

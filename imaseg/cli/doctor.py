@@ -12,14 +12,18 @@ from collections.abc import Mapping, Sequence
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from imaseg.cli.wrapped import say
 from imaseg.errors import InputError, printable
+from imaseg.progress import counted
 from imaseg.results.preparation import Agreement
 from imaseg.version import __version__
+
+if TYPE_CHECKING:
+    from imaseg.auditing.inputs.reference import Reference
 
 _NEEDED = {
     "torch": "torch", "numpy": "numpy", "monai": "monai", "pytorch-ignite": "ignite", "tensorboard": "tensorboard",
@@ -29,7 +33,11 @@ _NEEDED = {
     "typer": "typer", "rich": "rich",
 }  # fmt: skip
 """Packages that imaseg installs, and the module of each."""
-_EXTRAS = {"nnunet": {"nnunetv2": "nnunetv2"}, "dicom": {"highdicom": "highdicom", "pydicom": "pydicom"}}
+_EXTRAS = {
+    "nnunet": {"nnunetv2": "nnunetv2"},
+    "dicom": {"highdicom": "highdicom", "pydicom": "pydicom"},
+    "lightning": {"lightning": "lightning"},
+}
 _FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results", "nnUNet_extTrainer", "IMASEG_TEST_DATA")
 
 
@@ -52,6 +60,7 @@ def doctor_model(
     trust: bool,
     as_json: bool,
     follow_links: bool = False,
+    reference: Reference = "label",
 ) -> int:
     """Report on a model, and on data for it; returns exit code 1 if a problem would spoil an audit.
 
@@ -67,11 +76,12 @@ def doctor_model(
     if not as_json:
         _print_model(facts)
     if data is not None:
-        facts["data"] = examine_data(model, data, select=cases, verify=verify, follow_links=follow_links)
+        how: dict[str, Any] = {"verify": verify, "follow_links": follow_links, "reference": reference}
+        facts["data"] = examine_data(model, data, select=cases, **how)
         judge_outputs(model, facts)  # what noise had left open, the data may have settled
         if not as_json:
             _print_data(facts["data"])
-    facts["next"] = next_command(facts, data, trust=trust)
+    facts["next"] = next_command(facts, data, trust=trust, cases=cases)
     problems = [*facts["problems"], *facts.get("data", {}).get("problems", [])]
     if as_json:
         typer.echo(json.dumps(facts, indent=1, ensure_ascii=False))
@@ -154,7 +164,7 @@ def _devices() -> list[str]:
     import torch
 
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return [*gpus, f"cpu, {os.cpu_count()} cores, {torch.get_num_threads()} threads"]
+    return [*gpus, f"cpu, {counted(os.cpu_count() or 1, 'core')}, {counted(torch.get_num_threads(), 'thread')}"]
 
 
 def _pip() -> str:
@@ -183,17 +193,18 @@ def _print_model(facts: Mapping[str, Any]) -> None:
     put = facts["input"]
     tiles = facts["tiles"]
     axes = f", axes {put['axes']}" if put.get("axes") else ""
+    channels = counted(put["channels"], "channel")
     _rows(
         [
             ("model", f"{facts['name']} ({facts['kind']}): {facts['network']}, {facts['parameters']:,} parameters"),
-            ("input", f"{put['channels']} channels, {put['spatial_dims']}D{axes}, sides multiples of {put['divisor']}"),
+            ("input", f"{channels}, {put['spatial_dims']}D{axes}, sides multiples of {put['divisor']}"),
             ("padding", "lowest value by channel" if put["pad_value"] == "lowest" else f"{put['pad_value']:g}"),
             ("tiles", "none: whole images" if tiles is None else
              f"{_by(tiles['roi_size'])}, overlap {tiles['overlap']}, {tiles['mode']} blending"),
             ("labels", ", ".join(f"{k} {name}" for k, name in facts["labels"].items())),
             ("output", "logits" if facts["activation"]["found"] == "none" else facts["activation"]["found"]),
             ("recipe", "unknown" if facts["preparation"] is None else _words(facts["preparation"])),
-            ("trained on", f"{facts['train_ids']} known cases" if facts["train_ids"] else "unknown cases"),
+            ("trained on", counted(facts["train_ids"], "known case") if facts["train_ids"] else "unknown cases"),
             ("passes", "all alike" if facts["random"] is None else "random: no two are alike"),
             ("gradient", "reaches the image" if facts["gradient_reaches_image"] else "does not reach the image"),
         ]
@@ -202,19 +213,29 @@ def _print_model(facts: Mapping[str, Any]) -> None:
 
 
 def _print_data(facts: Mapping[str, Any]) -> None:
-    state = "prepared" if facts["prepared"] else "raw"
-    chosen = f"{facts['chosen']} of them ({facts['selection']})"
-    rows = [("data", f"{facts['folder']}: {facts['cases']} {state} cases, {chosen}")]
-    for case in facts["tried"]:
-        dice = ", ".join(f"{name} {score:.3f}" for name, score in case["dice"].items())
-        size = f"{_by(case['shape'])} voxels of {_by(case['spacing_mm'])} mm"
-        values = f"values {case['lowest']:g} to {case['highest']:g}"
-        rows.append(("tried", f"{case['id']}: {size}, {values}, clean Dice: {dice}"))
+    held = counted(facts["cases"], f"{'prepared' if facts['prepared'] else 'raw'} case")
+    some = f", {facts['chosen']} of them" if facts["chosen"] < facts["cases"] else ""
+    rows = [("data", f"{facts['folder']}: {held}{some} ({facts['selection']})")]
+    rows += [("tried", _tried(case)) for case in facts["tried"]]
     _rows(rows)
     _print_preparation(facts["preparation"])
     if facts["agreement"] is not None:
         _rows([("compared", Agreement(**facts["agreement"]).sentence)])
     _sentences("note", facts["notes"])
+
+
+def _tried(case: Mapping[str, Any]) -> str:
+    """A case that the model was tried on; of pictures a pixel is all that is known."""
+    sides = [side for side in case["shape"] if case["sized"] or side > 1]
+    size = f"{_by(sides)} pixels" if not case["sized"] else f"{_by(sides)} voxels of {_by(case['spacing_mm'])} mm"
+    scores = [
+        f"{name} {score:.3f}{'' if name in case['labelled'] else ' (none labelled)'}"
+        for name, score in case["dice"].items()
+    ]
+    unit = "voxel" if case["sized"] else "pixel"
+    found = [f"{name} in {counted(number, unit)}" for name, number in case["found"].items() if number]
+    said = f"clean Dice: {', '.join(scores)}" if scores else f"finds {', '.join(found) or 'nothing'}"
+    return f"{case['id']}: {size}, values {case['lowest']:g} to {case['highest']:g}, {said}"
 
 
 def _print_preparation(facts: Mapping[str, Any]) -> None:

@@ -164,10 +164,23 @@ def _type(kind: Any, metadata: Sequence[Any] = ()) -> str:
     >>> _type(list[int]), _type(dict[str, float] | None), _type(typing.Literal["a", "b"])
     ('list of int', 'mapping of text to float, or null', 'a | b')
     """
-    signed = [(getattr(one, _SIGNS[type(one)][0]), _SIGNS[type(one)][1]) for one in metadata if type(one) in _SIGNS]
+    signed = _tightest(
+        [(getattr(one, _SIGNS[type(one)][0]), _SIGNS[type(one)][1]) for one in metadata if type(one) in _SIGNS]
+    )
     limits = [f"{sign} {value:g}" for value, sign in signed if abs(value) < _SENSELESS]
     text = _bare(kind)
     return f"{text} ({', '.join(limits)})" if limits else text
+
+
+def _tightest(signed: Sequence[tuple[float, str]]) -> list[tuple[float, str]]:
+    """Of several lower limits, and of several upper ones, the one that says most.
+
+    >>> _tightest([(0, ">"), (0, ">="), (1, "<"), (2, "<=")])
+    [(0, '>'), (1, '<')]
+    """
+    above = sorted((one for one in signed if one[1][0] == ">"), key=lambda one: (one[0], one[1] == ">"))
+    below = sorted((one for one in signed if one[1][0] == "<"), key=lambda one: (one[0], one[1] == "<="))
+    return [*above[-1:], *below[:1]]
 
 
 def _bare(kind: Any) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import typer
+import yaml
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -163,7 +164,7 @@ def _print(entries: list[Entry]) -> None:
 
 def _lines(entry: Entry) -> Iterator[str]:
     yield entry["summary"]
-    settings = [*entry.get("required", []), *([_words(entry["settings"])] if entry["settings"] else [])]
+    settings = [*entry.get("required", []), *(f"{key}={_yaml(value)}" for key, value in entry["settings"].items())]
     if settings:
         yield ", ".join(settings)
     if entry.get("source"):
@@ -173,8 +174,27 @@ def _lines(entry: Entry) -> Iterator[str]:
 
 
 def _words(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _yaml(value: Any) -> str:
+    """A value as a plan or a configuration holds it.
+
+    >>> _yaml((0.6, 0.75)), _yaml(None), _yaml({"name": "dice-below", "relative": False})
+    ('[0.6, 0.75]', 'null', '{name: dice-below, relative: false}')
+    """
     if isinstance(value, Mapping):
-        return ", ".join(f"{key}={_words(part)}" for key, part in value.items())
+        return f"{{{', '.join(f'{key}: {_yaml(part)}' for key, part in value.items())}}}"
     if isinstance(value, list | tuple):
-        return ", ".join(f"({_words(part)})" if isinstance(part, Mapping) else _words(part) for part in value)
+        return f"[{', '.join(map(_yaml, value))}]"
+    if value is None or isinstance(value, bool) or (isinstance(value, str) and not _plain(value)):
+        return json.dumps(value)
     return str(value)
+
+
+def _plain(text: str) -> bool:
+    """Whether YAML reads a text as itself without quotes, inside of brackets too."""
+    try:
+        return bool(yaml.safe_load(f"[{text}]") == [text])
+    except yaml.YAMLError:
+        return False

@@ -59,8 +59,9 @@ Data = Annotated[Path, Argument(help="Folder with the cases, prepared by `imaseg
 Cases = Annotated[
     str | None,
     Option(
-        help="Cases to use: all, a split (train or val), or ids separated by commas "
-        "(default: the cases held out of training)."
+        help="Cases to use: all, a split (train or val), ids separated by commas, @FILE with one id a line, or "
+        "every:12 for each twelfth of the default (default: the cases held out of training). An id is the name of the "
+        "image file without its format's ending; `imaseg doctor MODEL --data DATA --json` lists them."
     ),
 ]
 FollowLinks = Annotated[
@@ -85,14 +86,12 @@ From = Annotated[
         help="Another model, as MODEL, of the same input: adversarial images are made on it and judged on MODEL.",
     ),
 ]
-ReferenceOption = Annotated[
-    str | None,
-    Option(
-        "--reference",
-        help="What predictions are compared with: label, or prediction, the model's own of the unchanged image, which "
-        "needs no labels and says how stable predictions are, not how right (default: as the plan says).",
-    ),
-]
+_REFERENCE = (
+    "What predictions are compared with: label, or prediction, the model's own of the unchanged image, which needs no "
+    "labels and says how stable predictions are, not how right"
+)
+Reference = Annotated[str, Option(help=f"{_REFERENCE}.")]
+PlansReference = Annotated[str | None, Option(help=f"{_REFERENCE} (default: as the plan says).")]
 Imports = Annotated[
     list[Path] | None, Option(help="Python file that the audits' plans imported; needs --trust. Repeatable.")
 ]
@@ -367,7 +366,7 @@ def audit(
             help="Judge an audit that calls itself invalid by its numbers (else: code 3, and no gate passes).",
         ),
     ] = False,
-    reference: ReferenceOption = None,
+    reference: PlansReference = None,
     groups: Annotated[
         Path | None,
         Option(help="CSV file with the column case and others (site, scanner, sex, age): results by their values."),
@@ -413,18 +412,28 @@ def attack(
     model: Model,
     data: Data,
     out: Out,
-    eps: Annotated[float, Option(help="Budget: the largest size of the perturbation.")],
     name: Annotated[str, Option("--attack", help="Attack to run; see `imaseg list attacks`, or universal.")] = "pgd",
-    norm: Annotated[str, Option(help="Perturbation set: what may change; see `imaseg list perturbations`.")] = "l2",
+    perturbation: Annotated[
+        str,
+        Option(
+            "--perturbation",
+            "--norm",
+            help="What may change, and how much, as NAME:EPS or NAME:EPS:UNIT, as of `imaseg margin`; or NAME, next to "
+            "--eps. Names: see `imaseg list perturbations`.",
+        ),
+    ] = "l2",
+    eps: Annotated[
+        float | None, Option(help="Budget: the largest size of the perturbation, if --perturbation does not hold it.")
+    ] = None,
     unit: Annotated[
         str | None,
         Option(
-            help="Unit of the budget: std, native (HU ...) or range for l2 and linf; norm or rms for l2; "
-            "mm for deformation (default: the set's own)."
+            help="Unit of the budget, if --perturbation does not hold it: std, native (HU ...) or range for l2 and "
+            "linf; norm or rms for l2; mm for deformation (default: the set's own)."
         ),
     ] = None,
     within: Within = None,
-    reference: ReferenceOption = None,
+    reference: Reference = "label",
     made_on: From = None,
     steps: Annotated[int | None, Option(help="Number of steps (default: the attack's own).")] = None,
     objective: Annotated[
@@ -444,8 +453,9 @@ def attack(
 
     Each file is read back and scored again, so that the Dice reported is that of the file.
     """
-    from imaseg.auditing.shortcuts import attack_plan
+    from imaseg.auditing.shortcuts import attack_plan, budget_of
 
+    norm, eps, unit = budget_of(perturbation, eps, unit)
     search: dict[str, Any] = {"steps": steps, "objective": objective, "restarts": restarts, "seed": seed}
     plan = attack_plan(name, norm, eps, unit=unit, within=within, transferred=made_on is not None, **search)
     how: dict[str, Any] = {"cases": cases, "resume": resume, "device": device, "trust": trust, "dry_run": dry_run}
@@ -460,12 +470,13 @@ def margin(
     perturbation: Annotated[
         list[str] | None,
         Option(
-            help="Perturbation set and largest budget to search, as NAME, NAME:EPS or NAME:EPS:UNIT. Repeatable "
-            "(default: l2, linf, bias-field, gamma and deformation)."
+            help="What may change, and the largest budget to search, as NAME, NAME:EPS or NAME:EPS:UNIT, such as "
+            "linf:20:native. Units: std, native (HU ...) or range for l2 and linf; norm or rms for l2; mm for "
+            "deformation. Repeatable (default: l2, linf, bias-field, gamma and deformation)."
         ),
     ] = None,
     within: Within = None,
-    reference: ReferenceOption = None,
+    reference: Reference = "label",
     criterion: Annotated[
         str, Option(help="When a case counts as broken: dice-below or voxels-flipped.")
     ] = "dice-below",
@@ -563,6 +574,7 @@ def doctor(
     ] = None,
     data: Annotated[Path | None, Option(help="Folder with cases to try the model on.")] = None,
     cases: Cases = None,
+    reference: Reference = "label",
     verify: Annotated[
         bool,
         Option(
@@ -580,8 +592,10 @@ def doctor(
 
     if model is None:
         raise typer.Exit(doctor_here(as_json=as_json))
+    from imaseg.auditing.inputs.reference import parse_reference
+
     how: dict[str, Any] = {"cases": cases, "verify": verify, "trust": trust, "follow_links": follow_links}
-    raise typer.Exit(doctor_model(model, data, as_json=as_json, **how))
+    raise typer.Exit(doctor_model(model, data, as_json=as_json, reference=parse_reference(reference), **how))
 
 
 @app.command()

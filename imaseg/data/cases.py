@@ -13,10 +13,11 @@ from typing import Any, overload
 
 from imaseg.data.files import files_behind
 from imaseg.data.splitting import Splitting
-from imaseg.errors import InputError
+from imaseg.errors import InputError, did_you_mean
 
 _NAME = re.compile("[^./\\\\\0\ud800-\udc7f\udd00-\udfff][^/\\\\\0\ud800-\udc7f\udd00-\udfff]*")
 """Names of files; of halves of characters only those stay that Python writes for bytes that are no UTF-8."""
+_WHAT_IDS_ARE = "An id is the name of the image file without its format's ending and channel."
 
 
 def names_file(text: str) -> bool:
@@ -163,5 +164,6 @@ class CaseSet(Sequence[Case]):
             if name not in by_id:
                 few = ", ".join(list(by_id)[:5])
                 msg = f"case id must be one of the {len(by_id)} in {self.root} ({few}, ...), got {name!r}."
+                msg += f"{did_you_mean(name, by_id)} {_WHAT_IDS_ARE}"
                 raise InputError(msg)
         return replace(self, cases=tuple(by_id[name] for name in ids), declared_labels=self.labels)

@@ -43,6 +43,9 @@ def load_card_model(spec: str, *, trust: bool = False) -> AdaptedModel:
     """
     match = _CARD.match(spec)
     path = Path(match["card"] if match else spec)
+    if not path.exists():
+        msg = f"{path} must be a model card (a YAML file), got no such file in {Path.cwd()}. Check the path."
+        raise InputError(msg)
     card = read_card(path, trust=trust)
     if card.class_ is None:
         msg = f"{path} must name the network's class, got a card without `class:`."
@@ -89,7 +92,11 @@ def _beside(card: Path, weights: str, *, trust: bool) -> Path:
     filled = os.path.expandvars(weights) if trust else weights
     unset = re.findall(r"\$\{?(\w+)", filled)
     if unset:
-        why = f"{unset[0]} is not set. Set it" if trust else "variables take --trust. Add it if you trust the author"
-        msg = f"{card}: weights must be a path, got {weights!r:.80}, and {why}, or write {card}@FILE."
+        why = (
+            f"{unset[0]} is not set. Set it"
+            if trust
+            else f"the variable {unset[0]} in it is filled in only with --trust. Add --trust if you trust the author"
+        )
+        msg = f"{card}: weights must be a path, got {weights!r:.80}, and {why}, or name the file yourself: {card}@FILE."
         raise InputError(msg)
     return inside(card.parent, filled, source=f"weights in {card}", mend=f"or write {card}@FILE.", trust=trust)

@@ -27,6 +27,7 @@ from imaseg.models.networks import divisor_of, load_weights
 from imaseg.models.run_folder import build_model, read_weights
 from imaseg.models.segmentation import ModelCard, SegmentationModel
 from imaseg.models.threads import threads_for
+from imaseg.progress import counted
 from imaseg.ranks import as_first_says, joined, rank, several, wait
 from imaseg.runs.augmentation import augmentation, flipped_axes, sided
 from imaseg.runs.batches import held_out, seed_everything, training_loader
@@ -212,7 +213,7 @@ def training_cases(data: Path, *, follow_links: bool = False) -> CaseSet:
         cohort = cohort.select(cohort.split["train"])
     elif rank() == 0:
         warnings.warn(
-            f"{data} has no split: all {len(cohort)} cases are trained on, and none is left for an audit. "
+            f"{data} has no split: all {counted(len(cohort), 'case')} are trained on, and none is left for an audit. "
             "`imaseg prepare --split 0.8` makes one.",
             stacklevel=2,
         )

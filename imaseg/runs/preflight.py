@@ -78,7 +78,7 @@ def time_estimate(config: TrainConfig, model: SegmentationModel, state: RunState
     batch = method.searches * searched + (method.passes - method.searches) * step * (1 if config.awp is None else 2)
     epochs = config.epochs - state.epoch
     seconds = epochs * each / number * batch
-    told = f"{cases} cases, {epochs} epochs, method {method.name}: about {duration(seconds)}"
+    told = f"{counted(cases, 'case')}, {counted(epochs, 'epoch')}, method {method.name}: about {duration(seconds)}"
     return f"{told}, data loading and monitoring aside."
 
 

@@ -111,7 +111,8 @@ class EpochRecord:
             write_rows(self.out / f"margins{suffix}.csv", rows)
             write_trajectories(self.out / f"margin_trajectories{suffix}.csv", engine.state.epoch, ima.table)
         self.state.history.append(row)
-        step_line(_summary(row, engine.state.max_epochs or 0))
+        unit = margins[""].attack.perturbation.unit if "" in margins else ""
+        step_line(_summary(row, engine.state.max_epochs or 0, unit))
         done = outcome(self.state.history, self.config)
         self._remark(method, engine.state.epoch, last=done.over)
         if done.ended_early and self.say is not None:
@@ -151,10 +152,11 @@ class EpochRecord:
             self._said.add(about)
 
 
-def _summary(row: Mapping[str, float], epochs: int) -> str:
-    """An epoch in a line."""
+def _summary(row: Mapping[str, float], epochs: int, unit: str) -> str:
+    """An epoch in a line, margins in their unit."""
     words = {"loss": "loss", CLEAN: "clean Dice of monitored cases", ATTACKED: "attacked", "mean_margin": "mean margin"}
-    told = ", ".join(f"{word} {row[key]:.4f}" for key, word in words.items() if key in row)
+    units = {"mean_margin": f" {unit}"}
+    told = ", ".join(f"{word} {row[key]:.4f}{units.get(key, '')}" for key, word in words.items() if key in row)
     return f"Epoch {row['epoch']:.0f} of {epochs}: {told}."
 
 

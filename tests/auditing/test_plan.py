@@ -219,7 +219,7 @@ def test_attacks_keep_their_own_objective_unless_told():
 
 
 def test_a_missing_plan_lists_the_shipped_ones(tmp_path):
-    with pytest.raises(InputError, match="plan must be one of quick, standard, thorough, demo or a YAML file"):
+    with pytest.raises(InputError, match="plan must be one of quick, standard, thorough or a YAML file"):
         load_plan(tmp_path / "none.yaml")
 
 

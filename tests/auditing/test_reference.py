@@ -94,7 +94,9 @@ def test_clean_agreement_is_perfect(own):
 
 
 def test_a_case_without_a_label_is_refused_where_labels_are_the_reference(unlabelled, tiny_run, tmp_path):
-    with pytest.raises(InputError, match="must have a label to be audited, got none. Without labels run `imaseg audit"):
+    with pytest.raises(
+        InputError, match="must have a label to be audited, got none. Without labels add --reference prediction"
+    ):
         audit(tiny_run, unlabelled, PLAN, tmp_path / "a")
 
 

@@ -30,7 +30,9 @@ def test_it_prints_a_row_per_case_and_names_what_it_made(imaseg, tiny_run, raw_p
     created = [line.removeprefix("Created ") for line in lines[5:]]
     names = ("images", "predictions", "clean_predictions", "cases", "summary.json", "cases.csv", "report.html")
     assert created == [str(out / name) for name in names]
-    assert re.match(r"2 cases \(val\), plan attack: about \d+ s \(", stderr)
+    assert re.match(
+        r"2 cases \(val\), plan attack: at most about \d+ s, less where searches break a case early \(", stderr
+    )
     assert max(map(len, lines[:5])) <= 120
 
 
@@ -75,6 +77,20 @@ def test_sizes_are_stated_in_the_unit_of_the_budget(imaseg, tiny_run, raw_phanto
     assert float(row.split()[4]) == pytest.approx(700, rel=1e-3)
 
 
+def test_a_budget_is_spelt_as_of_margins_or_in_words_of_its_own(imaseg, tiny_run, prepared_phantom, tmp_path):
+    base = ["attack", tiny_run, prepared_phantom, "--cases", "phantom_005", "--steps", "1"]
+    spelt = {
+        "a": ["--perturbation", "l2:0.4:rms"], "b": ["--norm", "l2", "--eps", "0.4", "--unit", "rms"],
+        "c": ["--norm", "l2:0.4", "--unit", "rms"], "d": ["--eps", "0.4", "--unit", "rms"],
+    }  # fmt: skip
+    for out, words in spelt.items():
+        code, _, stderr = imaseg(*base, "--out", tmp_path / out, *words)
+        assert code == 0, stderr
+    plans = [load(tmp_path / out).run.plan for out in spelt]
+    assert all(plan == plans[0] for plan in plans)
+    assert plans[0]["probes"][0]["eps"] == [0.4]
+
+
 def test_an_attack_of_a_case_that_fails_leaves_no_file_of_it(imaseg, tiny_run, raw_phantom, tmp_path):
     data = shutil.copytree(raw_phantom, tmp_path / "data")
     path = data / "imagesTr" / "phantom_006.nii.gz"
@@ -89,6 +105,13 @@ def test_an_attack_of_a_case_that_fails_leaves_no_file_of_it(imaseg, tiny_run, r
 REFUSED = [
     (["--attack", "nonsense"], "attack must be one of "),
     (["--norm", "nonsense"], "perturbation must be one of "),
+    (
+        ["--perturbation", "l2:x"],
+        "perturbation must be NAME:EPS or NAME:EPS:UNIT, or NAME next to --eps, got 'l2:x'. Write",
+    ),
+    (["--perturbation", "l2:1:rms:2"], "got 'l2:1:rms:2'. Write l2:0.1."),
+    (["--perturbation", "l2:1", "--eps", "2"], "got 'l2:1' next to --eps."),
+    (["--perturbation", "l2:1:rms", "--unit", "rms"], "got 'l2:1:rms' next to --unit."),
     (["--objective", "nonsense"], "objective must be one of "),
     (["--unit", "nonsense"], "unit must be 'norm' or 'rms'"),
     (["--norm", "gamma", "--unit", "native"], "must go with l2 or linf"),
@@ -102,7 +125,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("arguments", "text"), REFUSED, ids=[" ".join(pair[0]) for pair in REFUSED])
 def test_bad_input_is_one_clear_line(imaseg, tiny_run, raw_phantom, tmp_path, arguments, text):
-    eps = [] if "--eps" in arguments else ["--eps", "1"]
+    eps = [] if {"--eps", "--perturbation"} & {*arguments} else ["--eps", "1"]
     code, stdout, stderr = imaseg("attack", tiny_run, raw_phantom, "--out", tmp_path / "a", *eps, *arguments)
     assert (code, stdout) == (2, "")
     assert stderr.startswith("imaseg: ")

@@ -55,6 +55,22 @@ def test_a_dry_run_says_what_it_would_take_and_writes_nothing(tiny_run, prepared
     assert not out.exists()
 
 
+def test_every_command_on_cases_takes_one_in_so_many_and_ids_of_a_file(tiny_run, prepared_phantom, tmp_path):
+    (tmp_path / "ids.txt").write_text("phantom_006\n")
+    for words, said in (
+        ("every:2", "1 case (val, 1 in 2), plan"),
+        (f"@{tmp_path / 'ids.txt'}", "1 case (chosen), plan"),
+    ):
+        for command in (["audit"], ["attack", "--eps", "0.1"], ["margin", "--perturbation", "gamma"]):
+            name, *more = command
+            given = [str(tiny_run), str(prepared_phantom), "--out", str(tmp_path / "a"), "--cases", words, "--dry-run"]
+            done = CliRunner().invoke(app, [name, *given, *more])
+            assert done.exit_code == 0, done.output
+            assert said in done.output
+        done = CliRunner().invoke(app, ["doctor", str(tiny_run), "--data", str(prepared_phantom), "--cases", words])
+        assert "6 prepared cases, 1 of them" in done.output
+
+
 def test_a_dry_run_of_training_checks_the_configuration_and_writes_nothing(prepared_phantom, tiny_config, tmp_path):
     out = tmp_path / "out"
     arguments = ["train", str(tiny_config), "--data", str(prepared_phantom), "--out", str(out), "--dry-run"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -86,7 +87,7 @@ def test_the_main_path_works_and_names_what_it_made(worked):
         assert all(os.path.exists(path) for path in created)  # noqa: PTH110
     assert "6 cases prepared, 0 quarantined" in steps[0].stdout
     assert (home / "audit" / "report.html").read_text().startswith("<!")
-    assert "2 cases (val), plan tiny: about" in steps[2].stderr
+    assert "2 cases (val), plan tiny: at most about" in steps[2].stderr
     assert "l2 0.2 rms" in steps[2].stdout
     told = "not valid: Some labelled structures are next to never found on unchanged images: Front at most"
     assert told in steps[2].stderr
@@ -249,6 +250,20 @@ def test_a_demo_stopped_while_it_draws_its_phantom_goes_on(tmp_path, monkeypatch
     monkeypatch.setattr(demo, "write_phantom", drawn)
     with pytest.raises(Reached):
         demo.demo(tmp_path)
+
+
+def test_the_demo_ends_with_what_its_table_shows():
+    from imaseg import demo
+    from imaseg.results import load
+
+    folder = Path(__file__).parents[2] / "docs" / "example" / "audits"
+    said = demo.closing(*(load(folder / name).summary for name in ("standard", "ima")))
+    page = (folder.parent / "index.md").read_text()  # whose table tells these audits, whole
+    (_, *standard), (_, *robust) = (
+        re.findall(r"[\w.]+", row) for row in re.findall(r"^\| (?:standard|IMA) .*", page, re.M)
+    )
+    assert f"Clean Dice is {float(standard[0]):.2f} of standard and {float(robust[0]):.2f} of ima, the price" in said
+    assert f"at 0.1 rms, where the two are furthest apart, standard keeps {float(standard[3]):.2f} and ima 0.48" in said
 
 
 def test_the_demo_opens_its_page_on_request_and_is_quiet_on_request(tmp_path, monkeypatch):

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
+import tomllib
 from importlib import metadata
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -64,6 +68,13 @@ def test_what_is_broken_is_named_with_its_mend(monkeypatch, tmp_path):
     assert "which is no folder. Create it" in done.stdout
 
 
+def test_every_extra_that_adds_to_the_program_is_looked_for():
+    extras = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    assert set(doctor._EXTRAS) == set(extras) - {"dev", "docs"}
+
+
 def test_missing_extras_are_no_fault(monkeypatch):
     monkeypatch.setitem(doctor._EXTRAS, "dicom", {"no-such-package": "no_such_module_at_all"})
     done = _run()
@@ -75,8 +86,8 @@ def test_a_model_is_explained(card):
     done = _run(card)
     assert done.exit_code == 0, done.stdout
     for text in (
-        "net (card): UNet,", "1 channels, 3D, sides multiples of 2", "0 background, 1 Back, 2 Front", "logits",
-        "normalise: zscore", "1 known cases", "reaches the image", f"imaseg audit {card} DATA --out audit",
+        "net (card): UNet,", "1 channel, 3D, sides multiples of 2", "0 background, 1 Back, 2 Front", "logits",
+        "normalise: zscore", "1 known case", "reaches the image", f"imaseg audit {card} DATA --out audit",
     ):  # fmt: skip
         assert text in done.stdout, text
     facts = _json(card)
@@ -93,6 +104,62 @@ def test_data_are_looked_at_through_the_model(card, raw_phantom):
     assert facts["tried"][0]["shape"] == [24, 24, 16]
     assert any("was trained on 1 of these 6 cases (phantom_001)" in problem for problem in facts["problems"])
     assert set(facts["tried"][0]["dice"]) == {"Back", "Front"}
+    assert facts["ids"] == load_cases(raw_phantom).ids
+
+
+def test_data_without_labels_are_looked_at_by_what_the_model_finds(card, raw_phantom, tmp_path):
+    images = shutil.copytree(raw_phantom / "imagesTr", tmp_path / "images")
+    content = yaml.safe_load(card.read_text())
+    card.write_text(yaml.safe_dump(content | {"train_ids": []}))
+    with pytest.raises(InputError, match="add --reference prediction"):
+        CliRunner().invoke(app, ["doctor", str(card), "--data", str(images)], catch_exceptions=False)
+    done = _run(card, "--data", images, "--reference", "prediction")
+    assert done.exit_code in (0, 1), done.output
+    assert "6 raw cases (all)" in done.stdout
+    assert "clean Dice:" not in done.stdout
+    assert re.search(r"values .*, finds (nothing|(Back|Front) in \d+ voxels?)", done.stdout)
+    facts = _json(card, "--data", images, "--reference", "prediction")["data"]
+    assert [case["dice"] for case in facts["tried"]] == [{}] * 3
+    assert all(set(case["found"]) == {"Back", "Front"} for case in facts["tried"])
+    few = _run(card, "--data", images, "--reference", "prediction", "--cases", "every:2").stdout.strip()
+    assert few.endswith("--out audit --cases every:2 --reference prediction")
+    assert done.stdout.strip().endswith(f"imaseg audit {card} {images} --out audit --reference prediction")
+    with pytest.raises(InputError, match="reference must be label or prediction, got 'truth'"):
+        CliRunner().invoke(app, ["doctor", str(card), "--reference", "truth"], catch_exceptions=False)
+
+
+def test_pictures_are_sized_in_pixels(tmp_path, monkeypatch):
+    from PIL import Image
+
+    for folder, values in (("images", range(30, 230)), ("labels", [0, 1])):
+        (tmp_path / folder).mkdir()
+        pixels = np.resize(np.array(values, np.uint8), (16, 24))
+        Image.fromarray(pixels).save(tmp_path / folder / "a.png")
+    (tmp_path / "plain.py").write_text(
+        "from torch import nn\ndef make():\n    return nn.Conv2d(1, 2, 1), {'recipe': {}, 'labels': {1: '1'}}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    done = _run("python:plain:make", "--trust", "--data", tmp_path)
+    (tried,) = [line for line in done.stdout.splitlines() if line.startswith("tried")]
+    assert "16 x 24 pixels, values" in tried or "24 x 16 pixels, values" in tried
+    assert " mm" not in done.stdout
+
+
+def test_cases_in_which_a_labelled_structure_is_never_found_are_pointed_at():
+    from imaseg.auditing.inputs.examine import _missed
+
+    def case(dice, labelled):
+        return {"dice": {"tumour": dice}, "labelled": labelled, "found": {}}
+
+    blind = [{"dice": {}, "labelled": [], "found": {"tumour": number}} for number in (0, 5, 0)]
+    assert list(_missed(blind, [])) == [
+        "Nothing is found in 2 of 3 cases tried: there stability says nothing of the model."
+    ]
+    tried = [case(0.8, ["tumour"]), case(0.0, ["tumour"]), case(0.05, ["tumour"])]
+    (said,) = _missed(tried, [])
+    assert said.startswith("tumour is labelled in 3 cases tried and next to never found in 2: a wrong recipe, or")
+    assert list(_missed(tried, ["tumour"])) == []
+    assert list(_missed([case(0.8, ["tumour"]), case(0.0, [])], [])) == []
 
 
 def test_runs_are_explained_too(tiny_run, prepared_phantom):

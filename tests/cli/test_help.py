@@ -85,6 +85,7 @@ def test_keys_are_those_that_the_shipped_files_use():
     types = {key["key"]: key["type"] for key in config_keys("card")[""]}
     assert types["overlap"] == "float (>= 0, < 1)"
     assert types["class"] == "text, or null"
+    assert {key["key"]: key["type"] for key in config_keys("plan")["validity:"]}["converged"] == "float (> 0)"
     assert "a probe of `kind: attack`:" in config_keys("plan")
 
 

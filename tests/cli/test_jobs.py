@@ -17,8 +17,13 @@ from imaseg.auditing.inputs.source import CaseSource
 PLAN = "name: tiny\nprobes: [{attack: pgd, unit: rms, eps: [0.2], steps: 2}]\nseed: %d\n"
 MARGIN = ["--steps", "2", "--rtol", "0.9", "--threshold", "1", "--perturbation", "l2:1"]
 COMMANDS = {
-    "audit": (["--plan"], ["{plan}"], ["{other}"], "seed"),
-    "attack": (["--steps", "2"], ["--eps", "0.5"], ["--eps", "0.6"], "probes, showcase"),
+    "audit": (["--plan"], ["{plan}"], ["{other}"], "seed: 0 there, 1 now"),
+    "attack": (
+        ["--steps", "2"],
+        ["--eps", "0.5"],
+        ["--eps", "0.6"],
+        "probes.0.eps: [0.5] there, [0.6] now; showcase.eps: 0.5 there, 0.6 now",
+    ),
     "margin": (MARGIN, [], ["--perturbation", "gamma"], "probes"),
 }
 

@@ -7,10 +7,11 @@ import json
 import sys
 
 import pytest
+import yaml
 
 from imaseg.attacks import Attack
 from imaseg.attacks.presets import PRESETS
-from imaseg.cli.listing import KINDS, attacks
+from imaseg.cli.listing import KINDS, _yaml, attacks
 from imaseg.cli.main import run
 from imaseg.corruptions import Corruption
 from imaseg.data.resources import resource_names
@@ -79,6 +80,22 @@ def test_arguments_and_defaults_are_those_of_the_constructor(imaseg):
             assert set(entry["required"]) | set(entry["settings"]) == set(known)
             for argument in entry["required"]:
                 assert known[argument].default is inspect.Parameter.empty
+
+
+def test_settings_are_printed_as_yaml_takes_them(imaseg):
+    code, stdout, _ = imaseg("list", "probes")
+    assert code == 0
+    words = " ".join(stdout.split())
+    assert "tau=[0.6, 0.75]" in words
+    assert "criterion={name: dice-below, threshold: 0.5}" in words
+    assert "cases=null" in words
+    assert "per_class=false" in words
+    assert "None" not in words
+    for kind in KINDS:
+        for entry in KINDS[kind]():
+            for value in entry["settings"].values():
+                if isinstance(value, str | int | float | list | tuple | dict | None):
+                    assert json.dumps(yaml.safe_load(_yaml(value))) == json.dumps(value), (kind, entry["name"])
 
 
 def test_units_are_named(imaseg):

@@ -30,7 +30,7 @@ def test_it_prints_a_row_per_set_and_structure_and_names_what_it_made(imaseg, ti
     created = [line.removeprefix("Created ") for line in lines[8:]]
     names = ("cases", "summary.json", "cases.csv", "margins.csv", "report.html")
     assert created == [str(out / name) for name in names]
-    assert stderr.startswith("2 cases (val), plan margin: about ")
+    assert stderr.startswith("2 cases (val), plan margin: at most about ")
     assert max(map(len, lines[1:8])) <= 120
     assert (out / "report.html").read_text().startswith("<!")
 

@@ -157,7 +157,9 @@ def test_what_a_card_names_stays_in_its_folder(tmp_path, monkeypatch, key, how):
         return
     name = {"up": "../other.pt", "root": str(other), "link": "link", "variable": "$ELSEWHERE/other.pt"}[how]
     card = _card(tmp_path / "c", **{key: name})
-    _refused(card, "variables take --trust" if how == "variable" else f"{key} in .* must be inside of .* add --trust")
+    _refused(
+        card, "is filled in only with --trust" if how == "variable" else f"{key} in .* must be inside of .* add --trust"
+    )
     assert load_model(card, trust=True).card.in_channels == 1
 
 

@@ -86,8 +86,16 @@ def test_weights_may_lie_where_a_variable_says(unet_card, tmp_path, monkeypatch)
         load_model(other, trust=True)
     monkeypatch.setenv("SOMEWHERE", str(tmp_path))
     assert load_model(other, trust=True).card.name == "other"
-    with pytest.raises(InputError, match=r"got '\$SOMEWHERE/weights.pt', and variables take --trust"):
+    with pytest.raises(InputError, match="variable SOMEWHERE in it is filled in only with --trust. Add --trust"):
         load_model(other)
+
+
+def test_a_card_that_is_not_there_is_named_with_the_folder_that_was_looked_in(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        InputError, match=rf"^examples/net\.yaml must be a model card .*no such file in {tmp_path}\. Check"
+    ):
+        load_model("examples/net.yaml")
 
 
 def test_other_weights_are_one_line_that_lists_what_differs(unet_card, tmp_path):

@@ -125,4 +125,5 @@ def announcement(
     )
     table = plain(["part", "cases", "calls per case", "time"], rows).replace("\n", "\n  ")
     shared = f" in all, shared by {processes} processes" if processes > 1 else ""
-    return f"{head}{done}: about {duration(total)}{shared} ({measured}).\n  {table}"
+    most = f"at most about {duration(total)}{shared}, less where searches break a case early"
+    return f"{head}{done}: {most} ({measured}).\n  {table}"

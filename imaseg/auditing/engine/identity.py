@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -29,8 +29,16 @@ from imaseg.results.run import Run
 from imaseg.results.summary import ModelFacts
 
 _PACKAGES = ("torch", "monai", "numpy", "nibabel", "torchio", "scipy")
+_TOLD, _SHORT = 4, 24
+"""How many differences a message names, and up to how many characters of a value it shows."""
+_UNKNOWN = "unknown"
+"""Stands for a value whose key one of two versions does not have."""
 PATIENCE = 600.0
 """Seconds that a process of `torchrun` waits for the first one to make the folder."""
+
+
+class _Missing:
+    """Stands for a value that is not there."""
 
 
 def describe(subject: Subject, plan: Plan, preparation: Preparation) -> Run:
@@ -128,14 +136,45 @@ def _same(folder: Path, before: Run, run: Run) -> None:
         ),
     ):
         if not same:
-            msg = f"{folder} must hold an audit {what} to be resumed, got {got}. Name another --out."
+            msg = f"{folder} must hold an audit {what} to be resumed, got {got}. "
+            msg += f"{_versions(before, run)}Name another --out."
             raise InputError(msg)
 
 
+def _versions(before: Run, run: Run) -> str:
+    """A sentence that ends in a blank where an audit was begun by another imaseg; else empty."""
+    if before.imaseg != run.imaseg:
+        return f"It was begun by imaseg {before.imaseg}, this is {run.imaseg}. "
+    changed = any(_UNKNOWN in one for one in _differing(before.plan, run.plan))
+    return "It was begun by another state of imaseg, whose plans have other keys. " if changed else ""
+
+
 def _keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """Which entries differ, in brackets; empty if none does."""
-    differs = ", ".join(key for key in {**old, **new} if old.get(key) != new.get(key))
-    return f" ({differs})" if differs else ""
+    """Which entries differ, and how, in brackets; empty if none does."""
+    differs = [*_differing(old, new)]
+    more = f"; and {len(differs) - _TOLD} more" if len(differs) > _TOLD else ""
+    return f" ({'; '.join(differs[:_TOLD])}{more})" if differs else ""
+
+
+def _differing(old: Any, new: Any, place: str = "") -> Iterator[str]:
+    """Paths of the values that differ, such as `probes.1.steps: 20 there, 10 now`; long values are not shown."""
+    if old == new:
+        return
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in {**old, **new}:
+            yield from _differing(old.get(key, _Missing), new.get(key, _Missing), f"{place}.{key}".lstrip("."))
+    elif _listed(old) and _listed(new) and len(old) == len(new):
+        for number, (before, now) in enumerate(zip(old, new, strict=True)):
+            yield from _differing(before, now, f"{place}.{number}")
+    else:
+        values = [_UNKNOWN if one is _Missing else json.dumps(one, default=str) for one in (old, new)]
+        short = max(map(len, values)) <= _SHORT
+        yield f"{place}: {values[0]} there, {values[1]} now" if short else place
+
+
+def _listed(value: Any) -> bool:
+    """Whether a value is a list of parts with keys of their own."""
+    return isinstance(value, list) and all(isinstance(one, Mapping) for one in value)
 
 
 def _card(model: SegmentationModel, preparation: Preparation) -> dict[str, Any]:

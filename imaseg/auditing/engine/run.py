@@ -332,7 +332,7 @@ def _announce(
         announce(plan.shortened.words)
     for note in subject.notes:
         announce(note)
-    if subject.held_out_missing or subject.selection in ("all", "unseen"):
+    if subject.held_out_missing or subject.selection.partition(",")[0] in ("all", "unseen"):
         announce(subject.because)  # of the others the line below says whose word they are
     if warning := training_cases_among(cases, subject.model.card):
         announce(warning)

@@ -22,7 +22,7 @@ from imaseg.auditing.validity.case import CHECKS, CaseChecks
 from imaseg.data import Case
 from imaseg.data.files import must_remain, write_json
 from imaseg.errors import InputError, OutputError
-from imaseg.progress import Tell, bar, duration, step_line
+from imaseg.progress import Tell, bar, counted, duration, step_line
 from imaseg.ranks import world
 from imaseg.results.case import CaseRecord
 from imaseg.results.load import read_case
@@ -67,7 +67,7 @@ class Work:
         # What an earlier run finished would make this one look fast.
         self._places = {case.id: place for place, case in enumerate(self.cases) if not self._finished(case)}
         self._calls = {name: self._calls_at(place) for name, place in self._places.items()}
-        with bar(f"{self.plan.name} {self.subject.model.card.name}", shown=wait) as tell:
+        with bar(f"{self.plan.name} {self.subject.model.card.name}", shown=wait, unit="calls") as tell:
             places = {case.id: (place, case) for place, case in enumerate(self.cases)}
 
             def settled(name: str) -> bool:
@@ -164,7 +164,7 @@ class Work:
             raise
         self.records[name] = record
         settled = len(self.records) + len(self.failed)
-        step_line(f"Case {name} done in {duration(record.seconds)}, {settled} of {len(self.cases)} cases.")
+        step_line(f"Case {name} done in {duration(record.seconds)}, {settled} of {counted(len(self.cases), 'case')}.")
 
     def _show(self, tell: Tell, done: Sequence[str], note: str, *, begun: int | None = None) -> None:
         """Move the bar: calls of what is done, of all that there were to do."""
@@ -179,7 +179,7 @@ class Work:
         tell(
             made,
             sum(self._calls.values()),
-            f"{len(settled)} of {len(self.cases)} cases; {note}" if note else "",
+            f"{len(settled)} of {counted(len(self.cases), 'case')}; {note}" if note else "",
             None if left is None else left / max(len(workers), world()),
         )
 

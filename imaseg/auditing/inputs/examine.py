@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 
 from imaseg.auditing.inputs.outputs import crossing, settle, watched
 from imaseg.auditing.inputs.randomness import random_note, redecided
+from imaseg.auditing.inputs.reference import Reference
 from imaseg.auditing.inputs.source import Loaded, held_out_missing, reason_for, training_cases_among
 from imaseg.auditing.inputs.subject import Subject
 from imaseg.data import load_cases
@@ -21,6 +22,7 @@ from imaseg.models.adapted import AdaptedModel
 from imaseg.models.card import UNTOUCHED
 from imaseg.models.outputs.probe import gradient_reaches, noise, seen_on_noise, trying
 from imaseg.models.outputs.regions import masks, region_logits
+from imaseg.progress import counted
 from imaseg.scores import hard_dice
 from imaseg.tiling import TiledModel
 
@@ -80,9 +82,17 @@ def judge_outputs(model: SegmentationModel, facts: dict[str, Any]) -> None:
 
 
 def examine_data(
-    model: SegmentationModel, data: Path, *, select: str | None = None, verify: bool = False, follow_links: bool = False
+    model: SegmentationModel,
+    data: Path,
+    *,
+    select: str | None = None,
+    verify: bool = False,
+    follow_links: bool = False,
+    reference: Reference = "label",
 ) -> dict[str, Any]:
     """Look at data through the eyes of a model: label names, preparation, and the clean Dice of a few cases.
+
+    Against the model's own prediction Dice is 1 by definition: there the voxels that it finds take its place.
 
     Args:
         model: on its device.
@@ -90,12 +100,13 @@ def examine_data(
         select: which cases, as in `choose`.
         verify: whether to predict the first case once more by the model's own software, and compare.
         follow_links: as in `load_cases`.
+        reference: what an audit would judge cases by; `prediction` needs no labels.
 
     Raises:
         InputError: if they do not fit, or none of the cases looked at can be read.
     """
     cohort = load_cases(data, missing_ok=True, follow_links=follow_links)
-    subject = Subject.of(model, cohort, select=select, device=None)
+    subject = Subject.of(model, cohort, select=select, device=None, reference=reference)
     chosen = subject.cases
     few = sorted({round(place * (len(chosen) - 1) / (_TRIED - 1)) for place in range(_TRIED)})
     tried: list[dict[str, Any]] = []
@@ -117,8 +128,14 @@ def examine_data(
     agreed = subject.agreement() if verify else None
     if agreed is not None and agreed.agrees is False:
         problems.append(agreed.sentence)
+    has_card = isinstance(model, AdaptedModel)
     if lost := [name for name in tried[0]["dice"] if _unfound(name, tried)]:
-        problems.append(_not_found(lost, tried, has_card=isinstance(model, AdaptedModel)))
+        problems.append(_not_found(lost, tried, has_card=has_card))
+    if reference == "prediction" and not any(any(case["found"].values()) for case in tried):
+        problems.append(
+            f"The model finds nothing in any of the {len(tried)} cases tried. Before you trust an audit, look "
+            f"{_where(has_card=has_card)}."
+        )
     return {
         "folder": str(data),
         "cases": len(cohort),
@@ -128,7 +145,9 @@ def examine_data(
         "preparation": subject.preparation().model_dump(mode="json"),
         "agreement": None if agreed is None else agreed.model_dump(mode="json"),
         "tried": tried,
-        "notes": [*subject.notes, *([] if because in problems else [because])],
+        "ids": chosen.ids,
+        "reference": reference,
+        "notes": [*subject.notes, *([] if because in problems else [because]), *_missed(tried, lost)],
         "problems": problems,
     }
 
@@ -139,17 +158,36 @@ def _unfound(name: str, tried: Sequence[dict[str, Any]]) -> bool:
     return bool(labelled) and max(labelled) < _POOR
 
 
+def _missed(tried: Sequence[dict[str, Any]], lost: Sequence[str]) -> Iterator[str]:
+    """Sentences on structures that are next to never found in some of the cases that hold them, though not in all."""
+    empty = sum(not any(case["found"].values()) for case in tried if case["found"])
+    if 0 < empty < len(tried):
+        yield f"Nothing is found in {empty} of {len(tried)} cases tried: there stability says nothing of the model."
+    for name in tried[0]["dice"]:
+        scores = [case["dice"][name] for case in tried if name in case["labelled"]]
+        few = sum(score < _POOR for score in scores)
+        if few and name not in lost:
+            yield (
+                f"{name} is labelled in {counted(len(scores), 'case')} tried and next to never found in {few}: a wrong "
+                "recipe, or slices at its end? Look at more cases (--cases) before you trust an audit."
+            )
+
+
 def _not_found(lost: Sequence[str], tried: Sequence[dict[str, Any]], *, has_card: bool) -> str:
     ids = ", ".join(case["id"] for case in tried if {*lost} & {*case["labelled"]})
-    where = (
+    what = f"The model finds next to nothing of what is labelled {', '.join(lost)} in {ids}."
+    return f"{what} Before you trust an audit, look {_where(has_card=has_card)}."
+
+
+def _where(*, has_card: bool) -> str:
+    """To look at if a model finds nothing."""
+    return (
         "in the card at `label_map` and `labels` (is it that structure?), `axes` and `flip` (orientation) and `recipe` "
         "(spacing, intensities)"
         if has_card
         else "at the names of the labels (is it that structure?), and at orientation, voxel size and grey values of "
         "the files"
     )
-    what = f"The model finds next to nothing of what is labelled {', '.join(lost)} in {ids}."
-    return f"{what} Before you trust an audit, look {where}."
 
 
 def _tried(model: SegmentationModel, loaded: Loaded, problems: list[str]) -> dict[str, Any]:
@@ -169,21 +207,28 @@ def _tried(model: SegmentationModel, loaded: Loaded, problems: list[str]) -> dic
         if model.card.regions
         else hard_dice(logits, label)[0, 1:]
     )
+    scores = {name: round(float(one), 3) for name, one in zip(names.values(), dice, strict=True)}
+    inside = {name: int(torch.isin(label, torch.tensor(groups[k])).sum()) for k, name in names.items()}
     return {
         "id": loaded.volume.id,
         "shape": list(loaded.volume.shape),
+        "sized": loaded.spaced,
         "spacing_mm": [round(size, 3) for size in loaded.volume.spacing],
         "lowest": round(float(image.min()), 3),
         "highest": round(float(image.max()), 3),
         "native_units_per_unit": loaded.native_scale,
-        "dice": {name: round(float(one), 3) for name, one in zip(names.values(), dice, strict=True)},
-        "labelled": [name for k, name in names.items() if torch.isin(label, torch.tensor(groups[k])).any()],
+        "dice": {} if loaded.own else scores,
+        "found": inside if loaded.own else {},
+        "labelled": [] if loaded.own else [name for name, number in inside.items() if number],
     }
 
 
-def next_command(facts: dict[str, Any], data: Path | None, *, trust: bool) -> str:
-    """What to type to audit the model."""
+def next_command(facts: dict[str, Any], data: Path | None, *, trust: bool, cases: str | None = None) -> str:
+    """What to type to audit the model, on the cases that were asked for."""
     words = ["imaseg", "audit", facts["spec"], str(data) if data else "DATA", "--out", "audit"]
+    words += [] if cases is None else ["--cases", cases]
+    if facts.get("data", {}).get("reference") == "prediction":
+        words += ["--reference", "prediction"]
     return shlex.join([*words, "--trust"] if trust else words)
 
 

@@ -7,6 +7,7 @@ how stable predictions are, not how right. Labels that the data do have are kept
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -15,9 +16,24 @@ from imaseg.attacks.search import FRESH_DRAWS
 from imaseg.auditing.inputs.own import native_decision
 from imaseg.auditing.inputs.source import Loaded
 from imaseg.data import CaseSet
+from imaseg.errors import InputError
 from imaseg.frozen import frozen, seed_all
 from imaseg.models.segmentation import ModelCard, SegmentationModel
 from imaseg.progress import counted
+
+Reference = Literal["label", "prediction"]
+
+
+def parse_reference(text: str) -> Reference:
+    """What `--reference` names.
+
+    Raises:
+        InputError: if it names neither.
+    """
+    if text not in ("label", "prediction"):
+        msg = f"reference must be label or prediction, got {text!r}."
+        raise InputError(msg)
+    return cast("Reference", text)
 
 
 def against_prediction(model: SegmentationModel, loaded: Loaded, *, random: bool = False, seed: int = 0) -> Loaded:

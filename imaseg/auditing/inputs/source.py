@@ -6,11 +6,13 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from imaseg.auditing.inputs.selecting import ids_in, step_of, thinned, whole
 from imaseg.data import Case, CaseSet
 from imaseg.data.cohort.statistics import CohortStatistics
 from imaseg.data.inverse.invert import native_scale
@@ -24,6 +26,7 @@ from imaseg.data.spacing import states_spacing
 from imaseg.data.volume import Step, Volume
 from imaseg.errors import InputError
 from imaseg.models.segmentation import ModelCard
+from imaseg.progress import counted
 
 Prepare = Callable[[Volume], tuple[Volume, list[Step]]]
 Reference = Callable[["Loaded"], "Loaded"]
@@ -225,15 +228,15 @@ class CaseSource:
         card = self._card
         if volume.label is None and self.reference is None:
             msg = (
-                f"case {volume.id} must have a label to be audited, got none. Without labels run `imaseg audit "
-                "... --reference prediction`, which says how stable predictions are, not how right."
+                f"case {volume.id} must have a label to be audited, got none. Without labels add --reference "
+                "prediction (in a plan `reference: prediction`), which says how stable predictions are, not how right."
             )
             raise InputError(msg)
         self._among(volume, self._values)
         if volume.image.shape[0] != card.in_channels or volume.image.ndim != card.spatial_dims + 1:
             msg = (
-                f"case {volume.id} must have {card.in_channels} channels and {card.spatial_dims} dimensions for this "
-                f"model, got shape {volume.image.shape}."
+                f"case {volume.id} must have {counted(card.in_channels, 'channel')} and {card.spatial_dims} dimensions "
+                f"for this model, got shape {volume.image.shape}."
             )
             raise InputError(msg)
 
@@ -336,24 +339,26 @@ def held_out_missing(cases: CaseSet, card: ModelCard) -> bool:
 
 def reason_for(cases: CaseSet, card: ModelCard, selection: str) -> str:
     """A sentence on why these cases are audited, and by whose word they were held out of training."""
+    selection, step = whole(selection)
+    taken = f" Of these one in {step} is taken, in the order of the data." if step else ""
     if held_out_missing(cases, card):
         return (
             f"Warning: none of the cases that {card.name} held out ({len(card.val_ids)}: {card.val_ids[0]}, ...) is "
             f"among these data ({cases.ids[0]}, ...), so nothing shows that the audited cases were not in its training."
         )
     if selection == "held out":
-        return f"Audited are the cases that {card.name} held out of its training, as its checkpoint says."
+        return f"Audited are the cases that {card.name} held out of its training, as its checkpoint says.{taken}"
     if selection == "val":
-        return f"Audited is the val split of {cases.name}, as its split.json says."
+        return f"Audited is the val split of {cases.name}, as its split.json says.{taken}"
     if selection == "unseen":
-        return f"Audited are the cases that {card.name} does not list as training cases."
+        return f"Audited are the cases that {card.name} does not list as training cases.{taken}"
     if selection == "all":
         unknown = "" if card.train_ids or card.val_ids else ", and the model does not say which it was trained on"
         nobody = f"{cases.name} has no split.json{unknown}: no case is known to be held out. "
         held = "" if "val" in cases.split else nobody
-        return (
-            f"{held}All {len(cases)} cases are audited; `--cases` names others, `imaseg prepare --split` makes a split."
-        )
+        every = f"All {len(cases)} cases are" if len(cases) > 1 else "The only case is"
+        which = f"Of all {len(cases)} cases one in {step} is" if step else every
+        return f"{held}{which} audited; `--cases` names others, `imaseg prepare --split` makes a split."
     return f"Audited are the cases that were asked for ({selection})."
 
 
@@ -364,9 +369,13 @@ def training_cases_among(cases: CaseSet, card: ModelCard) -> str | None:
         return None
     few = ", ".join(seen[:3]) + (", ..." if len(seen) > 3 else "")
     return (
-        f"Warning: {card.name} was trained on {len(seen)} of these {len(cases)} cases ({few}), which makes it look "
+        f"Warning: {card.name} was trained on {len(seen)} of {_these(cases)} ({few}), which makes it look "
         "better than it is."
     )
+
+
+def _these(cases: CaseSet) -> str:
+    return "this 1 case" if len(cases) == 1 else f"these {len(cases)} cases"
 
 
 def choose(cases: CaseSet, card: ModelCard, wanted: str | Sequence[str] | None) -> tuple[CaseSet, str]:
@@ -375,23 +384,35 @@ def choose(cases: CaseSet, card: ModelCard, wanted: str | Sequence[str] | None) 
     Args:
         cases: the cohort.
         card: of the model.
-        wanted: None for those held out, "all", the name of a split, or ids.
+        wanted: None for those held out, "all", the name of a split, or ids; "every:12" for each twelfth of those held
+            out, "@FILE" for ids that stand in a file, one a line.
 
     Raises:
-        InputError: if there is no such split or id.
+        InputError: if there is no such split, id or file.
     """
-    if wanted is None:
+    step = step_of(wanted) if isinstance(wanted, str) and wanted not in {*cases.split, *cases.ids} else None
+    if step is not None:
+        chosen, selection = held_out(cases, card)
+        chosen, selection = chosen.select(chosen.ids[::step]), thinned(selection, step)
+    elif wanted is None:
         chosen, selection = held_out(cases, card)
     elif wanted == "all":
         chosen, selection = cases, "all"
     elif isinstance(wanted, str) and wanted in cases.split:
         chosen, selection = cases.select(cases.split[wanted]), wanted
     else:
-        ids = dict.fromkeys(wanted.split(",") if isinstance(wanted, str) else wanted)  # no case counts twice
-        chosen, selection = cases.select(ids), "chosen"
+        chosen, selection = cases.select(dict.fromkeys(_ids(cases, wanted))), "chosen"  # no case counts twice
     if not len(chosen):
         msg = (
             f"selection must hold at least one case of {cases.root}, got none in {selection!r}. Choose others, or all."
         )
         raise InputError(msg)
     return chosen, selection
+
+
+def _ids(cases: CaseSet, wanted: str | Sequence[str]) -> Sequence[str]:
+    if not isinstance(wanted, str):
+        return wanted
+    if wanted in cases.ids:
+        return [wanted]
+    return ids_in(Path(wanted[1:])) if wanted.startswith("@") else wanted.split(",")

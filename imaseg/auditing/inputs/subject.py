@@ -77,7 +77,7 @@ class Subject:
         Args:
             model: what `load_model` takes, or a loaded model.
             cases: what `load_cases` takes, or loaded cases.
-            select: which cases: None for those held out of training, "all", the name of a split, or ids.
+            select: which cases, as in `choose`: None for those held out of training.
             device: where the model runs; None leaves it where it is.
             trust: as in `load_model`.
             attacker: as `model`, one that transferred attacks are made on.

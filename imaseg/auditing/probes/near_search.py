@@ -42,7 +42,7 @@ def how_near(value: object) -> float | str | None:
     try:
         return f"{millimetres(str(value)):g} mm"
     except ValueError as error:
-        msg = f"it must be a distance such as 20 mm, or a share between 0 and 1 such as 0.99"
+        msg = "it must be a distance such as 20 mm, or a share between 0 and 1 such as 0.99"
         raise ValueError(msg) from error
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from imaseg.data.cases import CaseSet
 from imaseg.data.splitting import Parts, Splitting
 from imaseg.errors import InputError
+from imaseg.progress import counted
 
 
 def divide(cohort: CaseSet, fit: Collection[str], splitting: Splitting) -> tuple[CaseSet, list[Parts], str]:
@@ -43,8 +44,8 @@ def divide(cohort: CaseSet, fit: Collection[str], splitting: Splitting) -> tuple
         else "cases of one patient stay together"
     )
     told = (
-        f"Split {splitting.text} (seed {splitting.seed}): {len(split['train'])} cases of {people['train']} patients to "
-        f"train on, {len(split['val'])} of {people['val']} held out; {how}."
+        f"Split {splitting.text} (seed {splitting.seed}): {counted(len(split['train']), 'case')} of "
+        f"{counted(people['train'], 'patient')} to train on, {len(split['val'])} of {people['val']} held out; {how}."
     )
     if len(folds) > 1:
         told += f" split.json is fold {splitting.chosen}; splits_final.json holds all {len(folds)}."

@@ -41,6 +41,7 @@ from imaseg.data.preparation.recipe import Recipe, parse_recipe
 from imaseg.data.preparation.writing import lost_by, set_aside, write_case, write_lost
 from imaseg.data.splitting import Parts, Splitting
 from imaseg.errors import InputError
+from imaseg.progress import counted
 from imaseg.version import __version__
 
 __all__ = ["PrepareSummary", "prepare", "usual_recipe"]
@@ -302,7 +303,9 @@ def _same_kind(surveys: dict[str, Survey], cohort: CaseSet) -> None:
     for case in fit:
         survey, reasons = surveys[case.id], []
         if survey.channels != channels:
-            reasons.append(f"{case.id} must have {channels} channels like most of the cohort, got {survey.channels}.")
+            reasons.append(
+                f"{case.id} must have {counted(channels, 'channel')} like most of the cohort, got {survey.channels}."
+            )
         if case.modality != kind:
             reasons.append(f"{case.id} must be {kind} like most of the cohort, got {case.modality}.")
         if reasons:

@@ -25,6 +25,7 @@ from imaseg.data.preparation.resample import resample
 from imaseg.data.relabel import relabel
 from imaseg.data.volume import Step, Volume
 from imaseg.errors import InputError
+from imaseg.progress import counted
 
 _T = TypeVar("_T")
 
@@ -44,7 +45,7 @@ def apply_recipe(volume: Volume, recipe: Recipe, cohort: CohortStatistics) -> tu
         InputError: if the image has other channels than the cohort, no foreground, or does not vary in it.
     """
     if len(volume.image) != len(cohort.intensity):
-        msg = f"{volume.id}: image must have {len(cohort.intensity)} channels, got {len(volume.image)}."
+        msg = f"{volume.id}: image must have {counted(len(cohort.intensity), 'channel')}, got {len(volume.image)}."
         raise InputError(msg)
     steps = []
     if recipe.label_map:

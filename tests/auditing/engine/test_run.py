@@ -254,8 +254,14 @@ def test_another_audit_is_not_touched(done, tiny_run, prepared_phantom, tmp_path
     with pytest.raises(InputError, match="got one with an audit in it. Add --resume"):
         audit(tiny_run, prepared_phantom, PLAN, out)
     other = PLAN.model_copy(update={"seed": 1})
-    with pytest.raises(InputError, match="must hold an audit with the same plan"):
+    with pytest.raises(
+        InputError, match=r"with the same plan to be resumed, got another \(seed: 0 there, 1 now\)\. Name"
+    ):
         audit(tiny_run, prepared_phantom, other, out, resume=True)
+    longer = Plan.model_validate(PLAN.model_dump())
+    longer.probes[1].steps = 99
+    with pytest.raises(InputError, match=r"got another \(probes\.1\.steps: \w+ there, 99 now\)\. Name"):
+        audit(tiny_run, prepared_phantom, longer, out, resume=True)
     with pytest.raises(InputError, match="must hold an audit with the same data"):
         audit(tiny_run, prepared_phantom, PLAN, out, resume=True, select="train")
     changed = load_model(tiny_run)
@@ -268,6 +274,19 @@ def test_another_audit_is_not_touched(done, tiny_run, prepared_phantom, tmp_path
     with pytest.raises(InputError, match=r"same model card and preparation to be resumed, got another \(train_ids"):
         audit(renamed, prepared_phantom, PLAN, out, resume=True)
     assert _content(out) == _content(done.folder)
+
+
+def test_a_folder_of_another_imaseg_is_said_to_be_one(done, tiny_run, prepared_phantom, tmp_path):
+    out = shutil.copytree(done.folder, tmp_path / "a")
+    run = json.loads((out / "run.json").read_text())
+    del run["plan"]["probes"][0]["cases"]  # a key that plans had not yet
+    (out / "run.json").write_text(json.dumps(run | {"plan_sha256": "0"}))
+    told = r"got another \(probes\.0\.cases: unknown there, null now\)\. It was begun by another state of imaseg, whose"
+    with pytest.raises(InputError, match=told):
+        audit(tiny_run, prepared_phantom, PLAN, out, resume=True)
+    (out / "run.json").write_text(json.dumps(run | {"plan_sha256": "0", "imaseg": "0.0.9"}))
+    with pytest.raises(InputError, match=r"It was begun by imaseg 0\.0\.9, this is "):
+        audit(tiny_run, prepared_phantom, PLAN, out, resume=True)
 
 
 def test_a_case_that_cannot_be_read_is_listed_and_the_rest_goes_on(tiny_run, prepared_phantom, tmp_path):

@@ -107,7 +107,7 @@ def test_two_processes_of_torchrun_come_to_the_same_bytes(whole, command, tmp_pa
     assert process.returncode == 1, said
     assert re.search(r"exitcode\s*: 3", said)
     assert _results(tmp_path / "a") == _results(whole)
-    assert "6 cases (all), plan test: about" in said
+    assert "6 cases (all), plan test: at most about" in said
     assert "shared by 2 processes" in said
     assert said.count("Created ") == 4, "one of them speaks"
     run = json.loads((tmp_path / "a" / "run.json").read_text())
@@ -163,8 +163,8 @@ def test_margins_and_attacks_are_shared_too(job, table, tiny_run, prepared_phant
         process = _start(*map(str, words))
         said, _ = process.communicate(timeout=300)
         assert process.returncode == 0, said
-        assert f"6 cases (all), plan {name}: about" in said
-        assert (", shared by 2 processes (" in said) == (processes == 2)
+        assert f"6 cases (all), plan {name}: at most about" in said
+        assert (", shared by 2 processes, less" in said) == (processes == 2)
         assert len(re.findall(rf"Created .*{table}", said)) == 1, "one of them speaks"
         assert not (out / ".claims").exists()
         found.append((out / table).read_bytes())
@@ -415,8 +415,8 @@ def test_the_cost_is_told_part_by_part_for_what_is_left(tiny_run, prepared_phant
     subject = Subject.of(tiny_run, prepared_phantom, select="all", device=None)
     text = announcement("6 cases", measure(subject, PLAN), 6, costs(PLAN, classes=2), [1, 2, 3], processes=2)
     head, titles, *rows = text.splitlines()
-    assert head.startswith("6 cases, 3 of them left: about ")
-    assert "in all, shared by 2 processes (" in head
+    assert head.startswith("6 cases, 3 of them left: at most about ")
+    assert "in all, shared by 2 processes, less where" in head
     assert "measured on phantom_001)" in head
     assert titles.split() == ["part", "cases", "calls", "per", "case", "time"]
     table = {row.split()[0]: row.split()[1:3] for row in rows}

@@ -9,6 +9,7 @@ import scipy.stats
 from imaseg.auditing.metrics.groups import by_group
 from imaseg.auditing.metrics.scores import dice_of_maps
 from imaseg.auditing.plan import Plan
+from imaseg.auditing.table import group_line
 from imaseg.auditing.validity.gate import Gate
 from imaseg.data.groups import NOT_STATED
 from imaseg.errors import InputError
@@ -56,6 +57,24 @@ def test_the_gap_names_the_worst_group_and_is_tested():
     assert gap.worst == "A"
     assert gap.gap == pytest.approx(np.mean(a) - np.mean(b))
     assert gap.p == pytest.approx(2 * scipy.stats.kruskal(a, b).pvalue)  # Holm: the smaller of two
+
+
+def test_the_terminal_says_of_each_column_who_was_compared_and_what_came_of_it():
+    uneven = {case: "C" if number < 3 else SITES[case] for number, case in enumerate(CASES)}
+    (site,), (few,), (even,) = (
+        grouped({"site": uneven}), grouped({"sex": dict.fromkeys(CASES[:3], "F")}),
+        by_group({"half": SITES}, scores(CLEAN), [], [], ITSELF),
+    )  # fmt: skip
+    of = {name: np.mean([CLEAN[case] for case in CASES if uneven[case] == name]) for name in "ABC"}
+    counts = {name: [*uneven.values()].count(name) for name in "ABC"}
+    said = ", ".join(f"{name} {of[name]:.3f} (n = {counts[name]})" for name in "ABC")
+    assert group_line(site).startswith(f"By site: clean Dice {said}. 2 of 3 groups compared: A is behind by 0.300 ")
+    assert "under pgd-l2 at 0.1 (adjusted p = 0.0" in group_line(site)
+    assert group_line(few).endswith("(n = 3). No two groups have 7 patients: none are compared.")
+    assert "no difference that chance does not explain, which does not show that they are equal" in group_line(even)
+    many = few.model_copy(update={"groups": few.groups * 8})
+    assert group_line(many).count("F ") == 6
+    assert " and 2 more. " in group_line(many)
 
 
 def test_more_columns_make_p_larger():

@@ -189,7 +189,7 @@ def test_a_killed_run_goes_on_and_does_nothing_twice(done, tiny_run, data, tmp_p
     said = []
     measured(model, data, out, resume=True, announce=said.append)
     assert said[0].endswith("as before.")  # the number of threads
-    assert "2 cases (chosen), plan margin, 1 of them left: about" in said[-1]
+    assert "2 cases (chosen), plan margin, 1 of them left: at most about" in said[-1]
     assert kept.stat().st_mtime_ns == time
     assert (out / "margins.csv").read_text() == (done.folder / "margins.csv").read_text()
 

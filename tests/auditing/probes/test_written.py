@@ -201,7 +201,7 @@ def test_prepared_cases_give_the_numbers_of_a_direct_attack(able_run, prepared_p
     said = []
     done = attacked(able_run, prepared_phantom, tmp_path / "a", announce=said.append)
     assert any("is prepared: images are written on its grid and in its intensities" in text for text in said)
-    assert any(text.startswith("2 cases (chosen), plan attack: about") for text in said)
+    assert any(text.startswith("2 cases (chosen), plan attack: at most about") for text in said)
     model = load_model(able_run)
     for record in done.audit.cases:
         (row,) = record.rows
@@ -370,7 +370,7 @@ def test_a_killed_run_goes_on_and_does_nothing_twice(able_run, raw_phantom, resa
     said = []
     attacked(able_run, raw_phantom, out, resume=True, announce=said.append)
     assert said[0].endswith("as before.")  # the number of threads
-    assert said[1].startswith("2 cases (chosen), plan attack, 1 of them left: about")
+    assert said[1].startswith("2 cases (chosen), plan attack, 1 of them left: at most about")
     assert [path.stat().st_mtime_ns for path in kept] == times
     assert (out / "cases.csv").read_text() == (resampled.folder / "cases.csv").read_text()
     name = f"images/{CASES[1]}.nii.gz"

@@ -143,7 +143,7 @@ def test_a_bad_case_is_set_aside_and_the_rest_goes_on(raw, tmp_path, save, ball,
 def test_a_case_with_other_channels_is_set_aside(raw, tmp_path, save, ball, picture):
     save(raw / "imagesTr" / "case_3.nii.gz", np.stack([picture(ball(), s) for s in range(2)], -1))
     summary = prepare(raw, tmp_path / "out", RECIPE)
-    assert summary.quarantined == {"case_3": ["case_3 must have 1 channels like most of the cohort, got 2."]}
+    assert summary.quarantined == {"case_3": ["case_3 must have 1 channel like most of the cohort, got 2."]}
 
 
 def test_a_fault_that_only_the_steps_can_find_is_set_aside_too(raw, tmp_path, save, ball):

@@ -125,7 +125,7 @@ def test_a_recipe_of_nothing_changes_nothing():
 def test_a_case_with_other_channels_than_the_cohort_is_refused():
     volume, _ = landmark_volume()
     volume.image = np.concatenate([volume.image, volume.image])
-    with pytest.raises(InputError, match="RAS: image must have 1 channels, got 2"):
+    with pytest.raises(InputError, match="RAS: image must have 1 channel, got 2"):
         apply_recipe(volume, Recipe(), PLAIN)
 
 

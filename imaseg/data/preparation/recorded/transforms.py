@@ -18,6 +18,7 @@ from imaseg.data.preparation.recorded.values import Scale, fitted
 from imaseg.data.preparation.room import require_grid
 from imaseg.data.volume import Step, Volume
 from imaseg.errors import InputError
+from imaseg.progress import counted
 
 KNOWN = frozenset(
     f"{name}d"
@@ -140,7 +141,7 @@ def _loaded(volume: Volume, keys: Sequence[str], *, flat: bool) -> tuple[dict[st
 
     count = len(volume.image)
     if len(keys) not in (1, count):
-        msg = f"{volume.id}: image must have {len(keys)} channels ({', '.join(keys)}), got {count}."
+        msg = f"{volume.id}: image must have {counted(len(keys), 'channel')} ({', '.join(keys)}), got {count}."
         raise InputError(msg)
     image = volume.image[..., 0] if flat else volume.image
     affine = torch.eye(4, dtype=torch.float64) if flat else torch.from_numpy(volume.affine.copy())
