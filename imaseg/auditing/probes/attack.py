@@ -202,6 +202,7 @@ def figures(probe: Budgeted, pairs: Pairs, labels: Labels, seed: int) -> dict[st
     """What is stated of every attack at one budget: set and budget in all units, means and intervals, cases."""
     (records, rows), eps = zip(*pairs, strict=True), pairs[0][1].eps
     near = [row.near for row in rows if row.near is not None]
+    moved = [row for row in rows if any(row.sizes.values())]
     units = [unit for unit in rows[0].sizes if all(unit in row.sizes for row in rows)]
     return {
         "perturbation": probe.perturbation,
@@ -210,7 +211,9 @@ def figures(probe: Budgeted, pairs: Pairs, labels: Labels, seed: int) -> dict[st
         "seed": seed,
         "eps": eps,
         "eps_native": native_budget(records, eps, probe),
-        "sizes": {unit: statistics.median(row.sizes[unit] for row in rows) for unit in units},
+        # A case that fails unattacked is not changed: a median over many of them would be 0 at every budget.
+        "sizes": {unit: statistics.median(row.sizes[unit] for row in moved or rows) for unit in units},
+        "moved": len(moved),
         "near": statistics.fmean(near) if near else None,
         "made_on": rows[0].made_on,
         "searched_near": SearchedNearAll.over([row.searched_near for row in rows]),
