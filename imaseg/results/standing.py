@@ -11,8 +11,8 @@ from typing import NamedTuple
 from imaseg.progress import counted
 from imaseg.results.summary import Summary
 
-FAILS = 0.5
-"""Clean Dice below which a case counts as failed where no margins were searched for, whose criterion decides else."""
+FAILS = 0.1
+"""Clean Dice below which a structure is as good as not found, whatever the criterion of margins says."""
 _MANY = 0.1
 """Share of the cases from which on a mean over all of them misleads."""
 
@@ -63,11 +63,12 @@ def standing(summary: Summary) -> Standing:
     if summary.data.reference == "prediction":
         found = {case.case for case in summary.stability.cases if case.found} if summary.stability else {*every}
         return _split(every, {*every} - found, "")
+    low, rule = {case.case for case in summary.metric_per_case if (case.dice or 0.0) < FAILS}, f"Dice below {FAILS:g}"
     whole = next((entry for entry in summary.margins if entry.structure is None and entry.per_case), None)
-    if whole is not None:
-        return _split(every, {case.case for case in whole.per_case if case.margin == 0}, whole.criterion)
-    low = {case.case for case in summary.metric_per_case if case.dice is not None and case.dice < FAILS}
-    return _split(every, low, f"Dice below {FAILS:g}")
+    if whole is None:
+        return _split(every, low, rule)
+    met = {case.case for case in whole.per_case if case.margin == 0}  # a relative criterion may spare a Dice of 0
+    return _split(every, met | low, f"{whole.criterion}; or {rule}" if low - met else whole.criterion)
 
 
 def _split(every: list[str], fallen: set[str], rule: str) -> Standing:

@@ -11,14 +11,15 @@ from imaseg.report.breaking import budget_text, halves_at, median_margin, too_la
 from imaseg.report.compare import Point, Series, all_series, at, clean_point, holders, ladder, settings, strongest
 from imaseg.report.differences import difference_table, main_rows, paired_rows, shown_rows
 from imaseg.report.focus import among, focus, standing_of
-from imaseg.report.intervals import over
+from imaseg.report.intervals import over, stated
 from imaseg.report.metrics import metric_cells, shown_metrics
 from imaseg.report.wording import about, amount, bracket, brief, decimal, in_words, listing, short, source_of, unit_name
+from imaseg.results.base import Block as Scored
 from imaseg.results.base import near_words
 
 _LEAD = (
     "The strongest attack of a perturbation set is the one that leaves a lower mean Dice than the others do, over the "
-    "models and budgets they share. In brackets: 95 % interval"
+    "models and budgets they share"
 )
 _UPPER = (
     "An attack that fails proves nothing: a stronger one may lower these numbers. Dice under attack is an upper bound "
@@ -39,7 +40,8 @@ def build(audits: Audits) -> Section | None:
     if not blocks:
         return None
     change = " Clean change: paired by case, with its own interval." if len(audits) > 1 else ""
-    said = f"{_LEAD} over {over(audits)}.{change}"
+    known = any(block.dice_ci95 is not None for block in _blocks(audits))
+    said = f"{_LEAD}.{f' In brackets: 95 % interval over {over(audits)}.' if known else ''}{change}"
     return Section(
         30,
         "results",
@@ -55,12 +57,16 @@ def build(audits: Audits) -> Section | None:
     )
 
 
+def _blocks(audits: Audits) -> list[Scored]:
+    return [block for audit in audits for block in (audit.summary, *audit.summary.probes)]
+
+
 def _models(audits: Audits, series: Series) -> Table:
     """Models x budgets of one attack: mean foreground Dice, interval, and the change of clean Dice."""
     details = {settings(ladder(audit, series)[0]) for audit in holders(audits, series)}
     how = details.pop() if len(details) == 1 else "settings differ between models, see the notes"
     caption = (
-        f"Mean foreground {dice_in_words(audits)} (0 to 1) over n cases with 95 % interval over {over(audits)}, clean "
+        f"Mean foreground {dice_in_words(audits)} (0 to 1) over n cases {stated(audits, _blocks(audits))}, clean "
         f"and under {series.name} in the {series.set} (probe {series.probe}: {how}); "
         f"eps in {unit_name(series.unit)}"
     )
