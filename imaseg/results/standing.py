@@ -54,7 +54,7 @@ class Standing(NamedTuple):
     @property
     def others(self) -> str:
         """What the rest is called: `the other 10 cases`."""
-        return f"the other {counted(len(self.cases), 'case')}"
+        return "the other case" if len(self.cases) == 1 else f"the other {counted(len(self.cases), 'case')}"
 
 
 def standing(summary: Summary) -> Standing:

@@ -95,7 +95,7 @@ def test_pictures_and_ranks_are_of_cases_that_the_attack_broke(failing):
     assert {row[2] for row in texts(table)} == {"phantom_001", "phantom_003"}
     assert f"Left out: {SAID}" in table.caption
     (block,) = blocks_of(section("summary", failing), "glance")
-    assert "Attacked by PGD (pgd-l2), not by the attack above." in block.note
+    assert "Attacked by PGD (pgd-l2), not by that of the numbers." in block.note
 
 
 def test_with_no_case_left_nothing_is_said_to_break(failing):
