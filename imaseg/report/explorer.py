@@ -46,8 +46,10 @@ def explorers(audits: Audits, cases: Sequence[tuple[Audit, str, str]]) -> list[E
 
 
 def _crop(audit: Audit, case: str) -> Crop | None:
+    """What was stored; none of a single slice, which three planes show as two lines."""
     path = audit.slice_of(case)
-    return None if path is None else read_crop(path)
+    crop = None if path is None else read_crop(path)
+    return None if crop is None or 1 in crop.arrays["image"].shape else crop
 
 
 def _explored(audits: Audits, audit: Audit, case: str, said: str, crop: Crop, most: int) -> Explored:

@@ -212,7 +212,9 @@ def _picture(audits: Audits, sections: Sequence[Section]) -> tuple[list[Panel], 
     series, shown = main_series(audits), showcased(next(audit for audit in audits if audit.name == first.model))
     other = shown is not None and series is not None and shown.probe != series.probe
     under = (
-        f" Attacked by {attack_name(shown.attack)} ({shown.probe}), not by that of the numbers." if other and shown else ""
+        f" Attacked by {attack_name(shown.attack)} ({shown.probe}), not by that of the numbers."
+        if other and shown
+        else ""
     )
     return [
         first.panels[0],

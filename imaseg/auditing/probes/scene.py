@@ -363,8 +363,8 @@ class Scene:
         }
 
     def _volume(self, result: AttackResult) -> dict[str, NDArray[Any]]:
-        """The part around the structures; nothing of a 2D case."""
-        if self.label.ndim != 4:
+        """The part around the structures; nothing of a 2D case, be it a volume of one slice."""
+        if self.label.ndim != 4 or 1 in self.label.shape[1:]:
             return {}
         image, attacked = (tensor[0, 0].cpu().numpy() for tensor in (self.image, result.image))
         maps = {"label": self.label[0], "clean_prediction": self.clean, "attacked_prediction": result.prediction[0]}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from imaseg.progress import counted
-from imaseg.report.audits import Audit, Audits, dice_word, owner, reference_word
+from imaseg.report.audits import Audit, Audits, dice_in_words, dice_word, owner, reference_word
 from imaseg.report.blocks import Block, Cell, Gallery, Legend, Panel, Section, Sight, Table, Text, table
 from imaseg.report.breaking import Break, breaks
 from imaseg.report.compare import Series, holders, ladder, main_series, showcased
@@ -103,7 +103,7 @@ def _first_to_fail(audits: Audits, series: Series, anchors: Mapping[tuple[str, s
     ]
     caption = (
         f"The cases that fail first in the {series.set} (probe {series.probe}), by the budget at which "
-        f"their {word} is half of its clean value, straight lines between the audited budgets"
+        f"their {dice_in_words(audits)} is half of its clean value, straight lines between the audited budgets"
     )
     return table("".join([caption, *(_apart(audits, audit, series) for audit in holders(audits, series))]), rows)
 
