@@ -6,6 +6,7 @@ import statistics
 
 import pytest
 
+from imaseg.auditing.table import ladder_table
 from imaseg.report import read_audits
 from imaseg.report.compare import Series, at, clean_point
 from imaseg.report.evidence import evidence
@@ -96,6 +97,13 @@ def test_pictures_and_ranks_are_of_cases_that_the_attack_broke(failing):
     assert f"Left out: {SAID}" in table.caption
     (block,) = blocks_of(section("summary", failing), "glance")
     assert "Attacked by PGD (pgd-l2), not by that of the numbers." in block.note
+
+
+def test_the_terminal_counts_failures_and_states_both_means(failing):
+    said, _, heads, clean, *_ = ladder_table([failing.summary]).splitlines()
+    assert said == f"{SAID} (Dice below 0.1)."
+    assert heads.endswith("the other 2 cases")
+    assert clean.split() == ["clean", "0.237", "0.700"]
 
 
 def test_with_no_case_left_nothing_is_said_to_break(failing):
