@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import statistics
+from collections.abc import Collection, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -12,9 +13,11 @@ from imaseg.data.groups import NOT_STATED
 from imaseg.progress import counted
 from imaseg.results import CaseRecord, Summary
 from imaseg.results.attack import AttackRow
-from imaseg.results.base import MEAN, made_words, near_words
+from imaseg.results.base import MEAN, Block, made_words, near_words
 from imaseg.results.groups import CLEAN, Group, Grouping
 from imaseg.results.margin import MarginEntry
+from imaseg.results.standing import Standing, standing
+from imaseg.results.unsized import in_pixels
 
 _WIDTH = 120
 _GROUPS = 6
@@ -36,31 +39,66 @@ def plain(heads: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1)
     return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
-def strongest(summary: Summary) -> dict[tuple[str, str, float], float]:
-    """Lowest mean foreground Dice, by set (`in_set`), unit and eps; the worst case over attacks where several ran."""
+def strongest(summary: Summary, cases: Collection[str] | None = None) -> dict[tuple[str, str, float], float]:
+    """Lowest mean foreground Dice, by set (`in_set`), unit and eps; the worst case over attacks where several ran.
+
+    Over all cases, or over some.
+    """
     lowest: dict[tuple[str, str, float], float] = {}
     for entry in (entry for entry in summary.probes if not entry.fitted_on):
-        key = (entry.in_set, entry.unit, entry.eps)
-        lowest[key] = min(lowest.get(key, 1.0), entry.dice if entry.dice is not None else 1.0)
+        key, dice = (entry.in_set, entry.unit, entry.eps), entry.dice if cases is None else _among(entry, cases)
+        lowest[key] = min(lowest.get(key, 1.0), dice if dice is not None else 1.0)
     return lowest
 
 
+def _among(block: Block, cases: Collection[str]) -> float | None:
+    """Mean foreground Dice over some cases."""
+    known = [case.dice for case in block.metric_per_case if case.case in cases and case.dice is not None]
+    return statistics.fmean(known) if known else None
+
+
 def ladder_table(summaries: Sequence[Summary]) -> str:
-    """Rows are budgets, columns are models; mean foreground Dice over cases."""
-    worst = [strongest(summary) for summary in summaries]
+    """Rows are budgets, columns are models; mean foreground Dice over cases.
+
+    Where many cases fail or are empty without any change, that is said, and a second column is over the others.
+    """
+    stands = [standing(summary) for summary in summaries]
+    split = [(s, one) for s, one in zip(summaries, stands, strict=True) if one.many and one.cases]
+    worst = [strongest(summary) for summary in summaries] + [strongest(s, {*one.cases}) for s, one in split]
     sets = {e.in_set: (e.perturbation, near_words(e.within) + made_words(e.made_on)) for e in summaries[0].probes}
-    rows = [["clean", *(_dice(summary.dice) for summary in summaries)]]
+    clean = [*(summary.dice for summary in summaries), *(_among(s, {*one.cases}) for s, one in split)]
+    rows = [["clean", *map(_dice, clean)]]
     rows += [
         [f"{name} {eps:g} {unit}{where}", *(_dice(lowest.get((kind, unit, eps))) for lowest in worst)]
         for kind, unit, eps in worst[0]
         for name, where in [sets[kind]]
     ]
     rows += [
-        [f"{name} {eps:g} {unit}", *(_dice(_universal(summary).get((name, eps, unit))) for summary in summaries)]
+        [
+            f"{name} {eps:g} {unit}",
+            *(_dice(_universal(summary).get((name, eps, unit))) for summary in summaries),
+            *("-" for _ in split),
+        ]
         for name, eps, unit in _universal(summaries[0])
     ]
     title = f"Mean foreground Dice over {counted(summaries[0].data.cases, 'case')}, each under its worst attack"
-    return f"{title}\n{plain(['', *(summary.model.name for summary in summaries)], rows)}"
+    heads = ["", *(summary.model.name for summary in summaries), *(_others(summaries, s, one) for s, one in split)]
+    said = [
+        f"{_whose(summaries, s)}{_sentence(s, one)}" for s, one in zip(summaries, stands, strict=True) if one.fallen
+    ]
+    return "\n".join([*said, title, plain(heads, rows)])
+
+
+def _sentence(summary: Summary, stands: Standing) -> str:
+    return stands.sentence if summary.preparation.sized else in_pixels(stands.sentence)
+
+
+def _whose(summaries: Sequence[Summary], summary: Summary) -> str:
+    return f"{summary.model.name}: " if len(summaries) > 1 else ""
+
+
+def _others(summaries: Sequence[Summary], summary: Summary, stands: Standing) -> str:
+    return f"{_whose(summaries, summary)}{stands.others}"
 
 
 def _universal(summary: Summary) -> dict[tuple[str, float, str], float | None]:
@@ -74,7 +112,7 @@ def margin_table(margins: Sequence[MarginEntry]) -> str:
     rows = []
     for entry in margins:
         low, middle, high = (_quantile(entry, name) for name in ("q25", "median", "q75"))
-        held = f"{entry.held} of {entry.tested}" if entry.tested else "not tested"
+        held = f"{entry.held} of {entry.tested} checked" if entry.tested else "not checked"
         counts = [f"{entry.censored} of {entry.n}", str(entry.clean_failures), held]
         name = entry.perturbation + near_words(entry.within)
         rows.append([name, entry.structure or WHOLE, middle, entry.unit, f"{low} to {high}", *counts])

@@ -72,6 +72,16 @@ def dice_word(audits: Audits) -> str:
     return "Agreement" if labels_are_predictions(audits) else "Dice"
 
 
+def dice_in_words(audits: Audits) -> str:
+    """The same inside a sentence."""
+    return "agreement" if labels_are_predictions(audits) else "Dice"
+
+
+def reference_word(audits: Audits) -> str:
+    """What predictions are compared with, as keys to pictures call it."""
+    return "prediction of the unchanged image" if labels_are_predictions(audits) else "label"
+
+
 def lacking(audits: Audits, held: Sequence[Audit], said: str) -> str:
     """A sentence about the audits that are not among those held; empty if there are none.
 

@@ -144,10 +144,11 @@ class Figure(Block):
 
 @dataclass(frozen=True)
 class Legend(Block):
-    """Key to pictures: name and colour of every outlined class, and of what is filled with a colour."""
+    """Key to pictures: name and colour of every outlined class, and of what is filled with a colour; what is dashed."""
 
     classes: Sequence[tuple[str, str]]
     swatches: Sequence[tuple[str, str]] = ()
+    dashed: str = "label"
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,7 @@ class Panel(NamedTuple):
 
 
 class Sight(NamedTuple):
-    """One case of one model as three panels, the end of the perturbation's colour scale, and its anchor."""
+    """One case of one model as three panels, the end of the colour scale, its anchor, and why it is shown."""
 
     title: str
     facts: str
@@ -177,6 +178,7 @@ class Sight(NamedTuple):
     key: str
     model: str
     case: str
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -241,6 +243,7 @@ class Explorer(Block):
     note: str
     cases: list[Explored]
     colours: dict[str, Any]
+    dashed: str = "label"
 
 
 class Verdict(NamedTuple):

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import median
 from typing import NamedTuple
 
 from imaseg.report.audits import Audit
 from imaseg.report.compare import Series, clean_point, ladder
+from imaseg.report.focus import focus, standing_of
+from imaseg.report.margin_sets import margin_sets
 from imaseg.report.wording import ADDED, OWN, amount, short
 from imaseg.results.base import Spread
 from imaseg.results.preparation import EIGHT_BITS
+
+_LEFT = 0.1
+"""Share of the clean Dice below which next to nothing is left."""
 
 
 class Break(NamedTuple):
@@ -38,20 +44,44 @@ def crossing(eps: Sequence[float], dice: Sequence[float | None], level: float) -
 
 
 def halves_at(audit: Audit, series: Series) -> float | None:
-    """The budget at which the mean Dice is half of the clean one; None if no audited budget halves it."""
-    points = [clean_point(audit), *ladder(audit, series)]
+    """The budget at which the mean Dice is half of the clean one; None if no audited budget halves it.
+
+    Where many cases fail or are empty without any change, over those that do not.
+    """
+    points = [focus(audit, point) for point in (clean_point(audit), *ladder(audit, series))]
     clean = points[0].dice
     if clean is None:
         return None
     return crossing([point.eps for point in points], [point.dice for point in points], clean / 2)
 
 
+def too_large(audit: Audit, series: Series) -> bool:
+    """Whether even the smallest budget leaves next to nothing, so that no budget tells cases apart."""
+    rungs = ladder(audit, series)
+    clean, least = focus(audit, clean_point(audit)).dice, focus(audit, rungs[0]).dice if rungs else None
+    return bool(clean) and least is not None and least <= _LEFT * (clean or 0.0)
+
+
+def median_margin(audit: Audit, series: Series) -> float | None:
+    """Median margin in the same set and unit of the cases that a change can break; None without, or if it is open."""
+    stands = {*standing_of(audit).cases}
+    for margins in margin_sets(audit):
+        if margins.question.searched == series.searched:
+            held = [case for case in margins.whole.per_case if case.case in stands]
+            middle = median(case.margin for case in held) if held else None
+            return None if middle is None or any(case.censored and case.margin <= middle for case in held) else middle
+    return None
+
+
 def breaks(audit: Audit, series: Series) -> list[Break]:
-    """Every case, the first to break first; those that no budget halves last, by their lowest Dice."""
+    """Cases that a change can break, the first first; those that no budget halves last, by their lowest Dice."""
+    stands = {*standing_of(audit).cases}
     points = [clean_point(audit), *ladder(audit, series)]
     by_eps = [{case.case: case.dice for case in point.cases} for point in points]
     cases = []
-    for case, clean in ((case.case, case.dice) for case in points[0].cases if case.dice is not None):
+    for case, clean in (
+        (case.case, case.dice) for case in points[0].cases if case.dice is not None and case.case in stands
+    ):
         dice = [rung.get(case) for rung in by_eps]
         eps = crossing([point.eps for point in points], dice, clean / 2)
         cases.append(Break(case, clean, eps, min(value for value in dice if value is not None)))

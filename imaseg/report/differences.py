@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,9 @@ _COLUMNS = (
 _NAMES = {metric.name: metric.head for metric in METRICS}
 _USED = {"model", "intervals", "metric_per_case", "probes", "corruptions"}
 _TEST = (
-    "p: two-sided Wilcoxon signed-rank test over the same, adjusted by Holm's method over the rows of a metric. Marked "
-    "*: p below 0.05, which few cases cannot reach whatever they show"
+    "p: two-sided Wilcoxon signed-rank test over the same, adjusted by Holm's method over all {rows} of a metric, "
+    "folded ones included, so it may be large beside an interval without 0. Marked *: p below 0.05, which few cases "
+    "cannot reach whatever they show"
 )
 _LEVEL = 0.05
 
@@ -74,17 +76,24 @@ def shown_rows(rows: Iterable[Row]) -> list[Row]:
     return [row for row in rows if row["metric"] not in left]
 
 
-def difference_table(rows: Sequence[Row]) -> Table:
-    """A table of such rows, with p-values where any row has one."""
+def difference_table(rows: Sequence[Row], family: Sequence[Row]) -> Table:
+    """A table of such rows, with p-values where any row has one, which were adjusted over a family of rows."""
     tested = any(row["p"] is not None for row in rows)
     patients = max((row["patients"] or 0 for row in rows), default=0)
     over_patients = f" over {counted(patients, 'patient')}" if patients else " over cases"
     caption = (
         "Paired differences over the cases that both models hold: mean over cases of the second model minus the first, "
         f"with a 95 % interval{over_patients}, not corrected for the number of rows. "
-        + (_TEST if tested else "Marked *: the interval does not hold 0")
+        + (_TEST.format(rows=_tested(family)) if tested else "Marked *: the interval does not hold 0")
     )
     return table(caption, [_cells(row, tested) for row in rows])
+
+
+def _tested(family: Sequence[Row]) -> str:
+    """How many rows the p-values of a metric are adjusted over; they may differ between metrics."""
+    counts = Counter(row["metric"] for row in family if row["p"] is not None)
+    least, most = min(counts.values()), max(counts.values())
+    return counted(most, "row") if least == most else f"{least} to {most} rows"
 
 
 def _cells(gap: Row, tested: bool) -> dict[str, object]:
@@ -98,7 +107,7 @@ def _cells(gap: Row, tested: bool) -> dict[str, object]:
         "Metric": _NAMES.get(gap["metric"], gap["metric"].replace("_", " ")),
         "Difference [95 % CI]": Cell(value.text + ("*" if apart else ""), value.note),
         "n": gap["n"],
-        **({"p": _chance(p)} if tested else {}),
+        **({"p, adjusted": _chance(p)} if tested else {}),
     }
 
 

@@ -13,6 +13,7 @@ from imaseg.report.audits import Audits, lacking
 from imaseg.report.blocks import Figure, Table, table, with_interval
 from imaseg.report.breaking import native_text
 from imaseg.report.compare import Curve, Point, Series, all_series, curves_of, settings
+from imaseg.report.focus import over_others
 from imaseg.report.wording import ADDED, amount, decimal, listing, set_meaning, short, unit_name
 
 _DODGE = 0.012
@@ -45,7 +46,10 @@ def curve_figure(
         [trace for curve, shift in zip(curves, shifts, strict=True) for trace in _traces(curve, metric, shift)],
         plot.axis(series.axis, range=[-0.05 * widest, 1.05 * widest], nticks=7),
         up,
-        caption=_caption(audits, series, curves),
+        caption=[
+            *_caption(audits, series, curves),
+            *(over_others(audits, curve.audit, curve.points) for curve in curves if name == "dice"),
+        ],
         label=f"Line chart of {words} against eps under {title}. {_ends(curves, series, name)}.",
         table=_table(series, curves, name, f"{words[0].upper()}{words[1:]} (0 to 1) under {title}"),
         height=height,

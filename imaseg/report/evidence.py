@@ -18,11 +18,12 @@ from imaseg.data.files import whole_file
 from imaseg.errors import InputError
 from imaseg.progress import counted
 from imaseg.report.audits import Audit, Audits, dice_word, labels_are_predictions, owner, read_audits
-from imaseg.report.compare import ladder, strongest
+from imaseg.report.compare import clean_point, ladder, strongest
+from imaseg.report.focus import among, standing_of
 from imaseg.report.intervals import over
 from imaseg.report.margin_words import median_interval, quantile_text
 from imaseg.report.metrics import shown_metrics
-from imaseg.report.wording import amount, bracket, decimal, listing, set_name, unit_name
+from imaseg.report.wording import amount, bracket, decimal, listing, percent, set_name, short, unit_name
 from imaseg.results.base import MEAN
 from imaseg.results.groups import CLEAN, Grouping
 from imaseg.results.unsized import in_pixels
@@ -101,9 +102,19 @@ def _checks(audit: Audit) -> list[str]:
     return [f"checks on the attacks and the data: {checks.count(True)} of {len(checks)} passed{silent}"]
 
 
+def _fallen(audit: Audit) -> list[str]:
+    """Cases that a change need not break, which a loss says nothing about."""
+    said = standing_of(audit).sentence
+    return [said.rstrip(".")] if said else []
+
+
 def _accuracy(audit: Audit) -> list[str]:
     if labels_are_predictions([audit]):
         return []
+    return [*_fallen(audit), *_metrics(audit)]
+
+
+def _metrics(audit: Audit) -> list[str]:
     metrics = [metric for metric in shown_metrics([audit]) if metric.name in audit.summary.foreground_mean]
     native = audit.summary.native_dice.get(MEAN)
     return [
@@ -129,8 +140,10 @@ def _faults(audit: Audit) -> list[str]:
     found = audit.summary.degradation
     if found is None or found.mean is None:
         return []
-    over_all = counted(len(found.per_corruption), "corruption")
-    lines = [f"loss of {dice_word([audit])} over {over_all}: {decimal(found.mean)}{_ends(found.ci95)}"]
+    over_all, word = counted(len(found.per_corruption), "corruption"), dice_word([audit])
+    share = "" if found.relative.mean is None else f", {percent(found.relative.mean, 2)} of the clean {word}"
+    clean = "" if labels_are_predictions([audit]) else f" from a clean Dice of {decimal(audit.summary.dice)}{share}"
+    lines = [*_fallen(audit), f"loss of {word} over {over_all}: {decimal(found.mean)}{_ends(found.ci95)}{clean}"]
     if found.worst is not None:
         lines.append(f"worst: {found.worst_corruption}, {decimal(found.worst)}")
     if found.left_out:
@@ -145,8 +158,14 @@ def _attacks(audit: Audit) -> list[str]:
             f"{decimal(point.dice)}{_ends(point.dice_ci95)} at {amount(point.eps, series.unit)}"
             for point in ladder(audit, series)
         ]
-        lines.append(f"{series.title}: {dice_word([audit])} {'; '.join(rungs)}")
-    return lines + _margins(audit)
+        lines.append(f"{series.title}: {dice_word([audit])} {decimal(audit.summary.dice)} clean; {'; '.join(rungs)}")
+        stands = standing_of(audit)
+        if stands.many and stands.cases:
+            points = [among(point, stands.cases) for point in (clean_point(audit), *ladder(audit, series))]
+            means = "; ".join(f"{decimal(point.dice)} at {short(point.eps)}" for point in points[1:])
+            lines.append(f"the same over {stands.others}: {decimal(points[0].dice)} clean; {means}")
+    lines += _margins(audit)
+    return [*_fallen(audit), *lines] if lines else []
 
 
 def _margins(audit: Audit) -> list[str]:
@@ -201,9 +220,17 @@ def _groups(audit: Audit) -> list[str]:
     if labels_are_predictions([audit]):
         return []
     return [
-        f"{grouping.column}: {_of_groups(grouping)}" + ("" if grouping.gaps else "; groups too small to be compared")
+        f"mean Dice on unchanged images by {grouping.column}: {_of_groups(grouping)}{_compared(grouping)}"
         for grouping in audit.summary.groups
     ]
+
+
+def _compared(grouping: Grouping) -> str:
+    """Which groups a test left out."""
+    small = [group.value for group in grouping.groups if group.patients < grouping.fewest]
+    if not grouping.gaps:
+        return "; groups too small to be compared"
+    return f"; too small to be compared: {listing(small)}" if small else ""
 
 
 def _of_groups(grouping: Grouping) -> str:
@@ -248,7 +275,7 @@ _QUESTIONS: dict[str, list[Question]] = {
         Question("Test data", "independent of the training data", _independence),
         Question("Performance", "metrics with their uncertainty", _all(_accuracy, _uncertainty)),
         Question("Subgroups", "performance by size of the structure", _sizes),
-        Question("Subgroups", "performance by age, sex, site and scanner", _groups),
+        Question("Subgroups", "performance by age, sex, site, scanner or other columns of the table of cases", _groups),
         Question("Robustness", "repeatability and behaviour under change", _robustness),
         Question("Acceptance", "criteria set before the test, and whether they were met", None),
     ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from imaseg.report.audits import Audit, Audits, owner
+from imaseg.report.audits import Audit, Audits, owner, reference_word
 from imaseg.report.blocks import Explored, Explorer
 from imaseg.report.compare import showcased
 from imaseg.report.drawing.explored import Crop, colours, gain, nifti, read_crop, thinned, visible, with_margins
@@ -38,12 +38,18 @@ def explorers(audits: Audits, cases: Sequence[tuple[Audit, str, str]]) -> list[E
     found = [(audit, case, said, crop) for audit, case, said, crop in read if crop is not None][:_CASES]
     if not found:
         return []
-    return [Explorer(_NOTE, [_explored(audits, *each, _VOXELS // len(found)) for each in found], _COLOURS)]
+    return [
+        Explorer(
+            _NOTE, [_explored(audits, *each, _VOXELS // len(found)) for each in found], _COLOURS, reference_word(audits)
+        )
+    ]
 
 
 def _crop(audit: Audit, case: str) -> Crop | None:
+    """What was stored; none of a single slice, which three planes show as two lines."""
     path = audit.slice_of(case)
-    return None if path is None else read_crop(path)
+    crop = None if path is None else read_crop(path)
+    return None if crop is None or 1 in crop.arrays["image"].shape else crop
 
 
 def _explored(audits: Audits, audit: Audit, case: str, said: str, crop: Crop, most: int) -> Explored:

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from imaseg.report.audits import Audit, Audits, dice_word, owner
+from imaseg.progress import counted
+from imaseg.report.audits import Audit, Audits, dice_in_words, dice_word, owner, reference_word
 from imaseg.report.blocks import Answer, Gallery, Glance, Panel, Section
-from imaseg.report.breaking import halves_at
-from imaseg.report.compare import Point, Series, at, clean_point, holders, ladder, main_series, strongest, telling
+from imaseg.report.breaking import halves_at, median_margin
+from imaseg.report.compare import (
+    Point,
+    Series,
+    at,
+    clean_point,
+    holders,
+    ladder,
+    main_series,
+    showcased,
+    strongest,
+    telling,
+)
+from imaseg.report.focus import focus, focus_name, standing_of
 from imaseg.report.intervals import over
 from imaseg.report.known_sizes import known_size
 from imaseg.report.margin_sets import MarginSet, margin_sets
 from imaseg.report.margin_words import median_interval, quantile_text
-from imaseg.report.wording import NO_INTERVAL, amount, decimal, unit_name
+from imaseg.report.wording import NO_INTERVAL, amount, attack_name, decimal, listing, sentence_case, unit_name
 
 _NOTHING = 0.05
 """Clean Dice below which a model fails by itself."""
@@ -38,17 +51,48 @@ def _by_attack(audits: Audits, series: Series) -> list[Answer]:
     return [
         Answer(
             _BREAKS,
-            [_named(audits, a, f"{dice_word(audits)} {_fall(clean_point(a), points[a.name])}") for a in held],
+            [number for a in held for number in _fallen_and_falls(audits, a, points[a.name])],
             f"{series.title[0].upper()}{series.title[1:]}, eps{where}; {_mean_of(audits)} over the cases, clean and "
-            "attacked.",
+            f"attacked.{_all_and_few(audits, held, points)}",
         ),
         Answer(_SIZE, [_named(audits, a, _half(a, series)) for a in held], _sizes(held, series, audits)),
         Answer(
             _SURE,
-            [_named(audits, a, _ends(points[a.name])) for a in held],
-            f"95 % interval of that Dice under attack, over {over(held)}.",
+            [_named(audits, a, _ends(focus(a, points[a.name]))) for a in held],
+            f"95 % interval of that {dice_in_words(audits)} under attack, over {_over(audits, held)}.",
         ),
     ]
+
+
+def _fallen_and_falls(audits: Audits, audit: Audit, point: Point) -> list[tuple[str, str]]:
+    """What the attack costs; before it how many cases need none, where that is many, and then of the others."""
+    stands, clean = standing_of(audit), clean_point(audit)
+    if not stands.many:
+        return [_named(audits, audit, f"{dice_word(audits)} {_fall(clean, point)}")]
+    first = _named(audits, audit, sentence_case(stands.said))
+    if not stands.cases:
+        return [first]
+    who = f"{owner(audits, audit)}{stands.others}"
+    return [first, (who, f"{dice_word(audits)} {_fall(focus(audit, clean), focus(audit, point))}")]
+
+
+def _all_and_few(audits: Audits, held: Audits, points: Mapping[str, Point]) -> str:
+    """Where cases are left out the mean over all of them; else how many, though few, need no change."""
+    said = ""
+    for audit in held:
+        stands, who = standing_of(audit), owner(audits, audit)
+        if stands.many:
+            said += f" {who}Over all {counted(points[audit.name].n, 'case')}: "
+            said += f"{_fall(clean_point(audit), points[audit.name])}."
+        elif stands.fallen:
+            said += f" {who}{stands.sentence}"
+    return said
+
+
+def _over(audits: Audits, held: Audits) -> str:
+    if not any(focus_name(audit) for audit in held):
+        return over(held)
+    return listing(f"{owner(audits, audit)}{focus_name(audit) or over([audit])}" for audit in held)
 
 
 def _fails(clean: Point) -> bool:
@@ -69,11 +113,14 @@ def _mean_of(audits: Audits) -> str:
 
 def _half(audit: Audit, series: Series, *, known: bool = True) -> str:
     """The budget that halves the Dice, in a unit that people know or in its own."""
-    if _fails(clean_point(audit)):
+    if _fails(focus(audit, clean_point(audit))):
         return "none needed"
     rungs, eps = ladder(audit, series), halves_at(audit, series)
     above = "above " if eps is None else "below " if eps < rungs[0].eps else ""
     eps = rungs[-1].eps if eps is None else max(eps, rungs[0].eps)
+    margin = median_margin(audit, series) if above == "below " else None
+    if margin is not None and margin < eps:
+        above, eps = "about ", margin
     size = (
         known_size(audit, series.perturbation, series.unit, eps, series.within) if known else amount(eps, series.unit)
     )
@@ -85,7 +132,12 @@ def _sizes(held: Audits, series: Series, audits: Audits) -> str:
     own = "; ".join(f"{owner(audits, audit)}{_half(audit, series, known=False)}" for audit in held)
     sets = [one for one in strongest(audits) if one != series and len(audits) == 1]
     others = "; ".join(f"{one.set} {_half(held[0], one)}" for one in sets)
-    return f"Where half of the clean Dice is lost: eps {own}." + (f" In other sets: {others}." if others else "")
+    closer = any("about" in _half(audit, series) for audit in held)
+    rule = " (about: median margin, since the smallest budget of the attack takes more)" if closer else ""
+    lost = (
+        f"Where half of the {'clean ' * (dice_word(audits) == 'Dice')}{dice_in_words(audits)} is lost{rule}: eps {own}."
+    )
+    return lost + (f" In other sets: {others}." if others else "")
 
 
 def _ends(point: Point) -> str:
@@ -103,7 +155,7 @@ def _by_margin(audits: Audits) -> list[Answer]:
     return [
         Answer(
             _BREAKS,
-            [_named(audits, a, f"{m.whole.n - m.whole.censored} of {m.whole.n} cases broke") for a, m in alike],
+            [number for a, m in alike for number in _broke(audits, a, m)],
             f"{question.set}; criterion: {question.criterion}.",
         ),
         Answer(
@@ -115,6 +167,17 @@ def _by_margin(audits: Audits) -> list[Answer]:
             "95 % interval of the median margin.",
         ),
     ]
+
+
+def _broke(audits: Audits, audit: Audit, margins: MarginSet) -> list[tuple[str, str]]:
+    """How many cases broke; where many need no change, these, and then how many of the others broke."""
+    stands, whole = standing_of(audit), margins.whole
+    broke = whole.n - whole.censored
+    if not stands.many:
+        return [_named(audits, audit, f"{broke} of {counted(whole.n, 'case')} broke")]
+    fallen = sum(case.margin == 0 for case in whole.per_case)
+    others = (f"{owner(audits, audit)}{stands.others}", f"{broke - fallen} of {whole.n - fallen} broke")
+    return [_named(audits, audit, sentence_case(stands.said)), *([others] if whole.n > fallen else [])]
 
 
 def _median(audit: Audit, margins: MarginSet) -> str:
@@ -145,6 +208,15 @@ def _picture(audits: Audits, sections: Sequence[Section]) -> tuple[list[Panel], 
     if not sights:
         return [], ""
     first = sights[0]
-    dashed = "label" if dice_word(audits) == "Dice" else "prediction of the unchanged image"
-    said = f"{first.title}, where the Dice under attack is lowest. Solid: prediction, dashed: {dashed}."
-    return [first.panels[0], first.panels[2]], said
+    dashed = reference_word(audits)
+    series, shown = main_series(audits), showcased(next(audit for audit in audits if audit.name == first.model))
+    other = shown is not None and series is not None and shown.probe != series.probe
+    under = (
+        f" Attacked by {attack_name(shown.attack)} ({shown.probe}), not by that of the numbers."
+        if other and shown
+        else ""
+    )
+    return [
+        first.panels[0],
+        first.panels[2],
+    ], f"{first.title}: {first.why}.{under} Solid: prediction, dashed: {dashed}."

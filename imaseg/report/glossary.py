@@ -21,7 +21,7 @@ TERMS = {
     "margin": "The smallest change that breaks a case, as far as the search found it",
     "Margins": "The smallest changes that break a case, as far as the search found them",
     "censored": "Nothing up to the search limit broke the case, so its margin lies above that limit",
-    "criterion": "What counts as broken, such as a Dice below half of the clean one",
+    "criterion": "What counts as broken; the one in use stands beside the margins",
     "validity check": "A test of the attack itself: a weak or broken attack makes a model look robust",
     "PGD": "Projected gradient descent: many small steps along the gradient, each kept within the budget",
     "Kaplan-Meier": "A curve that counts cases that nothing broke as unbroken up to their limit, and not beyond",
@@ -30,11 +30,26 @@ TERMS = {
 """Each in one sentence; a longer term goes before a shorter one that it holds."""
 
 
-class Explainer:
-    """A filter of one page's templates: wraps each term where it first stands, for pointers, keyboards and print."""
+_OWN = {
+    "Dice": "Overlap of the prediction and that of the unchanged image, from 0 (none) to 1 (the same voxels)",
+    "Agreement": "Dice of the prediction and that of the unchanged image, from 0 to 1 (the same voxels)",
+}
+"""Of audits without labels, instead or besides."""
 
-    def __init__(self) -> None:
-        self._left = dict(TERMS)
+
+class Explainer:
+    """A filter of one page's templates: wraps each term where it first stands, for pointers, keyboards and print.
+
+    Args:
+        own: whether predictions are compared with the model's own of the unchanged image.
+
+    Attributes:
+        used: terms so far, with what they mean: a print lists them at its end.
+    """
+
+    def __init__(self, *, own: bool = False) -> None:
+        self._left = dict(TERMS) | (_OWN if own else {})
+        self.used: dict[str, str] = {}
 
     def __call__(self, text: str) -> Markup:
         """The text as HTML."""
@@ -47,6 +62,7 @@ class Explainer:
         meaning = self._left.pop(part, None)
         if meaning is None:
             return escape(part)
+        self.used[part] = meaning
         key = f"term-{re.sub(r'[^a-z0-9]+', '-', part.lower())}"
         return Markup(
             '<dfn class="term" tabindex="0" aria-describedby="{0}">{1}<span role="tooltip" id="{0}">{2}</span></dfn>'

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from imaseg.progress import counted
 from imaseg.report.audits import Audit, Audits
 from imaseg.report.other_cases import other_cases
 from imaseg.report.wording import listing
+from imaseg.results.base import Block
 from imaseg.statistics import FEWEST
 
 
@@ -20,6 +21,13 @@ def over(audits: Audits) -> str:
     """Such as `12 patients`, of each audit by name where they differ."""
     units = {audit.name: _units(audit) for audit in audits}
     return listing(units.values() if len({*units.values()}) == 1 else (f"{n} ({name})" for name, n in units.items()))
+
+
+def stated(audits: Audits, blocks: Iterable[Block]) -> str:
+    """What a caption says of intervals: over what they are, or that these are too few for any."""
+    if any(block.dice_ci95 is not None for block in blocks):
+        return f"with 95 % interval over {over(audits)}"
+    return f"without intervals, which need {FEWEST}, over {over(audits)}"
 
 
 def how_made(audits: Audits) -> str:

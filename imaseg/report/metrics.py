@@ -100,7 +100,7 @@ METRICS = (
     ),
     Metric(
         "ece", "Calibration error", "calibration", "the expected calibration error (Guo et al. 2017)", 3,
-        "Calibration error: gap between confidence and accuracy",
+        "Calibration error: gap between confidence and accuracy of the voxels that are labelled or within 5 mm of one",
     ),
     *_of_instances(),
 )  # fmt: skip

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from imaseg.data.files import whole_file
 from imaseg.errors import InputError
-from imaseg.report.audits import Audits, read_audits
+from imaseg.report.audits import Audits, labels_are_predictions, read_audits
 from imaseg.report.blocks import Explorer
 from imaseg.report.glossary import Explainer
 from imaseg.report.pixels import sized_as_stated
@@ -56,7 +56,8 @@ def render(audits: Audits) -> str:
         lstrip_blocks=True,
     )
     jinja.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
-    jinja.filters["explained"] = Explainer()
+    explainer = Explainer(own=labels_are_predictions(audits))
+    jinja.filters["explained"] = explainer
     sections = sized_as_stated(audits, build_sections(audits))
     explored = any(isinstance(block, Explorer) for section in sections for block in section.blocks)
     page = jinja.get_template("page.html.j2").render(
@@ -66,6 +67,7 @@ def render(audits: Audits) -> str:
         sound=is_sound(audits),
         failed=failed_checks(audits),
         style=_asset("page.css"),
+        terms=explainer.used,
         packed={"plotly": packed("plotly-basic.min.js")} | ({"niivue": packed("niivue.umd.js")} if explored else {}),
         scripts=[
             _asset(f"{name}.js") for name in ("unpack", "draw", "slides", *(["outline", "explore"] if explored else []))

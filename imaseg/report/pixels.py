@@ -14,6 +14,9 @@ _Part = TypeVar("_Part")
 _LONG = 2000
 """Characters from which on a text without a blank is an encoded file."""
 
+_KEYS = ("key", "style")
+"""Fields that nobody reads."""
+
 
 def sized_as_stated(audits: Audits, sections: Sequence[Section]) -> list[Section]:
     """The sections as they are, or with pixels for mm where no audit's files state a voxel size."""
@@ -30,7 +33,8 @@ def _rewritten(part: _Part) -> _Part:
     elif isinstance(part, Code):
         pass
     elif is_dataclass(part) and not isinstance(part, type):
-        done = replace(part, **{field.name: _rewritten(getattr(part, field.name)) for field in fields(part)})
+        named = [field.name for field in fields(part) if field.name not in _KEYS]
+        done = replace(part, **{name: _rewritten(getattr(part, name)) for name in named})
     elif isinstance(part, tuple):
         values = [_rewritten(one) for one in part]
         done = type(part)(*values) if hasattr(part, "_fields") else tuple(values)

@@ -118,6 +118,24 @@ def listing(items: Iterable[object]) -> str:
     return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else "".join(words)
 
 
+def sentence_case(text: str) -> str:
+    """A phrase with its first letter large.
+
+    >>> sentence_case("nothing is found in HU")
+    'Nothing is found in HU'
+    """
+    return text[:1].upper() + text[1:]
+
+
+def some(items: Sequence[str], most: int = 3) -> str:
+    """The first few of a list, and how many more there are.
+
+    >>> some(["a", "b"]), some(["a", "b", "c", "d", "e"])
+    ('a and b', 'a, b, c and 2 more')
+    """
+    return listing(items) if len(items) <= most else f"{', '.join(items[:most])} and {len(items) - most} more"
+
+
 def spread_text(spread: Spread) -> str:
     """Median and extremes over the cases."""
     return f"{short(spread.median)} ({short(spread.min)} to {short(spread.max)})"

@@ -127,7 +127,8 @@ class AttackEntry(Block, Entry):
         made_on: name of the model that was attacked, if it is not the audited one, which only judges.
         eps: budget.
         eps_native: the same in native intensity units; None where eps is no intensity or the units are not known.
-        sizes: median over cases of the size of the change, in all units.
+        sizes: median size of the change, in all units, over the cases that were changed at all.
+        moved: how many these are; None in audits of earlier versions, whose medians are over all cases.
         near: mean over cases of the share of the change's energy within 10 mm of a structure; None if it has none.
         n: cases.
         written: mean Dice of each stage of written files by class, and cases whose files do not hold the attack.
@@ -151,6 +152,7 @@ class AttackEntry(Block, Entry):
     eps: float
     eps_native: Spread | None
     sizes: dict[str, float]
+    moved: int | None = None
     near: float | None = None
     n: int
     written: dict[str, Any] | None = None

@@ -65,6 +65,7 @@ class Run(Record):
         random: whether the model gives another output each time, so that figures are means over draws.
         hardware: device, processor, threads.
         command: that was typed.
+        started: when the process that wrote this began, UTC; empty in audits of earlier versions.
         seconds: wall time of the process that finished the run, since its start; None while it is not finished.
         case_seconds, cost_per_case, forward_calls, backward_calls: over the finished cases, whichever process did them.
         processes: how many did cases, those of earlier, interrupted runs included; 0 if not recorded.
@@ -86,6 +87,7 @@ class Run(Record):
     random: bool = False
     hardware: dict[str, Any]
     command: str
+    started: str = ""
     seconds: float | None = None
     case_seconds: float | None = None
     processes: int = 0

@@ -17,6 +17,7 @@ class MovedVolume(Record):
         moved: share of these cases in which it is more than `Stability.limit`.
         variation: coefficient of variation of the volume over draws of a corruption, the mean over the cases in which
             the structure is found in any draw; None where it was drawn once.
+        draws: of the corruption, that this is over; None where it was drawn once, and in audits of earlier versions.
     """
 
     change: str
@@ -26,6 +27,7 @@ class MovedVolume(Record):
     absolute: float
     moved: float
     variation: float | None = None
+    draws: int | None = None
 
 
 class Expected(Record):

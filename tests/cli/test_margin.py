@@ -99,6 +99,22 @@ def test_a_median_that_rests_on_unbroken_cases_is_printed_as_a_bound():
     entry = fixed | {"tested": 3, "censored": 1, "q25": 0.1, "median": 0.25, "q75": 0.4}
     entry |= {"q25_at_least": False, "median_at_least": True, "q75_at_least": True}
     line = margin_table([MarginEntry.model_construct(**entry)]).splitlines()[1]
-    assert line.split() == ["l2", "whole", ">=0.25", "rms", "0.1", "to", ">=0.4", "1", "of", "3", "0", "2", "of", "3"]
+    assert line.split() == [
+        "l2",
+        "whole",
+        ">=0.25",
+        "rms",
+        "0.1",
+        "to",
+        ">=0.4",
+        "1",
+        "of",
+        "3",
+        "0",
+        "2",
+        "of",
+        "3",
+        "checked",
+    ]
     unknown = MarginEntry.model_construct(**entry | {"q25": None, "median": None, "q75": None})
     assert "-" in margin_table([unknown])

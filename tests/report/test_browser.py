@@ -260,7 +260,10 @@ def test_a_term_explains_itself_to_the_keyboard_and_in_print(chromium, page):
             break
     assert chromium.ask("getComputedStyle(document.activeElement.querySelector('span')).display") == "block"
     chromium.look(media="print")
-    assert chromium.ask("getComputedStyle([...document.querySelectorAll('.term span')].at(-1)).display") == "inline"
+    assert chromium.ask("getComputedStyle([...document.querySelectorAll('.term span')].at(-1)).display") == "none"
+    listed = "[...document.querySelectorAll('.terms dt')].map(term => term.innerText)"
+    assert len(chromium.ask(listed)) == chromium.ask("document.querySelectorAll('.term').length")
+    assert chromium.ask("getComputedStyle(document.querySelector('.terms')).display") == "block"
 
 
 def test_the_check_sees_a_broken_page(chromium, tmp_path):

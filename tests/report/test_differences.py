@@ -6,7 +6,7 @@ import json
 import pytest
 
 from imaseg import InputError
-from imaseg.report.differences import write_comparison
+from imaseg.report.differences import difference_table, write_comparison
 from imaseg.statistics import paired
 
 
@@ -44,3 +44,11 @@ def test_too_few_cases_leave_interval_and_p_empty(write_variant, tmp_path):
 def test_a_folder_that_is_no_audit_is_refused(real_audit, tmp_path):
     with pytest.raises(InputError, match="must be an audit folder"):
         write_comparison([real_audit, tmp_path / "none"], tmp_path / "comparison.csv")
+
+
+def test_the_number_of_rows_that_p_is_adjusted_over_is_stated():
+    row = {"a": "a", "b": "b", "probe": "clean", "eps": 0.0, "unit": "", "difference": -0.02, "ci95": [-0.03, -0.01]}
+    row |= {"n": 9, "patients": None, "metric": "dice", "p": 0.068}
+    table = difference_table([row], [row] * 21)
+    assert "over all 21 rows of a metric, folded ones included" in table.caption
+    assert table.head[-1] == "p, adjusted"

@@ -11,6 +11,7 @@ import pytest
 from imaseg.errors import InputError
 from imaseg.report.drawing import explored
 from imaseg.report.drawing.explored import Crop, colours, gain, nifti, read_crop, thinned
+from imaseg.report.explorer import explorers
 from imaseg.report.sections.worst import build
 from tests.report.vary import blocks_of, vary
 
@@ -135,3 +136,10 @@ def test_a_broken_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"c\.npz must hold volumes of one 3D shape"):
         read_crop(tmp_path / "c.npz")
     assert explored.visible(crop(scale=np.array(0.0))._replace(arrays={"change": np.zeros((2, 2, 2), np.int8)})) == 127
+
+
+def test_a_single_slice_is_not_shown_in_three_planes(tiny, monkeypatch):
+    cases = [(tiny, "phantom_001", "said")]
+    assert len(explorers([tiny], cases)) == 1
+    monkeypatch.setattr("imaseg.report.explorer.read_crop", lambda path: crop((8, 6, 1)))
+    assert explorers([tiny], cases) == []

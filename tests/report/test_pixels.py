@@ -23,10 +23,18 @@ def test_no_length_is_in_millimetres_where_no_file_states_a_size(tiny):
     assert _MILLIMETRES.search(Page(render([tiny])).text)
     page = Page(render([_unsized(tiny)]))
     assert not _MILLIMETRES.search(page.text)
-    for text in ("HD95 (pixels)", "Surface Dice (2 pixels)", "FP volume (pixels)"):
+    for text in ("HD95 (pixels)", "Surface Dice (2 pixels)", "FP area (pixels)"):
         assert text in page.text
     assert "HD95 (mm)" in evidence([tiny])
     assert not _MILLIMETRES.search(evidence([_unsized(tiny)]))
+
+
+def test_pictures_have_pixels_and_areas(tiny):
+    page = Page(render([_unsized(tiny)])).text
+    for text in ("Surface Dice (1 pixel)", "Area error (1000 pixels)", "within 5 pixels of one"):
+        assert text in page
+    assert "Volume error" not in page
+    assert _rewritten("Volumes of volume-12, by_volume and volume/a") == "Areas of volume-12, by_volume and volume/a"
 
 
 def test_what_is_encoded_stays(tiny):

@@ -57,9 +57,11 @@ def degradation_line(scores: Degradation | None) -> str:
     if scores is None or scores.mean is None:
         return ""
     interval = f" [{scores.ci95[0]:.3f}, {scores.ci95[1]:.3f}]" if scores.ci95 else ""
+    relative = scores.relative.mean
+    share = f" ({relative:.0%} of the clean Dice)" if relative not in (None, scores.mean) else ""  # clean may be 1
     return (
-        f"Degradation over {counted(len(scores.per_corruption), 'corruption')} (ROOD-MRI) {scores.mean:.3f}{interval}, "
-        f"worst {scores.worst:.3f} ({scores.worst_corruption})"
+        f"Degradation over {counted(len(scores.per_corruption), 'corruption')} (ROOD-MRI) {scores.mean:.3f}{interval}"
+        f"{share}, worst {scores.worst:.3f} ({scores.worst_corruption})"
     )
 
 

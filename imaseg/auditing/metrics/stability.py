@@ -119,17 +119,20 @@ def _judged(name: str, cases: Sequence[Expected], units: dict[str, str]) -> Scor
     )
 
 
-def _variation(records: Sequence[CaseRecord]) -> dict[tuple[str, float, str], float]:
-    """Mean coefficient of variation over draws, by corruption, severity and structure."""
-    found: dict[tuple[str, float, str], list[float]] = {}
+def _variation(records: Sequence[CaseRecord]) -> dict[tuple[str, float, str], tuple[float, int]]:
+    """Mean coefficient of variation over draws, and how many there were, by corruption, severity and structure."""
+    found: dict[tuple[str, float, str], list[tuple[float, int]]] = {}
     for record in records:
         for row in record.rows_of(CorruptionRow):
             for k in record.volumes if row.volumes else ():
                 drawn = [volumes[k] for volumes in row.volumes]
                 if any(drawn):
                     variation = statistics.stdev(drawn) / statistics.fmean(drawn)
-                    found.setdefault((row.corruption, float(row.severity), k), []).append(variation)
-    return {key: statistics.fmean(values) for key, values in found.items()}
+                    found.setdefault((row.corruption, float(row.severity), k), []).append((variation, len(drawn)))
+    return {
+        key: (statistics.fmean(value for value, _ in values), max(draws for _, draws in values))
+        for key, values in found.items()
+    }
 
 
 def _volumes(records: Sequence[CaseRecord]) -> list[MovedVolume]:
@@ -149,7 +152,8 @@ def _volumes(records: Sequence[CaseRecord]) -> list[MovedVolume]:
             mean=statistics.fmean(moves),
             absolute=statistics.fmean(map(abs, moves)),
             moved=statistics.fmean(abs(move) > LIMIT for move in moves),
-            variation=variation.get((name, size, k)),
+            variation=variation.get((name, size, k), (None, None))[0],
+            draws=variation.get((name, size, k), (None, None))[1],
         )
         for (name, size, k), moves in found.items()
     ]

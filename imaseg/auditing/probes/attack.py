@@ -202,7 +202,7 @@ def figures(probe: Budgeted, pairs: Pairs, labels: Labels, seed: int) -> dict[st
     """What is stated of every attack at one budget: set and budget in all units, means and intervals, cases."""
     (records, rows), eps = zip(*pairs, strict=True), pairs[0][1].eps
     near = [row.near for row in rows if row.near is not None]
-    units = [unit for unit in rows[0].sizes if all(unit in row.sizes for row in rows)]
+    sizes, moved = spent(rows)
     return {
         "perturbation": probe.perturbation,
         "unit": probe.stated_unit,
@@ -210,13 +210,24 @@ def figures(probe: Budgeted, pairs: Pairs, labels: Labels, seed: int) -> dict[st
         "seed": seed,
         "eps": eps,
         "eps_native": native_budget(records, eps, probe),
-        "sizes": {unit: statistics.median(row.sizes[unit] for row in rows) for unit in units},
+        "sizes": sizes,
+        "moved": moved,
         "near": statistics.fmean(near) if near else None,
         "made_on": rows[0].made_on,
         "searched_near": SearchedNearAll.over([row.searched_near for row in rows]),
         "n": len(pairs),
         **block({record.case: row.scores for record, row in pairs}, labels, units_of(records)),
     }
+
+
+def spent(rows: Sequence[AttackRow]) -> tuple[dict[str, float], int]:
+    """Median size of the change in each unit, over the cases that were changed at all, and how many these are.
+
+    A case that fails unattacked is not changed: a median over many of them would be 0 at every budget.
+    """
+    moved = [row for row in rows if any(row.sizes.values())]
+    units = [unit for unit in rows[0].sizes if all(unit in row.sizes for row in rows)]
+    return {unit: statistics.median(row.sizes[unit] for row in moved or rows) for unit in units}, len(moved)
 
 
 def native_budget(records: Sequence[CaseRecord], eps: float, budget: Budgeted) -> Spread | None:

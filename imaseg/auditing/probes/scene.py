@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -343,13 +344,9 @@ class Scene:
         return Checks(**self.checks) if self.checked else None
 
     def _slices(self, result: AttackResult) -> dict[str, NDArray[Any]]:
-        """The slice with the largest labelled area, rows and columns as a viewer shows them; an image as it is."""
-        foreground = np.asarray(self.shown(self.label[0]).cpu() > 0)
-        axis, index = 2, 0
-        if foreground.ndim == 3:
-            areas = [foreground.sum(tuple(a for a in range(3) if a != axis)) for axis in range(3)]
-            axis = int(np.argmax([area.max() for area in areas]))
-            index = int(areas[axis].argmax())
+        """The most telling slice, rows and columns as a viewer shows them; an image as it is."""
+        maps = (self.label[0], self.clean, result.prediction[0])
+        axis, index = telling_slice([np.asarray(self.shown(classes).cpu() > 0) for classes in maps])
 
         def cut(volume: Tensor, kind: type) -> NDArray[Any]:
             plane = volume.cpu().numpy()
@@ -366,8 +363,8 @@ class Scene:
         }
 
     def _volume(self, result: AttackResult) -> dict[str, NDArray[Any]]:
-        """The part around the structures; nothing of a 2D case."""
-        if self.label.ndim != 4:
+        """The part around the structures; nothing of a 2D case, be it a volume of one slice."""
+        if self.label.ndim != 4 or 1 in self.label.shape[1:]:
             return {}
         image, attacked = (tensor[0, 0].cpu().numpy() for tensor in (self.image, result.image))
         maps = {"label": self.label[0], "clean_prediction": self.clean, "attacked_prediction": result.prediction[0]}
@@ -385,6 +382,22 @@ class Then(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """What the function makes of the logits."""
         return self.function(self.model(image))
+
+
+def telling_slice(maps: Sequence[NDArray[np.bool_]]) -> tuple[int, int]:
+    """Axis and place of the slice with the largest area of the first of some maps (*spatial) that holds anything.
+
+    Where nothing is held, the middle of the axis with the largest slices; a volume of one slice is cut into no others.
+    """
+    shape = maps[0].shape
+    if len(shape) < 3:
+        return 2, 0
+    held = next((inside for inside in maps if inside.any()), maps[0])
+    sizes = [math.prod(shape) // sides for sides in shape]
+    axes = [axis for axis in range(3) if shape[axis] == 1][-1:] or range(3)
+    areas = {axis: held.sum(tuple(a for a in range(3) if a != axis)) for axis in axes}
+    axis = max(areas, key=lambda axis: (areas[axis].max(), sizes[axis]))
+    return axis, int(areas[axis].argmax()) if held.any() else shape[axis] // 2
 
 
 def tensors(model: SegmentationModel, loaded: Loaded) -> tuple[Tensor, Tensor]:

@@ -28,6 +28,7 @@ CAUSES = (
     "label_map, orientation (axes, flip), spacing and intensities (recipe) in the card, or another structure's label"
 )
 _UNFOUND = 0.1
+_NAMED = 3
 _TOLERANCE = 0.005
 _RIVAL_TOLERANCE = 0.02
 _SCALE_TOLERANCE = 0.05
@@ -178,17 +179,29 @@ def _seen(at: _Evidence) -> Finding:
 
 def missed(records: Sequence[CaseRecord], data: DataFacts) -> dict[str, float]:
     """Structures that are next to never found on unchanged images, with the highest Dice of their cases."""
-    highest = {
+    dices = _dices(records, data)
+    return {name: max(values) for name, values in dices.items() if values and max(values) < _UNFOUND}
+
+
+def _dices(records: Sequence[CaseRecord], data: DataFacts) -> dict[str, list[float]]:
+    """Dice of each structure on unchanged images, of the cases whose label holds it."""
+    return {
         name: [record.clean[k]["dice"] or 0.0 for record in records if record.volumes[k] > 0]
         for k, name in data.labels.items()
     }
-    return {name: max(values) for name, values in highest.items() if values and max(values) < _UNFOUND}
 
 
 def _found(at: _Evidence) -> Finding:
     lost = missed(at.records, at.data)
-    number = "all" if not lost else ", ".join(f"{name} at most {dice:.3f}" for name, dice in lost.items())
-    return not lost, number, f"Dice by case; where it is below {_UNFOUND:g} on all, look at {CAUSES}"
+    counts = {name: [one >= _UNFOUND for one in dices] for name, dices in _dices(at.records, at.data).items() if dices}
+    found = {name: f"{name} in {sum(each)} of {len(each)}" for name, each in counts.items()}
+    rarest = sorted(found, key=lambda name: sum(counts[name]) / len(counts[name]))
+    number = ", ".join(
+        [f"{name} at most {dice:.3f}" for name, dice in lost.items()] or [found[name] for name in rarest[:_NAMED]]
+    )
+    more = f", and {len(rarest) - _NAMED} structures in a larger share" if not lost and len(rarest) > _NAMED else ""
+    where = f"cases with a Dice of {_UNFOUND:g} or more, of those whose label holds the structure"
+    return not lost, (number or "none labelled") + more, "highest Dice over the cases" if lost else where
 
 
 def _gradients(at: _Evidence) -> Finding:
@@ -424,10 +437,10 @@ _CHECKS: list[_Question] = [
         "Audit cases that the model has not seen (--cases).",
     ),
     _Question(
-        "Every labelled structure is found on unchanged images",
+        "Every structure is found in at least one case",
         _found,
         "Some labelled structures are next to never found on unchanged images",
-        "Mend the card, or take cases (slices) that the model was made for and that show the structure well.",
+        f"Look at {CAUSES}, or take cases (slices) that the model was made for and that show the structure well.",
     ),
     _Question("Gradients are neither masked nor undefined", _gradients, "Gradients are masked or undefined", _MASK),
     _Question(

@@ -102,7 +102,7 @@ def _slide(view: Volumes, look: Look, number: int) -> Slide:
     grey = grey_levels(view.image[number], *look.window)
     plain = _picture(grey, view)
     outline(plain, view.prediction[number], view.label[number], thin=True)
-    caption = "Image, prediction (solid), label (dashed)"
+    caption = "Image, outlines as in the key"
     panels = [Panel(data_uri(plain), caption, f"Slice {where} of {look.case} with outlines.")]
     said = [_count(view.maps[shown.array][number], shown.method) for shown in look.maps]
     for shown, count in zip(look.maps, said, strict=True):

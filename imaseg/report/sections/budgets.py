@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from imaseg.report.audits import Audit, Audits
-from imaseg.report.blocks import Section, table
+from imaseg.report.blocks import Cell, Section, table
 from imaseg.report.breaking import own_unit
 from imaseg.report.compare import all_series, ladder, strongest
 from imaseg.report.wording import ADDED, OWN, amount, short, spread_text
@@ -16,8 +16,9 @@ _SIZES = {
     "range": "largest, share of range",
 }
 _CAPTION = (
-    "Budgets. Spent: median over n cases of the change that the named probe made, in the units of the model's input. "
-    "Native: the budget in grey levels, the units of the image before normalisation"
+    "Budgets. Spent: median change that the named probe made, over the cases that it changed, in the units of the "
+    "model's input; a case that fails unattacked is not changed. Native: the budget in grey levels, the units of the "
+    "image before normalisation"
 )
 
 
@@ -35,9 +36,18 @@ def _row(audit: Audit, entry: AttackEntry) -> dict[str, object]:
         "Model": audit.name,
         "Probe": entry.probe,
         "Budget eps": amount(entry.eps, entry.unit),
+        "Changed": _changed(entry),
         **{f"Spent: {name}": sizes.get(unit, "not known") for unit, name in _SIZES.items()},
         "Native: median (min to max)": _native(audit, entry),
     }
+
+
+def _changed(entry: AttackEntry) -> Cell:
+    """How many cases the sizes are the median of; audits of earlier versions took it over all."""
+    if entry.moved is not None:
+        return Cell(f"{entry.moved} of {entry.n}")
+    few = entry.eps > 0 and not any(entry.sizes.values())
+    return Cell("not recorded", "medians of 0: most cases were not changed" if few else "medians over all cases")
 
 
 def _native(audit: Audit, entry: AttackEntry) -> str:

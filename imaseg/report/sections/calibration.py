@@ -9,9 +9,10 @@ from imaseg.report.compare import strongest
 from imaseg.report.eps_curves import curve_figure
 
 _LEAD = (
-    "Expected calibration error: the gap between how sure a model is and how often it is right (0 is best). A model "
-    "that fails while sure of itself is the more dangerous. Line, band and points: mean over cases, its 95 % "
-    "interval, single cases."
+    "Expected calibration error: the gap between how sure a model is and how often it is right (0 is best), over the "
+    "voxels that are labelled or within 5 mm of one, so that the background does not hide the rest. A model that fails "
+    "while sure of itself is the more dangerous. Line, band and points: mean over cases, its 95 % interval, single "
+    "cases."
 )
 _ERROR = ("ece", "expected calibration error")
 

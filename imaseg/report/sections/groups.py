@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from imaseg.data.groups import NOT_STATED
+from imaseg.progress import counted
 from imaseg.report.audits import Audit, Audits, dice_word, model_column, owner
 from imaseg.report.blocks import MISSING, Block, Cell, Section, Sentence, Table, table, with_interval
 from imaseg.report.compare import strongest
@@ -55,7 +57,18 @@ def _said(audits: Audits, held: list[tuple[Audit, Grouping]]) -> Iterator[str]:
                 f"{who}: {worst.worst} is behind by {decimal(-worst.gap)} {where} (adjusted p = {short(worst.p, 2)})"
             )
         else:
-            yield f"{who}: no difference between groups that chance does not explain"
+            yield f"{who}: {_compared(grouping)} no difference that chance does not explain, which is not equality"
+
+
+def _compared(grouping: Grouping) -> str:
+    """How many groups were compared, and which were not: such as `3 of 4 groups compared (too few: SC-N),`."""
+    small = [f"{g.value}, {counted(g.patients, 'patient')}" for g in grouping.groups if g.patients < grouping.fewest]
+    unstated = [g.value for g in grouping.groups if g.value == NOT_STATED and g.patients >= grouping.fewest]
+    left = [f"too few: {'; '.join(small)}" if small else "", *unstated]
+    number = len(grouping.groups) - len(small) - len(unstated)
+    return f"{number} of {counted(len(grouping.groups), 'group')} compared" + (
+        f" ({'; '.join(filter(None, left))}):" if small or unstated else ":"
+    )
 
 
 def _where(audit: Audit, probe: str, eps: float) -> str:
@@ -113,6 +126,6 @@ def _gap(audits: Audits, audit: Audit, gap: GroupGap) -> dict[str, str]:
     return {
         "Under": _head(audits, audit, gap.probe, gap.eps),
         "Gap": decimal(gap.gap, sign=True),
-        "Lowest group": gap.worst,
+        "Lowest group": gap.worst if gap.gap else "none: all alike",
         "p": short(gap.p, 2),
     }

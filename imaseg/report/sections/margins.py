@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from statistics import median
 
 from imaseg.attacks import PGD
 from imaseg.progress import counted
@@ -40,7 +41,7 @@ def build(audits: Audits) -> Section | None:
         Grid(_figures(audits)),
         _results(audits),
         Heading("Weakest cases"),
-        _weakest(audits),
+        *_weakest(audits),
         Details("Every margin of every case", [_cases(audits)]),
     ]
     if len(audits) == 1:  # what kind of case breaks first
@@ -114,7 +115,9 @@ def _results(audits: Audits) -> Table:
             ),
             "Not broken": Cell(f"{entry.censored} of {entry.n}", f"{entry.absent} without it" if entry.absent else ""),
             "Fail clean": entry.clean_failures,
-            "Held": f"{entry.held} of {entry.tested}" if entry.tested else "not tested",
+            "Held": Cell(f"{entry.held} of {entry.tested}", f"checked, of {_above_0(entry)}")
+            if entry.tested
+            else "not checked",
             "Search limit": Cell(short(entry.eps), f"within {percent(entry.rtol)}{_near(entry)}"),
         }
         for question in _questions(audits)
@@ -124,10 +127,16 @@ def _results(audits: Audits) -> Table:
     ]
     caption = (
         "Margins: the smallest budget found that breaks a case. Not broken: cases that withstood every budget up to "
-        "the search limit (censored). Held: margins just below which two new searches failed. Below the limit: how "
+        "the search limit (censored). Held: of the margins above 0 that were checked, those "
+        "just below which two new searches failed. Below the limit: how "
         "closely margins are known"
     )
     return table(caption, rows)
+
+
+def _above_0(entry: MarginEntry) -> int:
+    """Margins that a search just below them can challenge."""
+    return sum(case.margin > 0 for case in entry.per_case)
 
 
 def _native(audit: Audit, entry: MarginEntry) -> str:
@@ -138,9 +147,10 @@ def _native(audit: Audit, entry: MarginEntry) -> str:
     return f"{above}{short(spread.median)}{own}" if spread else ""
 
 
-def _weakest(audits: Audits) -> Table:
-    """The cases that break first, by their mean rank over the sets."""
+def _weakest(audits: Audits) -> list[Block]:
+    """The cases that break first of those that a change must break, by their mean rank over the sets."""
     titles, each = _titles(audits), max(3, _WEAKEST // len(audits))
+    ranked = {audit.name: _breakable(audit) for audit in audits if audit.summary.margins}
     rows = [
         {
             "Case": case,
@@ -149,16 +159,37 @@ def _weakest(audits: Audits) -> Table:
             **{title: _first(_set_of(audit, question), case) for question, title in titles.items()},
         }
         for audit in audits
-        if audit.summary.margins
-        for case in ranked_cases(audit)[:each]
+        for case in ranked.get(audit.name, [])[:each]
     ]
     cases = {case.case for audit in audits for entry in audit.summary.margins for case in entry.per_case}
+    left = "".join(
+        f" {owner(audits, audit)}{counted(len(fallen), 'case')} that {'fails' if len(fallen) == 1 else 'fail'} "
+        f"unattacked {'is' if len(fallen) == 1 else 'are'} left out."
+        for audit in audits
+        if (fallen := _broken_unattacked(audit))
+    )
+    structured = any(entry.structure is not None for audit in audits for entry in audit.summary.margins)
+    cells = " Cells: margin of the whole case; below it the structure that breaks first by itself, and where."
     caption = (
         f"{len(rows) if len(audits) == 1 else f'Up to {each} per model'} of {counted(len(cases), 'case')}, the weakest "
-        "first, by the mean of their ranks over the sets. Cells: margin of the whole case; below it the structure that "
-        "breaks first by itself, and where"
+        f"first{', by the mean of their ranks over the sets' if len(titles) > 1 else ''}.{left}"
+        f"{cells if structured else ''}"
     )
-    return table(caption, rows)
+    if not rows:
+        return [Text(f"{left.strip()} No other case broke or was looked at.")]
+    return [table(caption.rstrip("."), rows)]
+
+
+def _broken_unattacked(audit: Audit) -> list[str]:
+    """Cases that meet the criterion of every set without any change, so that nothing ranks them."""
+    unattacked = [{case.case for case in margins.whole.per_case if case.margin == 0} for margins in margin_sets(audit)]
+    broken = set.intersection(*unattacked) if unattacked else set()
+    return [case.case for case in audit.summary.metric_per_case if case.case in broken]
+
+
+def _breakable(audit: Audit) -> list[str]:
+    broken = {*_broken_unattacked(audit)}
+    return [case for case in ranked_cases(audit) if case not in broken]
 
 
 def _titles(audits: Audits) -> dict[Question, str]:
@@ -207,7 +238,7 @@ def _marked(margin: CaseMargin | None) -> Cell:
 
 
 def _sentences(audits: Audits) -> Iterator[Sentence]:
-    """Where half of the cases break, which structure breaks first, and which cases need no change to break."""
+    """Where half of the cases break, and which structure breaks first."""
     sets = [(audit, margins) for audit in audits for margins in margin_sets(audit)]
     criteria = listing(margins.question.criterion for _, margins in sets)
     halves = tuple(f"{owner(audits, audit)}{_half(margins)}" for audit, margins in sets)
@@ -215,14 +246,6 @@ def _sentences(audits: Audits) -> Iterator[Sentence]:
     firsts = tuple(f"{owner(audits, audit)}{text}" for audit, margins in sets if (text := _first_structure(margins)))
     if firsts:
         yield Sentence("The structure that breaks first, by its median margin:", firsts)
-    failing = {
-        f"{case.case} ({audit.name})" if len(audits) > 1 else case.case
-        for audit, margins in sets
-        for case in margins.whole.per_case
-        if case.margin == 0
-    }
-    if failing:
-        yield Sentence(f"{counted(len(failing), 'case')} already broken unattacked: {listing(sorted(failing))}.")
 
 
 def _held(entries: Sequence[MarginEntry]) -> list[Sentence]:
@@ -230,18 +253,33 @@ def _held(entries: Sequence[MarginEntry]) -> list[Sentence]:
     stood, tested = sum(entry.held for entry in entries), sum(entry.tested for entry in entries)
     widths = sorted({1 - (1 - entry.rtol) ** 2 for entry in entries if entry.tested})  # as `SampleMargin.confirm`
     below = listing(percent(width, 2) for width in widths)
-    text = f"{stood} of {counted(tested, 'margin')} held: two new searches {below} below them failed."
+    above = sum(_above_0(entry) for entry in entries)
+    text = (
+        f"{stood} of {counted(tested, 'margin')} that {'was' if tested == 1 else 'were'} checked (of {above} above 0) "
+        f"held: two new searches {below} below them failed."
+    )
     return [Sentence(text)] if tested else []
 
 
 def _half(margins: MarginSet) -> str:
     entry, meaning, unit = margins.whole, median_meaning(margins.whole), unit_name(margins.whole.unit)
-    weakest = min((case for case in entry.per_case if not case.censored), key=lambda case: case.margin, default=None)
+    breakable = [case for case in entry.per_case if case.margin > 0]
+    broken = [case for case in breakable if not case.censored]
+    weakest = min(broken, key=lambda case: case.margin, default=None)
     least = f"weakest: {weakest.case} at {margin_text(weakest)}" if weakest else "none breaks"
     left = f"; {entry.censored} of {entry.n} never broke" if entry.censored else ""
     # A unit without a name of its own, such as mm, needs no brackets.
     named = f" ({unit}{f', {meaning}' if meaning else ''})" if meaning or unit != entry.unit else f" {unit}"
-    return f"{margins.question.set}: {quantile_text(entry)}{named}; {least}{left}"
+    fallen = entry.n - len(breakable)
+    said = f"{margins.question.set}: {quantile_text(entry)}{named}"
+    if not fallen:
+        return f"{said}; {least}{left}"
+    if not breakable:
+        return f"{said}; all {counted(entry.n, 'case')} need no change"
+    middle = median(case.margin for case in breakable)
+    bound = "above " if any(case.censored and case.margin <= middle for case in breakable) else ""
+    others = f"{fallen} of {entry.n} need no change, the median of the other {len(breakable)} is {bound}{short(middle)}"
+    return f"{said}; {others}, {least}{left}"
 
 
 def _first_structure(margins: MarginSet) -> str:
@@ -264,8 +302,8 @@ def _notices(audits: Audits) -> Iterator[str]:
         stood, tested = sum(entry.held for entry in entries), sum(entry.tested for entry in entries)
         if stood < _GOOD_RATE * tested:
             yield (
-                f"{owner(audits, audit)}In the {question.set} only {stood} of {tested} margins held: its searches "
-                "missed smaller changes that break. Take more steps, and read these margins as too large."
+                f"{owner(audits, audit)}In the {question.set} only {stood} of {tested} checked margins held: its "
+                "searches missed smaller changes that break. Take more steps, and read these margins as too large."
             )
 
 

@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from imaseg.report import compare
-from imaseg.report.audits import Audit, Audits, owner, unrestricted
+from imaseg.report.audits import Audit, Audits, dice_in_words, owner, unrestricted
 from imaseg.report.blocks import MISSING, Block, Cell, Details, Heading, Section, Sentence, Table, table, with_interval
-from imaseg.report.breaking import budget_text, halves_at
+from imaseg.report.breaking import budget_text, halves_at, median_margin, too_large
 from imaseg.report.compare import Point, Series, all_series, at, clean_point, holders, ladder, settings, strongest
 from imaseg.report.differences import difference_table, main_rows, paired_rows, shown_rows
-from imaseg.report.intervals import over
+from imaseg.report.focus import among, focus, standing_of
+from imaseg.report.intervals import over, stated
 from imaseg.report.metrics import metric_cells, shown_metrics
 from imaseg.report.other_cases import other_cases
 from imaseg.report.wording import about, amount, bracket, brief, decimal, in_words, listing, short, source_of, unit_name
+from imaseg.results.base import Block as Scored
 from imaseg.results.base import near_words
 
 _LEAD = (
     "The strongest attack of a perturbation set is the one that leaves a lower mean Dice than the others do, over the "
-    "models and budgets they share. In brackets: 95 % interval"
+    "models and budgets they share"
 )
 _UPPER = (
     "An attack that fails proves nothing: a stronger one may lower these numbers. Dice under attack is an upper bound "
@@ -39,7 +41,8 @@ def build(audits: Audits) -> Section | None:
     if not blocks:
         return None
     change = " Clean change: paired by case, with its own interval." if _paired(audits) else ""
-    said = f"{_LEAD} over {over(audits)}.{change}"
+    known = any(block.dice_ci95 is not None for block in _blocks(audits))
+    said = f"{_LEAD}.{f' In brackets: 95 % interval over {over(audits)}.' if known else ''}{change}"
     return Section(
         30,
         "results",
@@ -55,16 +58,42 @@ def build(audits: Audits) -> Section | None:
     )
 
 
+def _blocks(audits: Audits) -> list[Scored]:
+    return [block for audit in audits for block in (audit.summary, *audit.summary.probes)]
+
+
 def _models(audits: Audits, series: Series) -> Table:
     """Models x budgets of one attack: mean foreground Dice, interval, and the change of clean Dice."""
     details = {settings(ladder(audit, series)[0]) for audit in holders(audits, series)}
     how = details.pop() if len(details) == 1 else "settings differ between models, see the notes"
     caption = (
-        f"Mean foreground Dice (0 to 1) over n cases with 95 % interval over {over(audits)}, clean and under "
-        f"{series.name} in the {series.set} (probe {series.probe}: {how}); "
+        f"Mean foreground {dice_in_words(audits)} (0 to 1) over n cases {stated(audits, _blocks(audits))}, clean "
+        f"and under {series.name} in the {series.set} (probe {series.probe}: {how}); "
         f"eps in {unit_name(series.unit)}"
     )
-    return table(caption, [_model(audits, audit, series) for audit in audits])
+    rows = [row for audit in audits for row in (_model(audits, audit, series), *_others(audits, audit, series))]
+    return table(caption, rows)
+
+
+def _others(audits: Audits, audit: Audit, series: Series) -> Iterator[dict[str, object]]:
+    """The same over the cases that a change can break, where some need none."""
+    stands = standing_of(audit)
+    if not (stands.fallen and stands.cases):
+        return
+    clean = among(clean_point(audit), stands.cases)
+    points = [(e, at(audit, series, e)) for e in compare.budgets(audits, series)]
+    yield {
+        "Model": Cell(stands.others, stands.said),
+        "n": clean.n,
+        "Clean": clean.cell,
+        **{
+            f"eps {brief(e, series.unit)}": MISSING
+            if point is None
+            else _dice_cell(among(point, stands.cases), clean.n)
+            for e, point in points
+        },
+        **({f"Clean change vs {audits[0].name}": Cell("")} if len(audits) > 1 else {}),
+    }
 
 
 def _model(audits: Audits, audit: Audit, series: Series) -> dict[str, object]:
@@ -96,14 +125,15 @@ def _clean_change(reference: Audit, audit: Audit) -> Cell:
 
 
 def _differences(audits: Audits) -> list[Block]:
-    rows = shown_rows(paired_rows(audits))
+    family = paired_rows(audits)
+    rows = shown_rows(family)
     main = main_rows(audits, rows)
-    blocks: list[Block] = [Heading("Paired differences between models"), difference_table(main)] if main else []
+    blocks: list[Block] = [Heading("Paired differences between models"), difference_table(main, family)] if main else []
     if len(rows) > len(main):
         blocks.append(
             Details(
                 "Every paired difference of the main metrics (comparison.csv beside the page: of all)",
-                [difference_table(rows)],
+                [difference_table(rows, family)],
             )
         )
     return blocks
@@ -137,7 +167,7 @@ def _sentences(audits: Audits, lead: Sequence[Series]) -> list[Sentence]:
     named = f"the {series.set} (probe {series.probe})"
     halves = tuple(f"{owner(audits, audit)}{_breaks(audits, audit, series)}" for audit in audits)
     worst = tuple(f"{owner(audits, audit)}{text}" for audit in audits if (text := _weakest_set(audit, lead)))
-    costs = Sentence("The set of perturbations that costs the most Dice:", worst)
+    costs = Sentence(f"The set of perturbations that costs the most {dice_in_words(audits)}:", worst)
     return [Sentence(f"Under the worst attack in {named}:", halves), *([costs] if worst else [])]
 
 
@@ -146,32 +176,42 @@ def _breaks(audits: Audits, audit: Audit, series: Series) -> str:
     points = ladder(audit, series)
     if not points:
         return "not audited with this attack"
+    stands = standing_of(audit)
+    if stands.many and not stands.cases:
+        return "no case is left to break"
     eps = compare.telling(audits, series)
-    return _half(audit, series, points) + _left(audits, audit, series, points[-1].eps if eps is None else eps)
+    only = f"over {stands.others}, " if stands.many else ""
+    return only + _half(audit, series, points) + _left(audits, audit, series, points[-1].eps if eps is None else eps)
 
 
 def _half(audit: Audit, series: Series, points: Sequence[Point]) -> str:
     half, first, last = halves_at(audit, series), points[0].eps, points[-1].eps
+    what = dice_in_words([audit])
+    lost = "half of the clean Dice" if what == "Dice" else "half of the agreement"
     if half is None:
         most = budget_text(audit, series.unit, last)
-        return f"Dice stays above half of its clean value up to the largest budget tried, {most}"
+        return f"{what} stays above half of its clean value up to the largest budget tried, {most}"
     if half < first:  # nothing was audited in between
-        return f"half of the clean Dice is lost below {budget_text(audit, series.unit, first)}, the smallest budget"
-    return f"half of the clean Dice is lost at {budget_text(audit, series.unit, half)}"
+        middle = median_margin(audit, series)
+        closer = f"; the median margin is {amount(middle, series.unit)}" if middle else ""
+        return f"{lost} is lost below {budget_text(audit, series.unit, first)}, the smallest budget{closer}"
+    return f"{lost} is lost at {budget_text(audit, series.unit, half)}"
 
 
 def _left(audits: Audits, audit: Audit, series: Series, eps: float) -> str:
     point = at(audit, series, eps)
     if point is None:
         return ""
+    here = focus(audit, point)
     change = compare.against(audits, audit, at(audits[0], series, eps), point)
-    return f"; {decimal(point.dice)} ({in_words(point.dice_ci95)}) is left at {brief(eps, series.unit)}{change}"
+    return f"; {decimal(here.dice)} ({in_words(here.dice_ci95)}) is left at {brief(eps, series.unit)}{change}"
 
 
 def _weakest_set(audit: Audit, lead: Sequence[Series]) -> str:
     """The set whose largest audited budget leaves the least Dice."""
     ends = [(points[-1], series) for series in lead if (points := ladder(audit, series))]
-    left = [(point.dice, point.eps, series) for point, series in ends if point.dice is not None]
+    known = [(focus(audit, point).dice, point.eps, series) for point, series in ends]
+    left = [(dice, eps, series) for dice, eps, series in known if dice is not None]
     if not left:
         return ""
     dice, eps, series = min(left, key=lambda end: end[0])
@@ -189,6 +229,16 @@ def _notices(audits: Audits) -> Iterator[str]:
             each = "; ".join(f"{name}: {text}" for name, text in how.items())
             yield f"{one.probe} was run with different settings ({each})."
     yield from unrestricted(audits, "probes")
+    for audit in audits:
+        for one in strongest([audit]):
+            if too_large(audit, one):
+                middle = median_margin(audit, one)
+                by = f"; the median margin is {amount(middle, one.unit)}" if middle else ""
+                yield (
+                    f"{owner(audits, audit)}In the {one.set} next to nothing is left at the smallest budget, "
+                    f"{amount(ladder(audit, one)[0].eps, one.unit)}: these budgets are too large to tell cases or "
+                    f"models apart. Add smaller ones{by}."
+                )
     for audit in audits:
         own = {one: ladders for one, ladders in series.items() if not one.made_on}  # others are of single models
         if missing := [one.probe for one, ladders in own.items() if audit.name not in ladders]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from imaseg.report.audits import Audit, Audits
+from imaseg.report.audits import Audit, Audits, dice_in_words, reference_word
 from imaseg.report.blocks import MISSING, Cell, Section, Table, table, with_interval
 from imaseg.report.compare import strongest
 from imaseg.report.wording import NO_INTERVAL, brief, decimal, short
@@ -39,7 +39,8 @@ def _table(audits: Audits, groups: _Groups) -> Table:
         for audit, group in sorted(groups, key=lambda pair: order.index((pair[1].structure, pair[1].group)))
     ]
     none = "" if known else f" ({NO_INTERVAL})"
-    return table(f"Mean Dice{none} by volume of the structure in the label; n counts structures", rows)
+    word, where = dice_in_words(audits), reference_word(audits)
+    return table(f"Mean {word}{none} by volume of the structure in the {where}; n counts structures", rows)
 
 
 def _columns(audits: Audits, groups: _Groups) -> list[tuple[str, float]]:

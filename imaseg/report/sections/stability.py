@@ -6,11 +6,13 @@ from collections.abc import Iterator
 
 from imaseg.progress import counted
 from imaseg.report.audits import Audit, Audits, model_column, owner
-from imaseg.report.blocks import MISSING, Block, Details, Section, Sentence, Table, table, with_interval
+from imaseg.report.blocks import MISSING, Block, Cell, Details, Section, Sentence, Table, Text, table, with_interval
+from imaseg.report.focus import standing_of
 from imaseg.report.metrics import METRICS
-from imaseg.report.wording import decimal, in_words
+from imaseg.report.wording import decimal, in_words, percent, some
 from imaseg.results.base import Block as Scored
 from imaseg.results.stability import Expected, MovedVolume, ScoreOfFailure, Stability
+from imaseg.results.standing import Standing
 
 _SHOWN = 10
 _AGREEMENT = ("dice", "surface_dice", "surface_dice_2mm", "hd95")
@@ -62,8 +64,9 @@ def _said(audits: Audits, held: list[tuple[Audit, Stability]]) -> Iterator[str]:
         if found.volumes:
             most = max(found.volumes, key=lambda one: (one.moved, one.absolute))
             yield (
-                f"{owner(audits, audit)}volumes move most under {most.change}: by more than {found.limit:.0%} in "
-                f"{most.moved:.0%} of {counted(most.n, 'case')} ({audit.structure(most.structure)})"
+                f"{owner(audits, audit)}volumes move most under {most.change}: by more than {percent(found.limit)} in "
+                f"{percent(most.moved)} of the {counted(most.n, 'case')} in which {audit.structure(most.structure)} is "
+                "found"
             )
         for one in found.scores:
             if one.rank_correlation is not None:
@@ -73,33 +76,31 @@ def _said(audits: Audits, held: list[tuple[Audit, Stability]]) -> Iterator[str]:
                 )
 
 
-def _cases(audits: Audits, audit: Audit, found: Stability) -> Table:
+def _cases(audits: Audits, audit: Audit, found: Stability) -> Block:
     """The cases to look at first."""
     margins = any(case.margin is not None for case in found.cases)
     voxels = any(case.voxel_margin is not None for case in found.cases)
     labelled = any(case.dice is not None for case in found.cases)
+    held = [case for case in found.cases if case.found]
+    empty = [case.case for case in found.cases if not case.found]
     rows = [
         {
             "Case": case.case,
-            "Agreement under the smallest changes": _of(case, case.agreement),
-            **({"Smallest margin / largest budget": _of(case, case.margin)} if margins else {}),
+            "Agreement under the smallest changes": decimal(case.agreement),
+            **({"Smallest margin / largest budget": decimal(case.margin)} if margins else {}),
             **({"Mean voxel margin inside / largest budget": _inside(case)} if voxels else {}),
             **({"Dice with the label": MISSING if case.dice is None else decimal(case.dice)} if labelled else {}),
         }
-        for case in found.cases[:_SHOWN]
+        for case in held[:_SHOWN]
     ]
-    first = (
-        f", the first {_SHOWN} of {len(found.cases)} (the others: summary.json)" if len(found.cases) > _SHOWN else ""
-    )
-    return table(f"{owner(audits, audit)}Cases to look at first, by expected failure{first}", rows)
+    first = f", the first {_SHOWN} of {len(held)} (the others: summary.json)" if len(held) > _SHOWN else ""
+    nothing = f". Before all of these: {counted(len(empty), 'case')} in which nothing is found ({some(empty)})"
+    who = f"{owner(audits, audit)}Cases to look at first, by expected failure{first}{nothing if empty else ''}"
+    return table(who, rows) if rows else Text(f"{who}.")
 
 
 def _inside(case: Expected) -> object:
-    return MISSING if case.found and case.voxel_margin is None else _of(case, case.voxel_margin)
-
-
-def _of(case: Expected, value: float | None) -> str:
-    return decimal(value) if case.found else "nothing found"
+    return MISSING if case.voxel_margin is None else decimal(case.voxel_margin)
 
 
 def _scores(audits: Audits, held: list[tuple[Audit, Stability]]) -> Table:
@@ -130,17 +131,35 @@ def _changed(audit: Audit) -> list[tuple[str, Scored]]:
 def _agreement(audits: Audits, audit: Audit) -> Details:
     """Volumes and surfaces apart: a shell may move though hardly any volume does."""
     columns = [metric for metric in METRICS if metric.name in _AGREEMENT]
+    stands = standing_of(audit)
     rows = [
         {"Change": name, "n": len(block.metric_per_case)}
+        | _over_found(stands, block)
         | {m.head: with_interval(block.foreground_mean.get(m.name), block.ci95.get(m.name)) for m in columns}
         for name, block in _changed(audit)
     ]
     caption = "Prediction under change against that of the unchanged image, mean over structures and cases"
+    if stands.fallen:
+        caption += f". {stands.sentence[:-1]}, which agree until something appears"
     return Details(f"{owner(audits, audit)}Volume and surface agreement under every change", [table(caption, rows)])
 
 
+def _over_found(stands: Standing, block: Scored) -> dict[str, object]:
+    """Agreement over the cases in which something is found, where there are others."""
+    held = {*stands.cases}
+    known = [case.dice for case in block.metric_per_case if case.case in held and case.dice is not None]
+    mean = sum(known) / len(known) if known else None
+    return {f"Dice, {stands.others}": decimal(mean)} if stands.fallen else {}
+
+
 def _variation(one: MovedVolume) -> object:
-    return MISSING if one.variation is None else f"{one.variation:.1%}"
+    if one.variation is None:
+        return Cell("drawn once", missing=True)
+    return Cell(f"{decimal(100 * one.variation, 1)} %", f"over {counted(one.draws, 'draw')}" if one.draws else "")
+
+
+def _signed(share: float) -> str:
+    return f"{decimal(100 * share, 1, sign=True)} %"
 
 
 def _volumes(audit: Audit, found: Stability) -> Table:
@@ -150,9 +169,9 @@ def _volumes(audit: Audit, found: Stability) -> Table:
             "Change": one.change,
             "Structure": audit.structure(one.structure),
             "n": one.n,
-            "Mean change of volume": f"{one.mean:+.1%}",
-            "Mean size of it": f"{one.absolute:.1%}",
-            f"More than {found.limit:.0%}": f"{one.moved:.0%} of cases",
+            "Mean change of volume": _signed(one.mean),
+            "Mean size of it": f"{decimal(100 * one.absolute, 1)} %",
+            f"More than {percent(found.limit)}": f"{percent(one.moved, 2)} of cases",
             **({"Coefficient of variation over draws": _variation(one)} if varied else {}),
         }
         for one in found.volumes

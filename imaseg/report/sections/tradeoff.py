@@ -11,6 +11,7 @@ from imaseg.report import plot
 from imaseg.report.audits import Audit, Audits, labels_are_predictions, lacking
 from imaseg.report.blocks import Figure, Grid, Section, Table, table
 from imaseg.report.compare import Point, Series, at, clean_point, strongest, telling
+from imaseg.report.focus import over_others
 from imaseg.report.wording import amount, brief, decimal, in_words, short
 
 _LEAD = "Robustness often costs some Dice on unchanged images. Robust: under the worst attack of the set."
@@ -55,6 +56,7 @@ def _figure(number: int, series: Series, eps: float, audits: Audits) -> Figure:
             f"Attack: {series.title} (probe {series.probe}) at {budget}.",
             _READ,
             lacking(audits, [dot.audit for dot in dots], "Not audited with this probe"),
+            *(over_others(audits, dot.audit, [dot.clean, dot.robust]) for dot in dots),
         ],
         label=f"Scatter chart of mean Dice on unchanged images against mean Dice under {series.title}. {said}.",
         table=_table(dots, f"Mean foreground Dice, clean and under {series.title} at {budget}"),

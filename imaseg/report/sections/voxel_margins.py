@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from imaseg.progress import counted
 from imaseg.report import plot
-from imaseg.report.audits import Audit, Audits, model_column, owner
+from imaseg.report.audits import Audit, Audits, model_column, owner, reference_word
 from imaseg.report.blocks import Block, Cell, Figure, Grid, Heading, Legend, Section, Sentence, Table, Viewer, table
 from imaseg.report.compare import main_series
 from imaseg.report.drawing.map_slides import SWATCHES, colour_scale, make_viewer
@@ -39,7 +39,7 @@ def build(audits: Audits) -> Section | None:
         return None
     methods, several = {one.method for one in shown}, len(audits) > 1
     swatches = [pair for pair in SWATCHES.items() if pair[0] != "certified" or "certified" in methods]
-    blocks: list[Block] = [Legend(outlined_classes(audits), swatches)]
+    blocks: list[Block] = [Legend(outlined_classes(audits), swatches, reference_word(audits))]
     blocks.append(Grid(_viewers(audits), "viewers" if several else "single"))
     blocks += [_structures(audits, whole)] if (whole := bands(audits, whole=True)) else []
     blocks += [Grid(figures)] if (figures := _distances(audits)) else []

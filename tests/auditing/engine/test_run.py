@@ -27,6 +27,7 @@ from imaseg.data.files import write_json
 from imaseg.data.reading import read_volume
 from imaseg.margins import default_challenger
 from imaseg.results.base import COUNTS
+from imaseg.results.standing import standing
 
 PLAN = Plan.model_validate(
     {
@@ -564,8 +565,11 @@ def test_budgets_in_std_do_not_depend_on_the_scale_of_the_images(tiny_run, prepa
 def test_the_ladder_table_lines_up(done):
     table = ladder_table([done.audit.summary] * 2)
     lines = table.splitlines()
-    assert len({len(line) for line in lines[1:]}) == 1
-    assert f"{done.summary['foreground_mean']['dice']:.3f}" in lines[2]
+    heads = 1 + next(number for number, line in enumerate(lines) if line.startswith("Mean foreground Dice"))
+    assert len({len(line) for line in lines[heads:]}) == 1
+    assert f"{done.summary['foreground_mean']['dice']:.3f}" in lines[heads + 1]
+    said = standing(done.audit.summary).sentence
+    assert [line for line in lines[: heads - 1] if line.endswith(said)] == lines[: heads - 1]
 
 
 def test_a_plan_without_pictures_and_checks_runs(tiny_run, prepared_phantom, tmp_path):

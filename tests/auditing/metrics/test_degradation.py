@@ -112,7 +112,7 @@ def test_degradation_by_hand():
     assert found.per_corruption["a"] == pytest.approx((2 / 3 * 0.1 + 4 / 9 * 0.2) / (2 / 3 + 4 / 9))
     assert found.unweighted.per_corruption == pytest.approx({"a": 0.15, "b": -0.05})
     assert (found.ci95, found.per_corruption_ci95) == (None, {"a": None, "b": None}), "one case has no spread"
-    line = "Degradation over 2 corruptions (ROOD-MRI) 0.050, worst 0.140 (a)"
+    line = "Degradation over 2 corruptions (ROOD-MRI) 0.050 (6% of the clean Dice), worst 0.140 (a)"
     assert degradation_line(found) == line
     assert degradation_line(None) == degradation_line(degradation([_record("one", 0.8, {})])) == ""
 

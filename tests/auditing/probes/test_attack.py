@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from imaseg.auditing.probes import AttackProbe
-from imaseg.auditing.probes.attack import native_budget, sizes_in_all_units
+from imaseg.auditing.probes.attack import native_budget, sizes_in_all_units, spent
 from imaseg.auditing.probes.scene import Scene
 from imaseg.results.case import CaseRecord, CaseScale
 
@@ -45,3 +45,14 @@ def test_passes_of_a_smoothed_model_count_as_many_times_as_it_has_copies():
     Scene.count(scene, SimpleNamespace(forward_calls=3, backward_calls=5), copies=8)
     Scene.count(scene, SimpleNamespace(forward_calls=7))
     assert (scene.forward_calls, scene.backward_calls) == (1 + 24 + 7, 2 + 40)
+
+
+def test_sizes_are_medians_over_the_cases_that_were_changed():
+    def row(size):
+        return SimpleNamespace(
+            sizes={"rms": size, "linf": 2 * size}, near=None, made_on="", searched_near=None, scores={}, eps=0.1
+        )
+
+    rows = [row(size) for size in (0.0, 0.0, 0.0, 0.1, 0.3)]
+    assert spent(rows) == ({"rms": 0.2, "linf": 0.4}, 2)
+    assert spent(rows[:3]) == ({"rms": 0.0, "linf": 0.0}, 0)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from imaseg.auditing.metrics.scores import dice_of_maps
-from imaseg.auditing.probes.scene import Scene
+from imaseg.auditing.probes.scene import Scene, telling_slice
 
 
 def test_ignored_voxels_are_neither_right_nor_wrong():
@@ -41,3 +41,26 @@ def test_near_has_no_value_without_a_structure_or_a_change():
     assert _Labelled(label, (1.0, 1.0, 1.0)).share_near(torch.ones(1, 3, 3, 4)) is None
     label[0, 0, 0] = 1
     assert _Labelled(label, (1.0, 1.0, 1.0)).share_near(torch.zeros(1, 3, 3, 4)) is None
+
+
+def _map(shape, *places):
+    inside = np.zeros(shape, bool)
+    for place in places:
+        inside[place] = True
+    return inside
+
+
+def test_a_volume_of_one_slice_is_shown_as_that_slice():
+    shape = (8, 6, 1)
+    assert telling_slice([_map(shape)] * 3) == (2, 0)
+    assert telling_slice([_map(shape, (3, 2, 0))] * 3) == (2, 0)
+    assert telling_slice([_map((1, 8, 6))] * 3) == (0, 0)
+    assert telling_slice([_map((8, 6))] * 3) == (2, 0)
+
+
+def test_where_the_label_is_empty_the_slice_is_that_of_what_was_found():
+    shape = (4, 5, 6)
+    nothing, appeared = _map(shape), _map(shape, (1, 2, 3), (2, 2, 3), (1, 3, 3))
+    assert telling_slice([nothing, nothing, appeared]) == (2, 3)
+    axis, place = telling_slice([nothing] * 3)
+    assert (axis, place) == (0, 2)  # the largest slices, in the middle

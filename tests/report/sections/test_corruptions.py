@@ -27,7 +27,7 @@ def corrupted(tiny, **dice):
 def test_the_costliest_stands_first_and_halved_dice_is_marked(tiny):
     audit = corrupted(tiny, gamma={1: 0.8, 5: 0.6}, blur={1: 0.7, 5: 0.4})
     heat = heat_map(audit)
-    assert heat.head == ["Corruption", "Severity 1", "Severity 5", "Degradation"]
+    assert heat.head == ["Corruption", "Severity 1", "Severity 5", "Degradation", "of the clean Dice"]
     assert [row[0].text for row in heat.rows] == ["Blur", "Gamma"]
     assert [[cell.text for cell in row[1:3]] for row in heat.rows] == [["0.700", f"0.400 {HALVED}"], ["0.800", "0.600"]]
     assert heat.rows[1][1].colours.startswith("background:rgb(247,251,255)")
@@ -35,14 +35,14 @@ def test_the_costliest_stands_first_and_halved_dice_is_marked(tiny):
     assert heat.rows[0][3].text == f"{score:.3f}".replace("-", "\N{MINUS SIGN}")
     (sentence,) = build([audit]).sentences
     assert sentence.points == (
-        "Blur, among 2 corruptions (0.550 left, averaged over its severities, 0.400 at severity 5)",
+        "Blur, among 2 corruptions (0.550 left of 0.800, averaged over its severities, 0.400 at severity 5)",
     )
 
 
 def test_that_no_corruption_costs_dice_is_said(tiny):
     (sentence,) = build([corrupted(tiny, gamma={1: 0.8, 5: 0.82}, blur={1: 0.85, 5: 0.9})]).sentences
     assert sentence.points == (
-        "none of 2 corruptions costs any (Gamma: 0.810 left, averaged over its severities; 0.800 clean)",
+        "none of 2 corruptions costs any (Gamma: 0.810 left of 0.800, averaged over its severities)",
     )
 
 
@@ -51,7 +51,7 @@ def test_models_share_the_name_of_a_corruption_and_gaps_are_said(tiny):
     heat = heat_map(full, vary(gap, "b", degradation=None))
     rows = {(row[0], row[1]): row[2:] for row in texts(heat)}
     assert list(rows) == [("Gamma", "a"), ("Gamma", "b"), ("Blur", "a"), ("Blur", "b")]
-    assert rows["Gamma", "b"] == [f"0.200 {HALVED}", "not audited", "undefined"]
+    assert rows["Gamma", "b"] == [f"0.200 {HALVED}", "not audited", "undefined", "undefined"]
 
 
 @pytest.mark.parametrize("lost", [0.0, 0.3, 0.5, 0.7, 1.0])
@@ -75,7 +75,7 @@ def test_every_severity_with_its_parameters_and_the_scores(tiny):
     rows = {(row[1].text, row[2].text): row for row in severities.rows}
     for entry in tiny.summary.corruptions:
         row = rows[entry.title, str(entry.severity)]
-        assert next(iter(entry.parameters)) in row[3].text
+        assert row[3].text.split()[0] == {"gamma": "gamma", "blur": "SD"}[entry.corruption]
         assert row[6].text == f"{entry.dice:.3f}"
     assert "TorchIO" in section.methods[0]
     only_gamma = [e for e in tiny.summary.corruptions if e.corruption == "gamma"]
@@ -83,3 +83,24 @@ def test_every_severity_with_its_parameters_and_the_scores(tiny):
     assert "TorchIO" not in other.methods[0]
     assert ("torchio" in section.works, "torchio" in other.works) == (True, False)
     assert build([vary(tiny, corruptions=[])]) is None
+
+
+def test_a_corruption_at_its_limit_is_marked(tiny):
+    entries = [e.model_copy(update={"reached": e.n - 2 if e.severity == 5 else e.n}) for e in tiny.summary.corruptions]
+    audit = vary(tiny, corruptions=entries)
+    heat = heat_map(audit)
+    assert {row[2].note for row in heat.rows} == {"limit reached in 2 of 6"}
+    assert {row[1].note for row in heat.rows} == {""}
+    assert "Limit reached: " in heat.caption
+    severities = blocks_of(build([audit]), "table")[-1]
+    assert {row[4].note for row in severities.rows if row[2].text == "5"} == {"limit reached in 2 of 6"}
+
+
+def test_a_loss_is_stated_as_a_share_of_the_clean_dice(tiny):
+    heat = heat_map(tiny)
+    place = heat.head.index("of the clean Dice")
+    relative = tiny.summary.degradation.relative.per_corruption
+    titles = {e.title: e.corruption for e in tiny.summary.corruptions}
+    for row in heat.rows:
+        said = float(row[place].text.removesuffix(" %").replace("\N{MINUS SIGN}", "-"))
+        assert said == pytest.approx(100 * relative[titles[row[0].text]], rel=0.06)

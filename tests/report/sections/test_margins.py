@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import statistics
 
 import pytest
 import scipy.stats
@@ -52,7 +53,7 @@ def test_every_set_and_structure_has_a_row(tiny):
         row = dict(zip(table.head, cells, strict=True))
         assert row["Structure"].text == (entry.structure or "whole case")
         assert row["Not broken"].text == f"{entry.censored} of 6"
-        assert row["Held"].text == (f"{entry.held} of {entry.tested}" if entry.tested else "not tested")
+        assert row["Held"].text == (f"{entry.held} of {entry.tested}" if entry.tested else "not checked")
         assert (row["Search limit"].text, row["Search limit"].note) == (f"{entry.eps:g}", "within 30 %")
         assert "grey levels" in row["Median in words"].note or entry.perturbation == "bias-field"
 
@@ -96,8 +97,26 @@ def test_sentences_say_where_half_of_the_cases_break(tiny):
     expected = f"{least.structure} {least.median:.3g} (against {other.structure} {other.median:.3g})"
     assert first.points == (f"L2 ball: {expected}",)
     zero = [case.model_copy(update={"margin": 0.0}) for case in entry.per_case[:2]]
-    failing = build([changed(tiny, 0, per_case=[*zero, *entry.per_case[2:]])]).sentences[2]
-    assert failing.text == "2 cases already broken unattacked: phantom_001 and phantom_002."
+    failing = build([changed(tiny, 0, per_case=[*zero, *entry.per_case[2:]])]).sentences[0].points[0]
+    middle = statistics.median(case.margin for case in entry.per_case[2:])
+    assert f"2 of 6 need no change, the median of the other 4 is {middle:.3g}" in failing
+
+
+def test_cases_that_fail_unattacked_are_not_ranked(tiny):
+    margins = [
+        entry.model_copy(
+            update={
+                "per_case": [
+                    case.model_copy(update={"margin": 0.0}) if number < 4 else case
+                    for number, case in enumerate(entry.per_case)
+                ]
+            }
+        )
+        for entry in tiny.summary.margins
+    ]
+    table = table_with(build([vary(tiny, margins=margins)]), "the weakest first")
+    assert {row[0].text for row in table.rows} == {"phantom_005", "phantom_006"}
+    assert "4 cases that fail unattacked are left out" in table.caption
 
 
 @pytest.mark.parametrize(("held", "notices"), [(6, 0), (5, 1)])
@@ -108,9 +127,10 @@ def test_sets_whose_margins_did_not_hold_are_noted(tiny, held, notices):
     ]
     said = build([vary(tiny, margins=margins)]).notices
     assert len(said) == notices
-    text = f"{held} of 6 margins held: two new searches 51 % below them failed."
+    above = sum(case.margin > 0 for entry in margins for case in entry.per_case)
+    text = f"{held} of 6 margins that were checked (of {above} above 0) held: two new searches 51 % below them failed."
     assert build([vary(tiny, margins=margins)]).sentences[-1].text == text
-    assert all("In the L2 ball only 5 of 6 margins held" in notice for notice in said)
+    assert all("In the L2 ball only 5 of 6 checked margins held" in notice for notice in said)
 
 
 def test_methods_and_works_follow_what_was_searched(tiny):

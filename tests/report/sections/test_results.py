@@ -40,7 +40,7 @@ def test_one_row_per_model_with_intervals_and_the_change_of_clean_dice(tiny):
     assert changed["eps 0.5 SD"].text == "not audited"
     few, *_ = blocks_of(build([plain]), "table")
     assert few.rows[0][2].note == "no interval below n = 7"
-    assert "with 95 % interval over 6 cases" in few.caption
+    assert "without intervals, which need 7, over 6 cases" in few.caption
 
 
 def test_paired_differences_of_the_worst_attacks_stand_in_the_open_and_all_others_are_folded(tiny):

@@ -101,10 +101,14 @@ def test_budgets_in_all_units(tiny):
     rows = {(row[1], row[2].split()[0]): row for row in texts(table)}
     assert set(rows) == {("worst-case-l2", "0.1"), ("worst-case-l2", "0.5"), ("pgd-gamma", "0.3")}
     entry = entries(tiny, probe="worst-case-l2", eps=0.5)[0]
-    assert float(rows["worst-case-l2", "0.5"][3]) == pytest.approx(entry.sizes["rms"], rel=0.01)
+    assert rows["worst-case-l2", "0.5"][3] == f"{entry.moved} of 6"
+    assert float(rows["worst-case-l2", "0.5"][4]) == pytest.approx(entry.sizes["rms"], rel=0.01)
     assert float(rows["worst-case-l2", "0.5"][-1].split()[0]) == pytest.approx(entry.eps_native.median, rel=0.01)
     assert rows["pgd-gamma", "0.3"][-1] == "no intensity"
     assert budgets.build([vary(tiny, probes=[])]) is None
+    old = entry.model_copy(update={"moved": None, "sizes": dict.fromkeys(entry.sizes, 0.0)})
+    (table,) = blocks_of(budgets.build([vary(tiny, probes=[old])]), "table")
+    assert table.rows[0][3].note == "medians of 0: most cases were not changed"
 
 
 def test_every_work_listed_is_cited_in_the_methods(tiny):

@@ -41,6 +41,7 @@ def _facts(audit: Audit) -> dict[str, str]:
         "Processes that did cases": str(run.processes or ""),
         "Forward calls": "" if run.forward_calls is None else f"{run.forward_calls:,}",
         "Backward calls": "" if run.backward_calls is None else f"{run.backward_calls:,}",
+        "Started (UTC)": run.started.removesuffix("+00:00").replace("T", " "),
         "Command": run.command,
         "Seconds per case (median)": short(cost.seconds_per_case),
         "Peak memory (MB)": short(cost.peak_memory_mb),

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 
 from imaseg.plugins import plugins
 from imaseg.progress import counted
-from imaseg.report.audits import Audits
+from imaseg.report.audits import Audits, labels_are_predictions, owner
 from imaseg.report.blocks import Block, Notice, Section, Sentence, Sentences
 from imaseg.report.cohorts import pairs_of
+from imaseg.report.focus import standing_of
 from imaseg.report.glance import glance
 from imaseg.report.sections.context.validity import verdict_text
-from imaseg.report.wording import listing
+from imaseg.report.wording import listing, some
 from imaseg.results.run import Shortened
 
 
@@ -20,8 +21,14 @@ def collect(audits: Audits, sections: Sequence[Section]) -> Section:
     said = {section.key: section.sentences for section in sections}
     clean = said.pop("clean", ())
     found = [sentence for sentences in said.values() for sentence in sentences] or [_NOTHING]
-    sentences = [Sentence(_subject(audits)), *clean, *found, Sentence(verdict_text(audits))]
-    notices = [*_shortened(audits), *_cases(audits), *_differences(audits), *_unshown(audits)]
+    sentences = [Sentence(_subject(audits)), *_fallen(audits), *clean, *found, Sentence(verdict_text(audits))]
+    notices = [
+        *_shortened(audits),
+        *_means(audits),
+        *_cases(audits),
+        *_differences(audits),
+        *_unshown(audits),
+    ]
     notices = list(dict.fromkeys([*notices, *(text for section in sections for text in section.notices)]))
     blocks: list[Block] = [*glance(audits, sections), Sentences(sentences)]
     if notices:
@@ -56,6 +63,29 @@ def _shortened(audits: Audits) -> Iterator[str]:
             yield f"{audit.name}: {Shortened.model_validate(cut).words}"
 
 
+def _fallen(audits: Audits) -> Iterator[Sentence]:
+    """Cases that need no change to break, or that hold nothing to break."""
+    for audit in audits:
+        stands = standing_of(audit)
+        if stands.fallen:
+            yield Sentence(f"{owner(audits, audit)}{stands.sentence[:-1]}: {some(stands.fallen)}.")
+
+
+def _means(audits: Audits) -> Iterator[str]:
+    """Where such cases are many."""
+    for audit in audits:
+        stands = standing_of(audit)
+        if stands.many:
+            alike = "agrees with itself until a voxel appears" if labels_are_predictions(audits) else "cannot be broken"
+            what = f"An empty prediction {alike}" if labels_are_predictions(audits) else f"What fails by itself {alike}"
+            stays = (
+                f"tables state both means, and sentences speak of {stands.others}"
+                if stands.cases
+                else "no case is left"
+            )
+            yield f"{audit.name}: {stands.sentence} {what}: {stays}."
+
+
 def _cases(audits: Audits) -> Iterator[str]:
     """Failed cases, and training cases among the audited."""
     for audit in audits:
@@ -64,7 +94,7 @@ def _cases(audits: Audits) -> Iterator[str]:
             reasons = "; ".join(f"{case.case}: {case.reason}" for case in failed)
             yield f"{audit.name}: {counted(len(failed), 'case')} could not be audited ({reasons})."
         if seen:
-            shown = listing(seen[:5]) if len(seen) <= 5 else f"{', '.join(seen[:5])} and {len(seen) - 5} more"
+            shown = some(seen, 5)
             yield (
                 f"{audit.name}: {len(seen)} of {counted(audit.summary.data.cases, 'audited case')} were in the "
                 f"training set ({shown}); its numbers are optimistic."
