@@ -154,7 +154,7 @@ def test_a_gate_on_clean_agreement_is_refused():
 
 def test_an_audit_is_not_resumed_with_another_reference(ordinary, tiny_run, prepared_phantom, tmp_path):
     shutil.copytree(ordinary.folder, tmp_path / "a")
-    with pytest.raises(InputError, match=r"same plan to be resumed, got another \(reference\)"):
+    with pytest.raises(InputError, match=r"same plan to be resumed, got another \(reference: "):
         audit(tiny_run, prepared_phantom, OWN, tmp_path / "a", resume=True)
 
 

@@ -68,7 +68,7 @@ def test_an_audit_takes_what_was_announced(probes, validity, tiny_run, prepared_
         announce=lambda text: told.append((clock.now, text)),
     )
     (begin, text), *_ = [one for one in told if "plan clocked" in one[1]]
-    number, unit = re.search(r"about ([\d.]+) (s|min|h) ", text).groups()
+    number, unit = re.search(r"about ([\d.]+) (s|min|h)\b", text).groups()
     announced = float(number) * {"s": 1, "min": 60, "h": 3600}[unit]
     assert 1 / 1.5 < (clock.now - begin) / announced < 1.5
 
