@@ -50,7 +50,7 @@ def narrowed(model: Model, image: Tensor, region: Tensor | None) -> Model:
 
     Returns:
         A `Narrowed`; the model itself where that saves nothing: it holds no `TiledModel` or several, the batch has
-        several images, or all tiles are within reach.
+        several images, or all tiles are within reach; and where it refuses other values in the region.
     """
     tiled = [part for part in model.modules() if isinstance(part, TiledModel)] if isinstance(model, nn.Module) else []
     if region is None or len(image) > 1 or len(tiled) != 1 or not isinstance(model, nn.Module):
@@ -59,10 +59,12 @@ def narrowed(model: Model, image: Tensor, region: Tensor | None) -> Model:
     if first is None:
         return model
     cut, layout = first
-    others = [seen[0] for one in _changed(image, region) if (seen := _input_of_tiles(model, tiled[0], one)) is not None]
-    if any(other.shape != cut.shape for other in others):
-        return model
-    differs = torch.stack([(other != cut).any(1)[0] for other in others]).any(0)
+    differs = torch.zeros_like(cut[0, 0], dtype=torch.bool)
+    for changed in _changed(image, region):
+        other = _input_of_tiles(model, tiled[0], changed)
+        if other is None or other[0].shape != cut.shape:
+            return model
+        differs |= (other[0] != cut).any(1)[0]
     changing: Sequence[bool] = torch.stack([differs[tile].any() for tile in layout.tiles]).tolist()
     if all(changing):
         return model
@@ -72,17 +74,18 @@ def narrowed(model: Model, image: Tensor, region: Tensor | None) -> Model:
 def _changed(image: Tensor, region: Tensor) -> list[Tensor]:
     """The image with other values in the region, three times: a window that clips one of them does not clip all."""
     low, high = image.aminmax()
-    return [torch.where(region.to(image.device), value, image) for value in (low, (low + high) / 2, high + 1)]
+    above = high + high.abs().clamp(min=1)  # 1 more would be rounded away from large values
+    return [torch.where(region.to(image.device, torch.bool), value, image) for value in (low, (low + high) / 2, above)]
 
 
-class _Seen(Exception):  # noqa: N818 (no error)
-    """Ends a call of the model where its tiles would be cut."""
+class _Seen(BaseException):
+    """Ends a call of the model where its tiles would be cut; no error, which a model may handle."""
 
 
 def _input_of_tiles(model: nn.Module, tiled: TiledModel, image: Tensor) -> tuple[Tensor, Layout] | None:
     """What tiles are cut from (1, C, *padded) when the model is shown an image, and where; the network is not run.
 
-    None if the model takes this image without cutting tiles.
+    None if the model takes this image without cutting tiles, or refuses it.
     """
     seen: list[tuple[Tensor, Layout]] = []
 
@@ -90,6 +93,6 @@ def _input_of_tiles(model: nn.Module, tiled: TiledModel, image: Tensor) -> tuple
         seen.append((given.clone(), layout))
         raise _Seen
 
-    with torch.no_grad(), suppress(_Seen), tiled.listening(listen):
+    with torch.no_grad(), suppress(_Seen, Exception), tiled.listening(listen):
         model(image)
     return seen[0] if seen else None

@@ -146,7 +146,9 @@ class TiledModel(nn.Module):
                 image = pad(image, layout.margins, self.padding_mode)
         if self._listener is not None:
             self._listener(image, layout)
-        still = self._still if self._still is not None and self._still.holds(image) else None
+        still, self._still = self._still, None  # only the first of several calls was looked at
+        if still is not None and not still.holds(image):
+            still = None
         if still is not None:
             still.fill(self, layout)
         weights = dict(self.model.named_parameters()) if isinstance(self.model, nn.Module) else {}
@@ -170,7 +172,7 @@ class TiledModel(nn.Module):
 
     @contextmanager
     def resting(self, still: Still) -> Iterator[None]:
-        """Run only the tiles that change, on images on which `still` holds; the gradient at the others is left out."""
+        """Run only the tiles that change in the next call, if `still` holds on it; the others have no gradient."""
         self._still = still
         try:
             yield

@@ -7,6 +7,8 @@ import torch
 from torch import nn
 
 from imaseg import L2, PGD, BiasField, Gamma, Linf, SampleMargin, ShrinkingSetPGD
+from imaseg.attacks.evaluate import Evaluator
+from imaseg.frozen import frozen
 from imaseg.narrowing import Narrowed, narrowed
 from imaseg.tiling import TiledModel
 
@@ -214,3 +216,83 @@ def test_a_margin_near_a_structure_is_the_same(monkeypatch):
     slow = margin(model, image, label)
     assert few < 0.7 * net.seen
     torch.testing.assert_close(fast.margin, slow.margin, rtol=0.02, atol=0)
+
+
+class Through(nn.Module):
+    """A model around a tiled one."""
+
+    def __init__(self, tiled, how):
+        super().__init__()
+        self.tiled, self.how = tiled, how
+
+    def forward(self, image):
+        return self.how(self.tiled, image)
+
+
+def _small(tiled, image):
+    if image.max() > 5:
+        raise ValueError
+    return tiled(image)
+
+
+def _fallen_back(tiled, image):
+    try:
+        return tiled(image)
+    except Exception:
+        pytest.fail("the model was told of an error")
+
+
+def _filled(tiled, image):
+    even = bool(image[0, 0, 4, 4, 4] == image[0, 0, 5, 5, 5])
+    return torch.zeros_like(image).expand(-1, 3, -1, -1, -1) if even else tiled(image)
+
+
+@pytest.mark.parametrize("how", [_small, _fallen_back, _filled])
+def test_a_model_that_refuses_other_values_or_handles_errors_is_attacked_all_the_same(how, monkeypatch):
+    image, label = _case(28, 28, 10)
+    search = PGD(L2(2.0, region=_region(image, (3, 9), (3, 9), (2, 8))), steps=2)
+    model = Through(TiledModel(Counting(), 8), how)
+    fast = search(model, image, label)
+    monkeypatch.setattr("imaseg.attacks.evaluate.narrowed", lambda model, *_: model)
+    torch.testing.assert_close(fast.image, search(model, image, label).image, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.float32])
+def test_a_region_of_numbers_is_a_mask_too(kind):
+    model = TiledModel(Counting(), 8)
+    image, _ = _case(28, 28, 10)
+    region = _region(image, (3, 9), (3, 9), (2, 8))
+    fast = narrowed(model, image, region.to(kind))
+    assert isinstance(fast, Narrowed)
+    assert len(fast._still.changing) == len(narrowed(model, image, region)._still.changing)
+
+
+def test_an_even_image_of_large_values_has_a_gradient():
+    model = TiledModel(Counting(), 8)
+    image = torch.full((1, 1, 28, 28, 10), 3e8)
+    region = _region(image, (3, 9), (3, 9), (2, 8))
+    fast = narrowed(model, image, region)
+    assert 0 < len(fast._still.changing) < model.tiles(image.shape)
+
+
+def test_a_second_call_of_the_tiles_keeps_its_gradient():
+    model = Through(TiledModel(Counting(), 8), lambda tiled, image: tiled(image[:, :1]) + 2 * tiled(image[:, 1:]))
+    image = _case(28, 28, 10)[0].expand(-1, 2, -1, -1, -1).contiguous()
+    region = _region(image, (3, 9), (3, 9), (2, 8))
+    region[:, 0] = False
+    probe = torch.randn(1, 3, 28, 28, 10, generator=torch.Generator().manual_seed(2))
+    found = []
+    for one in (model, narrowed(model, image, region)):
+        leaf = image.clone().requires_grad_()
+        found.append(torch.autograd.grad(one(leaf), leaf, probe)[0] * region)
+    assert found[0].abs().max() > 0.01
+    torch.testing.assert_close(found[1], found[0], rtol=0, atol=1e-5)
+
+
+def test_clean_draws_of_a_random_model_differ_out_of_reach():
+    model = TiledModel(Counting(draws=0.5), 8)
+    image, label = _case(28, 28, 10)
+    allowed = L2(2.0, region=_region(image, (3, 9), (3, 9), (2, 8)))
+    with frozen(model):
+        first, second, third = Evaluator(model, image, label, allowed, ignore_index=None, samples=3)._clean_draws
+    assert ((first != second).float().mean(), (second != third).float().mean()) == (1.0, 1.0)

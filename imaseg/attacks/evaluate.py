@@ -71,8 +71,6 @@ class Evaluator:
             self._clean_draws = [self._forward(image, draw) for draw in range(samples)]
             self.clean_logits = torch.stack(self._clean_draws).mean(0)
         self.is_random = self._drawn
-        if self.is_random:  # what does not change must change with every draw
-            self._run = self.model
         self._clean_fresh: dict[tuple[Objective, int], Point] = {}
         self._taken: dict[str, tuple[Tensor, Tensor]] = {}
         self._part: tuple[Tensor, Target] | None = None
@@ -226,6 +224,8 @@ class Evaluator:
         before = random_state(image.device)
         logits = full_resolution(self._run(image))
         self._drawn |= not all(map(torch.equal, before, random_state(image.device)))
+        if self._drawn:  # tiles out of reach must change with every draw too
+            self._run = self.model
         return logits
 
 
