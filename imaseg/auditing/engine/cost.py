@@ -80,14 +80,24 @@ def _measured(subject: Subject, case: Case, plan: Plan) -> Seconds:
     dice = scene.by_number(hard_dice(scene.rated(scene.clean_logits), scene.search_label))
     scoring = seconds_of(lambda: scene.score(scene.clean, dice, scene.label[0], scene.clean_logits[0]))
     slow: dict[str, float] = {}
-    for probe in plan.probes:
-        if isinstance(probe, Budgeted) and probe.perturbation not in slow:
-            slow[probe.perturbation] = _step(scene, probe, forward)
+    for kind, probe in _timed(plan).items():
+        slow[kind] = _step(scene, probe, forward)
     if "l2" not in slow:
         slow["l2"] = seconds_per_pass(model, scene.image)
     return Seconds(
         forward, slow, scoring, {probe.name: probe.changing(scene) for probe in plan.probes}, reading, case.id
     )
+
+
+def _timed(plan: Plan) -> dict[str, Budgeted]:
+    """The probe whose step is timed, by perturbation set: the first that is searched anywhere, else the first.
+
+    A step near the structures may run few of the tiles, which would promise too little for the others.
+    """
+    probes = [probe for probe in plan.probes if isinstance(probe, Budgeted)]
+    near = [one for one in probes if one.within is not None or getattr(one, "search_near", None) is not None]
+    anywhere = [one for one in probes if one not in near]
+    return {probe.perturbation: probe for probe in reversed([*anywhere, *near])}
 
 
 def _step(scene: Scene, probe: Budgeted, forward: float) -> float:

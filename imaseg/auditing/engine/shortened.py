@@ -13,11 +13,13 @@ from functools import partial
 from itertools import product
 from typing import Any
 
+from pydantic import ValidationError
+
 from imaseg.auditing.engine.cost import Seconds, costs, measure
 from imaseg.auditing.engine.identity import hash_json
 from imaseg.auditing.inputs.subject import Subject
 from imaseg.auditing.plan import Plan
-from imaseg.auditing.probes import AttackProbe, CorruptionProbe, MarginProbe, Probe
+from imaseg.auditing.probes import AttackProbe, CorruptionProbe, MarginProbe, Probe, UniversalProbe
 from imaseg.auditing.validity.case import strongest
 from imaseg.auditing.validity.gate import MARGIN, Gate
 from imaseg.errors import InputError
@@ -64,8 +66,12 @@ def shorten(
     whole = hash_json(plan.model_dump(mode="json"))
     if before is not None and hash_json(before) == whole:
         return plan, None
-    kept = Plan.model_validate(before) if before is not None else plan
-    if kept.shortened is not None and (kept.shortened.whole_sha256, kept.shortened.seconds) == (whole, seconds):
+    kept = _read(before)
+    if (
+        kept is not None
+        and kept.shortened is not None
+        and (kept.shortened.whole_sha256, kept.shortened.seconds) == (whole, seconds)
+    ):
         return kept, None
     measured = measure(subject, plan)
     if measured is None:
@@ -83,9 +89,17 @@ def shorten(
     fewer = plan.validity is not None and checked < plan.validity.cases
     if not left_out and not fewer:
         return plan, measured
-    _spare_gates(gates, [probe for probe in plan.probes if probe not in fitting])
+    _spare_gates(gates, [probe for probe in plan.probes if probe not in fitting], plan.seed)
     cut = Shortened(seconds=seconds, left_out=left_out, checked=checked if fewer else None, whole_sha256=whole)
     return _with(plan, fitting, checked).model_copy(update={"shortened": cut}), measured
+
+
+def _read(before: Mapping[str, Any] | None) -> Plan | None:
+    """The plan of an earlier audit; None if there is none, or another version or plugin wrote it."""
+    try:
+        return None if before is None else Plan.model_validate(before)
+    except ValidationError:
+        return None  # it is refused where the folder is claimed
 
 
 def _fitting(plan: Plan, seconds: float, takes: Callable[[Sequence[Probe], int], float]) -> tuple[list[Probe], int]:
@@ -128,16 +142,28 @@ def _with(plan: Plan, probes: Sequence[Probe], checked: int) -> Plan:
     return plan.model_copy(update={"probes": [*probes], "validity": validity})
 
 
-def _spare_gates(gates: Sequence[Gate], lost: Sequence[Probe]) -> None:
+def _judges(gate: Gate, probe: Probe, seed: int) -> bool:
+    """Whether what a probe measures is among what a gate is judged by."""
+    if (gate.metric == MARGIN) != isinstance(probe, MarginProbe):
+        return False
+    if isinstance(probe, MarginProbe):
+        return gate.name in (probe.name, probe.in_set)
+    if isinstance(probe, CorruptionProbe):
+        return gate.eps in probe.severities and gate.name in {one.name for one in probe.build(seed)}
+    if not isinstance(probe, AttackProbe | UniversalProbe) or gate.eps not in probe.eps:
+        return False
+    in_set = isinstance(probe, AttackProbe) and not probe.is_noise and gate.name == probe.in_set
+    return in_set or gate.name == probe.name
+
+
+def _spare_gates(gates: Sequence[Gate], lost: Sequence[Probe], seed: int) -> None:
     """Refuse to judge a gate by less than it asks for.
 
     Raises:
         InputError: naming the gate.
     """
     for gate, probe in product(gates, lost):
-        corruptions = probe.corruptions if isinstance(probe, CorruptionProbe) else []
-        alike = isinstance(probe, MarginProbe) == (gate.metric == MARGIN)
-        if alike and gate.name in (probe.name, getattr(probe, "in_set", None), *corruptions):
+        if _judges(gate, probe, seed):
             msg = (
                 f"--budget must leave what --fail-below is judged by, got {gate.text!r} without {probe.name}. Give it "
                 "more time, or drop the gate."

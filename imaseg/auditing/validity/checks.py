@@ -49,6 +49,7 @@ _NEARLY = 0.01
 _NOTABLE = 0.01
 """Gain of the objective that is more than chance."""
 _NOT_ASKED = "the plan asks for no extra attacks. Add `validity:` to it."
+_NO_TIME = "--budget left no time for extra attacks. Give it more."
 _ALL_FAILED = "the cases chosen for it failed. Mend them and run again with --resume."
 
 Finding = tuple[bool, str, str] | tuple[bool, str, str, str] | str
@@ -93,7 +94,10 @@ class _Evidence:
         self.random = random
         self.checked = [record.checks for record in records if record.checks is not None]
         self.settings = plan.validity if self.checked else None
-        self.why = _NOT_ASKED if plan.validity is None else _ALL_FAILED
+        self.why = _ALL_FAILED
+        if plan.validity is None:
+            cut = plan.shortened is not None and plan.shortened.checked is not None
+            self.why = _NO_TIME if cut else _NOT_ASKED
         self.attacks = [row for record in records for row in record.rows_of(AttackRow)]
         self._dices: dict[tuple[str, float], dict[str, float]] = {}
         for record in records:

@@ -156,3 +156,13 @@ def test_without_a_measurement_the_pace_of_calls_is_found_on_the_way():
     assert pace.left([0, 1]) is None
     pace.took("pgd", 0, 5.0)
     assert pace.left([0, 1], begun=0, done=["pgd"]) == 0.5 * (10 + 2 * 20 + 100 + 5)
+
+
+def test_a_search_anywhere_is_timed_where_there_is_one():
+    near, far = {"attack": "pgd", "eps": [0.1], "search_near": 0.9}, {"attack": "fgsm", "eps": [0.1]}
+    within = {"attack": "pgd", "eps": [0.1], "perturbation": "linf", "within": "5 mm"}
+    plan = Plan.model_validate({"name": "x", "probes": [near, within, far, {**far, "attack": "pgd"}]})
+    assert {kind: probe.name for kind, probe in cost._timed(plan).items()} == {
+        "l2": "fgsm-l2",
+        "linf": "pgd-linf-within-5mm",
+    }

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from imaseg import InputError, audit, load_model
 from imaseg.auditing import Plan
 from imaseg.auditing.engine import cost
-from imaseg.auditing.engine.shortened import _fitting, _worth, seconds_in
+from imaseg.auditing.engine.shortened import _fitting, _spare_gates, _worth, seconds_in, shorten
+from imaseg.auditing.validity.checks import _Evidence
 from imaseg.auditing.validity.gate import Gate
 from imaseg.models import device
+from imaseg.results.run import Shortened
 from tests.auditing.engine.test_cost import Clock
 
 RMS = {"perturbation": "l2", "unit": "rms"}
@@ -134,5 +136,56 @@ def test_a_budget_that_holds_nothing_is_refused_and_nothing_is_written(run, tmp_
 @pytest.mark.parametrize("gate", ["margin@l2=0.1", "dice@gamma-0.2=0.1", "dice@gamma-3=0.1"])
 def test_a_gate_keeps_what_it_is_judged_by(gate, run):
     with pytest.raises(InputError, match=r"--budget must leave what --fail-below is judged by"):
-        run(25.0, gates=[Gate.parse(gate, PLAN)])
-    run(25.0, gates=[Gate.parse("dice@clean=0.1", PLAN)])
+        run(18.0, gates=[Gate.parse(gate, PLAN)])
+    run(18.0, gates=[Gate.parse("dice@clean=0.1", PLAN)])
+
+
+GATED = Plan.model_validate(
+    {
+        "name": "gated",
+        "probes": [
+            {"attack": "pgd", **RMS, "eps": [0.1]},
+            {"attack": "pgd", **RMS, "eps": [0.5], "name": "larger"},
+            {"attack": "gaussian-noise", **RMS, "eps": [0.1]},
+            {"kind": "voxel-margin", **RMS, "eps": 0.1},
+            {"kind": "universal", **RMS, "eps": [0.1]},
+            {"kind": "margin", **RMS, "eps": 1.0},
+            {"kind": "corruption", "corruptions": "all", "severities": [3]},
+        ],
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("gate", "judged_by"),
+    [
+        ("dice@l2-0.1=0.1", ["pgd-l2"]),
+        ("dice@l2-0.5=0.1", ["larger"]),
+        ("dice@gaussian-noise-l2-0.1=0.1", ["gaussian-noise-l2"]),
+        ("dice@universal-l2-0.1=0.1", ["universal-l2"]),
+        ("dice@gaussian-noise-3=0.1", ["corruptions"]),
+        ("margin@l2=0.1", ["margin-l2"]),
+        ("dice@clean=0.1", []),
+    ],
+)
+def test_a_gate_asks_for_the_probes_that_it_is_judged_by_and_for_no_other(gate, judged_by):
+    gates, refused = [Gate.parse(gate, GATED)], []
+    for probe in GATED.probes:
+        try:
+            _spare_gates(gates, [probe], GATED.seed)
+        except InputError:
+            refused.append(probe.name)
+    assert refused == judged_by
+
+
+def test_a_plan_that_this_version_cannot_read_is_left_to_the_claim_of_the_folder(monkeypatch):
+    monkeypatch.setattr("imaseg.auditing.engine.shortened.measure", lambda *_: None)
+    with pytest.raises(InputError, match="a case that can be timed"):
+        shorten(None, PLAN, 60.0, before={"name": "old", "probes": [{"kind": "gone"}]})
+
+
+@pytest.mark.parametrize(("checked", "said"), [(0, "--budget left no time"), (None, "the plan asks for no extra")])
+def test_checks_that_fell_to_the_budget_are_not_laid_to_the_plan(checked, said):
+    cut = Shortened(seconds=60.0, left_out=["x"], checked=checked, whole_sha256="")
+    plan = PLAN.model_copy(update={"validity": None, "shortened": cut})
+    assert _Evidence([], plan, None, None, random=False).why.startswith(said)
