@@ -43,7 +43,8 @@ class Shortened(Record):
     def words(self) -> str:
         """What was left out, in a sentence."""
         lost = [f"left out {', '.join(self.left_out)}"] if self.left_out else []
-        few = [] if self.checked is None else [f"checked the attacks on {counted(self.checked, 'case')} only"]
+        checked = f"checked the attacks on {counted(self.checked, 'case')} only" if self.checked else ""
+        few = [] if self.checked is None else [checked or "did not check the attacks"]
         return f"To fit a budget of {duration(self.seconds)} this audit {' and '.join(lost + few)}."
 
 

@@ -189,3 +189,11 @@ def test_checks_that_fell_to_the_budget_are_not_laid_to_the_plan(checked, said):
     cut = Shortened(seconds=60.0, left_out=["x"], checked=checked, whole_sha256="")
     plan = PLAN.model_copy(update={"validity": None, "shortened": cut})
     assert _Evidence([], plan, None, None, random=False).why.startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("checked", "said"), [(None, "left out a, b."), (1, "on 1 case only."), (0, "left out a, b and did not check the")]
+)
+def test_what_was_left_out_in_words(checked, said):
+    cut = Shortened(seconds=7200, left_out=["a", "b"], checked=checked, whole_sha256="")
+    assert said in cut.words
