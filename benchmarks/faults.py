@@ -40,7 +40,7 @@ from typing import Any
 EQUAL, REFUSED = "equal", "refused in one line"
 LIMIT = 90.0
 """Seconds after which a job counts as hanging."""
-TIMES = {"seconds", "peak_memory_mb", "process", "processes", "cost", "cost_per_case", "case_seconds", "command"}
+TIMES = {"seconds", "peak_memory_mb", "process", "processes", "cost", "cost_per_case", "case_seconds", "command", "started"}
 PLAN = """name: faults
 probes:
 - {attack: pgd, unit: std, eps: [0.01, 0.05], steps: 4, write: nifti}

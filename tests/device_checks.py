@@ -235,7 +235,7 @@ NAMES = {"background": 0, "Front": 1, "Back": 2}
 
 def test_nnunets_network_is_audited_there(raw_phantom, tmp_path, monkeypatch):
     monkeypatch.setattr("imaseg.models.free_memory.free_bytes", lambda: 0)  # tensors there have no storage to measure
-    model = f"nnunet:{write_results(tmp_path / 'results', plans(), dataset(NAMES))}"
+    model = f"nnunet:{write_results(tmp_path / 'results', plans((24, 24, 16)), dataset(NAMES))}"
     plan = {"name": "few", "probes": [{"attack": "pgd", "unit": "std", "eps": [0.05], "steps": 1}], "verify": False}
     plan["probes"] += [{**plan["probes"][0], "search_near": 0.5, "name": "near"}]
     how = {"select": ["phantom_005"]}
