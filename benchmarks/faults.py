@@ -40,7 +40,17 @@ from typing import Any
 EQUAL, REFUSED = "equal", "refused in one line"
 LIMIT = 90.0
 """Seconds after which a job counts as hanging."""
-TIMES = {"seconds", "peak_memory_mb", "process", "processes", "cost", "cost_per_case", "case_seconds", "command", "started"}
+TIMES = {
+    "seconds",
+    "peak_memory_mb",
+    "process",
+    "processes",
+    "cost",
+    "cost_per_case",
+    "case_seconds",
+    "command",
+    "started",
+}
 PLAN = """name: faults
 probes:
 - {attack: pgd, unit: std, eps: [0.01, 0.05], steps: 4, write: nifti}
@@ -540,7 +550,7 @@ def main() -> None:
     import imaseg.cli.audit
     import imaseg.cli.prepare
     import imaseg.data.phantom
-    import imaseg.runs  # noqa: F401
+    import imaseg.runs.job  # noqa: F401
 
     bench = Bench(arguments.out.resolve(), arguments.seed)
     bench.set_up()
