@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 
-import numpy as np
 import pytest
 import torch
 from scipy.ndimage import distance_transform_edt
@@ -14,6 +13,7 @@ from imaseg.auditing import Plan
 from imaseg.auditing.plan import checked_plan
 from imaseg.auditing.probes import AttackProbe, MarginProbe
 from imaseg.auditing.probes.near_search import NearSearch
+from imaseg.auditing.validity.case import checks_cost
 from imaseg.data.reading import read_volume
 from imaseg.objectives import CrossEntropy, Dice
 from imaseg.report import write_report
@@ -163,11 +163,11 @@ def test_a_case_without_a_structure_is_searched_as_a_whole(monkeypatch):
         assert probe.room(_Nowhere()) == {"bounds": (0.0, 1.0)}
 
 
-def test_the_cost_counts_the_two_further_searches():
+def test_the_cost_counts_the_two_further_searches_and_what_is_looked_at_first():
     near, usual = (
         Plan.model_validate({**CONTENT, "probes": [probe]}) for probe in (CONTENT["probes"][1], CONTENT["probes"][0])
     )
-    from imaseg.auditing.validity.case import checks_cost
-
     assert checks_cost(near)[0].gradients - checks_cost(usual)[0].gradients == 2 * 4
-    assert np.isclose(checks_cost(usual)[0].forwards, checks_cost(near)[0].forwards)
+    assert near.probes[0].cost(1, 0).gradients - usual.probes[0].cost(1, 0).gradients == 2
+    margins = (MarginProbe(eps=0.1), MarginProbe(eps=0.1, search_near="20 mm"))
+    assert [probe.cost(1, 0).gradients - margins[0].cost(1, 0).gradients for probe in margins] == [0, 2]

@@ -106,7 +106,7 @@ class AttackProbe(NearSearch, Probe):
         attack, rungs = self.build(self.eps[-1], seed), len(self.eps)
         calls, looks = attack.steps * attack.restarts * attack.samples * rungs, _LOOKS * rungs
         gradients, forwards = (calls, looks) if self.uses_gradients else (0, calls + looks)
-        return Cost(self.name, gradients, forwards, rungs, self.perturbation, self.cases)
+        return Cost(self.name, gradients + self.looks_around, forwards, rungs, self.perturbation, self.cases)
 
     def run(self, scene: Scene) -> list[AttackRow]:
         """Search at every budget, score, and write what is asked for."""

@@ -104,7 +104,7 @@ class MarginProbe(NearSearch, Probe):
     def cost(self, classes: int, seed: int) -> Cost:
         """Halvings of the bracket, each an attack, for the whole and each structure."""
         calls = self._draws(classes) * self.steps * (math.ceil(math.log2(1 / self.rtol)) + _BESIDES)
-        return Cost(self.name, calls, perturbation=self.perturbation, first=self.cases)
+        return Cost(self.name, calls + self.looks_around, perturbation=self.perturbation, first=self.cases)
 
     def confirming(self, classes: int, seed: int, checked: int) -> Cost | None:
         """Two searches per margin, of every case where that is asked for."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _DISTANCES = (10.0, 20.0, 40.0, 80.0)
 """From a structure, in mm (pixels of pictures), that are tried in turn."""
+_OBJECTIVES = (Dice(), CrossEntropy())
 
 
 def how_near(value: object) -> float | str | None:
@@ -76,6 +77,11 @@ class NearSearch(Budgeted):
             )
             raise ValueError(msg)
 
+    @property
+    def looks_around(self) -> int:
+        """Calls with a gradient that show what a region holds, on each case."""
+        return 0 if self.search_near is None else len(_OBJECTIVES)
+
     def room(self, scene: Scene, model: Model | None = None) -> Room:
         """What may change on a case: what `within` leaves, or the region that is searched of a whole image."""
         room = scene.room(self.within)
@@ -116,7 +122,7 @@ def _gradients(scene: Scene, model: Model, whole: Perturbation) -> list[Tensor]:
     """Of Dice and of cross-entropy on the unchanged image (1, C, *spatial), where it may change."""
     at = Evaluator(scene.searched(model), scene.image, scene.search_label, whole, ignore_index=None, seed=scene.seed)
     everything, start = torch.zeros(1, dtype=torch.long, device=scene.image.device), whole.zeros(scene.image)
-    points = [at.with_gradient(start, everything, loss, 1.0, lambda _: True) for loss in (Dice(), CrossEntropy())]
+    points = [at.with_gradient(start, everything, loss, 1.0, lambda _: True) for loss in _OBJECTIVES]
     scene.count(at)
     return [whole.masked(point.gradient.nan_to_num(0, 0, 0)) for point in points if point.gradient is not None]
 

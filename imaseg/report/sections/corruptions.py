@@ -115,10 +115,10 @@ def _heat_map(audits: Audits, everyone: Audits) -> Table:
                 **({"of the clean Dice": _share(audit, name)} if relative else {}),
             }
             stands = standing_of(audit)
-            others = {f"Severity {level}": _shaded(audit, name, level, stands.cases) for level in levels}
-            rows += [row, row | {"Corruption": Cell(entries[0].title, stands.others)} | others | _blank(row)][
-                : 2 if stands.many and stands.cases else 1
-            ]
+            rows.append(row)
+            if stands.many and stands.cases:
+                others = {f"Severity {level}": _shaded(audit, name, level, stands.cases) for level in levels}
+                rows.append(row | {"Corruption": Cell(entries[0].title, stands.others)} | others | _blank(row))
     clean = ", ".join(f"{a.name} {decimal(clean_point(a).dice)} (n = {clean_point(a).n})" for a in audits)
     fallen = "".join(f". {owner(everyone, a)}{standing_of(a).sentence[:-1]}" for a in audits if standing_of(a).many)
     caption = f"Mean foreground {dice_in_words(everyone)} by corruption and severity; clean: {clean}"

@@ -76,8 +76,11 @@ def _means(audits: Audits) -> Iterator[str]:
     for audit in audits:
         stands = standing_of(audit)
         if stands.many:
-            alike = "agrees with itself until a voxel appears" if labels_are_predictions(audits) else "cannot be broken"
-            what = f"An empty prediction {alike}" if labels_are_predictions(audits) else f"What fails by itself {alike}"
+            what = (
+                "An empty prediction agrees with itself until a voxel appears"
+                if labels_are_predictions(audits)
+                else "What fails by itself cannot be broken"
+            )
             stays = (
                 f"tables state both means, and sentences speak of {stands.others}"
                 if stands.cases
