@@ -11,8 +11,10 @@ import numpy as np
 from imaseg.report.audits import Audit, Audits, labels_are_predictions
 from imaseg.report.compare import clean_point
 from imaseg.report.intervals import patients_of
+from imaseg.report.metrics import NATIVE
 from imaseg.report.other_cases import cases_of, dice_by_case, model_of, other_cases
 from imaseg.report.wording import decimal, in_words, listing
+from imaseg.results.base import MEAN, CaseScores
 from imaseg.results.corruption import CorruptionEntry
 from imaseg.statistics.equal_cost import EqualCost, equal_cost, mean_difference
 
@@ -31,6 +33,7 @@ class Distance(NamedTuple):
         target: mean of the other cohort: Dice without any change, or agreement at the lowest severity.
         found: the severity.
         n, m: cases of both.
+        on_files: `means` and `target` counted on the grid of the files; empty where they were not.
     """
 
     title: str
@@ -41,6 +44,7 @@ class Distance(NamedTuple):
     found: EqualCost
     n: int
     m: int
+    on_files: list[float]
 
     @property
     def inside(self) -> bool:
@@ -92,11 +96,13 @@ class Pair(NamedTuple):
         return f"{decimal(mean, sign=True)} ({in_words(ends, sign=True)})"
 
     def _distance(self, own: list[CorruptionEntry], theirs: list[CorruptionEntry]) -> Distance | None:
-        steps = [dice_by_case(clean_point(self.first).cases), *(dice_by_case(entry.metric_per_case) for entry in own)]
+        scores = [clean_point(self.first).cases, *(entry.metric_per_case for entry in own)]
+        steps = [dice_by_case(one) for one in scores]
         cases = [case for case in steps[0] if all(case in step for step in steps)]
-        other = dice_by_case(clean_point(self.other).cases)
+        others = clean_point(self.other).cases
         if labels_are_predictions([self.first]):
-            other = dice_by_case(theirs[0].metric_per_case) if theirs[0].severity == own[0].severity else {}
+            others = theirs[0].metric_per_case if theirs[0].severity == own[0].severity else []
+        other = dice_by_case(others)
         if not cases or not other:
             return None
         levels = [0.0, *(float(entry.severity) for entry in own)]
@@ -111,7 +117,20 @@ class Pair(NamedTuple):
             found=equal_cost(levels, curves, [*other.values()], *units),
             n=len(cases),
             m=len(other),
+            on_files=_on_files([*((one, cases) for one in scores), (others, [*other])]),
         )
+
+
+def _on_files(tables: Sequence[tuple[list[CaseScores], list[str]]]) -> list[float]:
+    """Mean Dice on the grid of the files over the chosen cases of each table; empty where one was not counted."""
+    means = []
+    for scores, chosen in tables:
+        there = {one.case: one.metrics.get(MEAN, {}).get(NATIVE) for one in scores}
+        known = [value for case in chosen if (value := there.get(case)) is not None]
+        if len(known) < len(chosen):
+            return []
+        means.append(float(np.mean(known)))
+    return means
 
 
 def pairs_of(audits: Audits) -> list[Pair]:

@@ -24,7 +24,6 @@ from imaseg.report.intervals import over
 from imaseg.report.margin_words import median_interval, quantile_text
 from imaseg.report.metrics import shown_metrics
 from imaseg.report.wording import amount, bracket, decimal, listing, percent, set_name, short, unit_name
-from imaseg.results.base import MEAN
 from imaseg.results.groups import CLEAN, Grouping
 from imaseg.results.unsized import in_pixels
 
@@ -116,12 +115,11 @@ def _accuracy(audit: Audit) -> list[str]:
 
 def _metrics(audit: Audit) -> list[str]:
     metrics = [metric for metric in shown_metrics([audit]) if metric.name in audit.summary.foreground_mean]
-    native = audit.summary.native_dice.get(MEAN)
     return [
         f"{metric.head} {metric.write(audit.summary.foreground_mean[metric.name])}"
         f"{_ends(audit.summary.ci95.get(metric.name), metric.digits)}{_left_out(audit, metric.name)}"
         for metric in metrics
-    ] + ([] if native is None else [f"Dice on the grid of the files {decimal(native)}"])
+    ]
 
 
 def _left_out(audit: Audit, metric: str) -> str:

@@ -51,9 +51,18 @@ def _of_instances() -> Iterator[Metric]:
         yield Metric(words.lower().replace(" ", "_"), head, words, words, apart=True, compared=False)
 
 
+ON_FILES = "Dice on the grid of the files"
+"""Head of columns of Dice that is counted on the voxels of the files, where others are on the model's."""
+ON_FILES_BELOW = "\u201con files\u201d: Dice of the prediction taken back to the voxels that the files have"
+"""What a table says of `note_on_files`."""
+NATIVE = "native_dice"
 _DEFAULT = ("dice", "hd95", "surface_dice", "fp_volume")
 METRICS = (
     Metric("dice", "Dice", "Dice", "Dice"),
+    Metric(
+        NATIVE, ON_FILES, "Dice on the grid of the files", "Dice on the grid of the files", 3,
+        "Dice on the grid of the files: of the prediction taken back to the voxels that the files have", compared=False,
+    ),
     Metric(
         "hd95", "HD95 (mm)", "HD95", "the 95th percentile of the Hausdorff distance (mm)", 2,
         "HD95: 95th percentile of the Hausdorff distance; where a structure is missing on one side, which leaves it "
@@ -120,3 +129,13 @@ def shown_metrics(audits: Audits) -> list[Metric]:
     blocks = [block for audit in audits for block in (audit.summary.foreground_mean, *audit.summary.mean.values())]
     held = {name for block in blocks for name in block}
     return [metric for metric in METRICS if metric.name in _DEFAULT or (metric.name in held and not metric.apart)]
+
+
+def counted_on_files(audits: Audits) -> bool:
+    """Whether any of the audits has Dice on the grid of the files."""
+    return any(NATIVE in audit.summary.foreground_mean for audit in audits)
+
+
+def note_on_files(value: float | None) -> str:
+    """That Dice in a note below the one on the model's grid; empty where it was not counted."""
+    return "" if value is None else f"on files {decimal(value)}"

@@ -65,8 +65,6 @@ class CaseRecord(Record):
         case: id.
         patient: the same for all cases of one person; empty where the data do not say.
         clean: scores of the clean prediction.
-        native_dice: Dice of the clean prediction by class, and "mean", counted on the grid of the files; empty for
-            prepared cases.
         truth: of audits against the model's own prediction, scores of the clean prediction against the label; empty for
             cases without one.
         volumes: reference volume in ml by class.
@@ -84,7 +82,6 @@ class CaseRecord(Record):
     case: CaseId
     patient: str = ""
     clean: Scores
-    native_dice: dict[str, float] = {}
     truth: Scores = {}
     volumes: dict[str, float]
     scale: CaseScale

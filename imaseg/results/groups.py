@@ -9,12 +9,17 @@ CLEAN = "clean"
 
 
 class GroupFigure(Record):
-    """Mean Dice of a group under one probe, or on unchanged images (`CLEAN`, eps 0)."""
+    """Mean Dice of a group under one probe, or on unchanged images (`CLEAN`, eps 0).
+
+    Attributes:
+        native_dice: the same mean of Dice on the grid of the files; None where it was not counted.
+    """
 
     probe: str
     eps: float
     dice: float
     ci95: Interval
+    native_dice: float | None = None
 
 
 class GroupMargin(Record):

@@ -134,6 +134,6 @@ def case_table(record: CaseRecord) -> list[dict[str, Any]]:
     # Corruptions stand under their own names, all else under that of the probe.
     lines += [(getattr(row, "corruption", row.probe), *line) for row in record.rows for line in row.table()]
     lines += [("clean", 0.0, kind, "reference_volume", volume) for kind, volume in record.volumes.items()]
-    lines += [("clean", 0.0, kind, "native_dice", dice) for kind, dice in record.native_dice.items()]
+    lines += [("truth", *line) for line in score_lines(0.0, record.truth)]
     keys = ("case", "probe", "eps", "class", "metric", "value")
     return [dict(zip(keys, (record.case, *line), strict=True)) for line in lines]

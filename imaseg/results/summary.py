@@ -92,12 +92,17 @@ class Intervals(Record):
 
 
 class SizeProbe(Record):
-    """Dice of one group of structures under one attack."""
+    """Dice of one group of structures under one attack.
+
+    Attributes:
+        native_dice: the same on the grid of the files; None where it was not counted.
+    """
 
     probe: str
     eps: float
     dice: float
     ci95: Interval
+    native_dice: float | None = None
 
 
 class SizeGroup(Record):
@@ -109,6 +114,7 @@ class SizeGroup(Record):
         volume_ml: smallest and largest.
         n: cases.
         clean: mean Dice on unchanged images.
+        clean_native: the same on the grid of the files; None where it was not counted.
         probes: under attack.
     """
 
@@ -118,6 +124,7 @@ class SizeGroup(Record):
     n: int
     clean: float
     clean_ci95: Interval
+    clean_native: float | None = None
     probes: list[SizeProbe]
 
 

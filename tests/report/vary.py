@@ -56,3 +56,28 @@ def blocks_of(section, kind):
 def texts(table):
     """Rows of a table as text."""
     return [[cell.text for cell in row] for row in table.rows]
+
+
+def with_native_dice(block, value):
+    """A block of metrics with this Dice on the grid of the files for each case, structure and mean."""
+    more = {"native_dice": value}
+    cases = [
+        case.model_copy(update={"metrics": {k: values | more for k, values in case.metrics.items()}})
+        for case in block.metric_per_case
+    ]
+    means = {k: values | more for k, values in block.mean.items()}
+    update = {"foreground_mean": block.foreground_mean | more, "mean": means, "metric_per_case": cases}
+    return block.model_copy(update=update)
+
+
+def on_files(audit, value):
+    """The audit with this Dice on the grid of the files, everywhere."""
+    lists = {
+        name: [with_native_dice(entry, value) for entry in getattr(audit.summary, name)]
+        for name in ("probes", "corruptions")
+    }
+    clean = with_native_dice(audit.summary, value)
+    return vary(
+        audit, audit.name, **lists, mean=clean.mean, foreground_mean=clean.foreground_mean,
+        metric_per_case=clean.metric_per_case, native_dice={"foreground_mean": value},
+    )  # fmt: skip

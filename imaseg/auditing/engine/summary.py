@@ -19,6 +19,7 @@ from imaseg.auditing.probes.attack import worst_cases
 from imaseg.auditing.validity.checks import valid, validity
 from imaseg.data.groups import Grouped
 from imaseg.results import CaseRecord, Summary
+from imaseg.results.base import MEAN
 from imaseg.results.case import units_of
 from imaseg.results.preparation import Agreement
 from imaseg.results.run import Run
@@ -49,7 +50,7 @@ def summarise(
         data=data,
         preparation=run.preparation,
         agreement=agreed,
-        native_dice=_mean_over_cases([record.native_dice for record in records]),
+        native_dice={} if data.reference == "prediction" else _native_dice(clean),
         **clean,
         intervals=Intervals.of(records),
         clean_dice_ci95=clean["ci95"]["dice"],
@@ -72,8 +73,10 @@ def summarise(
     )
 
 
-def _mean_over_cases(scores: Sequence[dict[str, float]]) -> dict[str, float]:
-    return {k: statistics.fmean(case[k] for case in scores) for k in scores[0]}
+def _native_dice(clean: Mapping[str, Any]) -> dict[str, float]:
+    """By class and in the mean, where it was counted."""
+    means = {**clean["mean"], MEAN: clean["foreground_mean"]}
+    return {k: values["native_dice"] for k, values in means.items() if "native_dice" in values}
 
 
 def _scored(entries: Mapping[str, Sequence[Any]]) -> list[Scored]:

@@ -144,7 +144,6 @@ class Work:
                 case=name,
                 patient=scene.source.patient(scene.case),
                 clean=clean,
-                native_dice=scene.native_dice,
                 truth=scene.truth_scores,
                 volumes=scene.volumes,
                 scale=scene.scale,

@@ -62,6 +62,7 @@ def against_prediction(model: SegmentationModel, loaded: Loaded, *, random: bool
         classes={},
         own=True,
         truth=loaded.volume.label,
+        native_truth=None if loaded.native.label is None else loaded.native_label,
     )
 
 

@@ -44,7 +44,8 @@ class Loaded:
         classes: class of the model by label value, where label values are not its classes.
         spaced: whether the files state how large a voxel is, as pictures do not.
         own: whether the label is the model's own prediction (`imaseg.auditing.inputs.reference`).
-        truth: of such a case, the label that the files hold, on the grid of `volume`; None where they hold none.
+        truth, native_truth: of such a case, the label that the files hold, in the model's classes, on the grid of
+            `volume` and on that of `native`; None where they hold none.
     """
 
     native: Volume
@@ -55,6 +56,7 @@ class Loaded:
     spaced: bool = True
     own: bool = False
     truth: NDArray[np.int64] | None = None
+    native_truth: NDArray[np.int64] | None = None
 
     @property
     def label(self) -> NDArray[np.int64]:
@@ -149,8 +151,8 @@ class CaseSource:
         volume = self.open(case)
         prepared, steps = self.fit(volume)
         known = steps if self.prepares else (self._prepared or {}).get(case.id, [])
-        classes, spaced = getattr(self._prepare, "classes", {}), states_spacing(self._cases, case, volume.spacing)
-        return Loaded(volume, prepared, steps, native_scale(known), classes, spaced)
+        spaced = states_spacing(self._cases, case, volume.spacing)
+        return Loaded(volume, prepared, steps, native_scale(known), self.classes, spaced)
 
     def steps(self, loaded: Loaded) -> list[Step]:
         """All that was done to a case since it was raw, by whomever."""
@@ -186,6 +188,20 @@ class CaseSource:
     def prepares(self) -> bool:
         """Whether the cases are raw, so that `fit` does something."""
         return self._prepare is not None
+
+    @property
+    def classes(self) -> Mapping[int, int]:
+        """Class of the model by label value, where the model's own preparation maps them; else empty."""
+        return cast("Mapping[int, int]", getattr(self._prepare, "classes", {}))
+
+    def in_values(self, label: NDArray[np.int64]) -> NDArray[np.int64]:
+        """A label in the model's classes as one in the values of label files; of several values the lowest."""
+        values = {k: value for value, k in sorted(self.classes.items(), reverse=True) if k >= 0}
+        if all(value == k for k, value in values.items()):
+            return label
+        table = np.zeros(max(values) + 1, np.int64)
+        table[[*values]] = [*values.values()]
+        return table[label]
 
     def open(self, case: Case) -> Volume:
         """A case as its files hold it, with the label values that the model knows.

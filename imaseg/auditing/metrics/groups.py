@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import scipy.stats
 
-from imaseg.auditing.metrics.scores import METRICS
+from imaseg.auditing.metrics.scores import METRICS, mean_of_known
 from imaseg.data.groups import NOT_STATED, Grouped
 from imaseg.results.attack import AttackEntry
-from imaseg.results.base import CaseScores
+from imaseg.results.base import MEAN, CaseScores
 from imaseg.results.groups import CLEAN, Group, GroupFigure, GroupGap, Grouping, GroupMargin
 from imaseg.results.margin import MarginEntry
 from imaseg.statistics import FEWEST, mean_interval, median_interval
@@ -38,14 +38,16 @@ def by_group(
         margins: of whole cases.
         units: what intervals and tests are over, by case (`imaseg.results.case.units_of`).
     """
-    tables = {(CLEAN, 0.0): _dice(clean)} | {(one.probe, one.eps): _dice(one.metric_per_case) for one in attacks}
+    scored = {(CLEAN, 0.0): clean} | {(one.probe, one.eps): one.metric_per_case for one in attacks}
+    tables = {key: _values(scores, "dice") for key, scores in scored.items()}
+    on_files = {key: _values(scores, "native_dice") for key, scores in scored.items()}
     found = []
     for column, values in grouped.items():
         held = {case: values[case] for case in units if case in values}
         members = {
             value: [case for case in held if held[case] == value] for value in sorted({*held.values()}, key=_place)
         }
-        groups = [_group(value, cases, tables, margins, units) for value, cases in members.items()]
+        groups = [_group(value, cases, tables, on_files, margins, units) for value, cases in members.items()]
         found.append((column, groups, [*_gaps(groups, tables, units)]))
     adjusted = iter(holm([gap.p for _, _, gaps in found for gap in gaps]))
     return [
@@ -69,14 +71,17 @@ def _place(value: str) -> tuple[bool, float, str]:
     return value == NOT_STATED, size, value
 
 
-def _dice(scores: Sequence[CaseScores]) -> _Dice:
-    return {one.case: one.dice for one in scores if one.dice is not None}
+def _values(scores: Sequence[CaseScores], metric: str) -> _Dice:
+    """Mean over the structures of each case where it is defined."""
+    found = {one.case: one.metrics.get(MEAN, {}).get(metric) for one in scores}
+    return {case: value for case, value in found.items() if value is not None}
 
 
 def _group(
     value: str,
     cases: Sequence[str],
     tables: Mapping[tuple[str, float], _Dice],
+    on_files: Mapping[tuple[str, float], _Dice],
     margins: Sequence[MarginEntry],
     units: Mapping[str, str],
 ) -> Group:
@@ -86,7 +91,12 @@ def _group(
         if here:
             numbers, patients = [dice[case] for case in here], [units[case] for case in here]
             ends = mean_interval(numbers, patients, within=METRICS["dice"].within)
-            figures.append(GroupFigure(probe=probe, eps=eps, dice=statistics.fmean(numbers), ci95=ends))
+            there = [on_files[probe, eps].get(case) for case in here]
+            figures.append(
+                GroupFigure(
+                    probe=probe, eps=eps, dice=statistics.fmean(numbers), ci95=ends, native_dice=mean_of_known(there)
+                )
+            )
     return Group(
         value=value,
         cases=list(cases),

@@ -53,7 +53,8 @@ class Metric(NamedTuple):
     """How a metric is measured and averaged.
 
     Attributes:
-        measure: per class; None for a metric that is taken of the whole case (`Scene.score`), or `asked` for.
+        measure: per class; None for a metric that is taken of the whole case or on the grid of the files
+            (`Scene.score`), or `asked` for.
         higher_is_better: its direction.
         of_held: whether the mean of a case is over the classes that its label holds. Of others it would be decided by
             one voxel.
@@ -73,6 +74,7 @@ class Metric(NamedTuple):
 _SHARE, _SIZE = (0.0, 1.0), (0.0, math.inf)
 METRICS: dict[str, Metric] = {
     "dice": Metric(lambda pair, k: float(pair.dice[k]), True, True, _SHARE),
+    "native_dice": Metric(None, True, True, _SHARE),
     "surface_dice": Metric(lambda pair, k: pair.surfaces[k].surface_dice, True, True, _SHARE),
     "surface_dice_2mm": Metric(lambda pair, k: pair.surfaces[k].surface_dice_2mm, True, True, _SHARE),
     # Left out of a mean, a structure that was missed altogether would be better than one found badly.
@@ -197,6 +199,18 @@ def score_regions(
     return scores
 
 
+def add_native_dice(scores: Scores, prediction: Volume, label: Volume, *, groups: Mapping[int, Sequence[int]]) -> None:
+    """Add `native_dice`: Dice of a prediction and its label on the grid of the files.
+
+    The mean is over the structures that the label holds there: what is lost in resampling counts as missed.
+    """
+    found = dice_of_maps(prediction, label, groups)
+    for k, value in found.items():
+        scores[k]["native_dice"] = value
+    held = [str(k) for k, inside in groups.items() if np.isin(label, inside).any()]
+    scores[MEAN]["native_dice"] = mean_of_held(found, held)
+
+
 def volumes_ml(label: Tensor, *, spacing: Sequence[float], groups: Mapping[int, Sequence[int]]) -> dict[str, float]:
     """Volume of each structure, a set of classes, in a label (*spatial)."""
     ml = math.prod(spacing) / 1000
@@ -224,6 +238,12 @@ def foreground_scores(scores: Scores, held: Collection[int]) -> Metrics:
 def mean_of_held(dice: Mapping[str, float], held: Collection[str]) -> float:
     """Mean Dice of a case over the structures that its label holds, over all where it holds none."""
     return statistics.fmean([dice[k] for k in held] or dice.values())
+
+
+def mean_of_known(values: Sequence[float | None]) -> float | None:
+    """Mean of values that are all known; else None."""
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known and len(known) == len(values) else None
 
 
 def mean_scores(rows: Sequence[Mapping[str, float | None]]) -> Metrics:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from imaseg.auditing.metrics.scores import METRICS
+from imaseg.auditing.metrics.scores import METRICS, mean_of_known
 from imaseg.results.base import CaseScores
 from imaseg.results.summary import SizeGroup, SizeProbe
 from imaseg.statistics import mean_intervals
@@ -36,17 +36,20 @@ def by_size(
         classes: to report.
         units: what intervals are over, by case (`imaseg.results.case.units_of`).
     """
-    tables = [_dice(scores) for scores in (clean, *(scores for _, _, scores in probes))]
+    scored = (clean, *(scores for _, _, scores in probes))
+    tables = [_dice(scores) for scores in scored]
+    on_files = [{one.case: one.metrics for one in scores} for scores in scored]
     entries = []
     for k in classes:
         sizes = {case: of[k] for case, of in volumes.items() if of.get(k, 0.0) > 0}
         for name, cases in groups(sizes).items():
             rows = [[table[case][k] for case in cases] for table in tables]
+            there = [mean_of_known([table[case][k].get("native_dice") for case in cases]) for table in on_files]
             patients = [units[case] for case in cases]
             intervals = mean_intervals(rows, patients, within=[METRICS["dice"].within] * len(rows))
             clean_mean, *means = (sum(values) / len(values) for values in rows)
             attacked = [
-                SizeProbe(probe=probe, eps=eps, dice=mean, ci95=intervals[step])
+                SizeProbe(probe=probe, eps=eps, dice=mean, ci95=intervals[step], native_dice=there[step])
                 for step, ((probe, eps, _), mean) in enumerate(zip(probes, means, strict=True), start=1)
             ]
             entries.append(
@@ -57,6 +60,7 @@ def by_size(
                     n=len(cases),
                     clean=clean_mean,
                     clean_ci95=intervals[0],
+                    clean_native=there[0],
                     probes=attacked,
                 )
             )

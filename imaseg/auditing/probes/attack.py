@@ -7,7 +7,6 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
-from torch import Tensor
 
 from imaseg.attacks import Attack, AttackResult
 from imaseg.auditing.inputs.budget import UNIT_SCALE, Budgeted, Eps, Room
@@ -16,6 +15,7 @@ from imaseg.auditing.probes.base import Cost, Labels, Probe, Sorted
 from imaseg.auditing.probes.near_search import NearSearch
 from imaseg.auditing.probes.scene import Scene, number
 from imaseg.auditing.probes.written import write_attacked
+from imaseg.perturbations import Perturbation
 from imaseg.results.attack import AttackEntry, AttackRow
 from imaseg.results.base import SearchedNearAll, Spread, in_set
 from imaseg.results.case import CaseRecord, CaseScale, units_of
@@ -119,7 +119,7 @@ class AttackProbe(NearSearch, Probe):
         rows = []
         for eps, result in zip(self.eps, results, strict=True):
             scene.count(result)
-            rows.append(self._row(scene, eps, result, attack.perturbation.region))
+            rows.append(self._row(scene, eps, result, attack.perturbation))
             if scene.showcase and (scene.showcase.probe, scene.showcase.eps) == (self.name, eps):
                 scene.show(result)
         if self.write == "nifti":
@@ -127,14 +127,15 @@ class AttackProbe(NearSearch, Probe):
             rows[-1] = rows[-1].model_copy(update={"written": written})
         return rows
 
-    def _row(self, scene: Scene, eps: float, result: AttackResult, region: Tensor | None) -> AttackRow:
-        logits = scene.logits(result.image)
+    def _row(self, scene: Scene, eps: float, result: AttackResult, perturbation: Perturbation) -> AttackRow:
+        logits, region, label = scene.logits(result.image), perturbation.region, result.label[0]
+        there = scene.moved_on_files(label) if perturbation.moves_label and scene.source.prepares else None
         return AttackRow(
             probe=self.name,
             eps=eps,
             eps_set=float(result.eps),
             size=float(result.size),
-            scores=scene.score(result.prediction[0], result.dice, result.label[0], logits),
+            scores=scene.score(result.prediction[0], result.dice, label, logits, image=result.image, on_files=there),
             sizes=sizes_in_all_units({unit: float(size) for unit, size in result.sizes.items()}, scene.scale),
             free=1.0 if region is None else float(region.float().mean()),
             near=scene.share_near(result.image[0] - scene.image[0]),

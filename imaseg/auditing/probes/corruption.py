@@ -5,10 +5,15 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Literal
+from dataclasses import replace
+from typing import Annotated, Literal, cast
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from pydantic import Field
 
+from imaseg.auditing.inputs.source import Loaded
 from imaseg.auditing.metrics.scores import block
 from imaseg.auditing.probes.base import Cost, Labels, Probe, Sorted
 from imaseg.auditing.probes.scene import Scene
@@ -99,19 +104,24 @@ class CorruptionProbe(Probe):
                 continue
             drawn = [corruption, *(type(corruption)(seed=corruption.seed + more) for more in range(1, self.draws))]
             ladders = [one.ladder(start, severities=self.severities, modality=_modality(scene)) for one in drawn]
-            rows += [self._row(scene, corruption, *corrupted) for corrupted in zip(*ladders, strict=True)]
+            rows += [self._row(scene, corruption, start, *each) for each in zip(*ladders, strict=True)]
         return rows
 
     def _beginnings(self, scene: Scene) -> Iterator[tuple[Corruption, Volume, str]]:
         """Every corruption, the volume that it is applied to, and why it does not occur there, if so."""
         native = scene.source.open(scene.case)
+        if scene.loaded.own:  # what moves with the image is then the model's own prediction
+            native = replace(native, label=scene.source.in_values(scene.loaded.native_label))
         for corruption in self.build(scene.seed):
-            start = scene.source.fit(native)[0] if corruption.after_normalisation else native
+            start = scene.loaded.volume if corruption.after_normalisation else native
             yield corruption, start, corruption.why_not(start, _modality(scene))
 
-    def _row(self, scene: Scene, corruption: Corruption, corrupted: Corrupted, *others: Corrupted) -> CorruptionRow:
-        seen = _seen(scene, corruption, corrupted)
-        volumes = [seen.predicted_volumes, *(_seen(scene, corruption, other).predicted_volumes for other in others)]
+    def _row(
+        self, scene: Scene, corruption: Corruption, start: Volume, corrupted: Corrupted, *others: Corrupted
+    ) -> CorruptionRow:
+        seen = _seen(scene, corruption, start, corrupted)
+        drawn = [_seen(scene, corruption, start, other).predicted_volumes for other in others]
+        volumes = [seen.predicted_volumes, *drawn]
         stated = {key: getattr(corrupted, key) for key in ("severity", "parameters", "change", "reached")}
         return CorruptionRow(
             probe=self.name,
@@ -163,14 +173,28 @@ class CorruptionProbe(Probe):
         )
 
 
-def _seen(scene: Scene, corruption: Corruption, corrupted: Corrupted) -> Scene:
+def _seen(scene: Scene, corruption: Corruption, start: Volume, corrupted: Corrupted) -> Scene:
     """The case as it is corrupted, prepared and predicted."""
     try:
-        volume = corrupted.volume if corruption.after_normalisation else scene.source.fit(corrupted.volume)[0]
-        return scene.seen(volume)
+        return scene.seen(_loaded(scene, corruption, start, corrupted.volume))
     except InputError as error:
         msg = f"{corruption.name} at severity {corrupted.severity}: {error}"
         raise InputError(msg) from error
+
+
+def _loaded(scene: Scene, corruption: Corruption, start: Volume, volume: Volume) -> Loaded:
+    """The corrupted volume as the model takes it, with the label that belongs to it on both grids."""
+    before, label = scene.loaded, cast("NDArray[np.int64]", volume.label)
+    moved = not np.array_equal(label, cast("NDArray[np.int64]", start.label))
+    if corruption.after_normalisation:
+        if not moved:
+            return replace(before, volume=volume)
+        there = scene.moved_on_files(torch.from_numpy(label))
+        return replace(before, volume=volume, native=replace(before.native, label=there), classes={})
+    prepared, steps = scene.source.fit(volume)
+    if before.own and not moved:  # the prediction itself, rather than what two resamplings make of it
+        prepared = replace(prepared, label=before.label)
+    return replace(before, volume=prepared, native=volume, steps=steps, classes=scene.source.classes)
 
 
 def _modality(scene: Scene) -> tuple[str, ...]:

@@ -23,11 +23,11 @@ from imaseg.auditing.inputs.own import native_decision
 from imaseg.auditing.inputs.source import CaseSource, Loaded
 from imaseg.auditing.metrics.calibration import calibration_error
 from imaseg.auditing.metrics.instances import Instances
-from imaseg.auditing.metrics.scores import dice_of_maps, mean_of_held, score, score_regions, volumes_ml
+from imaseg.auditing.metrics.scores import add_native_dice, dice_of_maps, mean_of_held, score, score_regions, volumes_ml
 from imaseg.auditing.probes.cropped import cropped
 from imaseg.data import Case
 from imaseg.data.files import whole_file
-from imaseg.data.volume import Volume
+from imaseg.data.inverse.native import native_label
 from imaseg.errors import InputError
 from imaseg.frozen import Model, seed_all
 from imaseg.models.outputs.regions import Groups, classes_in, masks, region_logits
@@ -152,25 +152,15 @@ class Scene:
     def truth_scores(self) -> Scores:
         """The same against the label that the files hold, where the case is judged by the model's own prediction."""
         truth = self.loaded.truth
-        return {} if truth is None else self._clean_scores(torch.from_numpy(truth)[None].to(self.label.device))
+        if truth is None:
+            return {}
+        return self._clean_scores(torch.from_numpy(truth)[None].to(self.label.device), self.loaded.native_truth)
 
-    def _clean_scores(self, label: Tensor) -> Scores:
+    def _clean_scores(self, label: Tensor, on_files: NDArray[np.int64] | None = None) -> Scores:
         target = masks(label, self.groups) if self.model.card.regions else label
         drawn = [hard_dice(self.rated(logits), target) for logits in self._clean_draws]
         dice = self.by_number(torch.stack(drawn).mean(0))
-        return self.score(self.clean, dice, label[0], self.clean_logits[0])
-
-    @cached_property
-    def native_dice(self) -> dict[str, float]:
-        """Dice of the clean decision on the grid of the files, by structure and in the mean.
-
-        None of prepared cases, and of those that are judged by that decision.
-        """
-        if not self.source.prepares or self.loaded.own:
-            return {}
-        decided = native_decision(self.model, self.image, self.clean_logits[0], self.loaded.steps)
-        scores = dice_of_maps(decided, self.loaded.native_label, self.groups)
-        return scores | {MEAN: mean_of_held(scores, self.held)}
+        return self.score(self.clean, dice, label[0], self.clean_logits[0], on_files=on_files)
 
     @cached_property
     def search_label(self) -> Tensor:
@@ -276,14 +266,13 @@ class Scene:
         with torch.no_grad():
             return [self.model(image) for _ in self._draws()]
 
-    def score_of(self, volume: Volume) -> Scores:
-        """Metrics of the plain prediction of another image of this case."""
-        return self.seen(volume).clean_scores
+    def score_of(self, image: Tensor) -> Scores:
+        """Metrics of the plain prediction of another image (1, C, *spatial) of this case."""
+        volume = replace(self.loaded.volume, image=image[0].cpu().numpy())
+        return self.seen(replace(self.loaded, volume=volume)).clean_scores
 
-    def seen(self, volume: Volume) -> Scene:
+    def seen(self, loaded: Loaded) -> Scene:
         """The case with another image, already predicted."""
-        volume = replace(volume, label=self.loaded.label) if self.loaded.own else volume
-        loaded = replace(self.loaded, volume=volume)
         how: dict[str, Any] = {"folder": self.folder, "random": self.random, "instances": self.instances}
         other = Scene(self.model, self.source, self.case, loaded, **how)
         _ = other.clean_logits
@@ -295,8 +284,26 @@ class Scene:
         """Volume of the prediction of the unchanged image in ml by class."""
         return volumes_ml(self.clean, spacing=self.spacing, groups=self.groups)
 
-    def score(self, prediction: Tensor, dice: Tensor, label: Tensor, logits: Tensor) -> Scores:
-        """All metrics of a prediction (*spatial) with its Dice (1, K), against a label (*spatial), both of classes."""
+    def score(
+        self,
+        prediction: Tensor,
+        dice: Tensor,
+        label: Tensor,
+        logits: Tensor,
+        *,
+        image: Tensor | None = None,
+        on_files: NDArray[np.int64] | None = None,
+    ) -> Scores:
+        """All metrics of a prediction.
+
+        Args:
+            prediction: classes (*spatial).
+            dice: (1, K), of that prediction.
+            label: classes (*spatial) to compare with.
+            logits: (K, *spatial) behind the prediction.
+            image: (1, C, *spatial) that was predicted, if not that of the case.
+            on_files: classes to compare with on the grid of the files, if not those of the case.
+        """
         found, truth = prediction.cpu(), label.cpu()
         how: dict[str, Any] = {"spacing": self.spacing, "instances": self.instances}
         if self.model.card.regions:
@@ -304,7 +311,16 @@ class Scene:
         else:
             scores = score(found, truth, dice[0], classes=self.classes, **how)
         scores[MEAN]["ece"] = calibration_error(logits, label, spacing=self.spacing, independent=self.model.independent)
+        if self.source.prepares:
+            there = native_decision(self.model, self.image if image is None else image, logits, self.loaded.steps)
+            judged = self.loaded.native_label if on_files is None else on_files
+            add_native_dice(scores, there, judged, groups=self.groups)
         return scores
+
+    def moved_on_files(self, label: Tensor) -> NDArray[np.int64]:
+        """A label (*spatial) that moved with the image, on the grid of the files; what did not move stays as it was."""
+        native = replace(self.loaded.native, label=self.loaded.native_label)
+        return native_label(label.cpu().numpy(), self.loaded.label, native, self.loaded.steps)
 
     def keep(self, name: str, digest: str) -> str:
         """Note a file that was written for this case; returns its name."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import zipfile
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -158,7 +157,7 @@ class UniversalProbe(Budgeted, Probe):
         params = found.params(scene.image, allowed)
         image = allowed.apply(scene.image, params)
         before = scene.forward_calls
-        scores = scene.score_of(replace(scene.loaded.volume, image=image[0].cpu().numpy()))
+        scores = scene.score_of(image)
         change = image - scene.image
         sizes = measure(change, scene.image, allowed.share)
         return AttackRow(

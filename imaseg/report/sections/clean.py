@@ -9,8 +9,6 @@ from imaseg.report.metrics import metric_cells, shown_metrics
 from imaseg.report.wording import decimal, in_words, listing
 from imaseg.results.base import MEAN
 
-_ON_FILES = "Dice on the grid of the files"
-
 
 def build(audits: Audits) -> Section | None:
     """Clean metrics per class and model; nothing where predictions are compared with themselves."""
@@ -39,15 +37,12 @@ def build(audits: Audits) -> Section | None:
 
 
 def _table(audits: Audits) -> Table:
-    metrics, counted_there = shown_metrics(audits), any(audit.summary.native_dice for audit in audits)
-    rows = []
+    metrics, rows = shown_metrics(audits), []
     for audit in audits:
-        native = audit.summary.native_dice
         blocks = audit.summary.mean | {MEAN: audit.summary.foreground_mean}
         for value, block in blocks.items():
             name = "mean over foreground" if value == MEAN else audit.structure(value)
-            on_files = {_ON_FILES: decimal(native[value]) if native else "not counted"} if counted_there else {}
-            rows.append({"Model": audit.name, "Structure": name, **metric_cells(block, metrics), **on_files})
+            rows.append({"Model": audit.name, "Structure": name, **metric_cells(block, metrics)})
     sizes = ", ".join(f"{audit.name} n = {clean_point(audit).n}" for audit in audits)
     return table(f"Metrics on unchanged images, means over the cases where they are defined ({sizes})", rows)
 

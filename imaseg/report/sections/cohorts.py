@@ -5,6 +5,7 @@ from __future__ import annotations
 from imaseg.report.audits import Audits, dice_word, labels_are_predictions
 from imaseg.report.blocks import MISSING, Block, Bullets, Cell, Section, Sentence, Table, table
 from imaseg.report.cohorts import Distance, Pair, lines, pairs_of, refusals
+from imaseg.report.metrics import ON_FILES
 from imaseg.report.wording import NO_INTERVAL, decimal, short
 
 _LABELLED = (
@@ -67,5 +68,17 @@ def _row(audits: Audits, pair: Pair, distance: Distance) -> dict[str, object]:
         "Image change there": MISSING._replace(text="outside") if change is None else short(change, 2),
         f"{word} of {pair.first.name}, clean and by severity": ", ".join(map(decimal, distance.means)),
         f"{word} of {pair.other.name}": decimal(distance.target),
+        **_on_files(pair, distance),
         "n": f"{distance.n}, {distance.m}",
+    }
+
+
+def _on_files(pair: Pair, distance: Distance) -> dict[str, object]:
+    """The same on the grid of the files, where all of it was counted there."""
+    if not distance.on_files:
+        return {}
+    *means, target = map(decimal, distance.on_files)
+    return {
+        f"{ON_FILES}, {pair.first.name}": ", ".join(means),
+        f"{ON_FILES}, {pair.other.name}": target,
     }

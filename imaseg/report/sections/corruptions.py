@@ -16,6 +16,7 @@ from imaseg.report.audits import Audit, Audits, dice_in_words, labels_are_predic
 from imaseg.report.blocks import MISSING, Cell, Details, Scale, Section, Sentence, Table, Text, table, with_interval
 from imaseg.report.compare import clean_point
 from imaseg.report.focus import standing_of
+from imaseg.report.metrics import NATIVE, ON_FILES, counted_on_files
 from imaseg.report.plot import gradient, shades
 from imaseg.report.wording import UNDEFINED, decimal, listing, percent, short, spread_text
 from imaseg.results.base import CaseScores
@@ -190,6 +191,7 @@ def _change(entries: Sequence[CorruptionEntry]) -> str:
 
 def _severities(audits: Audits) -> Table:
     """Every corruption at every severity: what it is, how far it changes the image, and Dice."""
+    there = counted_on_files(audits)
     rows = [
         {
             "Model": audit.name,
@@ -199,6 +201,7 @@ def _severities(audits: Audits) -> Table:
             "Image change (SD)": Cell(spread_text(entry.change), "; ".join(_remarks(entry))),
             "n": entry.n,
             "Dice [95 % CI]": with_interval(entry.dice, entry.dice_ci95),
+            **({ON_FILES: decimal(entry.foreground_mean.get(NATIVE))} if there else {}),
         }
         for name in _by_name(audits)
         for audit in audits

@@ -9,6 +9,7 @@ from imaseg.progress import counted
 from imaseg.report.audits import Audit, Audits, dice_word, model_column, owner
 from imaseg.report.blocks import MISSING, Block, Cell, Section, Sentence, Table, table, with_interval
 from imaseg.report.compare import strongest
+from imaseg.report.metrics import ON_FILES_BELOW, counted_on_files, note_on_files
 from imaseg.report.wording import brief, decimal, short, unit_name
 from imaseg.results.groups import CLEAN, Group, GroupGap, Grouping
 
@@ -28,13 +29,14 @@ def build(audits: Audits) -> Section | None:
     gaps = [(audit, one) for audit, one in held if one.gaps]
     if gaps:
         blocks.append(_gaps(audits, gaps))
-    fewest = held[0][1].fewest
+    fewest, there = held[0][1].fewest, f"; {ON_FILES_BELOW}" if counted_on_files(audits) else ""
     return Section(
         115,
         "groups",
         "By group",
         blocks,
-        f"In brackets: 95 % interval. Groups of fewer than {fewest} patients get neither an interval nor a verdict.",
+        f"In brackets: 95 % interval{there}. Groups of fewer than {fewest} patients get neither an interval nor a "
+        "verdict.",
         "By group",
         sentences=[Sentence("Groups of cases:", tuple(_said(audits, held)))],
         methods=[_METHOD],
@@ -110,7 +112,10 @@ def _cell(group: Group, probe: str, eps: float) -> Cell | str:
     found = next((one for one in group.figures if (one.probe, one.eps) == (probe, eps)), None)
     if found is None:
         return MISSING
-    return Cell(decimal(found.dice)) if found.ci95 is None else with_interval(found.dice, found.ci95)
+    there = note_on_files(found.native_dice)
+    if found.ci95 is None:
+        return Cell(decimal(found.dice), there)
+    return with_interval(found.dice, found.ci95, more=there)
 
 
 def _gaps(audits: Audits, held: list[tuple[Audit, Grouping]]) -> Table:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from imaseg.report.audits import Audit, Audits, dice_in_words, reference_word
 from imaseg.report.blocks import MISSING, Cell, Section, Table, table, with_interval
 from imaseg.report.compare import strongest
+from imaseg.report.metrics import ON_FILES_BELOW, counted_on_files, note_on_files
 from imaseg.report.wording import NO_INTERVAL, brief, decimal, short
 from imaseg.results.summary import SizeGroup
 
@@ -17,6 +18,8 @@ def build(audits: Audits) -> Section | None:
     """One row per structure, group of sizes and model, clean and under the worst attacks."""
     groups = [(audit, group) for audit in audits for group in audit.summary.by_size]
     rules = " ".join(dict.fromkeys(audit.summary.by_size_rule for audit in audits)).strip()
+    if counted_on_files(audits):
+        rules += f" {ON_FILES_BELOW.capitalize()}."
     title = "By size of the structure"
     return Section(120, "sizes", title, [_table(audits, groups)], rules, "By size") if groups else None
 
@@ -33,7 +36,7 @@ def _table(audits: Audits, groups: _Groups) -> Table:
             "Structure": audit.structure(group.structure),
             "Size": Cell(group.group, f"{short(group.volume_ml[0])} to {short(group.volume_ml[1])} ml"),
             "n": group.n,
-            "Clean": _cell(group.clean, group.clean_ci95, known=known),
+            "Clean": _cell(group.clean, group.clean_ci95, group.clean_native, known=known),
             **_cells(group, columns, units, known=known),
         }
         for audit, group in sorted(groups, key=lambda pair: order.index((pair[1].structure, pair[1].group)))
@@ -53,10 +56,14 @@ def _columns(audits: Audits, groups: _Groups) -> list[tuple[str, float]]:
 def _cells(
     group: SizeGroup, columns: Sequence[tuple[str, float]], units: Mapping[str, str], *, known: bool
 ) -> dict[str, Cell]:
-    cells = {(probe.probe, probe.eps): _cell(probe.dice, probe.ci95, known=known) for probe in group.probes}
+    cells = {
+        (probe.probe, probe.eps): _cell(probe.dice, probe.ci95, probe.native_dice, known=known)
+        for probe in group.probes
+    }
     heads = {column: f"{column[0]} at {brief(column[1], units.get(column[0], ''))}".strip() for column in columns}
     return {head: cells.get(column, MISSING) for column, head in heads.items()}
 
 
-def _cell(dice: float, ends: Sequence[float] | None, *, known: bool) -> Cell:
-    return with_interval(dice, ends) if known else Cell(decimal(dice))
+def _cell(dice: float, ends: Sequence[float] | None, native: float | None, *, known: bool) -> Cell:
+    there = note_on_files(native)
+    return with_interval(dice, ends, more=there) if known else Cell(decimal(dice), there)

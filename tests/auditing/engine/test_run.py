@@ -18,7 +18,7 @@ import torch
 from imaseg import L2, PGD, DiceBelow, InputError, SampleMargin, audit, load_cases, load_model
 from imaseg.auditing import Plan, load_plan
 from imaseg.auditing.engine import work
-from imaseg.auditing.inputs.source import Loaded
+from imaseg.auditing.inputs.source import CaseSource, Loaded
 from imaseg.auditing.metrics.calibration import calibration_error
 from imaseg.auditing.probes import AttackProbe, MarginProbe, VoxelMarginProbe
 from imaseg.auditing.probes.scene import Scene
@@ -552,7 +552,13 @@ def test_budgets_in_std_do_not_depend_on_the_scale_of_the_images(tiny_run, prepa
         """Of an image so many times as bright, for a model that expects it."""
         bright = replace(volume, image=volume.image * factor)
         model.network.forward = lambda image: forward(image / factor)
-        scene = Scene(model, None, case, Loaded(bright, bright, [], None), folder=tmp_path)
+        scene = Scene(
+            model,
+            CaseSource(load_cases(prepared_phantom), model.card),
+            case,
+            Loaded(bright, bright, [], None),
+            folder=tmp_path,
+        )
         (found,) = AttackProbe(attack="pgd", unit="std", eps=[0.2], steps=3).run(scene)
         return scene.scale.std, found
 

@@ -273,11 +273,11 @@ PLANS = {
 def test_a_case_short_of_memory_fails_alone(plan, tiny_run, prepared_phantom, tmp_path, monkeypatch):
     look = Scene.score
 
-    def starved(self, *arguments):
+    def starved(self, *arguments, **more):
         if self.case.id == "phantom_005":
             msg = "CUDA out of memory. Tried to allocate 2.00 GiB"
             raise torch.OutOfMemoryError(msg)
-        return look(self, *arguments)
+        return look(self, *arguments, **more)
 
     monkeypatch.setattr(Scene, "score", starved)
     said = []
@@ -344,9 +344,9 @@ def test_what_is_removed_while_it_runs_is_not_summed_up(gone, tiny_run, prepared
 def test_a_case_is_not_written_into_a_folder_that_was_removed(tiny_run, prepared_phantom, tmp_path, monkeypatch):
     out, score = tmp_path / "a", Scene.score
 
-    def robbed(self, *arguments):
+    def robbed(self, *arguments, **more):
         shutil.rmtree(out, ignore_errors=True)
-        return score(self, *arguments)
+        return score(self, *arguments, **more)
 
     plan = Plan.model_validate(SPEC | {"verify": False, "validity": None, "showcase": None, "margins": []})
     monkeypatch.setattr(Scene, "score", robbed)

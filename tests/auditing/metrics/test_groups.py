@@ -187,3 +187,13 @@ def test_means_gap_and_worst_group_are_those_counted_from_the_masks():
     (gap,) = site.gaps
     assert (gap.worst, gap.gap) == ("A", pytest.approx(means["A"] - means["B"]))
     assert gap.gap < -0.05
+
+
+def test_dice_on_the_grid_of_the_files_is_averaged_where_every_case_has_it():
+    there = [CaseScores(case=c, metrics={MEAN: {"dice": CLEAN[c], "native_dice": CLEAN[c] / 2}}) for c in CASES]
+    for clean, known in ((there, True), ([*there[:-1], *scores(CLEAN)[-1:]], False)):
+        (site,) = by_group({"site": SITES}, clean, [], [], ITSELF)
+        for group in site.groups:
+            whole = known or CASES[-1] not in group.cases
+            wanted = np.mean([CLEAN[case] / 2 for case in group.cases]) if whole else None
+            assert group.figures[0].native_dice == (pytest.approx(wanted) if whole else None)

@@ -63,3 +63,15 @@ def test_cases_without_the_structure_or_a_known_volume_are_left_out():
     assert entry.n == 2
     assert entry.volume_ml == [1.0, 2.0]
     assert entry.clean_ci95 is None
+
+
+def test_dice_on_the_grid_of_the_files_is_averaged_over_the_same_cases():
+    cases = _names(3)
+    volumes = {case: {"1": 1.0} for case in cases}
+    there = [
+        CaseScores(case=case, metrics={"1": {"dice": 0.5, "native_dice": value}})
+        for case, value in zip(cases, (0.1, 0.2, 0.6), strict=True)
+    ]
+    plain, units = _scores(dict.fromkeys(cases, 0.5)), dict(zip(cases, cases, strict=True))
+    (group,) = by_size(volumes, plain, [("pgd-l2", 0.1, there)], ["1"], units)
+    assert (group.clean_native, group.probes[0].native_dice) == (None, pytest.approx(0.3))

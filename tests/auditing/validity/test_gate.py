@@ -120,7 +120,7 @@ def test_corruptions_are_found_by_name_and_severity():
         ("dice@linf=0.6", "must name what plan p measures as dice"),
         ("dice@rician-noise-3=0.7", "must name what plan p measures"),
         ("margin@linf=0.1", r"measures as margin \(l2, margin-l2-dice-below-0.5, margin-l2-voxels-flipped-0.1\)"),
-        ("hd95@clean=3", "must be one of dice, surface_dice.*margin, got 'hd95'"),
+        ("hd95@clean=3", "must be one of dice, native_dice, surface_dice.*margin, got 'hd95'"),
         ("dice@clean", "must be METRIC@PROBE-EPS=VALUE, got 'dice@clean'"),
         ("dice@clean=0.-8", "must be METRIC@PROBE-EPS=VALUE"),
     ],

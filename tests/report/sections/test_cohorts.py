@@ -10,7 +10,7 @@ from imaseg.report.page import render
 from imaseg.report.sections import cohorts, results
 from imaseg.report.sections.context import summary
 from tests.report.parser import Page
-from tests.report.vary import blocks_of, vary, with_dice
+from tests.report.vary import blocks_of, on_files, vary, with_dice
 
 
 @pytest.fixture
@@ -178,3 +178,15 @@ def test_seven_patients_have_an_interval(here):
     section = cohorts.build([grown(here), grown(elsewhere(here, 0.84))])
     assert row(section, "Gamma")["As much as severity [95 % CI]"].note == "[3.0, 3.0]"
     assert "severity 3.0 [3.0, 3.0] of Gamma" in section.sentences[0].text
+
+
+def test_means_on_the_grid_of_the_files_stand_beside_the_others(here):
+    plain = cohorts.build([here, elsewhere(here, 0.8)])
+    assert not any("grid of the files" in head for head in blocks_of(plain, "table")[0].head)
+    one = on_files(here, 0.7)
+    found = row(cohorts.build([one, on_files(elsewhere(here, 0.8), 0.6)]), "Gamma")
+    number = 1 + sum(entry.corruption == "gamma" for entry in here.summary.corruptions)
+    assert found["Dice on the grid of the files, here"].text == ", ".join(["0.700"] * number)
+    assert found["Dice on the grid of the files, there"].text == "0.600"
+    half = cohorts.build([one, elsewhere(here, 0.8)])
+    assert not any("grid of the files" in head for head in blocks_of(half, "table")[0].head)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from imaseg.report.sections.corruptions import build
-from tests.report.vary import blocks_of, texts, vary, with_dice
+from tests.report.vary import blocks_of, on_files, texts, vary, with_dice
 
 HALVED = "\N{BLACK DOWN-POINTING TRIANGLE}"
 
@@ -104,3 +104,13 @@ def test_a_loss_is_stated_as_a_share_of_the_clean_dice(tiny):
     for row in heat.rows:
         said = float(row[place].text.removesuffix(" %").replace("\N{MINUS SIGN}", "-"))
         assert said == pytest.approx(100 * relative[titles[row[0].text]], rel=0.06)
+
+
+def test_every_severity_holds_dice_on_the_grid_of_the_files(tiny):
+    def heads(audit):
+        return [table.head for table in blocks_of(build([audit]), "table")]
+
+    assert not any("Dice on the grid of the files" in head for head in heads(tiny))
+    table = blocks_of(build([on_files(tiny, 0.123)]), "table")[-1]
+    assert [row[-1] for row in texts(table)] == ["0.123"] * len(tiny.summary.corruptions)
+    assert table.head[-1] == "Dice on the grid of the files"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from imaseg.report.evidence import evidence
 from imaseg.report.sections.groups import build
 from imaseg.results.groups import CLEAN, Group, GroupFigure, GroupGap, Grouping
-from tests.report.vary import blocks_of, texts, vary
+from tests.report.vary import blocks_of, on_files, texts, vary
 
 
 def grouped(tiny):
@@ -39,3 +39,16 @@ def test_the_evidence_sheet_names_column_and_metric(tiny):
     line = next(line for line in evidence([grouped(tiny)]).splitlines() if "performance by age" in line)
     assert "mean Dice on unchanged images by site: A 0.300 (n = 1)" in line
     assert "too small to be compared: C" in line
+
+
+def test_dice_on_the_grid_of_the_files_stands_below_that_on_the_models(tiny):
+    plain = build([grouped(tiny)])
+    assert "on files" not in plain.lead
+    assert not any(cell.note for row in blocks_of(plain, "table")[0].rows for cell in row)
+    audit = grouped(on_files(tiny, 0.2))
+    (grouping,) = audit.summary.groups
+    figures = [GroupFigure(probe=CLEAN, eps=0.0, dice=0.3, ci95=None, native_dice=0.25)]
+    groups = [group.model_copy(update={"figures": figures}) for group in grouping.groups]
+    section = build([vary(audit, groups=[grouping.model_copy(update={"groups": groups})])])
+    assert "\u201con files\u201d: Dice of the prediction taken back" in section.lead
+    assert [row[3].note for row in blocks_of(section, "table")[0].rows] == ["on files 0.250"] * 3

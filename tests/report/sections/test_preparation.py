@@ -35,11 +35,13 @@ def test_a_prediction_that_is_not_the_models_is_said_before_all_else(tiny):
 def test_dice_on_the_grid_of_the_files_stands_beside_that_on_the_models(tiny):
     heads = [table.head for table in blocks_of(clean.build([tiny]), "table")]
     assert not any("Dice on the grid of the files" in head for head in heads)
-    native = dict.fromkeys(tiny.summary.mean, 0.123) | {"foreground_mean": 0.234}
-    section = clean.build([vary(tiny, native_dice=native)])
+    mean = {k: values | {"native_dice": 0.123} for k, values in tiny.summary.mean.items()}
+    over = tiny.summary.foreground_mean | {"native_dice": 0.234}
+    told = vary(tiny, native_dice={"foreground_mean": 0.234}, mean=mean, foreground_mean=over)
+    section = clean.build([told])
     (table,) = blocks_of(section, "table")
     column = table.head.index("Dice on the grid of the files")
-    assert [row[column] for row in texts(table)] == ["0.123"] * (len(native) - 1) + ["0.234"]
+    assert [row[column] for row in texts(table)] == ["0.123"] * len(mean) + ["0.234"]
     assert "counted on the grid of the files 0.234" in section.sentences[0].points[0]
 
 

@@ -9,7 +9,7 @@ from imaseg.report.sections.context import limits, methods, provenance, summary,
 from imaseg.report.wording import short
 from imaseg.results.attack import AttackRow
 from imaseg.results.base import MEAN
-from tests.report.vary import blocks_of, entries, texts, vary, with_dice
+from tests.report.vary import blocks_of, entries, on_files, texts, vary, with_dice
 
 
 def collected(module, *audits):
@@ -206,3 +206,20 @@ def test_provenance_has_a_column_per_model_and_the_plans(tiny):
     assert rows["Time over all cases, of all processes (s)"] == [short(tiny.run.case_seconds), "not recorded"]
     assert rows["Processes that did cases"] == ["1", "not recorded"]
     assert '"name": "tiny"' in plan.blocks[0].text
+
+
+def test_sizes_hold_dice_on_the_grid_of_the_files(tiny):
+    audit = on_files(tiny, 0.2)
+    groups = [
+        group.model_copy(
+            update={
+                "clean_native": 0.25,
+                "probes": [probe.model_copy(update={"native_dice": 0.125}) for probe in group.probes],
+            }
+        )
+        for group in audit.summary.by_size
+    ]
+    section = sizes.build([vary(audit, by_size=groups)])
+    (table,) = blocks_of(section, "table")
+    assert [cell.note for cell in table.rows[0][4:]] == ["on files 0.250", *["on files 0.125"] * (len(table.head) - 5)]
+    assert section.lead.endswith("the voxels that the files have.")
