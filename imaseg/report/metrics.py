@@ -128,14 +128,23 @@ def shown_metrics(audits: Audits) -> list[Metric]:
     """The metrics of tables that any of the audits holds; those that every audit must have always."""
     blocks = [block for audit in audits for block in (audit.summary.foreground_mean, *audit.summary.mean.values())]
     held = {name for block in blocks for name in block}
+    if not differs_on_files(audits):
+        held.discard(NATIVE)
     return [metric for metric in METRICS if metric.name in _DEFAULT or (metric.name in held and not metric.apart)]
 
 
-def counted_on_files(audits: Audits) -> bool:
-    """Whether any of the audits has Dice on the grid of the files."""
-    return any(NATIVE in audit.summary.foreground_mean for audit in audits)
+def differs_on_files(audits: Audits) -> bool:
+    """Whether Dice on the grid of the files is another number than that on the model's, anywhere in these audits."""
+    blocks = [
+        means
+        for audit in audits
+        for block in (audit.summary, *audit.summary.probes, *audit.summary.corruptions)
+        for means in (block.foreground_mean, *block.mean.values())
+    ]
+    pairs = [(means.get("dice"), means.get(NATIVE)) for means in blocks]
+    return any(there is not None and decimal(dice) != decimal(there) for dice, there in pairs)
 
 
 def note_on_files(value: float | None) -> str:
-    """That Dice in a note below the one on the model's grid; empty where it was not counted."""
+    """That Dice in a note below the one on the model's grid; empty without one."""
     return "" if value is None else f"on files {decimal(value)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from imaseg.report.audits import Audits, dice_word, labels_are_predictions
 from imaseg.report.blocks import MISSING, Block, Bullets, Cell, Section, Sentence, Table, table
 from imaseg.report.cohorts import Distance, Pair, lines, pairs_of, refusals
-from imaseg.report.metrics import ON_FILES
+from imaseg.report.metrics import ON_FILES, differs_on_files
 from imaseg.report.wording import NO_INTERVAL, decimal, short
 
 _LABELLED = (
@@ -75,7 +75,7 @@ def _row(audits: Audits, pair: Pair, distance: Distance) -> dict[str, object]:
 
 def _on_files(pair: Pair, distance: Distance) -> dict[str, object]:
     """The same on the grid of the files, where all of it was counted there."""
-    if not distance.on_files:
+    if not distance.on_files or not differs_on_files(pair):
         return {}
     *means, target = map(decimal, distance.on_files)
     return {

@@ -16,7 +16,7 @@ from imaseg.report.audits import Audit, Audits, dice_in_words, labels_are_predic
 from imaseg.report.blocks import MISSING, Cell, Details, Scale, Section, Sentence, Table, Text, table, with_interval
 from imaseg.report.compare import clean_point
 from imaseg.report.focus import standing_of
-from imaseg.report.metrics import NATIVE, ON_FILES, counted_on_files
+from imaseg.report.metrics import NATIVE, ON_FILES, differs_on_files
 from imaseg.report.plot import gradient, shades
 from imaseg.report.wording import UNDEFINED, decimal, listing, percent, short, spread_text
 from imaseg.results.base import CaseScores
@@ -191,7 +191,7 @@ def _change(entries: Sequence[CorruptionEntry]) -> str:
 
 def _severities(audits: Audits) -> Table:
     """Every corruption at every severity: what it is, how far it changes the image, and Dice."""
-    there = counted_on_files(audits)
+    there = differs_on_files(audits)
     rows = [
         {
             "Model": audit.name,

@@ -9,7 +9,7 @@ from imaseg.progress import counted
 from imaseg.report.audits import Audit, Audits, dice_word, model_column, owner
 from imaseg.report.blocks import MISSING, Block, Cell, Section, Sentence, Table, table, with_interval
 from imaseg.report.compare import strongest
-from imaseg.report.metrics import ON_FILES_BELOW, counted_on_files, note_on_files
+from imaseg.report.metrics import ON_FILES_BELOW, differs_on_files, note_on_files
 from imaseg.report.wording import brief, decimal, short, unit_name
 from imaseg.results.groups import CLEAN, Group, GroupGap, Grouping
 
@@ -29,7 +29,7 @@ def build(audits: Audits) -> Section | None:
     gaps = [(audit, one) for audit, one in held if one.gaps]
     if gaps:
         blocks.append(_gaps(audits, gaps))
-    fewest, there = held[0][1].fewest, f"; {ON_FILES_BELOW}" if counted_on_files(audits) else ""
+    fewest, there = held[0][1].fewest, f"; {ON_FILES_BELOW}" if differs_on_files(audits) else ""
     return Section(
         115,
         "groups",
@@ -79,7 +79,7 @@ def _where(audit: Audit, probe: str, eps: float) -> str:
 
 
 def _table(audits: Audits, audit: Audit, grouping: Grouping) -> Table:
-    shown = [(CLEAN, 0.0)]
+    shown, there = [(CLEAN, 0.0)], differs_on_files(audits)
     worst = {series.probe for series in strongest([audit])}
     shown += [(one.probe, one.eps) for one in grouping.groups[0].figures if one.probe in worst]
     rows = [
@@ -87,7 +87,7 @@ def _table(audits: Audits, audit: Audit, grouping: Grouping) -> Table:
             grouping.column: group.value,
             "Patients": group.patients,
             "n": len(group.cases),
-            **{_head(audits, audit, *key): _cell(group, *key) for key in shown},
+            **{_head(audits, audit, *key): _cell(group, *key, there=there) for key in shown},
             **_margins(group),
         }
         for group in grouping.groups
@@ -108,14 +108,14 @@ def _head(audits: Audits, audit: Audit, probe: str, eps: float) -> str:
     return f"{dice_word(audits)}, clean" if probe == CLEAN else _where(audit, probe, eps)
 
 
-def _cell(group: Group, probe: str, eps: float) -> Cell | str:
+def _cell(group: Group, probe: str, eps: float, *, there: bool) -> Cell | str:
     found = next((one for one in group.figures if (one.probe, one.eps) == (probe, eps)), None)
     if found is None:
         return MISSING
-    there = note_on_files(found.native_dice)
+    note = note_on_files(found.native_dice if there else None)
     if found.ci95 is None:
-        return Cell(decimal(found.dice), there)
-    return with_interval(found.dice, found.ci95, more=there)
+        return Cell(decimal(found.dice), note)
+    return with_interval(found.dice, found.ci95, more=note)
 
 
 def _gaps(audits: Audits, held: list[tuple[Audit, Grouping]]) -> Table:

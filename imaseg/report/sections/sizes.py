@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from imaseg.report.audits import Audit, Audits, dice_in_words, reference_word
 from imaseg.report.blocks import MISSING, Cell, Section, Table, table, with_interval
 from imaseg.report.compare import strongest
-from imaseg.report.metrics import ON_FILES_BELOW, counted_on_files, note_on_files
+from imaseg.report.metrics import ON_FILES_BELOW, differs_on_files, note_on_files
 from imaseg.report.wording import NO_INTERVAL, brief, decimal, short
 from imaseg.results.summary import SizeGroup
 
@@ -18,8 +18,8 @@ def build(audits: Audits) -> Section | None:
     """One row per structure, group of sizes and model, clean and under the worst attacks."""
     groups = [(audit, group) for audit in audits for group in audit.summary.by_size]
     rules = " ".join(dict.fromkeys(audit.summary.by_size_rule for audit in audits)).strip()
-    if counted_on_files(audits):
-        rules += f" {ON_FILES_BELOW.capitalize()}."
+    if differs_on_files(audits):
+        rules += f" {ON_FILES_BELOW}."
     title = "By size of the structure"
     return Section(120, "sizes", title, [_table(audits, groups)], rules, "By size") if groups else None
 
@@ -29,6 +29,7 @@ def _table(audits: Audits, groups: _Groups) -> Table:
     units = {probe.probe: probe.unit for audit in audits for probe in audit.summary.probes}
     ends = [one.ci95 for _, group in groups for one in group.probes] + [group.clean_ci95 for _, group in groups]
     known = any(ends)  # said once where no group is large enough
+    there = differs_on_files(audits)
     order = list(dict.fromkeys((group.structure, group.group) for _, group in groups))
     rows = [
         {
@@ -36,8 +37,8 @@ def _table(audits: Audits, groups: _Groups) -> Table:
             "Structure": audit.structure(group.structure),
             "Size": Cell(group.group, f"{short(group.volume_ml[0])} to {short(group.volume_ml[1])} ml"),
             "n": group.n,
-            "Clean": _cell(group.clean, group.clean_ci95, group.clean_native, known=known),
-            **_cells(group, columns, units, known=known),
+            "Clean": _cell(group.clean, group.clean_ci95, group.clean_native if there else None, known=known),
+            **_cells(group, columns, units, known=known, there=there),
         }
         for audit, group in sorted(groups, key=lambda pair: order.index((pair[1].structure, pair[1].group)))
     ]
@@ -54,10 +55,10 @@ def _columns(audits: Audits, groups: _Groups) -> list[tuple[str, float]]:
 
 
 def _cells(
-    group: SizeGroup, columns: Sequence[tuple[str, float]], units: Mapping[str, str], *, known: bool
+    group: SizeGroup, columns: Sequence[tuple[str, float]], units: Mapping[str, str], *, known: bool, there: bool
 ) -> dict[str, Cell]:
     cells = {
-        (probe.probe, probe.eps): _cell(probe.dice, probe.ci95, probe.native_dice, known=known)
+        (probe.probe, probe.eps): _cell(probe.dice, probe.ci95, probe.native_dice if there else None, known=known)
         for probe in group.probes
     }
     heads = {column: f"{column[0]} at {brief(column[1], units.get(column[0], ''))}".strip() for column in columns}
