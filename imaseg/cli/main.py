@@ -10,6 +10,7 @@ import io
 import logging
 import os
 import sys
+import tempfile
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from typer import Argument, Option
+from typer import Argument, Context, Option
 
 from imaseg import progress
 from imaseg.cli.nnunet import nnunet
@@ -98,6 +99,10 @@ Imports = Annotated[
 Seed = Annotated[int, Option(help="Seed of all random numbers.")]
 
 
+_PRINT_ONLY = ("config", "list", "schema")
+"""Commands that write nothing and load no network."""
+
+
 def run() -> None:
     """Entry point: prints each warning and each `InputError` as one line on stderr; an `InputError` exits with 2.
 
@@ -127,6 +132,19 @@ def run() -> None:
     except OSError as error:  # of a library that writes by itself, or of stdout
         what = error.filename or "the output"
         _refuse(f"{what} must be readable and writable, got {error.strerror or error}. Correct this and run it again.")
+
+
+def _require_temporary_folder() -> None:
+    """Refuse to begin where torch could not be loaded: its compiler looks for one, and says something else."""
+    try:
+        tempfile.gettempdir()
+    except OSError:
+        folders = ", ".join(dict.fromkeys(filter(None, (os.environ.get("TMPDIR"), "/tmp", "/var/tmp"))))
+        msg = (
+            f"a temporary folder must be writable, got none among {folders}. Free some space there, or set TMPDIR to a "
+            "folder that has some."
+        )
+        raise InputError(msg) from None
 
 
 def _require_words(arguments: Sequence[str]) -> None:
@@ -185,6 +203,7 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def options(
+    context: Context,
     version: Annotated[  # noqa: ARG001
         bool, Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
@@ -208,6 +227,8 @@ def options(
 ) -> None:
     """Make medical image segmenters robust, and measure how robust they are."""
     progress.QUIET = quiet
+    if context.invoked_subcommand not in _PRINT_ONLY:
+        _require_temporary_folder()
     if verbose:
         logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
         warnings.resetwarnings()

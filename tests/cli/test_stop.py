@@ -195,3 +195,20 @@ def test_a_full_stdout_is_one_sentence(tmp_path):
         "imaseg: the output must be readable and writable, got No space left on device. "
         "Correct this and run it again.\n"
     )
+
+
+@pytest.mark.parametrize(("words", "code"), [(("doctor",), 2), (("schema", "run"), 0)])
+def test_a_machine_without_any_temporary_folder_is_one_sentence(words, code):
+    """As on a full disk: torch looks for one while it is loaded, and its own error names something else."""
+    import resource
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "imaseg", *words], check=False, capture_output=True, text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
+    )  # fmt: skip
+    assert ended.returncode == code, ended.stderr
+    if code:
+        assert ended.stderr.startswith("imaseg: a temporary folder must be writable, got none among /tmp")
+        assert ended.stderr.endswith("or set TMPDIR to a folder that has some.\n")
+    else:
+        assert ended.stderr == ""
