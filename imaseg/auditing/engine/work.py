@@ -24,9 +24,12 @@ from imaseg.data.files import must_remain, write_json
 from imaseg.errors import InputError, OutputError
 from imaseg.progress import Tell, bar, counted, duration, step_line
 from imaseg.ranks import world
+from imaseg.results.attack import AttackRow
+from imaseg.results.base import MEAN
 from imaseg.results.case import CaseRecord
 from imaseg.results.load import read_case
 from imaseg.results.run import FailedCase
+from imaseg.results.summary import Shown
 
 _LOG = logging.getLogger("imaseg")
 
@@ -163,7 +166,19 @@ class Work:
             raise
         self.records[name] = record
         settled = len(self.records) + len(self.failed)
-        step_line(f"Case {name} done in {duration(record.seconds)}, {settled} of {counted(len(self.cases), 'case')}.")
+        count = f"{settled} of {counted(len(self.cases), 'case')}"
+        step_line(f"Case {name} done in {duration(record.seconds)}, {count}{self._so_far()}.")
+
+    def _so_far(self) -> str:
+        """Mean Dice of the cases that are finished, unchanged and under what the pictures show: an early answer."""
+        shown, records = self.plan.shown, [*self.records.values()]
+        known = [(record.clean[MEAN]["dice"], _dice_of(record, shown)) for record in records]
+        pairs = [(clean, attacked) for clean, attacked in known if clean is not None and attacked is not None]
+        if shown is None or not pairs:
+            return ""
+        clean, attacked = (sum(values) / len(pairs) for values in zip(*pairs, strict=True))
+        unchanged = "" if self.subject.source.reference is not None else f"{clean:.3f} unchanged, "
+        return f"; mean Dice so far {unchanged}{attacked:.3f} under {shown.probe} at {shown.eps:g} {shown.unit}"
 
     def _show(self, tell: Tell, done: Sequence[str], note: str, *, begun: int | None = None) -> None:
         """Move the bar: calls of what is done, of all that there were to do."""
@@ -184,6 +199,12 @@ class Work:
 
     def _calls_at(self, place: int) -> int:
         return sum(part.calls for part in self.parts if part.covers(place))
+
+
+def _dice_of(record: CaseRecord, shown: Shown | None) -> float | None:
+    """Dice of a case under what is shown; None where that was not run on it."""
+    rows = [] if shown is None else record.rows_of(AttackRow, shown.probe)
+    return next((row.dice for row in rows if shown is not None and row.eps == shown.eps), None)
 
 
 def _reason(error: Exception) -> str:

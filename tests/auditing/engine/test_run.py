@@ -26,7 +26,8 @@ from imaseg.auditing.table import ladder_table, strongest
 from imaseg.data.files import write_json
 from imaseg.data.reading import read_volume
 from imaseg.margins import default_challenger
-from imaseg.results.base import COUNTS
+from imaseg.results.attack import AttackRow
+from imaseg.results.base import COUNTS, MEAN
 from imaseg.results.standing import standing
 
 PLAN = Plan.model_validate(
@@ -647,3 +648,16 @@ def test_another_forward_with_the_same_weights_is_another_model(tmp_path, monkey
             continue
         with pytest.raises(InputError, match=r"got another \(code_sha256\)"):
             audit(model, prepared_phantom, plan, tmp_path / "a", select=["phantom_005"], resume=True)
+
+
+def test_each_finished_case_gives_an_early_answer(tiny_run, prepared_phantom, tmp_path, capsys):
+    spec = {"name": "p", "verify": False, "validity": None, "showcase": {"attack": "pgd", "eps": 0.4}}
+    plan = Plan.model_validate(spec | {"probes": [{"attack": "pgd", "unit": "rms", "eps": [0.1, 0.4], "steps": 3}]})
+    found = audit(tiny_run, prepared_phantom, plan, tmp_path / "a", announce=_mute).audit
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Case ")]
+    for number, line in enumerate(told, start=1):
+        pairs = [(r.clean[MEAN]["dice"], r.rows_of(AttackRow)[-1].dice) for r in found.cases[:number]]
+        clean, attacked = np.mean(pairs, axis=0)
+        said = f"mean Dice so far {clean:.3f} unchanged, {attacked:.3f} under pgd-l2 at 0.4 rms."
+        assert line.endswith(f", {number} of {len(found.cases)} cases; {said}")
+    assert len(told) == len(found.cases) > 1
