@@ -14,7 +14,7 @@ from imaseg.progress import counted
 from imaseg.results import CaseRecord, Summary
 from imaseg.results.attack import AttackRow
 from imaseg.results.base import MEAN, Block, made_words, near_words
-from imaseg.results.groups import CLEAN, Group, Grouping
+from imaseg.results.groups import CLEAN, Group, GroupFigure, Grouping
 from imaseg.results.margin import MarginEntry
 from imaseg.results.standing import Standing, standing
 from imaseg.results.unsized import in_pixels
@@ -137,15 +137,22 @@ def written_table(records: Sequence[CaseRecord], unit: str) -> str:
     return plain(["case", "clean", "attacked", "re-read", f"size ({unit})", ""], rows)
 
 
-def group_line(grouping: Grouping) -> str:
-    """A column of the table of the cases in a line: clean Dice of its groups, and whether they differ."""
-    shown = [f"{group.value} {_clean(group)}(n = {len(group.cases)})" for group in grouping.groups[:_GROUPS]]
+def group_line(grouping: Grouping, *, labelled: bool = True) -> str:
+    """A column of the table of the cases in a line: Dice of its groups, and whether they differ.
+
+    Clean Dice, or, of audits without labels where that is 1, agreement under the first attack at its smallest budget.
+    """
+    figures = [figure for group in grouping.groups for figure in group.figures]
+    first = next((one for one in figures if (one.probe == CLEAN) == labelled), None)
+    told = "" if first is None else "clean Dice" if labelled else f"agreement under {first.probe} at {first.eps:g}"
+    shown = [f"{group.value} {_figure(group, first)}(n = {len(group.cases)})" for group in grouping.groups[:_GROUPS]]
     more = f" and {len(grouping.groups) - _GROUPS} more" if len(grouping.groups) > _GROUPS else ""
-    return f"By {grouping.column}: clean Dice {', '.join(shown)}{more}. {_compared(grouping)}"
+    return f"By {grouping.column}: {told} {', '.join(shown)}{more}. {_compared(grouping)}".replace(":  ", ": ")
 
 
-def _clean(group: Group) -> str:
-    return next((f"{figure.dice:.3f} " for figure in group.figures if figure.probe == CLEAN), "")
+def _figure(group: Group, like: GroupFigure | None) -> str:
+    here = [one for one in group.figures if like is not None and (one.probe, one.eps) == (like.probe, like.eps)]
+    return f"{here[0].dice:.3f} " if here else ""
 
 
 def _compared(grouping: Grouping) -> str:

@@ -104,7 +104,9 @@ def _tables(audit: Audit) -> list[str]:
     if bare:
         tables.append(f"{counted(bare, 'case')} without a labelled structure: there the whole image could change.")
     line = degradation_line(summary.degradation)
-    return [*tables, *([line] if line else []), *map(group_line, summary.groups)]
+    labelled = summary.data.reference != "prediction"
+    groups = [group_line(one, labelled=labelled) for one in summary.groups]
+    return [*tables, *([line] if line else []), *groups]
 
 
 def _verdicts(result: AuditResult, gates: Sequence[Gate], *, allow_invalid: bool) -> bool:

@@ -242,9 +242,7 @@ def _grid(model: SegmentationModel, source: CaseSource, example: Loaded | None) 
         size += ", whose size the files do not state, so that lengths and volumes are in pixels,"
     if source.prepares:
         back = "nearest decisions" if model.back == "nearest" else f"interpolated {_BACK[model.back]}"
-        # Without labels clean Dice is 1 on any grid, and is counted on none.
-        clean = "" if source.reference else "clean Dice and "
-        also = f"{clean}Dice of written attacks also on the grid of the files, by {back}"
+        also = f"Dice of every prediction also on the grid of the files, by {back}"
         return f"the model's grid ({size} in {example.volume.id}); {also}"
     return f"that of the prepared files ({size} in {example.volume.id})"
 

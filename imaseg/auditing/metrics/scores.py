@@ -207,8 +207,7 @@ def add_native_dice(scores: Scores, prediction: Volume, label: Volume, *, groups
     found = dice_of_maps(prediction, label, groups)
     for k, value in found.items():
         scores[k]["native_dice"] = value
-    held = [str(k) for k, inside in groups.items() if np.isin(label, inside).any()]
-    scores[MEAN]["native_dice"] = mean_of_held(found, held)
+    scores[MEAN]["native_dice"] = mean_of_held(found, structures_in(label, groups))
 
 
 def volumes_ml(label: Tensor, *, spacing: Sequence[float], groups: Mapping[int, Sequence[int]]) -> dict[str, float]:
@@ -233,6 +232,11 @@ def foreground_scores(scores: Scores, held: Collection[int]) -> Metrics:
         elif name.endswith(COUNTS):
             means.pop(name, None)
     return means
+
+
+def structures_in(label: Volume, groups: Mapping[int, Sequence[int]]) -> list[str]:
+    """Structures that a label map holds."""
+    return [str(k) for k, inside in groups.items() if np.isin(label, inside).any()]
 
 
 def mean_of_held(dice: Mapping[str, float], held: Collection[str]) -> float:

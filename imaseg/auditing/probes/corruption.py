@@ -192,7 +192,8 @@ def _loaded(scene: Scene, corruption: Corruption, start: Volume, volume: Volume)
         there = scene.moved_on_files(torch.from_numpy(label))
         return replace(before, volume=volume, native=replace(before.native, label=there), classes={})
     prepared, steps = scene.source.fit(volume)
-    if before.own and not moved:  # the prediction itself, rather than what two resamplings make of it
+    same = prepared.shape == before.volume.shape and np.allclose(prepared.affine, before.volume.affine)
+    if before.own and same and not moved:  # the prediction itself, rather than what two resamplings make of it
         prepared = replace(prepared, label=before.label)
     return replace(before, volume=prepared, native=volume, steps=steps, classes=scene.source.classes)
 

@@ -23,7 +23,15 @@ from imaseg.auditing.inputs.own import native_decision
 from imaseg.auditing.inputs.source import CaseSource, Loaded
 from imaseg.auditing.metrics.calibration import calibration_error
 from imaseg.auditing.metrics.instances import Instances
-from imaseg.auditing.metrics.scores import add_native_dice, dice_of_maps, mean_of_held, score, score_regions, volumes_ml
+from imaseg.auditing.metrics.scores import (
+    add_native_dice,
+    dice_of_maps,
+    mean_of_held,
+    score,
+    score_regions,
+    structures_in,
+    volumes_ml,
+)
 from imaseg.auditing.probes.cropped import cropped
 from imaseg.data import Case
 from imaseg.data.files import whole_file
@@ -450,4 +458,4 @@ def sha256(path: Path) -> str:
 def dice_by_counting(prediction: NDArray[Any], label: NDArray[Any], groups: Groups) -> float:
     """Mean Dice over the structures that the label holds, over all if it holds none; negative labels are ignored."""
     dice = dice_of_maps(np.where(label < 0, -1, prediction), label, groups)
-    return mean_of_held(dice, [str(k) for k, inside in groups.items() if np.isin(label, inside).any()])
+    return mean_of_held(dice, structures_in(label, groups))

@@ -16,7 +16,7 @@ from imaseg.attacks import AttackResult
 from imaseg.attacks.result import measure
 from imaseg.auditing.inputs.own import native_decision
 from imaseg.auditing.inputs.source import Loaded
-from imaseg.auditing.metrics.scores import dice_of_maps, mean_of_held
+from imaseg.auditing.metrics.scores import dice_of_maps, mean_of_held, structures_in
 from imaseg.auditing.probes.scene import Scene, finite_logits, tensors
 from imaseg.data import Case
 from imaseg.data.inverse.native import native_change, native_label, resampled
@@ -104,8 +104,9 @@ def _dice(scene: Scene, result: AttackResult, reread: Loaded) -> dict[str, dict[
         label = native_decision(scene.model, seen, logits, loaded.steps)
         _write_label(scene, folder, label)
         stages[stage] = dice_of_maps(label, loaded.native_label, scene.groups)
-    for values in stages.values():
-        values[MEAN] = mean_of_held(values, scene.held)
+    for stage, values in stages.items():
+        on_files = structures_in(scene.loaded.native_label, scene.groups)
+        values[MEAN] = mean_of_held(values, on_files if stage.endswith("_native") else scene.held)
     return {k: {stage: values[k] for stage, values in stages.items()} for k in stages["clean"]}
 
 

@@ -32,6 +32,7 @@ from imaseg.statistics import FEWEST
 MARGIN = "margin"
 GAP = "gap"
 _CLEAN = "clean"
+_OF_GROUPS = ("dice", "native_dice")
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _GROUP = r"(?:\[(?P<column>[^=\]]+)(?:=(?P<group>[^\]]+))?\])?"
 _FORM = re.compile(rf"(?P<metric>[a-z0-9_]+)@(?P<target>[^=@\s\[]+){_GROUP}=(?P<value>{_NUMBER})")
@@ -77,10 +78,10 @@ class Gate:
             msg = f"metric of --fail-below must be one of {', '.join(metrics)}, got {form['metric']!r} in {text!r}."
             raise InputError(msg)
         column, group = form["column"] or "", form["group"] or ""
-        if (form["metric"] == GAP) != bool(column and not group) or (group and form["metric"] != "dice"):
+        if (form["metric"] == GAP) != bool(column and not group) or (group and form["metric"] not in _OF_GROUPS):
             msg = (
                 f"--fail-below must name a group as dice@clean[COLUMN=GROUP]=VALUE or the gap between groups as "
-                f"gap@clean[COLUMN]=VALUE, got {text!r}."
+                f"gap@clean[COLUMN]=VALUE, got {text!r}. Of groups {' and '.join(_OF_GROUPS)} are known."
             )
             raise InputError(msg)
         if plan.reference == "prediction" and form["target"] == _CLEAN:
@@ -106,15 +107,24 @@ class Gate:
             allow_invalid: judge by the numbers even where the audit says that they are no evidence.
         """
         value = self.value(summary)
-        why = f" (no two groups have {FEWEST} patients)" if self.metric == GAP else ""
+        why = {
+            GAP: f" (no two groups have {FEWEST} patients)",
+            "native_dice": " (the cases were prepared before: there is no other grid)",
+        }.get(self.metric, "")
         # Pages show the instances of all cases together, which is another number.
         mean = " as the mean over cases" if self.metric.startswith("instance") else ""
         got = f"no value{why}" if value is None else f"{value:.4g}{mean}"
         passes = value is not None and value >= self.least
         text = f"{self.text.rpartition('=')[0]} must be at least {self.least:g}, got {got}"
         if not (summary.valid or allow_invalid):
-            return False, f"gate failed: the audit calls itself invalid ({text}, n = {summary.data.cases})"
-        return passes, f"gate {'passed' if passes else 'failed'}: {text} (n = {summary.data.cases})"
+            return False, f"gate failed: the audit calls itself invalid ({text}, n = {self._cases(summary)})"
+        return passes, f"gate {'passed' if passes else 'failed'}: {text} (n = {self._cases(summary)})"
+
+    def _cases(self, summary: Summary) -> int:
+        """How many cases it judges."""
+        groups = [group for one in summary.groups if one.column == self.column for group in one.groups]
+        judged = [group for group in groups if self.group in ("", group.value)]
+        return sum(len(group.cases) for group in judged) if judged else summary.data.cases
 
     def _values(self, summary: Summary) -> Iterator[float | None]:
         if self.column:
@@ -124,10 +134,10 @@ class Gate:
                 if entry.probe == self.name or (entry.in_set == self.name and entry.structure is None):
                     yield entry.median
         elif self.name == _CLEAN:
-            yield summary.foreground_mean[self.metric]
+            yield summary.foreground_mean.get(self.metric)
         else:
             for block in self._blocks(summary):
-                yield block.foreground_mean[self.metric]
+                yield block.foreground_mean.get(self.metric)
 
     def _of_groups(self, summary: Summary) -> Iterator[float | None]:
         """Dice of the group, or the gap of the column, under every probe that is meant."""
@@ -137,7 +147,7 @@ class Gate:
                 yield from (gap.gap for gap in grouping.gaps if (gap.probe, gap.eps) in probes)
             elif grouping.column == self.column:
                 figures = [one for group in grouping.groups if group.value == self.group for one in group.figures]
-                yield from (one.dice for one in figures if (one.probe, one.eps) in probes)
+                yield from (getattr(one, self.metric) for one in figures if (one.probe, one.eps) in probes)
 
     def _attacks(self, summary: Summary) -> Iterator[AttackEntry]:
         for entry in summary.probes:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from imaseg.data.groups import NOT_STATED
 from imaseg.progress import counted
-from imaseg.report.audits import Audit, Audits, dice_word, model_column, owner
+from imaseg.report.audits import Audit, Audits, dice_word, labels_are_predictions, model_column, owner
 from imaseg.report.blocks import MISSING, Block, Cell, Section, Sentence, Table, table, with_interval
 from imaseg.report.compare import strongest
 from imaseg.report.metrics import ON_FILES_BELOW, differs_on_files, note_on_files
@@ -79,7 +79,8 @@ def _where(audit: Audit, probe: str, eps: float) -> str:
 
 
 def _table(audits: Audits, audit: Audit, grouping: Grouping) -> Table:
-    shown, there = [(CLEAN, 0.0)], differs_on_files(audits)
+    # Without labels that is 1 by definition.
+    shown, there = [] if labels_are_predictions(audits) else [(CLEAN, 0.0)], differs_on_files(audits)
     worst = {series.probe for series in strongest([audit])}
     shown += [(one.probe, one.eps) for one in grouping.groups[0].figures if one.probe in worst]
     rows = [

@@ -89,7 +89,7 @@ def _cases(audits: Audits, audit: Audit, found: Stability) -> Block:
             "Agreement under the smallest changes": decimal(case.agreement),
             **({"Smallest margin / largest budget": decimal(case.margin)} if margins else {}),
             **({"Mean voxel margin inside / largest budget": _inside(case)} if voxels else {}),
-            **({"Dice with the label": MISSING if case.dice is None else decimal(case.dice)} if labelled else {}),
+            **({"Dice with the label": _UNLABELLED if case.dice is None else decimal(case.dice)} if labelled else {}),
         }
         for case in held[:_SHOWN]
     ]
@@ -97,6 +97,9 @@ def _cases(audits: Audits, audit: Audit, found: Stability) -> Block:
     nothing = f". Before all of these: {counted(len(empty), 'case')} in which nothing is found ({some(empty)})"
     who = f"{owner(audits, audit)}Cases to look at first, by expected failure{first}{nothing if empty else ''}"
     return table(who, rows) if rows else Text(f"{who}.")
+
+
+_UNLABELLED = MISSING._replace(text="no label")
 
 
 def _inside(case: Expected) -> object:

@@ -177,10 +177,10 @@ def test_dice_on_the_grid_of_the_files_is_that_of_the_decision_taken_there(tmp_p
     assert f"Dice on the grid of the files {told['foreground_mean']:.3f}" in accuracy
 
 
-def test_where_clean_dice_is_one_by_definition_no_grid_is_said_to_count_it(cohort):
-    said = {one: _subject(cohort, one, recipe=WINDOW).preparation().grid for one in ("label", "prediction")}
-    assert "; clean Dice and Dice of written attacks also on the grid of the files" in said["label"]
-    assert "; Dice of written attacks also on the grid of the files" in said["prediction"]
+def test_that_predictions_are_counted_on_the_grid_of_the_files_is_said(cohort):
+    for reference in ("label", "prediction"):
+        said = _subject(cohort, reference, recipe=WINDOW).preparation().grid
+        assert said.endswith("; Dice of every prediction also on the grid of the files, by interpolated logits")
 
 
 @pytest.mark.parametrize(("said", "told"), [({}, "the lowest value of each channel"), ({"pad_value": -1}, "-1")])

@@ -197,3 +197,10 @@ def test_dice_on_the_grid_of_the_files_is_averaged_where_every_case_has_it():
             whole = known or CASES[-1] not in group.cases
             wanted = np.mean([CLEAN[case] / 2 for case in group.cases]) if whole else None
             assert group.figures[0].native_dice == (pytest.approx(wanted) if whole else None)
+
+
+def test_without_labels_the_terminal_tells_agreement_since_clean_dice_is_one():
+    (site,) = by_group({"site": SITES}, scores(dict.fromkeys(CASES, 1.0)), [attack(ATTACKED)], [], ITSELF)
+    of = {name: np.mean([ATTACKED[case] for case in CASES if SITES[case] == name]) for name in "AB"}
+    said = ", ".join(f"{name} {of[name]:.3f} (n = 10)" for name in "AB")
+    assert group_line(site, labelled=False).startswith(f"By site: agreement under pgd-l2 at 0.1 {said}. 2 of 2 groups")

@@ -8,9 +8,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import map_coordinates
 from torch import nn
 
 from imaseg import audit, load_cases
+from imaseg.auditing.inputs.source import CaseSource
 from imaseg.auditing.plan import Plan
 from imaseg.corruptions import Corruption
 from imaseg.data import read_volume
@@ -69,6 +71,24 @@ def corrupt(name, severity=3):
 
 
 NOISE = {"attack": "gaussian-noise", "unit": "rms", "eps": [0.01]}
+
+
+@pytest.mark.parametrize("spacing", [1.5, 3.0, 4.0])
+def test_clean_dice_on_the_files_is_that_of_logits_interpolated_in_world_coordinates(spacing, data, tmp_path):
+    recipe = WIDE | {"spacing": [spacing, None, None]}
+    found = audited(data, tmp_path / "a", recipe, NOISE).cases[0].clean
+    model, cases = reader(recipe), load_cases(data)
+    prepared = CaseSource(cases, model.card).load(next(iter(cases))).volume
+    with torch.no_grad():
+        logits = model(torch.from_numpy(prepared.image)[None])[0].numpy()
+    voxels = np.stack(np.meshgrid(*map(np.arange, label_map().shape), indexing="ij"))
+    place = np.einsum(
+        "ij,j...->i...", np.linalg.inv(prepared.affine) @ AFFINE, np.stack([*voxels, np.ones(voxels[0].shape)])
+    )
+    there = np.stack([map_coordinates(channel, place[:3], order=1, mode="nearest") for channel in logits]).argmax(0)
+    for k in (1, 2):
+        wanted = 2 * ((there == k) & (label_map() == k)).sum() / ((there == k).sum() + (label_map() == k).sum())
+        assert found[str(k)]["native_dice"] == pytest.approx(wanted, abs=1e-9)
 
 
 @pytest.mark.parametrize("name", ["rician-noise", "rotation", "blur"])
@@ -133,3 +153,31 @@ def test_the_truth_of_a_case_without_labels_is_that_of_its_labels(data, tmp_path
     rows = {(r["class"], r["metric"]): r["value"] for r in own.table() if r["probe"] == "truth"}
     assert rows[MEAN, "native_dice"] == plain.summary.native_dice[MEAN]
     assert own.summary.native_dice == {}
+
+
+def test_without_labels_a_corruption_may_change_what_is_cropped_away(tmp_path):
+    """Noise in the dark rim makes the box larger; the case is judged there, by the prediction brought there."""
+    image = 10.0 * label_map()
+    data = cohort(tmp_path / "data", image, label_map())
+    names = ["gaussian-noise", "rotation", "translation", "spikes", "motion"]
+    probe = {"kind": "corruption", "corruptions": names, "severities": [1, 5]}
+    crop = SAME | {"crop": "foreground", "crop_margin": 0}
+    found = audited(data, tmp_path / "a", crop, probe, reference="prediction").cases[0]
+    rows = found.rows_of(CorruptionRow)
+    assert {row.corruption for row in rows} == {*names}
+    for row in rows:
+        for k in ("1", "2"):
+            assert row.scores[k]["native_dice"] == pytest.approx(row.scores[k]["dice"], abs=0.02)
+
+
+def test_written_files_and_scores_take_the_mean_over_the_same_structures(tmp_path):
+    """Structure two lies outside of the crop: lost on the model's grid, missed on that of the files."""
+    label = label_map()
+    image = 10.0 * np.where(label == 1, 1, 0)
+    data = cohort(tmp_path / "data", image, np.where(np.indices(label.shape)[0] > 20, 2, np.where(label == 1, 1, 0)))
+    probe = {"attack": "pgd", "unit": "rms", "eps": [0.001], "steps": 1, "write": "nifti"}
+    found = audited(data, tmp_path / "a", SAME | {"crop": "foreground", "crop_margin": 0}, probe).cases[0]
+    (row,) = found.rows_of(AttackRow)
+    stages = row.written.dice[MEAN]
+    assert stages["clean_native"] == pytest.approx(found.clean[MEAN]["native_dice"]) == pytest.approx(0.5)
+    assert stages["clean"] == pytest.approx(found.clean[MEAN]["dice"]) == pytest.approx(1)

@@ -11,6 +11,7 @@ from imaseg.errors import InputError
 from imaseg.results import Summary
 from imaseg.results.attack import AttackEntry
 from imaseg.results.corruption import CorruptionEntry
+from imaseg.results.groups import Group, GroupFigure, Grouping
 from imaseg.results.margin import MarginEntry
 from imaseg.results.summary import DataFacts
 
@@ -135,3 +136,33 @@ def test_groups_are_not_measured_under_corruptions():
     assert parse_gates(["dice@gamma-3=0.5"], plan)
     with pytest.raises(InputError, match="must name what plan p measures as dice"):
         parse_gates(["dice@gamma-3[sex=F]=0.5"], plan)
+
+
+def test_dice_on_the_grid_of_the_files_has_no_value_for_prepared_cases():
+    gate = Gate.parse("native_dice@clean=0.5", PLAN)
+    passes, said = gate.judge(SUMMARY.model_copy(update={"valid": True}))
+    assert not passes
+    assert "got no value (the cases were prepared before: there is no other grid)" in said
+    there = SUMMARY.model_copy(update={"foreground_mean": {"dice": 0.9, "native_dice": 0.8}, "valid": True})
+    assert gate.judge(there) == (True, "gate passed: native_dice@clean must be at least 0.5, got 0.8 (n = 4)")
+    assert Gate.parse("native_dice@linf-0.05=0.5", PLAN).judge(there)[0] is False
+
+
+def test_a_gate_on_a_group_says_how_many_cases_that_has():
+    def group(value, cases, dice):
+        figure = GroupFigure(probe="clean", eps=0.0, dice=dice, ci95=None, native_dice=dice / 2)
+        return Group(value=value, cases=cases, patients=len(cases), figures=[figure], margins=[])
+
+    groups = [group("A", ["a", "b", "c"], 0.6), group("B", ["d"], 0.9)]
+    grouping = Grouping(column="site", fewest=7, groups=groups, gaps=[])
+    summary = SUMMARY.model_copy(update={"groups": [grouping], "valid": True})
+    for text, end in (
+        ("dice@clean[site=A]=0.5", "got 0.6 (n = 3)"),
+        ("dice@clean[site=B]=0.5", "got 0.9 (n = 1)"),
+        ("native_dice@clean[site=A]=0.2", "got 0.3 (n = 3)"),
+        ("gap@clean[site]=-0.1", "got no value (no two groups have 7 patients) (n = 4)"),
+        ("dice@clean=0.5", "got 0.9 (n = 4)"),
+    ):
+        assert Gate.parse(text, PLAN).judge(summary)[1].endswith(end)
+    with pytest.raises(InputError, match=r"Of groups dice and native_dice are known\."):
+        Gate.parse("surface_dice@clean[site=A]=0.5", PLAN)
