@@ -25,14 +25,20 @@ def body_mask(channel: NDArray[np.float32], *, hounsfield: bool) -> NDArray[np.b
 
     image = SimpleITK.GetImageFromArray(np.ascontiguousarray(channel.T, np.float32))
     bright = image > _AIR if hounsfield else SimpleITK.OtsuThreshold(image, 0, 1, 200)
-    # An opening cuts the thin bridges of cloth and cables between body and table.
-    pieces = SimpleITK.ConnectedComponent(SimpleITK.BinaryMorphologicalOpening(bright, [1, 1, 1]))
-    largest = SimpleITK.RelabelComponent(pieces) == 1
-    body = SimpleITK.BinaryFillhole(largest) if _any(largest) else bright
+    del image  # of a CT near a gigabyte, as are the numbers of the pieces
+    largest = _largest_piece(bright)
+    body = bright if largest is None else SimpleITK.BinaryFillhole(largest)
     return np.asarray(SimpleITK.GetArrayFromImage(body)).T.astype(bool)
 
 
-def _any(mask: SimpleITK.Image) -> bool:
+def _largest_piece(bright: SimpleITK.Image) -> SimpleITK.Image | None:
+    """The largest connected piece of a mask; None if it is empty."""
     import SimpleITK
 
-    return bool(np.asarray(SimpleITK.GetArrayViewFromImage(mask)).any())
+    # An opening cuts the thin bridges of cloth and cables between body and table.
+    pieces = SimpleITK.ConnectedComponent(SimpleITK.BinaryMorphologicalOpening(bright, [1, 1, 1]))
+    numbers = np.asarray(SimpleITK.GetArrayViewFromImage(pieces))
+    sizes = np.zeros(int(numbers.max(initial=0)) + 1, np.int64)
+    for plane in numbers:
+        sizes += np.bincount(plane.ravel(), minlength=len(sizes))
+    return pieces == int(sizes[1:].argmax()) + 1 if sizes[1:].any() else None

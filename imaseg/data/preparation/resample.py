@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ from imaseg.data.volume import Step, Volume
 _THICK = 3.0
 """A voxel side this many times the shortest side counts as thick (anisotropic slices)."""
 _AROUND = 5
+_VOXELS = 2**24
+"""Voxels that are made at a time."""
 _CONTESTED = 0.5
 """To keep volumes, voxels are reassigned only where the shares of two structures differ by at most this."""
 
@@ -94,10 +96,58 @@ def _sampled(
     orders: Sequence[int],
 ) -> NDArray[np.float32]:
     """Interpolate around the same centre, with an order per axis."""
-    if all(order == 1 for order in orders):
-        return _linear(array, shape, start, ratio)
-    figures = zip(array.shape, shape, ratio, orders, start, strict=True)
-    return along_axes([axis_weights(*axis) for axis in figures], np.asarray(array, np.float32))
+    done = np.empty(shape, np.float32)
+    for part in _parts(array.shape, shape, start, ratio, orders):
+        done[..., part.new] = part.sampled(array[..., part.old])
+    return done
+
+
+class _Part(NamedTuple):
+    """Some planes across the last axis, so that no second volume of floats takes up memory.
+
+    Attributes:
+        new: planes that are made.
+        old: planes that they need.
+        shape, start, ratio: as in `resample`, of these planes.
+        matrices: along each axis; None where all orders are linear, which ITK does.
+    """
+
+    new: slice
+    old: slice
+    shape: tuple[int, ...]
+    start: NDArray[np.float64]
+    ratio: NDArray[np.float64]
+    matrices: Sequence[Any] | None
+
+    def sampled(self, planes: NDArray[Any]) -> NDArray[np.float32]:
+        """The new planes of the old ones."""
+        if self.matrices is None:
+            return _linear(planes, self.shape, self.start, self.ratio)
+        return along_axes(self.matrices, np.asarray(planes, np.float32))
+
+
+def _parts(
+    before: tuple[int, ...],
+    shape: tuple[int, ...],
+    start: NDArray[np.float64],
+    ratio: NDArray[np.float64],
+    orders: Sequence[int],
+) -> Iterator[_Part]:
+    """Cut the work into parts, each with all old planes that its new ones are made of."""
+    linear = all(order == 1 for order in orders)
+    matrices = [axis_weights(*axis) for axis in zip(before, shape, ratio, orders, start, strict=True)]
+    along = matrices[-1]
+    planes = max(1, _VOXELS // (shape[0] * shape[1]))
+    for first in range(0, shape[-1], planes):
+        new = slice(first, min(first + planes, shape[-1]))
+        rows = along[new]
+        # What has no weight is left out, but for ITK, which wants both neighbours.
+        low, high = int(rows.indices.min()) - linear, int(rows.indices.max()) + 1 + linear
+        old = slice(max(0, low), min(high, before[-1]))
+        begin = start.astype(np.float64)
+        begin[-1] += first * ratio[-1] - old.start
+        here = None if linear else [*matrices[:-1], rows[:, old]]
+        yield _Part(new, old, (*shape[:-1], new.stop - first), begin, ratio, here)
 
 
 def sample_grid(
@@ -145,22 +195,30 @@ def sample_labels(
         keep: old voxels per new one, to keep the volumes of structures; None leaves them to the shares.
     """
     values, counts = np.unique(label, return_counts=True)
-    best, second = np.full(shape, -1, np.float32), np.full(shape, -1, np.float16)  # of a CT each is near a gigabyte
-    winner = np.zeros(shape, label.dtype)
-    runner = np.zeros(shape, label.dtype)
-    for value in values:
-        share = _sampled((label == value).astype(np.uint8), shape, start, ratio, orders)
+    margin = np.full(shape, 1, np.float32)  # of a CT near a gigabyte
+    winner, runner = np.zeros(shape, label.dtype), np.zeros(shape, label.dtype)
+    for part in _parts(label.shape, shape, start, ratio, orders):
+        best = _largest_shares(label[..., part.old], part)
+        winner[..., part.new], runner[..., part.new], margin[..., part.new] = best
+    if keep is not None:
+        whole = [(int(v), n / keep) for v, n in zip(values, counts, strict=True) if v != 0 and not _at_border(label, v)]
+        for value, wanted in [*whole, *whole]:  # twice, since neighbours take voxels from each other
+            _keep_volume(winner, runner, margin, value, wanted)
+    return winner
+
+
+def _largest_shares(label: NDArray[Any], part: _Part) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float32]]:
+    """The label with the largest share at each point, that with the second largest, and how far they are apart."""
+    best, second = (np.full(part.shape, -1, np.float32) for _ in range(2))
+    winner, runner = (np.zeros(part.shape, label.dtype) for _ in range(2))
+    for value in np.unique(label):
+        share = part.sampled((label == value).astype(np.uint8))
         ahead = share > best
         second[ahead], runner[ahead] = best[ahead], winner[ahead]
         best[ahead], winner[ahead] = share[ahead], value
         next_best = ~ahead & (share > second)
         second[next_best], runner[next_best] = share[next_best], value
-    if keep is not None:
-        best -= second
-        whole = [(int(v), n / keep) for v, n in zip(values, counts, strict=True) if v != 0 and not _at_border(label, v)]
-        for value, wanted in [*whole, *whole]:  # twice, since neighbours take voxels from each other
-            _keep_volume(winner, runner, best, value, wanted)
-    return winner
+    return winner, runner, best - second
 
 
 def _at_border(label: NDArray[Any], value: int) -> bool:

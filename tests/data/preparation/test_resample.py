@@ -3,7 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 
+from imaseg.data.preparation import resample as resampling
 from imaseg.data.preparation import room
 from imaseg.data.preparation.resample import resample, sample_grid
 from imaseg.data.volume import Volume
@@ -120,3 +122,22 @@ def test_a_grid_that_no_memory_holds_is_refused(side, spacing):
     volume = Volume("case7", np.ones((1, 4, 4, 4), np.float32), None, np.diag([side] * 3 + [1.0]))
     with pytest.raises(InputError, match=r"case7: spacing must give a grid that fits into memory .* got .* x .* from"):
         resample(volume, (spacing,) * 3)
+
+
+@pytest.mark.parametrize(("image_order", "label_order", "thick_order"), [(1, 1, None), (3, 1, 0), (0, 0, None)])
+@pytest.mark.parametrize("spacing", [(0.7, 2.1, 0.6), (1.3, 1.0, 4.5), (2.0, 3.0, 1.5)])
+@pytest.mark.parametrize("at_once", [1, 400])
+def test_few_planes_at_a_time_make_the_same_volume(
+    at_once, spacing, image_order, label_order, thick_order, monkeypatch
+):
+    """Label too: the volumes of structures are kept over the whole of it."""
+    rng = np.random.default_rng(0)
+    label = gaussian_filter(rng.normal(size=(4, 17, 12, 23)), (0, 2, 2, 2)).argmax(0).astype(np.uint8)
+    volume = Volume("a", rng.normal(size=(2, 17, 12, 23)).astype(np.float32), label, np.diag([1.0, 2.0, 1.5, 1.0]))
+    how = {"image_order": image_order, "label_order": label_order, "thick_order": thick_order}
+    whole, _ = resample(volume, spacing, **how)
+    monkeypatch.setattr(resampling, "_VOXELS", at_once)
+    parts, _ = resample(volume, spacing, **how)
+    assert parts.shape[-1] > 3  # more than one part
+    np.testing.assert_allclose(parts.image, whole.image, atol=1e-6)
+    np.testing.assert_array_equal(parts.label, whole.label)
