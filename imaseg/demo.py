@@ -68,7 +68,8 @@ def closing(standard: Summary, robust: Summary) -> str:
         f"What you see: budgets are {_RMS}. Clean Dice is {clean[0]:.2f} of standard and {clean[1]:.2f} of ima{price}. "
         f"Under attack ima gains: at {key[2]:g} {key[1]}, where the two are furthest apart, standard keeps "
         f"{before:.2f} and ima {after:.2f}. The page shows the cases. Synthetic data and short trainings: the figures "
-        "say nothing about patients."
+        "say nothing about patients. For a model and images of your own: imaseg doctor MODEL --data FOLDER, then "
+        "imaseg audit MODEL FOLDER --out audit --plan quick."
     )
 
 

@@ -39,7 +39,8 @@ class ValidityPlan(BaseModel, extra="forbid"):
 
     Attributes:
         cases: number of cases the extra attacks below are run on, the first ones.
-        attack: the attack that is checked, its first probe of the plan.
+        attack: the attack that is checked, its first probe of the plan; of plans without PGD the first search, unless
+            another is named.
         large_eps: a budget so large that Dice must come near 0.
         scaled_eps: a budget of the ladder at which the attack is repeated on scaled logits, without gradients, on a
             smoothed copy, and with four times the calls.
@@ -57,7 +58,7 @@ class Showcase(BaseModel, extra="forbid"):
     """Which attack the report shows as pictures, and at which budget.
 
     Attributes:
-        attack: the attack, its first probe of the plan.
+        attack: the attack, its first probe of the plan; of plans without PGD the first search, unless another is named.
         eps: a budget of its ladder.
     """
 
@@ -99,8 +100,8 @@ class Plan(BaseModel, extra="forbid"):
     @model_validator(mode="before")
     @classmethod
     def _sections(cls, content: Any) -> Any:
-        """Probes of the sections by kind, after those of `probes`."""
-        return _merged(content)[0] if isinstance(content, dict) else content
+        """Probes of the sections by kind, after those of `probes`; what is shown and checked where nobody says."""
+        return _with_attacks(_merged(content)[0]) if isinstance(content, dict) else content
 
     def model_post_init(self, context: Any, /) -> None:
         """Name the probes, as short as tells them apart."""
@@ -246,6 +247,19 @@ def _merged(content: dict[str, Any]) -> tuple[dict[str, Any], dict[tuple[Any, ..
             written["probes", len(probes)] = f"{section}.{place}" if apart else section
             probes.append(_probe(kind, entry))
     return content | {"probes": probes if given is None or isinstance(given, list) else given}, written
+
+
+def _with_attacks(content: dict[str, Any]) -> dict[str, Any]:
+    """A plan without PGD shows and checks its first search where `attack` is left out."""
+    given = content["probes"]
+    probes = [probe for probe in given if isinstance(probe, dict)] if isinstance(given, list) else []
+    names = [probe.get("attack") for probe in probes if probe.get("kind", "attack") == "attack"]
+    searches = [name for name in names if isinstance(name, str) and not name.endswith("-noise")]
+    if not searches or "pgd" in searches:
+        return content
+    parts = {key: content.get(key) for key in ("showcase", "validity")}
+    left_out = {key: part for key, part in parts.items() if isinstance(part, dict) and "attack" not in part}
+    return content | {key: part | {"attack": searches[0]} for key, part in left_out.items()}
 
 
 def _listed(kind: str, given: Any) -> list[Any]:

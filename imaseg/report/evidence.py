@@ -36,6 +36,8 @@ _NO_CLAIM = (
 _INVALID = (
     "**This audit calls itself invalid: a check on its attacks or its data failed. Its numbers are no evidence.**"
 )
+_MARK = "(invalid audit) "
+"""Before everything that such an audit says, since a line of a sheet may be copied alone."""
 Answer = Callable[[Audit], list[str]]
 
 
@@ -284,7 +286,7 @@ def _table(audits: Audits, questions: Sequence[Question]) -> str:
     lines = ["| where | asked for | what the audits say |", "| --- | --- | --- |"]
     for question in questions:
         said = [
-            f"{owner(audits, audit)}{line}"
+            f"{owner(audits, audit)}{'' if audit.summary.valid else _MARK}{line}"
             for audit in audits
             for line in (question.answer(audit) if question.answer is not None else [])
         ]

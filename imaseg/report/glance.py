@@ -58,8 +58,10 @@ def _by_attack(audits: Audits, series: Series) -> list[Answer]:
         Answer(_SIZE, [_named(audits, a, _half(a, series)) for a in held], _sizes(held, series, audits)),
         Answer(
             _SURE,
-            [_named(audits, a, _ends(focus(a, points[a.name]))) for a in held],
-            f"95 % interval of that {dice_in_words(audits)} under attack, over {_over(audits, held)}.",
+            [_named(audits, a, _sure(a, points[a.name])) for a in held],
+            f"95 % interval of that {dice_in_words(audits)} under attack, over {_over(audits, held)}."
+            if any(standing_of(a).cases for a in held)
+            else "",
         ),
     ]
 
@@ -87,6 +89,13 @@ def _all_and_few(audits: Audits, held: Audits, points: Mapping[str, Point]) -> s
         elif stands.fallen:
             said += f" {who}{stands.sentence}"
     return said
+
+
+def _sure(audit: Audit, point: Point) -> str:
+    stands = standing_of(audit)
+    if stands.many and not stands.cases:
+        return "no case is left to break"
+    return _ends(focus(audit, point))
 
 
 def _over(audits: Audits, held: Audits) -> str:

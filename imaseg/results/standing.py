@@ -54,6 +54,8 @@ class Standing(NamedTuple):
     @property
     def others(self) -> str:
         """What the rest is called: `the other 10 cases`."""
+        if not self.cases:
+            return "no other case"
         return "the other case" if len(self.cases) == 1 else f"the other {counted(len(self.cases), 'case')}"
 
 

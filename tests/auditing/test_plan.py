@@ -287,3 +287,24 @@ def test_yaml_that_no_parser_can_build_is_one_clear_line(text, tmp_path):
     (tmp_path / "plan.yaml").write_text(text)
     with pytest.raises(InputError, match="plan.yaml must be valid YAML, got"):
         load_plan(tmp_path / "plan.yaml")
+
+
+@pytest.mark.parametrize(
+    ("attacks", "asked", "shown"),
+    [
+        (["gaussian-noise", "strong"], {}, "strong"),
+        (["strong", "pgd"], {}, "pgd"),
+        (["fgsm", "strong"], {"attack": "strong"}, "strong"),
+        (["apgd", "fgsm"], {}, "apgd"),
+    ],
+)
+def test_a_plan_without_pgd_shows_and_checks_its_first_search(attacks, asked, shown):
+    plan = Plan.model_validate(
+        {
+            "name": "p",
+            "probes": [{"attack": name, "eps": [0.1], "unit": "rms"} for name in attacks],
+            "showcase": {"eps": 0.1, **asked},
+            "validity": {"large_eps": 2.0, "scaled_eps": 0.1, **asked},
+        }
+    )
+    assert (plan.showcase.attack, plan.validity.attack) == (shown, shown)

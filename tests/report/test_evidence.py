@@ -75,6 +75,10 @@ def test_an_invalid_audit_says_so_and_gives_no_block(write_variant):
     assert "calls itself invalid" in text
     assert "```" not in text
     assert text.count("left out, since the audit calls itself invalid") == 2
+    rows = [line.split("|")[3].strip() for line in text.splitlines() if line.startswith("| ") and line.count("|") == 4]
+    said = [row for row in rows if row not in (BLANK, "what the audits say", "---")]
+    assert said
+    assert all(part.startswith("(invalid audit) ") for row in said for part in row.split("<br>"))
 
 
 def test_training_cases_are_told(write_variant):

@@ -13,6 +13,7 @@ import torch
 
 from imaseg.auditing.engine.cost import Seconds, announcement, costs, measure
 from imaseg.auditing.engine.identity import PATIENCE, claim, describe
+from imaseg.auditing.engine.notices import notices
 from imaseg.auditing.engine.sharing import wait_for
 from imaseg.auditing.engine.shortened import shorten
 from imaseg.auditing.engine.summary import summarise
@@ -336,6 +337,8 @@ def _announce(
         announce(subject.because)  # of the others the line below says whose word they are
     if warning := training_cases_among(cases, subject.model.card):
         announce(warning)
+    for note in notices(subject, plan):
+        announce(note)
     if cases.prepared is not None and any(getattr(probe, "write", None) == "nifti" for probe in plan.probes):
         announce(f"{cases.root} is prepared: images are written on its grid and in its intensities.")
     left = [place for place, case in enumerate(cases) if finished_record(folder, case.id) is None]

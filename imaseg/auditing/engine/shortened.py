@@ -27,13 +27,13 @@ from imaseg.progress import duration
 from imaseg.ranks import world
 from imaseg.results.run import Shortened
 
-_FORM = re.compile(r"(?:(\d+(?:\.\d+)?)\s*h)?\s*(?:(\d+(?:\.\d+)?)\s*min)?\s*(?:(\d+(?:\.\d+)?)\s*s)?")
+_FORM = re.compile(r"(?:(\d+(?:\.\d+)?)\s*h)?\s*(?:(\d+(?:\.\d+)?)\s*m(?:in)?)?\s*(?:(\d+(?:\.\d+)?)\s*s)?")
 
 
 def seconds_in(text: str) -> float:
     """A time as people write it.
 
-    >>> seconds_in("2h"), seconds_in("1h 30min"), seconds_in("45 min")
+    >>> seconds_in("2h"), seconds_in("1h 30m"), seconds_in("45 min")
     (7200.0, 5400.0, 2700.0)
 
     Raises:
@@ -42,7 +42,7 @@ def seconds_in(text: str) -> float:
     form = _FORM.fullmatch(text.strip())
     total = sum(float(part or 0) * size for part, size in zip(form.groups(), (3600, 60, 1), strict=True)) if form else 0
     if total <= 0:
-        msg = f"budget must be a time above 0, got {text[:40]!r}. Write 2h, 90min or 1h 30min."
+        msg = f"budget must be a time above 0, got {text[:40]!r}. Write 2h, 90min or 1h 30m."
         raise InputError(msg)
     return total
 

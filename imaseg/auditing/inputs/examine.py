@@ -118,7 +118,10 @@ def examine_data(
             problems.append(str(error))
     model.ending = subject.model.ending
     if not tried:
-        msg = f"{data} must hold cases that fit the model, got none among {len(few)}. First reason: {problems[0]}"
+        msg = (
+            f"{data} must hold cases that fit the model, got none among the {len(few)} of {len(chosen)} that were "
+            f"tried. First reason: {problems[0]}"
+        )
         raise InputError(msg)
     if warning := training_cases_among(chosen, model.card):
         problems.append(warning)

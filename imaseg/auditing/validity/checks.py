@@ -18,6 +18,7 @@ from imaseg.auditing.validity.gradients import DRAWS, STEPS
 from imaseg.margins.sample import CONFIRM_RESTARTS, CONFIRM_STEPS
 from imaseg.perturbations import Perturbation
 from imaseg.results.attack import AttackRow
+from imaseg.results.base import MEAN
 from imaseg.results.case import CaseRecord
 from imaseg.results.certificate import CertificateRow
 from imaseg.results.margin import MarginRow
@@ -50,6 +51,10 @@ _NOTABLE = 0.01
 """Gain of the objective that is more than chance."""
 _NOT_ASKED = "the plan asks for no extra attacks. Add `validity:` to it."
 _NO_TIME = "--budget left no time for extra attacks. Give it more."
+_NOTHING_THERE = (
+    f"without any change Dice is below {_UNFOUND:g} or nothing is found in these cases, so that an attack has nothing "
+    "to show there. Look at the card, or choose cases that the model segments (--cases)."
+)
 _ALL_FAILED = "the cases chosen for it failed. Mend them and run again with --resume."
 
 Finding = tuple[bool, str, str] | tuple[bool, str, str, str] | str
@@ -82,7 +87,8 @@ class _Evidence:
         data: which of the cases the model was trained on, as far as it says.
         agreed: what the model's own software predicts.
         random: whether it gives another output each time.
-        checked: outcome of the extra attacks, on the cases that had some.
+        checked: outcome of the extra attacks, on the cases that had some and are found without any change.
+        lost: whether no case at all is found so.
         settings: of the extra attacks; None where there were none, and `why`.
         attacks: rows of all attacks and cases.
     """
@@ -92,9 +98,12 @@ class _Evidence:
     ) -> None:
         self.records, self.plan, self.data, self.agreed = records, plan, data, agreed
         self.random = random
-        self.checked = [record.checks for record in records if record.checks is not None]
+        asked = [record for record in records if record.checks is not None]
+        whole = [record for record in asked if not _nothing_to_lose(record, plan)]
+        self.checked = [record.checks for record in whole if record.checks is not None]
         self.settings = plan.validity if self.checked else None
-        self.why = _ALL_FAILED
+        self.why = _NOTHING_THERE if asked else _ALL_FAILED
+        self.lost = all(_nothing_to_lose(record, plan) for record in records)
         if plan.validity is None:
             cut = plan.shortened is not None and plan.shortened.checked is not None
             self.why = _NO_TIME if cut else _NOT_ASKED
@@ -155,6 +164,14 @@ def _judged(asked: _Question, finding: Finding) -> Check:
         return Check(check=asked.title, ok=True, number=number, detail=detail)
     found = said[0] if said else asked.red.format(number=number)
     return Check(check=asked.title, ok=False, number=number, detail=f"{detail}. {asked.mend}", finding=found)
+
+
+def _nothing_to_lose(record: CaseRecord, plan: Plan) -> bool:
+    """Whether a case is as good as not found without any change, or the reference, the prediction, is empty."""
+    if plan.reference == "prediction":
+        return not any(record.volumes.values())
+    dice = record.clean.get(MEAN, {}).get("dice")
+    return dice is not None and dice < _UNFOUND
 
 
 def _mean(values: Iterable[float | None]) -> float:
@@ -241,6 +258,8 @@ def _ordered(
     at: _Evidence, *, weak: str, strong: str, tolerance: float = _TOLERANCE, note: str = "mean over cases"
 ) -> Finding:
     """Mean Dice under every weak probe must not lie below that under the strong one, at equal set and eps."""
+    if at.lost:
+        return _NOTHING_THERE
     gaps = [
         (pair[0] - pair[1], eps, *pair, a.in_set)
         for a in at.plan.attacks

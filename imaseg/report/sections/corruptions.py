@@ -149,7 +149,13 @@ def _score(audit: Audit, name: str) -> str:
 def _share(audit: Audit, name: str) -> str:
     """The same as a share of the clean Dice."""
     scores = audit.summary.degradation
+    if not standing_of(audit).cases:
+        return "no case is found"
     value = scores.relative.per_corruption.get(name) if scores else None
+    return _relative(value)
+
+
+def _relative(value: float | None) -> str:
     return UNDEFINED if value is None else percent(value, 2)
 
 
@@ -227,15 +233,12 @@ def _degradation(audits: Audits) -> Table:
     titles = {entry.corruption: entry.title for audit in audits for entry in audit.summary.corruptions}
     own = labels_are_predictions(audits)  # of which the clean one is 1
     scores = {audit.name: audit.summary.degradation for audit in audits if audit.summary.degradation is not None}
+    lost = {audit.name for audit in audits if not standing_of(audit).cases}
     rows = [
         {
             "Model": name,
             "Mean [95 % CI]": with_interval(score.mean, score.ci95),
-            **(
-                {}
-                if own
-                else {"Relative": UNDEFINED if score.relative.mean is None else percent(score.relative.mean, 2)}
-            ),
+            **({} if own else {"Relative": UNDEFINED if name in lost else _relative(score.relative.mean)}),
             "Unweighted": decimal(score.unweighted.mean),
             "Worst corruption": Cell(decimal(score.worst), titles.get(score.worst_corruption or "", "")),
             "Corruptions left out": "; ".join(

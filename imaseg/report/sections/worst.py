@@ -206,7 +206,9 @@ def _gallery(shown: _Showcase, most: int, above: str | None) -> Gallery:
     probe, worst = shown.probe, list(shown.stored)[:most]
     named = set_name(probe.perturbation, probe.within, probe.made_on)
     stands, word = standing_of(shown.audit), dice_word([shown.audit])
-    among = f"{stands.others} ({stands.said})" if stands.fallen else counted(len(shown.ranked), "case")
+    among = counted(len(shown.ranked), "case")
+    if stands.fallen:
+        among = f"{stands.others} ({stands.said})" if stands.cases else f"{among}, all of which need no change to fail,"
     lowest = "Lowest mean foreground Dice" if word == "Dice" else "Lowest agreement"
     note = (
         f"{lowest} among {among} under {attack_name(probe.attack)} "

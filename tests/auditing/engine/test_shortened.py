@@ -44,7 +44,8 @@ def _names(plan):
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("2h", 7200), ("1.5 h", 5400), ("1h30min", 5400), ("90 min", 5400), ("45s", 45)]
+    ("text", "seconds"),
+    [("2h", 7200), ("1.5 h", 5400), ("1h30min", 5400), ("90 min", 5400), ("45s", 45), ("1h 5m", 3900)],
 )
 def test_times_as_people_write_them(text, seconds):
     assert seconds_in(text) == seconds

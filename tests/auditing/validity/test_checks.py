@@ -281,3 +281,28 @@ def test_a_structure_is_judged_on_the_cases_that_hold_it():
     more = _record([], case="c", clean=(0.02, 0.08), volumes=(3.0, 2.0))
     assert missed([*records, more], _facts()) == {"tumour": 0.08}
     assert missed(records[:1], _facts()) == {}
+
+
+def _two(first, second, plan=PLAN):
+    """Checks of two checked cases, of which each has a clean Dice and a Dice under the very large budget."""
+    records = []
+    for case, (clean, dice, volume) in zip("ab", (first, second), strict=True):
+        record = _record(_ladders(GOOD), CHECKS | {"large_eps": dice}, case=case, volumes=(volume, volume))
+        scores = record.clean | {"foreground_mean": {"dice": clean}}
+        records.append(record.model_copy(update={"clean": scores}))
+    return {check.check: check for check in validity(records, plan, _facts(), AGREED)}
+
+
+def test_cases_that_fail_without_any_change_say_nothing_of_the_attack():
+    assert _two((0.9, 0.0, 1.0), (0.8, 0.4, 1.0))[LARGE].number == "Dice 0.200"
+    assert _two((0.05, 0.0, 1.0), (0.8, 0.4, 1.0))[LARGE].number == "Dice 0.400"
+    panel = _two((0.05, 0.0, 1.0), (0.0, 0.0, 1.0))
+    for name in (LARGE, TOLD, AFRESH, "Noise is weaker than FGSM"):
+        assert panel[name].ok is None
+        assert panel[name].detail.startswith("without any change Dice is below 0.1 or nothing is found in these cases")
+
+
+def test_without_labels_empty_predictions_say_nothing_of_the_attack():
+    plan = PLAN.against("prediction")
+    assert _two((1.0, 0.0, 1.0), (1.0, 0.4, 0.0), plan)[LARGE].number == "Dice 0.000"
+    assert _two((1.0, 0.0, 0.0), (1.0, 0.4, 0.0), plan)[LARGE].ok is None
