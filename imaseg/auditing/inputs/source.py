@@ -409,7 +409,7 @@ def choose(cases: CaseSet, card: ModelCard, wanted: str | Sequence[str] | None) 
     step = step_of(wanted) if isinstance(wanted, str) and wanted not in {*cases.split, *cases.ids} else None
     if step is not None:
         chosen, selection = held_out(cases, card)
-        chosen, selection = chosen.select(chosen.ids[::step]), thinned(selection, step)
+        chosen, selection = chosen.select(chosen.ids[step]), thinned(selection, step)
     elif wanted is None:
         chosen, selection = held_out(cases, card)
     elif wanted == "all":

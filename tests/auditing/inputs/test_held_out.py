@@ -71,9 +71,17 @@ def test_one_case_in_so_many_of_those_held_out_is_taken_evenly():
     assert "Of all 26 cases one in 10 is audited" in reason_for(many(), card(), selection)
     assert choose(many(), card(), "every:1")[0].ids == many().ids
     assert choose(many(), card(), "every:99")[0].ids == ["c00"]
+    taken, selection = choose(many(), card(), "every:10+3")
+    assert taken.ids == many().ids[3::10]
+    assert selection == "all, 1 in 10 after the first 3"
+    assert "Of all 26 cases one in 10 after the first 3 is audited" in reason_for(many(), card(), selection)
+    with pytest.raises(InputError, match="at least one case"):
+        choose(many(), card(), "every:10+99")
 
 
-@pytest.mark.parametrize("wanted", ["every:", "every:0", "every:-2", "every:x", "every:1.5"])
+@pytest.mark.parametrize(
+    "wanted", ["every:", "every:0", "every:-2", "every:x", "every:1.5", "every:2+", "every:2+x", "every:2+-1"]
+)
 def test_a_share_that_is_none_is_refused(wanted):
     with pytest.raises(InputError, match="every:N must name a whole number from 1 on, got 'every:"):
         choose(many(), card(), wanted)
