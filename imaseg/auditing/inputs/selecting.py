@@ -1,4 +1,4 @@
-"""What `--cases` may say besides names: one case in so many (`every:12`, `every:12+5`), or ids from a file (`@ids.txt`)."""
+"""What `--cases` may say besides names: one case in so many (`every:12+5`), or ids from a file (`@ids.txt`)."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def step_of(wanted: str) -> slice | None:
     number, plus, start = wanted.removeprefix(_EVERY).partition("+")
     if not _NUMBER.fullmatch(number) or (plus and not re.fullmatch(r"\d{1,9}", start, re.ASCII)):
         msg = (
-            f"--cases every:N must name a whole number from 1 on, got {wanted!r}. Write every:12 for one case in 12, or "
-            "every:12+5 for the same after leaving out 5."
+            f"--cases every:N must name a whole number from 1 on, got {wanted!r}. Write every:12 for one case in 12, "
+            "or every:12+5 for the same after leaving out 5."
         )
         raise InputError(msg)
     return slice(int(start or 0), None, int(number))
