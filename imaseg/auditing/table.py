@@ -144,10 +144,10 @@ def group_line(grouping: Grouping, *, labelled: bool = True) -> str:
     """
     figures = [figure for group in grouping.groups for figure in group.figures]
     first = next((one for one in figures if (one.probe == CLEAN) == labelled), None)
-    told = "" if first is None else "clean Dice" if labelled else f"agreement under {first.probe} at {first.eps:g}"
+    told = "" if first is None else "clean Dice " if labelled else f"agreement under {first.probe} at {first.eps:g} "
     shown = [f"{group.value} {_figure(group, first)}(n = {len(group.cases)})" for group in grouping.groups[:_GROUPS]]
     more = f" and {len(grouping.groups) - _GROUPS} more" if len(grouping.groups) > _GROUPS else ""
-    return f"By {grouping.column}: {told} {', '.join(shown)}{more}. {_compared(grouping)}".replace(":  ", ": ")
+    return f"By {grouping.column}: {told}{', '.join(shown)}{more}. {_compared(grouping)}"
 
 
 def _figure(group: Group, like: GroupFigure | None) -> str:
