@@ -11,7 +11,8 @@ says what the epochs alone do; runs named `-scratch` have the epochs of both, al
 trains at the mean of IMA's final margins.
 --sweep adds larger budgets for IMA (also with jittered radii) and for PGD at fixed, ramped and random ones: where IMA
 keeps its promise its clean Dice stays flat as the ceiling rises. Attacked Dice is the worst of all probes of
-`configs/plans/benchmark_3d.yaml`. Stopped at any moment, the same command goes on.
+`configs/plans/benchmark_3d.yaml`. Stopped at any moment, the same command goes on. OUT/rows-SEED.json holds the Dice of
+every case, by which `fronts.py` compares methods at equal clean Dice.
 """
 
 from __future__ import annotations
@@ -21,16 +22,18 @@ import csv
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 from imaseg.auditing import audit
 from imaseg.auditing.table import strongest
+from imaseg.data.files import write_json
 from imaseg.data.preparation.prepare import prepare
 from imaseg.data.preparation.recipe import load_recipe
 from imaseg.models.device import pick_device
 from imaseg.progress import bar
 from imaseg.report import read_audits, write_report
 from imaseg.report.compare import all_series, at, budgets, clean_point, paired
-from imaseg.results import load
+from imaseg.results import Summary, load
 from imaseg.runs import TrainConfig, load_config, train
 from imaseg.runs.build import build_method
 
@@ -39,6 +42,11 @@ NETS = {"standard": "standard", "pgd": "pgd-cold", "ima": "ima-cold"}  # the run
 COLD = ("method.steps=8", "method.warm=false")
 SCRATCH = ("epochs=32", "learning_rate=0.002")
 BUDGETS = (0.2, 0.4, 0.8)
+FRONTS = {
+    "pgd": "PGD", "pgd-ramp": "PGD, ramp", "pgd-random": "PGD, random budgets", "trades": "TRADES", "ima": "IMA",
+    "ima-jitter": "IMA, worst, jitter",
+}  # fmt: skip
+"""Methods that were trained at several budgets or ceilings, as `fronts.py` calls them."""
 SHOWN = 0.12  # Dice that a panel of the figure spans
 STEP = {"ima": 0.1, "ima-jitter": 0.2}  # increment per ceiling; radii below the margin, every second, let nothing grow
 SMALL = (
@@ -113,6 +121,8 @@ def main() -> None:
         audited = audit(run, prepared, plan, out / f"audit-{run.name}", resume=True, device=pick_device("auto"))
         folders.append(audited.folder)
         print(f"{run.name} is done", flush=True)
+    for seed in arguments.seeds:
+        write_json(out / f"rows-{seed}.json", rows_of(out, seed))
     page = write_report(folders, out / "report.html")
     print(table(folders))
     if len(arguments.seeds) > 1:
@@ -178,6 +188,56 @@ def compute_of(run: Path) -> float:
     config = load_config(run / "config.yaml")
     before = 0.0 if config.init is None else compute_of(Path(config.init))
     return before + build_method(config).passes * config.epochs
+
+
+def rows_of(out: Path, seed: int) -> dict[str, Any]:
+    """What `fronts.py` reads of a seed: Dice of every case, clean and under the worst attack, of each audited run."""
+    folders = {name: out / f"audit-{folder_of(out, name, seed).name}" for name in RECIPES}
+    audits = {name: load(folder) for name, folder in folders.items() if (folder / "summary.json").is_file()}
+    summary = next(iter(audits.values())).summary
+    rungs = [probe.eps for probe in summary.probes if probe.attack == "worst-case"]
+    return {
+        "columns": {f"{eps:g}": [place] for place, eps in enumerate(rungs, start=1)},
+        "fronts": {
+            title: [called(title, eps) for eps in (0.1, *BUDGETS)] for title in FRONTS.values() if title != "TRADES"
+        },
+        "epochs": 12,
+        "steps": max(probe.steps or 0 for probe in summary.probes),
+        "seed": seed,
+        "patients": [case.case for case in summary.metric_per_case],
+        "rows": {
+            row_name(name): {"dice": dice_of(audited.summary), "margins": margin_of(folder_of(out, name, seed))}
+            for name, audited in audits.items()
+        },
+    }
+
+
+def row_name(run: str) -> str:
+    """What a run is called in rows: its method, and the budget or ceiling that it was trained with.
+
+    >>> row_name("pgd-random-0.4"), row_name("ima"), row_name("standard-longer")
+    ('PGD, random budgets at 0.4', 'IMA at 0.1', 'standard-longer')
+    """
+    method, _, ceiling = run.rpartition("-")
+    if ceiling in {f"{eps:g}" for eps in BUDGETS} and method in FRONTS:
+        return called(FRONTS[method], float(ceiling))
+    return called(FRONTS[run], 0.1) if run in FRONTS else run
+
+
+def called(title: str, eps: float) -> str:
+    return f"{title} at {eps:g}"
+
+
+def dice_of(summary: Summary) -> list[list[float]]:
+    """Mean Dice of every case, clean and then at each budget under the worst attack."""
+    worst = [probe.metric_per_case for probe in summary.probes if probe.attack == "worst-case"]
+    return [[case.dice or 0.0 for case in cases] for cases in (summary.metric_per_case, *worst)]
+
+
+def margin_of(run: Path) -> dict[str, float]:
+    """Mean of IMA's final margins; empty for other methods."""
+    margins = margins_of(run)
+    return {"L2": sum(margins) / len(margins)} if margins else {}
 
 
 def spread(folders: list[Path]) -> str:

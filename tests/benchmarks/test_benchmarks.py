@@ -85,6 +85,13 @@ def test_hippocampus_3d(bench, raw_phantom, tmp_path):
     assert (rows["standard"][-1], rows["ima-0.8"][-1]) == ("1", "6")
     assert "- ima-0.8: 3 of 3 below 0.8" in first
     assert _rows(bench("hippocampus_3d.py", raw_phantom, *options)) == rows
+    kept = json.loads((tmp_path / "rows-0.json").read_text())
+    assert (kept["columns"], kept["seed"]) == ({"0.05": [1], "0.1": [2]}, 0)
+    assert [*kept["rows"]] == ["standard", "IMA at 0.8"]
+    assert "IMA at 0.8" in kept["fronts"]["IMA"]
+    for name, run in (("standard", "standard"), ("IMA at 0.8", "ima-0.8")):
+        means = np.mean(kept["rows"][name]["dice"], axis=1)
+        assert [f"{mean:.3f}" for mean in means] == [cell.split()[0] for cell in rows[run][:3]]
 
 
 def test_without_labels(bench, raw_phantom, tmp_path):
