@@ -306,3 +306,10 @@ def test_without_labels_empty_predictions_say_nothing_of_the_attack():
     plan = PLAN.against("prediction")
     assert _two((1.0, 0.0, 1.0), (1.0, 0.4, 0.0), plan)[LARGE].number == "Dice 0.000"
     assert _two((1.0, 0.0, 0.0), (1.0, 0.4, 0.0), plan)[LARGE].ok is None
+
+
+@pytest.mark.parametrize(("gained", "ok"), [(0.92, True), (0.51, True), (0.3, False)])
+def test_a_steep_gradient_is_no_mask_where_a_step_along_it_breaks_the_case(gained, ok):
+    """Of a tiny structure a large step is predicted to gain 36, of a loss that ends at 1."""
+    steps = [[9.0, gained, gained], [36.0, gained, gained]]
+    assert _panel(checks=CHECKS | {"gains": steps})[TOLD].ok is ok
