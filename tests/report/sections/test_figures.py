@@ -60,3 +60,14 @@ def test_calibration_is_drawn_where_it_was_measured(tiny):
 @pytest.mark.parametrize("section", WITHOUT_ATTACKS)
 def test_without_attacks_there_is_no_such_section(tiny, section):
     assert section.build([vary(tiny, probes=[])]) is None
+
+
+def test_without_labels_curves_are_of_agreement(tiny):
+    for reference, word in (("label", "Dice"), ("prediction", "agreement")):
+        data = tiny.summary.data.model_copy(update={"reference": reference})
+        section = curves.build([vary(tiny, data=data)])
+        assert section.title == f"{word.capitalize()} against eps"
+        assert f"mean foreground {word}. Band" in section.lead
+        figures = [*blocks_of(section, "figure")]
+        assert figures
+        assert all(f"mean foreground {word}" in str(figure.plot["layout"]) for figure in figures)
