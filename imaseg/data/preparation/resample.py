@@ -195,7 +195,7 @@ def sample_labels(
         keep: old voxels per new one, to keep the volumes of structures; None leaves them to the shares.
     """
     values, counts = np.unique(label, return_counts=True)
-    margin = np.full(shape, 1, np.float32)  # of a CT near a gigabyte
+    margin = np.empty(shape, np.float32)  # of a CT near a gigabyte
     winner, runner = np.zeros(shape, label.dtype), np.zeros(shape, label.dtype)
     for part in _parts(label.shape, shape, start, ratio, orders):
         best = _largest_shares(label[..., part.old], part)
