@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field, model_validator
 
+from imaseg.attacks import Attack
 from imaseg.auditing.inputs.budget import Eps
 from imaseg.auditing.inputs.reference import Reference, parse_reference
 from imaseg.auditing.metrics.instances import AnyInstances, Instances
@@ -254,12 +255,20 @@ def _with_attacks(content: dict[str, Any]) -> dict[str, Any]:
     given = content["probes"]
     probes = [probe for probe in given if isinstance(probe, dict)] if isinstance(given, list) else []
     names = [probe.get("attack") for probe in probes if probe.get("kind", "attack") == "attack"]
-    searches = [name for name in names if isinstance(name, str) and not name.endswith("-noise")]
+    searches = [name for name in names if isinstance(name, str) and not _is_noise(name)]
     if not searches or "pgd" in searches:
         return content
     parts = {key: content.get(key) for key in ("showcase", "validity")}
     left_out = {key: part for key, part in parts.items() if isinstance(part, dict) and "attack" not in part}
     return content | {key: part | {"attack": searches[0]} for key, part in left_out.items()}
+
+
+def _is_noise(attack: str) -> bool:
+    """Whether it draws at random; one that does not exist is named when the plan is tried."""
+    try:
+        return Attack.about(attack).is_noise
+    except ValueError:
+        return False
 
 
 def _listed(kind: str, given: Any) -> list[Any]:
