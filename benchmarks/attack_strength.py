@@ -3,14 +3,13 @@
     python -m pip install torchattacks adv-lib   # only for the outside references; left out where they are missing
     python -m pip install matplotlib             # only for --figure
     python benchmarks/attack_strength.py DATA [--runs DIR] [--out DIR] [--cases N] [--calls 20 100] [--only NET ...]
-                                         [--figure FILE]
+                                         [--presets NAME ...] [--seeds 0 1 2] [--figure FILE]
 
-DATA is MSD Task04_Hippocampus with a `split.json`. RUNS holds the networks of `benchmarks/hippocampus_3d.py` (those
-searched for 8 steps from random starts), which trains what is missing. The 2D network, a U-Net of
-segmentation-models-pytorch on slices scaled to [0, 1], is trained here.
+DATA is MSD Task04_Hippocampus with a `split.json`. RUNS holds the networks of `benchmarks/hippocampus_3d.py`, which trains
+what is missing. The 2D network, a U-Net of segmentation-models-pytorch on slices scaled to [0, 1], is trained here.
 
-Every figure is the mean foreground hard Dice over the cases and over three seeds, each case under the worst point of
-the attack, as the library returns it. Stopped at any moment, the same command goes on.
+Every figure is the mean foreground hard Dice over the cases and the seeds, each case under the worst point of the
+attack, as the library returns it. Stopped at any moment, the same command goes on.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ import fcntl
 import json
 import platform
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -37,7 +36,6 @@ from imaseg.data.reading import read_volume
 from imaseg.progress import bar
 from imaseg.scores import foreground_dice
 
-SEEDS = (0, 1, 2)
 PRESETS = ("pgd-ce", "segpgd", "cospgd", "pgd", "apgd-ce", "apgd-dice", "sea", "strong")
 Batches = list[tuple[Tensor, Tensor]]
 
@@ -61,6 +59,8 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=9, help="of the val split, evenly spread")
     parser.add_argument("--calls", type=int, nargs="+", default=[20, 100])
     parser.add_argument("--only", nargs="+", help="names of rows")
+    parser.add_argument("--presets", nargs="+", help="instead of all")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--figure", type=Path, help="SVG or PNG of Dice against calls")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -68,19 +68,22 @@ def main() -> None:
     nets = train_nets(prepared, arguments.runs)
     makers = all_rows(prepared, nets, arguments.out, arguments.cases)
     rows = [make() for name, make in makers.items() if not arguments.only or name in arguments.only]
+    if arguments.presets:
+        rows = [replace(row, presets=tuple(arguments.presets)) for row in rows]
+    seeds: list[int] = arguments.seeds
     book = Book(arguments.out / "results.json")
-    jobs = [job for row in rows for job in jobs_of(row, arguments.calls)]
+    jobs = [job for row in rows for job in jobs_of(row, arguments.calls, seeds)]
     with bar("attacks") as tell:
         for place, (key, run) in enumerate(jobs):
             book.fill(key, run)
             tell(place + 1, len(jobs), key)
     for row in rows:
-        print(table(row, arguments.calls, book))
+        print(table(row, arguments.calls, seeds, book))
         if row.name == "slices":
             print(*(smallest_changes(row, arguments.calls, norm) for norm in ("linf", "l2")), sep="\n")
     if arguments.figure is not None:
-        draw(rows, arguments.calls, book, arguments.figure)
-    print(footer(f"{arguments.cases} val cases", SEEDS))
+        draw(rows, arguments.calls, seeds, book, arguments.figure)
+    print(footer(f"{arguments.cases} val cases", tuple(seeds)))
 
 
 class Book:
@@ -139,12 +142,12 @@ def whole_cases(prepared: Path, split: str, cases: int) -> Batches:
     ]
 
 
-def jobs_of(row: Row, calls: list[int]) -> Iterator[tuple[str, Callable[[], list[float]]]]:
+def jobs_of(row: Row, calls: list[int], seeds: list[int]) -> Iterator[tuple[str, Callable[[], list[float]]]]:
     """Clean Dice, and every preset at every number of calls with every seed."""
     yield f"{row.name} clean", lambda: [d for image, label in row.batches for d in dice(row.model, image, label)]
     for preset in row.presets:
         for steps in calls:
-            for seed in SEEDS:
+            for seed in seeds:
                 key = f"{row.name} {preset} {steps} {seed}"
                 yield key, lambda preset=preset, steps=steps, seed=seed: attacked(row, preset, steps, seed)
 
@@ -172,7 +175,7 @@ def dice(model: nn.Module, image: Tensor, label: Tensor) -> list[float]:
         return foreground_dice(model(image), label).tolist()
 
 
-def table(row: Row, calls: list[int], book: Book) -> str:
+def table(row: Row, calls: list[int], seeds: list[int], book: Book) -> str:
     """Markdown: one line per preset, one column per number of calls."""
     clean = book.mean([f"{row.name} clean"])
     count = sum(len(image) for image, _ in row.batches)
@@ -182,7 +185,7 @@ def table(row: Row, calls: list[int], book: Book) -> str:
         "| --- |" + " --- |" * len(calls),
     ]
     for preset in row.presets:
-        means = [book.mean([f"{row.name} {preset} {steps} {seed}" for seed in SEEDS]) for steps in calls]
+        means = [book.mean([f"{row.name} {preset} {steps} {seed}" for seed in seeds]) for steps in calls]
         lines.append(f"| {preset} | " + " | ".join("" if mean is None else f"{mean:.3f}" for mean in means) + " |")
     return "\n".join(lines)
 
@@ -211,14 +214,14 @@ def smallest_changes(row: Row, calls: list[int], norm: str) -> str:
     return "\n".join(lines)
 
 
-def draw(rows: list[Row], calls: list[int], book: Book, path: Path) -> None:
+def draw(rows: list[Row], calls: list[int], seeds: list[int], book: Book, path: Path) -> None:
     """Dice against gradient calls, one panel per network."""
     from matplotlib import pyplot
 
     figure, panels = pyplot.subplots(1, len(rows), figsize=(4 * len(rows), 4), squeeze=False, layout="constrained")
     for panel, row in zip(panels[0], rows, strict=True):
         for preset in row.presets:
-            means = [book.mean([f"{row.name} {preset} {steps} {seed}" for seed in SEEDS]) for steps in calls]
+            means = [book.mean([f"{row.name} {preset} {steps} {seed}" for seed in seeds]) for steps in calls]
             ours = preset == "strong"
             panel.plot(calls, means, marker="o", markersize=3, label=preset, color="black" if ours else None,
                        linewidth=2.5 if ours else 1.2, linestyle="-" if preset in PRESETS else "--")  # fmt: skip

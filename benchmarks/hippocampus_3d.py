@@ -6,9 +6,8 @@
 
 DATA is MSD Task04_Hippocampus with a `split.json` (train, val). All but `standard` and those named `-scratch` start
 from the standard model of their seed and share schedule, epochs and the half-and-half mix (`pgd-only` aside). Searches
-take 3 steps from where the case's last one ended; those of runs named `-cold` 8 from a random point. `standard-longer`
-says what the epochs alone do; runs named `-scratch` have the epochs of both, all of them perturbed. `pgd-at-margin`
-trains at the mean of IMA's final margins.
+take 3 steps from where the case's last one ended. `standard-longer` says what the epochs alone do; runs named
+`-scratch` have the epochs of both, all of them perturbed. `pgd-at-margin` trains at the mean of IMA's final margins.
 --sweep adds larger budgets for IMA (also with jittered radii) and for PGD at fixed, ramped and random ones: where IMA
 keeps its promise its clean Dice stays flat as the ceiling rises. Attacked Dice is the worst of all probes of
 `configs/plans/benchmark_3d.yaml`. Stopped at any moment, the same command goes on. OUT/rows-SEED.json holds the Dice of
@@ -38,8 +37,7 @@ from imaseg.runs import TrainConfig, load_config, train
 from imaseg.runs.build import build_method
 
 ROOT = Path(__file__).resolve().parents[1]
-NETS = {"standard": "standard", "pgd": "pgd-cold", "ima": "ima-cold"}  # the runs whose networks other benchmarks use
-COLD = ("method.steps=8", "method.warm=false")
+NETS = ("standard", "pgd", "ima")  # the runs whose networks other benchmarks use
 SCRATCH = ("epochs=32", "learning_rate=0.002")
 BUDGETS = (0.2, 0.4, 0.8)
 FRONTS = {
@@ -86,8 +84,6 @@ MAIN = {
     "ima": Recipe("hippocampus_ima"),
     "ima-jitter": Recipe("hippocampus_ima_jitter"),
     "pgd-at-margin": Recipe("hippocampus_pgd"),
-    "pgd-cold": Recipe("hippocampus_pgd", COLD),
-    "ima-cold": Recipe("hippocampus_ima", COLD),
 }
 SWEEP = {
     f"{name}-{eps:g}": Recipe(
@@ -129,7 +125,7 @@ def main() -> None:
         print(spread(folders))
     print(stopped(out, folders))
     first = {folder.name: folder for folder in folders}
-    controls = ("pgd-only", "pgd", "pgd-ramp", "pgd-random", "trades", "pgd-at-margin", "ima-cold")
+    controls = ("pgd-only", "pgd", "pgd-ramp", "pgd-random", "trades", "pgd-at-margin")
     ends = ("", "-scratch", *(f"-{eps:g}" for eps in BUDGETS))
     for end, other, control in product(ends, ("ima", "ima-jitter"), controls):
         if {f"audit-{other}{end}", f"audit-{control}{end}"} <= first.keys():
@@ -148,7 +144,7 @@ def prepare_data(data: Path, out: Path) -> Path:
 
 def train_nets(prepared: Path, out: Path, *, small: bool = False) -> dict[str, Path]:
     """The run folder of each of `NETS`; goes on where it was stopped."""
-    return {name: train_run(run, 0, prepared, out, SMALL if small else ()) for name, run in NETS.items()}
+    return {name: train_run(name, 0, prepared, out, SMALL if small else ()) for name in NETS}
 
 
 def train_run(name: str, seed: int, prepared: Path, out: Path, more: tuple[str, ...] = ()) -> Path:
