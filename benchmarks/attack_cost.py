@@ -1,11 +1,12 @@
-"""What PGD costs beyond bare passes of the network, and what memory format and compilation save: ratios from one run.
+"""What PGD costs beyond bare passes, and what half precision, memory format and compilation save: ratios of one run.
 
     python -m pip install torchattacks   # only for the outside reference; left out where it is missing
-    python benchmarks/attack_cost.py [--rounds N] [--threads N] [--only NET ...]
+    python benchmarks/attack_cost.py [--rounds N] [--steps N] [--threads N] [--only NET ...] [--skip WORD ...]
 
-A bare pass is one forward and one backward pass to the input, soft Dice at the end; the yardstick is 20 of them. Each
-round times every entry once, in turn, so that whatever else the machine does falls on all of them alike; the ratio is
-that of the medians, with the ratio of the fastest rounds next to it. On a GPU times are given too.
+A bare pass is one forward and one backward pass to the input, soft Dice at the end; the yardstick is as many of them as
+PGD takes --steps (20). Each round times every entry once, in turn, so that whatever else the machine does falls on all
+of them alike; the ratio is that of the medians, with the ratio of the fastest rounds next to it. On a GPU times are
+given too. `nnU-Net` is the network of `full_size.py` on a tile of 64^3, with 31 M parameters: give it few steps.
 """
 
 from __future__ import annotations
@@ -16,16 +17,18 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 
 import outside
 import torch
+from full_size import full_network
 from monai.networks.nets import DynUNet, UNet
 from torch import Tensor, nn
 
 from imaseg import L2, PGD, Dice, Linf
+from imaseg.precision import HALF, HalfPrecisionGradients
 
-STEPS = 20
 EPS = 1e-3  # so small that no sample is ever finished and leaves the search early
 Timed = dict[str, Callable[[], object]]
 
@@ -33,41 +36,53 @@ Timed = dict[str, Callable[[], object]]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--only", nargs="+", choices=["UNet", "DynUNet"], default=["UNet", "DynUNet"])
+    parser.add_argument("--skip", nargs="+", default=[], help="entries whose name holds one of these words")
+    parser.add_argument("--only", nargs="+", choices=list(NETWORKS), default=["UNet", "DynUNet"])
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     hardware = torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or platform.machine()
     print(f"{hardware}, {arguments.threads} threads, torch {version('torch')}, monai {version('monai')}, seed 0")
-    for name, (model, shape) in networks().items():
-        if name not in arguments.only:
-            continue
+    for name in arguments.only:
+        make, shape = NETWORKS[name]
         torch.manual_seed(0)
-        model = model.to(device).eval().requires_grad_(False)
+        model = make().to(device).eval().requires_grad_(False)
         image = torch.rand(1, 1, *shape, device=device)
         with torch.no_grad():
             label = model(image).max(1).indices
         label[:, : shape[0] // 2] = 0
         print(f"\n**{name}**, {shape}, {sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters\n")
-        print(table(entries(model, image, label), arguments.rounds, device))
+        timed = entries(model, image, label, arguments.steps)
+        timed = {entry: run for entry, run in timed.items() if not any(word in entry for word in arguments.skip)}
+        print(table(timed, arguments.rounds, device))
 
 
-def networks() -> dict[str, tuple[nn.Module, tuple[int, int, int]]]:
-    """The network of `configs/hippocampus_*.yaml`, and a larger one as nnU-Net builds them."""
-    torch.manual_seed(0)
-    small = UNet(3, 1, 3, channels=(16, 32, 64, 128), strides=(2, 2, 2), num_res_units=0, norm="instance")
+def _unet() -> nn.Module:
+    """That of `configs/hippocampus_*.yaml`."""
+    return UNet(3, 1, 3, channels=(16, 32, 64, 128), strides=(2, 2, 2), num_res_units=0, norm="instance")
+
+
+def _dynunet() -> nn.Module:
+    """A larger one as nnU-Net builds them."""
     kernel, strides = [3] * 5, [1, 2, 2, 2, 2]
-    large = DynUNet(3, 1, 3, kernel, strides, strides[1:], filters=[16, 32, 64, 128, 160])
-    return {"UNet": (small, (40, 56, 40)), "DynUNet": (large, (48, 48, 48))}
+    return DynUNet(3, 1, 3, kernel, strides, strides[1:], filters=[16, 32, 64, 128, 160])
 
 
-def entries(model: nn.Module, image: Tensor, label: Tensor) -> Timed:
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, int, int]]] = {
+    "UNet": (_unet, (40, 56, 40)),
+    "DynUNet": (_dynunet, (48, 48, 48)),
+    "nnU-Net": (full_network, (64, 64, 64)),
+}
+
+
+def entries(model: nn.Module, image: Tensor, label: Tensor, steps: int) -> Timed:
     """What is timed; the first is the yardstick."""
     objective = Dice()
 
     def bare(net: Callable[[Tensor], Tensor], given: Tensor) -> None:
-        for _ in range(STEPS):
+        for _ in range(steps):
             leaf = given.clone().requires_grad_()
             torch.autograd.grad(objective(net(leaf), label).sum(), leaf)
 
@@ -75,15 +90,21 @@ def entries(model: nn.Module, image: Tensor, label: Tensor) -> Timed:
     relaid, other = image.to(memory_format=layout), copy.deepcopy(model).to(memory_format=layout)
     compiled = torch.compile(copy.deepcopy(model))
     found: Timed = {
-        f"{STEPS} bare passes": lambda: bare(model, image),
-        "PGD (L2)": lambda: PGD(L2(EPS, unit="rms"), steps=STEPS)(model, image, label),
-        "PGD (Linf)": lambda: PGD(Linf(EPS), steps=STEPS)(model, image, label),
-        "PGD (L2), channels last": lambda: PGD(L2(EPS, unit="rms"), steps=STEPS)(other, relaid, label),
-        "PGD (L2), torch.compile": lambda: PGD(L2(EPS, unit="rms"), steps=STEPS)(compiled, image, label),
+        f"{steps} bare passes": lambda: bare(model, image),
+        "PGD (Linf)": lambda: PGD(Linf(EPS), steps=steps)(model, image, label),
     }
+    ways = {"": (model, image), ", channels last": (other, relaid), ", torch.compile": (compiled, image)}
+    for way, (net, given) in ways.items():
+        for precision, dtype in {"": None, **{f", gradients in {name}": kind for name, kind in HALF.items()}}.items():
+            used = net if dtype is None else HalfPrecisionGradients(net, dtype)
+            found[f"PGD (L2){way}{precision}"] = partial(_pgd, steps, used, given, label)
     for name, attack in outside.fixed_budget().items():
-        found[name] = lambda attack=attack: attack(model, image, label, EPS, STEPS, 0)
+        found[name] = lambda attack=attack: attack(model, image, label, EPS, steps, 0)
     return found
+
+
+def _pgd(steps: int, model: nn.Module, image: Tensor, label: Tensor) -> object:
+    return PGD(L2(EPS, unit="rms"), steps=steps)(model, image, label)
 
 
 def table(timed: Timed, rounds: int, device: torch.device) -> str:

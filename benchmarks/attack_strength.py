@@ -5,8 +5,9 @@
     python benchmarks/attack_strength.py DATA [--runs DIR] [--out DIR] [--cases N] [--calls 20 100] [--only NET ...]
                                          [--presets NAME ...] [--seeds 0 1 2] [--figure FILE]
 
-DATA is MSD Task04_Hippocampus with a `split.json`. RUNS holds the networks of `benchmarks/hippocampus_3d.py`, which trains
-what is missing. The 2D network, a U-Net of segmentation-models-pytorch on slices scaled to [0, 1], is trained here.
+DATA is MSD Task04_Hippocampus with a `split.json`. RUNS holds the networks of `benchmarks/hippocampus_3d.py`, which
+trains what is missing. The 2D network, a U-Net of segmentation-models-pytorch on slices scaled to [0, 1], is trained
+here.
 
 Every figure is the mean foreground hard Dice over the cases and the seeds, each case under the worst point of the
 attack, as the library returns it. Stopped at any moment, the same command goes on.

@@ -441,7 +441,7 @@ class Still:
         self._image, self._free = image, torch.ones_like(image[:, :1], dtype=torch.bool)
         for tile in self._resting:
             self._free[(slice(None), slice(None), *tile)] = False
-        self._made_in: object = None
+        self._made: dict[object, Tensor] = {}
 
     def holds(self, image: Tensor) -> bool:
         """Whether the other tiles are those of the first image."""
@@ -451,12 +451,12 @@ class Still:
 
     def fill(self, tiled: TiledModel, layout: Layout) -> None:
         """Run the other tiles, unless that was done at this precision."""
-        if self._made_in == _precision(self._image):
-            return
-        with torch.no_grad():
-            call = _Call(tiled, layout, self._image, tiles=self._resting)
-            self.logits = _blended(call, 1, lambda tiles: call.logits(tiled.model, tiles.cut(self._image)))
-        self._made_in = _precision(self._image)
+        if (precision := _precision(self._image)) not in self._made:
+            with torch.no_grad():
+                call = _Call(tiled, layout, self._image, tiles=self._resting)
+                made = _blended(call, 1, lambda tiles: call.logits(tiled.model, tiles.cut(self._image)))
+            self._made[precision] = made
+        self.logits = self._made[precision]
 
 
 class _Held(torch.autograd.graph.saved_tensors_hooks):

@@ -15,6 +15,7 @@ from imaseg.narrowing import narrowed
 from imaseg.objectives import Objective
 from imaseg.perturbations import Perturbation
 from imaseg.perturbations.base import expand
+from imaseg.precision import leads_in_half_precision
 from imaseg.scores import Judged, Target, encode, judged
 
 
@@ -27,12 +28,14 @@ class Point:
         values: (len(index),) objective, mean over draws.
         judged: of the hard decision, mean over draws.
         gradient: like the parameters, of the objective; None unless asked for.
+        rough: whether the logits are less precise than the model's own.
     """
 
     logits: Tensor
     values: Tensor
     judged: Judged
     gradient: Tensor | None = None
+    rough: bool = False
 
 
 class Evaluator:
@@ -49,6 +52,7 @@ class Evaluator:
 
     Attributes:
         is_random: whether the model drew from torch's generators when it saw the image.
+        rough: whether logits of points with a gradient are less precise than those of points without.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class Evaluator:
     ) -> None:
         self.model, self.image, self.label, self.perturbation = unwrap_ddp(model), image, label, perturbation
         self.samples, self.ignore_index, self._seed = samples, ignore_index, seed
+        self.rough = leads_in_half_precision(self.model)
         self.forward_calls = self.backward_calls = self._points = 0
         self._drawn = False
         self._run = narrowed(self.model, image, perturbation.region)
@@ -126,7 +131,8 @@ class Evaluator:
             with torch.enable_grad():
                 target = self.target_of(index, leaf)
                 point = self._score(self._apply(leaf, index), target, objective, progress, draw)
-                detached = replace(point, logits=point.logits.detach(), values=point.values.detach())
+                logits, values = point.logits.detach(), point.values.detach()
+                detached = replace(point, logits=logits, values=values, rough=self.rough)
                 if self.samples == 1 and not keep(detached):
                     return detached
                 if not point.logits.requires_grad:

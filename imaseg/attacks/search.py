@@ -21,6 +21,7 @@ from imaseg.attacks.result import AttackResult, measure
 from imaseg.frozen import Model
 from imaseg.objectives import Objective
 from imaseg.perturbations import Perturbation
+from imaseg.perturbations.base import expand
 from imaseg.scores import Judged, Target, decide
 
 CriterionFn = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -63,6 +64,7 @@ class Search:
     _best_values: Tensor
     _best_judged: Judged
     _clean: Judged
+    _known: tuple[Tensor, Point]
 
     def __init__(
         self,
@@ -197,16 +199,19 @@ class Search:
         """Return the worst point of each sample.
 
         Of a random model the search kept it for a draw that happened to be bad, so that both it and the clean image
-        are scored again, as means over at least `FRESH_DRAWS` new draws.
+        are scored again, as means over at least `FRESH_DRAWS` new draws. Where the search was led in half precision, it
+        is scored again in full.
         """
         evaluator, index = self._evaluator, self._all_samples
         draws = max(evaluator.samples, FRESH_DRAWS) if evaluator.is_random else evaluator.samples
         params = self.perturbation.project(self.image, self.best)
         point = (
             self._best_point()
-            if torch.equal(params, self.best) and draws == 1
+            if torch.equal(params, self.best) and draws == 1 and not evaluator.rough
             else evaluator.at(params, index, self._first_objective, draws=draws)
         )
+        if evaluator.rough and not evaluator.is_random:
+            params, point = self._known = self._worse_of(self._known, (params, point))
         value, clean = self.objective_clean, self._clean
         if evaluator.is_random:
             fresh = evaluator.clean_again(self._first_objective, draws)
@@ -239,6 +244,24 @@ class Search:
             nonfinite_gradients=self._nonfinite / gradients,
         )
 
+    def _worse_of(self, before: tuple[Tensor, Point], now: tuple[Tensor, Point]) -> tuple[Tensor, Point]:
+        """Of two points that were both scored in full precision the one that counts, for each sample.
+
+        What half precision takes for the worst may be better for the model than the clean image, or than what was
+        found at a smaller budget.
+        """
+        (old_params, old), (params, new) = before, now
+        old_rank, rank, higher = old.judged.rank, new.judged.rank, new.values >= old.values
+        worse = higher if self._first_objective.targeted else (rank < old_rank) | ((rank == old_rank) & higher)
+        worse |= self._judge(new.logits, self._all_samples, params)
+
+        def chosen(one: Tensor, other: Tensor) -> Tensor:
+            return one.where(expand(worse, one).bool(), other)
+
+        judged = old.judged.replaced(self._all_samples, new.judged, worse)
+        point = Point(chosen(new.logits, old.logits), chosen(new.values, old.values), judged)
+        return chosen(params, old_params), point
+
     def _best_point(self) -> Point:
         """Scores of the worst points as stored when they were found; makes no pass."""
         values = self._evaluator.rated(self._best_logits, self.best, self._first_objective)
@@ -261,7 +284,7 @@ class Search:
         self.values = clean.values.clone()
         self.last_success = torch.zeros_like(self.values, dtype=torch.bool)
         self._best_logits, self._best_values = clean.logits.clone(), clean.values.clone()
-        self._best_judged = clean.judged
+        self._best_judged, self._known = clean.judged, (self.best, clean)
         self.success = self._judge(clean.logits, self._all_samples, self.best)
         self.failed_clean = self.success.clone()
         self.smallest_size = torch.full_like(clean.values, torch.inf).where(~self.success, 0.0)
@@ -272,7 +295,7 @@ class Search:
         for name, value in vars(previous).items():
             if isinstance(value, Tensor) and name not in ("image", "start", "_zero", "_nonfinite", "_gradients"):
                 setattr(self, name, value.clone())
-        self._clean, self._best_judged = previous._clean, previous._best_judged
+        self._clean, self._best_judged, self._known = previous._clean, previous._best_judged, previous._known
         self._settle()
 
     def _settle(self, *flags: Tensor) -> list[list[bool]]:
@@ -329,6 +352,8 @@ class Search:
             return
         current, places = self._some(params, index), self._active_places
         success = self._judge(point.logits, index, current)
+        if point.rough and bool(success.any()):
+            success &= self.broken(current, index)
         better = self._better(index, current, point, success)
         self._put("_best_values", index, point.values.where(better, self._some(self._best_values, index)))
         self._best_judged = self._best_judged.replaced(index, point.judged, better)

@@ -51,6 +51,7 @@ def audit(
     allow_invalid: bool = False,
     dry_run: bool = False,
     budget: float | None = None,
+    precision: str,
 ) -> int:
     """Run an audit, print tables and the paths of its files.
 
@@ -60,6 +61,7 @@ def audit(
     """
     how: dict[str, Any] = {"select": cases, "resume": resume, "device": own_device(device), "trust": trust}
     how |= {"attacker": attacker, "groups": groups, "gates": gates, "budget": budget}
+    how["precision"] = precision
     subjects = load_cases(data, missing_ok=True, follow_links=True) if follow_links else data
     if dry_run:
         rehearse(model, subjects, plan, out, announce=say, **how)

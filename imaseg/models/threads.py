@@ -67,9 +67,7 @@ def _choose(model: SegmentationModel, image: Tensor | None, kept: int | None) ->
     cores = usable_cores()
     if image is None or "OMP_NUM_THREADS" in os.environ or cores == 1:
         return ""
-    timed = image
-    for axis in range(2, image.ndim):
-        timed = timed.narrow(axis, 0, min(image.shape[axis], _SIDE))
+    timed = timed_part(image)
     before = torch.get_num_threads()
     try:
         with frozen(model):
@@ -81,6 +79,13 @@ def _choose(model: SegmentationModel, image: Tensor | None, kept: int | None) ->
     chosen = cores if share < _WORTH else 1
     torch.set_num_threads(chosen)
     return f"{_threads(chosen)}: with {cores} a pass takes {share:.2f} times as long as with 1 (--threads sets it)."
+
+
+def timed_part(image: Tensor) -> Tensor:
+    """A part of an image (B, C, *spatial) that a pass is timed on."""
+    for axis in range(2, image.ndim):
+        image = image.narrow(axis, 0, min(image.shape[axis], _SIDE))
+    return image
 
 
 def _timed(model: SegmentationModel, image: Tensor, count: int) -> float:

@@ -43,6 +43,7 @@ class Checks(Record):
         afresh: Dice at each budget of the checked attack's ladder, each search by itself.
         converged: Dice before and after the strongest attack spent four times its calls.
         whole: Dice under an attack that stays near the structures (`search_near`), and under the same anywhere.
+        in_full: Dice under an attack led in half precision, and under the same in full.
     """
 
     replay: float | None = None
@@ -55,6 +56,7 @@ class Checks(Record):
     afresh: list[float] = []
     converged: list[float] | None = None
     whole: list[float] | None = None
+    in_full: list[float] | None = None
 
 
 class CaseRecord(Record):

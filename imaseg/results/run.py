@@ -64,6 +64,8 @@ class Run(Record):
         plan, plan_sha256: what was asked for.
         seed: of every random number.
         random: whether the model gives another output each time, so that figures are means over draws.
+        precision: that searches took their gradients in; whatever is stated was computed in float32.
+        precision_because: why, in a sentence; empty where there was nothing to choose.
         hardware: device, processor, threads.
         command: that was typed.
         started: when the process that wrote this began, UTC; empty in audits of earlier versions.
@@ -86,6 +88,8 @@ class Run(Record):
     plan_sha256: str
     seed: int
     random: bool = False
+    precision: str = "float32"
+    precision_because: str = ""
     hardware: dict[str, Any]
     command: str
     started: str = ""

@@ -21,7 +21,7 @@ PLACES = [
     "audit . X --out o", "audit . . --out o --plan X.yaml", "attack X . --out o --eps 1", "margin X . --out o",
     "doctor X", "doctor . --data X", "report X --out r.html", "report . --out r.html --imports X --trust",
     "evidence X --out e.md", "evidence . --out e.md --imports X --trust", "audit . . --out o --groups X.csv",
-    "audit . . --out o --budget X",
+    "audit . . --out o --budget X", "audit . . --out o --precision X",
     "schema X", "config X",
     "list X", "nnunet export X o", "nnunet export . X", "nnunet train 1 2d 0 --config X",
 ]  # fmt: skip

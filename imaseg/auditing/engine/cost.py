@@ -74,6 +74,7 @@ def _measured(subject: Subject, case: Case, plan: Plan) -> Seconds:
     model, begin = subject.model, time.perf_counter()
     loaded = subject.source.load(case)
     how: dict[str, Any] = {"folder": subject.cases.root, "seed": plan.seed, "instances": plan.instances}
+    how["precision"] = subject.precision.name
     scene = Scene(model, subject.source, case, loaded, **how)
     reading = time.perf_counter() - begin
     forward = seconds_of(lambda: float(scene.logits(scene.image).sum()))

@@ -65,6 +65,8 @@ def describe(subject: Subject, plan: Plan, preparation: Preparation) -> Run:
         plan_sha256=hash_json(content),
         seed=plan.seed,
         random=subject.random,
+        precision=subject.precision.name,
+        precision_because=subject.precision.words,
         hardware={
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
             "cpu": _cpu_name(),

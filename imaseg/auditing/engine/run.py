@@ -34,6 +34,7 @@ from imaseg.frozen import frozen
 from imaseg.models import SegmentationModel
 from imaseg.models.finite import require_finite
 from imaseg.models.free_memory import tiles_keep_graphs
+from imaseg.models.precision import AUTO, Chosen, choose_precision
 from imaseg.models.threads import threads_for
 from imaseg.progress import counted
 from imaseg.ranks import rank, world
@@ -88,6 +89,7 @@ def audit(
     groups: str | Path | None = None,
     gates: Sequence[Gate] = (),
     budget: float | None = None,
+    precision: str = AUTO,
 ) -> AuditResult:
     """Audit a checkpoint.
 
@@ -109,6 +111,9 @@ def audit(
         groups: CSV file with the column `case` and others, such as site or sex, by whose values results are grouped.
         gates: whose groups must be in that table, so that a wrong name is refused at once; `Gate.judge` judges them.
         budget: seconds that it may take: probes that are not expected to fit are left out, those of least worth first.
+        precision: that searches take their gradients in: "float32", "bfloat16" or "float16"; "auto" takes half where a
+            pass is faster on this machine and the model decides and leads alike on the first case. What is stated is
+            computed in float32 always.
 
     Returns:
         Where the results lie; `.summary` and `.audit` read them.
@@ -122,6 +127,7 @@ def audit(
     subject, settings = _checked(model, cases, plan, **how)
     kept = _kept_threads(folder)
     with tiles_keep_graphs(subject.model), threads_for(subject.model, _first_image(subject), kept=kept) as chosen:
+        subject = subject.led_in(_precision(subject, folder, precision, resume=resume))
         with frozen(subject.model):
             settings, seconds = _shortened(subject, settings, folder, budget, gates, resume=resume)
         told: dict[str, Any] = {"announce": announce, "started": started, "threads": chosen, "seconds": seconds}
@@ -141,6 +147,20 @@ def _shortened(
     return shorten(subject, plan, budget, gates=gates, before=read_record(path, Run).plan if known else None)
 
 
+def _precision(subject: Subject, folder: Path, asked: str, *, resume: bool) -> Chosen:
+    """What searches take their gradients in: the same for all processes, and for those that resume."""
+    path = folder / "run.json"
+    if rank() > 0:
+        wait_for(path, PATIENCE)
+    if not (path.is_file() and (resume or rank() > 0)):
+        return choose_precision(subject.model, _image_of(subject), asked)
+    before = read_record(path, Run)
+    if asked not in (AUTO, before.precision):
+        msg = f"{folder} must be resumed in {before.precision}, as it was begun, got --precision {asked}. Leave it out."
+        raise InputError(msg)
+    return Chosen(before.precision, before.precision_because)
+
+
 def rehearse(
     model: str | Path | SegmentationModel,
     cases: str | Path | CaseSet,
@@ -150,6 +170,7 @@ def rehearse(
     announce: Callable[[str], None],
     resume: bool = False,
     budget: float | None = None,
+    precision: str = AUTO,
     **how: Any,
 ) -> None:
     """Tell `announce` what `audit` would do and how long it would take; nothing is written.
@@ -162,6 +183,7 @@ def rehearse(
         announce: what tells people.
         resume: whether `out` may hold a part of this audit.
         budget: seconds that it may take.
+        precision: of the gradients of searches.
         how: `select`, `device`, `trust`, `attacker`, `groups` and `gates`.
 
     Raises:
@@ -170,12 +192,13 @@ def rehearse(
     subject, settings = _checked(model, cases, plan, **how)
     model = subject.model
     with tiles_keep_graphs(model), threads_for(model, _first_image(subject)) as chosen, frozen(model):
+        subject = subject.led_in(_precision(subject, Path(out), precision, resume=resume))
         settings, seconds = _shortened(subject, settings, Path(out), budget, how.get("gates") or (), resume=resume)
         claim(Path(out), describe(subject, settings, subject.preparation()), resume=resume, dry_run=True)
         parts = costs(settings, len(subject.model.card.structures), len(subject.cases))
         _announce(announce, subject, settings, parts, Path(out), seconds)
-        if chosen:
-            announce(chosen)
+        for words in filter(None, (chosen, subject.precision.words)):
+            announce(words)
 
 
 def _checked(
@@ -213,8 +236,8 @@ def _audit(
     with frozen(subject.model), frozen(subject.attacker.model if subject.attacker else subject.model):
         parts = costs(settings, len(subject.model.card.structures), len(subject.cases))
         if announce is not None and rank() == 0:
-            if threads:
-                announce(threads)
+            for words in filter(None, (threads, subject.precision.words)):
+                announce(words)
             seconds = _announce(announce, subject, settings, parts, folder, seconds)
         agreed = _agreement(folder, subject, settings, announce) if rank() == 0 else None
         subject.forget_first()
@@ -241,9 +264,12 @@ def _audit(
 
 def _first_image(subject: Subject) -> torch.Tensor | None:
     """What passes are timed on; under `torchrun` nothing, since it sets the threads of its processes."""
-    if world() > 1 or subject.first is None:
-        return None
-    return torch.from_numpy(subject.first.volume.image)[None]
+    return None if world() > 1 else _image_of(subject)
+
+
+def _image_of(subject: Subject) -> torch.Tensor | None:
+    """Image (1, C, *spatial) of the first case that can be read; None if there is none."""
+    return None if subject.first is None else torch.from_numpy(subject.first.volume.image)[None]
 
 
 def _kept_threads(folder: Path) -> int | None:

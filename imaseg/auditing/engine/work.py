@@ -112,6 +112,7 @@ class Work:
                 random=self.subject.random,
                 attacker=self.subject.attacker,
                 instances=self.plan.instances,
+                precision=self.subject.precision.name,
             )
             self._examine(scene, place, tell, begin)
         except OutputError:  # the next case would not be written either

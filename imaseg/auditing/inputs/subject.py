@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal
@@ -23,6 +23,7 @@ from imaseg.data import CaseSet, load_cases
 from imaseg.data.groups import Grouped, read_groups
 from imaseg.data.layouts.accounting import reasons_counted
 from imaseg.models import SegmentationModel, load_model
+from imaseg.models.precision import Chosen
 from imaseg.results.preparation import Agreement, Preparation
 from imaseg.results.summary import DataFacts
 
@@ -44,6 +45,7 @@ class Subject:
         attacker: another model, on which transferred attacks are made; None without.
         reference: what cases are judged by.
         grouped: group of each case by column; empty without a table of the cases.
+        precision: that searches take their gradients in, and why.
     """
 
     model: SegmentationModel
@@ -58,6 +60,7 @@ class Subject:
     attacker: Attacker | None = None
     reference: Literal["label", "prediction"] = "label"
     grouped: Grouped = field(default_factory=dict)
+    precision: Chosen = field(default_factory=Chosen)
 
     @classmethod
     def of(
@@ -145,6 +148,12 @@ class Subject:
     def first(self) -> Loaded | None:
         """The first case that can be read; None if there is none."""
         return next(self.source.readable(), None)
+
+    def led_in(self, precision: Chosen) -> Subject:
+        """The same with gradients of searches in that precision."""
+        other = replace(self, precision=precision)
+        vars(other)["first"] = self.first
+        return other
 
     def forget_first(self) -> None:
         """Let go of the memory that the first case takes."""

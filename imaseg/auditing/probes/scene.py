@@ -39,8 +39,10 @@ from imaseg.data.inverse.native import native_label
 from imaseg.errors import InputError
 from imaseg.frozen import Model, seed_all
 from imaseg.models.outputs.regions import Groups, classes_in, masks, region_logits
+from imaseg.models.precision import FULL
 from imaseg.models.segmentation import SegmentationModel
 from imaseg.perturbations import near
+from imaseg.precision import HALF, HalfPrecisionGradients
 from imaseg.results.base import MEAN, Row, Scores, SearchedNear
 from imaseg.results.case import Checks
 from imaseg.results.summary import Shown
@@ -65,6 +67,7 @@ class Scene:
         random: whether the model gives another output each time.
         attacker: another model, for images that are made on it.
         instances: structures that are counted instance by instance.
+        precision: that searches take their gradients in.
 
     Attributes:
         image: (1, C, *spatial).
@@ -95,11 +98,13 @@ class Scene:
         random: bool = False,
         attacker: Attacker | None = None,
         instances: Instances | None = None,
+        precision: str = FULL,
     ) -> None:
         self.model, self.source, self.case, self.loaded = model, source, case, loaded
         self.folder, self.seed, self.checked, self.showcase = folder, seed, checked, showcase
         self.image, self.label = tensors(model, loaded)
         self.random, self._attacker, self.instances = random, attacker, instances
+        self.precision = precision
         self.spacing = loaded.volume.spacing[: self.label.ndim - 1]
         self.scale = scale_of(loaded)
         self.groups = model.card.groups
@@ -176,7 +181,12 @@ class Scene:
         return masks(self.label, self.groups) if self.model.card.regions else self.label
 
     def searched(self, model: Model) -> Model:
-        """What searches run on: the model, or one whose channels are the regions that are scored."""
+        """What searches run on: as `seen_in_full`, with gradients in the precision that was chosen."""
+        half = self.precision != FULL
+        return self.seen_in_full(HalfPrecisionGradients(model, HALF[self.precision]) if half else model)
+
+    def seen_in_full(self, model: Model) -> Model:
+        """The model, or one whose channels are the regions that are scored."""
         return Then(model, self.rated) if self.model.card.regions else model
 
     @cached_property

@@ -121,7 +121,7 @@ class UniversalProbe(Budgeted, Probe):
             ]
             search = self.build(eps)
             search.seed = scene.seed
-            found.append(search.fit(scene.searched(scene.model), batches))
+            found.append(search.fit(scene.seen_in_full(scene.model), batches))
             scene.count(found[-1])
         return found, [one.case.id for one in scenes]
 

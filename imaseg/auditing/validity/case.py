@@ -11,6 +11,7 @@ from imaseg.auditing.probes import AttackProbe, Cost
 from imaseg.auditing.probes.scene import Scene, Then
 from imaseg.auditing.validity.gradients import DRAWS, VOXELS, gains, noise_level, noisy, silent
 from imaseg.frozen import Model
+from imaseg.models.precision import FULL
 from imaseg.results.attack import AttackRow
 from imaseg.scores import foreground_dice
 
@@ -53,15 +54,24 @@ class CaseChecks:
         checks["gains"] = self._gains(probe, eps)
         if (near := nearby(self.plan)) is not None:
             checks["whole"] = self._on_the_whole_image(near)
-        checks["silent"] = silent(self.scene.searched(model), self.scene.image, self.scene.search_label)
+        if self.scene.precision != FULL:
+            checks["in_full"] = [self._dice_under(model, probe, eps), self._dice_in_full(probe, eps)]
+        checks["silent"] = silent(self.scene.seen_in_full(model), self.scene.image, self.scene.search_label)
         checks["afresh"] = [self._afresh(probe, rung) for rung in range(len(probe.eps))] if len(probe.eps) > 1 else []
 
     def _attacked(self, model: Model, probe: AttackProbe, eps: float, *, later: int = 0) -> Any:
+        return self._found(self.scene.searched(model), probe, eps, later=later)
+
+    def _found(self, searched: Model, probe: AttackProbe, eps: float, *, later: int = 0) -> Any:
         scene = self.scene
         attack = probe.build(eps, scene.seed + later, scene.scale, probe.room(scene))
-        result = attack(scene.searched(model), scene.image, scene.search_label)
+        result = attack(searched, scene.image, scene.search_label)
         scene.count(result)
         return result
+
+    def _dice_in_full(self, probe: AttackProbe, eps: float) -> float:
+        """Dice under the attack, all of it in full precision."""
+        return float(self._found(self.scene.seen_in_full(self.scene.model), probe, eps).foreground_dice)
 
     def _dice_under(self, model: Model, probe: AttackProbe, eps: float) -> float:
         return float(self._attacked(model, probe, eps).foreground_dice)
@@ -86,7 +96,7 @@ class CaseChecks:
         scene = self.scene
         attack = probe.build(eps, scene.seed, scene.scale, probe.room(scene))
         attack.samples = max(DRAWS, attack.samples)
-        copy = noisy(scene.searched(scene.model), self._noise(attack))
+        copy = scene.searched(noisy(scene.model, self._noise(attack)))
         result = attack(copy, scene.image, scene.search_label)
         scene.count(result)
         again = [scene.rated(logits) for logits in scene.passes(result.image)]
@@ -96,7 +106,7 @@ class CaseChecks:
         """What steps along gradients bring, held against what these predict."""
         scene = self.scene
         attack = probe.build(eps, scene.seed, scene.scale, probe.room(scene))
-        model = scene.searched(scene.model)
+        model = scene.seen_in_full(scene.model)
         return gains(model, scene.image, scene.search_label, attack, sigma=self._noise(attack))
 
     def _noise(self, attack: Attack) -> float:

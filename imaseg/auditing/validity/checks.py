@@ -48,7 +48,7 @@ _SILENT = 0.25
 """Share of voxels without a gradient above which an attack cannot see what it does: 0 in ordinary networks."""
 _FREE = 2.0
 _NEARLY = 0.01
-"""Dice that a search may leave to one on the whole image."""
+"""Dice that a search may leave to one on the whole image, or in full precision."""
 _NOTABLE = 0.01
 """Gain of the objective that is more than chance."""
 _NOT_ASKED = "the plan asks for no extra attacks. Add `validity:` to it."
@@ -149,7 +149,8 @@ def validity(
     evidence = _Evidence(records, plan, data, agreed, random=random)
     own = [_OWN] if agreed.applies else []
     near = [_NEAR] if nearby(plan) is not None else []
-    asked = [*own, *_CHECKS, *near, *(check for kind, check in _OF_PROBES.items() if plan.of(kind))]
+    half = [_FULL] if any(record.checks and record.checks.in_full for record in records) else []
+    asked = [*own, *_CHECKS, *near, *half, *(check for kind, check in _OF_PROBES.items() if plan.of(kind))]
     return [_judged(one, one.find(evidence)) for one in asked]
 
 
@@ -400,6 +401,16 @@ def _whole(at: _Evidence, _: ValidityPlan) -> Finding:
     return near - whole < _NEARLY, f"Dice {near:.3f}, then {whole:.3f}", f"{where}a fall below {_NEARLY:g} expected"
 
 
+def _full(at: _Evidence, settings: ValidityPlan) -> Finding:
+    """Searches led by gradients in half precision, against the same in full."""
+    pairs = [one.in_full for one in at.checked if one.in_full is not None]
+    if not pairs:
+        return at.why
+    half, full = (_mean(pair[step] for pair in pairs) for step in (0, 1))
+    where = f"{at.attack_of(settings)}, with gradients in half and in full precision, n = {len(pairs)}; a fall below "
+    return half - full < _NEARLY, f"Dice {half:.3f}, then {full:.3f}", f"{where}{_NEARLY:g} expected"
+
+
 def _converged(at: _Evidence, settings: ValidityPlan) -> Finding:
     pairs = [one.converged for one in at.checked if one.converged is not None]
     if not pairs:
@@ -554,6 +565,12 @@ _NEAR = _Question(
     _extra(_whole),
     "Attacks on the whole image find more than those near the structures",
     "Raise `search_near` in the plan, or leave it out: the searches then cost every tile.",
+)
+_FULL = _Question(
+    "Attacks led in half precision find what attacks in full precision find",
+    _extra(_full),
+    "Attacks in full precision find more than those led in half precision",
+    "Audit anew with --precision float32.",
 )
 _OF_PROBES: dict[type[Probe], _Question] = {
     MarginProbe: _Question(

@@ -37,6 +37,7 @@ def _facts(audit: Audit) -> dict[str, str]:
         "imaseg": run.imaseg,
         **run.versions,
         **{f"Hardware: {name}": str(value) for name, value in run.hardware.items() if value is not None},
+        "Gradients of searches": f"{run.precision}. {run.precision_because}".strip(". "),
         "Time over all cases, of all processes (s)": "" if run.case_seconds is None else short(run.case_seconds),
         "Processes that did cases": str(run.processes or ""),
         "Forward calls": "" if run.forward_calls is None else f"{run.forward_calls:,}",
