@@ -39,6 +39,8 @@ VARIANTS: dict[str, dict[str, object]] = {
     "every 2": {"every": 2},
     "thrifty: 3 steps, fewest 2, 2 bisections": {"steps": 3, "fewest_steps": 2, "bisections": 2},
     "thrifty, warm": {"steps": 3, "fewest_steps": 2, "bisections": 2, "warm": True},
+    "warm, 3 steps, every 2": {"steps": 3, "warm": True, "every": 2},
+    "thrifty, warm, every 2": {"steps": 3, "fewest_steps": 2, "bisections": 2, "warm": True, "every": 2},
     "thrifty, every 2": {"steps": 3, "fewest_steps": 2, "bisections": 2, "every": 2},
     "worst, jitter": JITTER,
     "worst, jitter, 3 steps, 2 bisections": {**JITTER, "steps": 3, "bisections": 2},

@@ -205,12 +205,7 @@ class Evaluator:
         return kept[1]
 
     def _carried(self, volume: Tensor, index: Tensor, params: Tensor) -> Tensor:
-        if not self.perturbation.moves_label:
-            return volume
-        shape = (len(index), -1, *self.image.shape[2:])
-        values = volume.to(self.image.dtype).reshape(shape)
-        moved = self.perturbation.take(index).move(values, params, nearest=True)
-        return moved.reshape(volume.shape).to(volume.dtype)
+        return carried(volume, self.perturbation.take(index), params, self.image)
 
     def _apply(self, params: Tensor, index: Tensor) -> Tensor:
         if len(index) == len(self.image):
@@ -233,6 +228,14 @@ class Evaluator:
         if self._drawn:  # tiles out of reach must change with every draw too
             self._run = self.model
         return logits
+
+
+def carried(volume: Tensor, perturbation: Perturbation, params: Tensor, image: Tensor) -> Tensor:
+    """A label, mask or logits (B, ...) moved to the nearest voxels as image (B, C, *spatial) is at params (B, ...)."""
+    if not perturbation.moves_label:
+        return volume
+    values = volume.to(image.dtype).reshape(len(params), -1, *image.shape[2:])
+    return perturbation.move(values, params, nearest=True).reshape(volume.shape).to(volume.dtype)
 
 
 def _gradient(point: Point, leaf: Tensor, target: Target, objective: Objective, progress: float) -> Tensor:

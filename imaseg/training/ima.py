@@ -35,6 +35,7 @@ import torch
 from torch import Tensor
 
 from imaseg.attacks import PGD
+from imaseg.attacks.evaluate import carried
 from imaseg.attacks.search import CriterionFn, Search
 from imaseg.frozen import Model, as_plain_tensor, frozen, unwrap_ddp
 from imaseg.margins.bisection import bisect
@@ -47,6 +48,7 @@ from imaseg.training.base import Loss, LossOf, TrainingMethod, check_count, chec
 from imaseg.training.ids import case_ids
 from imaseg.training.margin_table import MarginTable
 from imaseg.training.one_of import OneOf
+from imaseg.training.starts import Starts
 
 _MANY = 0.5
 """Share of margins at floor or ceiling from which on something is said."""
@@ -79,7 +81,8 @@ class IMA(TrainingMethod):
             the image is; cases whose image is another one at this visit (another crop) start anew.
         fewest_steps: ascent steps of a visit whose radius is one increment, growing linearly up to `steps` at the
             ceiling; None for `steps` throughout.
-        every: perturb every so many batches; those in between cost one plain step and train on the clean loss alone.
+        every: search every so many batches. Those in between cost no search: with `warm` they train on what the last
+            searches of their cases ended with, else on the clean loss alone.
         seed: seed of the random starts.
 
     Raises:
@@ -164,10 +167,13 @@ class IMA(TrainingMethod):
         """
         names = case_ids(image, ids)
         self._calls += 1
-        if (self._calls - 1) % self.every:
-            return lambda network: self._mean_loss(network, image, label)
         weights = self.table.weights(names, self.weighting) if self.weighting else None
-        perturbed, moved = self._perturb(model, image, label, names, inside)
+        if (self._calls - 1) % self.every == 0:
+            perturbed, moved = self._perturb(model, image, label, names, inside)
+        elif self.starts is not None:
+            perturbed, moved = self._perturb_again(self.starts, image, label, names, inside)
+        else:
+            return lambda network: self._mean_loss(network, image, label)
 
         def loss_of(network: Model) -> Tensor:
             loss = (1 - self.beta) * self._mean_loss(network, image, label)
@@ -258,6 +264,16 @@ class IMA(TrainingMethod):
         self.table.record(ids, perturbation.size(boundary).tolist(), search.success.tolist(), short.tolist())
         with torch.no_grad():
             return perturbation.apply(image, params), search.label_of(params)
+
+    def _perturb_again(
+        self, starts: Starts, image: Tensor, label: Tensor, ids: list[str], inside: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Perturb each sample as its last search did; returns images and labels."""
+        image, label = as_plain_tensor(image), as_plain_tensor(label)
+        perturbation = self.attack.perturbation.within(inside)
+        params = starts.recall(ids, image, perturbation)
+        with torch.no_grad():
+            return perturbation.apply(image, params), carried(label, perturbation, params, image)
 
     def _start(self, ids: list[str], image: Tensor, perturbation: Perturbation, seed: int) -> Tensor | None:
         """Where the ascent begins; None for a random point of the set."""

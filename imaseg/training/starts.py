@@ -53,6 +53,19 @@ class Starts:
     def begin(self, ids: Sequence[str], image: Tensor, perturbation: Perturbation, seed: int) -> Tensor:
         """Parameters (B, ...) to start from: the stored ones of the case, else random ones."""
         params = perturbation.init(image, torch.Generator().manual_seed(seed))
+        kept = self._fill(params, ids, image, perturbation)
+        size = perturbation.size(params)
+        stretch = perturbation.radius(image) / size.where(size > 0, 1.0)
+        return params * expand(stretch.where(kept.to(stretch.device), 1.0), params)
+
+    def recall(self, ids: Sequence[str], image: Tensor, perturbation: Perturbation) -> Tensor:
+        """Parameters (B, ...) where the last search of each case ended, as large as they were; no change for others."""
+        params = perturbation.zeros(image)
+        self._fill(params, ids, image, perturbation)
+        return perturbation.project(image, params)
+
+    def _fill(self, params: Tensor, ids: Sequence[str], image: Tensor, perturbation: Perturbation) -> Tensor:
+        """Put what is stored into params (B, ...), mirrored as each image is now; returns of whom (B,) something is."""
         kept = torch.zeros(len(params), dtype=torch.bool)
         for row, (key, thumbnail) in enumerate(zip(ids, _thumbnails_of(image), strict=True)):
             values = self._params.get(key)
@@ -63,9 +76,7 @@ class Starts:
             if axes is not None:
                 params[row] = values.flip(axes).to(params)
                 kept[row] = True
-        size = perturbation.size(params)
-        stretch = perturbation.radius(image) / size.where(size > 0, 1.0)
-        return params * expand(stretch.where(kept.to(stretch.device), 1.0), params)
+        return kept
 
     def end_epoch(self) -> None:
         """Exchange the starts of this epoch among ranks; of a case seen by several ranks the last one counts."""

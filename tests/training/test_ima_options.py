@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from imaseg import IMA, L2, PGD, TRADES, BiasField, DiceBelow, PGDTraining
+from imaseg import IMA, L2, PGD, TRADES, BiasField, Deformation, DiceBelow, PGDTraining
 from imaseg.attacks.search import Search
 from imaseg.frozen import frozen
 from imaseg.training.ascent import ascend
@@ -76,6 +76,43 @@ def test_batches_in_between_are_plain_training():
     plain(model, image, label, EIGHT)
     torch.testing.assert_close(plain(model, image, label, EIGHT), _loss(model(image), label))
     assert plain.table._visits == dict.fromkeys("abcdefgh", 1)
+
+
+@pytest.mark.parametrize("axes", [(), (1,), (2,), (1, 2)])
+def test_warm_batches_in_between_train_on_what_the_last_search_ended_with(axes):
+    """Mirrored as the image is, and without a pass for a search or a visit that is counted."""
+    model, image, label = trained_model()
+    method = _ima(every=1000, warm=True)
+    method(model, image, label, EIGHT)
+    visits, image_axes = dict(method.table._visits), [axis + 1 for axis in axes]
+    shown, truth = image.flip(image_axes), label.flip(axes)
+    params = torch.stack([method.starts._params[key].float() for key in EIGHT]).flip(image_axes)
+    params = method.attack.perturbation.project(shown, params)
+    assert params.flatten(1).norm(dim=1).min() > 0.1
+    assert not _gradients(model, lambda: method(model, shown, truth, EIGHT))
+    expected = 0.5 * _loss(model(shown), truth) + 0.5 * _loss(model(shown + params), truth)
+    torch.testing.assert_close(method(model, shown, truth, EIGHT), expected)
+    assert method.table._visits == visits
+
+
+def test_warm_batches_in_between_leave_unknown_cases_as_they_are():
+    model, image, label = trained_model()
+    method = _ima(every=2, warm=True)
+    method(model, image[:4], label[:4], list("abcd"))
+    found = method(model, image[4:], label[4:], list("efgh"))
+    torch.testing.assert_close(found, _loss(model(image[4:]), label[4:]))
+
+
+def test_in_between_the_label_moves_with_the_image():
+    model, image, label = trained_model()
+    method = IMA(_loss, Deformation(2.4, control_spacing=4.0), increment=2.4, steps=2, every=2, warm=True)
+    method(model, image, label, EIGHT)
+    params = method.starts.recall(EIGHT, image, method.attack.perturbation)
+    moved, truth = method.attack.perturbation.apply(image, params), label.float()[:, None]
+    truth = method.attack.perturbation.move(truth, params, nearest=True)[:, 0].long()
+    assert not torch.equal(truth, label)
+    expected = 0.5 * _loss(model(image), label) + 0.5 * _loss(model(moved), truth)
+    torch.testing.assert_close(method(model, image, label, EIGHT), expected)
 
 
 def _reached(method, model, image, label):
