@@ -41,6 +41,11 @@ class Chosen:
     name: str = FULL
     words: str = ""
 
+    @property
+    def half(self) -> bool:
+        """Whether it is less than float32."""
+        return self.name != FULL
+
 
 def choose_precision(model: SegmentationModel, image: Tensor | None, asked: str = AUTO) -> Chosen:
     """The precision of gradients that suits a model on this machine.

@@ -53,10 +53,17 @@ class Seconds:
         return calls + part.scored * (self.scoring + self.changing.get(part.name, 0.0))
 
 
-def costs(plan: Plan, classes: int, cases: int = 1) -> list[Cost]:
-    """Every part of a plan with the calls it takes; searches that succeed early take fewer."""
+def costs(plan: Plan, classes: int, cases: int = 1, *, half: bool = False) -> list[Cost]:
+    """Every part of a plan with the calls it takes; searches that succeed early take fewer.
+
+    Args:
+        plan: what is done.
+        classes: structures of the model.
+        cases: of the audit.
+        half: whether searches take their gradients in half precision, which is checked.
+    """
     first = [part for probe in plan.probes if (part := probe.once(cases)) is not None]
-    parts = [*first, *(probe.cost(classes, plan.seed) for probe in plan.probes), *checks_cost(plan)]
+    parts = [*first, *(probe.cost(classes, plan.seed) for probe in plan.probes), *checks_cost(plan, half=half)]
     checked = plan.validity.cases if plan.validity is not None else 0
     confirmed = (probe.confirming(classes, plan.seed, min(checked, probe.cases or checked)) for probe in plan.probes)
     return [*parts, *(part for part in confirmed if part is not None and part.first != 0)]

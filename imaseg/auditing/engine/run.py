@@ -195,7 +195,7 @@ def rehearse(
         subject = subject.led_in(_precision(subject, Path(out), precision, resume=resume))
         settings, seconds = _shortened(subject, settings, Path(out), budget, how.get("gates") or (), resume=resume)
         claim(Path(out), describe(subject, settings, subject.preparation()), resume=resume, dry_run=True)
-        parts = costs(settings, len(subject.model.card.structures), len(subject.cases))
+        parts = _parts(subject, settings)
         _announce(announce, subject, settings, parts, Path(out), seconds)
         for words in filter(None, (chosen, subject.precision.words)):
             announce(words)
@@ -233,8 +233,10 @@ def _audit(
 ) -> AuditResult:
     run = describe(subject, settings, subject.preparation())
     claim(folder, run, resume=resume, follow=rank() > 0)
+    held = read_record(folder / "run.json", Run)  # another process may have made it meanwhile, and chosen otherwise
+    subject = subject.led_in(Chosen(held.precision, held.precision_because))
     with frozen(subject.model), frozen(subject.attacker.model if subject.attacker else subject.model):
-        parts = costs(settings, len(subject.model.card.structures), len(subject.cases))
+        parts = _parts(subject, settings)
         if announce is not None and rank() == 0:
             for words in filter(None, (threads, subject.precision.words)):
                 announce(words)
@@ -260,6 +262,10 @@ def _audit(
     with work.claims.summing_up():
         _write(folder, settings, records, summary, run)
     return AuditResult(folder, failed)
+
+
+def _parts(subject: Subject, plan: Plan) -> list[Cost]:
+    return costs(plan, len(subject.model.card.structures), len(subject.cases), half=subject.precision.half)
 
 
 def _first_image(subject: Subject) -> torch.Tensor | None:

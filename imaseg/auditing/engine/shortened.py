@@ -80,7 +80,7 @@ def shorten(
     cases, classes = len(subject.cases), len(subject.model.card.structures)
 
     def takes(probes: Sequence[Probe], checked: int) -> float:
-        parts = costs(_with(plan, probes, checked), classes, cases)
+        parts = costs(_with(plan, probes, checked), classes, cases, half=subject.precision.half)
         calls = sum(sum(map(part.covers, range(cases))) * measured.of(part) for part in parts)
         return (measured.reading * cases + calls) / world()
 

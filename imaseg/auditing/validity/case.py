@@ -55,7 +55,7 @@ class CaseChecks:
         if (near := nearby(self.plan)) is not None:
             checks["whole"] = self._on_the_whole_image(near)
         if self.scene.precision != FULL:
-            checks["in_full"] = [self._dice_under(model, probe, eps), self._dice_in_full(probe, eps)]
+            checks["in_full"] = [checks["scaled_logits"]["1"], self._dice_in_full(probe, eps)]
         checks["silent"] = silent(self.scene.seen_in_full(model), self.scene.image, self.scene.search_label)
         checks["afresh"] = [self._afresh(probe, rung) for rung in range(len(probe.eps))] if len(probe.eps) > 1 else []
 
@@ -133,8 +133,8 @@ class CaseChecks:
         return [before, min(before, after)]
 
 
-def checks_cost(plan: Plan) -> list[Cost]:
-    """Calls of all checks on one of the checked cases."""
+def checks_cost(plan: Plan, *, half: bool = False) -> list[Cost]:
+    """Calls of all checks on one of the checked cases; of searches led in half precision, if `half`."""
     if plan.validity is None:
         return []
     probe, longest = plan.attack(plan.validity.attack), strongest(plan)
@@ -143,6 +143,8 @@ def checks_cost(plan: Plan) -> list[Cost]:
     gradients = checked.steps * checked.restarts * ((5 + afresh) * checked.samples + max(DRAWS, checked.samples))
     gradients += 1 + DRAWS + VOXELS
     gradients += strong.steps * strong.restarts * strong.samples * LONGER * REPEATED
+    if half:
+        gradients += checked.steps * checked.restarts * checked.samples
     if (near := nearby(plan)) is not None:
         one = near.build(near.eps[-1], plan.seed)
         gradients += 2 * one.steps * one.restarts * one.samples
