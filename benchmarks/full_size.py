@@ -11,8 +11,8 @@ holds.
 tiles: how many tiles a pass of the whole volume takes and how many a step of a search near a structure, counted by a
 network that does next to nothing, inside a real attack; and what everything but the tiles of a step costs.
 damage: the same CT at a quarter of the resolution in all axes, tiles of 32^3, and a small network trained on 16 of
-them to find the spleen, which looks like the liver. `strong` with 20 steps on three others by `imaseg.audit`: on the
-whole image, with `search_near`, and within 20 mm: Dice, and tiles that the network saw.
+them to find the spleen, which looks like the liver. `strong` with 20 steps (or as many as a row says) on three others by
+`imaseg.audit`: on the whole image, with `search_near`, and within 20 mm: Dice, and tiles that the network saw.
 
 From passes and tiles follows what a plan takes for ten such cases, in passes of one tile. --seconds says how long one
 takes on your machine, in hours then. Stopped at any moment, the same command goes on.
@@ -61,6 +61,8 @@ WAYS: dict[str, dict[str, Any]] = {
     "whole image": {},
     "search_near: 20 mm": {"search_near": "20 mm"},
     "search_near: 40 mm": {"search_near": "40 mm"},
+    "search_near: 40 mm, 10 steps": {"search_near": "40 mm", "steps": 10},
+    "search_near: 40 mm, 6 steps": {"search_near": "40 mm", "steps": 6},
     "search_near: 0.5": {"search_near": 0.5},
     "within: 20 mm": {"within": "20 mm"},
 }
@@ -342,7 +344,13 @@ def damage(net: nn.Module, data: Path, out: Path, keys: dict[str, Any], steps: i
         name="spleen", network={}, labels={0: "background", 1: "spleen"}, in_channels=1, spatial_dims=3, recipe=AS_IT_IS
     )
     model = SegmentationModel(TiledModel(counted, ROI // SCALE, 0.5, even=True), card)
-    probe = {"attack": "strong", "perturbation": "l2", "unit": "rms", "steps": steps, **keys}
+    probe = {
+        "attack": "strong",
+        "perturbation": "l2",
+        "unit": "rms",
+        **keys,
+        "steps": min(steps, keys.get("steps", steps)),
+    }
     eps = EPS if "within" not in keys else EPS * math.sqrt(whole_by_near(data))
     plan = Plan.model_validate({"name": "damage", "probes": [{**probe, "eps": [eps]}], "verify": False})
     shutil.rmtree(out, ignore_errors=True)  # tiles of an audit that was stopped were not counted
