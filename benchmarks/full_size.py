@@ -11,8 +11,8 @@ holds.
 tiles: how many tiles a pass of the whole volume takes and how many a step of a search near a structure, counted by a
 network that does next to nothing, inside a real attack; and what everything but the tiles of a step costs.
 damage: the same CT at a quarter of the resolution in all axes, tiles of 32^3, and a small network trained on 16 of
-them to find the spleen, which looks like the liver. `strong` with 20 steps, or as many as a row says, on three others by
-`imaseg.audit`: on the whole image, with `search_near`, and within 20 mm: Dice, and tiles that the network saw.
+them to find the spleen, which looks like the liver. `strong` with 20 steps, or as many as a row says, on three others
+by `imaseg.audit`: on the whole image, with `search_near`, and within 20 mm: Dice, and tiles that the network saw.
 
 From passes and tiles follows what a plan takes for ten such cases, in passes of one tile. --seconds says how long one
 takes on your machine, in hours then. Stopped at any moment, the same command goes on.
