@@ -1,12 +1,14 @@
 """What each of IMA's savings saves, and what it costs in robustness: passes, gradient calls, Dice under attack.
 
-    python benchmarks/ima_cost.py DATA [--out DIR] [--epochs N] [--only NAME ...] [--small]
+    python -m pip install matplotlib   # only for --figure
+    python benchmarks/ima_cost.py DATA [--out DIR] [--epochs N] [--only NAME ...] [--figure FILE] [--small]
 
 DATA is MSD Task04_Hippocampus with a `split.json`. Every variant goes on from the same standard 2D network for the same
 epochs (slices as in `hippocampus_2d.py`, without flips). Passes are counted slice by
 slice while training; the cost in standard steps weighs them by how long one takes here, all three kinds timed in turn:
-forward only (f), forward and backward to the image (g), forward and backward to the weights (1). Stopped at any moment,
-the same command goes on.
+forward only (f), forward and backward to the image (g), forward and backward to the weights (1). Controls are standard
+training, PGD and free adversarial training from the same network. --figure draws Dice under attack against the cost.
+Stopped at any moment, the same command goes on.
 """
 
 from __future__ import annotations
@@ -14,7 +16,10 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from attack_strength import Book, footer
@@ -23,13 +28,14 @@ from hippocampus_3d import prepare_data
 from planes import Planes, by_patient, counts, dice_two_ways, loss, train
 from torch import Tensor, nn
 
-from imaseg import IMA, L2, Dice, DiceBelow, ShrinkingSetPGD, Standard
+from imaseg import IMA, L2, Dice, DiceBelow, FreeTraining, PGDTraining, ShrinkingSetPGD, Standard
 from imaseg.models.device import pick_device
+from imaseg.training.base import TrainingMethod
 
 CEILING = 10.0
-JITTER: dict[str, object] = {"train_on": "worst", "radius_jitter": 1.0}
+JITTER: dict[str, Any] = {"train_on": "worst", "radius_jitter": 1.0}
 # Each row takes one saving up, or puts several together; what is not named is IMA's default (8 steps, 4 bisections).
-VARIANTS: dict[str, dict[str, object]] = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "long": {"steps": 20, "bisections": 10},
     "default": {},
     "2 bisections": {"bisections": 2},
@@ -44,6 +50,14 @@ VARIANTS: dict[str, dict[str, object]] = {
     "thrifty, every 2": {"steps": 3, "fewest_steps": 2, "bisections": 2, "every": 2},
     "worst, jitter": JITTER,
     "worst, jitter, 3 steps, 2 bisections": {**JITTER, "steps": 3, "bisections": 2},
+}
+
+
+CONTROLS: dict[str, Callable[[], TrainingMethod]] = {
+    "standard, longer": partial(Standard, loss),
+    "PGD at 5, 3 warm steps": partial(PGDTraining, loss, L2(5.0), steps=3, warm=True),
+    "PGD up to 10, 3 warm steps": partial(PGDTraining, loss, L2(CEILING), steps=3, warm=True, random_eps=True),
+    "free at 5, 4 replays": partial(FreeTraining, loss, L2(5.0)),
 }
 
 
@@ -64,7 +78,9 @@ class Counted(nn.Module):
 
 
 def main() -> None:
-    arguments = options(__doc__, Path("work/ima_cost"), list(VARIANTS)).parse_args()
+    parser = options(__doc__, Path("work/ima_cost"), [*CONTROLS, *VARIANTS])
+    parser.add_argument("--figure", type=Path, help="SVG or PNG of Dice under attack against the cost")
+    arguments = parser.parse_args()
     epochs, steps, every = (1, 4, 5) if arguments.small else (arguments.epochs, 100, 2)
     prepared = prepare_data(arguments.data, arguments.out)
     fit, held = (filled(read_planes(prepared, split, every)) for split in ("train", "val"))
@@ -80,14 +96,11 @@ def main() -> None:
     criterion = DiceBelow(0.01 if arguments.small else 0.6)  # one epoch does not bring a network to 0.6
     header = ["IMA", "forward only", "gradient calls", "standard steps", "clean", *(f"{e:g}" for e in eps)]
     print("| " + " | ".join(header) + " |\n|" + " --- |" * len(header))
+    rows: dict[str, tuple[float, list[float]]] = {}
     for name in arguments.only:
-        chosen = VARIANTS[name]
-        increment = (2 if "radius_jitter" in chosen else 1) * CEILING / max(1, epochs * 5 // 6)
-        ima = IMA(
-            loss, L2(CEILING), increment=min(increment, CEILING), criterion=criterion, objective=Dice(), **chosen
-        )  # fmt: skip
+        method = CONTROLS[name]() if name in CONTROLS else ima(VARIANTS[name], criterion, epochs)
         folder = arguments.out / name.replace(":", "").replace(",", "").replace(" ", "_")
-        model = train(folder, make, ima, fit, epochs=epochs, seed=0, start=start, rate=1e-3, flip=False)
+        model = train(folder, make, method, fit, epochs=epochs, seed=0, start=start, rate=1e-3, flip=False)
         saved, before = (torch.load(path / "weights.pt", weights_only=True)["passes"] for path in (folder, start))
         spent = (saved - before) / (epochs * len(fit))
         steps_spent = float((spent * torch.tensor([*weights, 1.0])).sum())
@@ -95,10 +108,34 @@ def main() -> None:
             book, f"{folder.name}, strong with {steps}", model, held, ShrinkingSetPGD(L2(CEILING), steps=steps), eps
         )
         dice = dice_two_ways(torch.tensor(by_patient(found, held.names)["voxels"]))
+        rows[name] = steps_spent, dice["patients"]
         cells = [f"{float(spent[0]):.1f}", f"{float(spent[1]):.1f}", f"{steps_spent:.1f}"]
         cells += [f"{value:.3f}" for value in dice["patients"]]
         print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
+    if arguments.figure is not None:
+        draw(rows, eps, arguments.figure)
     print(footer(f"{len(held)} held-out slices, {epochs} epochs from the same start, strong with {steps}", (0,)))
+
+
+def ima(chosen: dict[str, Any], criterion: DiceBelow, epochs: int) -> TrainingMethod:
+    """IMA whose margins reach the ceiling after five sixths of the epochs if nothing breaks a case."""
+    increment = (2 if "radius_jitter" in chosen else 1) * CEILING / max(1, epochs * 5 // 6)
+    how: dict[str, Any] = {"increment": min(increment, CEILING), "criterion": criterion, "objective": Dice()}
+    return IMA(loss, L2(CEILING), **how, **chosen)
+
+
+def draw(rows: dict[str, tuple[float, list[float]]], eps: list[float], path: Path) -> None:
+    """Dice at each budget against the cost in standard steps, a panel per budget."""
+    from matplotlib import pyplot
+
+    figure, panels = pyplot.subplots(1, 1 + len(eps), figsize=(4 * (1 + len(eps)), 4), layout="constrained")
+    for place, (panel, title) in enumerate(zip(panels, ["clean", *(f"L2 {e:g}" for e in eps)], strict=True)):
+        for name, (cost, dice) in rows.items():
+            control = name in CONTROLS
+            panel.plot(cost, dice[place], "s" if control else "o", color="tab:grey" if control else "tab:blue")
+            panel.annotate(name, (cost, dice[place]), fontsize=6, xytext=(3, 3), textcoords="offset points")
+        panel.set(xlabel="standard steps per batch", ylabel="mean Dice of slices", title=title)
+    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
 def options(description: str | None, out: Path, rows: list[str]) -> argparse.ArgumentParser:

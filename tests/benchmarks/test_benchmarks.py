@@ -175,13 +175,15 @@ def test_warm_starts(bench, raw_phantom, tmp_path):
 
 
 def test_ima_cost(bench, raw_phantom, tmp_path):
-    options = ("--out", tmp_path, "--small", "--only", "default", "thrifty, every 2")
-    rows = _rows(bench("ima_cost.py", raw_phantom, *options))
+    names = ("default", "thrifty, every 2", "standard, longer", "free at 5, 4 replays")
+    rows = _rows(bench("ima_cost.py", raw_phantom, "--out", tmp_path, "--small", "--only", *names))
     default, thrifty = rows["default"], rows["thrifty, every 2"]
     # After one epoch most cases break at the first step, whatever may be saved later on.
     assert float(thrifty[0]) < float(default[0])
     assert float(thrifty[1]) <= float(default[1]) <= 9
     assert float(thrifty[2]) < float(default[2])
+    assert rows["standard, longer"][:3] == ["0.0", "0.0", "1.0"]
+    assert float(rows["free at 5, 4 replays"][1]) == 0
 
 
 def test_ima_ablation(bench, raw_phantom, tmp_path):
