@@ -174,6 +174,18 @@ def test_warm_starts(bench, raw_phantom, tmp_path):
         assert visit == "2" or warm == cold[0]
 
 
+def test_half_precision(bench, raw_phantom, tmp_path):
+    options = ("--runs", tmp_path, "--cases", 2, "--nets", "standard", "--small")
+    found = bench("half_precision.py", raw_phantom, *options)
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in found.splitlines() if line.startswith("| sta")]
+    assert [row[1] for row in rows] == ["float32", "bfloat16", "float16"]
+    for _, _, pgd, strong, margin in rows:
+        for dices in (pgd, strong):
+            low, high = map(float, dices.split(", "))
+            assert 0 <= high <= low <= 1
+        assert 0 <= float(margin) <= 0.4
+
+
 def test_ima_cost(bench, raw_phantom, tmp_path):
     names = ("default", "thrifty, every 2", "standard, longer", "free at 5, 4 replays")
     rows = _rows(bench("ima_cost.py", raw_phantom, "--out", tmp_path, "--small", "--only", *names))
