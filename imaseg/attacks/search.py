@@ -64,7 +64,7 @@ class Search:
     _best_values: Tensor
     _best_judged: Judged
     _clean: Judged
-    _known: tuple[Tensor, Point]
+    _known: tuple[Tensor, Point] | None = None
 
     def __init__(
         self,
@@ -210,7 +210,7 @@ class Search:
             if torch.equal(params, self.best) and draws == 1 and not evaluator.rough
             else evaluator.at(params, index, self._first_objective, draws=draws)
         )
-        if evaluator.rough and not evaluator.is_random:
+        if self._known is not None:
             params, point = self._known = self._worse_of(self._known, (params, point))
         value, clean = self.objective_clean, self._clean
         if evaluator.is_random:
@@ -284,7 +284,9 @@ class Search:
         self.values = clean.values.clone()
         self.last_success = torch.zeros_like(self.values, dtype=torch.bool)
         self._best_logits, self._best_values = clean.logits.clone(), clean.values.clone()
-        self._best_judged, self._known = clean.judged, (self.best, clean)
+        self._best_judged = clean.judged
+        if self._evaluator.rough and not self._evaluator.is_random:
+            self._known = self.best, clean
         self.success = self._judge(clean.logits, self._all_samples, self.best)
         self.failed_clean = self.success.clone()
         self.smallest_size = torch.full_like(clean.values, torch.inf).where(~self.success, 0.0)
