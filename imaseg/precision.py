@@ -68,8 +68,10 @@ class _Halved(Function):
     def forward(ctx: Any, image: Tensor, model: Model, dtype: torch.dtype) -> Tensor:
         with torch.enable_grad(), torch.autocast(image.device.type, dtype):
             ctx.leaf = image.detach().requires_grad_()
-            ctx.logits = full_resolution(model(ctx.leaf))
+            ctx.logits = full_resolution(model(ctx.leaf.clone()))  # models may change their input in place
         wide: Tensor = ctx.logits.detach().to(torch.promote_types(ctx.logits.dtype, torch.float32))
+        if not ctx.logits.requires_grad:
+            ctx.mark_non_differentiable(wide)
         return wide
 
     @staticmethod

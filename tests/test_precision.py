@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from imaseg import APGD, L2, PGD, Linf, MinimumNorm, SampleMargin, ShrinkingSetPGD
+from imaseg import APGD, IMA, L2, PGD, Linf, MinimumNorm, SampleMargin, ShrinkingSetPGD, Square, WorstCase
 from imaseg.attacks.evaluate import Evaluator
 from imaseg.margins.criteria import DiceBelow
 from imaseg.objectives import Dice
@@ -157,6 +157,80 @@ def test_what_seems_to_break_is_looked_at_in_full_precision_before_the_search_en
     found = PGD(L2(30.0), steps=20)(HalfPrecisionGradients(model, torch.bfloat16), image, label, criterion=criterion)
     assert found.success.all()
     assert criterion(model(found.image), label, model(image)).all()
+
+
+class Noisy(nn.Module):
+    """Draws a little noise in every pass."""
+
+    def __init__(self, offset):
+        super().__init__()
+        self.net = _network(offset)
+
+    def forward(self, image):
+        return self.net(image) + 1e-3 * torch.randn(())
+
+
+@pytest.mark.parametrize("samples", [1, 4])
+def test_random_models_are_looked_at_in_full_precision_too(samples):
+    model = Noisy(300.0)
+    image, label = _case(model.net)
+    criterion = DiceBelow(0.8)
+    attack = PGD(L2(30.0), steps=20, samples=samples)
+    found = attack(HalfPrecisionGradients(model, torch.bfloat16), image, label, criterion=criterion)
+    assert found.success.all()
+    assert criterion(model.net(found.image), label, model.net(image)).all()
+
+
+def test_a_criterion_that_is_applied_at_the_end_judges_the_model_itself():
+    model = _network(300.0)
+    image, label = _case(model)
+    method = IMA(lambda logits, truth: logits.mean(), L2(0.1), increment=0.01, train_on="worst", steps=3)
+    for name, network in {"full": model, "half": HalfPrecisionGradients(model, torch.bfloat16)}.items():
+        method.table.margins.clear()
+        method._perturb(network, image, label, ["a", "b"])
+        method.end_epoch()
+        assert method.margins == pytest.approx({"a": 0.02, "b": 0.02}), name
+
+
+@pytest.mark.parametrize("broken", [0.0, torch.nan])
+def test_of_several_searches_the_one_counts_that_does_most_in_full_precision(broken):
+    """In half precision every logit is 0, or no number, as where float16 overflows."""
+
+    class Overflowing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = _network()
+
+        def forward(self, image):
+            half = torch.is_autocast_enabled(image.device.type)
+            return self.net(image) * broken if half else self.net(image)
+
+    model = Overflowing()
+    image, label = _case(model.net)
+    square = Square(L2(6.0), steps=30, seed=1)
+    alone = square(model, image, label)
+    assert (alone.foreground_dice < alone.foreground_dice_clean).all()
+    for order in (1, -1):
+        both = WorstCase(L2(6.0), members=[PGD(L2(6.0), steps=3), square][::order], seed=1)
+        found = both(HalfPrecisionGradients(model, torch.float16), image, label)
+        assert (found.foreground_dice <= alone.foreground_dice).all()
+        assert torch.equal(found.foreground_dice, foreground_dice(model(found.image), label))
+
+
+def test_a_model_that_changes_its_input_in_place_is_led_too():
+    model = nn.Sequential(nn.ReLU(inplace=True), _network())
+    image, label = _case(model)
+    found = PGD(L2(1.0), steps=3)(HalfPrecisionGradients(model, torch.bfloat16), image, label)
+    assert (found.foreground_dice <= found.foreground_dice_clean).all()
+    assert found.backward_calls == 3
+
+
+def test_a_model_without_gradients_is_refused_in_the_same_words():
+    model = _network()
+    half = HalfPrecisionGradients(lambda image: model(image).detach(), torch.bfloat16)
+    image, label = _case(model)
+    with pytest.raises(ValueError, match="model must let the gradient of its logits reach the image"):
+        PGD(L2(1.0), steps=3)(half, image, label)
 
 
 def test_tiled_models_are_led_the_same_way():

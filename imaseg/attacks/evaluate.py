@@ -279,4 +279,5 @@ def _mean(drawn: list[Point]) -> Point:
         mean([point.values for point in drawn]),
         Judged(**scores),
         mean(gradients) if gradients else None,
+        rough=any(point.rough for point in drawn),
     )

@@ -192,7 +192,9 @@ class Search:
     def judge(self, criterion: CriterionFn) -> None:
         """Apply a criterion that did not end the search to the worst points: sets `success` and `failed_clean`."""
         self.criterion, no_change = criterion, self.perturbation.zeros(self.image)
-        self.success = self._judge(self._best_logits, self._all_samples, self.best)
+        everything, rough = self._all_samples, self._evaluator.rough
+        logits = self._evaluator.at(self.best, everything, self.objective).logits if rough else self._best_logits
+        self.success = self._judge(logits, everything, self.best)
         self.failed_clean = self._judge(self._evaluator.clean_logits, self._all_samples, no_change)
 
     def result(self) -> AttackResult:
@@ -243,6 +245,21 @@ class Search:
             zero_gradients=self._zero / gradients,
             nonfinite_gradients=self._nonfinite / gradients,
         )
+
+    def _note(self, index: Tensor, params: Tensor, point: Point) -> None:
+        """Enter a point of the samples `index` that was scored in full precision."""
+        if self._known is None:
+            return
+        all_params, known = self._known
+        if len(index) < len(self.image):
+
+            def filled(into: Tensor, values: Tensor) -> Tensor:
+                return into.index_put((index,), values.to(into.dtype))
+
+            judged = known.judged.replaced(index, point.judged, torch.ones_like(self.success[index]))
+            params = filled(all_params, params)
+            point = Point(filled(known.logits, point.logits), filled(known.values, point.values), judged)
+        self._known = self._worse_of(self._known, (params, point))
 
     def _worse_of(self, before: tuple[Tensor, Point], now: tuple[Tensor, Point]) -> tuple[Tensor, Point]:
         """Of two points that were both scored in full precision the one that counts, for each sample.
@@ -354,8 +371,13 @@ class Search:
             return
         current, places = self._some(params, index), self._active_places
         success = self._judge(point.logits, index, current)
-        if point.rough and bool(success.any()):
-            success &= self.broken(current, index)
+        if point.rough:
+            telling = success | (point.judged.rank <= 0) | ~point.values.isfinite()
+            if bool(telling.any()):  # what ends a search, or is no number, is looked at in full precision
+                point = self._evaluator.at(current, index, self.objective)
+                success = self._judge(point.logits, index, current)
+        if self._known is not None and not point.rough:
+            self._note(index, current, point)
         better = self._better(index, current, point, success)
         self._put("_best_values", index, point.values.where(better, self._some(self._best_values, index)))
         self._best_judged = self._best_judged.replaced(index, point.judged, better)

@@ -47,6 +47,17 @@ class Chosen:
         return self.name != FULL
 
 
+def require_known(asked: str) -> None:
+    """Refuse a precision that there is not.
+
+    Raises:
+        InputError: if it is none of `PRECISIONS`.
+    """
+    if asked not in PRECISIONS:
+        msg = f"precision must be one of {', '.join(PRECISIONS)}, got {asked!r}.{did_you_mean(asked, PRECISIONS)}"
+        raise InputError(msg)
+
+
 def choose_precision(model: SegmentationModel, image: Tensor | None, asked: str = AUTO) -> Chosen:
     """The precision of gradients that suits a model on this machine.
 
@@ -58,9 +69,7 @@ def choose_precision(model: SegmentationModel, image: Tensor | None, asked: str 
     Raises:
         InputError: if asked is none of `PRECISIONS`.
     """
-    if asked not in PRECISIONS:
-        msg = f"precision must be one of {', '.join(PRECISIONS)}, got {asked!r}.{did_you_mean(asked, PRECISIONS)}"
-        raise InputError(msg)
+    require_known(asked)
     if asked != AUTO:
         return Chosen(asked, f"Searches take their gradients in {asked}, as asked for.")
     if image is None:

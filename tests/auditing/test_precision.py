@@ -7,10 +7,13 @@ import torch
 
 from imaseg import InputError, audit, load_model
 from imaseg.auditing import Plan
-from imaseg.auditing.probes.scene import dice_by_counting
+from imaseg.auditing.engine import run
+from imaseg.auditing.probes import scene
+from imaseg.auditing.probes.scene import Scene, dice_by_counting
 from imaseg.auditing.validity.checks import validity
 from imaseg.data import load_cases
 from imaseg.data.reading import read_volume
+from imaseg.models.precision import Chosen
 from imaseg.results.base import MEAN
 
 CONTENT = {
@@ -91,3 +94,47 @@ def test_an_audit_is_resumed_in_the_precision_it_was_begun_in(done, tiny_run, pr
     assert again.audit.run.precision == "bfloat16"
     with pytest.raises(InputError, match=r"must be resumed in bfloat16, as it was begun, got --precision float32"):
         audit(tiny_run, prepared_phantom, plan, folder, resume=True, precision="float32")
+
+
+def test_a_process_that_chose_otherwise_meanwhile_takes_what_was_begun(
+    tiny_run, prepared_phantom, tmp_path, monkeypatch
+):
+    """Two processes find no folder, choose, and one of them writes it first."""
+    plan, folder = Plan.model_validate(CONTENT | {"validity": None}), tmp_path / "a"
+    first = audit(tiny_run, prepared_phantom, plan, folder, precision="bfloat16").audit
+    (folder / "cases" / f"{first.cases[0].case}.json").unlink()
+    led = []
+    searched = Scene.searched
+    monkeypatch.setattr(Scene, "searched", lambda scene, model: led.append(scene.precision) or searched(scene, model))
+    monkeypatch.setattr(run, "_precision", lambda *_, **__: Chosen("float32", "otherwise"))
+    again = audit(tiny_run, prepared_phantom, plan, folder, resume=True).audit
+    assert {*led} == {"bfloat16"}
+    assert (again.run.precision, again.run.precision_because) == (first.run.precision, first.run.precision_because)
+    with pytest.raises(InputError, match=r"must be resumed in bfloat16, as it was begun, got --precision float32"):
+        audit(tiny_run, prepared_phantom, plan, folder, resume=True, precision="float32")
+
+
+def test_nothing_is_chosen_where_nothing_is_led(tiny_run, prepared_phantom, tmp_path):
+    said = []
+    plan = Plan.model_validate(
+        {"name": "blind", "probes": [{"attack": "square", "unit": "rms", "eps": 0.1, "steps": 2}]}
+    )
+    found = audit(tiny_run, prepared_phantom, plan, tmp_path / "a", precision="bfloat16", announce=said.append)
+    assert found.audit.run.precision == "float32"
+    assert "bfloat16" not in " ".join(said)
+
+
+def test_another_models_searches_stay_in_full_precision(tiny_run, prepared_phantom, tmp_path, monkeypatch):
+    plan = Plan.model_validate({"name": "t", "probes": [{"attack": "pgd", "unit": "rms", "eps": 0.1, "steps": 2}]})
+    made = []
+    monkeypatch.setattr(scene, "HalfPrecisionGradients", lambda model, _: made.append(model) or model)
+    found = audit(tiny_run, prepared_phantom, plan, tmp_path / "a", precision="bfloat16", attacker=str(tiny_run))
+    assert {row.made_on for case in found.audit.cases for row in case.rows} == {"", found.audit.summary.model.name}
+    assert len({id(model) for model in made}) == 1
+
+
+def test_a_precision_that_there_is_not_is_named_also_where_an_audit_goes_on(done, tiny_run, prepared_phantom):
+    plan = Plan.model_validate(CONTENT)
+    for folder in (done["bfloat16"].folder, done["bfloat16"].folder.parent / "none"):
+        with pytest.raises(InputError, match=r"precision must be one of auto, float32, bfloat16, float16, got 'half'"):
+            audit(tiny_run, prepared_phantom, plan, folder, resume=True, precision="half")

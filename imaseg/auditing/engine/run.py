@@ -34,7 +34,7 @@ from imaseg.frozen import frozen
 from imaseg.models import SegmentationModel
 from imaseg.models.finite import require_finite
 from imaseg.models.free_memory import tiles_keep_graphs
-from imaseg.models.precision import AUTO, Chosen, choose_precision
+from imaseg.models.precision import AUTO, Chosen, choose_precision, require_known
 from imaseg.models.threads import threads_for
 from imaseg.progress import counted
 from imaseg.ranks import rank, world
@@ -127,38 +127,64 @@ def audit(
     subject, settings = _checked(model, cases, plan, **how)
     kept = _kept_threads(folder)
     with tiles_keep_graphs(subject.model), threads_for(subject.model, _first_image(subject), kept=kept) as chosen:
-        subject = subject.led_in(_precision(subject, folder, precision, resume=resume))
+        subject = subject.led_in(_precision(subject, settings, folder, precision, resume=resume))
         with frozen(subject.model):
             settings, seconds = _shortened(subject, settings, folder, budget, gates, resume=resume)
         told: dict[str, Any] = {"announce": announce, "started": started, "threads": chosen, "seconds": seconds}
+        told["asked"] = precision if _led(settings) else AUTO
         return _audit(subject, settings, folder, resume=resume, **told)
 
 
 def _shortened(
-    subject: Subject, plan: Plan, folder: Path, budget: float | None, gates: Sequence[Gate], *, resume: bool
+    subject: Subject,
+    plan: Plan,
+    folder: Path,
+    budget: float | None,
+    gates: Sequence[Gate],
+    *,
+    resume: bool,
+    dry_run: bool = False,
 ) -> tuple[Plan, Seconds | None]:
     """The plan that fits the budget: the same one for all processes, and for those that resume."""
     if budget is None:
         return plan, None
     path = folder / "run.json"
-    if rank() > 0:
+    if rank() > 0 and not dry_run:
         wait_for(path, PATIENCE)
     known = path.is_file() and (resume or rank() > 0)
     return shorten(subject, plan, budget, gates=gates, before=read_record(path, Run).plan if known else None)
 
 
-def _precision(subject: Subject, folder: Path, asked: str, *, resume: bool) -> Chosen:
+def _precision(
+    subject: Subject, plan: Plan, folder: Path, asked: str, *, resume: bool, dry_run: bool = False
+) -> Chosen:
     """What searches take their gradients in: the same for all processes, and for those that resume."""
+    require_known(asked)
     path = folder / "run.json"
-    if rank() > 0:
+    if rank() > 0 and not dry_run:
         wait_for(path, PATIENCE)
-    if not (path.is_file() and (resume or rank() > 0)):
-        return choose_precision(subject.model, _image_of(subject), asked)
-    before = read_record(path, Run)
-    if asked not in (AUTO, before.precision):
-        msg = f"{folder} must be resumed in {before.precision}, as it was begun, got --precision {asked}. Leave it out."
+    if path.is_file() and (resume or rank() > 0):
+        return _as_begun(folder, read_record(path, Run), asked if _led(plan) else AUTO)
+    if not _led(plan):
+        return Chosen()
+    return choose_precision(subject.model, _image_of(subject), asked)
+
+
+def _led(plan: Plan) -> bool:
+    """Whether anything in the plan is searched along gradients of the audited model."""
+    return any(probe.led for probe in plan.probes)
+
+
+def _as_begun(folder: Path, run: Run, asked: str) -> Chosen:
+    """The precision of an audit that goes on.
+
+    Raises:
+        InputError: if another one is asked for.
+    """
+    if asked not in (AUTO, run.precision):
+        msg = f"{folder} must be resumed in {run.precision}, as it was begun, got --precision {asked}. Leave it out."
         raise InputError(msg)
-    return Chosen(before.precision, before.precision_because)
+    return Chosen(run.precision, run.precision_because)
 
 
 def rehearse(
@@ -192,8 +218,9 @@ def rehearse(
     subject, settings = _checked(model, cases, plan, **how)
     model = subject.model
     with tiles_keep_graphs(model), threads_for(model, _first_image(subject)) as chosen, frozen(model):
-        subject = subject.led_in(_precision(subject, Path(out), precision, resume=resume))
-        settings, seconds = _shortened(subject, settings, Path(out), budget, how.get("gates") or (), resume=resume)
+        subject = subject.led_in(_precision(subject, settings, Path(out), precision, resume=resume, dry_run=True))
+        gates = how.get("gates") or ()
+        settings, seconds = _shortened(subject, settings, Path(out), budget, gates, resume=resume, dry_run=True)
         claim(Path(out), describe(subject, settings, subject.preparation()), resume=resume, dry_run=True)
         parts = _parts(subject, settings)
         _announce(announce, subject, settings, parts, Path(out), seconds)
@@ -226,6 +253,7 @@ def _audit(
     folder: Path,
     *,
     resume: bool,
+    asked: str,
     announce: Callable[[str], None] | None,
     started: float,
     threads: str,
@@ -234,7 +262,8 @@ def _audit(
     run = describe(subject, settings, subject.preparation())
     claim(folder, run, resume=resume, follow=rank() > 0)
     held = read_record(folder / "run.json", Run)  # another process may have made it meanwhile, and chosen otherwise
-    subject = subject.led_in(Chosen(held.precision, held.precision_because))
+    subject = subject.led_in(_as_begun(folder, held, asked))
+    run = run.model_copy(update={"precision": held.precision, "precision_because": held.precision_because})
     with frozen(subject.model), frozen(subject.attacker.model if subject.attacker else subject.model):
         parts = _parts(subject, settings)
         if announce is not None and rank() == 0:

@@ -77,6 +77,11 @@ class AttackProbe(NearSearch, Probe):
         """Whether it needs the gradient of the image."""
         return Attack.about(self.attack).uses_gradients
 
+    @property
+    def led(self) -> bool:
+        """If it uses gradients, and those of the audited model."""
+        return self.uses_gradients and not self.transferred
+
     def build(self, eps: float, seed: int, scale: CaseScale = UNIT_SCALE, room: Room | None = None) -> Attack:
         """The attack at one budget.
 
@@ -114,7 +119,10 @@ class AttackProbe(NearSearch, Probe):
         attack = self.build(self.eps[0], scene.seed, scene.scale, self.room(scene, attacked))
         factor = self.factor(scene.scale)
         budgets = [eps * factor for eps in self.eps]
-        results = attack.ladder(scene.searched(attacked), scene.image, scene.search_label, budgets)
+        led = (
+            scene.seen_in_full(attacked) if self.transferred else scene.searched(attacked)
+        )  # chosen for the audited one
+        results = attack.ladder(led, scene.image, scene.search_label, budgets)
         results = [scene.told(scene.judged(result) if self.transferred else result) for result in results]
         rows = []
         for eps, result in zip(self.eps, results, strict=True):

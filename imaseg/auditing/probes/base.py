@@ -104,6 +104,11 @@ class Probe(Kinds, ABC, extra="forbid"):
             seed: of the plan.
         """
 
+    @property
+    def led(self) -> bool:
+        """Whether it searches along gradients of the audited model, which may be taken in half precision."""
+        return False
+
     def once(self, cases: int) -> Cost | None:
         """What it takes once, of an audit of so many cases, counted with the first of them; None for nothing."""
         return None

@@ -96,6 +96,11 @@ class MarginProbe(NearSearch, Probe):
         """
         return self.build_set(self.eps, scale, room)
 
+    @property
+    def led(self) -> bool:
+        """Always."""
+        return True
+
     def check(self, seed: int) -> None:
         """Build the search."""
         self.check_near()
