@@ -1,6 +1,6 @@
 """What an attack on a clinical CT costs, in tiles, and what searching near the structures saves and leaves.
 
-    python benchmarks/full_size.py [--out DIR] [--part passes tiles damage] [--threads N] [--seconds S] [--small]
+    python benchmarks/full_size.py [--out DIR] [--part passes tiles memory damage] [--threads N] [--seconds S] [--small]
 
 A synthetic CT of 512 x 512 x 400 voxels at 0.8 x 0.8 x 1.5 mm with ellipsoids of the size of organs; tiles of 128^3 as
 nnU-Net lays them (overlap 0.5, evenly).
@@ -10,6 +10,8 @@ of 0.5 M: time of a pass with a gradient by that of a bare pass (median over rou
 holds.
 tiles: how many tiles a pass of the whole volume takes and how many a step of a search near a structure, counted by a
 network that does next to nothing, inside a real attack; and what everything but the tiles of a step costs.
+memory: what prediction, attacks and a margin hold at most beside network and image, in a process of their own, in
+volumes of the image; that network, graphs of tiles left out.
 damage: the same CT at a quarter of the resolution in all axes, tiles of 32^3, and a small network trained on 16 of
 them to find the spleen, which looks like the liver. `strong` with 20 steps, or as many as a row says, on three others
 by `imaseg.audit`: on the whole image, with `search_near`, and within 20 mm: Dice, and tiles that the network saw.
@@ -22,11 +24,13 @@ from __future__ import annotations
 
 import argparse
 import math
+import multiprocessing
 import platform
+import resource
 import shutil
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -40,13 +44,14 @@ from monai.networks.nets import UNet
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from imaseg import L2, PGD, audit
+from imaseg import L2, PGD, SampleMargin, ShrinkingSetPGD, audit
 from imaseg.auditing.engine.cost import costs
 from imaseg.auditing.plan import Plan, load_plan
 from imaseg.models.segmentation import ModelCard, SegmentationModel
 from imaseg.objectives import DiceCE
 from imaseg.perturbations import near
 from imaseg.progress import bar
+from imaseg.scores import foreground_dice
 from imaseg.tiling import TiledModel
 
 SIZE, SPACING, ROI, SCALE = (512, 512, 400), (0.8, 0.8, 1.5), 128, 4
@@ -67,16 +72,14 @@ WAYS: dict[str, dict[str, Any]] = {
     "within: 20 mm": {"within": "20 mm"},
 }
 AS_IT_IS = {"orientation": None, "spacing": None, "crop": None, "normalise": "none"}
-PARTS = ("passes", "tiles", "damage")
+PARTS = ("passes", "tiles", "memory", "damage")
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("work/full_size"))
-    parser.add_argument(
-        "--part", nargs="+", choices=("passes", "tiles", "damage"), default=["passes", "tiles", "damage"]
-    )
+    parser.add_argument("--part", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seconds", type=float, help="of a bare pass of one tile, for hours")
@@ -91,6 +94,8 @@ def main() -> None:
     if "tiles" in arguments.part:
         seen = tell_tiles(book, 8 if small else 1)
         tell_plans(seen, factor, arguments.seconds)
+    if "memory" in arguments.part:
+        tell_memory(book, 8 if small else 2)
     if "damage" in arguments.part:
         tell_damage(book, arguments.out, small=small)
     versions = ", ".join(f"{name} {version(name)}" for name in ("imaseg", "torch", "monai"))
@@ -239,6 +244,56 @@ def tell_plans(rows: Sequence[Sequence[int]], factor: float, seconds: float | No
                 total += once * (10 if part.first is None else min(10, part.first))
             cells.append(f"{total:.3g}" if seconds is None else f"{total * seconds / 3600:.1f}")
         print(f"| {name} | {' | '.join(cells)} |")
+
+
+def tell_memory(book: Book, coarser: int) -> None:
+    """Most memory of each kind of search, each in a process of its own."""
+    size = math.prod(side // coarser for side in SIZE) * 4
+    print("\n| of a volume with one channel and two classes | volumes held at most |\n| --- | --- |")
+    with bar("processes") as tell:
+        for number, kind in enumerate(KINDS):
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                held = book.fill(
+                    f"memory {kind} {coarser}", lambda kind=kind, pool=pool: pool.apply(peak, (kind, coarser))
+                )
+            tell(number + 1, len(KINDS), kind)
+            print(f"| {kind} | {held[0] / size:.0f} |", flush=True)
+
+
+def peak(kind: str, coarser: int) -> list[float]:
+    """Bytes that a search of the spleen adds to what this process held before."""
+    torch.set_num_threads(1)
+    size, spacing = [side // coarser for side in SIZE], [mm * coarser for mm in SPACING]
+    label = torch.from_numpy(inside("spleen", size, spacing)).long()[None]
+    image, model = label[None].float() - 0.5, TiledModel(Idle(), ROI // coarser, 0.5, even=True)
+    tile = image[..., :8, :8, :8]
+    KINDS[kind](TiledModel(Idle(), 8), tile, (tile[0] > 0).long())  # what is loaded on first use is none of it
+    before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    KINDS[kind](model, image, label)
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    if most <= start:
+        raise RuntimeError(f"{kind}: what was held before hides what is held now")
+    return [float(most - before)]
+
+
+def _predict(model: nn.Module, image: Tensor, label: Tensor) -> None:
+    with torch.no_grad():
+        foreground_dice(model(image), label)
+
+
+SET = L2(0.01, unit="rms")
+KINDS: dict[str, Callable[[nn.Module, Tensor, Tensor], object]] = {
+    "prediction and its Dice": _predict,
+    "PGD": lambda model, image, label: PGD(SET, steps=2)(model, image, label, criterion=never),
+    "`strong`": lambda model, image, label: ShrinkingSetPGD(SET, steps=4)(model, image, label, criterion=never),
+    "`strong`, a ladder of two": lambda model, image, label: ShrinkingSetPGD(SET, steps=4).ladder(
+        model, image, label, [0.005, 0.01], criterion=never
+    ),
+    "a margin": lambda model, image, label: SampleMargin(
+        L2(4.0, unit="rms"), attack=PGD(L2(4.0, unit="rms"), steps=2), rtol=0.5
+    )(model, image, label),
+}
 
 
 def tell_damage(book: Book, folder: Path, *, small: bool) -> None:
