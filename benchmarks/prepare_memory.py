@@ -18,6 +18,7 @@ import nibabel as nib
 import numpy as np
 
 SHAPE = (512, 512, 800)
+SPACING = (0.78, 0.78, 0.8)
 LIMIT = 3.0
 RECIPES = {
     "resampled to 0.8 x 0.8 x 0.9 mm, HU clipped and scaled": "spacing: [0.8, 0.8, 0.9]",
@@ -25,19 +26,19 @@ RECIPES = {
 }
 
 
-def write_case(root: Path) -> None:
+def write_case(root: Path, shape: tuple[int, int, int] = SHAPE, spacing: tuple[float, float, float] = SPACING) -> None:
     """A body of two tissues with five round organs in air; noise, so that files do not compress to nothing."""
     rng = np.random.default_rng(0)
-    x, y, z = (np.linspace(-1, 1, n, dtype=np.float32) for n in SHAPE)
+    x, y, z = (np.linspace(-1, 1, n, dtype=np.float32) for n in shape)
     plane = (x[:, None] / 0.8) ** 2 + (y[None] / 0.6) ** 2
-    image, label = np.empty(SHAPE, np.int16, order="F"), np.zeros(SHAPE, np.uint8, order="F")
+    image, label = np.empty(shape, np.int16, order="F"), np.zeros(shape, np.uint8, order="F")
     for i, height in enumerate(z):
-        noise = rng.normal(0, 20, SHAPE[:2]).astype(np.float32)
+        noise = rng.normal(0, 20, shape[:2]).astype(np.float32)
         image[..., i] = np.where(plane < 1, 40 + 60 * (plane > 0.8), -1000) + noise
         for k in range(5):
             place = (x[:, None] - 0.3 + 0.15 * k) ** 2 + y[None] ** 2 + (height + 0.6 - 0.3 * k) ** 2
             label[..., i][place < 0.015] = k + 1
-    affine = np.diag([-0.78, -0.78, 0.8, 1.0])
+    affine = np.diag([-spacing[0], -spacing[1], spacing[2], 1.0])
     for folder, array in (("images", image), ("labels", label)):
         (root / folder).mkdir(parents=True)
         file = nib.Nifti1Image(array, affine)

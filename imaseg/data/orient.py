@@ -19,6 +19,7 @@ def orient(volume: Volume, target: str) -> tuple[Volume, Step]:
 
     Returns:
         The turned volume, with an affine that keeps every voxel at its place in the world, and the record of the step.
+        Its label, and a single channel, are views of the voxels of `volume`.
     """
     here = nib.io_orientation(volume.affine)
     change = nib.orientations.ornt_transform(here, nib.orientations.axcodes2ornt(tuple(target)))
@@ -28,9 +29,10 @@ def orient(volume: Volume, target: str) -> tuple[Volume, Step]:
         "to": target,
         "shape_from": list(volume.shape),
     }
+    channels = [nib.apply_orientation(channel, change) for channel in volume.image]
     moved = replace(
         volume,
-        image=np.stack([nib.apply_orientation(channel, change) for channel in volume.image]),
+        image=np.stack(channels) if len(channels) > 1 else channels[0][None],
         label=None if volume.label is None else nib.apply_orientation(volume.label, change),
         affine=volume.affine @ nib.orientations.inv_ornt_aff(change, volume.shape),
     )

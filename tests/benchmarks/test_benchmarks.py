@@ -289,6 +289,14 @@ def test_corruption_montage(bench, tmp_path):
     assert np.asarray(Image.open(tmp_path / "all.png")).std() > 20
 
 
+def test_prepare_time(bench, monkeypatch):
+    pytest.importorskip("nnunetv2", reason="nnunetv2 is one of the extras `nnunet`")
+    monkeypatch.delattr("os.sched_setaffinity", raising=False)  # of the process that runs the tests
+    rows = _rows(bench("prepare_time.py", "--small", "--to", "1.5", "1.5", "1.5", "--to", "0.7", "0.7", "1.2"))
+    assert rows.keys() == {"1.5 x 1.5 x 1.5", "0.7 x 0.7 x 1.2"}
+    assert all(float(wall) > 0 and float(cpu) > 0 and rounds == "1" for wall, cpu, rounds in rows.values())
+
+
 def test_two_processes_may_fill_one_book(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(str(FOLDER))
     from attack_strength import Book

@@ -23,6 +23,8 @@ from imaseg.data.volume import Volume
 from imaseg.errors import InputError, OutputError
 
 _SAMPLE = 2000
+_SLABS = 16
+"""Slabs that are hashed at a time: float32 neighbours of one line of the cache."""
 _PLENTY = 1 << 22
 """Images with more voxels are subsampled to about this many to compare a label with its mirror images."""
 
@@ -152,12 +154,11 @@ def _draw_unfit(name: str, image: Scan, label: Scan | None, thumbnail: Path) -> 
 
 def _sample(volume: Volume) -> list[list[float]]:
     """Per channel, up to 2000 grey values at evenly spaced labelled voxels (all voxels if none is labelled)."""
-    flat = volume.image.reshape(len(volume.image), -1)
     labelled = np.flatnonzero(volume.label) if volume.label is not None else np.zeros(0, int)
-    total = labelled.size or flat.shape[1]
+    total = labelled.size or volume.image[0].size
     at = np.linspace(0, total - 1, min(total, _SAMPLE)).astype(int)
-    at = labelled[at] if labelled.size else at
-    return [[float(value) for value in channel[at]] for channel in flat]
+    voxels = np.unravel_index(labelled[at] if labelled.size else at, volume.shape)
+    return [[float(value) for value in channel[voxels]] for channel in volume.image]
 
 
 def _spread(image: NDArray[np.float32], label: NDArray[np.int64]) -> list[float]:
@@ -170,21 +171,23 @@ def _spread(image: NDArray[np.float32], label: NDArray[np.int64]) -> list[float]
     low, high = np.percentile(image, [1, 99])
     if not high > low or not label.any():
         return []
-    grey = np.clip((image - low) / (high - low), 0, 1)
-    return [_pooled_std(grey, label)] + [_pooled_std(grey, np.flip(label, axis)) for axis in range(3)]
+    mirrored = [label, *(np.flip(label, axis) for axis in range(3))]
+    return [_pooled_std(image, each, low, high) for each in mirrored]
 
 
-def _pooled_std(grey: NDArray[np.float32], label: NDArray[np.int64]) -> float:
+def _pooled_std(image: NDArray[np.float32], label: NDArray[np.int64], low: np.floating, high: np.floating) -> float:
+    """Of the labelled voxels, with grey values from `low` to `high` taken to 0 to 1."""
     inside = label > 0
-    values = grey[inside].astype(np.float64)
+    values = np.clip((image[inside] - low) / (high - low), 0, 1).astype(np.float64)
     _, classes = np.unique(label[inside], return_inverse=True)  # one pass, however many classes there are
     apart = values - (np.bincount(classes, values) / np.bincount(classes))[classes]
     return float(np.sqrt(apart @ apart / len(values)))
 
 
 def _sha256(array: NDArray[np.generic], dtype: DTypeLike | None = None) -> str:
-    """Hash of shape and voxels, converted to `dtype` slab by slab to save memory."""
+    """Hash of shape and voxels, converted to `dtype` some slabs at a time to save memory."""
     digest = hashlib.sha256(str(array.shape).encode())
-    for part in array.reshape(-1, *array.shape[-2:]):
-        digest.update(np.ascontiguousarray(part, dtype).data)
+    slabs = array.reshape(-1, *array.shape[-2:])
+    for i in range(0, len(slabs), _SLABS):
+        digest.update(np.ascontiguousarray(slabs[i : i + _SLABS], dtype).data)
     return digest.hexdigest()

@@ -79,11 +79,15 @@ def normalise(
         msg = f"{name}: image must vary in its foreground, got {shift:g} throughout."
         raise InputError(msg)
     scaled = np.empty_like(channel)
-    for i, part in enumerate(channel):  # slab by slab: float64 of a whole CT is gigabytes
-        wide = part.astype(np.float64)
+    turned = abs(channel.strides[0]) < abs(channel.strides[-1])
+    source, target = (channel.T, scaled.T) if turned else (channel, scaled)
+    for i, part in enumerate(source):  # slab by slab: float64 of a whole CT is gigabytes
+        wide = np.array(part, np.float64)
         if "low" in step:
-            wide = wide.clip(step["low"], step["high"])
-        scaled[i] = (wide - shift) / scale
+            wide.clip(step["low"], step["high"], out=wide)
+        wide -= shift
+        wide /= scale
+        target[i] = wide
     if method == "masked-zscore":
         scaled[channel == 0] = 0
     return scaled, step

@@ -72,9 +72,9 @@ def resample(
     if volume.label is not None:  # first, while no new image takes up memory
         fill = float(np.prod(ratio))
         label = sample_labels(volume.label, shape, start, ratio, label_orders, keep=None if label_order == 0 else fill)
-    image = np.empty((len(volume.image), *shape), np.float32)
-    for i, channel in enumerate(volume.image):
-        image[i] = _sampled(channel, shape, start, ratio, orders)
+    image = np.empty((len(volume.image), *reversed(shape)), np.float32).transpose(0, 3, 2, 1)  # as in ITK and in files
+    for channel, done in zip(volume.image, image, strict=True):
+        _sample_into(done, channel, start, ratio, orders)
     moved = replace(
         volume,
         image=image,
@@ -88,18 +88,16 @@ def _thick(spacing: tuple[float, ...]) -> tuple[bool, ...]:
     return tuple(size >= _THICK * min(spacing) for size in spacing)
 
 
-def _sampled(
+def _sample_into(
+    done: NDArray[np.float32],
     array: NDArray[Any],
-    shape: tuple[int, ...],
     start: NDArray[np.float64],
     ratio: NDArray[np.float64],
     orders: Sequence[int],
-) -> NDArray[np.float32]:
-    """Interpolate around the same centre, with an order per axis."""
-    done = np.empty(shape, np.float32)
-    for part in _parts(array.shape, shape, start, ratio, orders):
+) -> None:
+    """Fill `done` with `array` interpolated around the same centre, with an order per axis."""
+    for part in _parts(array.shape, done.shape, start, ratio, orders):
         done[..., part.new] = part.sampled(array[..., part.old])
-    return done
 
 
 class _Part(NamedTuple):
@@ -169,7 +167,9 @@ def sample_grid(
     start = start if start is not None else (np.asarray(array.shape) - 1 - (np.asarray(shape) - 1) * ratio) / 2
     if array.dtype.kind in "iu":
         return sample_labels(array, shape, start, ratio)
-    return _sampled(array, shape, start, ratio, orders).astype(array.dtype, copy=False)
+    done = np.empty(shape, np.float32)
+    _sample_into(done, array, start, ratio, orders)
+    return done.astype(array.dtype, copy=False)
 
 
 def sample_labels(
@@ -195,8 +195,8 @@ def sample_labels(
         keep: old voxels per new one, to keep the volumes of structures; None leaves them to the shares.
     """
     values, counts = np.unique(label, return_counts=True)
-    margin = np.empty(shape, np.float32)  # of a CT near a gigabyte
-    winner, runner = np.zeros(shape, label.dtype), np.zeros(shape, label.dtype)
+    margin = np.empty(shape, np.float32, order="F")  # of a CT near a gigabyte
+    winner, runner = (np.zeros(shape, label.dtype, order="F") for _ in range(2))
     for part in _parts(label.shape, shape, start, ratio, orders):
         best = _largest_shares(label[..., part.old], part)
         winner[..., part.new], runner[..., part.new], margin[..., part.new] = best
@@ -209,15 +209,18 @@ def sample_labels(
 
 def _largest_shares(label: NDArray[Any], part: _Part) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float32]]:
     """The label with the largest share at each point, that with the second largest, and how far they are apart."""
-    best, second = (np.full(part.shape, -1, np.float32) for _ in range(2))
-    winner, runner = (np.zeros(part.shape, label.dtype) for _ in range(2))
+    best, second = (np.full(part.shape, -1, np.float32, order="F") for _ in range(2))
+    winner, runner = (np.zeros(part.shape, label.dtype, order="F") for _ in range(2))
     for value in np.unique(label):
         share = part.sampled((label == value).astype(np.uint8))
         ahead = share > best
-        second[ahead], runner[ahead] = best[ahead], winner[ahead]
-        best[ahead], winner[ahead] = share[ahead], value
+        np.copyto(second, best, where=ahead)
+        np.copyto(runner, winner, where=ahead)
+        np.copyto(best, share, where=ahead)
+        np.copyto(winner, value, where=ahead)
         next_best = ~ahead & (share > second)
-        second[next_best], runner[next_best] = share[next_best], value
+        np.copyto(second, share, where=next_best)
+        np.copyto(runner, value, where=next_best)
     return winner, runner, best - second
 
 
@@ -238,7 +241,8 @@ def _keep_volume(
     """
     own = winner == value
     missing = wanted - np.count_nonzero(own)
-    at = np.nonzero(((runner == value) if missing > 0 else own) & (margin <= _CONTESTED))
+    contested = ((runner == value) if missing > 0 else own) & (margin <= _CONTESTED)
+    at = np.nonzero(contested.T)[::-1]  # in the order of memory
     if not at[0].size:
         return
     box = tuple(slice(max(0, int(i.min()) - 2), int(i.max()) + 3) for i in at)
@@ -260,8 +264,10 @@ def _linear(
     import SimpleITK
 
     if array.dtype != np.uint8:  # a mask is a quarter of the size until ITK has it
-        array = np.ascontiguousarray(array, np.float32)
-    source = SimpleITK.Cast(SimpleITK.GetImageFromArray(array.T), SimpleITK.sitkFloat32)
+        array = np.asarray(array, np.float32)
+    source = SimpleITK.GetImageFromArray(array.T)
+    if array.dtype == np.uint8:
+        source = SimpleITK.Cast(source, SimpleITK.sitkFloat32)
     del array
     resampler = SimpleITK.ResampleImageFilter()
     resampler.SetSize([int(n) for n in shape])
