@@ -47,6 +47,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "thrifty, warm": {"steps": 3, "fewest_steps": 2, "bisections": 2, "warm": True},
     "warm, 3 steps, every 2": {"steps": 3, "warm": True, "every": 2},
     "thrifty, warm, every 2": {"steps": 3, "fewest_steps": 2, "bisections": 2, "warm": True, "every": 2},
+    "thrifty, warm, every 2, twice the increment": {
+        "steps": 3,
+        "fewest_steps": 2,
+        "bisections": 2,
+        "warm": True,
+        "every": 2,
+        "increment": 2.0,
+    },
     "thrifty, every 2": {"steps": 3, "fewest_steps": 2, "bisections": 2, "every": 2},
     "worst, jitter": JITTER,
     "worst, jitter, 3 steps, 2 bisections": {**JITTER, "steps": 3, "bisections": 2},
@@ -121,7 +129,7 @@ def ima(chosen: dict[str, Any], criterion: DiceBelow, epochs: int) -> TrainingMe
     """IMA whose margins reach the ceiling after five sixths of the epochs if nothing breaks a case."""
     increment = (2 if "radius_jitter" in chosen else 1) * CEILING / max(1, epochs * 5 // 6)
     how: dict[str, Any] = {"increment": min(increment, CEILING), "criterion": criterion, "objective": Dice()}
-    return IMA(loss, L2(CEILING), **how, **chosen)
+    return IMA(loss, L2(CEILING), **{**how, **chosen})
 
 
 def draw(rows: dict[str, tuple[float, list[float]]], eps: list[float], path: Path) -> None:
