@@ -134,16 +134,24 @@ def ima(chosen: dict[str, Any], criterion: DiceBelow, epochs: int) -> TrainingMe
 
 
 def draw(rows: dict[str, tuple[float, list[float]]], eps: list[float], path: Path) -> None:
-    """Dice at each budget against the cost in standard steps, a panel per budget."""
+    """Dice at each budget against the cost in standard steps, a panel per budget; rows by number."""
     from matplotlib import pyplot
 
-    figure, panels = pyplot.subplots(1, 1 + len(eps), figsize=(4 * (1 + len(eps)), 4), layout="constrained")
-    for place, (panel, title) in enumerate(zip(panels, ["clean", *(f"L2 {e:g}" for e in eps)], strict=True)):
-        for name, (cost, dice) in rows.items():
+    figure, panels = pyplot.subplots(1, len(eps), figsize=(4 * len(eps) + 3, 4), layout="constrained")
+    chosen = [place for place, _ in enumerate(["clean", *eps]) if place != 1]  # all rows are alike at the smallest
+    for panel, place in zip(panels, chosen, strict=True):
+        for number, (name, (cost, dice)) in enumerate(rows.items(), 1):
             control = name in CONTROLS
-            panel.plot(cost, dice[place], "s" if control else "o", color="tab:grey" if control else "tab:blue")
-            panel.annotate(name, (cost, dice[place]), fontsize=6, xytext=(3, 3), textcoords="offset points")
-        panel.set(xlabel="standard steps per batch", ylabel="mean Dice of slices", title=title)
+            panel.plot(
+                cost, dice[place], "s" if control else "o", color="tab:orange" if control else "tab:blue",
+                markersize=4, label=f"{number}  {name}",
+            )  # fmt: skip
+            panel.annotate(str(number), (cost, dice[place]), fontsize=7, xytext=(3, 2), textcoords="offset points")
+        title = "clean" if place == 0 else f"L2 {eps[place - 1]:g}"
+        panel.set(xlabel="cost (steps of standard training)", ylabel="mean Dice of slices", title=title, xscale="log")
+        panel.set_xticks([1, 2, 3, 5, 10, 15], ["1", "2", "3", "5", "10", "15"])
+        panel.minorticks_off()
+    figure.legend(*panels[0].get_legend_handles_labels(), fontsize=7, loc="outside right center", frameon=False)
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
