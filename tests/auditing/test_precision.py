@@ -25,7 +25,7 @@ CONTENT = {
     "validity": {"cases": 1, "large_eps": 5.0, "scaled_eps": 0.1},
     "showcase": {"eps": 0.4},
 }
-TITLE = "Attacks led in half precision find what attacks in full precision find"
+TITLE = "Attacks with gradients in half precision find what those in full precision find"
 
 
 @pytest.fixture(scope="module")

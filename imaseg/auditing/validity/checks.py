@@ -567,9 +567,9 @@ _NEAR = _Question(
     "Raise `search_near` in the plan, or leave it out: the searches then cost every tile.",
 )
 _FULL = _Question(
-    "Attacks led in half precision find what attacks in full precision find",
+    "Attacks with gradients in half precision find what those in full precision find",
     _extra(_full),
-    "Attacks in full precision find more than those led in half precision",
+    "Attacks in full precision find more than those with gradients in half precision",
     "Audit anew with --precision float32.",
 )
 _OF_PROBES: dict[type[Probe], _Question] = {
