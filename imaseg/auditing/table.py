@@ -12,7 +12,7 @@ from imaseg.auditing.probes.margin import WHOLE
 from imaseg.data.groups import NOT_STATED
 from imaseg.progress import counted
 from imaseg.results import CaseRecord, Summary
-from imaseg.results.attack import AttackRow
+from imaseg.results.attack import AttackEntry, AttackRow
 from imaseg.results.base import MEAN, Block, made_words, near_words
 from imaseg.results.groups import CLEAN, Group, GroupFigure, Grouping
 from imaseg.results.margin import MarginEntry
@@ -75,11 +75,14 @@ def ladder_table(summaries: Sequence[Summary]) -> str:
     ]
     rows += [
         [
-            f"{name} {eps:g} {unit}",
-            *(_dice(_universal(summary).get((name, eps, unit))) for summary in summaries),
+            f"{name} {eps:g} {unit} ({counted(len(found.metric_per_case), 'case')})",
+            *(
+                _dice(one.dice if (one := _universal(summary).get((name, eps, unit))) else None)
+                for summary in summaries
+            ),
             *("-" for _ in split),
         ]
-        for name, eps, unit in _universal(summaries[0])
+        for (name, eps, unit), found in _universal(summaries[0]).items()
     ]
     title = f"Mean foreground Dice over {counted(summaries[0].data.cases, 'case')}, each under its worst attack"
     heads = ["", *(summary.model.name for summary in summaries), *(_others(summaries, s, one) for s, one in split)]
@@ -101,9 +104,9 @@ def _others(summaries: Sequence[Summary], summary: Summary, stands: Standing) ->
     return f"{_whose(summaries, summary)}{stands.others}"
 
 
-def _universal(summary: Summary) -> dict[tuple[str, float, str], float | None]:
-    """Dice under one perturbation for many cases, by probe, which says whether it was fitted on them, and budget."""
-    return {(entry.probe, entry.eps, entry.unit): entry.dice for entry in summary.probes if entry.fitted_on}
+def _universal(summary: Summary) -> dict[tuple[str, float, str], AttackEntry]:
+    """What one perturbation for many cases did, by probe, which says whether it was fitted on them, and budget."""
+    return {(entry.probe, entry.eps, entry.unit): entry for entry in summary.probes if entry.fitted_on}
 
 
 def margin_table(margins: Sequence[MarginEntry]) -> str:

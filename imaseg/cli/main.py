@@ -482,7 +482,8 @@ def attack(
 ) -> None:
     """Attack cases and write the adversarial images as NIfTI files.
 
-    Each file is read back and scored again, so that the Dice reported is that of the file.
+    Each file is read back and scored again, so that the Dice reported is that of the file. Of `universal`, one change
+    for all cases, only the pattern is written.
     """
     from imaseg.auditing.shortcuts import attack_plan, budget_of
 

@@ -9,10 +9,10 @@ from markupsafe import Markup, escape
 TERMS = {
     "Dice": "Overlap of prediction and label, from 0 (none) to 1 (the same voxels)",
     "eps": "The budget of an attack: how large a change it may make, in the unit stated beside it",
-    "L2 ball": "Changes of any shape whose root mean square over all voxels stays within the budget",
+    "L2 ball": "Changes of any shape whose root mean square over all voxels that may change stays within the budget",
     "L2 norm": "Square root of the sum of the squared changes of all voxels, in the units of the model's input",
     "L-infinity ball": "Changes of any shape in which no voxel changes by more than the budget",
-    "RMS per voxel": "Root mean square of the change over all voxels, in the units of the model's input",
+    "RMS per voxel": "Root mean square of the change over the voxels that may change, in units of the model's input",
     "standard deviations of the image": "A share of the standard deviation of all grey values of the case",
     "image noise": "Standard deviation of the grain of the images, estimated from stored slices; the change as RMS",
     "native units": "The grey values of the image files, before any normalisation",

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from imaseg.data.cases import names_file
 from imaseg.data.plain import parse_json, read_text
 from imaseg.errors import InputError
-from imaseg.results.base import FORMAT, MISSING_PLUGIN, Record, score_lines
+from imaseg.results.base import FORMAT, MISSING_PLUGIN, Record, Row, score_lines
 from imaseg.results.case import CaseRecord
 from imaseg.results.run import Run
 from imaseg.results.summary import Summary
@@ -128,11 +128,17 @@ def _remedy(path: Path) -> str:
     return "Delete it and run the same command with --resume."
 
 
+def _called(row: Row, case: str) -> str:
+    """Name of a row in tables; of a change that was fitted on this very case with that said."""
+    name = str(getattr(row, "corruption", row.probe))
+    return f"{name}-fitted" if case in getattr(row, "fitted_on", ()) else name
+
+
 def case_table(record: CaseRecord) -> list[dict[str, Any]]:
     """Rows of `cases.csv` of one case."""
     lines: list[tuple[Any, ...]] = [("clean", *line) for line in score_lines(0.0, record.clean)]
     # Corruptions stand under their own names, all else under that of the probe.
-    lines += [(getattr(row, "corruption", row.probe), *line) for row in record.rows for line in row.table()]
+    lines += [(_called(row, record.case), *line) for row in record.rows for line in row.table()]
     lines += [("clean", 0.0, kind, "reference_volume", volume) for kind, volume in record.volumes.items()]
     lines += [("truth", *line) for line in score_lines(0.0, record.truth)]
     keys = ("case", "probe", "eps", "class", "metric", "value")

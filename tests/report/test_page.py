@@ -117,7 +117,7 @@ def test_a_bare_audit_has_no_trace_of_what_it_lacks(tiny):
     assert "niivue" not in {a.get("id") for a in page.all("script")}
     expected = ["summary", "clean", "preparation", "methods", "limits", "provenance"]
     assert [a["id"] for a in page.all("section")] == expected
-    assert "No attack was run, so nothing here says how the model breaks." in page.text
+    assert "No attack was run on single cases, so nothing here says how the model breaks under one." in page.text
     assert [a["class"] for a in page.all("p") if "verdict" in a.get("class", "")] == ["verdict warn"]
     for word in ("Degradation", "slider", "Certified", "Calibration under", "TorchIO", "Madry", "Liang", "nan"):
         assert word not in page.text.split()

@@ -37,7 +37,7 @@ def collect(audits: Audits, sections: Sequence[Section]) -> Section:
 
 
 _FEW = 5
-_NOTHING = Sentence("No attack was run, so nothing here says how the model breaks.")
+_NOTHING = Sentence("No attack was run on single cases, so nothing here says how the model breaks under one.")
 
 
 def _subject(audits: Audits) -> str:
