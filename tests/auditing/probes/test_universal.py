@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import shutil
 
 import numpy as np
@@ -137,3 +138,18 @@ def test_the_command_line_asks_for_one(tiny_run):
         attack_plan("universal", "l2", 0.1, restarts=2)
     with pytest.raises(InputError, match="must be L2 or Linf.*got bias-field"):
         attack_plan("universal", "bias-field", 0.1)
+
+
+def test_tables_say_of_every_case_whether_it_was_fitted_on_it(done):
+    with (done.folder / "cases.csv").open() as file:
+        named = {
+            (line["case"], line["probe"]) for line in csv.DictReader(file) if line["probe"].startswith("universal")
+        }
+    fitted = set(done.audit.summary.probes[0].fitted_on)
+    assert 0 < len(fitted) < len(done.audit.cases)
+    assert named == {
+        (record.case, "universal-l2-fitted" if record.case in fitted else "universal-l2") for record in done.audit.cases
+    }
+    text = ladder_table([done.audit.summary])
+    for name, count in (("universal-l2-fitted", len(fitted)), ("universal-l2", len(done.audit.cases) - len(fitted))):
+        assert f"{name} 0.2 rms ({count} case" in text
