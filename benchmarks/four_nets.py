@@ -3,7 +3,8 @@
     python benchmarks/four_nets.py DATA [--out DIR] [--only NET ...]
 
 DATA is MSD Task04_Hippocampus with a `split.json`. The 3D ones work at 2 mm on whole cases in 24 x 32 x 24 voxels, the
-2D one on slices (`slices.py`). nnU-Net plans, preprocesses and trains by itself, with a network of few channels.
+2D one on slices (`slices.py`). nnU-Net plans, preprocesses and trains by itself, with a network of few channels,
+which predicts mirrored eight times, and once as with nnU-Net's --disable_tta (`nnunet-unmirrored`).
 Stopped at any moment, the same command goes on.
 """
 
@@ -27,6 +28,7 @@ from imaseg.data.reading import read_volume
 from imaseg.objectives import DiceCE
 from imaseg.progress import bar
 from imaseg.scores import foreground_dice
+from imaseg.tiling import TiledModel
 
 SHAPE = (24, 32, 24)
 EPOCHS = {"standard": 30, "robust": 5}
@@ -35,6 +37,7 @@ BUDGETS: dict[str, Perturbation] = {
     "robust": L2(0.04, unit="rms"),
     "slices": Linf(8 / 255, bounds=(0.0, 1.0)),
     "nnunet": L2(0.02, unit="rms"),
+    "nnunet-unmirrored": L2(0.02, unit="rms"),
 }
 """What each network is attacked in."""
 
@@ -62,8 +65,12 @@ def net_and_cases(name: str, data: Path, out: Path, split: str, count: int) -> t
     image, label = coarse_cases(data, out, split)
     step = max(1, len(image) // count)
     image, label = image[::step][:count], label[::step][:count]
-    if name == "nnunet":
-        return load_model(_train_nnunet(data, out / "nnunet")), image, label
+    if name.startswith("nnunet"):
+        model = load_model(_train_nnunet(data, out / "nnunet"))
+        for part in model.modules():
+            if isinstance(part, TiledModel) and name == "nnunet-unmirrored":
+                part.mirror_axes = ()
+        return model, image, label
     return _train(name, data, out), image, label
 
 
