@@ -78,21 +78,27 @@ def choose_precision(model: SegmentationModel, image: Tensor | None, asked: str 
     old = device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False)
     name = "float16" if old else "bfloat16"
     half, image = HalfPrecisionGradients(model, HALF[name]), image.to(device)
+    part = timed_part(image)
     try:
         with frozen(model):
-            part = timed_part(image)
             full = seconds_per_pass(model, part)
-            if full < _QUICK:
-                return Chosen()
+    except Exception:  # it has no gradients, or fails on this image: what needs either says so
+        return Chosen()
+    if full < _QUICK:
+        return Chosen()
+    try:
+        with frozen(model):
             share = seconds_per_pass(half, part) / full
             if share > _WORTH:
                 return Chosen(FULL, f"Searches stay in float32: in {name} a step would take {share:.2f} of the time.")
             decisions, direction = agreement(model, half, image, regions=model.independent)
-    except Exception:  # it has no gradients, or fails on this image: what needs either says so
-        return Chosen()
+    except Exception as error:
+        return Chosen(FULL, f"Searches stay in float32: the model fails in {name} ({type(error).__name__}).")
     alike = f"Dice {decisions:.4f} of the decisions, cosine {direction:.3f} of the gradients"
     if not (decisions >= _SAME_DECISIONS and direction >= _SAME_DIRECTION):
-        return Chosen(FULL, f"Searches stay in float32: in {name} the model decides or leads otherwise ({alike}).")
+        return Chosen(
+            FULL, f"Searches stay in float32: in {name} decisions or gradients of the model differ ({alike})."
+        )
     return Chosen(
         name,
         f"Searches take their gradients in {name}, a pass in {share:.2f} of the time ({alike}); all that is stated is "

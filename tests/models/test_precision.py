@@ -62,7 +62,7 @@ def test_so_are_machines_on_which_it_is_slower(times):
 def test_so_are_networks_that_decide_otherwise(times):
     found = choose_precision(_model(offset=300.0), IMAGE)
     assert found.name == "float32"
-    assert "the model decides or leads otherwise" in found.words
+    assert "decisions or gradients of the model differ" in found.words
 
 
 def test_so_are_networks_whose_gradients_lead_elsewhere(times):
@@ -104,7 +104,24 @@ def test_what_is_asked_for_is_taken(times):
         choose_precision(_model(), IMAGE, "bfloat")
 
 
-def test_a_model_without_gradients_is_left_to_what_needs_them(times):
+def test_a_model_without_gradients_is_left_to_what_needs_them():
     model = _model()
     model.network = nn.Sequential(model.network, type("Hard", (nn.Module,), {"forward": lambda _, x: x.detach()})())
     assert choose_precision(model, IMAGE) == Chosen("float32", "")
+
+
+def test_a_model_that_fails_in_half_precision_stays_in_full_and_that_is_said(times):
+    class Picky(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = _model().network
+
+        def forward(self, image):
+            if torch.is_autocast_enabled(image.device.type):
+                raise RuntimeError("not in half precision")
+            return self.net(image)
+
+    model = _model()
+    model.network = Picky()
+    found = choose_precision(model, IMAGE)
+    assert found == Chosen("float32", "Searches stay in float32: the model fails in bfloat16 (RuntimeError).")

@@ -119,9 +119,8 @@ class AttackProbe(NearSearch, Probe):
         attack = self.build(self.eps[0], scene.seed, scene.scale, self.room(scene, attacked))
         factor = self.factor(scene.scale)
         budgets = [eps * factor for eps in self.eps]
-        led = (
-            scene.seen_in_full(attacked) if self.transferred else scene.searched(attacked)
-        )  # chosen for the audited one
+        # Half precision was tried on the audited model alone.
+        led = scene.seen_in_full(attacked) if self.transferred else scene.searched(attacked)
         results = attack.ladder(led, scene.image, scene.search_label, budgets)
         results = [scene.told(scene.judged(result) if self.transferred else result) for result in results]
         rows = []
